@@ -1,0 +1,3 @@
+//! hb's pure core.
+pub mod id;
+pub mod keys;
