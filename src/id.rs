@@ -51,7 +51,11 @@ impl AgentId {
             .map(|c| if fits(1, c) { c } else { '-' })
             .take(ID_BYTES_MAX)
             .collect();
-        Self(if fitting.is_empty() { "agent".into() } else { fitting.into() })
+        Self(if fitting.is_empty() {
+            "agent".into()
+        } else {
+            fitting.into()
+        })
     }
 
     /// The id as text.

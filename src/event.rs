@@ -1,0 +1,146 @@
+//! Lifecycle events: what must not be lost. They go through a stream, not through the channel of beats.
+
+use crate::beat::Exit;
+use crate::id::{AgentId, IdError};
+use serde::{Deserialize, Serialize};
+
+/// One entry of the stream `hb:events`: the fields `event agent epoch at detail`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// To whom.
+    pub agent: AgentId,
+    /// In which registration; 0 when none was granted.
+    pub epoch: u64,
+    /// Unix milliseconds of the sender: shown, never compared.
+    pub at_ms: u64,
+    /// The rest, as JSON.
+    pub detail: Detail,
+}
+
+/// What can happen to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// An epoch was granted.
+    Registered,
+    /// Start-up is over.
+    Ready,
+    /// A process ended; the detail says how.
+    Exited,
+    /// A new incarnation was started.
+    Restarted,
+    /// Proof that it cannot go on by itself.
+    Hung,
+    /// Owed work does not move.
+    Stalled,
+    /// It moves again.
+    Recovered,
+    /// A clean end.
+    Stopped,
+    /// A higher epoch holds the id.
+    Fenced,
+    /// An order was carried out or refused.
+    Order,
+}
+
+/// What the kinds of event have to say; absent fields are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Detail {
+    /// How a process ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Which incarnation of the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// The process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The program, without its arguments: those may hold secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Whether the end was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub requested: bool,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Why a stream entry is no event. The entry is passed over and counted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// A field is not there.
+    #[error("an event needs the field {0}")]
+    Missing(&'static str),
+    /// A field is there but means nothing.
+    #[error("the event's field {0} is {1:?}")]
+    Field(&'static str, String),
+    /// The agent's id.
+    #[error("the event's agent: {0}")]
+    Agent(#[from] IdError),
+}
+
+impl EventKind {
+    /// The word in the stream.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Ready => "ready",
+            Self::Exited => "exited",
+            Self::Restarted => "restarted",
+            Self::Hung => "hung",
+            Self::Stalled => "stalled",
+            Self::Recovered => "recovered",
+            Self::Stopped => "stopped",
+            Self::Fenced => "fenced",
+            Self::Order => "order",
+        }
+    }
+}
+
+impl Event {
+    /// The stream entry's fields and values.
+    pub fn encode(&self) -> [(&'static str, String); 5] {
+        [
+            ("event", self.kind.word().to_owned()),
+            ("agent", self.agent.to_string()),
+            ("epoch", self.epoch.to_string()),
+            ("at", self.at_ms.to_string()),
+            (
+                "detail",
+                serde_json::to_string(&self.detail).unwrap_or_default(),
+            ),
+        ]
+    }
+
+    /// Takes an entry; `field` looks a value up by name. Unknown fields do not matter.
+    pub fn decode<'a>(field: impl Fn(&'static str) -> Option<&'a str>) -> Result<Self, EventError> {
+        let need = |name| field(name).ok_or(EventError::Missing(name));
+        let wrong = |name, text: &str| EventError::Field(name, crate::beat::cut(text.into(), 80));
+        let number = |name| {
+            let text = need(name)?;
+            text.parse::<u64>()
+                .ok()
+                .filter(|n| *n <= crate::number::COUNT_MAX)
+                .ok_or_else(|| wrong(name, text))
+        };
+        let kind = need("event")?;
+        let detail = field("detail")
+            .filter(|text| !text.is_empty())
+            .unwrap_or("{}");
+        Ok(Self {
+            kind: serde_json::from_value(serde_json::Value::from(kind))
+                .map_err(|_| wrong("event", kind))?,
+            agent: AgentId::parse(need("agent")?)?,
+            epoch: number("epoch")?,
+            at_ms: number("at")?,
+            detail: serde_json::from_str(detail).map_err(|_| wrong("detail", detail))?,
+        })
+    }
+}

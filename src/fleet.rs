@@ -1,0 +1,689 @@
+//! The fleet: the monitor's machine. Beats, events and what the store holds go in; transitions come out.
+//!
+//! One writer owns it. Readers get [`Fleet::snapshot`], an immutable copy that shares all its agents, so it costs the
+//! same for ten agents and for a hundred thousand. Deadlines stand in an ordered index: a tick looks at the agents that
+//! are due and at no others.
+//!
+//! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
+//! agent's own end change a state for the worse.
+
+use crate::agent::{Agent, Reason, State};
+use crate::beat::{Beat, INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
+use crate::detector::Silence;
+use crate::event::{Event, EventKind};
+use crate::id::AgentId;
+use crate::moment::Moment;
+use crate::roster::RosterEntry;
+use imbl::{HashSet, OrdMap};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the store may take to confirm a silence before the silence stands alone.
+pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
+/// A tick this late means that the observer itself stood still: silence during it proves nothing.
+pub const TILT_AFTER: Duration = Duration::from_secs(2);
+
+/// What is fixed for a fleet.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// For producers that do not say their interval and whose hash has no time to live.
+    pub interval_default: Duration,
+    /// Newcomers beyond this many agents are refused and counted.
+    pub agents_max: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            interval_default: INTERVAL_DEFAULT,
+            agents_max: 200_000,
+        }
+    }
+}
+
+/// What can be told to the fleet.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A beat that was written `age` ago: zero from the channel, by time to live from a hash.
+    Beat(Box<Beat>, Duration),
+    /// A lifecycle event.
+    Event(Event),
+    /// A roster entry.
+    Known(AgentId, RosterEntry),
+    /// The full time to live of a hash that has just been written.
+    Learned(AgentId, Duration),
+    /// The store was asked after a silent agent, and whatever it knew has been told.
+    Verified(AgentId),
+    /// The store can be heard (again) and what it holds has been told.
+    LinkUp,
+    /// The store cannot be heard.
+    LinkDown,
+    /// Time passed.
+    Tick,
+}
+
+/// What the fleet wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Look at the agent's hash, tell what is there, then say [`Input::Verified`].
+    Verify(AgentId),
+    /// Read the time to live of the agent's hash and say [`Input::Learned`].
+    Learn(AgentId),
+    /// A state changed. Told once per change.
+    Changed(Change),
+}
+
+/// One transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub agent: AgentId,
+    /// Before; `None` when it was not known.
+    pub from: Option<State>,
+    /// Now.
+    pub to: State,
+    /// Why it is not healthy.
+    pub reason: Option<Reason>,
+    /// For people.
+    pub sentence: String,
+}
+
+/// Agents by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Beats come.
+    pub healthy: usize,
+    /// One beat overdue.
+    pub missing: usize,
+    /// Dead, or three beats overdue.
+    pub failed: usize,
+    /// Ended cleanly.
+    pub stopped: usize,
+}
+
+/// What was passed over, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Beats that changed something.
+    pub applied: u64,
+    /// Beats already known.
+    pub duplicate: u64,
+    /// Beats or events of an epoch that was replaced.
+    pub outdated: u64,
+    /// Beats with a slot that cannot be.
+    pub doubted: u64,
+    /// Newcomers to a full fleet.
+    pub refused: u64,
+}
+
+/// The fleet as it was at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every agent, by id.
+    pub agents: OrdMap<AgentId, Arc<Agent>>,
+    /// Agents by state.
+    pub counts: Counts,
+    /// What was passed over.
+    pub passed: Passed,
+    /// Whether the store can be heard.
+    pub link_up: bool,
+}
+
+/// The monitor's machine.
+#[derive(Debug)]
+pub struct Fleet {
+    policy: Policy,
+    now: Snapshot,
+    deadlines: BTreeSet<(Moment, AgentId)>,
+    verifying: HashSet<AgentId>,
+    last_tick: Moment,
+}
+
+impl Fleet {
+    /// A fleet of nobody, not yet connected.
+    pub fn new(policy: Policy, now: Moment) -> Self {
+        Self {
+            policy,
+            now: Snapshot::default(),
+            deadlines: BTreeSet::new(),
+            verifying: HashSet::new(),
+            last_tick: now,
+        }
+    }
+
+    /// Takes one input; what must be done comes back.
+    pub fn handle(&mut self, input: Input, now: Moment) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Beat(beat, age) => self.beat(*beat, now - age, now, &mut effects),
+            Input::Event(event) => self.event(&event, now, &mut effects),
+            Input::Known(id, entry) => self.known(id, &entry, now),
+            Input::Learned(id, time_to_live) => self.learned(&id, time_to_live, now),
+            Input::Verified(id) => self.verified(&id, now, &mut effects),
+            Input::LinkUp => self.link_up(now),
+            Input::LinkDown => self.now.link_up = false,
+            Input::Tick => self.tick(now, &mut effects),
+        }
+        effects
+    }
+
+    /// When something next changes by itself. Nothing does while the store cannot be heard.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.deadlines
+            .first()
+            .filter(|_| self.now.link_up)
+            .map(|(at, _)| *at)
+    }
+
+    /// The fleet as it is now; shares its agents with the fleet.
+    pub fn snapshot(&self) -> Snapshot {
+        self.now.clone()
+    }
+
+    fn beat(&mut self, beat: Beat, arrival: Moment, now: Moment, effects: &mut Vec<Effect>) {
+        let id = beat.agent.clone();
+        let Some(mut agent) = self.take(&id, |policy| {
+            Agent::new(
+                beat.hb
+                    .as_ref()
+                    .map_or(policy.interval_default, |hb| hb.interval),
+                now,
+            )
+        }) else {
+            self.now.passed.refused += 1;
+            return;
+        };
+        let from = agent.before();
+        let learn = beat.hb.is_none() && agent.wants_interval();
+        match agent.beat(beat, arrival, now) {
+            crate::agent::Taken::Applied => self.now.passed.applied += 1,
+            crate::agent::Taken::Duplicate => self.now.passed.duplicate += 1,
+            crate::agent::Taken::Outdated => self.now.passed.outdated += 1,
+            crate::agent::Taken::Doubted => self.now.passed.doubted += 1,
+        }
+        if agent.state == State::Healthy {
+            self.verifying.remove(&id);
+        }
+        if learn {
+            effects.push(Effect::Learn(id.clone()));
+        }
+        self.put(id, agent, from, now, effects);
+    }
+
+    fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<Effect>) {
+        let ends = match event.kind {
+            EventKind::Exited | EventKind::Stopped => true,
+            EventKind::Registered
+            | EventKind::Ready
+            | EventKind::Restarted
+            | EventKind::Hung
+            | EventKind::Stalled
+            | EventKind::Recovered
+            | EventKind::Fenced
+            | EventKind::Order => false,
+        };
+        if !ends && !self.now.agents.contains_key(&event.agent) {
+            return; // a beat or the roster introduces an agent; of an end nothing else may be left
+        }
+        let interval = self.policy.interval_default;
+        let Some(mut agent) = self.take(&event.agent, |_| Agent::new(interval, now)) else {
+            self.now.passed.refused += 1;
+            return;
+        };
+        let from = agent.before();
+        if !agent.event(event, now) {
+            self.now.passed.outdated += 1;
+        }
+        self.put(event.agent.clone(), agent, from, now, effects);
+    }
+
+    fn known(&mut self, id: AgentId, entry: &RosterEntry, now: Moment) {
+        let interval = Duration::from_millis(entry.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
+        let Some(mut agent) = self.take(&id, |_| Agent::new(interval, now)) else {
+            self.now.passed.refused += 1;
+            return;
+        };
+        let from = agent.before();
+        agent.known(entry, interval, now);
+        self.put(id, agent, from, now, &mut Vec::new());
+    }
+
+    fn learned(&mut self, id: &AgentId, time_to_live: Duration, now: Moment) {
+        if let Some(agent) = self.now.agents.get(id) {
+            let mut agent = Agent::clone(agent);
+            let from = agent.before();
+            agent.learned(time_to_live);
+            self.put(id.clone(), agent, from, now, &mut Vec::new());
+        }
+    }
+
+    fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+        if self.verifying.remove(id).is_none() || !self.now.link_up {
+            return;
+        }
+        self.declare(id, now, effects);
+    }
+
+    fn link_up(&mut self, now: Moment) {
+        self.now.link_up = true;
+        self.last_tick = now;
+        self.observe_from(now);
+    }
+
+    fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let late = now.since(self.last_tick) > TILT_AFTER;
+        self.last_tick = now;
+        if !self.now.link_up {
+            return;
+        }
+        if late {
+            self.observe_from(now);
+        }
+        while let Some((at, id)) = self.deadlines.first().cloned().filter(|(at, _)| *at <= now) {
+            self.deadlines.remove(&(at, id.clone()));
+            self.due(&id, now, effects);
+        }
+    }
+
+    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(agent) = self.now.agents.get(id) else {
+            return;
+        };
+        let silence = agent.detector.silence(now);
+        if silence == Silence::Failed && agent.state == State::Missing {
+            if self.verifying.contains(id) {
+                self.verifying.remove(id);
+                self.declare(id, now, effects);
+            } else {
+                self.verifying.insert(id.clone());
+                self.deadlines.insert((now + VERIFY_WITHIN, id.clone()));
+                effects.push(Effect::Verify(id.clone()));
+            }
+            return;
+        }
+        let mut agent = Agent::clone(agent);
+        let from = agent.before();
+        agent.silent(silence, now);
+        self.put(id.clone(), agent, from, now, effects);
+    }
+
+    /// The silence was looked into and stands.
+    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(agent) = self.now.agents.get(id) else {
+            return;
+        };
+        let mut agent = Agent::clone(agent);
+        let from = agent.before();
+        if agent.detector.silence(now) == Silence::Failed {
+            agent.lost(now);
+        }
+        self.put(id.clone(), agent, from, now, effects);
+    }
+
+    /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
+    fn observe_from(&mut self, now: Moment) {
+        self.verifying = HashSet::new();
+        let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
+        for id in ids {
+            let Some(agent) = self.now.agents.get(&id) else {
+                continue;
+            };
+            let mut agent = Agent::clone(agent);
+            let from = agent.before();
+            agent.detector.observe_from(now);
+            self.put(id, agent, from, now, &mut Vec::new());
+        }
+    }
+
+    fn take(&self, id: &AgentId, new: impl FnOnce(&Policy) -> Agent) -> Option<Agent> {
+        match self.now.agents.get(id) {
+            Some(agent) => Some(Agent::clone(agent)),
+            None if self.now.agents.len() < self.policy.agents_max => Some(new(&self.policy)),
+            None => None,
+        }
+    }
+
+    /// Puts an agent back, keeping counts, deadlines and the story in step with it.
+    fn put(
+        &mut self,
+        id: AgentId,
+        mut agent: Agent,
+        from: Option<State>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(at) = agent.indexed_at.take() {
+            self.deadlines.remove(&(at, id.clone()));
+        }
+        // While a silence is looked into, the index holds the end of that look and nothing else.
+        if let Some(at) = agent.deadline().filter(|_| !self.verifying.contains(&id)) {
+            agent.indexed_at = Some(at);
+            self.deadlines.insert((at, id.clone()));
+        }
+        if let Some(counter) = from.map(|state| self.now.counts.of(state)) {
+            *counter -= 1;
+        }
+        *self.now.counts.of(agent.state) += 1;
+        agent.told = true;
+        if from != Some(agent.state) {
+            effects.push(Effect::Changed(Change {
+                agent: id.clone(),
+                from,
+                to: agent.state,
+                reason: agent.reason,
+                sentence: agent.sentence(now),
+            }));
+        }
+        self.now.agents.insert(id, Arc::new(agent));
+    }
+}
+
+impl Counts {
+    /// All agents.
+    pub fn total(&self) -> usize {
+        self.healthy + self.missing + self.failed + self.stopped
+    }
+
+    fn of(&mut self, state: State) -> &mut usize {
+        match state {
+            State::Healthy => &mut self.healthy,
+            State::Missing => &mut self.missing,
+            State::Failed => &mut self.failed,
+            State::Stopped => &mut self.stopped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::beat::{Exit, Extension, Metrics, Status};
+    use crate::event::Detail;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_millis(1_000_000 + seconds * 1000)
+    }
+
+    fn id() -> AgentId {
+        AgentId::parse("a1").unwrap()
+    }
+
+    fn beat(epoch: u64, slot: u64) -> Beat {
+        Beat {
+            agent: id(),
+            agent_type: "test".into(),
+            timestamp_ms: 1_764_000_000_000 + slot * 30_000,
+            sequence: slot + 1,
+            status: Status::Healthy,
+            metrics: Metrics::default(),
+            current_task: None,
+            task_progress: None,
+            hb: Some(Extension {
+                interval: INTERVAL,
+                epoch,
+                slot,
+                instance: "i".into(),
+                host: "h".into(),
+                pid: 7,
+                started_at_ms: 1_764_000_000_000,
+                restarts: 0,
+                ready: true,
+                activity: None,
+                runtime: None,
+                exit: None,
+                order: None,
+            }),
+        }
+    }
+
+    fn event(kind: EventKind, epoch: u64, detail: Detail) -> Input {
+        Input::Event(Event {
+            kind,
+            agent: id(),
+            epoch,
+            at_ms: 0,
+            detail,
+        })
+    }
+
+    fn exit(code: u8) -> Detail {
+        Detail {
+            exit: Some(Exit {
+                code: Some(code),
+                signal: None,
+            }),
+            ..Detail::default()
+        }
+    }
+
+    struct Stage {
+        fleet: Fleet,
+        told: Vec<(u64, State)>,
+        verified: usize,
+    }
+
+    impl Stage {
+        /// A connected fleet that has heard `slots` beats of one agent from second 0 on.
+        fn with_beats(slots: u64) -> Self {
+            let mut fleet = Fleet::new(Policy::default(), at(0));
+            fleet.handle(Input::LinkUp, at(0));
+            let mut stage = Self {
+                fleet,
+                told: Vec::new(),
+                verified: 0,
+            };
+            for slot in 0..slots {
+                stage.tell(
+                    Input::Beat(Box::new(beat(1, slot)), Duration::ZERO),
+                    slot * 30,
+                );
+            }
+            stage
+        }
+
+        fn tell(&mut self, input: Input, second: u64) {
+            for effect in self.fleet.handle(input, at(second)) {
+                match effect {
+                    Effect::Changed(change) => self.told.push((second, change.to)),
+                    Effect::Verify(id) => {
+                        self.verified += 1;
+                        self.tell(Input::Verified(id), second);
+                    }
+                    Effect::Learn(id) => {
+                        self.tell(Input::Learned(id, Duration::from_millis(3998)), second);
+                    }
+                }
+            }
+        }
+
+        fn tick_through(&mut self, seconds: std::ops::RangeInclusive<u64>) {
+            for second in seconds {
+                self.tell(Input::Tick, second);
+            }
+        }
+
+        fn state(&self) -> State {
+            self.fleet.snapshot().agents[&id()].state
+        }
+    }
+
+    #[test]
+    fn a_silent_agent_is_missing_then_failed_and_each_is_told_once() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=300);
+        let told = [
+            (0, State::Healthy),
+            (35, State::Missing),
+            (95, State::Failed),
+        ];
+        assert_eq!((stage.told.as_slice(), stage.verified), (&told[..], 1));
+    }
+
+    #[test]
+    fn a_beat_found_at_verification_prevents_the_failure() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=94);
+        let effects = stage.fleet.handle(Input::Tick, at(95));
+        assert_eq!(effects, [Effect::Verify(id())]);
+        stage.tell(
+            Input::Beat(Box::new(beat(1, 3)), Duration::from_secs(5)),
+            95,
+        );
+        stage.tell(Input::Verified(id()), 95);
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_the_question_delays_the_verdict_by_two_seconds_only() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=94);
+        stage.fleet.handle(Input::Tick, at(95));
+        stage.tick_through(96..=96);
+        assert_eq!(stage.state(), State::Missing);
+        stage.tick_through(97..=97);
+        assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn nobody_fails_while_the_store_cannot_be_heard_nor_right_after() {
+        let mut stage = Stage::with_beats(1);
+        stage.tell(Input::LinkDown, 10);
+        stage.tick_through(11..=600);
+        stage.tell(Input::LinkUp, 600);
+        stage.tick_through(601..=634);
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn an_agent_that_died_during_the_blindness_is_failed_one_period_after_it() {
+        let mut stage = Stage::with_beats(1);
+        stage.tell(Input::LinkDown, 10);
+        stage.tell(Input::LinkUp, 600);
+        stage.tick_through(601..=640);
+        assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn an_observer_that_stood_still_blames_nobody_for_it() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=5);
+        stage.tick_through(500..=534);
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn an_exit_is_a_failure_at_once_and_a_late_beat_of_the_dead_does_not_undo_it() {
+        let mut stage = Stage::with_beats(2);
+        stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
+        stage.tell(Input::Beat(Box::new(beat(1, 2)), Duration::ZERO), 32);
+        assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn the_next_incarnation_of_a_dead_agent_is_healthy() {
+        let mut stage = Stage::with_beats(2);
+        stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
+        let mut next = beat(1, 2);
+        if let Some(hb) = &mut next.hb {
+            hb.restarts = 1;
+        }
+        stage.tell(Input::Beat(Box::new(next), Duration::ZERO), 60);
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn a_clean_end_is_stopped_and_stays_so() {
+        let mut stage = Stage::with_beats(2);
+        stage.tell(event(EventKind::Exited, 1, exit(0)), 31);
+        stage.tell(event(EventKind::Stopped, 1, Detail::default()), 31);
+        stage.tick_through(32..=400);
+        assert_eq!(stage.state(), State::Stopped);
+    }
+
+    #[test]
+    fn beats_and_events_of_a_replaced_epoch_change_nothing() {
+        let mut stage = Stage::with_beats(1);
+        stage.tell(Input::Beat(Box::new(beat(2, 0)), Duration::ZERO), 5);
+        stage.tell(event(EventKind::Exited, 1, exit(3)), 6);
+        stage.tell(Input::Beat(Box::new(beat(1, 1)), Duration::ZERO), 30);
+        assert_eq!(
+            (stage.state(), stage.fleet.snapshot().passed.outdated),
+            (State::Healthy, 2)
+        );
+    }
+
+    fn roster(stopped_at: Option<u64>) -> Input {
+        let entry = RosterEntry {
+            agent_type: "test".into(),
+            host: "h".into(),
+            interval_ms: 30_000,
+            epoch: 1,
+            started_at: 0,
+            runtime: None,
+            stopped_at,
+        };
+        Input::Known(id(), entry)
+    }
+
+    #[test]
+    fn an_agent_that_died_while_no_monitor_ran_is_failed_within_40_seconds_of_the_start() {
+        let mut stage = Stage::with_beats(0);
+        stage.tell(roster(None), 0);
+        stage.tick_through(1..=34);
+        assert_eq!(stage.state(), State::Missing);
+        stage.tick_through(35..=40);
+        assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn an_agent_that_stopped_cleanly_while_no_monitor_ran_is_stopped() {
+        let mut stage = Stage::with_beats(0);
+        stage.tell(roster(Some(5)), 0);
+        stage.tick_through(1..=200);
+        assert_eq!(stage.state(), State::Stopped);
+    }
+
+    #[test]
+    fn a_producer_from_the_seed_is_judged_by_the_interval_its_hash_tells() {
+        let mut stage = Stage::with_beats(0);
+        let mut seed = beat(0, 0);
+        seed.hb = None;
+        stage.tell(Input::Beat(Box::new(seed), Duration::ZERO), 0);
+        stage.tick_through(1..=4);
+        let told = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
+        assert_eq!(stage.told, told, "1 s, not the default 30 s");
+    }
+
+    #[test]
+    fn newcomers_to_a_full_fleet_are_refused_and_counted() {
+        let policy = Policy {
+            agents_max: 0,
+            ..Policy::default()
+        };
+        let mut fleet = Fleet::new(policy, at(0));
+        fleet.handle(Input::Beat(Box::new(beat(1, 0)), Duration::ZERO), at(0));
+        let snapshot = fleet.snapshot();
+        assert_eq!((snapshot.counts.total(), snapshot.passed.refused), (0, 1));
+    }
+
+    #[test]
+    fn counts_always_agree_with_the_agents() {
+        let mut stage = Stage::with_beats(2);
+        for second in (31..200).step_by(7) {
+            stage.tell(Input::Tick, second);
+            let snapshot = stage.fleet.snapshot();
+            let healthy = snapshot
+                .agents
+                .values()
+                .filter(|a| a.state == State::Healthy)
+                .count();
+            assert_eq!(
+                (snapshot.counts.total(), snapshot.counts.healthy),
+                (1, healthy)
+            );
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What is told of an agent over HTTP: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
+
+use crate::agent::{Agent, Reason, State};
+use crate::beat::{Activity, Metrics, Runtime, Status};
+use crate::fleet::Snapshot;
+use crate::id::AgentId;
+use crate::moment::{Moment, millis};
+use serde::Serialize;
+
+/// One agent, in the seed's camelCase.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthStatus {
+    agent_id: AgentId,
+    state: State,
+    /// The sender's wall clock at its last beat, Unix milliseconds.
+    last_heartbeat: Option<u64>,
+    missed_beats: u64,
+    uptime_seconds: u64,
+    agent_type: String,
+    status: Option<Status>,
+    reason: Option<Reason>,
+    activity: Option<Activity>,
+    sentence: String,
+    next: Option<String>,
+    current_task: Option<String>,
+    task_progress: Option<f64>,
+    metrics: Option<Metrics>,
+    host: Option<String>,
+    pid: Option<u32>,
+    epoch: u64,
+    restarts: u64,
+    /// Since when the state holds, Unix milliseconds of the monitor.
+    since: u64,
+    incident: Option<String>,
+    runtime: Option<Runtime>,
+}
+
+/// A page of the fleet.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FleetStatus {
+    total: usize,
+    healthy: usize,
+    missing: usize,
+    failed: usize,
+    stopped: usize,
+    agents: Vec<HealthStatus>,
+    /// Where the next page starts; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// Which agents are asked for. Every condition that is given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// The monitor's belief.
+    pub state: Option<State>,
+    /// The agent's type, exactly.
+    pub agent_type: Option<String>,
+    /// The agent's host, exactly.
+    pub host: Option<String>,
+    /// The activity verdict's word.
+    pub activity: Option<String>,
+    /// Part of id, type, host or task; upper and lower case are the same.
+    pub text: Option<String>,
+    /// At most so many; all when absent.
+    pub limit: Option<usize>,
+    /// Only ids after this one.
+    pub after: Option<AgentId>,
+}
+
+/// The two clocks of a reading: moments decide, the wall clock is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The monitor's own clock.
+    pub now: Moment,
+    /// Unix milliseconds.
+    pub wall_ms: u64,
+}
+
+impl HealthStatus {
+    /// One agent as it is at the reading.
+    pub fn of(id: &AgentId, agent: &Agent, at: Reading) -> Self {
+        let beat = agent.beat.as_deref();
+        let hb = beat.and_then(|b| b.hb.as_ref());
+        let missed_beats = match agent.state {
+            State::Healthy | State::Stopped => 0,
+            State::Missing | State::Failed => agent.detector.missed(at.now),
+        };
+        Self {
+            agent_id: id.clone(),
+            state: agent.state,
+            last_heartbeat: beat.map(|b| b.timestamp_ms),
+            missed_beats,
+            uptime_seconds: agent.uptime(at.now).as_secs(),
+            agent_type: type_of(agent).to_owned(),
+            status: beat.map(|b| b.status),
+            reason: agent.reason,
+            activity: hb.and_then(|hb| hb.activity.clone()),
+            sentence: agent.sentence(at.now),
+            next: agent.next(at.now),
+            current_task: beat.and_then(|b| b.current_task.clone()),
+            task_progress: beat.and_then(|b| b.task_progress),
+            metrics: beat.map(|b| b.metrics),
+            host: host_of(agent).map(str::to_owned),
+            pid: hb.map(|hb| hb.pid).filter(|pid| *pid != 0),
+            epoch: agent.epoch,
+            restarts: hb.map_or(0, |hb| hb.restarts),
+            since: at.wall_ms.saturating_sub(millis(at.now.since(agent.since))),
+            incident: None,
+            runtime: hb
+                .and_then(|hb| hb.runtime.clone())
+                .or_else(|| agent.roster.as_ref().and_then(|r| r.runtime.clone())),
+        }
+    }
+}
+
+impl FleetStatus {
+    /// A page of the snapshot; the counts are of the whole fleet.
+    pub fn of(snapshot: &Snapshot, filter: &Filter, at: Reading) -> Self {
+        let wanted = filter.text.as_deref().map(str::to_lowercase);
+        let start = match &filter.after {
+            Some(id) => std::ops::Bound::Excluded(id.clone()),
+            None => std::ops::Bound::Unbounded,
+        };
+        let mut agents = Vec::new();
+        let mut next_cursor = None;
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut last: Option<&AgentId> = None;
+        for (id, agent) in snapshot.agents.range((start, std::ops::Bound::Unbounded)) {
+            if !fits(filter, wanted.as_deref(), id, agent) {
+                continue;
+            }
+            if agents.len() == limit {
+                next_cursor = last.map(ToString::to_string);
+                break;
+            }
+            agents.push(HealthStatus::of(id, agent, at));
+            last = Some(id);
+        }
+        let counts = snapshot.counts;
+        Self {
+            total: counts.total(),
+            healthy: counts.healthy,
+            missing: counts.missing,
+            failed: counts.failed,
+            stopped: counts.stopped,
+            agents,
+            next_cursor,
+        }
+    }
+}
+
+fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
+    let beat = agent.beat.as_deref();
+    let activity = || {
+        let verdict = beat
+            .and_then(|b| b.hb.as_ref()?.activity.as_ref())
+            .map(|a| a.verdict);
+        verdict.and_then(|v| serde_json::to_value(v).ok())
+    };
+    filter.state.is_none_or(|state| agent.state == state)
+        && filter
+            .agent_type
+            .as_deref()
+            .is_none_or(|t| type_of(agent) == t)
+        && filter
+            .host
+            .as_deref()
+            .is_none_or(|h| host_of(agent) == Some(h))
+        && filter
+            .activity
+            .as_deref()
+            .is_none_or(|a| activity().is_some_and(|v| v == a))
+        && text.is_none_or(|text| {
+            let task = beat.and_then(|b| b.current_task.as_deref());
+            [
+                Some(id.as_str()),
+                Some(type_of(agent)),
+                host_of(agent),
+                task,
+            ]
+            .into_iter()
+            .flatten()
+            .any(|part| part.to_lowercase().contains(text))
+        })
+}
+
+fn type_of(agent: &Agent) -> &str {
+    let said = agent.beat.as_deref().map(|b| b.agent_type.as_str());
+    said.or(agent.roster.as_deref().map(|r| r.agent_type.as_str()))
+        .unwrap_or("")
+}
+
+fn host_of(agent: &Agent) -> Option<&str> {
+    let said = agent
+        .beat
+        .as_deref()
+        .and_then(|b| b.hb.as_ref())
+        .map(|hb| hb.host.as_str());
+    said.or(agent.roster.as_deref().map(|r| r.host.as_str()))
+        .filter(|h| !h.is_empty())
+}
