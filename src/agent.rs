@@ -277,6 +277,9 @@ impl Agent {
             self.detector.new_timetable(interval);
         }
         self.roster = Some(Arc::new(entry.clone()));
+        if self.beat.is_none() {
+            self.detector = Detector::unheard(interval, now);
+        }
         if entry.stopped_at.is_some() {
             self.turn(State::Stopped, None, now);
         }

@@ -89,6 +89,13 @@ impl Detector {
         }
     }
 
+    /// An agent that should be there and was not heard: it has until the end of one period of observation.
+    pub fn unheard(interval: Duration, now: Moment) -> Self {
+        let mut detector = Self::new(interval, now);
+        detector.fresh_at = now - (interval * BEATS_TO_FAIL + detector.slack());
+        detector
+    }
+
     /// A beat that was written at `arrival`.
     pub fn beat(&mut self, stamp: Stamp, arrival: Moment) -> Freshness {
         match stamp {
