@@ -1,0 +1,116 @@
+//! The hash `agent:{id}`: the seed's fields and hb's, written from a beat and read back as one.
+
+use crate::beat::{Beat, BeatError, Metrics, Status, cut};
+use crate::id::AgentId;
+use crate::number::COUNT_MAX;
+use std::collections::HashMap;
+
+/// What the hash holds after this beat, field by field. `registered_ms` is when the agent id was registered.
+pub fn fields(beat: &Beat, json: &str, registered_ms: u64) -> Vec<(&'static str, String)> {
+    let mut fields = vec![
+        ("registeredAt", registered_ms.to_string()),
+        ("type", beat.agent_type.clone()),
+        ("status", word(beat.status).to_owned()),
+        ("lastHeartbeat", beat.timestamp_ms.to_string()),
+        ("sequence", beat.sequence.to_string()),
+        ("cpuPercent", beat.metrics.cpu_percent.to_string()),
+        ("memoryMB", beat.metrics.memory_mb.to_string()),
+        ("beat", json.to_owned()),
+    ];
+    if let Some(hb) = &beat.hb {
+        fields.push(("host", hb.host.clone()));
+        fields.push(("pid", hb.pid.to_string()));
+        fields.push(("epoch", hb.epoch.to_string()));
+        fields.push(("slot", hb.slot.to_string()));
+        fields.push(("intervalMs", crate::moment::millis(hb.interval).to_string()));
+    }
+    if beat.status == Status::Stopped {
+        fields.push(("stoppedAt", beat.timestamp_ms.to_string()));
+    }
+    fields
+}
+
+/// The last beat a hash speaks of: its field `beat` when there is one, else what the seed's fields tell.
+pub fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatError> {
+    if let Some(json) = fields.get("beat") {
+        let beat = Beat::decode(json.as_bytes())?;
+        return if beat.agent == *id {
+            Ok(beat)
+        } else {
+            Err(BeatError::NotABeat(format!("the hash of {id} holds a beat of {}", beat.agent)))
+        };
+    }
+    let number = |name: &str| fields.get(name).and_then(|text| text.parse::<f64>().ok());
+    let sane = |n: Option<f64>| n.filter(|n| (0.0..=COUNT_MAX as f64).contains(n));
+    let count = |name| sane(number(name)).map(|n| n as u64);
+    let timestamp_ms = count("lastHeartbeat")
+        .or_else(|| count("registeredAt"))
+        .ok_or_else(|| BeatError::NotABeat("its hash has no lastHeartbeat".to_owned()))?;
+    let stopped = fields.get("stoppedAt").is_some_and(|text| !text.is_empty());
+    let said = fields.get("status").map(|text| serde_json::Value::from(text.as_str()));
+    let status = said.and_then(|word| serde_json::from_value(word).ok());
+    Ok(Beat {
+        agent: id.clone(),
+        agent_type: cut(fields.get("type").cloned().unwrap_or_default(), 255),
+        timestamp_ms,
+        sequence: count("sequence").unwrap_or(0),
+        status: if stopped { Status::Stopped } else { status.unwrap_or(Status::Healthy) },
+        metrics: Metrics {
+            cpu_percent: sane(number("cpuPercent")).unwrap_or(0.0),
+            memory_mb: sane(number("memoryMB")).unwrap_or(0.0),
+            ..Metrics::default()
+        },
+        current_task: None,
+        task_progress: None,
+        hb: None,
+    })
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Starting => "starting",
+        Status::Healthy => "healthy",
+        Status::Degraded => "degraded",
+        Status::Busy => "busy",
+        Status::Recovering => "recovering",
+        Status::Stopped => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn id() -> AgentId {
+        AgentId::parse("w1").unwrap()
+    }
+
+    #[test]
+    fn a_hash_written_by_a_seed_producer_is_a_beat() {
+        let fields = hash(&[("type", "writer"), ("lastHeartbeat", "1764000000000"), ("cpuPercent", "2.5")]);
+        let beat = beat(&id(), &fields).unwrap();
+        assert_eq!((beat.timestamp_ms, beat.metrics.cpu_percent), (1_764_000_000_000, 2.5));
+    }
+
+    #[test]
+    fn a_stopped_hash_is_a_stopped_beat() {
+        let fields = hash(&[("lastHeartbeat", "1"), ("status", "healthy"), ("stoppedAt", "2")]);
+        assert_eq!(beat(&id(), &fields).unwrap().status, Status::Stopped);
+    }
+
+    #[test]
+    fn a_hash_of_something_else_is_refused() {
+        assert!(beat(&id(), &hash(&[("color", "red")])).is_err());
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_count_as_absent() {
+        let fields = hash(&[("lastHeartbeat", "5"), ("cpuPercent", "NaN"), ("memoryMB", "-4")]);
+        let metrics = beat(&id(), &fields).unwrap().metrics;
+        assert_eq!((metrics.cpu_percent, metrics.memory_mb), (0.0, 0.0));
+    }
+}
