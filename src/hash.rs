@@ -37,7 +37,10 @@ pub fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, Beat
         return if beat.agent == *id {
             Ok(beat)
         } else {
-            Err(BeatError::NotABeat(format!("the hash of {id} holds a beat of {}", beat.agent)))
+            Err(BeatError::NotABeat(format!(
+                "the hash of {id} holds a beat of {}",
+                beat.agent
+            )))
         };
     }
     let number = |name: &str| fields.get(name).and_then(|text| text.parse::<f64>().ok());
@@ -47,14 +50,20 @@ pub fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, Beat
         .or_else(|| count("registeredAt"))
         .ok_or_else(|| BeatError::NotABeat("its hash has no lastHeartbeat".to_owned()))?;
     let stopped = fields.get("stoppedAt").is_some_and(|text| !text.is_empty());
-    let said = fields.get("status").map(|text| serde_json::Value::from(text.as_str()));
+    let said = fields
+        .get("status")
+        .map(|text| serde_json::Value::from(text.as_str()));
     let status = said.and_then(|word| serde_json::from_value(word).ok());
     Ok(Beat {
         agent: id.clone(),
         agent_type: cut(fields.get("type").cloned().unwrap_or_default(), 255),
         timestamp_ms,
         sequence: count("sequence").unwrap_or(0),
-        status: if stopped { Status::Stopped } else { status.unwrap_or(Status::Healthy) },
+        status: if stopped {
+            Status::Stopped
+        } else {
+            status.unwrap_or(Status::Healthy)
+        },
         metrics: Metrics {
             cpu_percent: sane(number("cpuPercent")).unwrap_or(0.0),
             memory_mb: sane(number("memoryMB")).unwrap_or(0.0),
@@ -82,7 +91,10 @@ mod tests {
     use super::*;
 
     fn hash(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     fn id() -> AgentId {
@@ -91,14 +103,25 @@ mod tests {
 
     #[test]
     fn a_hash_written_by_a_seed_producer_is_a_beat() {
-        let fields = hash(&[("type", "writer"), ("lastHeartbeat", "1764000000000"), ("cpuPercent", "2.5")]);
+        let fields = hash(&[
+            ("type", "writer"),
+            ("lastHeartbeat", "1764000000000"),
+            ("cpuPercent", "2.5"),
+        ]);
         let beat = beat(&id(), &fields).unwrap();
-        assert_eq!((beat.timestamp_ms, beat.metrics.cpu_percent), (1_764_000_000_000, 2.5));
+        assert_eq!(
+            (beat.timestamp_ms, beat.metrics.cpu_percent),
+            (1_764_000_000_000, 2.5)
+        );
     }
 
     #[test]
     fn a_stopped_hash_is_a_stopped_beat() {
-        let fields = hash(&[("lastHeartbeat", "1"), ("status", "healthy"), ("stoppedAt", "2")]);
+        let fields = hash(&[
+            ("lastHeartbeat", "1"),
+            ("status", "healthy"),
+            ("stoppedAt", "2"),
+        ]);
         assert_eq!(beat(&id(), &fields).unwrap().status, Status::Stopped);
     }
 
@@ -109,7 +132,11 @@ mod tests {
 
     #[test]
     fn numbers_that_cannot_be_count_as_absent() {
-        let fields = hash(&[("lastHeartbeat", "5"), ("cpuPercent", "NaN"), ("memoryMB", "-4")]);
+        let fields = hash(&[
+            ("lastHeartbeat", "5"),
+            ("cpuPercent", "NaN"),
+            ("memoryMB", "-4"),
+        ]);
         let metrics = beat(&id(), &fields).unwrap().metrics;
         assert_eq!((metrics.cpu_percent, metrics.memory_mb), (0.0, 0.0));
     }

@@ -24,7 +24,10 @@ mod tests {
     #[test]
     fn each_user_has_a_place_of_its_own() {
         let place = |xdg: Option<&str>, uid| runtime_dir(xdg.map(PathBuf::from), uid);
-        assert_eq!(place(Some("/run/user/7"), 7), PathBuf::from("/run/user/7/hb"));
+        assert_eq!(
+            place(Some("/run/user/7"), 7),
+            PathBuf::from("/run/user/7/hb")
+        );
         assert_eq!(place(None, 0), PathBuf::from("/run/hb"));
         assert_eq!(place(Some("relative"), 7), PathBuf::from("/tmp/hb-7"));
     }

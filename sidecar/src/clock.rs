@@ -13,5 +13,9 @@ pub(crate) fn now() -> Moment {
 
 /// Unix milliseconds, for people.
 pub(crate) fn wall_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    millis(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
 }

@@ -27,8 +27,10 @@ pub(crate) mod exit {
 /// Starts an agent, watches it and sends its heartbeat.
 #[derive(Debug, Parser)]
 #[command(name = "hbsidecar", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
-126 command not executable; 127 command not found; 2 usage.\n\nExample:\n  hbsidecar --id writer-1 --interval 30s -- python3 agent.py")]
+#[command(
+    after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
+126 command not executable; 127 command not found; 2 usage.\n\nExample:\n  hbsidecar --id writer-1 --interval 30s -- python3 agent.py"
+)]
 pub struct Args {
     /// The agent's id [default: host name + command name] [env: HB_AGENT_ID, then AGENT_ID]
     #[arg(long, value_name = "ID")]
@@ -88,7 +90,10 @@ pub(crate) enum Store {
     /// Where the user said, and nowhere else.
     Configured(Box<ConnectionInfo>),
     /// Nobody said: where hbmonitor published its own, else the default; looked up anew for each try.
-    Nearby { published: PathBuf, password: Option<String> },
+    Nearby {
+        published: PathBuf,
+        password: Option<String>,
+    },
 }
 
 /// What is logged, and how.
@@ -128,7 +133,11 @@ pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
         return std::process::ExitCode::SUCCESS;
     }
     let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let line = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
     eprintln!("hbsidecar: {line}; see hbsidecar --help");
     std::process::ExitCode::from(exit::USAGE)
 }
@@ -138,24 +147,35 @@ impl TryFrom<Args> for Config {
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let mut command = args.command.into_iter();
-        let program = command.next().filter(|p| !p.is_empty()).ok_or(ConfigError::NoCommand)?;
-        let name = Path::new(&program)
-            .file_name()
-            .map_or_else(|| "agent".to_owned(), |name| name.to_string_lossy().into_owned());
-        let host = nix::unistd::gethostname()
-            .map_or_else(|_| "localhost".to_owned(), |host| host.to_string_lossy().into_owned());
+        let program = command
+            .next()
+            .filter(|p| !p.is_empty())
+            .ok_or(ConfigError::NoCommand)?;
+        let name = Path::new(&program).file_name().map_or_else(
+            || "agent".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        let host = nix::unistd::gethostname().map_or_else(
+            |_| "localhost".to_owned(),
+            |host| host.to_string_lossy().into_owned(),
+        );
         let given = args.id.or_else(|| first_of(&["HB_AGENT_ID", "AGENT_ID"]));
         let id = match given {
             Some(text) => AgentId::parse(&text).map_err(|e| ConfigError::Id(text, e))?,
             None => AgentId::nearest(&format!("{host}-{name}")),
         };
-        let url = args.redis_url.or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]));
+        let url = args
+            .redis_url
+            .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]));
         Ok(Self {
             id,
             agent_type: args.agent_type.filter(|t| !t.is_empty()).unwrap_or(name),
             store: store(url, args.redis_password_file)?,
             interval: interval(&args.interval)?,
-            log: Log { format: args.log_format, level: level(args.verbose, args.quiet) },
+            log: Log {
+                format: args.log_format,
+                level: level(args.verbose, args.quiet),
+            },
             program,
             arguments: command.collect(),
             host,
@@ -168,8 +188,12 @@ impl Store {
     pub(crate) fn address(&self) -> Result<ConnectionInfo, ConfigError> {
         match self {
             Self::Configured(info) => Ok(ConnectionInfo::clone(info)),
-            Self::Nearby { published, password } => {
-                let url = own_file(published).unwrap_or_else(|| place::STORE_URL_DEFAULT.to_owned());
+            Self::Nearby {
+                published,
+                password,
+            } => {
+                let url =
+                    own_file(published).unwrap_or_else(|| place::STORE_URL_DEFAULT.to_owned());
                 parse_url(&url, password.as_deref())
             }
         }
@@ -182,7 +206,9 @@ impl Log {
         let log = tracing_subscriber::fmt()
             .with_max_level(self.level)
             .with_target(false)
-            .with_ansi(std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stderr_is_terminal())
+            .with_ansi(
+                std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stderr_is_terminal(),
+            )
             .with_writer(std::io::stderr);
         match self.format {
             LogFormat::Text => log.init(),
@@ -196,7 +222,9 @@ fn stderr_is_terminal() -> bool {
 }
 
 fn first_of(names: &[&str]) -> Option<String> {
-    names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    names
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
 fn interval(text: &str) -> Result<Duration, ConfigError> {
@@ -217,22 +245,32 @@ fn store(url: Option<String>, password_file: Option<PathBuf>) -> Result<Store, C
         })
         .transpose()?;
     match url {
-        Some(url) => Ok(Store::Configured(Box::new(parse_url(&url, password.as_deref())?))),
+        Some(url) => Ok(Store::Configured(Box::new(parse_url(
+            &url,
+            password.as_deref(),
+        )?))),
         None => {
             let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
             let dir = place::runtime_dir(xdg, nix::unistd::geteuid().as_raw());
-            Ok(Store::Nearby { published: dir.join(place::STORE_FILE), password })
+            Ok(Store::Nearby {
+                published: dir.join(place::STORE_FILE),
+                password,
+            })
         }
     }
 }
 
 fn parse_url(url: &str, password: Option<&str>) -> Result<ConnectionInfo, ConfigError> {
-    let info = url.into_connection_info().map_err(|e| ConfigError::Url(e.to_string()))?;
+    let info = url
+        .into_connection_info()
+        .map_err(|e| ConfigError::Url(e.to_string()))?;
     if !info.addr().is_supported() {
         return Err(ConfigError::Url("this build has no TLS".to_owned()));
     }
-    let mut settings =
-        info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);
+    let mut settings = info
+        .redis_settings()
+        .clone()
+        .set_protocol(redis::ProtocolVersion::RESP3);
     if let Some(password) = password {
         settings = settings.set_password(password);
     }
@@ -267,29 +305,58 @@ mod tests {
 
     #[test]
     fn the_type_is_the_command_name_unless_given() {
-        assert_eq!(config(&["--", "/usr/bin/env", "x"]).unwrap().agent_type, "env");
-        assert_eq!(config(&["--type", "t", "--", "env"]).unwrap().agent_type, "t");
+        assert_eq!(
+            config(&["--", "/usr/bin/env", "x"]).unwrap().agent_type,
+            "env"
+        );
+        assert_eq!(
+            config(&["--type", "t", "--", "env"]).unwrap().agent_type,
+            "t"
+        );
     }
 
     #[test]
     fn intervals_outside_100_ms_to_1_h_are_refused() {
         for text in ["99ms", "61m", "0s"] {
-            assert!(config(&["--interval", text, "--", "x"]).unwrap_err().contains("100ms to 1h"));
+            assert!(
+                config(&["--interval", text, "--", "x"])
+                    .unwrap_err()
+                    .contains("100ms to 1h")
+            );
         }
-        assert!(config(&["--interval", "soon", "--", "x"]).unwrap_err().contains("30s"));
-        assert_eq!(config(&["--interval", "1h", "--", "x"]).unwrap().interval, INTERVAL_MAX);
+        assert!(
+            config(&["--interval", "soon", "--", "x"])
+                .unwrap_err()
+                .contains("30s")
+        );
+        assert_eq!(
+            config(&["--interval", "1h", "--", "x"]).unwrap().interval,
+            INTERVAL_MAX
+        );
     }
 
     #[test]
     fn an_id_that_cannot_be_is_refused_with_the_place() {
-        assert!(config(&["--id", "a b", "--", "x"]).unwrap_err().contains("position 2"));
+        assert!(
+            config(&["--id", "a b", "--", "x"])
+                .unwrap_err()
+                .contains("position 2")
+        );
     }
 
     #[test]
     fn a_url_that_cannot_be_is_refused_and_its_password_not_repeated() {
-        for url in ["http://user:secret@h", "redis", "rediss://user:secret@h", "redis://:secret@h:x"] {
+        for url in [
+            "http://user:secret@h",
+            "redis",
+            "rediss://user:secret@h",
+            "redis://:secret@h:x",
+        ] {
             let error = config(&["--redis-url", url, "--", "x"]).unwrap_err();
-            assert!(error.contains("redis://127.0.0.1:6379") && !error.contains("secret"), "{error}");
+            assert!(
+                error.contains("redis://127.0.0.1:6379") && !error.contains("secret"),
+                "{error}"
+            );
         }
     }
 

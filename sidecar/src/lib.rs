@@ -21,14 +21,19 @@ pub fn run(args: Args) -> u8 {
         Err(error) => return say(&error.into(), exit::USAGE),
     };
     config.log.start();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return say(&error.into(), exit::OWN_FAILURE),
     };
     match runtime.block_on(supervise::supervise(config)) {
         Ok(code) => code,
         Err(error) => {
-            let code = error.downcast_ref::<child::StartError>().map_or(exit::OWN_FAILURE, child::StartError::exit_code);
+            let code = error
+                .downcast_ref::<child::StartError>()
+                .map_or(exit::OWN_FAILURE, child::StartError::exit_code);
             say(&error, code)
         }
     }

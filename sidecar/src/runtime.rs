@@ -14,7 +14,10 @@ pub(crate) fn detect(host: &str) -> Runtime {
     } else {
         ("host", String::new())
     };
-    Runtime { kind: kind.to_owned(), id }
+    Runtime {
+        kind: kind.to_owned(),
+        id,
+    }
 }
 
 /// The engine mounts files of its own into every container, from a directory named by the container.
@@ -27,7 +30,9 @@ fn container(mountinfo: &str) -> Option<String> {
 /// The innermost service of the control group path.
 fn unit(cgroup: &str) -> Option<String> {
     let mut parts = cgroup.lines().flat_map(|line| line.rsplit('/'));
-    parts.find(|part| part.ends_with(".service") && !part.starts_with("user@")).map(str::to_owned)
+    parts
+        .find(|part| part.ends_with(".service") && !part.starts_with("user@"))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -44,7 +49,13 @@ mod tests {
 
     #[test]
     fn a_unit_is_the_innermost_service() {
-        assert_eq!(unit("0::/system.slice/agent.service\n"), Some("agent.service".to_owned()));
-        assert_eq!(unit("0::/user.slice/user@7.service/app.slice/x.scope\n"), None);
+        assert_eq!(
+            unit("0::/system.slice/agent.service\n"),
+            Some("agent.service".to_owned())
+        );
+        assert_eq!(
+            unit("0::/user.slice/user@7.service/app.slice/x.scope\n"),
+            None
+        );
     }
 }

@@ -79,7 +79,9 @@ fn tree(root: i32) -> Vec<Process> {
     let mut found = Vec::new();
     let mut pids = vec![root];
     while let Some(pid) = pids.pop() {
-        let Ok(process) = Process::new(pid) else { continue };
+        let Ok(process) = Process::new(pid) else {
+            continue;
+        };
         pids.extend(children(&process));
         found.push(process);
         if found.len() == PROCESSES_MAX {
@@ -90,7 +92,9 @@ fn tree(root: i32) -> Vec<Process> {
 }
 
 fn children(process: &Process) -> Vec<i32> {
-    let Ok(tasks) = process.tasks() else { return Vec::new() };
+    let Ok(tasks) = process.tasks() else {
+        return Vec::new();
+    };
     tasks
         .flatten()
         .filter_map(|task| task.children().ok())
@@ -101,7 +105,14 @@ fn children(process: &Process) -> Vec<i32> {
 
 fn pss(process: &Process) -> Option<u64> {
     let rollup = process.smaps_rollup().ok()?;
-    rollup.memory_map_rollup.0.first()?.extension.map.get("Pss").copied()
+    rollup
+        .memory_map_rollup
+        .0
+        .first()?
+        .extension
+        .map
+        .get("Pss")
+        .copied()
 }
 
 #[cfg(test)]
@@ -120,18 +131,28 @@ mod tests {
 
     #[test]
     fn a_child_belongs_to_the_tree_of_its_parent() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pids: Vec<i32> = tree(me()).iter().map(|p| p.pid).collect();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(pids.contains(&i32::try_from(child.id()).unwrap()), "{pids:?}");
+        assert!(
+            pids.contains(&i32::try_from(child.id()).unwrap()),
+            "{pids:?}"
+        );
     }
 
     #[test]
     fn processor_time_is_a_percentage_of_one_core() {
         let mut vitals = Vitals::new();
         vitals.follow(1, 100, Moment::from_millis(0));
-        vitals.follow(1, 100 + vitals.ticks_per_second as u64, Moment::from_millis(2000));
+        vitals.follow(
+            1,
+            100 + vitals.ticks_per_second as u64,
+            Moment::from_millis(2000),
+        );
         assert_eq!(vitals.cpu_percent, 50.0);
     }
 
@@ -145,6 +166,9 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_has_no_vitals_and_is_no_error() {
-        assert_eq!(Vitals::new().sample(i32::MAX, Moment::from_millis(0)), Sample::default());
+        assert_eq!(
+            Vitals::new().sample(i32::MAX, Moment::from_millis(0)),
+            Sample::default()
+        );
     }
 }
