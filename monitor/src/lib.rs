@@ -1,1 +1,132 @@
-//! placeholder
+//! hbmonitor: hears the beats of a fleet, tells healthy from missing from failed, shows it.
+//!
+//! `watch` is the hub and owns the fleet; `inbox` brings what the store says, `dashboard` and `metrics` show snapshots,
+//! `store` is the store of a machine that has none. The rooms never meet.
+
+mod clock;
+pub mod config;
+mod dashboard;
+mod demo;
+mod inbox;
+mod metrics;
+pub mod store;
+mod watch;
+
+use config::{Args, Config, ConfigError, exit};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, watch as channel};
+
+/// How long requests that are under way may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(3);
+/// State changes that a slow listener may be behind.
+const CHANGES_KEPT: usize = 1024;
+
+/// Runs what the arguments ask for. Returns the exit code of the process.
+pub fn run(args: Args) -> u8 {
+    let config = match Config::try_from(args) {
+        Ok(config) => config,
+        Err(error) => {
+            let code = error.exit_code();
+            return say(&error.into(), code);
+        }
+    };
+    config.log.start();
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(perform(config)));
+    match result {
+        Ok(code) => code,
+        Err(error) => say(&error, exit::FAILURE),
+    }
+}
+
+async fn perform(config: Config) -> anyhow::Result<u8> {
+    match config.act {
+        config::Act::Serve => serve(config).await,
+        config::Act::Demo { once } => demo::play(config, once).await,
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<u8> {
+    let listener = listen(&config).await?;
+    let (stop, stopped) = channel::channel(false);
+    let mut end = Box::pin(asked_to_end()?);
+    let found = tokio::select! {
+        found = store::find(&config.store, stopped.clone()) => found?,
+        () = &mut end => return Ok(exit::SUCCESS),
+    };
+    println!(
+        "hbmonitor listens on http://{}; store {}",
+        listener.local_addr()?,
+        found.description
+    );
+    let mut running = start(&config, listener, found.address, stopped);
+    tokio::select! {
+        () = &mut end => {}
+        ended = &mut running.hub => anyhow::bail!("the hub ended: {ended:?}"),
+        ended = &mut running.http => anyhow::bail!("the HTTP server ended: {ended:?}"),
+    }
+    let _ = stop.send(true); // everybody has ended already
+    let _ = tokio::time::timeout(GRACE, running.http).await; // whoever is slower than the grace is cut off
+    drop(found.published);
+    Ok(exit::SUCCESS)
+}
+
+/// What runs while the monitor serves.
+struct Running {
+    hub: tokio::task::JoinHandle<()>,
+    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    changes: broadcast::Receiver<heartbeat::fleet::Change>,
+}
+
+fn start(
+    config: &Config,
+    listener: TcpListener,
+    store: inbox::Address,
+    stopped: channel::Receiver<bool>,
+) -> Running {
+    let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
+    let inbox = inbox::Inbox::open(store);
+    let counters = inbox.counters.clone();
+    let (hub, snapshots) = watch::Hub::new(config.policy, inbox, changes);
+    let app = dashboard::routes(dashboard::Shown {
+        snapshots,
+        counters,
+    });
+    let mut end = stopped;
+    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
+        let _ = end.wait_for(|stop| *stop).await; // the sender is gone: also an end
+    });
+    Running {
+        hub: tokio::spawn(hub.run()),
+        http: tokio::spawn(async move { server.await }),
+        changes: changes_out,
+    }
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, ConfigError> {
+    TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| ConfigError::Listen(config.listen, error))
+}
+
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+fn say(error: &anyhow::Error, code: u8) -> u8 {
+    eprintln!("hbmonitor: {error:#}");
+    code
+}

@@ -12,4 +12,5 @@ local held = sane(redis.call('GET', KEYS[1]) or '0')
 if held == 0 then held = tonumber(redis.call('TIME')[1]) end
 local epoch = math.max(held, sane(redis.call('HGET', KEYS[2], 'epoch') or '0'), sane(ARGV[1])) + 1
 redis.call('SET', KEYS[1], string.format('%.0f', epoch))
+redis.call('HDEL', KEYS[2], 'stoppedAt')
 return epoch

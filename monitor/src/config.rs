@@ -1,0 +1,362 @@
+//! Configuration in two types: [`Args`] and the file as given, [`Config`] as checked. Flag over environment over file
+//! over default.
+
+use clap::Parser;
+use heartbeat::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
+use heartbeat::fleet::Policy;
+use redis::{ConnectionInfo, IntoConnectionInfo};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Exit codes.
+pub(crate) mod exit {
+    /// It did what was asked.
+    pub(crate) const SUCCESS: u8 = 0;
+    /// It could not.
+    pub(crate) const FAILURE: u8 = 1;
+    /// A flag or a value that cannot be.
+    pub(crate) const USAGE: u8 = 2;
+    /// The configuration file cannot be used (`EX_CONFIG` of sysexits.h).
+    pub(crate) const CONFIG: u8 = 78;
+}
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
+
+/// Hears the heartbeats of a fleet of agents and tells healthy from missing from failed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hbmonitor",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = false
+)]
+#[command(
+    after_help = "Without a subcommand it serves. Exit codes: 0 done; 1 failed; 2 usage; 78 bad configuration file."
+)]
+pub struct Args {
+    #[command(subcommand)]
+    act: Option<ActArgs>,
+    /// A TOML file with redis_url, redis_password_file, listen, interval_default
+    #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The store [default: Redis on 127.0.0.1:6379 when it answers, else one embedded here]
+    /// [env: HB_REDIS_URL, then REDIS_URL]
+    #[arg(long, value_name = "URL", global = true)]
+    redis_url: Option<String>,
+    /// A file that holds the store's password; it never stands in a command line
+    #[arg(
+        long,
+        env = "HB_REDIS_PASSWORD_FILE",
+        value_name = "FILE",
+        global = true
+    )]
+    redis_password_file: Option<PathBuf>,
+    /// Where HTTP is served [default: 127.0.0.1:7410]
+    #[arg(long, env = "HB_LISTEN", value_name = "ADDRESS:PORT", global = true)]
+    listen: Option<String>,
+    /// The interval of producers that do not tell theirs, 100ms to 1h [default: 30s]
+    #[arg(long, env = "HB_INTERVAL_DEFAULT", value_name = "TIME", global = true)]
+    interval_default: Option<String>,
+    /// How log lines are written to standard error
+    #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+    /// Say more; twice for all
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose", global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ActArgs {
+    /// Watch the fleet and serve HTTP (what happens without a subcommand too)
+    Serve,
+    /// Play a story with an embedded store and demo agents, one of which is killed
+    Demo {
+        /// End after the story; exit 0 only if it came true
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// A configuration that can be used as it is.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) act: Act,
+    pub(crate) store: Option<Box<ConnectionInfo>>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) policy: Policy,
+    pub(crate) log: Log,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Serve,
+    Demo { once: bool },
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log {
+    format: LogFormat,
+    level: tracing::Level,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    redis_url: Option<String>,
+    redis_password_file: Option<PathBuf>,
+    listen: Option<String>,
+    interval_default: Option<String>,
+}
+
+const FILE_KEYS: [&str; 4] = [
+    "redis_url",
+    "redis_password_file",
+    "listen",
+    "interval_default",
+];
+
+/// Why there is no configuration. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {0}: {1}")]
+    FileUnreadable(PathBuf, std::io::Error),
+    /// The file cannot be used.
+    #[error("configuration {0}: {1}")]
+    FileWrong(PathBuf, String),
+    /// Not an address to listen on.
+    #[error("listen {0:?}: write it as in 127.0.0.1:7410")]
+    ListenText(String),
+    /// Somebody else listens there.
+    #[error("cannot listen on {0}: {1}; choose another with --listen")]
+    Listen(SocketAddr, std::io::Error),
+    /// Not a time, too short or too long.
+    #[error("interval_default {0:?}: must be a time from 100ms to 1h, as in 30s")]
+    Interval(String),
+    /// Not a store. The URL itself is not repeated: it may hold a password.
+    #[error("the store's URL cannot be used ({0}); write it as in redis://127.0.0.1:6379")]
+    Url(String),
+    /// No password there.
+    #[error("cannot read the password file {0}: {1}")]
+    Password(PathBuf, std::io::Error),
+}
+
+impl ConfigError {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::FileUnreadable(..) | Self::FileWrong(..) => exit::CONFIG,
+            Self::ListenText(_) | Self::Interval(_) | Self::Url(_) | Self::Password(..) => {
+                exit::USAGE
+            }
+            Self::Listen(..) => exit::FAILURE,
+        }
+    }
+}
+
+/// Says in one line what is wrong with a command line, or prints the help that was asked for.
+pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print(); // standard output is closed: nobody is there to be told
+        return std::process::ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let line = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    eprintln!("hbmonitor: {line}; see hbmonitor --help");
+    std::process::ExitCode::from(exit::USAGE)
+}
+
+impl TryFrom<Args> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: Args) -> Result<Self, ConfigError> {
+        let file = args
+            .config
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .unwrap_or_default();
+        let url = args
+            .redis_url
+            .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]))
+            .or(file.redis_url);
+        let password_file = args.redis_password_file.or(file.redis_password_file);
+        let listen = args
+            .listen
+            .or(file.listen)
+            .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let interval = args.interval_default.or(file.interval_default);
+        Ok(Self {
+            act: match args.act {
+                None | Some(ActArgs::Serve) => Act::Serve,
+                Some(ActArgs::Demo { once }) => Act::Demo { once },
+            },
+            store: store(url, password_file)?,
+            listen: listen
+                .parse()
+                .map_err(|_| ConfigError::ListenText(listen))?,
+            policy: Policy {
+                interval_default: interval.map_or(Ok(INTERVAL_DEFAULT), |text| time(&text))?,
+                ..Policy::default()
+            },
+            log: Log {
+                format: args.log_format,
+                level: level(args.verbose, args.quiet),
+            },
+        })
+    }
+}
+
+impl Log {
+    /// Starts logging to standard error.
+    pub(crate) fn start(self) {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let log = tracing_subscriber::fmt()
+            .with_max_level(self.level)
+            .with_target(false)
+            .with_ansi(!plain && std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_writer(std::io::stderr);
+        match self.format {
+            LogFormat::Text => log.init(),
+            LogFormat::Json => log.json().init(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::FileUnreadable(path.to_owned(), e))?;
+    parse(&text).map_err(|why| ConfigError::FileWrong(path.to_owned(), why))
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| {
+            text.get(..span.start)
+                .map_or(1, |before| before.matches('\n').count() + 1)
+        });
+        let why = error.message().lines().next().unwrap_or_default();
+        let near = why
+            .split('`')
+            .nth(1)
+            .filter(|_| why.starts_with("unknown field"))
+            .and_then(nearest);
+        match near {
+            Some(key) => format!("line {line}: {why}; did you mean `{key}`?"),
+            None => format!("line {line}: {why}"),
+        }
+    })
+}
+
+fn nearest(key: &str) -> Option<&'static str> {
+    let distance = |known: &&str| strsim::damerau_levenshtein(key, known);
+    FILE_KEYS
+        .into_iter()
+        .min_by_key(distance)
+        .filter(|known| distance(known) <= 4)
+}
+
+fn first_of(names: &[&str]) -> Option<String> {
+    names
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+fn time(text: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|time| (INTERVAL_MIN..=INTERVAL_MAX).contains(time))
+        .ok_or_else(|| ConfigError::Interval(text.to_owned()))
+}
+
+fn store(
+    url: Option<String>,
+    password_file: Option<PathBuf>,
+) -> Result<Option<Box<ConnectionInfo>>, ConfigError> {
+    let password = password_file
+        .map(|path| match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => Err(ConfigError::Password(path, error)),
+        })
+        .transpose()?;
+    let Some(url) = url else { return Ok(None) };
+    let info = url
+        .into_connection_info()
+        .map_err(|e| ConfigError::Url(e.to_string()))?;
+    if !info.addr().is_supported() {
+        return Err(ConfigError::Url("this build has no TLS".to_owned()));
+    }
+    let mut settings = info
+        .redis_settings()
+        .clone()
+        .set_protocol(redis::ProtocolVersion::RESP3);
+    if let Some(password) = password {
+        settings = settings.set_password(password);
+    }
+    Ok(Some(Box::new(info.set_redis_settings(settings))))
+}
+
+fn level(verbose: u8, quiet: bool) -> tracing::Level {
+    match (quiet, verbose) {
+        (true, _) => tracing::Level::ERROR,
+        (false, 0) => tracing::Level::INFO,
+        (false, 1) => tracing::Level::DEBUG,
+        (false, _) => tracing::Level::TRACE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_line_and_suggestion() {
+        let why = parse("listen = \"127.0.0.1:1\"\nredis_ulr = \"x\"\n").unwrap_err();
+        assert!(
+            why.starts_with("line 2: unknown field `redis_ulr`"),
+            "{why}"
+        );
+        assert!(why.ends_with("did you mean `redis_url`?"), "{why}");
+    }
+
+    #[test]
+    fn a_syntax_error_is_refused_with_its_line() {
+        assert!(
+            parse("listen = \"x\"\n\nredis_url = = 1\n")
+                .unwrap_err()
+                .starts_with("line 3: ")
+        );
+    }
+
+    #[test]
+    fn every_key_of_the_file_is_offered_as_a_suggestion() {
+        for key in FILE_KEYS {
+            assert!(parse(&format!("{key} = \"x\"")).is_ok(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_flag_beats_the_default() {
+        let args = Args::try_parse_from(["hbmonitor", "--listen", "127.0.0.1:1"]).unwrap();
+        assert_eq!(Config::try_from(args).unwrap().listen.port(), 1);
+    }
+}

@@ -1,0 +1,388 @@
+//! What the store says, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
+//!
+//! One connection subscribes and asks (RESP3), a second one waits on the stream of events. Bad bytes are counted, said
+//! once per kind, and dropped. A lost or silent connection is told to the hub at once and made anew for ever.
+
+use heartbeat::backoff::Backoff;
+use heartbeat::beat::Beat;
+use heartbeat::event::Event;
+use heartbeat::fleet::Input;
+use heartbeat::id::AgentId;
+use heartbeat::roster::RosterEntry;
+use heartbeat::{hash, keys};
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, Value};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Where the store is.
+pub(crate) type Address = Box<ConnectionInfo>;
+
+/// What waits for the hub: a burst of a whole large fleet.
+const INPUTS_MAX: usize = 65_536;
+const QUESTIONS_MAX: usize = 65_536;
+/// How long a connection or an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A quiet channel and a dead connection look alike: ask this often.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long one wait on the stream of events lasts.
+const EVENTS_BLOCK: Duration = Duration::from_secs(5);
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Keys and events per question at the start.
+const PAGE: usize = 500;
+/// Hashes without an entry on the roster that are taken at the start.
+const HASHES_MAX: usize = 200_000;
+
+/// What the hub asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What is in its hash?
+    Verify(AgentId),
+    /// What is the time to live of its hash?
+    Learn(AgentId),
+}
+
+/// What was dropped here, by kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+/// The hub's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) questions: mpsc::Sender<Question>,
+    pub(crate) counters: Counters,
+}
+
+struct Reader {
+    address: Address,
+    inputs: mpsc::Sender<Input>,
+    questions: mpsc::Receiver<Question>,
+    counters: Counters,
+    last_event: String,
+    up: bool,
+}
+
+impl Inbox {
+    /// Starts to read.
+    pub(crate) fn open(address: Address) -> Self {
+        let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
+        let (questions, questions_out) = mpsc::channel(QUESTIONS_MAX);
+        let counters = Counters::default();
+        let reader = Reader {
+            address,
+            inputs: inputs_in,
+            questions: questions_out,
+            counters: counters.clone(),
+            last_event: "0-0".to_owned(),
+            up: false,
+        };
+        tokio::spawn(reader.run());
+        Self {
+            inputs,
+            questions,
+            counters,
+        }
+    }
+}
+
+impl Counters {
+    /// Every kind and how often.
+    pub(crate) fn read(&self) -> BTreeMap<&'static str, u64> {
+        self.0
+            .lock()
+            .map(|counts| counts.clone())
+            .unwrap_or_default()
+    }
+
+    fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
+        let Ok(mut counts) = self.0.lock() else {
+            return;
+        };
+        let count = counts.entry(kind).or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!("dropped ({kind}, said once, counted in /metrics): {why}");
+        }
+    }
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+        let mut said = false;
+        while !self.inputs.is_closed() {
+            let Err(error) = self.visit(&mut backoff).await else {
+                return;
+            };
+            if std::mem::take(&mut self.up) {
+                said = false;
+                self.tell(Input::LinkDown).await;
+            }
+            if !said {
+                tracing::error!("the store cannot be heard, trying on: {error:#}");
+                said = true;
+            }
+            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+        }
+    }
+
+    /// One connection, until it is lost. Ends well only when the hub is gone.
+    async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
+        let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
+        let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
+        connection.subscribe(keys::BEATS).await?;
+        self.take_stock(&mut connection).await?;
+        backoff.reset();
+        self.up = true;
+        self.tell(Input::LinkUp).await;
+        tracing::info!("the store can be heard");
+        let mut ping = tokio::time::interval(PING_EVERY);
+        let mut events = Box::pin(next_events(waiting, self.last_event.clone()));
+        loop {
+            tokio::select! {
+                push = pushes.recv() => match push {
+                    Some(push) => self.push(push).await?,
+                    None => anyhow::bail!("the connection was lost"),
+                },
+                question = self.questions.recv() => match question {
+                    Some(question) => self.answer(&mut connection, question).await?,
+                    None => return Ok(()),
+                },
+                read = &mut events => {
+                    let (waiting, entries) = read?;
+                    self.events(entries, None).await;
+                    events = Box::pin(next_events(waiting, self.last_event.clone()));
+                }
+                _ = ping.tick() => {
+                    redis::cmd("PING").exec_async(&mut connection).await?;
+                }
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        answer_within: Duration,
+    ) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<PushInfo>)> {
+        let (send, pushes) = mpsc::channel(INPUTS_MAX);
+        let counters = self.counters.clone();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(ANSWER_WITHIN))
+            .set_response_timeout(Some(answer_within))
+            .set_push_sender(move |push: PushInfo| {
+                if send.try_send(push).is_err() {
+                    counters.count("overrun", &"the hub is behind");
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let client = Client::open(ConnectionInfo::clone(&self.address))?;
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        Ok((connection, pushes))
+    }
+
+    /// What the store holds before anything new is heard: hashes first, so that the roster's silent ones stand out.
+    async fn take_stock(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+        let roster: HashMap<String, String> = redis::cmd("HGETALL")
+            .arg(keys::ROSTER)
+            .query_async(connection)
+            .await?;
+        let mut known = HashSet::new();
+        for key in self.hashes(connection).await? {
+            let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) else {
+                continue;
+            };
+            if self.hash(connection, &id).await? {
+                known.insert(id);
+            }
+        }
+        for (id, entry) in &roster {
+            match (AgentId::parse(id), RosterEntry::decode(entry)) {
+                (Ok(id), Ok(entry)) => {
+                    known.insert(id.clone());
+                    self.tell(Input::Known(id, entry)).await;
+                }
+                (Err(error), _) => self.counters.count("roster", &error),
+                (_, Err(error)) => self.counters.count("roster", &error),
+            }
+        }
+        loop {
+            let page: StreamRangeReply = redis::cmd("XRANGE")
+                .arg(keys::EVENTS)
+                .arg(format!("({}", self.last_event))
+                .arg("+")
+                .arg("COUNT")
+                .arg(PAGE)
+                .query_async(connection)
+                .await?;
+            let full = page.ids.len() == PAGE;
+            self.events(page.ids, Some(&known)).await;
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn hashes(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<HashSet<String>> {
+        let mut found = HashSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let (next, page): (String, Vec<String>) = redis::cmd("SCAN")
+                .arg(&cursor)
+                .arg("MATCH")
+                .arg(format!("{}*", keys::AGENT_PREFIX))
+                .arg("COUNT")
+                .arg(PAGE)
+                .query_async(connection)
+                .await?;
+            found.extend(page);
+            if next == "0" || found.len() > HASHES_MAX {
+                return Ok(found);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Tells what the hash of an agent holds; false when it holds nothing.
+    async fn hash(
+        &self,
+        connection: &mut MultiplexedConnection,
+        id: &AgentId,
+    ) -> anyhow::Result<bool> {
+        let key = keys::agent(id);
+        let read: redis::RedisResult<(HashMap<String, String>, i64)> = redis::pipe()
+            .cmd("HGETALL")
+            .arg(&key)
+            .cmd("PTTL")
+            .arg(&key)
+            .query_async(connection)
+            .await;
+        let (fields, left) = match read {
+            Ok(read) => read,
+            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error.into()),
+            Err(error) => {
+                self.counters.count("hash", &error); // somebody else's key of that name
+                return Ok(false);
+            }
+        };
+        if fields.is_empty() {
+            return Ok(false);
+        }
+        match hash::beat(id, &fields) {
+            Ok(beat) => {
+                let age = age(&beat, left);
+                self.tell(Input::Beat(Box::new(beat), age)).await;
+                Ok(true)
+            }
+            Err(error) => {
+                self.counters.count("hash", &error);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        connection: &mut MultiplexedConnection,
+        question: Question,
+    ) -> anyhow::Result<()> {
+        match question {
+            Question::Verify(id) => {
+                self.hash(connection, &id).await?;
+                self.tell(Input::Verified(id)).await;
+            }
+            Question::Learn(id) => {
+                let left: i64 = redis::cmd("PTTL")
+                    .arg(keys::agent(&id))
+                    .query_async(connection)
+                    .await?;
+                if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
+                    self.tell(Input::Learned(id, Duration::from_millis(left)))
+                        .await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn push(&self, push: PushInfo) -> anyhow::Result<()> {
+        match push.kind {
+            PushKind::Disconnection => anyhow::bail!("the connection was lost"),
+            PushKind::Message => {
+                if let [_, Value::BulkString(payload)] = push.data.as_slice() {
+                    match Beat::decode(payload) {
+                        Ok(beat) => self.tell(Input::Beat(Box::new(beat), Duration::ZERO)).await,
+                        Err(error) => self.counters.count(error.kind(), &error),
+                    }
+                }
+            }
+            // Confirmations of what we asked for, and what later versions may push.
+            PushKind::Subscribe | PushKind::Unsubscribe | PushKind::Other(_) | _ => {}
+        }
+        Ok(())
+    }
+
+    async fn events(&mut self, entries: Vec<StreamId>, only: Option<&HashSet<AgentId>>) {
+        for entry in entries {
+            let text = |name: &str| match entry.map.get(name) {
+                Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
+                _ => None,
+            };
+            match Event::decode(text) {
+                Ok(event) if only.is_none_or(|known| known.contains(&event.agent)) => {
+                    self.tell(Input::Event(event)).await;
+                }
+                Ok(_) => {} // an agent that was forgotten since
+                Err(error) => self.counters.count("event", &error),
+            }
+            self.last_event = entry.id;
+        }
+    }
+
+    async fn tell(&self, input: Input) {
+        let _ = self.inputs.send(input).await; // the hub is gone: the loop ends by itself
+    }
+}
+
+/// How long ago a hash was written: what is gone of its time to live, on the store's own clock.
+fn age(beat: &Beat, left_ms: i64) -> Duration {
+    let Some(hb) = &beat.hb else {
+        return Duration::ZERO;
+    };
+    let whole = keys::time_to_live(hb.interval);
+    match u64::try_from(left_ms) {
+        Ok(left) => whole.saturating_sub(Duration::from_millis(left)),
+        Err(_) => Duration::ZERO,
+    }
+}
+
+async fn next_events(
+    mut connection: MultiplexedConnection,
+    after: String,
+) -> anyhow::Result<(MultiplexedConnection, Vec<StreamId>)> {
+    let block = u64::try_from(EVENTS_BLOCK.as_millis()).unwrap_or(u64::MAX);
+    let reply: Option<StreamReadReply> = redis::cmd("XREAD")
+        .arg("COUNT")
+        .arg(PAGE)
+        .arg("BLOCK")
+        .arg(block)
+        .arg("STREAMS")
+        .arg(keys::EVENTS)
+        .arg(after)
+        .query_async(&mut connection)
+        .await?;
+    let keys = reply.map(|reply| reply.keys).unwrap_or_default();
+    Ok((
+        connection,
+        keys.into_iter().flat_map(|key| key.ids).collect(),
+    ))
+}

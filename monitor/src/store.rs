@@ -1,0 +1,155 @@
+//! The store of a machine that has none: a RESP subset on loopback, in memory, gone with the process.
+//!
+//! It is used only where no URL is configured and no Redis answers on 127.0.0.1:6379. One task owns all data
+//! (`server`); what the commands mean (`commands`, `scripts`) and what they change (`keyspace`) is pure: time is an
+//! argument. `resp` guards the border and speaks both versions of the protocol.
+
+mod commands;
+mod keyspace;
+mod resp;
+mod scripts;
+mod server;
+
+pub use server::{Limits, ServeError, serve};
+
+use heartbeat::place;
+use redis::{ConnectionInfo, IntoConnectionInfo};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long Redis may take to answer before a store is embedded.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
+const USUAL: &str = "127.0.0.1:6379";
+
+/// A store to use.
+pub(crate) struct Found {
+    pub(crate) address: Box<ConnectionInfo>,
+    pub(crate) description: String,
+    pub(crate) published: Option<Published>,
+}
+
+/// The file that tells sidecars where the embedded store is; removed when dropped.
+pub(crate) struct Published(PathBuf);
+
+/// The configured store, else Redis in its usual place, else one embedded here.
+pub(crate) async fn find(
+    configured: &Option<Box<ConnectionInfo>>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Found> {
+    if let Some(address) = configured {
+        let description = format!("{}, as configured", address.addr());
+        return Ok(Found {
+            address: address.clone(),
+            description,
+            published: None,
+        });
+    }
+    if answers(place::STORE_URL_DEFAULT).await {
+        let description = format!("Redis on {USUAL}");
+        return Ok(Found {
+            address: at(place::STORE_URL_DEFAULT)?,
+            description,
+            published: None,
+        });
+    }
+    let listener = match TcpListener::bind(USUAL).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await?, // something that is no Redis listens there
+    };
+    let mut found = embed(listener, stop)?;
+    let url = found.description.clone();
+    match publish(&url) {
+        Ok(published) => found.published = Some(published),
+        Err(error) => {
+            tracing::warn!(
+                "sidecars of this machine need --redis-url {url}: cannot publish it: {error}"
+            );
+        }
+    }
+    found.description = format!("embedded on {url}");
+    Ok(found)
+}
+
+/// Serves an embedded store; the description is its URL.
+pub(crate) fn embed(
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<Found> {
+    let bound: SocketAddr = listener.local_addr()?;
+    let url = format!("redis://{bound}");
+    tokio::spawn(async move {
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await; // the sender is gone: also an end
+        };
+        if let Err(error) = serve(listener, Limits::default(), stopped).await {
+            tracing::error!("the embedded store ended: {error}");
+        }
+    });
+    Ok(Found {
+        address: at(&url)?,
+        description: url,
+        published: None,
+    })
+}
+
+async fn answers(url: &str) -> bool {
+    let asked = async {
+        let client = redis::Client::open(url)?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING")
+            .query_async::<redis::Value>(&mut connection)
+            .await
+    };
+    match tokio::time::timeout(PROBE_WITHIN, asked).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => !error.is_io_error() && error.code() == Some("NOAUTH"),
+        Err(_) => false,
+    }
+}
+
+fn at(url: &str) -> anyhow::Result<Box<ConnectionInfo>> {
+    let info = url.into_connection_info()?;
+    let settings = info
+        .redis_settings()
+        .clone()
+        .set_protocol(redis::ProtocolVersion::RESP3);
+    Ok(Box::new(info.set_redis_settings(settings)))
+}
+
+fn publish(url: &str) -> std::io::Result<Published> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let dir = place::runtime_dir(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), uid);
+    private_dir(&dir, uid)?;
+    let file = dir.join(place::STORE_FILE);
+    let draft = dir.join(format!("{}.{}", place::STORE_FILE, std::process::id()));
+    std::fs::write(&draft, format!("{url}\n"))?;
+    std::fs::rename(&draft, &file)?;
+    Ok(Published(file))
+}
+
+/// A directory that nobody else can write to: whoever could, could send every sidecar to a store of his own.
+fn private_dir(dir: &Path, uid: u32) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let found = std::fs::symlink_metadata(dir)?;
+    if found.is_dir() && found.uid() == uid && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = format!("{} is not a private directory of this user", dir.display());
+    Err(std::io::Error::new(
+        std::io::ErrorKind::PermissionDenied,
+        why,
+    ))
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // a stale file is passed over by whoever reads it
+    }
+}

@@ -1,0 +1,143 @@
+//! hb's own two scripts, known by their SHA-1 and carried out natively with exactly the meaning of their Lua text.
+
+use super::commands::{Context, number_of};
+use super::keyspace::Value;
+use super::resp::Reply;
+use bytes::Bytes;
+use heartbeat::keys::{BEAT_SCRIPT, REGISTER_SCRIPT};
+use heartbeat::number::COUNT_MAX;
+use std::sync::LazyLock;
+
+/// A script this store can carry out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    Register,
+    Beat,
+}
+
+static NAMES: LazyLock<[(String, Script); 2]> = LazyLock::new(|| {
+    let name = |text: &str| sha1_smol::Sha1::from(text).hexdigest();
+    [
+        (name(REGISTER_SCRIPT), Script::Register),
+        (name(BEAT_SCRIPT), Script::Beat),
+    ]
+});
+
+impl Script {
+    /// By SHA-1, upper or lower case.
+    pub(super) fn named(sha: &[u8]) -> Option<Self> {
+        let sha = sha.to_ascii_lowercase();
+        NAMES
+            .iter()
+            .find(|(name, _)| name.as_bytes() == sha)
+            .map(|(_, script)| *script)
+    }
+
+    /// By its text, with the name.
+    pub(super) fn of(text: &[u8]) -> Option<(&'static str, Self)> {
+        let name = sha1_smol::Sha1::from(text).hexdigest();
+        NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(name, script)| (name.as_str(), *script))
+    }
+
+    pub(super) fn run(self, store: &mut Context<'_>, keys: &[Bytes], args: &[Bytes]) -> Reply {
+        match (self, keys, args) {
+            (Self::Register, [counter, agent], [floor]) => register(store, counter, agent, floor),
+            (Self::Beat, [agent, counter, control], [epoch, ttl, channel, beat, fields @ ..])
+                if !fields.is_empty() && fields.len().is_multiple_of(2) =>
+            {
+                let call = Beat {
+                    agent,
+                    counter,
+                    control,
+                    epoch,
+                    ttl,
+                    channel,
+                    beat,
+                    fields,
+                };
+                call.run(store)
+            }
+            (Self::Register | Self::Beat, _, _) => {
+                Reply::Error("ERR wrong number of keys or arguments for hb's script".to_owned())
+            }
+        }
+    }
+}
+
+fn register(store: &mut Context<'_>, counter: &Bytes, agent: &Bytes, floor: &Bytes) -> Reply {
+    let held = match sane(store.text(counter)) {
+        0 => store.now.unix_us / 1_000_000,
+        held => held,
+    };
+    let hashed = sane(store.field(agent, b"epoch"));
+    let epoch = held.max(hashed).max(sane(Some(floor.clone()))) + 1;
+    store.keys.set(counter, Bytes::from(epoch.to_string()));
+    store.run(&[
+        Bytes::from_static(b"HDEL"),
+        agent.clone(),
+        Bytes::from_static(b"stoppedAt"),
+    ]);
+    Reply::Number(i64::try_from(epoch).unwrap_or(i64::MAX))
+}
+
+struct Beat<'a> {
+    agent: &'a Bytes,
+    counter: &'a Bytes,
+    control: &'a Bytes,
+    epoch: &'a Bytes,
+    ttl: &'a Bytes,
+    channel: &'a Bytes,
+    beat: &'a Bytes,
+    fields: &'a [Bytes],
+}
+
+impl Beat<'_> {
+    fn run(&self, store: &mut Context<'_>) -> Reply {
+        let Some(epoch) = number_of(self.epoch).and_then(|n| u64::try_from(n).ok()) else {
+            return Reply::Error("ERR the epoch is not a number".to_owned());
+        };
+        let counter = sane(store.text(self.counter));
+        let held = counter.max(sane(store.field(self.agent, b"epoch")));
+        if held > epoch {
+            return Reply::Array(vec![Reply::text("fenced"), Reply::text(held.to_string())]);
+        }
+        if !matches!(store.keys.get(self.agent), None | Some(Value::Hash(_))) {
+            return super::commands::wrong_type();
+        }
+        if counter < epoch {
+            store.keys.set(self.counter, self.epoch.clone());
+        }
+        let hset = [
+            &[Bytes::from_static(b"HSET"), self.agent.clone()],
+            self.fields,
+        ]
+        .concat();
+        store.run(&hset);
+        let expire = [
+            Bytes::from_static(b"PEXPIRE"),
+            self.agent.clone(),
+            self.ttl.clone(),
+        ];
+        if let failed @ Reply::Error(_) = store.run(&expire) {
+            return failed;
+        }
+        store.run(&[
+            Bytes::from_static(b"PUBLISH"),
+            self.channel.clone(),
+            self.beat.clone(),
+        ]);
+        let order = store.text(self.control).unwrap_or_default();
+        Reply::Array(vec![Reply::text("ok"), Reply::Bulk(order)])
+    }
+}
+
+/// The scripts' function of this name: a counter that cannot be counts as none.
+fn sane(text: Option<Bytes>) -> u64 {
+    let number = text.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse::<f64>().ok());
+    number
+        .filter(|n| (0.0..COUNT_MAX as f64).contains(n))
+        .map_or(0, |n| n as u64)
+}
