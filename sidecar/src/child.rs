@@ -115,13 +115,17 @@ impl Child {
                 }
                 WaitStatus::Stopped(pid, _) if pid == self.pid => self.stopped(),
                 // Orphans, and states that nobody waits for.
-                _ => {}
+                WaitStatus::Exited(..)
+                | WaitStatus::Signaled(..)
+                | WaitStatus::Stopped(..)
+                | WaitStatus::PtraceEvent(..)
+                | WaitStatus::PtraceSyscall(_)
+                | WaitStatus::Continued(_)
+                | WaitStatus::StillAlive => {}
             }
         }
-        if ended.is_some() {
-            if let Some(terminal) = self.terminal.take() {
-                terminal.take_back();
-            }
+        if let Some(terminal) = self.terminal.take_if(|_| ended.is_some()) {
+            terminal.take_back();
         }
         ended
     }
@@ -197,11 +201,15 @@ fn unnamed_signal() -> Option<WaitStatus> {
 
 fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
     let program = program.to_owned();
-    match error.kind() {
-        std::io::ErrorKind::NotFound => StartError::NotFound(program),
-        std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::WouldBlock => {
-            StartError::NoProcess(program, error)
-        }
-        _ => StartError::NotExecutable(program, error),
+    let kind = error.kind();
+    if kind == std::io::ErrorKind::NotFound {
+        StartError::NotFound(program)
+    } else if matches!(
+        kind,
+        std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::WouldBlock
+    ) {
+        StartError::NoProcess(program, error)
+    } else {
+        StartError::NotExecutable(program, error)
     }
 }

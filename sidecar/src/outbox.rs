@@ -339,7 +339,7 @@ impl Courier {
                             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
                 }
                 redis::ConnectionAddr::Unix(_) => true,
-                _ => false,
+                redis::ConnectionAddr::TcpTls { .. } | _ => false,
             },
         };
         let longest = if local { RETRY_MAX_LOCAL } else { RETRY_MAX };

@@ -1,0 +1,43 @@
+# hb: `make demo` shows it, `make test` proves it. Both work on a bare machine with a Rust toolchain.
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ARGS ?=
+
+.PHONY: help build demo test test-deps lint deny check bench clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: ## both programs, for use
+	$(CARGO) build --release --bins -p hbsidecar -p hbmonitor
+
+demo: ## builds and plays the demo; ARGS=--once ends it after the story
+	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor
+	$(TARGET)/debug/hbmonitor demo $(ARGS)
+
+test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
+
+test-deps: ## redis-server, node, python clients, cargo-deny
+	scripts/test-deps
+
+lint: ## format and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+deny: ## licences, bans and sources of all dependencies
+	@if command -v cargo-deny >/dev/null; then cargo-deny --log-level error check bans licenses sources; \
+	elif [ -x $(TARGET)/tools/bin/cargo-deny ]; then $(TARGET)/tools/bin/cargo-deny --log-level error check bans licenses sources; \
+	else echo "cargo-deny IS NOT HERE: licences, bans and sources were not checked" >&2; fi
+
+check: ## all tests
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+bench: ## figures of this commit, beside their peers
+	@mkdir -p $(TARGET)
+	$(CARGO) bench --bench beats -- --noplot | tee $(TARGET)/bench.txt
+	@{ echo "$$(git rev-parse --short HEAD) $$(date -u +%F)"; grep -E 'time:|thrpt:' $(TARGET)/bench.txt; } | tee -a $(TARGET)/bench-history.txt
+
+clean: ## what was built
+	$(CARGO) clean
