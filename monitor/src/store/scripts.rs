@@ -69,7 +69,7 @@ impl Script {
 
 fn register(store: &mut Context<'_>, counter: &Bytes, agent: &Bytes, floor: &Bytes) -> Reply {
     let held = match sane(store.text(counter)) {
-        0 => store.now.unix_us / 1_000_000,
+        0 => store.now.unix_us / 1000,
         held => held,
     };
     let hashed = sane(store.field(agent, b"epoch"));

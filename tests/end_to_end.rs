@@ -1,0 +1,320 @@
+//! The programs against a real Redis and real processes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::{Monitor, Redis, Running, SOON, eventually, get_text, sidecar, signal};
+
+const SLEEP: [&str; 3] = ["python3", "-c", "import time; time.sleep(60)"];
+
+fn hash(redis: &Redis, id: &str) -> HashMap<String, String> {
+    redis.run(&["HGETALL", &format!("agent:{id}")])
+}
+
+fn events(redis: &Redis, id: &str) -> Vec<String> {
+    let entries: Vec<(String, HashMap<String, String>)> =
+        redis.run(&["XRANGE", "hb:events", "-", "+"]);
+    entries
+        .into_iter()
+        .filter(|(_, e)| e["agent"] == id)
+        .map(|(_, e)| e["event"].clone())
+        .collect()
+}
+
+fn beating(redis: &Redis, id: &str) -> u32 {
+    eventually("the agent beats", || {
+        hash(redis, id).get("pid")?.parse().ok()
+    })
+}
+
+#[test]
+fn an_agent_under_a_sidecar_has_the_fields_of_the_seed_and_a_time_to_live_of_four_intervals() {
+    let redis = Redis::start();
+    let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    beating(&redis, "a1");
+    let fields = hash(&redis, "a1");
+    for field in [
+        "registeredAt",
+        "type",
+        "host",
+        "pid",
+        "status",
+        "lastHeartbeat",
+        "sequence",
+        "cpuPercent",
+        "memoryMB",
+        "epoch",
+        "slot",
+        "intervalMs",
+        "beat",
+    ] {
+        assert!(
+            fields.contains_key(field),
+            "{field} is missing in {fields:?}"
+        );
+    }
+    let left: i64 = redis.run(&["PTTL", "agent:a1"]);
+    assert!((1..=4000).contains(&left), "{left} ms");
+}
+
+#[test]
+fn a_node_program_written_from_the_seed_reads_the_beats() {
+    let redis = Redis::start();
+    let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    let heard = node("seed_consumer.mjs", &redis.url());
+    assert!(heard.starts_with("a1 python3 healthy "), "{heard}");
+}
+
+#[test]
+fn an_agent_whose_beats_a_node_program_sends_is_healthy_in_the_monitor() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    node("seed_producer.mjs", &redis.url());
+    monitor.wait_for("node-1", "healthy");
+}
+
+#[test]
+fn a_sidecar_and_an_agent_killed_together_are_failed_in_time_and_it_is_told_once() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let mut agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    monitor.wait_for("a1", "healthy");
+    let pid = beating(&redis, "a1");
+    agent.kill();
+    signal(pid, "KILL");
+    let took = monitor.wait_for("a1", "failed");
+    let bound = Duration::from_millis(3000 + 167 + 2000 + 500);
+    assert!(took <= bound, "failed after {took:?}, not within {bound:?}");
+    let (_, agent) = monitor.get("/health/agents/a1").unwrap();
+    assert_eq!(
+        (&agent["reason"], agent["missedBeats"].as_u64()),
+        (&"heartbeat_lost".into(), Some(3))
+    );
+}
+
+#[test]
+fn a_crash_is_known_within_a_second_with_its_code() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let mut agent = Running::start(
+        sidecar(&redis.url(), "a1", "30s")
+            .args([
+                "sh",
+                "-c",
+                "while [ ! -e stop ]; do sleep 0.05; done; exit 7",
+            ])
+            .current_dir(std::env::temp_dir().join(stop_dir("crash"))),
+    );
+    monitor.wait_for("a1", "healthy");
+    std::fs::write(
+        std::env::temp_dir().join(stop_dir("crash")).join("stop"),
+        "",
+    )
+    .unwrap();
+    assert_eq!(agent.exit_code(), Some(7));
+    let took = monitor.wait_for("a1", "failed");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let (_, agent) = monitor.get("/health/agents/a1").unwrap();
+    assert_eq!(agent["sentence"], "its process exited with code 7");
+}
+
+fn stop_dir(name: &str) -> String {
+    let name = format!("hb-test-{name}-{}", std::process::id());
+    std::fs::create_dir_all(std::env::temp_dir().join(&name)).unwrap();
+    name
+}
+
+#[test]
+fn a_clean_end_is_said_in_the_hash_in_the_stream_and_in_a_last_beat() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let mut agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    monitor.wait_for("a1", "healthy");
+    agent.signal("TERM");
+    assert_eq!(agent.exit_code(), Some(128 + 15));
+    monitor.wait_for("a1", "stopped");
+    let fields = hash(&redis, "a1");
+    assert_eq!(fields["status"], "stopped");
+    assert!(fields.contains_key("stoppedAt") && fields["beat"].contains("\"stopped\""));
+    assert_eq!(events(&redis, "a1"), ["registered", "exited", "stopped"]);
+}
+
+#[test]
+fn an_agent_that_ends_at_once_is_not_lost() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let mut agent = Running::start(sidecar(&redis.url(), "quick", "30s").args(["true"]));
+    assert_eq!(agent.exit_code(), Some(0));
+    monitor.wait_for("quick", "stopped");
+}
+
+#[test]
+fn a_store_killed_and_started_again_makes_no_agent_fail_and_beats_resume_within_two_seconds() {
+    let mut redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    monitor.wait_for("a1", "healthy");
+    redis.down();
+    eventually("the monitor knows that it is blind", || {
+        (monitor.get("/-/ready")?.0 == 503).then_some(())
+    });
+    redis.up();
+    let started = Instant::now();
+    beating(&redis, "a1");
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    eventually("the monitor is ready", || {
+        (monitor.get("/-/ready")?.0 == 200).then_some(())
+    });
+    let watched_until = Instant::now() + Duration::from_secs(4);
+    eventually("four seconds passed without a failure", || {
+        assert_ne!(monitor.state("a1").as_deref(), Some("failed"));
+        (Instant::now() > watched_until).then_some(())
+    });
+    assert_eq!(monitor.state("a1").as_deref(), Some("healthy"));
+}
+
+#[test]
+fn an_agent_starts_and_runs_with_no_store_and_is_registered_when_one_comes() {
+    let mut redis = Redis::start();
+    redis.down();
+    let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    redis.up();
+    beating(&redis, "a1");
+    let roster: HashMap<String, String> = redis.run(&["HGETALL", "hb:agents"]);
+    assert!(roster.contains_key("a1"));
+}
+
+#[test]
+fn an_agent_killed_while_no_monitor_ran_is_found_on_start() {
+    let redis = Redis::start();
+    let mut agent = Running::start(sidecar(&redis.url(), "a1", "300ms").args(SLEEP));
+    let pid = beating(&redis, "a1");
+    agent.kill();
+    signal(pid, "KILL");
+    eventually("its hash expires", || {
+        hash(&redis, "a1").is_empty().then_some(())
+    });
+    let monitor = Monitor::start(&redis.url());
+    let took = monitor.wait_for("a1", "failed");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn an_epoch_is_higher_at_every_registration_even_after_the_store_lost_all() {
+    let redis = Redis::start();
+    let mut epochs = Vec::new();
+    for round in 0..3 {
+        let mut agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(["sleep", "60"]));
+        epochs.push(eventually("this incarnation beats", || {
+            let fields = hash(&redis, "a1");
+            (fields.get("status")? == "healthy").then(|| fields["epoch"].parse::<u64>().unwrap())
+        }));
+        agent.signal("TERM");
+        agent.exit_code();
+        let empty: &[&str] = if round == 1 {
+            &["DEL", "hb:epoch:{agent:a1}"]
+        } else {
+            &["DEL", "agent:a1"]
+        };
+        redis.run::<i64>(empty);
+    }
+    assert!(epochs[0] < epochs[1] && epochs[1] < epochs[2], "{epochs:?}");
+}
+
+#[test]
+fn garbage_on_the_channel_is_counted_and_the_loop_lives() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    eventually("the monitor is ready", || {
+        (monitor.get("/-/ready")?.0 == 200).then_some(())
+    });
+    for garbage in [
+        "{oops",
+        "[]",
+        "\u{0}",
+        r#"{"agentId":"a}b"}"#,
+        &"x".repeat(10_000),
+    ] {
+        redis.run::<i64>(&["PUBLISH", "heartbeats", garbage]);
+    }
+    let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    monitor.wait_for("a1", "healthy");
+    let (_, metrics) = get_text(&monitor.address, "/metrics").unwrap();
+    for line in [
+        "hb_dropped_total{kind=\"not_json\"} 2",
+        "hb_dropped_total{kind=\"not_a_beat\"} 2",
+        "hb_dropped_total{kind=\"too_large\"} 1",
+        "hb_agents{state=\"healthy\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
+
+#[test]
+fn an_unknown_agent_is_404_in_the_words_of_the_seed() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let (code, body) = monitor.get("/health/agents/nobody").unwrap();
+    assert_eq!(
+        (code, body.to_string().as_str()),
+        (404, r#"{"error":"Agent not found"}"#)
+    );
+}
+
+#[test]
+fn the_monitor_ends_cleanly_on_sigterm() {
+    let redis = Redis::start();
+    let mut monitor = Monitor::start(&redis.url());
+    monitor.process.signal("TERM");
+    assert_eq!(monitor.process.exit_code(), Some(0));
+}
+
+#[test]
+fn a_configured_store_that_cannot_be_reached_is_said_and_no_store_is_embedded() {
+    let port = support::free_port();
+    let monitor = Monitor::start(&format!("redis://127.0.0.1:{port}"));
+    let (code, body) = monitor.get("/-/ready").unwrap();
+    assert_eq!(
+        (code, body["error"].as_str()),
+        (503, Some("the store cannot be heard"))
+    );
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn the_story_of_the_demo_comes_true() {
+    let mut demo = support::clean(&support::program("hbmonitor"));
+    let port = support::free_port();
+    let output = demo
+        .args(["--listen", &format!("127.0.0.1:{port}"), "demo", "--once"])
+        .output()
+        .unwrap();
+    let story = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && story.contains("The story came true."),
+        "{story}"
+    );
+}
+
+fn node(script: &str, url: &str) -> String {
+    let dir = format!("{}/tests/clients", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("timeout")
+        .args([&SOON.as_secs().to_string(), "node", script, url])
+        .current_dir(dir)
+        .output()
+        .expect("node is needed: run `make test-deps`");
+    assert!(
+        output.status.success(),
+        "is `make test-deps` done? {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,0 +1,242 @@
+//! What the end-to-end tests stand on: the programs, a real Redis, conditions with a deadline.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part"
+)]
+
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a loaded machine of two cores.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A program of this workspace, built once.
+pub(crate) fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let dir = BUILT.get_or_init(|| {
+        // target/debug/deps/test-xyz -> target/debug
+        let exe = std::env::current_exe().unwrap();
+        let dir = exe.parent().unwrap().parent().unwrap().to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build.args([
+            "build",
+            "--quiet",
+            "-p",
+            "hbsidecar",
+            "-p",
+            "hbmonitor",
+            "--bins",
+        ]);
+        if dir.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(built.success(), "the programs do not build");
+        dir
+    });
+    dir.join(name)
+}
+
+/// A process that does not outlive its test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.0.id(), name);
+    }
+
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        eventually("the process ends", || self.0.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn signal(pid: u32, name: &str) {
+    assert!(
+        Command::new("kill")
+            .args(["-s", name, &pid.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// A real redis-server of the test's own.
+pub(crate) struct Redis {
+    server: Option<Running>,
+    pub(crate) port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        let mut redis = Self {
+            server: None,
+            port: free_port(),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        redis.up();
+        redis
+    }
+
+    pub(crate) fn up(&mut self) {
+        let started = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is needed: run `make test-deps`");
+        self.server = Some(Running(started));
+        eventually("redis answers", || {
+            redis::cmd("PING")
+                .exec(&mut self.client().get_connection().ok()?)
+                .ok()
+        });
+    }
+
+    /// kill -9.
+    pub(crate) fn down(&mut self) {
+        self.server.take().unwrap().kill();
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn client(&self) -> redis::Client {
+        redis::Client::open(self.url()).unwrap()
+    }
+
+    pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut connection = self.client().get_connection().unwrap();
+        let (name, args) = command.split_first().unwrap();
+        redis::cmd(name).arg(args).query(&mut connection).unwrap()
+    }
+}
+
+/// A monitor of the test's own.
+pub(crate) struct Monitor {
+    pub(crate) process: Running,
+    pub(crate) address: String,
+}
+
+impl Monitor {
+    pub(crate) fn start(redis_url: &str) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = clean(&program("hbmonitor"));
+        command
+            .args(["--redis-url", redis_url, "--listen", &address])
+            .stdout(Stdio::null());
+        let process = Running::start(&mut command);
+        let monitor = Self { process, address };
+        eventually("the monitor serves", || monitor.get("/-/healthy"));
+        monitor
+    }
+
+    /// Status code and JSON body.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, Value)> {
+        get(&self.address, path)
+    }
+
+    pub(crate) fn state(&self, id: &str) -> Option<String> {
+        let (_, agent) = self.get(&format!("/health/agents/{id}"))?;
+        Some(agent["state"].as_str()?.to_owned())
+    }
+
+    pub(crate) fn wait_for(&self, id: &str, state: &str) -> Duration {
+        let started = Instant::now();
+        eventually(&format!("{id} is {state}"), || {
+            (self.state(id)? == state).then_some(())
+        });
+        started.elapsed()
+    }
+}
+
+pub(crate) fn get(address: &str, path: &str) -> Option<(u16, Value)> {
+    let (code, body) = get_text(address, path)?;
+    Some((code, serde_json::from_str(&body).ok()?))
+}
+
+pub(crate) fn get_text(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(SOON)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let code = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+/// A program without the settings of whoever runs the tests.
+pub(crate) fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars() {
+        if name.starts_with("HB_") || name == "REDIS_URL" || name == "AGENT_ID" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+pub(crate) fn sidecar(redis_url: &str, id: &str, interval: &str) -> Command {
+    let mut command = clean(&program("hbsidecar"));
+    command.args([
+        "--redis-url",
+        redis_url,
+        "--id",
+        id,
+        "--interval",
+        interval,
+        "--",
+    ]);
+    command
+}
+
+/// Waits for a condition; stops the test when it does not come true [`SOON`].
+pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {SOON:?} until {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
