@@ -7,7 +7,7 @@ const script = (name) => readFileSync(new URL(`../../src/scripts/${name}.lua`, i
 const url = process.argv[2];
 
 for (const RESP of [2, 3]) {
-  const client = createClient({ url, RESP });
+  const client = createClient({ url, RESP, unstableResp3: true });
   await client.connect();
   await client.flushAll();
 

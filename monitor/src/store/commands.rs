@@ -1,7 +1,7 @@
 //! What each command means. Pure: keys and time in, a reply and publications out.
 //!
 //! Keys: DEL UNLINK EXISTS TYPE SCAN DBSIZE FLUSHALL FLUSHDB EXPIRE PEXPIRE TTL PTTL PERSIST.
-//! Text: GET SET INCR. Hashes: HSET HGET HMGET HGETALL HDEL HEXISTS HLEN. Streams (`streams`): XADD XLEN XRANGE XREVRANGE.
+//! Text: GET SET INCR INCRBY. Hashes: HSET HGET HMGET HGETALL HDEL HEXISTS HLEN. Streams (`streams`): XADD XLEN XRANGE XREVRANGE.
 //! Others: PING ECHO TIME PUBLISH EVAL EVALSHA SCRIPT. What belongs to one client (HELLO, AUTH, SUBSCRIBE, a blocking
 //! XREAD …) is answered by `server`.
 
@@ -107,7 +107,11 @@ impl Context<'_> {
                 None => Reply::Null,
             },
             (b"SET", [key, text, options @ ..]) => self.set(key, text, options),
-            (b"INCR", [key]) => self.increment(key),
+            (b"INCR", [key]) => self.increment(key, 1),
+            (b"INCRBY", [key, by]) => match number_of(by) {
+                Some(by) => self.increment(key, by),
+                None => not_a_number(),
+            },
             (b"HSET", [key, pairs @ ..]) if !pairs.is_empty() && pairs.len().is_multiple_of(2) => {
                 self.hset(key, pairs)
             }
@@ -126,8 +130,8 @@ impl Context<'_> {
                 Reply::Map(hash.iter().map(pair).collect())
             }),
             (
-                b"GET" | b"SET" | b"INCR" | b"HSET" | b"HDEL" | b"HGET" | b"HEXISTS" | b"HLEN"
-                | b"HMGET" | b"HGETALL",
+                b"GET" | b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"HDEL" | b"HGET" | b"HEXISTS"
+                | b"HLEN" | b"HMGET" | b"HGETALL",
                 _,
             ) => arity(name),
             _ => return None,
@@ -285,13 +289,13 @@ impl Context<'_> {
         Reply::ok()
     }
 
-    fn increment(&mut self, key: &Bytes) -> Reply {
+    fn increment(&mut self, key: &Bytes, by: i64) -> Reply {
         let held = match self.keys.get(key) {
             None => Some(0),
             Some(Value::Text(text)) => number_of(text),
             Some(Value::Hash(_) | Value::Stream(_)) => return wrong_type(),
         };
-        let Some(next) = held.and_then(|n| n.checked_add(1)) else {
+        let Some(next) = held.and_then(|n| n.checked_add(by)) else {
             return not_a_number();
         };
         let expiry = self.keys.expires(key);
@@ -481,7 +485,7 @@ fn type_name(value: &Value) -> &'static str {
 fn grows(name: &[u8]) -> bool {
     matches!(
         name,
-        b"SET" | b"INCR" | b"HSET" | b"XADD" | b"EVAL" | b"EVALSHA"
+        b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"XADD" | b"EVAL" | b"EVALSHA"
     )
 }
 

@@ -35,6 +35,8 @@ pub(super) enum Reply {
     Null,
     Array(Vec<Reply>),
     Map(Vec<(Reply, Reply)>),
+    /// A map that version two writes as an array of pairs, not flat: what XREAD found.
+    Pairs(Vec<(Reply, Reply)>),
     Push(Vec<Reply>),
 }
 
@@ -85,6 +87,10 @@ impl Reply {
             Self::Array(items) | Self::Push(items) => {
                 Frame2::Array(items.into_iter().map(Self::frame2).collect())
             }
+            Self::Pairs(pairs) => {
+                let pair = |(k, v): (Self, Self)| Frame2::Array(vec![k.frame2(), v.frame2()]);
+                Frame2::Array(pairs.into_iter().map(pair).collect())
+            }
             Self::Map(pairs) => Frame2::Array(
                 pairs
                     .into_iter()
@@ -116,7 +122,7 @@ impl Reply {
                 data: items.into_iter().map(Self::frame3).collect(),
                 attributes,
             },
-            Self::Map(pairs) => {
+            Self::Map(pairs) | Self::Pairs(pairs) => {
                 let data: FrameMap<Frame3, Frame3> = pairs
                     .into_iter()
                     .map(|(k, v)| (k.frame3(), v.frame3()))

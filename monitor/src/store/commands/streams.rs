@@ -143,7 +143,7 @@ pub(in crate::store) fn read(
             found.push((Reply::Bulk(key.clone()), Reply::Array(entries)));
         }
     }
-    Ok((!found.is_empty()).then_some(Reply::Map(found)))
+    Ok((!found.is_empty()).then_some(Reply::Pairs(found)))
 }
 
 /// The place an XREAD starts from; `$` is the end as it is now.

@@ -1,0 +1,154 @@
+//! The real program: exit codes, bad input, what the agent sees of its supervisor. No store anywhere.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+
+use std::process::{Command, Output, Stdio};
+
+fn sidecar(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hbsidecar"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HB_") || name == "REDIS_URL" || name == "AGENT_ID" {
+            command.env_remove(name);
+        }
+    }
+    // Nobody listens on port 1: these tests are about an agent without a store.
+    command
+        .args(["-q", "--redis-url", "redis://127.0.0.1:1"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = sidecar(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn refused(arguments: &[&str], code: i32) -> String {
+    let (got, out, err) = run(arguments);
+    assert_eq!((got, out.as_str()), (Some(code), ""), "{err}");
+    assert_eq!(err.lines().count(), 1, "one clear line, not {err}");
+    err
+}
+
+#[test]
+fn the_exit_code_is_the_agents() {
+    for code in [0, 1, 2, 75, 125, 126, 127, 128, 255] {
+        assert_eq!(
+            run(&["--", "sh", "-c", &format!("exit {code}")]).0,
+            Some(code)
+        );
+    }
+}
+
+#[test]
+fn a_death_by_signal_is_128_and_its_number() {
+    for (name, number) in [("TERM", 15), ("KILL", 9), ("SEGV", 11)] {
+        assert_eq!(
+            run(&["--", "sh", "-c", &format!("kill -{name} $$")]).0,
+            Some(128 + number)
+        );
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_is_127() {
+    let err = refused(&["--", "no-such-agent"], 127);
+    assert!(
+        err.contains("no-such-agent") && err.contains("not found"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_126() {
+    let err = refused(&["--", "/etc/passwd"], 126);
+    assert!(err.contains("executable"), "{err}");
+    refused(&["--", "/tmp"], 126);
+}
+
+#[test]
+fn bad_arguments_are_one_clear_line_and_exit_code_2() {
+    for (arguments, says) in [
+        (vec![], "no command"),
+        (vec!["--"], "no command"),
+        (vec!["--wat", "--", "true"], "--wat"),
+        (vec!["--interval", "99ms", "--", "true"], "100ms to 1h"),
+        (vec!["--interval", "2h", "--", "true"], "100ms to 1h"),
+        (vec!["--id", "a b", "--", "true"], "position 2"),
+        (vec!["--id", "", "--", "true"], "at least one character"),
+        (
+            vec!["--redis-password-file", "/no/such/file", "--", "true"],
+            "/no/such/file",
+        ),
+    ] {
+        let err = refused(&arguments, 2);
+        assert!(err.contains(says), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_bad_url_is_refused_without_repeating_it() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hbsidecar"))
+        .args(["--redis-url", "http://user:secret@host", "--", "true"])
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err.contains("redis://127.0.0.1:6379") && !err.contains("secret"),
+        "{err}"
+    );
+}
+
+#[test]
+fn output_reaches_the_caller_unchanged() {
+    let (_, out, err) = run(&["--", "sh", "-c", "printf 'a\\0b'; printf c >&2"]);
+    assert_eq!((out.as_str(), err.as_str()), ("a\0b", "c"));
+}
+
+#[test]
+fn the_agent_knows_its_name_and_nothing_of_a_supervisor_above() {
+    let output = sidecar(&["--id", "a1", "--type", "t", "--", "env"])
+        .envs([
+            ("NOTIFY_SOCKET", "/x"),
+            ("WATCHDOG_USEC", "1"),
+            ("WATCHDOG_PID", "1"),
+            ("KEPT", "yes"),
+        ])
+        .output()
+        .unwrap();
+    let environment = String::from_utf8(output.stdout).unwrap();
+    for line in ["HB_AGENT_ID=a1", "HB_AGENT_TYPE=t", "KEPT=yes"] {
+        assert!(environment.contains(line), "{line} is not in {environment}");
+    }
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_"] {
+        assert!(!environment.contains(name), "{name} leaked");
+    }
+}
+
+#[test]
+fn the_agent_leads_a_process_group_of_its_own() {
+    let (_, out, _) = run(&["--", "sh", "-c", "echo $$ $(ps -o pgid= -p $$)"]);
+    let numbers: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!(numbers[0], numbers[1]);
+}
+
+#[test]
+fn an_orphan_of_the_agent_is_reaped_and_does_not_hold_up_its_end() {
+    let (code, _, _) = run(&["--", "sh", "-c", "(sleep 0.05 &) ; exit 3"]);
+    assert_eq!(code, Some(3));
+}
+
+#[test]
+fn help_names_every_exit_code_of_its_own() {
+    let (code, out, _) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    for word in ["125", "126", "127", "128+n", "--interval", "HB_AGENT_ID"] {
+        assert!(out.contains(word), "{word}");
+    }
+}
