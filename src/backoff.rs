@@ -30,11 +30,6 @@ impl Backoff {
         wait
     }
 
-    /// Whether no wait was drawn since the last success.
-    pub fn is_fresh(&self) -> bool {
-        self.ceiling == self.min
-    }
-
     /// The last try worked.
     pub fn reset(&mut self) {
         self.ceiling = self.min;

@@ -42,6 +42,8 @@ pub(crate) struct Registration {
 pub(crate) enum News {
     /// Registered (again) with this epoch: beat at once.
     Connected(u64),
+    /// The store cannot be reached for now; said once until it can.
+    Unreachable,
     /// Another sidecar holds the id with this higher epoch: no beat will be taken any more.
     Fenced(u64),
 }
@@ -60,6 +62,7 @@ struct Courier {
     registration: Registration,
     epoch: u64,
     sent: u64,
+    said: bool,
     latest: watch::Receiver<Option<Arc<Beat>>>,
     events: mpsc::Receiver<Event>,
     waiting: VecDeque<Event>,
@@ -87,6 +90,7 @@ impl Outbox {
             registration,
             epoch: 0,
             sent: 0,
+            said: false,
             latest: latest_out,
             events: events_out,
             waiting: VecDeque::new(),
@@ -132,7 +136,6 @@ impl Outbox {
 impl Courier {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_MIN, self.longest_wait());
-        let mut told = false;
         loop {
             match self.visit(&mut backoff).await {
                 Ok(Over::Done) => return,
@@ -140,16 +143,12 @@ impl Courier {
                     let _ = self.news.send(News::Fenced(holder)).await; // the hub is ending anyway
                     return;
                 }
-                Err(error) if told => tracing::debug!("the store: {error:#}"),
+                Err(error) if self.said => tracing::debug!("the store: {error:#}"),
                 Err(error) => {
-                    tracing::warn!(
-                        "the store cannot be used, the agent goes on without: {error:#}"
-                    );
-                    told = true;
+                    self.said = true;
+                    tracing::warn!("no store, the agent goes on without: {error:#}");
+                    let _ = self.news.try_send(News::Unreachable); // the hub has older news to read
                 }
-            }
-            if backoff.is_fresh() {
-                told = false;
             }
             self.wait(backoff.next(fastrand::f64())).await;
         }
@@ -163,6 +162,7 @@ impl Courier {
         }
         self.enrol(&mut connection, None).await?;
         backoff.reset();
+        self.said = false;
         tracing::info!(
             "registered {} with epoch {}",
             self.registration.id,

@@ -38,6 +38,7 @@ struct Hub {
     epoch: Option<u64>,
     sequence: u64,
     fenced: bool,
+    never_reached: bool,
     end_requested: bool,
 }
 
@@ -97,6 +98,7 @@ impl Hub {
             epoch: None,
             sequence: 0,
             fenced: false,
+            never_reached: false,
             end_requested: false,
             config,
         };
@@ -116,8 +118,10 @@ impl Hub {
             }
             Input::News(News::Connected(epoch)) => {
                 self.epoch = Some(epoch);
+                self.never_reached = false;
                 self.beat(None);
             }
+            Input::News(News::Unreachable) => self.never_reached = self.epoch.is_none(),
             Input::News(News::Fenced(holder)) => self.fenced(holder),
         }
         None
@@ -145,15 +149,15 @@ impl Hub {
                 },
             );
         }
-        if self.fenced {
-            return;
+        if self.fenced || self.never_reached {
+            return; // nobody who would listen is there, and nobody who knows of this agent
         }
         // Not yet registered: the registration may be a moment away, and an end must not be lost.
         let deadline = tokio::time::Instant::now() + LAST_WORDS_WITHIN;
         while self.epoch.is_none() {
             match tokio::time::timeout_at(deadline, self.outbox.news.recv()).await {
                 Ok(Some(News::Connected(epoch))) => self.epoch = Some(epoch),
-                Ok(Some(News::Fenced(_)) | None) | Err(_) => break,
+                Ok(Some(News::Unreachable | News::Fenced(_)) | None) | Err(_) => return,
             }
         }
         self.beat(Some(exit));

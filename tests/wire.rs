@@ -1,0 +1,137 @@
+//! Golden files: what is on the wire today is read for ever, and written the same.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "golden files are files")]
+
+use heartbeat::beat::{Beat, Status, Verdict};
+use heartbeat::event::{Event, EventKind};
+use heartbeat::order::{Action, Order};
+use heartbeat::roster::RosterEntry;
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn golden(name: &str) -> String {
+    std::fs::read_to_string(format!(
+        "{}/tests/wire/{name}.json",
+        env!("CARGO_MANIFEST_DIR")
+    ))
+    .unwrap()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn the_beat_of_the_contract_is_read_and_written_the_same() {
+    let text = golden("beat");
+    let beat = Beat::decode(text.as_bytes()).unwrap();
+    let hb = beat.hb.as_ref().unwrap();
+    assert_eq!(
+        (hb.epoch, hb.slot, hb.activity.as_ref().unwrap().verdict),
+        (7, 41, Verdict::Working)
+    );
+    assert_eq!(json(&beat.encode()), json(&text));
+}
+
+#[test]
+fn a_beat_of_a_seed_producer_is_read_and_written_without_hb() {
+    for name in ["beat_seed_node", "beat_seed_python"] {
+        let beat = Beat::decode(golden(name).as_bytes()).unwrap();
+        assert_eq!(
+            (beat.hb.is_none(), beat.status),
+            (true, Status::Healthy),
+            "{name}"
+        );
+        assert!(json(&beat.encode()).get("hb").is_none());
+    }
+}
+
+#[test]
+fn a_last_beat_is_read() {
+    let beat = Beat::decode(golden("beat_last").as_bytes()).unwrap();
+    let exit = beat.hb.as_ref().unwrap().exit.unwrap();
+    assert_eq!(
+        (beat.status, exit.code, exit.signal),
+        (Status::Stopped, Some(0), None)
+    );
+}
+
+#[test]
+fn a_beat_of_a_newer_version_is_read() {
+    let beat = Beat::decode(golden("beat_newer").as_bytes()).unwrap();
+    assert_eq!(beat.hb.unwrap().activity.unwrap().verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_roster_entry_is_read_and_written_the_same() {
+    let text = golden("roster");
+    let entry = RosterEntry::decode(&text).unwrap();
+    assert_eq!(
+        (entry.epoch, entry.stopped_at),
+        (7, Some(1_764_000_000_000))
+    );
+    assert_eq!(json(&entry.encode()), json(&text));
+}
+
+#[test]
+fn an_order_is_read_and_written_the_same() {
+    let text = golden("order");
+    let order = Order::decode(&text).unwrap();
+    assert_eq!(
+        (order.action, order.epoch, order.incarnation),
+        (Action::Restart, 7, 2)
+    );
+    assert_eq!(json(&order.encode()), json(&text));
+}
+
+#[test]
+fn an_event_is_read_and_written_the_same() {
+    let fields: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(&golden("event")).unwrap();
+    let event = Event::decode(|name| fields.get(name).map(String::as_str)).unwrap();
+    assert_eq!(
+        (event.kind, event.detail.exit.unwrap().signal),
+        (EventKind::Exited, Some(9))
+    );
+    let written: std::collections::BTreeMap<String, String> = event
+        .encode()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    assert_eq!(written, fields);
+}
+
+#[test]
+fn an_event_that_cannot_be_is_refused_with_its_field() {
+    let fields: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(&golden("event")).unwrap();
+    for (name, value) in [
+        ("event", "danced"),
+        ("agent", "a b"),
+        ("epoch", "-1"),
+        ("at", "x"),
+        ("detail", "{"),
+    ] {
+        let mut wrong = fields.clone();
+        wrong.insert(name.to_owned(), value.to_owned());
+        let error = Event::decode(|name| wrong.get(name).map(String::as_str)).unwrap_err();
+        assert!(error.to_string().contains(name), "{name}: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = Beat::decode(&bytes);
+    }
+
+    #[test]
+    fn no_damage_to_a_good_beat_makes_decoding_panic(at in 0usize..700, byte in any::<u8>()) {
+        let mut bytes = golden("beat").into_bytes();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        if let Ok(beat) = Beat::decode(&bytes) {
+            prop_assert!(Beat::decode(beat.encode().as_bytes()).is_ok());
+        }
+    }
+}
