@@ -1,5 +1,9 @@
 //! The programs against a real Redis and real processes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set up must stop"
+)]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;
@@ -287,6 +291,33 @@ fn a_configured_store_that_cannot_be_reached_is_said_and_no_store_is_embedded() 
         (503, Some("the store cannot be heard"))
     );
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn with_nothing_configured_a_sidecar_finds_the_store_that_the_monitor_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", support::free_port());
+    let mut monitor = support::clean(&support::program("hbmonitor"));
+    monitor
+        .args(["--listen", &address])
+        .env("XDG_RUNTIME_DIR", dir.path())
+        .stdout(std::process::Stdio::null());
+    let _monitor = Running::start(&mut monitor);
+    let ready = || (support::get(&address, "/-/ready")?.0 == 200).then_some(());
+    eventually("the monitor hears its store", ready);
+    // A monitor that was killed leaves such a file behind; the next try must not trust it.
+    if !dir.path().join("hb").exists() {
+        std::fs::create_dir(dir.path().join("hb")).unwrap();
+        std::fs::write(dir.path().join("hb/store-url"), "redis://127.0.0.1:1").unwrap();
+    }
+    let mut agent = support::clean(&support::program("hbsidecar"));
+    agent
+        .args(["--id", "near", "--", "sleep", "60"])
+        .env("XDG_RUNTIME_DIR", dir.path());
+    let _agent = Running::start(&mut agent);
+    eventually("the agent is healthy", || {
+        (support::get(&address, "/health/agents/near")?.1["state"] == "healthy").then_some(())
+    });
 }
 
 #[test]

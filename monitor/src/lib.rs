@@ -13,6 +13,7 @@ pub mod store;
 mod watch;
 
 use config::{Args, Config, ConfigError, exit};
+use std::io::Write;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,10 +61,11 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
         found = store::find(&config.store, stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
     };
-    println!(
-        "hbmonitor listens on http://{}; store {}",
-        listener.local_addr()?,
-        found.description
+    let (http, store) = (listener.local_addr()?, &found.description);
+    // Whoever started it may have closed standard output: no reason not to serve.
+    let _ = writeln!(
+        std::io::stdout(),
+        "hbmonitor listens on http://{http}; store {store}"
     );
     let mut running = start(&config, listener, found.address, stopped);
     tokio::select! {

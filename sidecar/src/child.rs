@@ -6,8 +6,8 @@
 use crate::config::exit;
 use heartbeat::beat::Exit;
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -99,29 +99,19 @@ impl Child {
     /// Reaps every process that ended; the agent's own end comes back.
     pub(crate) fn reap(&mut self) -> Option<Exit> {
         let mut ended = None;
-        while let Some(status) = next_status() {
-            match status {
-                WaitStatus::Exited(pid, code) if pid == self.pid => {
-                    ended = Some(Exit {
-                        code: u8::try_from(code).ok(),
-                        signal: None,
-                    });
-                }
-                WaitStatus::Signaled(pid, by, _) if pid == self.pid => {
-                    ended = Some(Exit {
-                        code: None,
-                        signal: u8::try_from(by as i32).ok(),
-                    });
-                }
-                WaitStatus::Stopped(pid, _) if pid == self.pid => self.stopped(),
-                // Orphans, and states that nobody waits for.
-                WaitStatus::Exited(..)
-                | WaitStatus::Signaled(..)
-                | WaitStatus::Stopped(..)
-                | WaitStatus::PtraceEvent(..)
-                | WaitStatus::PtraceSyscall(_)
-                | WaitStatus::Continued(_)
-                | WaitStatus::StillAlive => {}
+        while let Some((pid, status)) = next_status() {
+            // Orphans that came to us are reaped, and nobody asks how they ended.
+            if pid != self.pid.as_raw() {
+                continue;
+            }
+            if libc::WIFSTOPPED(status) {
+                self.stopped();
+            } else if libc::WIFEXITED(status) {
+                let code = u8::try_from(libc::WEXITSTATUS(status)).ok();
+                ended = Some(Exit { code, signal: None });
+            } else if libc::WIFSIGNALED(status) {
+                let signal = u8::try_from(libc::WTERMSIG(status)).ok();
+                ended = Some(Exit { code: None, signal });
             }
         }
         if let Some(terminal) = self.terminal.take_if(|_| ended.is_some()) {
@@ -181,22 +171,24 @@ pub(crate) fn exit_code(ended: Exit) -> u8 {
     }
 }
 
-fn next_status() -> Option<WaitStatus> {
-    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+/// The next process that ended or stopped, and its raw status.
+fn next_status() -> Option<(i32, i32)> {
     loop {
-        match waitpid(None, Some(flags)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
-            Ok(status) => return Some(status),
-            Err(Errno::EINTR) => {}
-            // A real-time signal ended a process: nix has no name for it and the wait is over.
-            Err(_) => return unnamed_signal(),
+        let mut status = 0;
+        #[expect(
+            unsafe_code,
+            reason = "nix reaps deaths by real-time signals and loses them: it has no name for them"
+        )]
+        // SAFETY: the only pointer is to a local that outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+        match pid {
+            1.. => return Some((pid, status)),
+            // Nothing to reap now, or no child at all.
+            0 => return None,
+            ..0 if Errno::last() == Errno::EINTR => {}
+            ..0 => return None,
         }
     }
-}
-
-/// `waitpid` refuses to name real-time signals after it has reaped; look with `waitid` what is left to reap.
-fn unnamed_signal() -> Option<WaitStatus> {
-    waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG).ok()
 }
 
 fn start_error(program: &OsStr, error: std::io::Error) -> StartError {

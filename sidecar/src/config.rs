@@ -184,16 +184,16 @@ impl TryFrom<Args> for Config {
 }
 
 impl Store {
-    /// Where to try next.
-    pub(crate) fn address(&self) -> Result<ConnectionInfo, ConfigError> {
+    /// Where to try next. What a monitor published may be stale: every second try goes to the default.
+    pub(crate) fn address(&self, tries: u32) -> Result<ConnectionInfo, ConfigError> {
         match self {
             Self::Configured(info) => Ok(ConnectionInfo::clone(info)),
             Self::Nearby {
                 published,
                 password,
             } => {
-                let url =
-                    own_file(published).unwrap_or_else(|| place::STORE_URL_DEFAULT.to_owned());
+                let published = own_file(published).filter(|_| tries.is_multiple_of(2));
+                let url = published.unwrap_or_else(|| place::STORE_URL_DEFAULT.to_owned());
                 parse_url(&url, password.as_deref())
             }
         }

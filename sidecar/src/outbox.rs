@@ -63,6 +63,8 @@ struct Courier {
     epoch: u64,
     sent: u64,
     said: bool,
+    /// Failed tries since the last registration.
+    tries: u32,
     latest: watch::Receiver<Option<Arc<Beat>>>,
     events: mpsc::Receiver<Event>,
     waiting: VecDeque<Event>,
@@ -91,6 +93,7 @@ impl Outbox {
             epoch: 0,
             sent: 0,
             said: false,
+            tries: 0,
             latest: latest_out,
             events: events_out,
             waiting: VecDeque::new(),
@@ -150,6 +153,7 @@ impl Courier {
                     let _ = self.news.try_send(News::Unreachable); // the hub has older news to read
                 }
             }
+            self.tries = self.tries.wrapping_add(1);
             self.wait(backoff.next(fastrand::f64())).await;
         }
     }
@@ -163,6 +167,7 @@ impl Courier {
         self.enrol(&mut connection, None).await?;
         backoff.reset();
         self.said = false;
+        self.tries = 0;
         tracing::info!(
             "registered {} with epoch {}",
             self.registration.id,
@@ -208,7 +213,7 @@ impl Courier {
     async fn connect(
         &self,
     ) -> anyhow::Result<(MultiplexedConnection, mpsc::UnboundedReceiver<()>)> {
-        let client = Client::open(self.store.address()?)?;
+        let client = Client::open(self.store.address(self.tries)?)?;
         let (gone, lost) = mpsc::unbounded_channel();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_WITHIN))

@@ -47,7 +47,14 @@ fn the_exit_code_is_the_agents() {
 
 #[test]
 fn a_death_by_signal_is_128_and_its_number() {
-    for (name, number) in [("TERM", 15), ("KILL", 9), ("SEGV", 11)] {
+    // 34 and 64 are real-time signals: they have no names, and their deaths must not be lost.
+    for (name, number) in [
+        ("TERM", 15),
+        ("KILL", 9),
+        ("SEGV", 11),
+        ("34", 34),
+        ("64", 64),
+    ] {
         assert_eq!(
             run(&["--", "sh", "-c", &format!("kill -{name} $$")]).0,
             Some(128 + number)

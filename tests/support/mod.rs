@@ -1,5 +1,9 @@
 //! What the end-to-end tests stand on: the programs, a real Redis, conditions with a deadline.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set up must stop"
+)]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 #![allow(
     dead_code,
