@@ -1,4 +1,4 @@
-//! Configuration in two types: [`Args`] and the file as given, [`Config`] as checked. Flag over environment over file
+//! Configuration in two types: [`Args`] and the file as given, `Config` as checked. Flag over environment over file
 //! over default.
 
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! Configuration in two types: [`Args`] as given, [`Config`] as checked. Flag over environment over default.
+//! Configuration in two types: [`Args`] as given, `Config` as checked. Flag over environment over default.
 
 use clap::Parser;
 use heartbeat::beat::{INTERVAL_MAX, INTERVAL_MIN};
