@@ -1,6 +1,6 @@
 //! A beat: what a sidecar, or any producer written from the seed's interface, says of its agent. Encode and decode.
 //!
-//! The domain type [`Beat`] cannot be wrong; [`Wire`] is what stands on the channel. A beat without the object `hb`
+//! The domain type [`Beat`] cannot be wrong; a private wire type is what stands on the channel. A beat without the object `hb`
 //! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
 
 use crate::id::AgentId;
