@@ -1,4 +1,6 @@
 # hb: `make demo` shows it, `make test` proves it. Both work on a bare machine with a Rust toolchain.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
@@ -15,6 +17,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor
 	$(TARGET)/debug/hbmonitor demo $(ARGS)
 
+.NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
 test-deps: ## redis-server, node, python clients, cargo-deny
@@ -23,6 +26,7 @@ test-deps: ## redis-server, node, python clients, cargo-deny
 lint: ## format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p heartbeat --lib -- -D warnings -D clippy::iter_over_hash_type
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 deny: ## licences, bans and sources of all dependencies
@@ -34,10 +38,11 @@ check: ## all tests
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 
-bench: ## figures of this commit, beside their peers
+# One line per commit, so that two commits compare at a glance; "-dirty" marks a tree that is no commit.
+bench: ## figures of this commit beside their peers, kept in target/bench-history.txt
 	@mkdir -p $(TARGET)
 	$(CARGO) bench --bench beats -- --noplot | tee $(TARGET)/bench.txt
-	@{ echo "$$(git rev-parse --short HEAD) $$(date -u +%F)"; grep -E 'time:|thrpt:' $(TARGET)/bench.txt; } | tee -a $(TARGET)/bench-history.txt
+	@{ printf '%s %s' "$$(git describe --always --dirty --exclude '*')" "$$(date -u +%F)"; scripts/bench-line $(TARGET)/bench.txt; } | tee -a $(TARGET)/bench-history.txt
 
 clean: ## what was built
 	$(CARGO) clean
