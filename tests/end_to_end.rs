@@ -104,32 +104,21 @@ fn a_sidecar_and_an_agent_killed_together_are_failed_in_time_and_it_is_told_once
 fn a_crash_is_known_within_a_second_with_its_code() {
     let redis = Redis::start();
     let monitor = Monitor::start(&redis.url());
+    let dir = tempfile::tempdir().unwrap();
+    let until_told = "while [ ! -e end ]; do sleep 0.05; done; exit 7";
+    let mut command = sidecar(&redis.url(), "a1", "30s");
     let mut agent = Running::start(
-        sidecar(&redis.url(), "a1", "30s")
-            .args([
-                "sh",
-                "-c",
-                "while [ ! -e stop ]; do sleep 0.05; done; exit 7",
-            ])
-            .current_dir(std::env::temp_dir().join(stop_dir("crash"))),
+        command
+            .args(["sh", "-c", until_told])
+            .current_dir(dir.path()),
     );
     monitor.wait_for("a1", "healthy");
-    std::fs::write(
-        std::env::temp_dir().join(stop_dir("crash")).join("stop"),
-        "",
-    )
-    .unwrap();
+    std::fs::write(dir.path().join("end"), "").unwrap();
     assert_eq!(agent.exit_code(), Some(7));
     let took = monitor.wait_for("a1", "failed");
     assert!(took < Duration::from_secs(1), "{took:?}");
     let (_, agent) = monitor.get("/health/agents/a1").unwrap();
     assert_eq!(agent["sentence"], "its process exited with code 7");
-}
-
-fn stop_dir(name: &str) -> String {
-    let name = format!("hb-test-{name}-{}", std::process::id());
-    std::fs::create_dir_all(std::env::temp_dir().join(&name)).unwrap();
-    name
 }
 
 #[test]
