@@ -87,6 +87,21 @@ pub enum EventError {
 }
 
 impl EventKind {
+    /// Whether it says that a process is gone.
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::Exited | Self::Stopped => true,
+            Self::Registered
+            | Self::Ready
+            | Self::Restarted
+            | Self::Hung
+            | Self::Stalled
+            | Self::Recovered
+            | Self::Fenced
+            | Self::Order => false,
+        }
+    }
+
     /// The word in the stream.
     pub fn word(self) -> &'static str {
         match self {

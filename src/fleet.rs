@@ -10,7 +10,7 @@
 use crate::agent::{Agent, Reason, State};
 use crate::beat::{Beat, INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use crate::detector::Silence;
-use crate::event::{Event, EventKind};
+use crate::event::Event;
 use crate::id::AgentId;
 use crate::moment::Moment;
 use crate::roster::RosterEntry;
@@ -212,18 +212,7 @@ impl Fleet {
     }
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<Effect>) {
-        let ends = match event.kind {
-            EventKind::Exited | EventKind::Stopped => true,
-            EventKind::Registered
-            | EventKind::Ready
-            | EventKind::Restarted
-            | EventKind::Hung
-            | EventKind::Stalled
-            | EventKind::Recovered
-            | EventKind::Fenced
-            | EventKind::Order => false,
-        };
-        if !ends && !self.now.agents.contains_key(&event.agent) {
+        if !event.kind.is_end() && !self.now.agents.contains_key(&event.agent) {
             return; // a beat or the roster introduces an agent; of an end nothing else may be left
         }
         let interval = self.policy.interval_default;
@@ -399,7 +388,7 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::beat::{Exit, Extension, Metrics, Status};
-    use crate::event::Detail;
+    use crate::event::{Detail, EventKind};
 
     const INTERVAL: Duration = Duration::from_secs(30);
 

@@ -1,9 +1,5 @@
 //! The programs against a real Redis and real processes.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot set up must stop"
-)]
+#![expect(clippy::expect_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;
