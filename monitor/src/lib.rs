@@ -33,7 +33,9 @@ pub fn run(args: Args) -> u8 {
             return say(&error.into(), code);
         }
     };
-    config.log.start();
+    if config.act == config::Act::Serve {
+        config.log.start(); // the demo tells its story itself
+    }
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
