@@ -30,8 +30,8 @@ lint: ## format and clippy, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
 deny: ## licences, bans and sources of all dependencies
-	@if command -v cargo-deny >/dev/null; then cargo-deny --log-level error check bans licenses sources; \
-	elif [ -x $(TARGET)/tools/bin/cargo-deny ]; then $(TARGET)/tools/bin/cargo-deny --log-level error check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo-deny --workspace --log-level error check bans licenses sources; \
+	elif [ -x $(TARGET)/tools/bin/cargo-deny ]; then $(TARGET)/tools/bin/cargo-deny --workspace --log-level error check bans licenses sources; \
 	else echo "cargo-deny IS NOT HERE: licences, bans and sources were not checked" >&2; fi
 
 check: ## all tests
