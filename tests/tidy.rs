@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FILE_LINES_MAX: usize = 450;
+const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 
 struct Source {

@@ -4,8 +4,9 @@
 //! here: they belong to a client. Everything is bounded: clients, bytes that wait for a slow one, memory, commands.
 
 mod client;
+mod xread;
 
-use super::commands::{Context, Since, arity, count, glob, number_of, read_streams, since, syntax};
+use super::commands::{Context, arity, count, glob, read_streams, syntax};
 use super::keyspace::{Keyspace, Now};
 use super::resp::{Reply, Version};
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use xread::{Blocked, Xread};
 
 /// Commands of all clients together that wait.
 const COMMANDS_MAX: usize = 1024;
@@ -344,7 +346,7 @@ impl Server {
     fn xread(&mut self, id: u64, args: &[Bytes]) -> Option<Reply> {
         let now = self.now();
         self.keys.expire(now);
-        let read = match self.parse_xread(args) {
+        let read = match Xread::parse(&self.keys, args) {
             Ok(read) => read,
             Err(wrong) => return Some(wrong),
         };
@@ -364,46 +366,6 @@ impl Server {
                 let until = Instant::now() + Duration::from_millis(wait);
                 self.clients.get_mut(&id)?.blocked = Some(Blocked { read, until });
                 None
-            }
-        }
-    }
-
-    fn parse_xread(&self, args: &[Bytes]) -> Result<Xread, Reply> {
-        let (mut most, mut block) = (usize::MAX, None);
-        let mut rest = args;
-        loop {
-            match rest {
-                [option, n, tail @ ..] if option.eq_ignore_ascii_case(b"COUNT") => {
-                    most = number_of(n)
-                        .and_then(|n| usize::try_from(n).ok())
-                        .ok_or_else(syntax)?;
-                    rest = tail;
-                }
-                [option, n, tail @ ..] if option.eq_ignore_ascii_case(b"BLOCK") => {
-                    let ms = number_of(n).and_then(|n| u64::try_from(n).ok());
-                    block = Some(ms.ok_or_else(|| {
-                        Reply::Error("ERR timeout is not an integer or out of range".to_owned())
-                    })?);
-                    rest = tail;
-                }
-                [option, tail @ ..] if option.eq_ignore_ascii_case(b"STREAMS") => {
-                    if tail.is_empty() || !tail.len().is_multiple_of(2) {
-                        return Err(Reply::Error(
-                            "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.".to_owned(),
-                        ));
-                    }
-                    let (keys, ids) = tail.split_at(tail.len() / 2);
-                    let pairs = keys.iter().zip(ids);
-                    let wanted = pairs
-                        .map(|(key, id)| since(&self.keys, key, id))
-                        .collect::<Result<_, _>>()?;
-                    return Ok(Xread {
-                        wanted,
-                        most,
-                        block,
-                    });
-                }
-                _ => return Err(syntax()),
             }
         }
     }
@@ -445,17 +407,6 @@ impl Server {
 
 /// What clients are told: the version whose commands this store follows.
 const VERSION: &str = "7.0.0";
-
-struct Xread {
-    wanted: Vec<Since>,
-    most: usize,
-    block: Option<u64>,
-}
-
-struct Blocked {
-    read: Xread,
-    until: Instant,
-}
 
 fn allowed_while_subscribed(name: &[u8]) -> bool {
     matches!(
