@@ -85,6 +85,8 @@ pub(crate) struct Outbox {
     pub(crate) news: mpsc::Receiver<News>,
     /// When a beat was last stored.
     pub(crate) stored: watch::Receiver<Option<Moment>>,
+    /// Events are being dropped, and it was said.
+    full: bool,
     courier: JoinHandle<()>,
 }
 
@@ -146,6 +148,7 @@ impl Outbox {
             events,
             news,
             stored,
+            full: false,
             courier: tokio::spawn(courier.run()),
         }
     }
@@ -157,10 +160,12 @@ impl Outbox {
     }
 
     /// Queues an event.
-    pub(crate) fn tell(&self, event: Event) {
-        if let Err(error) = self.events.try_send(event) {
-            tracing::error!("an event was dropped, {EVENTS_MAX} wait for the store: {error}");
+    pub(crate) fn tell(&mut self, event: Event) {
+        let full = self.events.try_send(event).is_err();
+        if full && !self.full {
+            tracing::error!("{EVENTS_MAX} events wait for the store: newer ones are dropped");
         }
+        self.full = full;
     }
 
     /// Nothing more will come: delivers what there is, for at most `within`. True when all of it was stored.
@@ -170,6 +175,7 @@ impl Outbox {
             events,
             news,
             stored: _,
+            full: _,
             mut courier,
         } = self;
         drop((latest, events, news));

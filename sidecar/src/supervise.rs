@@ -339,6 +339,9 @@ impl Hub {
         self.last_exit = Some(exit);
         let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
             .then_some(Reason::OomKilled);
+        if reason.is_some() {
+            tracing::error!("the agent was killed for memory by the kernel");
+        }
         let incarnation = self.life.incarnation();
         let effects = self.decide_only(lifecycle::Input::Exited(Ended {
             exit,

@@ -42,7 +42,7 @@ pub struct Args {
     pub(super) interval: Duration,
 
     /// Attach to this running process
-    #[arg(long, env = "HB_PID", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, env = "HB_PID", value_name = "PID", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(1..))]
     #[arg(conflicts_with_all = ["matching", "transparent", "command"])]
     pub(super) pid: Option<i32>,
     /// Attach to the process whose command line matches; wait for it, follow re-creations

@@ -1,6 +1,7 @@
 //! The hub's voice: beats on their timetable, events, and the last words.
 
 use super::{Hub, Outcome};
+use crate::child;
 use crate::clock;
 use crate::config::Work;
 use crate::outbox::News;
@@ -14,7 +15,7 @@ use std::time::Duration;
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Hub {
-    pub(super) fn tell(&self, kind: EventKind, detail: Detail) {
+    pub(super) fn tell(&mut self, kind: EventKind, detail: Detail) {
         self.outbox.tell(Event {
             kind,
             agent: self.config.id.clone(),
@@ -97,6 +98,7 @@ impl Hub {
 
     /// Says how it ended: event, hash, last beat. Waits for the store a moment and no longer.
     pub(super) async fn end(mut self, outcome: Outcome) {
+        child::reap(None); // who ended in the last moment leaves no zombie behind
         self.order_over();
         let clean = match outcome {
             Outcome::Ended(exit) => {
