@@ -161,7 +161,11 @@ impl Outbox {
 
     /// Queues an event.
     pub(crate) fn tell(&mut self, event: Event) {
-        let full = self.events.try_send(event).is_err();
+        // Closed: another sidecar has the id, and nobody listens to this one any more.
+        let full = matches!(
+            self.events.try_send(event),
+            Err(mpsc::error::TrySendError::Full(_))
+        );
         if full && !self.full {
             tracing::error!("{EVENTS_MAX} events wait for the store: newer ones are dropped");
         }
@@ -377,11 +381,9 @@ impl Courier {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return,
-                event = self.events.recv(), if self.waiting.len() < EVENTS_MAX && !self.events.is_closed() => {
-                    match event {
-                        Some(event) => self.waiting.push_back(event),
-                        None => return,
-                    }
+                event = self.events.recv(), if self.waiting.len() < EVENTS_MAX => match event {
+                    Some(event) => self.waiting.push_back(event),
+                    None => return tokio::time::sleep(wait.min(RETRY_MIN)).await,
                 }
             }
         }
