@@ -29,7 +29,9 @@ for protocol in (2, 3):
     pubsub.get_message(timeout=5)
     pubsub.get_message(timeout=5)
     register = r.register_script((SCRIPTS / "register.lua").read_text())
-    epoch = register(keys=["hb:epoch:{agent:a1}", "agent:a1"], args=[0])
+    word, epoch = register(keys=["hb:epoch:{agent:a1}", "agent:a1"], args=[0, "i", 4000, "", "status", "starting"])
+    assert word == "granted", word
+    epoch = int(epoch)
     beat = r.register_script((SCRIPTS / "beat.lua").read_text())
     keys = ["agent:a1", "hb:epoch:{agent:a1}", "hb:control:{agent:a1}"]
     answer = beat(keys=keys, args=[epoch, 4000, "heartbeats", "the beat", "epoch", epoch])
