@@ -62,7 +62,6 @@ fn main() -> ExitCode {
     support::program("hbsidecar");
     let started = Instant::now();
     let scores = run_all(&rows, patience);
-    world::remove_compiled();
     report(&rows, &scores, patience);
     println!("{:.0} s in all", started.elapsed().as_secs_f64());
     let failed = rows
@@ -81,8 +80,8 @@ fn run_all(rows: &[Row], patience: f64) -> Vec<Score> {
     let ear = Arc::new(run::Ear::listen(&redis));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut waiting = rows.to_vec();
-    // The longest last: it is taken first.
-    waiting.sort_by_key(|row| row.time(patience));
+    // Taken from the end: first what needs processors, for it takes turns; of the rest the longest first.
+    waiting.sort_by_key(|row| (row.cores, row.time(patience)));
     let queue = (
         Mutex::new(Queue {
             waiting,
@@ -149,7 +148,12 @@ fn report(rows: &[Row], scores: &[Score], patience: f64) {
         let time = score.at.map_or("-".to_owned(), |at| format!("{at:.1} s"));
         let due = format!("{:.1} s", row.time(patience).as_secs_f64());
         let mark = if score.fails(row) { "FAILS " } else { "" };
-        let evidence: String = score.evidence.chars().take(160).collect();
+        let evidence: String = score
+            .evidence
+            .replace('\n', " ")
+            .chars()
+            .take(200)
+            .collect();
         let outcome = format!("{mark}{:?}", score.outcome);
         println!(
             "{:<34} {expected:<26} {:<14} {time:>8} {due:>8}  {outcome:<11} {evidence}",

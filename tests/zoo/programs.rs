@@ -55,7 +55,6 @@ fn every_program_of_the_zoo_does_what_it_says() {
             });
         }
     });
-    world::remove_compiled();
     let faults = faults.into_inner().unwrap();
     assert!(
         !rows.is_empty() && faults.is_empty(),
@@ -131,10 +130,6 @@ fn the_claims_can_fail() {
             },
             table::Claim {
                 read_by: Some("child".into()),
-                ..table::Claim::default()
-            },
-            table::Claim {
-                starved: true,
                 ..table::Claim::default()
             },
             table::Claim {

@@ -53,13 +53,17 @@ impl Ear {
             None => -(mark - at).as_secs_f64(),
         };
         let activity = |(at, text): &(Instant, String)| {
-            let verdict = Beat::decode(text.as_bytes()).ok()?.hb?.activity?.verdict;
+            let activity = Beat::decode(text.as_bytes()).ok()?.hb?.activity?;
             let json: serde_json::Value = serde_json::from_str(text).ok()?;
-            let text = json["hb"]["activity"].to_string().to_lowercase();
+            let reasons = activity
+                .evidence
+                .iter()
+                .map(|e| format!("{}: {}", e.signal, e.value));
             Some(Heard {
                 at: seconds(*at),
-                verdict,
-                text,
+                verdict: activity.verdict,
+                text: json["hb"]["activity"].to_string().to_lowercase(),
+                shown: reasons.collect::<Vec<_>>().join("; "),
             })
         };
         all.get(id)
@@ -91,7 +95,7 @@ pub(crate) fn run(row: &Row, patience: f64, redis: &Redis, ear: &Ear) -> Score {
     match row.check {
         Check::Verdict => {
             world.act(agent, Some(watcher));
-            verdict(row, patience, &world, ear, mark)
+            verdict(row, patience, &mut world, ear, mark)
         }
         Check::CrashLoop => crash_loop(row, patience, &world, redis, mark),
         Check::Budget => budget(row, patience, &world, redis, mark),
@@ -147,7 +151,7 @@ fn pid(redis: &Redis, id: &str) -> Option<u32> {
     Some(beat.hb.unwrap().pid)
 }
 
-fn verdict(row: &Row, patience: f64, world: &World, ear: &Ear, mark: Instant) -> Score {
+fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant) -> Score {
     let time = row.time(patience);
     let due = if row.sick() { time + SLACK } else { time };
     let evidence: Vec<String> = row
@@ -160,6 +164,10 @@ fn verdict(row: &Row, patience: f64, world: &World, ear: &Ear, mark: Instant) ->
         let heard = ear.heard(&row.name, mark);
         if let Some(score) = score(row, &evidence, &heard, due, over) {
             return score;
+        }
+        if let Some(code) = world.ended() {
+            eprintln!("{}: ended with {code}\n{}", row.name, world.complained());
+            return Score::of(Outcome::Broken, format!("ended with {code}"));
         }
         std::thread::park_timeout(GLANCE);
     }
@@ -245,5 +253,7 @@ fn events(redis: &Redis, id: &str) -> String {
     said.chain(hash.get("beat").cloned())
         .collect::<Vec<_>>()
         .join("\n")
+        // What the row is called is no evidence.
+        .replace(id, "")
         .to_lowercase()
 }

@@ -12,6 +12,8 @@ pub(crate) struct Heard {
     pub(crate) verdict: Verdict,
     /// The whole of `hb.activity`, in small letters.
     pub(crate) text: String,
+    /// Its evidence, for people.
+    pub(crate) shown: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +108,10 @@ pub(crate) fn score(
             told(Outcome::WrongReason, beat)
         }
         (true, _) => told(Outcome::Missed, loudest(heard).unwrap_or(last)),
-        (false, Some(beat)) => told(Outcome::Quiet, beat),
+        (false, Some(beat)) => Score {
+            at: Some(last.at),
+            ..told(Outcome::Quiet, beat)
+        },
         (false, None) => told(Outcome::Other, last),
     })
 }
@@ -156,7 +161,7 @@ fn told(outcome: Outcome, beat: &Heard) -> Score {
     Score {
         outcome,
         got: word(beat.verdict),
-        evidence: beat.text.clone(),
+        evidence: beat.shown.clone(),
         at: Some(beat.at),
     }
 }
@@ -179,6 +184,7 @@ mod tests {
             at,
             verdict,
             text: text.into(),
+            shown: String::new(),
         }
     }
 

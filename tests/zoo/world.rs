@@ -450,28 +450,20 @@ fn venv() -> PathBuf {
 
 /// The directory of the programs in C, compiled once a run.
 fn compiled() -> &'static Path {
-    static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let dir = BUILT.get_or_init(|| {
-        let dir = tempfile::Builder::new()
-            .prefix("hbzoo-bin-")
-            .tempdir()
-            .unwrap();
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
         for name in ["h38_vfork_d", "g25_gpu_infer"] {
             let source = Path::new(PROGRAMS).join(name).with_extension("c");
+            let fresh = dir.join(format!("{name}.{}", std::process::id()));
             let mut cc = Command::new("cc");
-            cc.args(["-O1", "-pthread", "-o"])
-                .arg(dir.path().join(name))
-                .arg(source);
+            cc.args(["-O1", "-pthread", "-o"]).arg(&fresh).arg(source);
             assert!(cc.status().unwrap().success(), "{name} does not compile");
+            // Another test may be running the old one.
+            std::fs::rename(fresh, dir.join(name)).unwrap();
         }
-        dir
-    });
-    dir.path()
-}
-
-/// Removes what [`compiled`] made: statics are not dropped.
-pub(crate) fn remove_compiled() {
-    let _ = std::fs::remove_dir_all(compiled());
+        dir.to_owned()
+    })
 }
 
 fn end_all(chosen: impl Fn(&str) -> bool) {
