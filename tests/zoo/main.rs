@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         .filter(|row| chosen(row) && (!asked("--slow") || row.slow))
         .collect();
     assert!(!rows.is_empty(), "no row is called {names:?}");
+    let rows = possible(rows);
     let patience = if asked("--slow") { 1.0 } else { PATIENCE };
 
     world::sweep();
@@ -73,6 +74,18 @@ fn main() -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// What this machine cannot play is named, not passed over.
+fn possible(rows: Vec<Row>) -> Vec<Row> {
+    let can = |row: &Row| match world::lacks(row) {
+        None => true,
+        Some(why) => {
+            println!("{} is left out: {why}", row.name);
+            false
+        }
+    };
+    rows.into_iter().filter(can).collect()
 }
 
 fn run_all(rows: &[Row], patience: f64) -> Vec<Score> {

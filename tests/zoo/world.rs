@@ -58,7 +58,10 @@ impl World {
             row: row.clone(),
             scale,
             token: format!("hbzoo-{}-{n}-{}", std::process::id(), row.name),
-            dir: tempfile::Builder::new().prefix("hbzoo-").tempdir().unwrap(),
+            dir: tempfile::Builder::new()
+                .prefix(&format!("hbzoo-{}-", std::process::id()))
+                .tempdir()
+                .unwrap(),
             facts: HashMap::new(),
             peer: None,
             net: None,
@@ -360,18 +363,8 @@ impl World {
     }
 
     fn freeze(&mut self, kind: &str, switch: &str, [freeze, thaw]: [&'static str; 2], agent: u32) {
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-        let root = mounts
-            .lines()
-            .filter_map(|line| {
-                <[&str; 4]>::try_from(line.split(' ').take(4).collect::<Vec<_>>()).ok()
-            })
-            .find(|m| {
-                m[2] == kind && (kind == "cgroup2" || m[3].split(',').any(|o| o == "freezer"))
-            })
-            .unwrap_or_else(|| panic!("no {kind} with a freezer is mounted"))[1]
-            .to_owned();
-        let group = Path::new(&root).join(&self.token);
+        let root = freezer_root(kind).unwrap();
+        let group = root.join(&self.token);
         std::fs::create_dir(&group).unwrap();
         let switch = group.join(switch);
         self.frozen = Some(Freezer {
@@ -416,16 +409,68 @@ impl Drop for World {
     }
 }
 
-/// Ends what an earlier run that was killed left behind.
-pub(crate) fn sweep() {
-    let dead = |row: &str| {
-        let owner = row
-            .strip_prefix("hbzoo-")
-            .and_then(|rest| rest.split('-').next());
-        owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+/// Why a row cannot be on this machine; none when it can.
+pub(crate) fn lacks(row: &Row) -> Option<String> {
+    let kind = match row.act {
+        Some(Act::Freeze1) => "cgroup",
+        Some(Act::Freeze2) => "cgroup2",
+        Some(Act::Drop | Act::Gdb | Act::Pause) | None => return None,
     };
-    end_all(dead);
+    let missing = freezer_root(kind).is_none();
+    missing.then(|| format!("no {kind} with a freezer is mounted"))
+}
+
+fn freezer_root(kind: &str) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let fits = |line: &&str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let freezes = kind == "cgroup2" || words[3].split(',').any(|option| option == "freezer");
+        words[2] == kind && freezes
+    };
+    let line = mounts.lines().find(fits)?;
+    Some(PathBuf::from(line.split(' ').nth(1)?))
+}
+
+/// Ends what an earlier run that was killed left behind: processes, cgroups, directories, namespaces.
+pub(crate) fn sweep() {
+    for root in cgroup_roots() {
+        for group in entries(&root).filter(|path| is_of_the_dead(path)) {
+            let _ = std::fs::write(group.join("freezer.state"), "THAWED");
+            let _ = std::fs::write(group.join("cgroup.freeze"), "0");
+        }
+    }
+    end_all(|row| is_of_the_dead(Path::new(row)));
+    for root in cgroup_roots() {
+        for group in entries(&root).filter(|path| is_of_the_dead(path)) {
+            let _ = std::fs::remove_dir(group);
+        }
+    }
+    for dir in entries(&std::env::temp_dir()).filter(|path| is_of_the_dead(path)) {
+        let _ = std::fs::remove_dir_all(dir);
+    }
     crate::net::sweep();
+}
+
+/// Whether a name like `hbzoo-PID-…` was given by a run that is over.
+fn is_of_the_dead(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let owner = name.and_then(|name| name.strip_prefix("hbzoo-")?.split('-').next());
+    owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+}
+
+fn cgroup_roots() -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    let groups =
+        fields.filter(|fields| fields.get(2).is_some_and(|kind| kind.starts_with("cgroup")));
+    groups.map(|fields| PathBuf::from(fields[1])).collect()
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let read = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    read.map(|entry| entry.path())
 }
 
 /// The interpreter itself: a shim in front of it would be the agent.
@@ -484,7 +529,7 @@ fn end_all(chosen: impl Fn(&str) -> bool) {
     eprintln!("these do not end: {found:?}");
 }
 
-/// Processes whose `ZOO_ROW` is one of those.
+/// Processes whose `ZOO_ROW` is one of those, and all their descendants: some write their title over their environment.
 fn carriers(chosen: impl Fn(&str) -> bool) -> Vec<i32> {
     let carries = |pid: &i32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -493,7 +538,22 @@ fn carriers(chosen: impl Fn(&str) -> bool) -> Vec<i32> {
             .filter_map(|v| v.strip_prefix(b"ZOO_ROW="));
         rows.any(|row| std::str::from_utf8(row).is_ok_and(&chosen))
     };
-    pids().filter(carries).collect()
+    let mut found: Vec<i32> = pids().filter(carries).collect();
+    let mut at = 0;
+    while let Some(pid) = found.get(at) {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let new = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        for pid in new {
+            if !found.contains(&pid) {
+                found.push(pid);
+            }
+        }
+        at += 1;
+    }
+    found
 }
 
 /// All processes there are.
