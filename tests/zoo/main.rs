@@ -13,6 +13,7 @@
     reason = "the test of the programs uses the rest"
 )]
 
+mod leftovers;
 mod net;
 mod run;
 mod score;
@@ -59,7 +60,7 @@ fn main() -> ExitCode {
     let rows = possible(rows);
     let patience = if asked("--slow") { 1.0 } else { PATIENCE };
 
-    world::sweep();
+    leftovers::sweep();
     support::program("hbsidecar");
     let started = Instant::now();
     let scores = run_all(&rows, patience);

@@ -12,6 +12,7 @@
 )]
 
 mod claims;
+mod leftovers;
 mod net;
 mod score;
 mod seen;
@@ -33,7 +34,7 @@ const SCALE: f64 = 0.05;
 
 #[test]
 fn every_program_of_the_zoo_does_what_it_says() {
-    world::sweep();
+    leftovers::sweep();
     let only = std::env::var("ZOO_ONLY").unwrap_or_default();
     let rows: Vec<Row> = table::rows()
         .into_iter()

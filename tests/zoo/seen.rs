@@ -1,6 +1,6 @@
 //! What /proc shows of a tree at one moment. It stands on its own: nothing of the sidecar is used to judge the programs it is judged by.
 
-use crate::world::pids;
+use crate::leftovers::pids;
 use nix::libc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{read_link, read_to_string};
