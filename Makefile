@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check bench clean
+.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak bench clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,7 @@ test-deps: ## redis-server, node, python clients, cargo-deny
 lint: ## format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p heartbeat --test zoo -- -D warnings
 	$(CARGO) clippy -p heartbeat --lib -- -D warnings -D clippy::iter_over_hash_type
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
@@ -37,6 +38,16 @@ deny: ## licences, bans and sources of all dependencies
 check: ## all tests
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+
+# ARGS names rows, in part: make zoo ARGS="h07 g0". ZOO_SIDECAR=PATH tries another program in the sidecar's place.
+zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; four minutes
+	$(CARGO) test --quiet -p heartbeat --test zoo -- $(ARGS)
+
+zoo-slow: test-deps ## some of its rows in real time; half an hour
+	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
+
+soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
+	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
 # One line per commit, so that two commits compare at a glance; "-dirty" marks a tree that is no commit.
 bench: ## figures of this commit beside their peers, kept in target/bench-history.txt

@@ -117,6 +117,7 @@ impl Redis {
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.dir.path())
+            .args(["--unixsocket", "redis.sock"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -136,6 +137,11 @@ impl Redis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The same server for who lives in another network namespace.
+    pub(crate) fn socket_url(&self) -> String {
+        format!("redis+unix://{}/redis.sock", self.dir.path().display())
     }
 
     pub(crate) fn client(&self) -> redis::Client {

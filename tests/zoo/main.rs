@@ -1,0 +1,202 @@
+//! `make zoo`: every row of the table under a real sidecar, judged by the beats it sends.
+//!
+//! Arguments: parts of names choose rows; `--slow` takes the slow ones at patience 1.0; `--soak` takes the soak's table.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot set up must stop"
+)]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "the test of the programs uses the rest"
+)]
+
+mod leftovers;
+mod net;
+mod run;
+mod score;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+mod world;
+
+use score::{Outcome, Score};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+use table::Row;
+
+const PATIENCE: f64 = 0.05;
+/// Most rows only wait. Those that burn processors take turns on what is there.
+const AT_ONCE: usize = 16;
+
+struct Queue {
+    waiting: Vec<Row>,
+    free_cores: usize,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let asked = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let names: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let all = if asked("--soak") {
+        table::soak()
+    } else {
+        table::rows()
+    };
+    let chosen =
+        |row: &Row| names.is_empty() || names.iter().any(|name| row.name.contains(name.as_str()));
+    let rows: Vec<Row> = all
+        .into_iter()
+        .filter(|row| chosen(row) && (!asked("--slow") || row.slow))
+        .collect();
+    assert!(!rows.is_empty(), "no row is called {names:?}");
+    let rows = possible(rows);
+    let patience = if asked("--slow") { 1.0 } else { PATIENCE };
+
+    leftovers::sweep();
+    support::program("hbsidecar");
+    let started = Instant::now();
+    let scores = run_all(&rows, patience);
+    report(&rows, &scores, patience);
+    println!("{:.0} s in all", started.elapsed().as_secs_f64());
+    let failed = rows
+        .iter()
+        .zip(&scores)
+        .any(|(row, score)| score.fails(row));
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// What this machine cannot play is named, not passed over.
+fn possible(rows: Vec<Row>) -> Vec<Row> {
+    let can = |row: &Row| match world::lacks(row) {
+        None => true,
+        Some(why) => {
+            println!("{} is left out: {why}", row.name);
+            false
+        }
+    };
+    rows.into_iter().filter(can).collect()
+}
+
+fn run_all(rows: &[Row], patience: f64) -> Vec<Score> {
+    let redis = support::Redis::start();
+    let ear = Arc::new(run::Ear::listen(&redis));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut waiting = rows.to_vec();
+    // Taken from the end: first what needs processors, for it takes turns; of the rest the longest first.
+    waiting.sort_by_key(|row| (row.cores, row.time(patience)));
+    let queue = (
+        Mutex::new(Queue {
+            waiting,
+            free_cores: cores,
+        }),
+        Condvar::new(),
+    );
+    let scores = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(row) = take(&queue, cores) {
+                    let score =
+                        catch_unwind(AssertUnwindSafe(|| run::run(&row, patience, &redis, &ear)));
+                    let score = score.unwrap_or_else(|_| Score::of(Outcome::Broken, "see above"));
+                    eprintln!("{:<34} {:?}: {}", row.name, score.outcome, score.got);
+                    scores.lock().unwrap().push((row.name.clone(), score));
+                    queue.0.lock().unwrap().free_cores += row.cores.min(cores);
+                    queue.1.notify_all();
+                }
+            });
+        }
+    });
+    let mut scores = scores.into_inner().unwrap();
+    let place = |name: &String| rows.iter().position(|row| row.name == *name);
+    scores.sort_by_key(|(name, _)| place(name));
+    scores.into_iter().map(|(_, score)| score).collect()
+}
+
+fn take(queue: &(Mutex<Queue>, Condvar), cores: usize) -> Option<Row> {
+    let mut state = queue.0.lock().unwrap();
+    loop {
+        let fits = |row: &Row| row.cores.min(cores) <= state.free_cores;
+        if let Some(at) = state.waiting.iter().rposition(fits) {
+            let row = state.waiting.remove(at);
+            state.free_cores -= row.cores.min(cores);
+            return Some(row);
+        }
+        if state.waiting.is_empty() {
+            return None;
+        }
+        state = queue.1.wait(state).unwrap();
+    }
+}
+
+fn report(rows: &[Row], scores: &[Score], patience: f64) {
+    println!(
+        "\n{:<34} {:<26} {:<14} {:>8} {:>8}  {:<11} evidence",
+        "name", "expected", "got", "time", "due", ""
+    );
+    for (row, score) in rows.iter().zip(scores) {
+        let expected: Vec<String> = row
+            .expect
+            .iter()
+            .map(|verdict| score::word(*verdict))
+            .collect();
+        let expected = match row.check {
+            table::Check::Verdict if expected.is_empty() => "(evidence)".to_owned(),
+            table::Check::Verdict => expected.join(" "),
+            table::Check::CrashLoop => "crash_loop".to_owned(),
+            table::Check::Term => "killed".to_owned(),
+            table::Check::Budget => "budget".to_owned(),
+        };
+        let time = score.at.map_or("-".to_owned(), |at| format!("{at:.1} s"));
+        let due = format!("{:.1} s", row.time(patience).as_secs_f64());
+        let mark = if score.fails(row) { "FAILS " } else { "" };
+        let evidence: String = score
+            .evidence
+            .replace('\n', " ")
+            .chars()
+            .take(200)
+            .collect();
+        let outcome = format!("{mark}{:?}", score.outcome);
+        println!(
+            "{:<34} {expected:<26} {:<14} {time:>8} {due:>8}  {outcome:<11} {evidence}",
+            row.name, score.got
+        );
+    }
+    let count = |wanted: &[Outcome]| {
+        scores
+            .iter()
+            .filter(|score| wanted.contains(&score.outcome))
+            .count()
+    };
+    println!(
+        "\n{} rows: {} found, {} quiet, {} quiet with another word, {} missed, {} false flags, {} otherwise wrong",
+        rows.len(),
+        count(&[Outcome::Found]),
+        count(&[Outcome::Quiet]),
+        count(&[Outcome::Other]),
+        count(&[Outcome::Missed]),
+        count(&[Outcome::FalseFlag, Outcome::Early]),
+        count(&[Outcome::WrongReason, Outcome::NoVerdict, Outcome::Broken]),
+    );
+    let missed: Vec<&str> = rows
+        .iter()
+        .zip(scores)
+        .filter(|(_, score)| score.outcome == Outcome::Missed)
+        .map(|(row, _)| row.name.as_str())
+        .collect();
+    if !missed.is_empty() {
+        println!("missed: {}", missed.join(" "));
+    }
+}

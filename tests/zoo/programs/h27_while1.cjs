@@ -1,0 +1,3 @@
+// while (1)
+require('./zoo.cjs').mark();
+while (1) {}

@@ -1,0 +1,172 @@
+//! The table of the zoo, `table.toml`, as types. A row that cannot be is refused when the table is read.
+
+use heartbeat::beat::Verdict;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// One program and what is to be said of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) note: String,
+    pub(crate) run: Vec<String>,
+    #[serde(default)]
+    pub(crate) expect: Vec<Verdict>,
+    #[serde(default)]
+    pub(crate) evidence: Vec<String>,
+    limit: Option<f64>,
+    watch: Option<f64>,
+    pub(crate) peer: Option<Peer>,
+    #[serde(default)]
+    pub(crate) io: Io,
+    #[serde(default)]
+    pub(crate) siblings: Vec<Vec<String>>,
+    pub(crate) act: Option<Act>,
+    #[serde(default)]
+    pub(crate) cores: usize,
+    #[serde(default)]
+    pub(crate) flags: Vec<String>,
+    #[serde(default)]
+    pub(crate) check: Check,
+    #[serde(default)]
+    pub(crate) slow: bool,
+    #[serde(default)]
+    pub(crate) shows: Vec<Claim>,
+}
+
+/// Where the fake model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Peer {
+    Local,
+    Remote,
+}
+
+/// What standard input and output are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Io {
+    #[default]
+    Null,
+    OpenStdin,
+    Undrained,
+    Pty,
+    UndrainedPty,
+}
+
+/// What is done to the program at its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Act {
+    Drop,
+    Gdb,
+    Freeze1,
+    Freeze2,
+    Pause,
+}
+
+/// What is looked at: the verdict, or what became of the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Check {
+    #[default]
+    Verdict,
+    CrashLoop,
+    Term,
+    Budget,
+}
+
+/// What /proc must show of a process; everything that is said holds at the same time, twice in a row.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Claim {
+    /// `root`, `child` or `child NAME` (any descendant), `fact NAME` (a pid in the mark).
+    pub(crate) who: String,
+    pub(crate) at_least: usize,
+    pub(crate) state: Option<char>,
+    pub(crate) threads: Option<usize>,
+    /// Names or families of system calls.
+    pub(crate) r#in: Vec<String>,
+    pub(crate) every_thread: bool,
+    pub(crate) some_thread_in: Option<String>,
+    /// What the call's descriptor is: the start of its link, or its end after a slash.
+    pub(crate) on: Option<String>,
+    /// `none`, `finite`, or `far`: more than an hour.
+    pub(crate) deadline: Option<String>,
+    pub(crate) read_by: Option<String>,
+    pub(crate) holds_pipe_of: Option<String>,
+    pub(crate) tcp: Option<String>,
+    pub(crate) unread: bool,
+    pub(crate) no_tcp: bool,
+    pub(crate) cut: bool,
+    pub(crate) traced: Option<bool>,
+    pub(crate) frozen: bool,
+    pub(crate) outside: bool,
+    pub(crate) waits_for_lock: bool,
+    pub(crate) ignores_term: bool,
+    pub(crate) eventfd_only: bool,
+    pub(crate) starved: bool,
+    /// Counters of the tree (of the process itself where it is no root) that change, or do not, in a second.
+    pub(crate) moving: Vec<String>,
+    pub(crate) still: Vec<String>,
+    pub(crate) printed: Option<String>,
+    pub(crate) silent: bool,
+    pub(crate) said: Option<String>,
+    pub(crate) notified: Option<String>,
+    pub(crate) ends: Option<i32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    row: Vec<Row>,
+}
+
+/// All rows of the zoo, in the order of the file.
+pub(crate) fn rows() -> Vec<Row> {
+    read(include_str!("table.toml"))
+}
+
+/// Ordinary programs, watched for long.
+pub(crate) fn soak() -> Vec<Row> {
+    read(include_str!("../soak/table.toml"))
+}
+
+fn read(text: &str) -> Vec<Row> {
+    let table: Table = toml::from_str(text).unwrap();
+    for row in &table.row {
+        assert!(
+            row.sick() == row.limit.is_some() && row.sick() != row.watch.is_some(),
+            "{}: an h row has a limit, a g row a watch",
+            row.name
+        );
+        assert!(
+            !row.expect.contains(&Verdict::Unknown),
+            "{}: expects a word that is no verdict",
+            row.name
+        );
+    }
+    table.row
+}
+
+impl Row {
+    /// Whether it must be flagged.
+    pub(crate) fn sick(&self) -> bool {
+        self.name.starts_with('h')
+    }
+
+    /// From the mark until the verdict is due, or as long as none may come; at this patience.
+    pub(crate) fn time(&self, patience: f64) -> Duration {
+        Duration::from_secs_f64(self.limit.or(self.watch).unwrap() * patience)
+    }
+
+    /// Whether missing it fails the zoo.
+    pub(crate) fn must(&self) -> bool {
+        match self.check {
+            Check::Verdict => self.expect == [Verdict::Hung],
+            Check::CrashLoop | Check::Term | Check::Budget => true,
+        }
+    }
+}
