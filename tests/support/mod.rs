@@ -11,6 +11,8 @@
     reason = "each test binary uses a part"
 )]
 
+pub(crate) mod docker;
+
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
