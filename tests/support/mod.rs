@@ -12,6 +12,7 @@
 )]
 
 pub(crate) mod docker;
+pub(crate) mod pty;
 
 use serde_json::Value;
 use std::io::{Read, Write};
