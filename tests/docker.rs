@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::docker::Docker;
+use support::pty::{CTRL_C, CTRL_Z, Terminal};
 use support::{Running, eventually};
 
 /// Docker kills what has not ended this long after `docker stop`.
@@ -161,6 +162,26 @@ fn an_agent_that_was_out_of_memory_is_called_oom_killed() {
     });
     let detail: serde_json::Value = serde_json::from_str(&detail).unwrap();
     assert_eq!(detail["reason"], "oom_killed", "{detail}");
+}
+
+#[test]
+fn a_terminal_agent_in_a_container_is_interrupted_and_never_stranded() {
+    let docker = Docker::shared();
+    let mut terminal = Terminal::start();
+    let agent = r#"trap "echo interrupted" INT; echo ready; while ! read line; do :; done; echo "got $line"; exit 4"#;
+    let run = docker.run_on_a_terminal();
+    terminal.type_line(&format!(
+        "{run} hbsidecar --restart never -- sh -c '{agent}'"
+    ));
+    terminal.wait_for("ready\r\n");
+    terminal.press(CTRL_C);
+    terminal.wait_for("interrupted\r\n");
+    // A container has no shell that could bring a stopped job back: for its PID 1 Ctrl-Z does nothing.
+    terminal.press(CTRL_Z);
+    terminal.type_line("words");
+    terminal.wait_for("got words\r\n");
+    terminal.wait_for_prompt();
+    assert_eq!(terminal.last_code(), 4);
 }
 
 /// A Redis that a container without a network can reach: through a socket in a mounted directory.

@@ -57,7 +57,7 @@ fn command(terminal: &Terminal, mode: &str) -> String {
     terminal.write("agent.py", AGENT);
     format!(
         "{} --restart never -- {} agent.py {mode}",
-        terminal.sidecar(),
+        Terminal::sidecar(),
         python()
     )
 }
@@ -118,7 +118,7 @@ fn the_agent_sees_a_terminal_on_all_three_and_has_the_foreground() {
     let mut terminal = Terminal::start();
     let three = format!(
         r#"{} -- {} -c 'import os; print([os.isatty(n) for n in (0, 1, 2)], os.tcgetpgrp(0) == os.getpid())'"#,
-        terminal.sidecar(),
+        Terminal::sidecar(),
         python()
     );
     terminal.type_line(&three);
@@ -158,7 +158,7 @@ fn a_python_prompt_is_interrupted_and_goes_on() {
     let mut terminal = Terminal::start();
     let repl = format!(
         "PYTHON_BASIC_REPL=1 {} --restart never -- {} -q -i",
-        terminal.sidecar(),
+        Terminal::sidecar(),
         python()
     );
     terminal.type_line(&repl);
@@ -184,7 +184,7 @@ fn ctrl_c_that_ends_the_agent_is_no_failure_and_the_shell_sees_130() {
     let mut terminal = Terminal::start();
     let line = format!(
         "{} -- sh -c 'echo started; exec sleep 60'",
-        terminal.sidecar()
+        Terminal::sidecar()
     );
     terminal.type_line(&line);
     terminal.wait_for("started\r\n");
@@ -201,7 +201,7 @@ fn ctrl_c_ends_a_script_around_the_sidecar_too() {
         "script",
         &format!(
             "{} -- sh -c 'echo started; exec sleep 60'\necho went on\n",
-            terminal.sidecar()
+            Terminal::sidecar()
         ),
     );
     terminal.type_line("sh script");
@@ -216,7 +216,7 @@ fn ctrl_backslash_is_a_quit() {
     let mut terminal = Terminal::start();
     let line = format!(
         "{} -- sh -c 'ulimit -c 0; echo started; exec sleep 60'",
-        terminal.sidecar()
+        Terminal::sidecar()
     );
     terminal.type_line(&line);
     terminal.wait_for("started\r\n");
@@ -237,7 +237,7 @@ fn a_death_by_signal_is_seen_by_the_shell_as_what_it_was() {
     ] {
         let line = format!(
             "{} --restart never -- sh -c 'kill -{name} $$'",
-            terminal.sidecar()
+            Terminal::sidecar()
         );
         terminal.type_line(&line);
         let said = terminal.wait_for_prompt();
@@ -356,6 +356,25 @@ fn ctrl_z_stops_a_whole_pipeline() {
 }
 
 #[test]
+fn ctrl_z_in_a_window_without_a_shell_does_not_strand_the_agent() {
+    let line = format!(
+        "{} --restart never -- {} agent.py reads",
+        Terminal::sidecar(),
+        python()
+    );
+    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    let mut terminal = Terminal::open(&words, &[("agent.py", AGENT)]);
+    let agent = ready(&mut terminal);
+    foreground(&terminal, &agent);
+    terminal.press(CTRL_Z);
+    // Nobody is there to type `fg`: the kernel lets nobody stop, and hbsidecar must not undo that.
+    terminal.type_line("still there");
+    terminal.wait_for("<line still there>");
+    terminal.press(CTRL_C);
+    terminal.wait_for("<int 1>");
+}
+
+#[test]
 fn a_new_window_size_reaches_the_agent_once() {
     let (mut terminal, _) = at_work();
     terminal.resize(40, 100);
@@ -386,7 +405,7 @@ fn a_terminal_left_raw_by_a_killed_agent_is_as_before() {
         "script",
         &format!(
             "{} --restart never -- {} raw.py\necho code=$? settings=$(stty -g).\n",
-            terminal.sidecar(),
+            Terminal::sidecar(),
             python()
         ),
     );
@@ -407,7 +426,7 @@ fn a_full_screen_program_starts_redraws_after_a_resize_stops_comes_back_and_quit
     let mut terminal = Terminal::start();
     let lines: String = (1..=200).map(|n| format!("line-{n}.\n")).collect();
     terminal.write("text", &lines);
-    let line = format!("{} -- less text", terminal.sidecar());
+    let line = format!("{} -- less text", Terminal::sidecar());
     terminal.type_line(&line);
     let first = terminal.wait_for("line-23.");
     assert!(
@@ -446,7 +465,7 @@ fn a_curses_program_is_told_of_a_resize() {
          \x20       key = screen.getch()\n\
          curses.wrapper(main)\n",
     );
-    let line = format!("{} -- {} screen.py", terminal.sidecar(), python());
+    let line = format!("{} -- {} screen.py", Terminal::sidecar(), python());
     terminal.type_line(&line);
     terminal.wait_for("size 24 by 80.");
     terminal.resize(31, 101);
@@ -461,7 +480,7 @@ fn a_shell_as_the_agent_has_job_control_of_its_own() {
     let mut terminal = Terminal::start();
     let line = format!(
         "PS1='inner> ' {} --restart never -- bash --norc --noediting -i",
-        terminal.sidecar()
+        Terminal::sidecar()
     );
     terminal.type_line(&line);
     let said = terminal.wait_for("inner> ");
@@ -495,7 +514,7 @@ fn a_shell_as_the_agent_has_job_control_of_its_own() {
 #[test]
 fn input_that_is_no_terminal_reaches_the_agent() {
     let mut terminal = Terminal::start();
-    let line = format!("echo some words | {} -- cat -A", terminal.sidecar());
+    let line = format!("echo some words | {} -- cat -A", Terminal::sidecar());
     terminal.type_line(&line);
     terminal.wait_for("some words$\r\n");
     terminal.wait_for_prompt();

@@ -70,6 +70,15 @@ impl Docker {
         }
     }
 
+    /// The words of `docker run` on a terminal, for a shell.
+    pub(crate) fn run_on_a_terminal(&self) -> String {
+        let host = match &self.engine {
+            Engine::Found => String::new(),
+            Engine::Own { host, .. } => format!("DOCKER_CONTEXT= DOCKER_HOST={host} "),
+        };
+        format!("{host}docker run --rm -it --network none {}", self.image)
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.engine.client();
         command.args(arguments).stdin(Stdio::null());

@@ -30,6 +30,14 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// 24 rows of 80 columns; the shell waits for a command.
     pub(crate) fn start() -> Self {
+        let shell = ["bash", "--norc", "--noprofile", "--noediting", "-i"];
+        let mut terminal = Self::open(&shell.map(String::from), &[]);
+        terminal.wait_for_prompt();
+        terminal
+    }
+
+    /// A window without a shell, as of a terminal multiplexer: only this command, and files that it needs.
+    pub(crate) fn open(command: &[String], files: &[(&str, &str)]) -> Self {
         let keyboard =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         rustix::io::ioctl_fionbio(&keyboard, true).unwrap();
@@ -44,16 +52,13 @@ impl Terminal {
         let keyboard = File::from(keyboard);
         resize(&keyboard, 24, 80);
         let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
         // setsid makes the shell a session leader and the terminal its own, before there is a shell.
         let shell = super::clean("setsid".as_ref())
-            .args([
-                "--ctty",
-                "bash",
-                "--norc",
-                "--noprofile",
-                "--noediting",
-                "-i",
-            ])
+            .arg("--ctty")
+            .args(command)
             .env("PS1", PROMPT)
             .env("TERM", "xterm")
             .env("XDG_RUNTIME_DIR", dir.path())
@@ -66,19 +71,17 @@ impl Terminal {
             .stderr(Stdio::from(line))
             .spawn()
             .expect("setsid of util-linux is needed");
-        let mut terminal = Self {
+        Self {
             shell,
             keyboard: Some(keyboard),
             screen: Vec::new(),
             seen: 0,
             dir,
-        };
-        terminal.wait_for_prompt();
-        terminal
+        }
     }
 
-    /// The words that start hbsidecar in this shell: no store, nothing logged.
-    pub(crate) fn sidecar(&self) -> String {
+    /// The words that start hbsidecar: no store, nothing logged.
+    pub(crate) fn sidecar() -> String {
         let sidecar = program("hbsidecar");
         format!("{} -q --redis-url redis://127.0.0.1:1", sidecar.display())
     }
