@@ -485,13 +485,9 @@ fn a_shell_as_the_agent_has_job_control_of_its_own() {
     terminal.type_line(&line);
     let said = terminal.wait_for("inner> ");
     assert!(!said.contains("job control"), "{said:?}");
-    terminal.type_line("sleep 60");
-    terminal.wait_for("sleep 60");
-    // The sleep must be there before it can be stopped: until then the inner shell has the terminal.
     let inner = terminal.foreground();
-    eventually("sleep has the terminal", || {
-        (terminal.foreground() != inner).then_some(())
-    });
+    terminal.type_line("sleep 60");
+    sleeping(&terminal);
     terminal.press(CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for("inner> ");
@@ -501,14 +497,20 @@ fn a_shell_as_the_agent_has_job_control_of_its_own() {
         "the terminal is the inner shell's"
     );
     terminal.type_line("fg");
-    eventually("sleep has the terminal again", || {
-        (terminal.foreground() != inner).then_some(())
-    });
+    sleeping(&terminal);
     terminal.press(CTRL_C);
     terminal.wait_for("inner> ");
     terminal.type_line("exit 3");
     terminal.wait_for_prompt();
     assert_eq!(terminal.last_code(), 3);
+}
+
+/// A process that is no sleep yet would not take a signal as one.
+fn sleeping(terminal: &Terminal) {
+    eventually("sleep has the terminal", || {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", terminal.foreground())).ok()?;
+        (name == "sleep\n").then_some(())
+    });
 }
 
 #[test]
