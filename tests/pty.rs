@@ -113,6 +113,13 @@ fn foreground(terminal: &Terminal, agent: &Agent) {
     });
 }
 
+/// Whoever has the terminal waits for a key. Many programs miss a signal that comes between their prompt and that.
+fn reading(terminal: &Terminal) {
+    eventually("it waits for a key", || {
+        (state(terminal.foreground())? == 'S').then_some(())
+    });
+}
+
 #[test]
 fn the_agent_sees_a_terminal_on_all_three_and_has_the_foreground() {
     let mut terminal = Terminal::start();
@@ -164,6 +171,7 @@ fn a_python_prompt_is_interrupted_and_goes_on() {
     terminal.type_line(&repl);
     terminal.wait_for(">>> ");
     for _ in 0..2 {
+        reading(&terminal);
         terminal.press(CTRL_C);
         terminal.wait_for("KeyboardInterrupt");
         let between = terminal.wait_for(">>> ");
@@ -433,8 +441,11 @@ fn a_full_screen_program_starts_redraws_after_a_resize_stops_comes_back_and_quit
         first.contains("line-1.") && !first.contains("line-24."),
         "{first:?}"
     );
+    reading(&terminal);
     terminal.resize(40, 80);
     terminal.wait_for("line-39.");
+    terminal.wait_for(":");
+    reading(&terminal);
     terminal.press(CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
@@ -468,6 +479,7 @@ fn a_curses_program_is_told_of_a_resize() {
     let line = format!("{} -- {} screen.py", Terminal::sidecar(), python());
     terminal.type_line(&line);
     terminal.wait_for("size 24 by 80.");
+    reading(&terminal);
     terminal.resize(31, 101);
     terminal.wait_for("size 31 by 101.");
     terminal.press('q');
@@ -479,7 +491,7 @@ fn a_curses_program_is_told_of_a_resize() {
 fn a_shell_as_the_agent_has_job_control_of_its_own() {
     let mut terminal = Terminal::start();
     let line = format!(
-        "PS1='inner> ' {} --restart never -- bash --norc --noediting -i",
+        "PS1='inner''> ' {} --restart never -- bash --norc --noediting -i",
         Terminal::sidecar()
     );
     terminal.type_line(&line);
