@@ -120,6 +120,11 @@ fn reading(terminal: &Terminal) {
     });
 }
 
+fn press(terminal: &mut Terminal, key: char) {
+    reading(terminal);
+    terminal.press(key);
+}
+
 #[test]
 fn the_agent_sees_a_terminal_on_all_three_and_has_the_foreground() {
     let mut terminal = Terminal::start();
@@ -138,7 +143,7 @@ fn the_agent_sees_a_terminal_on_all_three_and_has_the_foreground() {
 fn ctrl_c_reaches_the_agent_once_each_time() {
     let (mut terminal, _) = at_work();
     for n in 1..=3 {
-        terminal.press(CTRL_C);
+        press(&mut terminal, CTRL_C);
         terminal.wait_for(&format!("<int {n}>"));
     }
     terminal.type_line("still there");
@@ -171,8 +176,7 @@ fn a_python_prompt_is_interrupted_and_goes_on() {
     terminal.type_line(&repl);
     terminal.wait_for(">>> ");
     for _ in 0..2 {
-        reading(&terminal);
-        terminal.press(CTRL_C);
+        press(&mut terminal, CTRL_C);
         terminal.wait_for("KeyboardInterrupt");
         let between = terminal.wait_for(">>> ");
         assert!(
@@ -258,7 +262,7 @@ fn a_death_by_signal_is_seen_by_the_shell_as_what_it_was() {
 fn ctrl_z_stops_both_and_fg_brings_the_agent_back_with_the_terminal() {
     let (mut terminal, agent) = at_work();
     for n in 1..=2 {
-        terminal.press(CTRL_Z);
+        press(&mut terminal, CTRL_Z);
         terminal.wait_for("Stopped");
         terminal.wait_for_prompt();
         stopped(&agent);
@@ -268,7 +272,7 @@ fn ctrl_z_stops_both_and_fg_brings_the_agent_back_with_the_terminal() {
         foreground(&terminal, &agent);
         terminal.type_line(&format!("back {n}"));
         terminal.wait_for(&format!("<line back {n}>"));
-        terminal.press(CTRL_C);
+        press(&mut terminal, CTRL_C);
         terminal.wait_for(&format!("<int {n}>"));
     }
     end_with(&mut terminal, 6);
@@ -277,7 +281,7 @@ fn ctrl_z_stops_both_and_fg_brings_the_agent_back_with_the_terminal() {
 #[test]
 fn fg_continues_the_agent_once() {
     let (mut terminal, agent) = at_work();
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
     stopped(&agent);
@@ -295,7 +299,7 @@ fn bg_lets_the_agent_go_on_and_does_not_take_the_terminal() {
     let line = command(&terminal, "waits");
     terminal.type_line(&line);
     let agent = ready(&mut terminal);
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
     stopped(&agent);
@@ -308,7 +312,7 @@ fn bg_lets_the_agent_go_on_and_does_not_take_the_terminal() {
     terminal.assert_shell_has_it();
     terminal.type_line("fg");
     foreground(&terminal, &agent);
-    terminal.press(CTRL_C);
+    press(&mut terminal, CTRL_C);
     terminal.wait_for("<int 1>");
 }
 
@@ -321,9 +325,9 @@ fn a_background_start_never_takes_the_terminal_until_fg_gives_it() {
     terminal.assert_shell_has_it();
     terminal.type_line("fg");
     foreground(&terminal, &agent);
-    terminal.press(CTRL_C);
+    press(&mut terminal, CTRL_C);
     terminal.wait_for("<int 1>");
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
     stopped(&agent);
@@ -352,7 +356,7 @@ fn ctrl_z_stops_a_whole_pipeline() {
     let line = command(&terminal, "reads");
     terminal.type_line(&format!("{line} | cat"));
     let agent = ready(&mut terminal);
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
     stopped(&agent);
@@ -374,11 +378,11 @@ fn ctrl_z_in_a_window_without_a_shell_does_not_strand_the_agent() {
     let mut terminal = Terminal::open(&words, &[("agent.py", AGENT)]);
     let agent = ready(&mut terminal);
     foreground(&terminal, &agent);
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     // Nobody is there to type `fg`: the kernel lets nobody stop, and hbsidecar must not undo that.
     terminal.type_line("still there");
     terminal.wait_for("<line still there>");
-    terminal.press(CTRL_C);
+    press(&mut terminal, CTRL_C);
     terminal.wait_for("<int 1>");
 }
 
@@ -445,8 +449,7 @@ fn a_full_screen_program_starts_redraws_after_a_resize_stops_comes_back_and_quit
     terminal.resize(40, 80);
     terminal.wait_for("line-39.");
     terminal.wait_for(":");
-    reading(&terminal);
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
     terminal.assert_shell_has_it();
@@ -500,7 +503,7 @@ fn a_shell_as_the_agent_has_job_control_of_its_own() {
     let inner = terminal.foreground();
     terminal.type_line("sleep 60");
     sleeping(&terminal);
-    terminal.press(CTRL_Z);
+    press(&mut terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for("inner> ");
     assert_eq!(
@@ -510,7 +513,7 @@ fn a_shell_as_the_agent_has_job_control_of_its_own() {
     );
     terminal.type_line("fg");
     sleeping(&terminal);
-    terminal.press(CTRL_C);
+    press(&mut terminal, CTRL_C);
     terminal.wait_for("inner> ");
     terminal.type_line("exit 3");
     terminal.wait_for_prompt();
@@ -542,7 +545,7 @@ fn ctrl_c_reaches_an_agent_whose_input_is_no_terminal() {
     let line = command(&terminal, "waits");
     terminal.type_line(&format!("{line} </dev/null"));
     ready(&mut terminal);
-    terminal.press(CTRL_C);
+    press(&mut terminal, CTRL_C);
     terminal.wait_for("<int 1>");
 }
 
