@@ -5,7 +5,7 @@
 
 use crate::beat::{Beat, Exit, INTERVAL_MAX, INTERVAL_MIN, Status};
 use crate::detector::{Detector, Freshness, Silence, Stamp};
-use crate::event::{Event, EventKind};
+use crate::event::{Detail, Event, EventKind};
 use crate::keys;
 use crate::moment::{Moment, millis};
 use crate::roster::RosterEntry;
@@ -252,9 +252,11 @@ impl Agent {
                 if newer {
                     return false;
                 }
-                self.process_ended(event.detail.exit, incarnation, event.detail.requested, now);
+                self.process_ended(&event.detail, incarnation, now);
             }
             EventKind::Stopped => self.turn(State::Stopped, None, now),
+            EventKind::CrashLoop => self.turn(State::Failed, Some(Reason::CrashLoop), now),
+            EventKind::Unkillable => self.turn(State::Failed, Some(Reason::Unkillable), now),
             EventKind::Registered
             | EventKind::Ready
             | EventKind::Restarted
@@ -262,7 +264,9 @@ impl Agent {
             | EventKind::Stalled
             | EventKind::Recovered
             | EventKind::Fenced
-            | EventKind::Order => {}
+            | EventKind::Order
+            | EventKind::Duplicate
+            | EventKind::Evidence => {}
         }
         true
     }
@@ -353,7 +357,11 @@ impl Agent {
         if let Some(hb) = &beat.hb {
             self.detector.set_interval(hb.interval);
             if hb.pid == 0 && hb.exit.is_some() {
-                self.process_ended(hb.exit, hb.restarts, false, now);
+                let end = Detail {
+                    exit: hb.exit,
+                    ..Detail::default()
+                };
+                self.process_ended(&end, hb.restarts, now);
             }
             if self.ended.is_some_and(|ended| hb.restarts <= ended) {
                 return;
@@ -365,28 +373,25 @@ impl Agent {
         }
     }
 
-    fn process_ended(
-        &mut self,
-        exit: Option<Exit>,
-        incarnation: u64,
-        requested: bool,
-        now: Moment,
-    ) {
-        self.exit = exit;
+    fn process_ended(&mut self, end: &Detail, incarnation: u64, now: Moment) {
+        let known = self.ended.is_some_and(|ended| incarnation <= ended);
+        self.exit = end.exit;
         self.ended = self.ended.max(Some(incarnation));
-        let exit = exit.unwrap_or(Exit {
+        let exit = end.exit.unwrap_or(Exit {
             code: None,
             signal: None,
         });
-        if requested || exit.code == Some(0) || self.state == State::Stopped {
+        let clean = end.requested || exit.code == Some(0) || self.state == State::Stopped;
+        // The event may have said more of this end than the beat that follows it.
+        if clean || (known && self.state == State::Failed) {
             return;
         }
-        let reason = if exit.signal.is_some() {
+        let seen = if exit.signal.is_some() {
             Reason::Killed
         } else {
             Reason::Exited
         };
-        self.turn(State::Failed, Some(reason), now);
+        self.turn(State::Failed, Some(end.reason.unwrap_or(seen)), now);
     }
 
     fn turn(&mut self, state: State, reason: Option<Reason>, now: Moment) {

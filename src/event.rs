@@ -1,5 +1,6 @@
 //! Lifecycle events: what must not be lost. They go through a stream, not through the channel of beats.
 
+use crate::agent::Reason;
 use crate::beat::Exit;
 use crate::id::{AgentId, IdError};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub struct Event {
 
 /// What can happen to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum EventKind {
     /// An epoch was granted.
     Registered,
@@ -43,6 +44,14 @@ pub enum EventKind {
     Fenced,
     /// An order was carried out or refused.
     Order,
+    /// Its restarts are used up: the sidecar hands it over.
+    CrashLoop,
+    /// Processes of it survive KILL.
+    Unkillable,
+    /// A newcomer wanted an id that a living holder has.
+    Duplicate,
+    /// What was seen of it before it was killed.
+    Evidence,
 }
 
 /// What the kinds of event have to say; absent fields are left out.
@@ -64,6 +73,9 @@ pub struct Detail {
     /// The program, without its arguments: those may hold secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
+    /// What the end is put down to, where more is known than its exit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// Whether the end was asked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub requested: bool,
@@ -98,7 +110,11 @@ impl EventKind {
             | Self::Stalled
             | Self::Recovered
             | Self::Fenced
-            | Self::Order => false,
+            | Self::Order
+            | Self::CrashLoop
+            | Self::Unkillable
+            | Self::Duplicate
+            | Self::Evidence => false,
         }
     }
 
@@ -115,6 +131,10 @@ impl EventKind {
             Self::Stopped => "stopped",
             Self::Fenced => "fenced",
             Self::Order => "order",
+            Self::CrashLoop => "crash_loop",
+            Self::Unkillable => "unkillable",
+            Self::Duplicate => "duplicate",
+            Self::Evidence => "evidence",
         }
     }
 }

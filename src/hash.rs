@@ -2,11 +2,19 @@
 
 use crate::beat::{Beat, BeatError, Metrics, Status, cut};
 use crate::id::AgentId;
+use crate::lease::Holder;
 use crate::number::COUNT_MAX;
+use crate::roster::RosterEntry;
 use std::collections::HashMap;
 
-/// What the hash holds after this beat, field by field. `registered_ms` is when the agent id was registered.
-pub fn fields(beat: &Beat, json: &str, registered_ms: u64) -> Vec<(&'static str, String)> {
+/// What the hash holds after this beat, field by field. `registered_ms` is when the agent id was registered. `last`: the
+/// sidecar ends with this beat, so it gives its lease up.
+pub fn fields(
+    beat: &Beat,
+    json: &str,
+    registered_ms: u64,
+    last: bool,
+) -> Vec<(&'static str, String)> {
     let mut fields = vec![
         ("registeredAt", registered_ms.to_string()),
         ("type", beat.agent_type.clone()),
@@ -23,11 +31,35 @@ pub fn fields(beat: &Beat, json: &str, registered_ms: u64) -> Vec<(&'static str,
         fields.push(("epoch", hb.epoch.to_string()));
         fields.push(("slot", hb.slot.to_string()));
         fields.push(("intervalMs", crate::moment::millis(hb.interval).to_string()));
+        fields.push((
+            "instance",
+            if last {
+                String::new()
+            } else {
+                hb.instance.clone()
+            },
+        ));
     }
     if beat.status == Status::Stopped {
         fields.push(("stoppedAt", beat.timestamp_ms.to_string()));
     }
     fields
+}
+
+/// What the hash holds between a registration and its first beat, beside `epoch` and `instance`.
+pub fn registration(
+    entry: &RosterEntry,
+    registered_ms: u64,
+    holder: &Holder,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("registeredAt", registered_ms.to_string()),
+        ("type", entry.agent_type.clone()),
+        ("host", entry.host.clone()),
+        ("status", word(Status::Starting).to_owned()),
+        ("intervalMs", entry.interval_ms.to_string()),
+        ("holder", holder.encode()),
+    ]
 }
 
 /// The last beat a hash speaks of: its field `beat` when there is one, else what the seed's fields tell.

@@ -17,6 +17,7 @@ pub mod hash;
 pub mod health;
 pub mod id;
 pub mod keys;
+pub mod lease;
 pub mod lifecycle;
 pub mod moment;
 pub mod number;

@@ -35,6 +35,8 @@ pub enum Restart {
     Always,
     /// Not by itself; an order still restarts it.
     Never,
+    /// Somebody else starts it: whoever comes next is the next incarnation.
+    Follow,
 }
 
 /// What the user chose.
@@ -150,6 +152,10 @@ enum Then {
     Start { delay: Duration },
 }
 
+const NOW: Then = Then::Start {
+    delay: Duration::ZERO,
+};
+
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
@@ -200,6 +206,27 @@ impl Lifecycle {
         matches!(self.phase, Phase::Running)
     }
 
+    /// Whether KILL has been sent: a death by it is then no news.
+    pub fn is_killing(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Stopping {
+                stage: Stage::Killed | Stage::Unkillable,
+                ..
+            }
+        )
+    }
+
+    /// Whether a restart that is ordered now would be carried out.
+    pub fn takes_restart(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Waiting { .. })
+    }
+
+    /// Whether a process is looked for or being started.
+    pub fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting)
+    }
+
     /// When `Due` is due.
     pub fn deadline(&self) -> Option<Moment> {
         match self.phase {
@@ -223,12 +250,7 @@ impl Lifecycle {
                 Vec::new()
             }
             Input::Stop => self.asked(Then::End, now),
-            Input::Restart => self.asked(
-                Then::Start {
-                    delay: Duration::ZERO,
-                },
-                now,
-            ),
+            Input::Restart => self.asked(NOW, now),
         }
     }
 
@@ -286,10 +308,12 @@ impl Lifecycle {
     /// What this end of a running agent leads to.
     fn after(&mut self, exit: Exit, now: Moment, random: f64) -> Then {
         let fatal = exit.code.is_some_and(|code| FATAL.contains(&code));
-        if self.requested || fatal {
+        let over = self.requested || fatal;
+        if over && self.policy.restart != Restart::Follow {
             return Then::End;
         }
         match (self.policy.restart, exit.code) {
+            (Restart::Follow, _) => NOW,
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
@@ -364,7 +388,11 @@ impl Lifecycle {
             Phase::Running => {
                 self.requested = true;
                 self.stopping(Stage::Asked, self.policy.grace, wanted, now);
-                vec![Effect::Ask]
+                match wanted {
+                    Then::End | Then::CrashLoop => vec![Effect::Ask],
+                    // Whoever wants another incarnation wants to know what was wrong with this one.
+                    Then::Start { .. } => vec![Effect::TakeEvidence, Effect::Ask],
+                }
             }
             Phase::Stopping { stage, until, .. } if wanted == Then::End => {
                 self.requested = true;
@@ -449,9 +477,7 @@ impl Attempts {
         self.counted.push_back(now);
         if self.exponent == 0 && self.last_progress.is_some() {
             self.exponent = 1;
-            return Then::Start {
-                delay: Duration::ZERO,
-            };
+            return NOW;
         }
         self.postpone(policy, random)
     }
@@ -624,7 +650,7 @@ running + exit 0, alone = over [End]
 running + exit 1, alone = waiting [TellDelay(1s)]
 running + exit 1, leftovers = swept [Sweep]
 running + stop = asked [Ask]
-running + restart = asked [Ask]
+running + restart = asked [TakeEvidence, Ask]
 asked + exit 0, alone = over [End]
 asked + exit 1, alone = over [End]
 asked + exit 1, leftovers = swept [Sweep]
@@ -699,7 +725,7 @@ waiting + restart = starting [Start]
     fn a_restart_that_was_ordered_costs_nothing() {
         let mut life = running(POLICY);
         for _ in 0..10 {
-            assert_eq!(life.handle(Input::Restart, at(5), 0.0), [Effect::Ask]);
+            life.handle(Input::Restart, at(5), 0.0);
             assert_eq!(life.handle(ended(143, true), at(6), 0.0), [Effect::Start]);
             life.handle(Input::Started, at(6), 0.0);
         }
@@ -790,6 +816,20 @@ waiting + restart = starting [Start]
             [Effect::TellDelay(Duration::from_secs(1))]
         );
         assert!(life.attempts.counted.is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_others_start_again_is_followed_for_ever_and_ends_when_told() {
+        let mut life = running(Policy {
+            restart: Restart::Follow,
+            ..POLICY
+        });
+        for now in 0..10 {
+            assert_eq!(life.handle(ended(0, true), at(now), 0.0), [Effect::Start]);
+            life.handle(Input::Started, at(now), 0.0);
+        }
+        life.handle(Input::Stop, at(20), 0.0);
+        assert_eq!(life.handle(ended(0, true), at(20), 0.0), [Effect::End]);
     }
 
     #[test]

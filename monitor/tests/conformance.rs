@@ -8,6 +8,7 @@
 
 use hbmonitor::store::{Limits, ServeError, serve};
 use heartbeat::keys::{BEAT_SCRIPT, REGISTER_SCRIPT};
+use heartbeat::lease::Grant;
 use redis::{Commands, Connection, FromRedisValue, RedisError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -170,6 +171,8 @@ conformance! {
     a_channel_reaches_its_subscriber a_pattern_reaches_its_subscriber pushes_come_beside_answers_in_resp3
     subscribers_are_counted a_stream_keeps_order_and_length a_blocked_read_wakes_up
     a_blocked_read_ends_in_time an_unknown_script_is_refused_by_name an_epoch_is_strictly_increasing
+    a_living_holder_refuses_a_newcomer a_lease_may_be_broken_by_name_or_by_force
+    a_holder_that_is_silent_for_three_intervals_or_has_stopped_refuses_nobody
     a_poisoned_counter_does_not_lock_out a_beat_is_one_atomic_write a_beat_of_a_lower_epoch_is_fenced
     a_beat_returns_the_pending_order a_beat_restores_a_lost_counter the_store_tells_who_it_is
     inline_commands_are_answered garbage_is_answered_and_the_store_lives resp3_maps_are_maps
@@ -426,13 +429,55 @@ fn an_unknown_script_is_refused_by_name(store: &Store) {
     assert_eq!(run::<Vec<i64>>(c, &format!("SCRIPT EXISTS {sha}")), [0]);
 }
 
-fn register(c: &mut Connection, floor: u64) -> u64 {
-    redis::Script::new(REGISTER_SCRIPT)
+fn ask_for_the_id(c: &mut Connection, floor: u64, instance: &str, breakable: &str) -> Grant {
+    let answer: Vec<String> = redis::Script::new(REGISTER_SCRIPT)
         .key("hb:epoch:{agent:a1}")
         .key("agent:a1")
         .arg(floor)
+        .arg(instance)
+        .arg(4000)
+        .arg(breakable)
+        .arg(&["intervalMs", "1000", "holder", "boot 1 7 99 node-3"])
         .invoke(c)
-        .unwrap()
+        .unwrap();
+    Grant::decode(&answer).unwrap()
+}
+
+fn register(c: &mut Connection, floor: u64) -> u64 {
+    match ask_for_the_id(c, floor, "i", "") {
+        Grant::Granted(epoch) => epoch,
+        Grant::Held(lease) => panic!("held by {lease}"),
+    }
+}
+
+fn a_living_holder_refuses_a_newcomer(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    let Grant::Held(lease) = ask_for_the_id(c, 0, "j", "") else {
+        panic!("two hold the id");
+    };
+    assert_eq!((lease.epoch, lease.instance.as_str()), (epoch, "i"));
+    assert_eq!(lease.holder.unwrap().pid, 7);
+}
+
+fn a_lease_may_be_broken_by_name_or_by_force(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    assert!(matches!(
+        ask_for_the_id(c, 0, "j", "somebody"),
+        Grant::Held(_)
+    ));
+    assert_eq!(ask_for_the_id(c, 0, "j", "i"), Grant::Granted(epoch + 1));
+    assert_eq!(ask_for_the_id(c, 0, "k", "*"), Grant::Granted(epoch + 2));
+}
+
+fn a_holder_that_is_silent_for_three_intervals_or_has_stopped_refuses_nobody(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    run::<()>(c, "PEXPIRE agent:a1 800");
+    assert_eq!(ask_for_the_id(c, 0, "j", ""), Grant::Granted(epoch + 1));
+    run::<()>(c, "HSET agent:a1 status stopped");
+    assert_eq!(ask_for_the_id(c, 0, "k", ""), Grant::Granted(epoch + 2));
 }
 
 fn beat(c: &mut Connection, epoch: u64) -> (String, String) {
@@ -490,7 +535,7 @@ fn a_beat_of_a_lower_epoch_is_fenced(store: &Store) {
     let old = register(c, 0);
     let new = register(c, 0);
     assert_eq!(beat(c, old), ("fenced".into(), new.to_string()));
-    assert_eq!(run::<i64>(c, "EXISTS agent:a1"), 0);
+    assert_eq!(run::<i64>(c, "HEXISTS agent:a1 status"), 0);
     beat(c, new);
     run::<()>(c, "DEL hb:epoch:{agent:a1}");
     assert_eq!(beat(c, old).0, "fenced", "the hash remembers too");

@@ -1,33 +1,30 @@
-//! The agent's process: start, signal, reap. The only room that knows Unix processes.
-//!
-//! One reaper owns every wait: a library that waited for children beside it would steal exit codes. As subreaper (and as
-//! PID 1 of a container) hbsidecar also inherits orphans of the tree; they are reaped and forgotten.
+//! The agent's process: fork, exec, reap. One reaper owns every wait: a library that waited for children beside it would
+//! steal exit codes. As subreaper (and as PID 1 of a container) hbsidecar inherits orphans of the tree; they are reaped too.
+
+mod image;
 
 use crate::config::exit;
+use crate::inherited::Inherited;
+use crate::process::{self, Process, exit_of};
 use heartbeat::beat::Exit;
+use image::Image;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
-use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Variables of a supervisor above us: they speak of our process, not of the agent's.
-const NOT_FOR_THE_AGENT: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
-
-/// A running agent.
+/// What the agent is started with.
 #[derive(Debug)]
-pub(crate) struct Child {
-    pid: Pid,
-    terminal: Option<Terminal>,
-}
-
-/// We were the foreground group of a terminal; the agent is it now.
-#[derive(Debug)]
-struct Terminal {
-    ours: Pid,
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a OsStr,
+    pub(crate) arguments: &'a [OsString],
+    /// Beside what we got ourselves.
+    pub(crate) environment: &'a [(&'static str, OsString)],
+    pub(crate) inherited: Inherited,
+    /// Whether it starts with the terminal.
+    pub(crate) in_front: bool,
 }
 
 /// Why the agent could not be started.
@@ -40,8 +37,11 @@ pub(crate) enum StartError {
     #[error("cannot run {0:?}: {1}; is it executable, and its interpreter there?")]
     NotExecutable(OsString, std::io::Error),
     /// No process could be made.
-    #[error("cannot start {0:?}: {1}")]
+    #[error("cannot start {0:?}: {1}; check the limits of processes (ulimit -u) and memory")]
     NoProcess(OsString, std::io::Error),
+    /// An argument that no program can be given.
+    #[error("cannot run {0:?}: its name, arguments and environment must not hold a NUL byte")]
+    Nul(OsString),
 }
 
 impl StartError {
@@ -50,7 +50,15 @@ impl StartError {
         match self {
             Self::NotFound(_) => exit::NOT_FOUND,
             Self::NotExecutable(..) => exit::NOT_EXECUTABLE,
-            Self::NoProcess(..) => exit::OWN_FAILURE,
+            Self::NoProcess(..) | Self::Nul(_) => exit::OWN_FAILURE,
+        }
+    }
+
+    /// Whether another try would end the same way.
+    pub(crate) fn is_permanent(&self) -> bool {
+        match self {
+            Self::NotFound(_) | Self::NotExecutable(..) | Self::Nul(_) => true,
+            Self::NoProcess(..) => false,
         }
     }
 }
@@ -62,117 +70,89 @@ pub(crate) fn adopt_orphans() {
     }
 }
 
-impl Child {
-    /// Starts the agent in a process group of its own, in the foreground if we were there.
-    pub(crate) fn start(
-        program: &OsStr,
-        arguments: &[OsString],
-        environment: &[(&str, String)],
-    ) -> Result<Self, StartError> {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .envs(environment.iter().cloned())
-            .process_group(0);
-        for name in NOT_FOR_THE_AGENT {
-            command.env_remove(name);
-        }
-        let child = command
-            .spawn()
-            .map_err(|error| start_error(program, error))?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        let terminal = Terminal::hand_to(pid);
-        Ok(Self { pid, terminal })
+/// Starts the agent in a process group of its own.
+pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
+    let no_process = |error: Errno| StartError::NoProcess(start.program.to_owned(), error.into());
+    let mut image = Image::new(start)?;
+    let (report, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
+    #[expect(
+        unsafe_code,
+        reason = "an exact copy of what we were given needs code between fork and exec"
+    )]
+    // SAFETY: the child calls only what is async-signal-safe and never returns.
+    let pid = match unsafe { libc::fork() } {
+        -1 => return Err(no_process(Errno::last())),
+        0 => image.become_agent(tell.as_raw_fd()),
+        pid => pid,
+    };
+    drop(tell);
+    if let Some(error) = failure(report) {
+        process::wait_for(pid);
+        return Err(start_error(start.program, error));
     }
+    Process::of_child(pid).map_err(|error| StartError::NoProcess(start.program.to_owned(), error))
+}
 
-    pub(crate) fn pid(&self) -> i32 {
-        self.pid.as_raw()
+/// Becomes the agent, in this very process. Returns only when that fails.
+pub(crate) fn become_agent(start: &Start<'_>) -> StartError {
+    match Image::new(start) {
+        Ok(mut image) => start_error(
+            start.program,
+            std::io::Error::from_raw_os_error(image.exec()),
+        ),
+        Err(error) => error,
     }
+}
 
-    /// Sends a signal to the agent's process group. It is not reaped yet, so its number is still its own.
-    pub(crate) fn signal(&self, signal: Signal) {
-        if let Err(error) = killpg(self.pid, signal) {
-            tracing::warn!("cannot send {signal} to the agent: {error}");
-        }
-    }
+/// What one round of reaping found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    /// How the agent ended, if it did.
+    pub(crate) exit: Option<Exit>,
+    /// The agent was stopped by this signal.
+    pub(crate) stopped: Option<i32>,
+    /// Some process ended.
+    pub(crate) any: bool,
+    /// Nobody is left to wait for.
+    pub(crate) alone: bool,
+}
 
-    /// Reaps every process that ended; the agent's own end comes back.
-    pub(crate) fn reap(&mut self) -> Option<Exit> {
-        let mut ended = None;
-        while let Some((pid, status)) = next_status() {
-            // Orphans that came to us are reaped, and nobody asks how they ended.
-            if pid != self.pid.as_raw() {
-                continue;
+/// Reaps every process that ended.
+pub(crate) fn reap(agent: Option<i32>) -> Reaped {
+    let mut reaped = Reaped::default();
+    loop {
+        let (pid, status) = match next_status() {
+            Next::Status(pid, status) => (pid, status),
+            Next::NoneNow => return reaped,
+            Next::NoChild => {
+                return Reaped {
+                    alone: true,
+                    ..reaped
+                };
             }
-            if libc::WIFSTOPPED(status) {
-                self.stopped();
-            } else if libc::WIFEXITED(status) {
-                let code = u8::try_from(libc::WEXITSTATUS(status)).ok();
-                ended = Some(Exit { code, signal: None });
-            } else if libc::WIFSIGNALED(status) {
-                let signal = u8::try_from(libc::WTERMSIG(status)).ok();
-                ended = Some(Exit { code: None, signal });
-            }
-        }
-        if let Some(terminal) = self.terminal.take_if(|_| ended.is_some()) {
-            terminal.take_back();
-        }
-        ended
-    }
-
-    /// Ctrl-Z: whoever runs us must see a stopped job. On `fg` the terminal goes to the agent again.
-    fn stopped(&mut self) {
-        let Some(terminal) = self.terminal.take() else {
-            return;
         };
-        terminal.take_back();
-        // Nothing can be done about a refused stop: then the agent is stopped and we are not.
-        let _ = kill(Pid::this(), Signal::SIGSTOP);
-        self.terminal = Terminal::hand_to(self.pid);
-        self.signal(Signal::SIGCONT);
-    }
-}
-
-impl Terminal {
-    fn hand_to(group: Pid) -> Option<Self> {
-        let stdin = std::io::stdin();
-        let ours = getpgrp();
-        if !stdin.is_terminal() || tcgetpgrp(&stdin) != Ok(ours) {
-            return None;
+        let is_agent = Some(pid) == agent;
+        if libc::WIFSTOPPED(status) {
+            if is_agent {
+                reaped.stopped = Some(libc::WSTOPSIG(status));
+            }
+            continue;
         }
-        tcsetpgrp(&stdin, group).ok()?;
-        Some(Self { ours })
-    }
-
-    fn take_back(self) {
-        #[expect(
-            unsafe_code,
-            reason = "no handler is installed: the signal is ignored around one call"
-        )]
-        // SAFETY: SIG_IGN and SIG_DFL run no code of ours.
-        let before = unsafe { signal(Signal::SIGTTOU, SigHandler::SigIgn) };
-        if let Err(error) = tcsetpgrp(std::io::stdin(), self.ours) {
-            tracing::warn!("cannot take the terminal back: {error}");
-        }
-        if let Ok(before) = before {
-            #[expect(unsafe_code, reason = "restores what was there")]
-            // SAFETY: the disposition that was in force before.
-            let _ = unsafe { signal(Signal::SIGTTOU, before) };
+        reaped.any = true;
+        if is_agent {
+            reaped.exit = Some(exit_of(status));
         }
     }
 }
 
-/// What the sidecar exits with after this end of the agent.
-pub(crate) fn exit_code(ended: Exit) -> u8 {
-    match (ended.code, ended.signal) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => exit::SIGNAL_BASE.saturating_add(signal),
-        (None, None) => exit::OWN_FAILURE,
-    }
+enum Next {
+    Status(i32, i32),
+    NoneNow,
+    NoChild,
 }
 
 /// The next process that ended or stopped, and its raw status.
-fn next_status() -> Option<(i32, i32)> {
+fn next_status() -> Next {
     loop {
         let mut status = 0;
         #[expect(
@@ -182,26 +162,30 @@ fn next_status() -> Option<(i32, i32)> {
         // SAFETY: the only pointer is to a local that outlives the call.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
         match pid {
-            1.. => return Some((pid, status)),
-            // Nothing to reap now, or no child at all.
-            0 => return None,
+            1.. => return Next::Status(pid, status),
+            0 => return Next::NoneNow,
             ..0 if Errno::last() == Errno::EINTR => {}
-            ..0 => return None,
+            ..0 => return Next::NoChild,
         }
     }
 }
 
+/// What the child had to report; nothing when it became the agent, which closed the pipe.
+fn failure(report: OwnedFd) -> Option<std::io::Error> {
+    let mut number = [0; 4];
+    let read = std::fs::File::from(report).read_exact(&mut number);
+    read.is_ok()
+        .then(|| std::io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+}
+
 fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
     let program = program.to_owned();
-    let kind = error.kind();
-    if kind == std::io::ErrorKind::NotFound {
-        StartError::NotFound(program)
-    } else if matches!(
-        kind,
-        std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::WouldBlock
-    ) {
-        StartError::NoProcess(program, error)
-    } else {
-        StartError::NotExecutable(program, error)
+    match error.raw_os_error() {
+        // A script whose interpreter is not there says the same; the script itself is there.
+        Some(libc::ENOENT) if !std::path::Path::new(&program).exists() => {
+            StartError::NotFound(program)
+        }
+        Some(libc::EAGAIN | libc::ENOMEM) => StartError::NoProcess(program, error),
+        _ => StartError::NotExecutable(program, error),
     }
 }

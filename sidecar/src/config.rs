@@ -1,11 +1,14 @@
 //! Configuration in two types: [`Args`] as given, `Config` as checked. Flag over environment over default.
 
-use clap::Parser;
-use heartbeat::beat::{INTERVAL_MAX, INTERVAL_MIN};
+mod args;
+
+pub use args::{Args, LogFormat};
+
 use heartbeat::id::{AgentId, IdError};
-use heartbeat::place;
+use heartbeat::{lifecycle, place};
 use redis::{ConnectionInfo, IntoConnectionInfo};
-use std::ffi::OsString;
+use regex_lite::Regex;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +17,8 @@ use std::time::Duration;
 pub(crate) mod exit {
     /// A flag, an id, an interval or a URL that cannot be.
     pub(crate) const USAGE: u8 = 2;
+    /// A living sidecar holds the id.
+    pub(crate) const TAKEN: u8 = 73;
     /// hbsidecar itself failed.
     pub(crate) const OWN_FAILURE: u8 = 125;
     /// The command is there and cannot be run.
@@ -24,64 +29,49 @@ pub(crate) mod exit {
     pub(crate) const SIGNAL_BASE: u8 = 128;
 }
 
-/// Starts an agent, watches it and sends its heartbeat.
-#[derive(Debug, Parser)]
-#[command(name = "hbsidecar", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
-126 command not executable; 127 command not found; 2 usage.\n\nExample:\n  hbsidecar --id writer-1 --interval 30s -- python3 agent.py"
-)]
-pub struct Args {
-    /// The agent's id [default: host name + command name] [env: HB_AGENT_ID, then AGENT_ID]
-    #[arg(long, value_name = "ID")]
-    id: Option<String>,
-    /// What sort of agent it is [default: command name]
-    #[arg(long = "type", env = "HB_AGENT_TYPE", value_name = "TYPE")]
-    agent_type: Option<String>,
-    /// The store [default: hbmonitor's own on this machine, else redis://127.0.0.1:6379]
-    /// [env: HB_REDIS_URL, then REDIS_URL]
-    #[arg(long, value_name = "URL")]
-    redis_url: Option<String>,
-    /// A file that holds the store's password; it never stands in a command line
-    #[arg(long, env = "HB_REDIS_PASSWORD_FILE", value_name = "FILE")]
-    redis_password_file: Option<PathBuf>,
-    /// Time between beats, 100ms to 1h
-    #[arg(long, env = "HB_INTERVAL", value_name = "TIME", default_value = "30s")]
-    interval: String,
-    /// How log lines are written to standard error
-    #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-    /// Say more; twice for all
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
-    /// Say nothing but errors
-    #[arg(short, long, conflicts_with = "verbose")]
-    quiet: bool,
-    /// The agent: a command and its arguments
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
 /// A configuration that can be used as it is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) id: AgentId,
     pub(crate) agent_type: String,
+    pub(crate) host: String,
     pub(crate) store: Store,
     pub(crate) interval: Duration,
+    pub(crate) work: Work,
+    pub(crate) policy: lifecycle::Policy,
+    pub(crate) stop_signal: i32,
+    pub(crate) exclusive: bool,
+    pub(crate) takeover: bool,
     pub(crate) log: Log,
+}
+
+/// What the sidecar does with the agent.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// Starts it, as a child.
+    Supervise(Command),
+    /// Becomes it; the watcher is forked away.
+    Transparent(Command),
+    /// Watches a process of this number.
+    Pid(i32),
+    /// Watches whatever process matches.
+    Match(Regex),
+}
+
+/// Whom to attach to.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The process of this number.
+    Pid(i32),
+    /// The process whose command line matches.
+    Match(Regex),
+}
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
-    pub(crate) host: String,
 }
 
 /// Where the store is.
@@ -112,12 +102,6 @@ pub(crate) enum ConfigError {
     /// Not an id.
     #[error("--id {0:?}: {1}")]
     Id(String, IdError),
-    /// Not a time.
-    #[error("--interval {0:?}: {1}; write it as in 30s, 500ms or 5m")]
-    IntervalText(String, humantime::DurationError),
-    /// Too short or too long.
-    #[error("--interval {0}: must be from 100ms to 1h")]
-    IntervalRange(String),
     /// Not a store. The URL itself is not repeated: it may hold a password.
     #[error("the store's URL cannot be used ({0}); write it as in redis://127.0.0.1:6379")]
     Url(String),
@@ -127,10 +111,10 @@ pub(crate) enum ConfigError {
 }
 
 /// Says in one line what is wrong with a command line, or prints the help that was asked for.
-pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
+pub fn refuse(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         let _ = error.print(); // standard output is closed: nobody is there to be told
-        return std::process::ExitCode::SUCCESS;
+        return 0;
     }
     let text = error.to_string();
     let line = text
@@ -139,22 +123,16 @@ pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
         .unwrap_or_default()
         .trim_start_matches("error: ");
     eprintln!("hbsidecar: {line}; see hbsidecar --help");
-    std::process::ExitCode::from(exit::USAGE)
+    exit::USAGE
 }
 
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let mut command = args.command.into_iter();
-        let program = command
-            .next()
-            .filter(|p| !p.is_empty())
-            .ok_or(ConfigError::NoCommand)?;
-        let name = Path::new(&program).file_name().map_or_else(
-            || "agent".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        );
+        let restart = restart(&args);
+        let work = work(args.pid, args.matching, args.transparent, args.command)?;
+        let name = work.name();
         let host = nix::unistd::gethostname().map_or_else(
             |_| "localhost".to_owned(),
             |host| host.to_string_lossy().into_owned(),
@@ -170,16 +148,52 @@ impl TryFrom<Args> for Config {
         Ok(Self {
             id,
             agent_type: args.agent_type.filter(|t| !t.is_empty()).unwrap_or(name),
+            host,
             store: store(url, args.redis_password_file)?,
-            interval: interval(&args.interval)?,
+            interval: args.interval,
+            work,
+            policy: lifecycle::Policy {
+                restart,
+                restarts_max: args.max_restarts,
+                window: args.restart_window,
+                backoff: args.backoff,
+                backoff_max: args.backoff_max,
+                grace: args.grace,
+                keep_orphans: args.keep_orphans,
+            },
+            stop_signal: args.stop_signal,
+            exclusive: args.exclusive,
+            takeover: args.takeover,
             log: Log {
                 format: args.log_format,
                 level: level(args.verbose, args.quiet),
             },
-            program,
-            arguments: command.collect(),
-            host,
         })
+    }
+}
+
+impl Work {
+    /// Whom to look for, when others start the agent.
+    pub(crate) fn target(&self) -> Option<Target> {
+        match self {
+            Self::Supervise(_) | Self::Transparent(_) => None,
+            Self::Pid(pid) => Some(Target::Pid(*pid)),
+            Self::Match(regex) => Some(Target::Match(regex.clone())),
+        }
+    }
+
+    /// The command's name: what an agent is called unless its user says otherwise.
+    pub(crate) fn name(&self) -> String {
+        let name = match self {
+            Self::Supervise(command) | Self::Transparent(command) => Path::new(&command.program)
+                .file_name()
+                .map(OsStr::to_string_lossy),
+            Self::Pid(pid) => {
+                return crate::process::command_name(*pid).unwrap_or_else(|| format!("pid-{pid}"));
+            }
+            Self::Match(regex) => return AgentId::nearest(regex.as_str()).to_string(),
+        };
+        name.map_or_else(|| "agent".to_owned(), |name| name.into_owned())
     }
 }
 
@@ -217,6 +231,49 @@ impl Log {
     }
 }
 
+/// An agent that is not our child is started again by whoever started it, or by nobody.
+fn restart(args: &Args) -> lifecycle::Restart {
+    if args.matching.is_some() {
+        return lifecycle::Restart::Follow;
+    }
+    if args.pid.is_some() || args.transparent {
+        return lifecycle::Restart::Never;
+    }
+    match args.restart {
+        args::Restart::OnFailure => lifecycle::Restart::OnFailure,
+        args::Restart::Always => lifecycle::Restart::Always,
+        args::Restart::Never => lifecycle::Restart::Never,
+    }
+}
+
+fn work(
+    pid: Option<i32>,
+    matching: Option<Regex>,
+    transparent: bool,
+    command: Vec<OsString>,
+) -> Result<Work, ConfigError> {
+    if let Some(pid) = pid {
+        return Ok(Work::Pid(pid));
+    }
+    if let Some(regex) = matching {
+        return Ok(Work::Match(regex));
+    }
+    let mut words = command.into_iter();
+    let program = words
+        .next()
+        .filter(|p| !p.is_empty())
+        .ok_or(ConfigError::NoCommand)?;
+    let command = Command {
+        program,
+        arguments: words.collect(),
+    };
+    Ok(if transparent {
+        Work::Transparent(command)
+    } else {
+        Work::Supervise(command)
+    })
+}
+
 fn stderr_is_terminal() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
@@ -225,16 +282,6 @@ fn first_of(names: &[&str]) -> Option<String> {
     names
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn interval(text: &str) -> Result<Duration, ConfigError> {
-    let interval = humantime::parse_duration(text)
-        .map_err(|e| ConfigError::IntervalText(text.to_owned(), e))?;
-    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        Ok(interval)
-    } else {
-        Err(ConfigError::IntervalRange(text.to_owned()))
-    }
 }
 
 fn store(url: Option<String>, password_file: Option<PathBuf>) -> Result<Store, ConfigError> {
@@ -296,6 +343,8 @@ fn level(verbose: u8, quiet: bool) -> tracing::Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use heartbeat::beat::INTERVAL_MAX;
 
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let args = Args::try_parse_from([&["hbsidecar"], arguments].concat())
@@ -363,5 +412,48 @@ mod tests {
     #[test]
     fn a_unix_socket_is_a_store() {
         assert!(config(&["--redis-url", "redis+unix:///run/redis.sock", "--", "x"]).is_ok());
+    }
+
+    #[test]
+    fn one_way_to_an_agent_excludes_the_others() {
+        for both in [
+            &["--pid", "1", "--", "x"][..],
+            &["--match", "x", "--", "x"],
+            &["--pid", "1", "--match", "x"],
+            &["--pid", "1", "--transparent"],
+        ] {
+            assert!(
+                config(both).unwrap_err().contains("cannot be used with"),
+                "{both:?}"
+            );
+        }
+        assert!(matches!(
+            config(&["--pid", "1"]).unwrap().work,
+            Work::Pid(1)
+        ));
+    }
+
+    #[test]
+    fn an_expression_that_cannot_be_is_refused() {
+        assert!(config(&["--match", "("]).unwrap_err().contains("--match"));
+        assert!(config(&["--match", ""]).unwrap_err().contains("everything"));
+    }
+
+    #[test]
+    fn a_signal_has_a_name_or_a_number() {
+        for (text, number) in [("TERM", 15), ("sigint", 2), ("9", 9), ("34", 34)] {
+            assert_eq!(
+                config(&["--stop-signal", text, "--", "x"])
+                    .unwrap()
+                    .stop_signal,
+                number
+            );
+        }
+        assert!(
+            config(&["--stop-signal", "SOON", "--", "x"])
+                .unwrap_err()
+                .contains("TERM")
+        );
+        assert!(config(&["--stop-signal", "65", "--", "x"]).is_err());
     }
 }

@@ -1,35 +1,60 @@
-//! hbsidecar: starts an agent, samples its process tree, sends its heartbeat.
+//! hbsidecar: starts an agent or attaches to one, samples its process tree, restarts it, sends its heartbeat.
 //!
-//! `supervise` is the hub and owns the state; `child`, `vitals`, `outbox`, `signals` and `runtime` are rooms around it
-//! that never meet. The hub never waits for the store: what is to be sent goes into a slot where the latest beat wins.
+//! `supervise` is the hub and owns the state; the rooms around it never meet. The hub never waits for the store: what is
+//! to be sent goes into a slot where the latest beat wins.
 
+mod attach;
 mod child;
 mod clock;
 pub mod config;
+mod inherited;
+mod oom;
 mod outbox;
+mod process;
 mod runtime;
 mod signals;
 mod supervise;
+mod terminal;
+mod transparent;
+mod tree;
 mod vitals;
 
-use config::{Args, Config, exit};
+use config::{Args, Config, Work, exit};
+use inherited::Inherited;
+use supervise::{Outcome, supervise};
+use transparent::Side;
 
-/// Runs the sidecar to the end of its agent. Returns the exit code of the process.
-pub fn run(args: Args) -> u8 {
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With this exit code.
+    Code(u8),
+    /// As the agent did: by this signal.
+    Signal(u8),
+}
+
+impl End {
+    /// Dies by the agent's signal, or returns the exit code.
+    pub fn conclude(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => {
+                inherited::die_by(i32::from(signal));
+                exit::SIGNAL_BASE.saturating_add(signal)
+            }
+        }
+    }
+}
+
+/// Runs the sidecar to the end of its agent.
+pub fn run(args: Args) -> End {
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => return say(&error.into(), exit::USAGE),
     };
-    config.log.start();
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return say(&error.into(), exit::OWN_FAILURE),
-    };
-    match runtime.block_on(supervise::supervise(config)) {
-        Ok(code) => code,
+    let inherited = Inherited::take();
+    match watch(config, inherited) {
+        Ok(end) => end,
         Err(error) => {
             let code = error
                 .downcast_ref::<child::StartError>()
@@ -39,7 +64,61 @@ pub fn run(args: Args) -> u8 {
     }
 }
 
-fn say(error: &anyhow::Error, code: u8) -> u8 {
+fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
+    let Work::Transparent(command) = &config.work else {
+        return run_hub(config, inherited, None, &mut |_| {});
+    };
+    match transparent::split(&supervise::VARIABLES)? {
+        Side::Refused => Ok(End::Code(exit::TAKEN)),
+        Side::Agent(environment) => {
+            let start = child::Start {
+                program: &command.program,
+                arguments: &command.arguments,
+                environment: &environment,
+                inherited,
+                in_front: false,
+            };
+            Err(child::become_agent(&start).into())
+        }
+        Side::Watcher(agent, answer) => {
+            let mut answer = Some(answer);
+            let end = run_hub(config, inherited, Some(agent), &mut |environment| {
+                if let Some(answer) = answer.take() {
+                    answer.go(environment);
+                }
+            });
+            if let Some(answer) = answer {
+                answer.refuse();
+            }
+            end
+        }
+    }
+}
+
+fn run_hub(
+    config: Config,
+    inherited: Inherited,
+    already: Option<process::Process>,
+    ready: supervise::Ready<'_>,
+) -> anyhow::Result<End> {
+    config.log.start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(supervise(config, inherited, already, ready))?;
+    Ok(match outcome {
+        Outcome::Ended(ended) => match (ended.code, ended.signal) {
+            (Some(code), _) => End::Code(code),
+            (None, Some(signal)) => End::Signal(signal),
+            (None, None) => End::Code(exit::OWN_FAILURE),
+        },
+        Outcome::NotStarted(code) => End::Code(code),
+        Outcome::Taken => End::Code(exit::TAKEN),
+        Outcome::Detached => End::Code(0),
+    })
+}
+
+fn say(error: &anyhow::Error, code: u8) -> End {
     eprintln!("hbsidecar: {error:#}");
-    code
+    End::Code(code)
 }

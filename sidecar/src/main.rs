@@ -1,12 +1,13 @@
-//! `hbsidecar`: arguments in, exit code out.
+//! `hbsidecar`: arguments in, the agent's end out.
 
 use clap::Parser;
+use hbsidecar::End;
 use hbsidecar::config::{self, Args};
 
 fn main() -> std::process::ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return config::refuse(&error),
+    let end = match Args::try_parse() {
+        Ok(args) => hbsidecar::run(args),
+        Err(error) => End::Code(config::refuse(&error)),
     };
-    std::process::ExitCode::from(hbsidecar::run(args))
+    std::process::ExitCode::from(end.conclude())
 }

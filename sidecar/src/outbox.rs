@@ -3,12 +3,17 @@
 //! Beats are never queued: a slot holds the latest. Events are queued up to 64 and stay until stored. After each
 //! reconnection the first act is to register again; the hub, told so, beats at once.
 
+mod register;
+
+use crate::clock;
 use crate::config::Store;
 use heartbeat::backoff::Backoff;
 use heartbeat::beat::{Beat, Status};
 use heartbeat::event::Event;
 use heartbeat::id::AgentId;
-use heartbeat::moment::millis;
+use heartbeat::lease::{Holder, Lease};
+use heartbeat::moment::{Moment, millis};
+use heartbeat::order::Order;
 use heartbeat::roster::RosterEntry;
 use heartbeat::{hash, keys};
 use redis::aio::MultiplexedConnection;
@@ -23,6 +28,12 @@ use tokio::task::JoinHandle;
 const EVENTS_MAX: usize = 64;
 /// How long a connection or an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// News that wait for the hub.
+const NEWS_MAX: usize = 16;
+/// Orders that wait to be read.
+const PUSHES_MAX: usize = 16;
+/// The largest order, in bytes.
+const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
@@ -35,10 +46,15 @@ pub(crate) struct Registration {
     pub(crate) id: AgentId,
     pub(crate) entry: RosterEntry,
     pub(crate) registered_ms: u64,
+    /// This sidecar, as the store names it and as its machine does.
+    pub(crate) instance: String,
+    pub(crate) holder: Holder,
+    /// Whether the id is taken from a living holder.
+    pub(crate) takeover: bool,
 }
 
 /// What the store has to say to the hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// Registered (again) with this epoch: beat at once.
     Connected(u64),
@@ -46,14 +62,29 @@ pub(crate) enum News {
     Unreachable,
     /// Another sidecar holds the id with this higher epoch: no beat will be taken any more.
     Fenced(u64),
+    /// Somebody holds the id and may be dead: an answer takes a moment.
+    Contested,
+    /// A living sidecar holds the id; said once until it does no more.
+    Held(Lease),
+    /// The monitor wants something.
+    Order(Order),
+}
+
+/// What the hub offers: a beat, and whether it is the sidecar's last.
+#[derive(Clone, Debug)]
+struct Offer {
+    beat: Arc<Beat>,
+    last: bool,
 }
 
 /// The hub's end.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    latest: watch::Sender<Option<Arc<Beat>>>,
+    latest: watch::Sender<Option<Offer>>,
     events: mpsc::Sender<Event>,
     pub(crate) news: mpsc::Receiver<News>,
+    /// When a beat was last stored.
+    pub(crate) stored: watch::Receiver<Option<Moment>>,
     courier: JoinHandle<()>,
 }
 
@@ -65,12 +96,19 @@ struct Courier {
     said: bool,
     /// Failed tries since the last registration.
     tries: u32,
-    latest: watch::Receiver<Option<Arc<Beat>>>,
+    latest: watch::Receiver<Option<Offer>>,
     events: mpsc::Receiver<Event>,
     waiting: VecDeque<Event>,
     news: mpsc::Sender<News>,
+    stored: watch::Sender<Option<Moment>>,
     register: Script,
     beat: Script,
+}
+
+/// What the store sends without being asked.
+enum Push {
+    Order(String),
+    Lost,
 }
 
 /// Why a visit to the store ended.
@@ -86,7 +124,8 @@ impl Outbox {
     pub(crate) fn open(store: Store, registration: Registration) -> Self {
         let (latest, latest_out) = watch::channel(None);
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
-        let (news_in, news) = mpsc::channel(4);
+        let (news_in, news) = mpsc::channel(NEWS_MAX);
+        let (stored_in, stored) = watch::channel(None);
         let courier = Courier {
             store,
             registration,
@@ -98,6 +137,7 @@ impl Outbox {
             events: events_out,
             waiting: VecDeque::new(),
             news: news_in,
+            stored: stored_in,
             register: Script::new(keys::REGISTER_SCRIPT),
             beat: Script::new(keys::BEAT_SCRIPT),
         };
@@ -105,13 +145,15 @@ impl Outbox {
             latest,
             events,
             news,
+            stored,
             courier: tokio::spawn(courier.run()),
         }
     }
 
     /// Offers a beat; one that was not sent yet is replaced.
-    pub(crate) fn offer(&self, beat: Beat) {
-        self.latest.send_replace(Some(Arc::new(beat)));
+    pub(crate) fn offer(&self, beat: Beat, last: bool) {
+        let beat = Arc::new(beat);
+        self.latest.send_replace(Some(Offer { beat, last }));
     }
 
     /// Queues an event.
@@ -127,6 +169,7 @@ impl Outbox {
             latest,
             events,
             news,
+            stored: _,
             mut courier,
         } = self;
         drop((latest, events, news));
@@ -160,10 +203,13 @@ impl Courier {
 
     /// One connection, from registration to its loss.
     async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<Over> {
-        let (mut connection, mut lost) = self.connect().await?;
-        if self.epoch == 0 {
-            self.epoch = self.grant(&mut connection).await?;
+        let (mut connection, mut pushes) = self.connect().await?;
+        if self.epoch == 0 && !self.obtain(&mut connection).await? {
+            return Ok(Over::Done);
         }
+        connection
+            .subscribe(keys::control(&self.registration.id))
+            .await?;
         self.enrol(&mut connection, None).await?;
         backoff.reset();
         self.said = false;
@@ -177,11 +223,12 @@ impl Courier {
         let _ = self.news.try_send(News::Connected(self.epoch));
         loop {
             self.deliver_events(&mut connection).await?;
-            if let Some(beat) = self.unsent() {
-                if let Some(holder) = self.deliver(&mut connection, &beat).await? {
+            if let Some(offer) = self.unsent() {
+                if let Some(holder) = self.deliver(&mut connection, &offer).await? {
                     return Ok(Over::Fenced(holder));
                 }
-                self.sent = beat.sequence;
+                self.sent = offer.beat.sequence;
+                self.stored.send_replace(Some(clock::now()));
             }
             tokio::select! {
                 biased;
@@ -192,14 +239,27 @@ impl Courier {
                 changed = self.latest.changed() => if changed.is_err() {
                     return self.finish(&mut connection).await;
                 },
-                _ = lost.recv() => anyhow::bail!("the connection was lost"),
+                push = pushes.recv() => match push {
+                    Some(Push::Order(text)) => self.order(&text),
+                    Some(Push::Lost) | None => anyhow::bail!("the connection was lost"),
+                },
             }
         }
     }
 
-    fn unsent(&mut self) -> Option<Arc<Beat>> {
+    fn unsent(&mut self) -> Option<Offer> {
         let latest = self.latest.borrow_and_update().clone();
-        latest.filter(|beat| beat.epoch() == self.epoch && beat.sequence > self.sent)
+        latest.filter(|offer| offer.beat.epoch() == self.epoch && offer.beat.sequence > self.sent)
+    }
+
+    /// Hands an order on. The same one comes with every beat until it expires: the hub knows those it has seen.
+    fn order(&self, text: &str) {
+        match Order::decode(text) {
+            Ok(order) => {
+                let _ = self.news.try_send(News::Order(order)); // it comes again with the next beat
+            }
+            Err(error) => tracing::warn!("an order that cannot be read was dropped: {error}"),
+        }
     }
 
     async fn finish(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<Over> {
@@ -210,36 +270,22 @@ impl Courier {
         Ok(Over::Done)
     }
 
-    async fn connect(
-        &self,
-    ) -> anyhow::Result<(MultiplexedConnection, mpsc::UnboundedReceiver<()>)> {
+    async fn connect(&self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
         let client = Client::open(self.store.address(self.tries)?)?;
-        let (gone, lost) = mpsc::unbounded_channel();
+        let (send, pushes) = mpsc::channel(PUSHES_MAX);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
             .set_push_sender(move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    let _ = gone.send(()); // nobody waits any more
+                if let Some(push) = pushed(&push) {
+                    let _ = send.try_send(push); // an order comes again with the next beat
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        Ok((connection, lost))
-    }
-
-    async fn grant(&self, connection: &mut MultiplexedConnection) -> anyhow::Result<u64> {
-        let id = &self.registration.id;
-        let epoch = self
-            .register
-            .key(keys::epoch(id))
-            .key(keys::agent(id))
-            .arg(self.epoch)
-            .invoke_async(connection)
-            .await?;
-        Ok(epoch)
+        Ok((connection, pushes))
     }
 
     async fn enrol(
@@ -265,7 +311,7 @@ impl Courier {
     async fn deliver(
         &self,
         connection: &mut MultiplexedConnection,
-        beat: &Beat,
+        Offer { beat, last }: &Offer,
     ) -> anyhow::Result<Option<u64>> {
         let id = &self.registration.id;
         let json = beat.encode();
@@ -278,7 +324,7 @@ impl Courier {
             .arg(millis(keys::time_to_live(interval)))
             .arg(keys::BEATS)
             .arg(&json);
-        for (field, value) in hash::fields(beat, &json, self.registration.registered_ms) {
+        for (field, value) in hash::fields(beat, &json, self.registration.registered_ms, *last) {
             call.arg(field).arg(value);
         }
         let (answer, detail): (String, String) = call.invoke_async(connection).await?;
@@ -287,6 +333,9 @@ impl Courier {
         }
         if beat.status == Status::Stopped {
             self.enrol(connection, Some(beat.timestamp_ms)).await?;
+        }
+        if !detail.is_empty() {
+            self.order(&detail);
         }
         Ok(None)
     }
@@ -351,5 +400,17 @@ impl Courier {
         longest
             .min(Duration::from_millis(self.registration.entry.interval_ms) / 4)
             .max(RETRY_MIN)
+    }
+}
+
+fn pushed(push: &PushInfo) -> Option<Push> {
+    match (&push.kind, push.data.as_slice()) {
+        (PushKind::Disconnection, _) => Some(Push::Lost),
+        (PushKind::Message, [_, redis::Value::BulkString(payload)])
+            if payload.len() <= ORDER_BYTES_MAX =>
+        {
+            Some(Push::Order(String::from_utf8(payload.clone()).ok()?))
+        }
+        _ => None,
     }
 }

@@ -1,48 +1,69 @@
-//! Signals as a stream of inputs for the hub.
+//! Signals as inputs. All that can be passed on are heard, with the value a real-time signal carries.
+//!
+//! They are blocked for good (`inherited`) and read from one descriptor: none is lost between two reads, none interrupts
+//! a call, and as PID 1 of a container they reach us although the kernel shields PID 1 from unhandled ones.
 
-use nix::sys::signal::Signal;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use crate::process::until_readable;
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::io::unix::AsyncFd;
 
 /// What the hub hears of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// Some child ended or stopped.
     Child,
-    /// Pass it on; it asks for no end.
-    Forward(Signal),
-    /// Pass it on; the end that follows was asked for.
-    End(Signal),
+    /// A signal for us, which is one for the agent.
+    Signal(Sent),
 }
 
-/// Signals that wait for the hub: more of one kind than this say nothing new.
-const WAITING_MAX: usize = 16;
+/// A signal that somebody sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) number: i32,
+    /// What came with it, when it was queued with a value.
+    pub(crate) value: Option<u64>,
+}
 
-const SIGNALS: [(Signal, Heard); 9] = [
-    (Signal::SIGCHLD, Heard::Child),
-    (Signal::SIGTERM, Heard::End(Signal::SIGTERM)),
-    (Signal::SIGINT, Heard::End(Signal::SIGINT)),
-    (Signal::SIGQUIT, Heard::End(Signal::SIGQUIT)),
-    (Signal::SIGHUP, Heard::End(Signal::SIGHUP)),
-    (Signal::SIGUSR1, Heard::Forward(Signal::SIGUSR1)),
-    (Signal::SIGUSR2, Heard::Forward(Signal::SIGUSR2)),
-    (Signal::SIGCONT, Heard::Forward(Signal::SIGCONT)),
-    (Signal::SIGWINCH, Heard::Forward(Signal::SIGWINCH)),
-];
+/// The one place where signals are read.
+#[derive(Debug)]
+pub(crate) struct Signals(AsyncFd<SignalFd>);
 
-/// Listens from now on; a signal that comes before the agent is started is kept.
-pub(crate) fn listen() -> std::io::Result<mpsc::Receiver<Heard>> {
-    let (send, heard) = mpsc::channel(WAITING_MAX);
-    for (number, what) in SIGNALS {
-        let mut stream = signal(SignalKind::from_raw(number as i32))?;
-        let send = send.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                if send.send(what).await.is_err() {
-                    return;
+impl Signals {
+    /// Listens; what came since the signals were blocked is heard too.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&SigSet::all(), flags)?;
+        Ok(Self(until_readable(fd)?))
+    }
+
+    /// The next signal.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Heard> {
+        loop {
+            let mut ready = self.0.readable_mut().await?;
+            match ready.get_inner_mut().read_signal()? {
+                None => ready.clear_ready(),
+                Some(signal) => {
+                    if let Some(heard) = heard(&signal) {
+                        return Ok(heard);
+                    }
                 }
             }
-        });
+        }
     }
-    Ok(heard)
+}
+
+fn heard(signal: &libc::signalfd_siginfo) -> Option<Heard> {
+    let number = i32::try_from(signal.ssi_signo).ok()?;
+    // A broken pipe of our own is no news for the agent.
+    if number == libc::SIGPIPE && signal.ssi_pid == std::process::id() {
+        return None;
+    }
+    Some(if number == Signal::SIGCHLD as i32 {
+        Heard::Child
+    } else {
+        let value = (signal.ssi_code == libc::SI_QUEUE).then_some(signal.ssi_ptr);
+        Heard::Signal(Sent { number, value })
+    })
 }

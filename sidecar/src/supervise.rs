@@ -1,256 +1,383 @@
 //! The hub: one loop, one closed set of inputs, the only owner of the agent's state.
 //!
-//! `select!` picks an [`Input`], [`Hub::handle`] decides, the rooms perform. No arm holds logic, none waits for the store.
+//! `select!` picks an [`Input`], [`Hub::handle`] hands it to the pure `Lifecycle`, its effects are carried out through the
+//! rooms. No arm holds logic, none waits for the store.
 
-use crate::child::{self, Child};
+mod act;
+mod begin;
+mod orders;
+mod tell;
+
+use crate::attach;
+use crate::child::{self, Reaped};
 use crate::clock;
-use crate::config::Config;
-use crate::outbox::{News, Outbox, Registration};
-use crate::runtime;
-use crate::signals::{self, Heard};
+use crate::config::{Config, exit};
+use crate::inherited::Inherited;
+use crate::oom::OomKills;
+use crate::outbox::{News, Outbox};
+use crate::process::Process;
+use crate::signals::{Heard, Sent, Signals};
+use crate::terminal::Terminal;
+use crate::tree::Tree;
 use crate::vitals::Vitals;
-use heartbeat::beat::{Beat, Exit, Extension, Metrics, Status, cut};
-use heartbeat::event::{Detail, Event, EventKind};
-use heartbeat::moment::{Moment, millis};
-use heartbeat::roster::RosterEntry;
-use std::path::Path;
+use heartbeat::agent::Reason;
+use heartbeat::beat::{Exit, OrderOutcome};
+use heartbeat::event::{Detail, EventKind};
+use heartbeat::lifecycle::{self, Ended, Lifecycle};
+use heartbeat::moment::Moment;
+use heartbeat::order::Order;
+use nix::libc;
+use std::collections::VecDeque;
 use std::time::Duration;
-use uuid::Uuid;
+use tokio::io::unix::AsyncFd;
 
-/// How long an end may wait for the store to hear of it. The agent is gone by then; only the caller waits.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// How often a process is looked for that is not there yet.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the parent of an agent that is not our child has to take note of its end; only then is its exit known.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+const REAPED_LOOK: Duration = Duration::from_millis(10);
+
+/// The variables an agent may get.
+pub(crate) const VARIABLES: [&str; 4] = ["HB_AGENT_ID", "HB_AGENT_TYPE", "HB_EPOCH", "HB_INSTANCE"];
+
+/// What all that led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The agent ended so.
+    Ended(Exit),
+    /// The agent could not be started; the code says why.
+    NotStarted(u8),
+    /// A living sidecar has its id. Nothing was started.
+    Taken,
+    /// The agent runs on, unwatched.
+    Detached,
+}
 
 enum Input {
     Tick,
     Signal(Heard),
     News(News),
+    /// An agent that is not our child has ended.
+    Gone,
+}
+
+/// The agent's process, if there is one now.
+#[derive(Debug)]
+enum Body {
+    Absent,
+    Child(Process),
+    Attached(AsyncFd<Process>),
 }
 
 struct Hub {
     config: Config,
-    child: Child,
+    inherited: Inherited,
+    life: Lifecycle,
+    body: Body,
+    tree: Tree,
+    terminal: Option<Terminal>,
     vitals: Vitals,
+    oom: OomKills,
     outbox: Outbox,
-    runtime: heartbeat::beat::Runtime,
-    instance: String,
+    about: About,
+    /// When this sidecar started: slots are counted from here.
     started: Moment,
-    started_ms: u64,
-    epoch: Option<u64>,
+    incarnation_started_ms: u64,
+    last_slot: u64,
     sequence: u64,
+    epoch: Option<u64>,
     fenced: bool,
     never_reached: bool,
-    end_requested: bool,
+    last_exit: Option<Exit>,
+    next_look: Option<Moment>,
+    orders_seen: VecDeque<String>,
+    order: Option<Order>,
+    outcome: Option<OrderOutcome>,
+    over: Option<Outcome>,
 }
 
-/// Starts the agent and stays until it ends. Returns the exit code.
-pub(crate) async fn supervise(config: Config) -> anyhow::Result<u8> {
-    let mut heard = signals::listen()?;
-    child::adopt_orphans();
-    let environment = [
-        ("HB_AGENT_ID", config.id.to_string()),
-        ("HB_AGENT_TYPE", config.agent_type.clone()),
-    ];
-    // The agent first: nothing that follows may hold it up.
-    let child = Child::start(&config.program, &config.arguments, &environment)?;
-    let mut hub = Hub::new(config, child);
-    let exit = loop {
-        let next_slot = hub.until_next_slot();
+/// What never changes.
+struct About {
+    runtime: heartbeat::beat::Runtime,
+    instance: String,
+    command: String,
+}
+
+/// What the process that becomes the agent has to know of its watcher.
+pub(crate) type Ready<'a> = &'a mut dyn FnMut(&[(&'static str, std::ffi::OsString)]);
+
+/// Starts or finds the agent and stays until it is over. `already`: the agent runs and is this process; `ready` is called
+/// once before it goes on.
+pub(crate) async fn supervise(
+    config: Config,
+    inherited: Inherited,
+    already: Option<Process>,
+    ready: Ready<'_>,
+) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::listen()?;
+    // Whom to attach to is looked for before the store hears of anything: a refusal leaves no trace there.
+    let found = match (already, config.work.target()) {
+        (None, Some(target)) => match attach::find(&target) {
+            Err(error) if error.may_pass() => None,
+            found => Some(found?),
+        },
+        (already, _) => already,
+    };
+    let mut hub = Hub::new(config, inherited);
+    if hub.ask_for_the_id().await {
+        hub.leave().await;
+        return Ok(Outcome::Taken);
+    }
+    ready(&hub.environment());
+    hub.begin(found)?;
+    let outcome = loop {
+        if let Some(outcome) = hub.over {
+            break outcome;
+        }
+        let wait = hub.until_due();
         let input = tokio::select! {
             biased;
-            Some(heard) = heard.recv() => Input::Signal(heard),
+            heard = signals.next() => Input::Signal(heard?),
             Some(news) = hub.outbox.news.recv() => Input::News(news),
-            () = tokio::time::sleep(next_slot) => Input::Tick,
+            () = hub.body.gone() => Input::Gone,
+            () = tokio::time::sleep(wait) => Input::Tick,
         };
-        if let Some(exit) = hub.handle(input) {
-            break exit;
-        }
+        hub.handle(input).await;
     };
-    hub.end(exit).await;
-    Ok(child::exit_code(exit))
+    hub.end(outcome).await;
+    Ok(outcome)
+}
+
+impl Body {
+    fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Absent => None,
+            Self::Child(process) => Some(process),
+            Self::Attached(process) => Some(process.get_ref()),
+        }
+    }
+
+    /// Waits until an agent that is not our child has ended.
+    async fn gone(&self) {
+        match self {
+            Self::Attached(process) => drop(process.readable().await),
+            // Children are told by SIGCHLD.
+            Self::Absent | Self::Child(_) => std::future::pending().await,
+        }
+    }
 }
 
 impl Hub {
-    fn new(config: Config, child: Child) -> Self {
-        let started_ms = clock::wall_ms();
-        let runtime = runtime::detect(&config.host);
-        let registration = Registration {
-            id: config.id.clone(),
-            entry: RosterEntry {
-                agent_type: config.agent_type.clone(),
-                host: config.host.clone(),
-                interval_ms: millis(config.interval),
-                epoch: 0,
-                started_at: started_ms,
-                runtime: Some(runtime.clone()),
-                stopped_at: None,
-            },
-            registered_ms: started_ms,
-        };
-        let outbox = Outbox::open(config.store.clone(), registration);
-        let hub = Self {
-            child,
-            vitals: Vitals::new(),
-            outbox,
-            runtime,
-            instance: Uuid::new_v4().to_string(),
-            started: clock::now(),
-            started_ms,
-            epoch: None,
-            sequence: 0,
-            fenced: false,
-            never_reached: false,
-            end_requested: false,
-            config,
-        };
-        hub.tell(EventKind::Registered, Detail::default());
-        hub
-    }
-
-    /// Takes one input; the agent's end comes back.
-    fn handle(&mut self, input: Input) -> Option<Exit> {
+    async fn handle(&mut self, input: Input) {
         match input {
-            Input::Tick => self.beat(None),
-            Input::Signal(Heard::Child) => return self.child.reap(),
-            Input::Signal(Heard::Forward(signal)) => self.child.signal(signal),
-            Input::Signal(Heard::End(signal)) => {
-                self.end_requested = true;
-                self.child.signal(signal);
-            }
-            Input::News(News::Connected(epoch)) => {
-                self.epoch = Some(epoch);
-                self.never_reached = false;
-                self.beat(None);
-            }
-            Input::News(News::Unreachable) => self.never_reached = self.epoch.is_none(),
-            Input::News(News::Fenced(holder)) => self.fenced(holder),
-        }
-        None
-    }
-
-    /// Says how it ended: event, hash, last beat. Waits for the store a moment and no longer.
-    async fn end(mut self, exit: Exit) {
-        let incarnation = Some(0);
-        let requested = self.end_requested;
-        self.tell(
-            EventKind::Exited,
-            Detail {
-                exit: Some(exit),
-                incarnation,
-                requested,
-                ..Detail::default()
-            },
-        );
-        if requested || exit.code == Some(0) {
-            self.tell(
-                EventKind::Stopped,
-                Detail {
-                    requested,
-                    ..Detail::default()
-                },
-            );
-        }
-        if self.fenced || self.never_reached {
-            return; // nobody who would listen is there, and nobody who knows of this agent
-        }
-        // Not yet registered: the registration may be a moment away, and an end must not be lost.
-        let deadline = tokio::time::Instant::now() + LAST_WORDS_WITHIN;
-        while self.epoch.is_none() {
-            match tokio::time::timeout_at(deadline, self.outbox.news.recv()).await {
-                Ok(Some(News::Connected(epoch))) => self.epoch = Some(epoch),
-                Ok(Some(News::Unreachable | News::Fenced(_)) | None) | Err(_) => return,
-            }
-        }
-        self.beat(Some(exit));
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if !self.outbox.close(left).await {
-            tracing::warn!("the store did not hear of the agent's end; its silence will tell");
+            Input::Tick => self.tick(),
+            Input::Signal(Heard::Child) => self.reap(),
+            Input::Signal(Heard::Signal(sent)) => self.signalled(sent),
+            Input::News(news) => self.news(news),
+            Input::Gone => self.gone().await,
         }
     }
 
-    fn fenced(&mut self, holder: u64) {
+    fn tick(&mut self) {
+        let now = clock::now();
+        if self.life.deadline().is_some_and(|at| at <= now) {
+            self.decide(lifecycle::Input::Due);
+        }
+        if self.next_look.is_some_and(|at| at <= now) {
+            self.look();
+        }
+        if self.config.exclusive {
+            self.check_lease(now);
+        }
+        if self.next_slot() <= now {
+            self.beat();
+        }
+    }
+
+    fn news(&mut self, news: News) {
+        match news {
+            News::Connected(epoch) => {
+                self.connected(epoch);
+                self.beat();
+            }
+            News::Unreachable => self.never_reached = self.epoch.is_none(),
+            News::Fenced(holder) => self.fenced(&format!("epoch {holder}")),
+            News::Contested => {}
+            // The agent was started before the store could be asked.
+            News::Held(lease) => self.fenced(&lease.to_string()),
+            News::Order(order) => self.ordered(order),
+        }
+    }
+
+    fn connected(&mut self, epoch: u64) {
+        self.epoch = Some(epoch);
+        self.never_reached = false;
+        self.fenced = false;
+    }
+
+    /// Another sidecar has the id. The agent is not ours to end, unless its user wants at most one of it.
+    fn fenced(&mut self, holder: &str) {
         self.fenced = true;
-        tracing::error!(
-            "another sidecar holds the id {} with epoch {holder}; this agent runs on, unwatched",
-            self.config.id
-        );
+        let id = &self.config.id;
+        if self.config.exclusive {
+            tracing::error!("{holder} has the id {id}: this agent is stopped (--exclusive)");
+            self.decide(lifecycle::Input::Stop);
+        } else {
+            tracing::error!("{holder} has the id {id}: this agent runs on, unwatched");
+        }
     }
 
-    fn tell(&self, kind: EventKind, detail: Detail) {
-        let command = Path::new(&self.config.program)
-            .file_name()
-            .map(|name| name.to_string_lossy());
-        self.outbox.tell(Event {
-            kind,
-            agent: self.config.id.clone(),
-            epoch: self.epoch.unwrap_or(0),
-            at_ms: clock::wall_ms(),
-            detail: Detail {
-                pid: u32::try_from(self.child.pid()).ok(),
-                host: Some(self.config.host.clone()),
-                command: command.map(|name| cut(name.into_owned(), 64)),
-                ..detail
-            },
-        });
+    /// Under `--exclusive` an agent that the fleet believes dead must be dead.
+    fn check_lease(&mut self, now: Moment) {
+        let stored = (*self.outbox.stored.borrow()).unwrap_or(self.started);
+        if self.life.is_running()
+            && now.since(stored) > heartbeat::keys::time_to_live(self.config.interval)
+        {
+            tracing::error!(
+                "no beat could be stored for four intervals: the agent is stopped (--exclusive)"
+            );
+            self.decide(lifecycle::Input::Stop);
+        }
     }
 
-    fn beat(&mut self, exit: Option<Exit>) {
-        let Some(epoch) = self.epoch.filter(|_| !self.fenced) else {
+    fn signalled(&mut self, sent: Sent) {
+        let Sent { number, value } = sent;
+        if !self.starts_agents() {
+            return self.signalled_while_attached(number);
+        }
+        match number {
+            libc::SIGCONT => self.go_on(),
+            libc::SIGTERM if self.life.is_running() || self.body.process().is_none() => {
+                return self.decide(lifecycle::Input::Stop);
+            }
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
+                self.decide(lifecycle::Input::Hinted);
+                if self.body.process().is_none() {
+                    self.decide(lifecycle::Input::Stop);
+                }
+            }
+            _ => {}
+        }
+        if let Some(process) = self.body.process()
+            && let Err(error) = process.signal_group(number, value)
+        {
+            tracing::warn!("cannot send signal {number} to the agent: {error}");
+        }
+    }
+
+    /// An agent that others started is left to them: a signal for us ends the watch and nothing else.
+    fn signalled_while_attached(&mut self, number: i32) {
+        if matches!(
+            number,
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP
+        ) {
+            self.over = Some(Outcome::Detached);
+        }
+    }
+
+    fn reap(&mut self) {
+        let child = match &self.body {
+            Body::Child(process) => Some(process.pid),
+            Body::Absent | Body::Attached(_) => None,
+        };
+        let Reaped {
+            exit,
+            stopped,
+            any,
+            alone,
+        } = child::reap(child);
+        if let Some(exit) = exit {
+            let alone = alone || self.tree.members().is_empty();
+            return self.ended(exit, alone);
+        }
+        if let Some(signal) = stopped {
+            self.agent_stopped(signal);
+        }
+        if any && child.is_none() {
+            let empty = alone || self.tree.members().is_empty();
+            self.decide(if empty {
+                lifecycle::Input::Empty
+            } else {
+                lifecycle::Input::Fewer
+            });
+        }
+    }
+
+    /// An agent that is not our child has ended; how, its parent knows first.
+    async fn gone(&mut self) {
+        let Some(process) = self.body.process() else {
             return;
         };
-        let now = clock::now();
-        let sample = match exit {
-            None => self.vitals.sample(self.child.pid(), now),
-            Some(_) => crate::vitals::Sample::default(),
-        };
-        let metrics = Metrics {
-            cpu_percent: sample.cpu_percent,
-            memory_mb: sample.memory_mb,
-            ..Metrics::default()
-        };
-        let clean = exit.is_some_and(|exit| self.end_requested || exit.code == Some(0));
-        self.sequence += 1;
-        self.outbox.offer(Beat {
-            agent: self.config.id.clone(),
-            agent_type: cut(self.config.agent_type.clone(), 64),
-            timestamp_ms: clock::wall_ms(),
-            sequence: self.sequence,
-            status: if clean {
-                Status::Stopped
-            } else {
-                Status::Healthy
-            },
-            metrics,
-            current_task: None,
-            task_progress: None,
-            hb: Some(Extension {
-                interval: self.config.interval,
-                epoch,
-                slot: self.slot(now),
-                instance: self.instance.clone(),
-                host: self.config.host.clone(),
-                pid: match exit {
-                    None => u32::try_from(self.child.pid()).unwrap_or(0),
-                    Some(_) => 0,
-                },
-                started_at_ms: self.started_ms,
-                restarts: 0,
-                ready: true,
-                activity: None,
-                runtime: Some(self.runtime.clone()),
-                exit,
-                order: None,
-            }),
+        let until = clock::now() + REAPED_WITHIN;
+        while !process.is_reaped() && clock::now() < until {
+            tokio::time::sleep(REAPED_LOOK).await;
+        }
+        let exit = process.exit().unwrap_or(Exit {
+            code: None,
+            signal: None,
         });
+        if exit
+            == (Exit {
+                code: None,
+                signal: None,
+            })
+        {
+            tracing::warn!(
+                "the agent ended; its exit code is unknown: this kernel does not tell, or nobody took note of the end"
+            );
+        }
+        self.ended(exit, true);
     }
 
-    fn slot(&self, now: Moment) -> u64 {
-        millis(now.since(self.started)) / millis(self.config.interval)
+    fn ended(&mut self, exit: Exit, alone: bool) {
+        let by_person = self.by_person(exit);
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+        }
+        let started = self.body.process().is_some();
+        let killed_by_us = self.life.is_killing();
+        self.last_exit = Some(exit);
+        let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
+            .then_some(Reason::OomKilled);
+        let incarnation = self.life.incarnation();
+        let effects = self.decide_only(lifecycle::Input::Exited(Ended {
+            exit,
+            alone,
+            by_person,
+        }));
+        if started {
+            let requested = self.life.requested();
+            let detail = Detail {
+                exit: Some(exit),
+                incarnation: Some(incarnation),
+                requested,
+                reason,
+                ..Detail::default()
+            };
+            self.tell(EventKind::Exited, detail);
+        }
+        self.body = Body::Absent;
+        self.carry_out(effects);
+        if self.over.is_none() {
+            self.beat();
+        }
     }
 
-    /// Slots stand on a fixed timetable: a late tick does not move the next one.
-    fn until_next_slot(&self) -> Duration {
-        let interval = millis(self.config.interval);
-        let into = millis(clock::now().since(self.started)) % interval;
-        Duration::from_millis(interval - into)
+    /// Ctrl-C and its kin go to the agent's group and not to us. Many programs catch them and exit with 128+n.
+    fn by_person(&self, exit: Exit) -> bool {
+        const ASKED: [u8; 3] = [libc::SIGHUP as u8, libc::SIGINT as u8, libc::SIGQUIT as u8];
+        let in_front = self.terminal.as_ref().is_some_and(Terminal::is_given);
+        let signal = exit.signal.or_else(|| {
+            exit.code
+                .and_then(|code| code.checked_sub(exit::SIGNAL_BASE))
+        });
+        in_front && signal.is_some_and(|signal| ASKED.contains(&signal))
+    }
+
+    fn until_due(&self) -> Duration {
+        let now = clock::now();
+        let dues = [self.life.deadline(), self.next_look, Some(self.next_slot())];
+        let next = dues.into_iter().flatten().min().unwrap_or(now);
+        next.since(now)
     }
 }

@@ -40,11 +40,11 @@ impl Vitals {
         }
     }
 
-    /// The tree under `root`.
-    pub(crate) fn sample(&mut self, root: i32, now: Moment) -> Sample {
+    /// The trees under these roots; the first one is the agent.
+    pub(crate) fn sample(&mut self, roots: &[i32], now: Moment) -> Sample {
         let mut ticks = 0;
         let mut memory = 0;
-        for process in tree(root) {
+        for process in tree(roots) {
             // Time of children that ended and were waited for has moved to their parent: counting both loses nothing.
             if let Ok(stat) = process.stat() {
                 let ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
@@ -52,7 +52,7 @@ impl Vitals {
                 memory += pss(&process).unwrap_or(stat.rss * self.page_bytes);
             }
         }
-        self.follow(root, ticks, now);
+        self.follow(roots.first().copied().unwrap_or(0), ticks, now);
         Sample {
             cpu_percent: (self.cpu_percent * 10.0).round() / 10.0,
             memory_mb: (memory as f64 / MIB * 10.0).round() / 10.0,
@@ -75,9 +75,9 @@ impl Vitals {
     }
 }
 
-fn tree(root: i32) -> Vec<Process> {
+fn tree(roots: &[i32]) -> Vec<Process> {
     let mut found = Vec::new();
-    let mut pids = vec![root];
+    let mut pids = roots.to_vec();
     while let Some(pid) = pids.pop() {
         let Ok(process) = Process::new(pid) else {
             continue;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_process_has_memory() {
-        let sample = Vitals::new().sample(me(), Moment::from_millis(0));
+        let sample = Vitals::new().sample(&[me()], Moment::from_millis(0));
         assert!(sample.memory_mb > 0.1, "{sample:?}");
     }
 
@@ -135,7 +135,7 @@ mod tests {
             .arg("60")
             .spawn()
             .unwrap();
-        let pids: Vec<i32> = tree(me()).iter().map(|p| p.pid).collect();
+        let pids: Vec<i32> = tree(&[me()]).iter().map(|p| p.pid).collect();
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_has_no_vitals_and_is_no_error() {
         assert_eq!(
-            Vitals::new().sample(i32::MAX, Moment::from_millis(0)),
+            Vitals::new().sample(&[i32::MAX], Moment::from_millis(0)),
             Sample::default()
         );
     }

@@ -17,6 +17,7 @@ pub(crate) mod pty;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -72,8 +73,10 @@ impl Running {
         signal(self.0.id(), name);
     }
 
+    /// As a shell tells it: a death by signal n is 128+n.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        eventually("the process ends", || self.0.try_wait().unwrap()).code()
+        let status = eventually("the process ends", || self.0.try_wait().unwrap());
+        status.code().or_else(|| Some(128 + status.signal()?))
     }
 }
 
@@ -223,6 +226,8 @@ pub(crate) fn sidecar(redis_url: &str, id: &str, interval: &str) -> Command {
         id,
         "--interval",
         interval,
+        "--restart",
+        "never",
         "--",
     ]);
     command

@@ -44,7 +44,20 @@ impl Script {
 
     pub(super) fn run(self, store: &mut Context<'_>, keys: &[Bytes], args: &[Bytes]) -> Reply {
         match (self, keys, args) {
-            (Self::Register, [counter, agent], [floor]) => register(store, counter, agent, floor),
+            (Self::Register, [counter, agent], [floor, instance, ttl, breakable, fields @ ..])
+                if fields.len().is_multiple_of(2) =>
+            {
+                let call = Register {
+                    counter,
+                    agent,
+                    floor,
+                    instance,
+                    ttl,
+                    breakable,
+                    fields,
+                };
+                call.run(store)
+            }
             (Self::Beat, [agent, counter, control], [epoch, ttl, channel, beat, fields @ ..])
                 if !fields.is_empty() && fields.len().is_multiple_of(2) =>
             {
@@ -67,20 +80,81 @@ impl Script {
     }
 }
 
-fn register(store: &mut Context<'_>, counter: &Bytes, agent: &Bytes, floor: &Bytes) -> Reply {
-    let held = match sane(store.text(counter)) {
-        0 => store.now.unix_us / 1000,
-        held => held,
-    };
-    let hashed = sane(store.field(agent, b"epoch"));
-    let epoch = held.max(hashed).max(sane(Some(floor.clone()))) + 1;
-    store.keys.set(counter, Bytes::from(epoch.to_string()));
-    store.run(&[
-        Bytes::from_static(b"HDEL"),
-        agent.clone(),
-        Bytes::from_static(b"stoppedAt"),
-    ]);
-    Reply::Number(i64::try_from(epoch).unwrap_or(i64::MAX))
+struct Register<'a> {
+    counter: &'a Bytes,
+    agent: &'a Bytes,
+    floor: &'a Bytes,
+    instance: &'a Bytes,
+    ttl: &'a Bytes,
+    breakable: &'a Bytes,
+    fields: &'a [Bytes],
+}
+
+impl Register<'_> {
+    fn run(&self, store: &mut Context<'_>) -> Reply {
+        if !matches!(store.keys.get(self.agent), None | Some(Value::Hash(_))) {
+            return super::commands::wrong_type();
+        }
+        let hashed = sane(store.field(self.agent, b"epoch"));
+        if let Some(instance) = self.living(store) {
+            let holder = store.field(self.agent, b"holder").unwrap_or_default();
+            return Reply::Array(vec![
+                Reply::text("held"),
+                Reply::text(hashed.to_string()),
+                Reply::Bulk(instance),
+                Reply::Bulk(holder),
+            ]);
+        }
+        let held = match sane(store.text(self.counter)) {
+            0 => store.now.unix_us / 1000,
+            held => held,
+        };
+        let epoch = held.max(hashed).max(sane(Some(self.floor.clone()))) + 1;
+        let epoch = Bytes::from(epoch.to_string());
+        store.keys.set(self.counter, epoch.clone());
+        self.write(store, epoch)
+    }
+
+    /// The instance whose lease is alive and not to be broken.
+    fn living(&self, store: &mut Context<'_>) -> Option<Bytes> {
+        let instance = store
+            .field(self.agent, b"instance")
+            .filter(|instance| !instance.is_empty() && instance != self.instance)?;
+        let breakable = *self.breakable == instance || self.breakable.as_ref() == b"*";
+        let stopped = store
+            .field(self.agent, b"status")
+            .is_some_and(|status| status.as_ref() == b"stopped");
+        let interval = sane(store.field(self.agent, b"intervalMs")) as f64;
+        let Reply::Number(left) = store.run(&[Bytes::from_static(b"PTTL"), self.agent.clone()])
+        else {
+            return None;
+        };
+        let fresh = left as f64 > interval - (interval / 6.0).max(100.0);
+        (!breakable && !stopped && fresh).then_some(instance)
+    }
+
+    fn write(&self, store: &mut Context<'_>, epoch: Bytes) -> Reply {
+        let agent = || self.agent.clone();
+        store.run(&[
+            Bytes::from_static(b"HDEL"),
+            agent(),
+            Bytes::from_static(b"stoppedAt"),
+        ]);
+        let lease = [
+            Bytes::from_static(b"HSET"),
+            agent(),
+            Bytes::from_static(b"epoch"),
+            epoch.clone(),
+            Bytes::from_static(b"instance"),
+            self.instance.clone(),
+        ];
+        store.run(&[&lease, self.fields].concat());
+        let expire = [Bytes::from_static(b"PEXPIRE"), agent(), self.ttl.clone()];
+        if let failed @ Reply::Error(_) = store.run(&expire) {
+            return failed;
+        }
+        Reply::Array(vec![Reply::text("granted"), Reply::Bulk(epoch)])
+    }
 }
 
 struct Beat<'a> {

@@ -1,0 +1,168 @@
+//! The command line as given. Every flag has an `HB_` twin in the environment.
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Parser, ValueEnum};
+use heartbeat::beat::{INTERVAL_MAX, INTERVAL_MIN};
+use regex_lite::Regex;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The longest time that any flag takes.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Starts an agent, or attaches to one; watches it, restarts it and sends its heartbeat.
+#[derive(Debug, Parser)]
+#[command(name = "hbsidecar", version, max_term_width = 100)]
+#[command(override_usage = "hbsidecar [OPTIONS] -- COMMAND [ARGS…]\n       \
+hbsidecar [OPTIONS] --transparent -- COMMAND [ARGS…]\n       hbsidecar [OPTIONS] --pid PID\n       \
+hbsidecar [OPTIONS] --match REGEX")]
+#[command(
+    after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
+126 command not executable; 127 command not found; 73 the id is taken; 2 usage.\n\n\
+Examples:\n  hbsidecar --id writer-1 --interval 30s -- python3 agent.py\n  hbsidecar --transparent -- claude\n  \
+hbsidecar --match 'node .*agent.mjs'"
+)]
+pub struct Args {
+    /// The agent's id [default: host name + command name] [env: HB_AGENT_ID, then AGENT_ID]
+    #[arg(long, value_name = "ID")]
+    pub(super) id: Option<String>,
+    /// What sort of agent it is [default: command name]
+    #[arg(long = "type", env = "HB_AGENT_TYPE", value_name = "TYPE")]
+    pub(super) agent_type: Option<String>,
+    /// The store [default: hbmonitor's own on this machine, else redis://127.0.0.1:6379]
+    /// [env: HB_REDIS_URL, then REDIS_URL]
+    #[arg(long, value_name = "URL")]
+    pub(super) redis_url: Option<String>,
+    /// A file that holds the store's password; it never stands in a command line
+    #[arg(long, env = "HB_REDIS_PASSWORD_FILE", value_name = "FILE")]
+    pub(super) redis_password_file: Option<PathBuf>,
+    /// Time between beats, 100ms to 1h
+    #[arg(long, env = "HB_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = interval)]
+    pub(super) interval: Duration,
+
+    /// Attach to this running process
+    #[arg(long, env = "HB_PID", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(conflicts_with_all = ["matching", "transparent", "command"])]
+    pub(super) pid: Option<i32>,
+    /// Attach to the process whose command line matches; wait for it, follow re-creations
+    #[arg(id = "matching", long = "match", env = "HB_MATCH", value_name = "REGEX", value_parser = regex)]
+    #[arg(conflicts_with_all = ["transparent", "command"])]
+    pub(super) matching: Option<Regex>,
+    /// Fork the watcher away and become the agent: its PID and terminal are those of hbsidecar; no restarts
+    #[arg(long, env = "HB_TRANSPARENT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) transparent: bool,
+
+    /// When an agent that ended is started again
+    #[arg(long, env = "HB_RESTART", value_enum, default_value_t = Restart::OnFailure)]
+    pub(super) restart: Restart,
+    /// Restarts within a window; beyond it hbmonitor takes over
+    #[arg(long, env = "HB_MAX_RESTARTS", value_name = "N", default_value_t = 3)]
+    pub(super) max_restarts: u32,
+    /// The sliding window of --max-restarts
+    #[arg(long, env = "HB_RESTART_WINDOW", value_name = "TIME", default_value = "30m", value_parser = time)]
+    pub(super) restart_window: Duration,
+    /// Wait before a restart; doubles with each. The first restart of an agent that made progress is immediate
+    #[arg(long, env = "HB_BACKOFF", value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(super) backoff: Duration,
+    /// The longest wait before a restart
+    #[arg(long, env = "HB_BACKOFF_MAX", value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub(super) backoff_max: Duration,
+    /// Time between the stop signal and KILL
+    #[arg(long, env = "HB_GRACE", value_name = "TIME", default_value = "10s", value_parser = time)]
+    pub(super) grace: Duration,
+    /// The signal that asks the agent to end
+    #[arg(long, env = "HB_STOP_SIGNAL", value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
+    pub(super) stop_signal: i32,
+    /// Leave processes alone that outlive the agent
+    #[arg(long, env = "HB_KEEP_ORPHANS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) keep_orphans: bool,
+    /// Stop the agent after four intervals in which no beat could be stored
+    #[arg(long, env = "HB_EXCLUSIVE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) exclusive: bool,
+    /// Take the id although a living sidecar holds it
+    #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) takeover: bool,
+
+    /// How log lines are written to standard error
+    #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+    /// Say more; twice for all
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// The agent: a command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// When an agent that ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Restart {
+    /// After anything but exit code 0.
+    OnFailure,
+    /// Whatever its exit code, if not a fatal one.
+    Always,
+    /// Not by itself; an order still restarts it.
+    Never,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it as in 30s, 500ms or 5m"))?;
+    if time <= TIME_MAX {
+        Ok(time)
+    } else {
+        Err("must be at most a year".to_owned())
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = time(text)?;
+    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be from 100ms to 1h".to_owned())
+    }
+}
+
+fn regex(text: &str) -> Result<Regex, String> {
+    if text.is_empty() {
+        return Err("an empty expression matches everything".to_owned());
+    }
+    Regex::new(text).map_err(|error| {
+        error
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or("not an expression")
+            .to_owned()
+    })
+}
+
+/// A signal by name, with or without `SIG`, or by number.
+fn signal(text: &str) -> Result<i32, String> {
+    let by_number = text
+        .parse::<i32>()
+        .ok()
+        .filter(|number| (1..=64).contains(number));
+    let name = format!("SIG{}", text.to_ascii_uppercase().trim_start_matches("SIG"));
+    let by_name = name
+        .parse::<nix::sys::signal::Signal>()
+        .ok()
+        .map(|signal| signal as i32);
+    by_number
+        .or(by_name)
+        .ok_or_else(|| "no signal of that name; write it as in TERM, INT or 15".to_owned())
+}

@@ -1,0 +1,149 @@
+//! What this process was started with and owes the agent: signal mask, dispositions, closed standard descriptors.
+//!
+//! Rust's runtime ignores SIGPIPE and opens closed standard descriptors before `main` runs, so both are looked at before
+//! that, by a function in `.init_array`.
+
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Bits of [`FOUND`]: descriptors 0, 1, 2 were closed, SIGPIPE and SIGCHLD were ignored.
+const PIPE_IGNORED: u8 = 1 << 3;
+const CHILD_IGNORED: u8 = 1 << 4;
+
+static FOUND: AtomicU8 = AtomicU8::new(0);
+
+#[expect(
+    unsafe_code,
+    reason = "the only moment before Rust's runtime changes what we look at"
+)]
+#[used]
+// SAFETY: the function has the type that the loader calls, and touches nothing that needs the runtime.
+#[unsafe(link_section = ".init_array")]
+static LOOK: extern "C" fn() = look;
+
+extern "C" fn look() {
+    let closed = (0..3)
+        .filter(|fd| is_closed(*fd))
+        .fold(0, |bits, fd| bits | 1 << fd);
+    let pipe = if is_ignored(libc::SIGPIPE) {
+        PIPE_IGNORED
+    } else {
+        0
+    };
+    let child = if is_ignored(libc::SIGCHLD) {
+        CHILD_IGNORED
+    } else {
+        0
+    };
+    FOUND.store(closed | pipe | child, Ordering::Relaxed);
+}
+
+fn is_closed(fd: i32) -> bool {
+    #[expect(unsafe_code, reason = "asks after a number that may be no descriptor")]
+    // SAFETY: F_GETFD reads a flag and takes no pointer.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags == -1
+}
+
+fn is_ignored(signal: i32) -> bool {
+    #[expect(unsafe_code, reason = "nix can only set a disposition, not read one")]
+    // SAFETY: a zeroed sigaction is a valid place to write one to, and nothing is set.
+    unsafe {
+        let mut found: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut found) == 0
+            && found.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// What the agent gets back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    mask: SigSet,
+    found: u8,
+}
+
+impl Inherited {
+    /// Takes over: every signal that can wait is blocked from here on, and comes through `signals`. SIGCHLD and SIGPIPE
+    /// get their default dispositions, since an ignored signal is never delivered at all.
+    pub(crate) fn take() -> Self {
+        let mask = SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::empty());
+        let mut blocked = SigSet::all();
+        for fault in FAULTS {
+            blocked.remove(fault);
+        }
+        let _ = blocked.thread_block(); // cannot fail: the set is valid
+        default(libc::SIGCHLD);
+        default(libc::SIGPIPE);
+        Self {
+            mask,
+            found: FOUND.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Puts everything back as it was. For the agent's process between fork and exec: calls only what is
+    /// async-signal-safe.
+    pub(crate) fn give_back(&self) {
+        for (bit, signal) in [
+            (PIPE_IGNORED, libc::SIGPIPE),
+            (CHILD_IGNORED, libc::SIGCHLD),
+        ] {
+            if self.found & bit != 0 {
+                disposition(signal, libc::SIG_IGN);
+            }
+        }
+        for fd in 0..3 {
+            if self.found & 1 << fd != 0 {
+                #[expect(unsafe_code, reason = "what was closed for us is closed for the agent")]
+                // SAFETY: nothing in the agent's process uses this descriptor any more.
+                unsafe {
+                    libc::close(fd)
+                };
+            }
+        }
+        let _ = self.mask.thread_set_mask(); // cannot fail: the set came from the kernel
+    }
+}
+
+/// Signals that a fault of our own raises: blocked, they would kill us without a word.
+const FAULTS: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGFPE,
+    Signal::SIGILL,
+    Signal::SIGABRT,
+    Signal::SIGTRAP,
+    Signal::SIGSYS,
+];
+
+fn default(signal: i32) {
+    disposition(signal, libc::SIG_DFL);
+}
+
+fn disposition(signal: i32, handler: libc::sighandler_t) {
+    #[expect(unsafe_code, reason = "no handler is installed")]
+    // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
+    unsafe {
+        libc::signal(signal, handler)
+    };
+}
+
+/// Dies by this signal, so that whoever waits for us sees how the agent died. Returns where that cannot be: as PID 1, or
+/// when the signal does not kill.
+pub(crate) fn die_by(signal: i32) {
+    if std::process::id() == 1 {
+        return; // the kernel shields PID 1 from its own signals
+    }
+    // The agent has dumped its core; ours would overwrite it.
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    default(signal);
+    #[expect(unsafe_code, reason = "nix has no names for real-time signals")]
+    // SAFETY: a set of one valid signal, and a signal to ourselves.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+}

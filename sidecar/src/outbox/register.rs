@@ -1,0 +1,102 @@
+//! How an id becomes ours: an epoch from the store, unless a living holder has it.
+
+use super::{Courier, News, RETRY_MAX};
+use crate::process;
+use heartbeat::lease::{Grant, Lease};
+use heartbeat::moment::millis;
+use heartbeat::{hash, keys};
+use redis::aio::MultiplexedConnection;
+use std::time::Duration;
+
+/// A holder that cannot be looked at is dead when it has not listened for this long, at every one of so many looks.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+const SILENT_LOOKS: u32 = 8;
+
+impl Courier {
+    /// Gets an epoch, however long a living holder keeps the id; false when the hub gave up before.
+    pub(super) async fn obtain(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<bool> {
+        let mut breakable = if self.registration.takeover {
+            "*".to_owned()
+        } else {
+            String::new()
+        };
+        let mut said = false;
+        loop {
+            let lease = match self.grant(connection, &breakable).await? {
+                Grant::Granted(epoch) => {
+                    self.epoch = epoch;
+                    return Ok(true);
+                }
+                Grant::Held(lease) => lease,
+            };
+            if breakable != lease.instance && self.is_dead(connection, &lease).await? {
+                breakable = lease.instance;
+                continue;
+            }
+            if !said {
+                said = true;
+                let _ = self.news.send(News::Held(lease)).await; // the hub is ending anyway
+            }
+            self.wait(RETRY_MAX).await;
+            self.deliver_events(connection).await?;
+            if self.latest.has_changed().is_err() {
+                self.finish(connection).await?;
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn grant(
+        &self,
+        connection: &mut MultiplexedConnection,
+        breakable: &str,
+    ) -> anyhow::Result<Grant> {
+        let about = &self.registration;
+        let interval = Duration::from_millis(about.entry.interval_ms);
+        let mut call = self.register.prepare_invoke();
+        call.key(keys::epoch(&about.id))
+            .key(keys::agent(&about.id))
+            .arg(self.epoch)
+            .arg(&about.instance)
+            .arg(millis(keys::time_to_live(interval)))
+            .arg(breakable);
+        for (field, value) in hash::registration(&about.entry, about.registered_ms, &about.holder) {
+            call.arg(field).arg(value);
+        }
+        let answer: Vec<String> = call.invoke_async(connection).await?;
+        Ok(Grant::decode(&answer)?)
+    }
+
+    /// Whether this holder is dead although its lease is not over: its machine shows no such process, or it has not
+    /// listened for orders for a while.
+    async fn is_dead(
+        &self,
+        connection: &mut MultiplexedConnection,
+        lease: &Lease,
+    ) -> anyhow::Result<bool> {
+        let me = &self.registration.holder;
+        if let Some(holder) = lease
+            .holder
+            .as_ref()
+            .filter(|holder| holder.is_visible_to(me))
+        {
+            return Ok(process::is_dead(holder, me));
+        }
+        let _ = self.news.send(News::Contested).await; // the hub is ending anyway
+        for _ in 0..SILENT_LOOKS {
+            let (_, listeners): (String, u64) = redis::cmd("PUBSUB")
+                .arg("NUMSUB")
+                .arg(keys::control(&self.registration.id))
+                .query_async(connection)
+                .await?;
+            if listeners > 0 {
+                return Ok(false);
+            }
+            tokio::time::sleep(SILENT_FOR / SILENT_LOOKS).await;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,273 @@
+//! The hub's hands: what the lifecycle decides is carried out here.
+
+use super::{Body, Hub, LOOK_EVERY, Outcome};
+use crate::attach;
+use crate::child::{self, Start};
+use crate::clock;
+use crate::config::Work;
+use crate::oom::OomKills;
+use crate::process::{Process, until_readable};
+use crate::terminal::Terminal;
+use crate::tree::Tree;
+use heartbeat::beat::{Exit, cut};
+use heartbeat::event::{Detail, EventKind};
+use heartbeat::lifecycle::{Effect, Input};
+use nix::libc;
+use std::ffi::OsString;
+
+/// Survivors that are named.
+const SURVIVORS_NAMED: usize = 8;
+
+impl Hub {
+    /// Asks the lifecycle and carries its answer out.
+    pub(super) fn decide(&mut self, input: Input) {
+        let effects = self.decide_only(input);
+        self.carry_out(effects);
+    }
+
+    pub(super) fn decide_only(&mut self, input: Input) -> Vec<Effect> {
+        self.life.handle(input, clock::now(), fastrand::f64())
+    }
+
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Start => self.start_or_look(),
+                Effect::Ask => self.ask(),
+                Effect::Sweep => self.tree.signal(&[libc::SIGTERM, libc::SIGCONT]),
+                Effect::TakeEvidence => {}
+                Effect::Kill => self.kill(),
+                Effect::TellSurvivors => self.tell_survivors(),
+                Effect::TellDelay(delay) => {
+                    tracing::warn!("the agent is started again in {delay:.1?}")
+                }
+                Effect::TellCrashLoop => self.tell_crash_loop(),
+                Effect::End => {
+                    let exit = self.last_exit.unwrap_or(Exit {
+                        code: None,
+                        signal: None,
+                    });
+                    self.over.get_or_insert(Outcome::Ended(exit));
+                }
+            }
+        }
+    }
+
+    fn start_or_look(&mut self) {
+        if self.starts_agents() {
+            self.start();
+        } else {
+            self.next_look = Some(clock::now());
+        }
+    }
+
+    /// Starts an incarnation as our child.
+    pub(super) fn start(&mut self) {
+        let Work::Supervise(command) = &self.config.work else {
+            return; // another's process is attached to, never started
+        };
+        let in_front = self.terminal.as_ref().is_some_and(Terminal::is_ours);
+        let started = child::start(&Start {
+            program: &command.program,
+            arguments: &command.arguments,
+            environment: &self.environment(),
+            inherited: self.inherited,
+            in_front,
+        });
+        match started {
+            Ok(process) => {
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.give_to(process.pid);
+                }
+                self.body = Body::Child(process);
+                self.started();
+            }
+            Err(error) => {
+                tracing::error!("{error}");
+                let code = error.exit_code();
+                self.last_exit = Some(Exit {
+                    code: Some(code),
+                    signal: None,
+                });
+                let message = Some(cut(error.to_string(), 200));
+                self.tell(
+                    EventKind::Exited,
+                    Detail {
+                        exit: self.last_exit,
+                        incarnation: Some(self.life.incarnation()),
+                        message,
+                        ..Detail::default()
+                    },
+                );
+                self.decide(Input::NotStarted {
+                    permanent: error.is_permanent(),
+                });
+                if self.over.is_some() {
+                    self.over = Some(Outcome::NotStarted(code));
+                }
+            }
+        }
+    }
+
+    /// Watches a process that somebody else started.
+    pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
+        tracing::info!("attached to process {}", process.pid);
+        self.tree = Tree::Of {
+            pid: process.pid,
+            started: process.started,
+            mark: matches!(self.config.work, Work::Transparent(_)).then(|| self.mark()),
+        };
+        self.body = Body::Attached(until_readable(process)?);
+        self.started();
+        Ok(())
+    }
+
+    /// Looks for the agent's next incarnation.
+    pub(super) fn look(&mut self) {
+        self.next_look = None;
+        if !self.life.is_starting() {
+            return;
+        }
+        let Some(target) = self.config.work.target() else {
+            return;
+        };
+        let found = attach::find(&target);
+        let attached = match found {
+            Ok(process) => self.attach(process).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = attached {
+            tracing::debug!("{error}");
+            self.next_look = Some(clock::now() + LOOK_EVERY);
+        }
+    }
+
+    fn started(&mut self) {
+        self.oom = OomKills::watch();
+        self.incarnation_started_ms = clock::wall_ms();
+        self.decide(Input::Started);
+        if self.life.incarnation() > 0 {
+            let incarnation = Some(self.life.incarnation());
+            self.tell(
+                EventKind::Restarted,
+                Detail {
+                    incarnation,
+                    ..Detail::default()
+                },
+            );
+        }
+        self.restart_done();
+        self.beat();
+    }
+
+    /// What marks the environment of every process of this agent.
+    fn mark(&self) -> OsString {
+        format!("HB_INSTANCE={}", self.about.instance).into()
+    }
+
+    /// What the agent gets beside what we got.
+    pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("HB_AGENT_ID", self.config.id.as_str().into()),
+            ("HB_AGENT_TYPE", self.config.agent_type.clone().into()),
+            ("HB_EPOCH", self.epoch.unwrap_or(0).to_string().into()),
+            ("HB_INSTANCE", self.about.instance.clone().into()),
+        ]
+    }
+
+    fn ask(&mut self) {
+        let Some(process) = self.body.process() else {
+            return;
+        };
+        let asked = match &self.body {
+            Body::Child(process) => process
+                .signal_group(self.config.stop_signal, None)
+                .and_then(|()| process.signal_group(libc::SIGCONT, None)),
+            // Its group may be another's too.
+            Body::Attached(_) | Body::Absent => process
+                .signal(self.config.stop_signal)
+                .and_then(|()| process.signal(libc::SIGCONT)),
+        };
+        if let Err(error) = asked {
+            tracing::warn!("cannot ask the agent to end: {error}");
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Body::Child(process) = &self.body {
+            let _ = process.signal_group(libc::SIGKILL, None); // the tree is looked at next
+        }
+        self.tree.kill();
+        if matches!(self.body, Body::Absent) && self.tree.members().is_empty() {
+            self.decide(Input::Empty);
+        }
+    }
+
+    fn tell_survivors(&mut self) {
+        let survivors = self.tree.members();
+        let named: Vec<String> = survivors
+            .iter()
+            .take(SURVIVORS_NAMED)
+            .map(crate::tree::Member::describe)
+            .collect();
+        let message = format!(
+            "{} processes survive KILL: {}",
+            survivors.len(),
+            named.join("; ")
+        );
+        tracing::error!("{message}");
+        self.tell(
+            EventKind::Unkillable,
+            Detail {
+                message: Some(cut(message, 500)),
+                ..Detail::default()
+            },
+        );
+    }
+
+    fn tell_crash_loop(&mut self) {
+        let message = format!(
+            "{} restarts in {} are used up",
+            self.config.policy.restarts_max,
+            humantime::format_duration(self.config.policy.window)
+        );
+        tracing::error!("{message}; not started again");
+        self.tell(
+            EventKind::CrashLoop,
+            Detail {
+                message: Some(message),
+                exit: self.last_exit,
+                ..Detail::default()
+            },
+        );
+    }
+
+    /// The agent was stopped by this signal. Whoever runs us from a terminal must see a stopped job, so we stop too.
+    pub(super) fn agent_stopped(&mut self, signal: i32) {
+        let (Some(terminal), Body::Child(process)) = (&mut self.terminal, &self.body) else {
+            return;
+        };
+        let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        if wants_terminal && terminal.is_ours() {
+            // We were brought to the front without a word: shells send no CONT to a job that was not stopped.
+            terminal.give_to(process.pid);
+            let _ = process.signal_group(libc::SIGCONT, None); // it has ended: there is nobody to go on
+            return;
+        }
+        if terminal.is_given() || wants_terminal || signal == libc::SIGTSTP {
+            terminal.take_for_now();
+            // Nothing can be done about a refused stop: then the agent is stopped and we are not.
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP);
+        }
+    }
+
+    /// We go on, perhaps in front: then the terminal is the agent's again. The signal itself is passed on by the caller.
+    pub(super) fn go_on(&mut self) {
+        if let (Some(terminal), Body::Child(process)) = (&mut self.terminal, &self.body)
+            && terminal.is_ours()
+        {
+            terminal.give_to(process.pid);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The hub's voice: beats on their timetable, events, and the last words.
+
+use super::{Hub, Outcome};
+use crate::clock;
+use crate::config::Work;
+use crate::outbox::News;
+use crate::vitals::Sample;
+use heartbeat::beat::{Beat, Exit, Extension, Metrics, Status, cut};
+use heartbeat::event::{Detail, Event, EventKind};
+use heartbeat::moment::{Moment, millis};
+use std::time::Duration;
+
+/// How long an end may wait for the store to hear of it. The agent is gone by then; only the caller waits.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+
+impl Hub {
+    pub(super) fn tell(&self, kind: EventKind, detail: Detail) {
+        self.outbox.tell(Event {
+            kind,
+            agent: self.config.id.clone(),
+            epoch: self.epoch.unwrap_or(0),
+            at_ms: clock::wall_ms(),
+            detail: Detail {
+                pid: self.pid().and_then(|pid| u32::try_from(pid).ok()),
+                host: Some(self.config.host.clone()),
+                command: Some(cut(self.about.command.clone(), 64)),
+                ..detail
+            },
+        });
+    }
+
+    /// Beats, when the store knows us.
+    pub(super) fn beat(&mut self) {
+        self.beat_as(Status::Healthy, false);
+    }
+
+    pub(super) fn next_slot(&self) -> Moment {
+        self.started + self.config.interval * u32::try_from(self.last_slot + 1).unwrap_or(u32::MAX)
+    }
+
+    fn pid(&self) -> Option<i32> {
+        self.body.process().map(|process| process.pid)
+    }
+
+    fn beat_as(&mut self, status: Status, last: bool) {
+        let now = clock::now();
+        self.last_slot = self.slot(now);
+        let Some(epoch) = self.epoch.filter(|_| !self.fenced) else {
+            return;
+        };
+        let pid = self.pid();
+        let sample = match pid {
+            Some(pid) => self.vitals.sample(&self.tree.roots(pid), now),
+            None => Sample::default(),
+        };
+        let metrics = Metrics {
+            cpu_percent: sample.cpu_percent,
+            memory_mb: sample.memory_mb,
+            ..Metrics::default()
+        };
+        self.sequence += 1;
+        let beat = Beat {
+            agent: self.config.id.clone(),
+            agent_type: cut(self.config.agent_type.clone(), 64),
+            timestamp_ms: clock::wall_ms(),
+            sequence: self.sequence,
+            status: match (status, pid) {
+                (Status::Healthy, None) => Status::Recovering,
+                (status, _) => status,
+            },
+            metrics,
+            current_task: None,
+            task_progress: None,
+            hb: Some(Extension {
+                interval: self.config.interval,
+                epoch,
+                slot: self.last_slot,
+                instance: self.about.instance.clone(),
+                host: self.config.host.clone(),
+                pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
+                started_at_ms: self.incarnation_started_ms,
+                restarts: self.life.incarnation(),
+                ready: true,
+                activity: None,
+                runtime: Some(self.about.runtime.clone()),
+                exit: self.last_exit.filter(|_| pid.is_none()),
+                order: self.outcome.clone(),
+            }),
+        };
+        self.outbox.offer(beat, last);
+    }
+
+    /// Slots stand on a fixed timetable: a late tick does not move the next one.
+    fn slot(&self, now: Moment) -> u64 {
+        millis(now.since(self.started)) / millis(self.config.interval)
+    }
+
+    /// Says how it ended: event, hash, last beat. Waits for the store a moment and no longer.
+    pub(super) async fn end(mut self, outcome: Outcome) {
+        self.order_over();
+        let clean = match outcome {
+            Outcome::Ended(exit) => {
+                self.life.requested()
+                    || exit
+                        == (Exit {
+                            code: Some(0),
+                            signal: None,
+                        })
+            }
+            Outcome::Detached => {
+                tracing::info!("detached; the agent runs on");
+                true
+            }
+            Outcome::NotStarted(_) | Outcome::Taken => false,
+        };
+        if clean {
+            let requested = outcome == Outcome::Detached || self.life.requested();
+            let message =
+                (outcome == Outcome::Detached).then(|| "detached; the agent runs on".to_owned());
+            self.tell(
+                EventKind::Stopped,
+                Detail {
+                    requested,
+                    message,
+                    ..Detail::default()
+                },
+            );
+        }
+        if self.fenced || self.never_reached {
+            return; // nobody who would listen is there, and nobody who knows of this agent
+        }
+        // Not yet registered: the registration may be a moment away, and an end must not be lost.
+        let deadline = tokio::time::Instant::now() + LAST_WORDS_WITHIN;
+        while self.epoch.is_none() {
+            match tokio::time::timeout_at(deadline, self.outbox.news.recv()).await {
+                Ok(Some(News::Connected(epoch))) => self.epoch = Some(epoch),
+                Ok(Some(News::Order(_) | News::Contested)) => {}
+                Ok(Some(News::Unreachable | News::Fenced(_) | News::Held(_)) | None) | Err(_) => {
+                    return;
+                }
+            }
+        }
+        self.beat_as(
+            if clean {
+                Status::Stopped
+            } else {
+                Status::Healthy
+            },
+            true,
+        );
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        if !self.outbox.close(left).await {
+            tracing::warn!("the store did not hear of the agent's end; its silence will tell");
+        }
+    }
+
+    /// Says what is to be said although nothing was started.
+    pub(super) async fn leave(self) {
+        let heard = self.outbox.close(LAST_WORDS_WITHIN).await;
+        tracing::debug!("left; the store heard: {heard}");
+    }
+
+    /// Whether the agent is ours to start.
+    pub(super) fn starts_agents(&self) -> bool {
+        matches!(self.config.work, Work::Supervise(_))
+    }
+}
