@@ -310,10 +310,7 @@ fn bg_lets_the_agent_go_on_and_does_not_take_the_terminal() {
     terminal.type_line(&format!("kill -WINCH {}", agent.sidecar));
     terminal.wait_for("<winch ");
     terminal.assert_shell_has_it();
-    terminal.type_line("fg");
-    foreground(&terminal, &agent);
-    press(&mut terminal, CTRL_C);
-    terminal.wait_for("<int 1>");
+    brought_to_the_front(&mut terminal, &agent);
 }
 
 #[test]
@@ -323,14 +320,30 @@ fn a_background_start_never_takes_the_terminal_until_fg_gives_it() {
     terminal.type_line(&format!("{line} &"));
     let agent = ready(&mut terminal);
     terminal.assert_shell_has_it();
+    brought_to_the_front(&mut terminal, &agent);
+}
+
+/// A shell tells nobody when it brings a job to the front that was running: the first key comes to the sidecar.
+fn brought_to_the_front(terminal: &mut Terminal, agent: &Agent) {
+    let shell = terminal.foreground();
     terminal.type_line("fg");
-    foreground(&terminal, &agent);
-    press(&mut terminal, CTRL_C);
+    eventually("the shell gave the terminal away", || {
+        (terminal.foreground() != shell).then_some(())
+    });
+    press(terminal, CTRL_C);
     terminal.wait_for("<int 1>");
-    press(&mut terminal, CTRL_Z);
+    terminal.resize(40, 100);
+    terminal.wait_for(" 40x100>");
+    press(terminal, CTRL_C);
+    terminal.wait_for("<int 2>");
+    press(terminal, CTRL_Z);
     terminal.wait_for("Stopped");
     terminal.wait_for_prompt();
-    stopped(&agent);
+    stopped(agent);
+    terminal.type_line("fg");
+    foreground(terminal, agent);
+    press(terminal, CTRL_C);
+    terminal.wait_for("<int 3>");
 }
 
 #[test]
