@@ -5,10 +5,10 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak bench clean
+.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak bench bench-supervisors clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 build: ## both programs, for use
 	$(CARGO) build --release --bins -p hbsidecar -p hbmonitor
@@ -20,7 +20,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 .NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
-test-deps: ## redis-server, node, python clients, cargo-deny
+test-deps: ## redis-server, node, python clients, a Docker engine, cargo-deny
 	scripts/test-deps
 
 lint: ## format and clippy, warnings are errors
@@ -54,6 +54,9 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 	@mkdir -p $(TARGET)
 	$(CARGO) bench --bench beats -- --noplot | tee $(TARGET)/bench.txt
 	@{ printf '%s %s' "$$(git describe --always --dirty --exclude '*')" "$$(date -u +%F)"; scripts/bench-line $(TARGET)/bench.txt; } | tee -a $(TARGET)/bench-history.txt
+
+bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
+	@scripts/bench-supervisors $(ARGS)
 
 clean: ## what was built
 	$(CARGO) clean

@@ -11,6 +11,9 @@
     reason = "each test binary uses a part"
 )]
 
+pub(crate) mod docker;
+pub(crate) mod pty;
+
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,227 @@
+//! hbsidecar as PID 1 of a container, under a real Docker engine.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::docker::Docker;
+use support::pty::{CTRL_C, CTRL_Z, Terminal};
+use support::{Running, eventually};
+
+/// Docker kills what has not ended this long after `docker stop`.
+const DOCKERS_PATIENCE: Duration = Duration::from_secs(10);
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn the_exit_code_of_the_container_is_the_agents() {
+    let docker = Docker::shared();
+    for (end, code) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -TERM $$", 128 + 15),
+        ("kill -KILL $$", 128 + 9),
+        ("kill -40 $$", 128 + 40),
+    ] {
+        let sidecar = ["hbsidecar", "--restart", "never", "--", "sh", "-c", end];
+        let output = docker.run(&[], &sidecar);
+        assert_eq!(output.status.code(), Some(code), "{end}: {output:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_not_there_is_127_and_one_that_cannot_be_run_126() {
+    let docker = Docker::shared();
+    for (command, code) in [("no-such-agent", 127), ("/tmp", 126)] {
+        let output = docker.run(&[], &["hbsidecar", "--", command]);
+        assert_eq!(output.status.code(), Some(code), "{command}: {output:?}");
+    }
+}
+
+#[test]
+fn pid_1_reaps_1000_orphans_and_no_exit_code_is_lost() {
+    let docker = Docker::shared();
+    let seed = std::process::id().to_string();
+    println!("seed {seed}");
+    let agent = ["probe", "orphans", "1000", &seed, "42"];
+    let output = docker.run(
+        &[],
+        &[&["hbsidecar", "--restart", "never", "--"][..], &agent].concat(),
+    );
+    assert_eq!(
+        (text(&output).trim(), output.status.code()),
+        ("wrong 0 left 0 zombies 0", Some(42)),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn docker_stop_reaches_the_agent_and_its_own_code_comes_back() {
+    let docker = Docker::shared();
+    let container = docker.spawn(&[], &["hbsidecar", "--", "probe", "listen"]);
+    container.wait_for_output("ready");
+    let asked = Instant::now();
+    container.docker(&["stop"]);
+    let took = asked.elapsed();
+    assert_eq!(container.exit_code(), 42, "{}", container.output());
+    assert!(container.output().contains("signal 15 "));
+    assert!(took < DOCKERS_PATIENCE / 2, "{took:?}");
+}
+
+#[test]
+fn an_agent_that_ignores_term_is_gone_after_the_grace_and_before_docker_loses_patience() {
+    let docker = Docker::shared();
+    let deaf = "trap '' TERM; echo ready; while :; do sleep 1; done";
+    let container = docker.spawn(&[], &["hbsidecar", "--grace", "1s", "--", "sh", "-c", deaf]);
+    container.wait_for_output("ready");
+    let asked = Instant::now();
+    container.docker(&["stop"]);
+    let took = asked.elapsed();
+    assert_eq!(container.exit_code(), 128 + 9);
+    let bound = Duration::from_secs(1 + 2 + 1);
+    assert!(took < bound, "gone after {took:?}, not within {bound:?}");
+}
+
+#[test]
+fn every_signal_reaches_the_agent_once_and_a_real_time_one_keeps_its_value() {
+    let docker = Docker::shared();
+    let container = docker.spawn(&[], &["hbsidecar", "--", "probe", "listen"]);
+    container.wait_for_output("ready");
+    let sent: Vec<u32> = container
+        .exec(&["probe", "send", "1"])
+        .lines()
+        .filter_map(|line| line.strip_prefix("sent ")?.parse().ok())
+        .collect();
+    assert!(sent.contains(&1) && sent.contains(&64), "{sent:?}");
+    let value = |signal: u32| if signal < 34 { 0 } else { 1000 + signal };
+    let heard = || {
+        let mut heard: Vec<String> = container
+            .output()
+            .lines()
+            .filter(|line| line.starts_with("signal "))
+            .map(str::to_owned)
+            .collect();
+        heard.sort();
+        heard
+    };
+    let mut due: Vec<String> = sent
+        .iter()
+        .map(|n| format!("signal {n} value {}", value(*n)))
+        .collect();
+    due.sort();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while heard().len() < due.len() && Instant::now() < deadline {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let missing: Vec<&String> = due.iter().filter(|line| !heard().contains(line)).collect();
+    assert!(missing.is_empty(), "never heard: {missing:?}");
+    // TERM comes last: whatever was sent twice has come by now.
+    container.docker(&["kill", "--signal", "TERM"]);
+    assert_eq!(container.exit_code(), 42);
+    due.push("signal 15 value 0".to_owned());
+    due.sort();
+    assert_eq!(heard(), due, "each of them once");
+}
+
+#[test]
+fn an_agent_that_failed_is_started_again_inside_the_container() {
+    let docker = Docker::shared();
+    let fails_once = "echo started; [ -e /tmp/second ] && exit 0; touch /tmp/second; exit 1";
+    let output = docker.run(&[], &["hbsidecar", "--", "sh", "-c", fails_once]);
+    assert_eq!(
+        (text(&output).as_str(), output.status.code()),
+        ("started\nstarted\n", Some(0)),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn an_agent_that_was_out_of_memory_is_called_oom_killed() {
+    let docker = Docker::shared();
+    let store = UnixRedis::start();
+    let mount = format!("{}:/store", store.dir.path().display());
+    let memory = ["-m", "64m", "--memory-swap", "64m", "-v", &mount];
+    let sidecar = ["hbsidecar", "--redis-url", "redis+unix:///store/redis.sock"];
+    let options = ["--id", "greedy", "--restart", "never", "--"];
+    // The whole of an endless line has to be kept: until there is no memory for it. First the store is reached.
+    let agent = ["sh", "-c", "sleep 1; exec tail /dev/zero"];
+    let output = docker.run(&memory, &[&sidecar[..], &options, &agent].concat());
+    assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
+    let detail = eventually("the end is in the stream", || {
+        let events = store.events();
+        let end = events.iter().find(|event| event["event"] == "exited")?;
+        Some(end["detail"].clone())
+    });
+    let detail: serde_json::Value = serde_json::from_str(&detail).unwrap();
+    assert_eq!(detail["reason"], "oom_killed", "{detail}");
+}
+
+#[test]
+fn a_terminal_agent_in_a_container_is_interrupted_and_never_stranded() {
+    let docker = Docker::shared();
+    let mut terminal = Terminal::start();
+    let agent = r#"trap "echo interrupted" INT; echo ready; while ! read line; do :; done; echo "got $line"; exit 4"#;
+    let run = docker.run_on_a_terminal();
+    terminal.type_line(&format!(
+        "{run} hbsidecar --restart never -- sh -c '{agent}'"
+    ));
+    terminal.wait_for("ready\r\n");
+    terminal.press(CTRL_C);
+    terminal.wait_for("interrupted\r\n");
+    // A container has no shell that could bring a stopped job back: for its PID 1 Ctrl-Z does nothing.
+    terminal.press(CTRL_Z);
+    terminal.type_line("words");
+    terminal.wait_for("got words\r\n");
+    terminal.wait_for_prompt();
+    assert_eq!(terminal.last_code(), 4);
+}
+
+/// A Redis that a container without a network can reach: through a socket in a mounted directory.
+struct UnixRedis {
+    _server: Running,
+    dir: tempfile::TempDir,
+}
+
+impl UnixRedis {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // The container may map its root to somebody else.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let mut server = Command::new("redis-server");
+        server
+            .args(["--port", "0", "--save", "", "--unixsocketperm", "777"])
+            .arg("--unixsocket")
+            .arg(dir.path().join("redis.sock"))
+            .arg("--dir")
+            .arg(dir.path())
+            .stdout(Stdio::null());
+        let redis = Self {
+            _server: Running::start(&mut server),
+            dir,
+        };
+        eventually("redis answers", || redis.connection());
+        redis
+    }
+
+    fn connection(&self) -> Option<redis::Connection> {
+        let url = format!("redis+unix://{}/redis.sock", self.dir.path().display());
+        redis::Client::open(url).unwrap().get_connection().ok()
+    }
+
+    fn events(&self) -> Vec<HashMap<String, String>> {
+        let mut read = redis::cmd("XRANGE");
+        let entries: Vec<(String, HashMap<String, String>)> = read
+            .arg(&["hb:events", "-", "+"])
+            .query(&mut self.connection().unwrap())
+            .unwrap();
+        entries.into_iter().map(|(_, event)| event).collect()
+    }
+}
