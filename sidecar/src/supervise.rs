@@ -17,7 +17,7 @@ use crate::oom::OomKills;
 use crate::outbox::{News, Outbox};
 use crate::process::Process;
 use crate::signals::{Heard, Sent, Signals};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, share};
 use crate::tree::Tree;
 use crate::vitals::Vitals;
 use heartbeat::agent::Reason;
@@ -333,6 +333,9 @@ impl Hub {
         let by_person = self.by_person(exit);
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
+        }
+        if let Some(signal) = exit.signal.filter(|_| by_person) {
+            share(i32::from(signal));
         }
         let started = self.body.process().is_some();
         let killed_by_us = self.life.is_killing();

@@ -3,9 +3,33 @@
 //! Only who has the terminal may give it: in the background nothing is taken. Every signal is blocked here, SIGTTOU with
 //! them, so the calls below never stop us.
 
-use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp, tcsetpgrp};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, Stdin, stdin};
+
+/// Whether somebody could bring us back to the front if we stopped: a shell of our session, above our process group. In a
+/// container or a window of its own there is none, and the kernel ignores Ctrl-Z for a program alone; so must we.
+pub(crate) fn can_be_resumed() -> bool {
+    let (session, group) = (getsid(None), getpgrp());
+    let mut above = getppid();
+    while above.as_raw() > 0 && getsid(Some(above)) == session {
+        if getpgid(Some(above)) != Ok(group) {
+            return true;
+        }
+        let parent = crate::process::stat(above.as_raw()).map_or(0, |stat| stat.ppid);
+        above = Pid::from_raw(parent);
+    }
+    false
+}
+
+/// Sends a signal to our own process group: to the shells, scripts and pipelines around us, which the terminal would have
+/// told of it together with the agent, had we not given it away.
+pub(crate) fn share(signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        let _ = kill(Pid::from_raw(0), signal); // we belong to it: somebody is there
+    }
+}
 
 /// Our controlling terminal, when standard input is one.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::config::Work;
 use crate::oom::OomKills;
 use crate::process::{Process, until_readable};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, can_be_resumed, share};
 use crate::tree::Tree;
 use heartbeat::beat::{Exit, cut};
 use heartbeat::event::{Detail, EventKind};
@@ -248,14 +248,18 @@ impl Hub {
             return;
         };
         let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
-        if wants_terminal && terminal.is_ours() {
-            // We were brought to the front without a word: shells send no CONT to a job that was not stopped.
+        let by_terminal = wants_terminal || signal == libc::SIGTSTP;
+        // Shells send no CONT to a job that was not stopped, so we may have been brought to the front without a word.
+        if (wants_terminal && terminal.is_ours()) || (by_terminal && !can_be_resumed()) {
             terminal.give_to(process.pid);
             let _ = process.signal_group(libc::SIGCONT, None); // it has ended: there is nobody to go on
             return;
         }
-        if terminal.is_given() || wants_terminal || signal == libc::SIGTSTP {
+        if (terminal.is_given() && can_be_resumed()) || by_terminal {
             terminal.take_for_now();
+            if by_terminal {
+                share(signal); // ours stays blocked, and the CONT that follows takes it back
+            }
             // Nothing can be done about a refused stop: then the agent is stopped and we are not.
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP);
