@@ -4,8 +4,9 @@
 //! agent ─► hbsidecar ─[beat]─► REDIS ─► hbmonitor ─[fleet: agent, detector]─► snapshot ─► health ─► HTTP
 //! ```
 //!
-//! In reading order: who (`id`), when (`moment`), what is said (`beat`, `event`, `roster`, `order`, `keys`), what is
-//! believed (`detector`, `agent`, `fleet`), what is shown (`health`).
+//! In reading order: who (`id`), when (`moment`), what is said (`beat`, `event`, `roster`, `order`, `keys`), what the
+//! agent says of itself (`line`, `report`, `window`), what is believed (`detector`, `agent`, `fleet`), what is shown
+//! (`health`).
 
 pub mod agent;
 pub mod backoff;
@@ -18,8 +19,11 @@ pub mod health;
 pub mod id;
 pub mod keys;
 pub mod lifecycle;
+pub mod line;
 pub mod moment;
 pub mod number;
 pub mod order;
 pub mod place;
+pub mod report;
 pub mod roster;
+pub mod window;
