@@ -5,13 +5,14 @@
 //! ```
 //!
 //! In reading order: who (`id`), when (`moment`), what is said (`beat`, `event`, `roster`, `order`, `keys`), what the
-//! agent says of itself (`line`, `report`, `window`), what is believed (`detector`, `agent`, `fleet`), what is shown
-//! (`health`).
+//! agent says of itself (`lines`, `line`, `dialect`, `report`, `window`), what is believed (`detector`, `agent`, `fleet`),
+//! what is shown (`health`).
 
 pub mod agent;
 pub mod backoff;
 pub mod beat;
 pub mod detector;
+pub mod dialect;
 pub mod event;
 pub mod fleet;
 pub mod hash;
@@ -20,6 +21,7 @@ pub mod id;
 pub mod keys;
 pub mod lifecycle;
 pub mod line;
+pub mod lines;
 pub mod moment;
 pub mod number;
 pub mod order;

@@ -7,7 +7,6 @@
 mod datagram;
 mod file;
 mod intake;
-mod lines;
 mod place;
 mod sender;
 mod stream;

@@ -2,10 +2,10 @@
 
 use super::Health;
 use super::intake::{Intake, Taken};
-use super::lines::Lines;
 use super::sender::{IsOfTree, Sender};
 use crate::clock;
-use heartbeat::line::LineError;
+use heartbeat::line::{LINE_BYTES_MAX, LineError};
+use heartbeat::lines::Lines;
 use heartbeat::moment::Moment;
 use std::collections::BTreeMap;
 use std::io;
@@ -110,7 +110,7 @@ impl Room {
             number,
             sender,
             stream: Arc::clone(&stream),
-            lines: Lines::default(),
+            lines: Lines::new(LINE_BYTES_MAX),
             refusal: None,
             told_excess: false,
             ends_when_told: waits_for_our_end(sender.pid),
@@ -201,7 +201,7 @@ impl Connection {
         if let Some(open) = room.connections().open.get_mut(&self.number) {
             open.heard = clock::now();
         }
-        let mut lines = std::mem::take(&mut self.lines);
+        let mut lines = std::mem::replace(&mut self.lines, Lines::new(LINE_BYTES_MAX));
         lines.feed(bytes, |line| self.line(line, room));
         self.lines = lines;
         if self.ends_when_told && self.lines.pending().is_empty() {

@@ -1,7 +1,8 @@
 //! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two looks.
 
 use super::super::intake::{Intake, Taken};
-use super::super::lines::Lines;
+use heartbeat::line::LINE_BYTES_MAX;
+use heartbeat::lines::Lines;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -52,7 +53,7 @@ impl Tail {
         Self {
             path,
             open: None,
-            lines: Lines::default(),
+            lines: Lines::new(LINE_BYTES_MAX),
             settled: Vec::new(),
         }
     }
@@ -126,7 +127,7 @@ impl Tail {
 
     fn forget(&mut self) {
         self.open = None;
-        self.lines = Lines::default();
+        self.lines = Lines::new(LINE_BYTES_MAX);
         self.settled.clear();
     }
 
@@ -137,7 +138,7 @@ impl Tail {
         let found = open.file.metadata()?;
         if open.was_rewritten(&found)? {
             open.rewind();
-            self.lines = Lines::default();
+            self.lines = Lines::new(LINE_BYTES_MAX);
             self.settled.clear();
         }
         open.written = written(&found);

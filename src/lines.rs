@@ -1,17 +1,28 @@
 //! Bytes, however they come, to lines. Holds at most one line's worth.
 
-use heartbeat::line::{LINE_BYTES_MAX, LineError};
+use crate::line::LineError;
 
-#[derive(Debug, Default)]
-pub(super) struct Lines {
+/// Splits what is fed to it. An empty line's memory is given back: idle senders hold nothing.
+#[derive(Debug)]
+pub struct Lines {
+    bytes_max: usize,
     pending: Vec<u8>,
     /// The present line is dropped up to its end.
     dropping: bool,
 }
 
 impl Lines {
+    /// For lines of at most this many bytes, their end not counted.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            pending: Vec::new(),
+            dropping: false,
+        }
+    }
+
     /// Hands on each line that ends within `bytes`, and says once of a line that grows too long.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Result<&[u8], LineError>)) {
+    pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Result<&[u8], LineError>)) {
         let mut parts = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = parts.next() {
             let ends = parts.peek().is_some();
@@ -23,19 +34,19 @@ impl Lines {
     }
 
     /// The beginning of a line whose end has not come.
-    pub(super) fn pending(&self) -> &[u8] {
+    pub fn pending(&self) -> &[u8] {
         &self.pending
     }
 
     /// Forgets the present line, up to its end if that is still to come.
-    pub(super) fn drop_line(&mut self, to_its_end: bool) {
+    pub fn drop_line(&mut self, to_its_end: bool) {
         self.pending = Vec::new();
         self.dropping = to_its_end;
     }
 
     fn part(&mut self, part: &[u8], ends: bool, take: &mut impl FnMut(Result<&[u8], LineError>)) {
         if !self.dropping
-            && self.pending.len() + part.len() > LINE_BYTES_MAX + usize::from(part.ends_with(b"\r"))
+            && self.pending.len() + part.len() > self.bytes_max + usize::from(part.ends_with(b"\r"))
         {
             take(Err(LineError::TooLong));
             self.drop_line(true);
@@ -61,6 +72,7 @@ fn without_return(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line::LINE_BYTES_MAX;
 
     fn fed(lines: &mut Lines, bytes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
         let mut taken = Vec::new();
@@ -70,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_line_may_come_in_pieces_and_several_at_once() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(LINE_BYTES_MAX);
         assert!(fed(&mut lines, b"a").is_empty());
         assert_eq!(
             fed(&mut lines, b"b\nc\r\n\nd"),
@@ -81,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_told_once_and_holds_no_memory() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(LINE_BYTES_MAX);
         let mut told = 0;
         for _ in 0..1000 {
             told += fed(&mut lines, &[b'x'; 10_000]).len();
@@ -96,7 +108,7 @@ mod tests {
 
     #[test]
     fn eight_kib_pass_and_one_byte_more_does_not() {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(LINE_BYTES_MAX);
         let mut full = vec![b'x'; LINE_BYTES_MAX];
         full.push(b'\n');
         assert_eq!(fed(&mut lines, &full), [Ok(vec![b'x'; LINE_BYTES_MAX])]);
