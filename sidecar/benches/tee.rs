@@ -1,6 +1,10 @@
 //! What reading an agent's output beside the copy adds to an agent that prints 100 MB, as a ratio in one run.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot set up must stop")]
-#![expect(dead_code, reason = "a room by itself, without its hub")]
+#![expect(
+    dead_code,
+    unused_imports,
+    reason = "a room by itself, without its hub"
+)]
 
 #[path = "../src/clock.rs"]
 mod clock;

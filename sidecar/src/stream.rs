@@ -344,19 +344,18 @@ impl Reader {
             Kind::Pattern { .. } => true,
         };
         let passes = (!frequent || self.steps.pass(at)) && self.all.pass(at);
-        if !passes
-            || self
+        let told = passes
+            && self
                 .tell
                 .try_send(Told {
                     line,
                     raw: raw.clone(),
                     at,
                 })
-                .is_err()
-        {
-            if let Kind::Pattern { untold, .. } = &mut self.kind {
-                *untold = Some(raw);
-            }
+                .is_ok();
+        match &mut self.kind {
+            Kind::Pattern { untold, .. } if !told => *untold = Some(raw),
+            Kind::Pattern { .. } | Kind::Events(_) => {}
         }
     }
 

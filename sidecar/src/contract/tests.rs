@@ -1,6 +1,7 @@
 //! The room as its agents see it.
 
 mod files;
+mod one_liners;
 mod places;
 
 use super::{Belongs, Contract, Health, Said, Settings};

@@ -129,6 +129,22 @@ fn sleeps(tid: i32) -> u64 {
 
 #[test]
 fn nothing_wakes_up_while_nobody_says_anything() {
+    // In a process of its own, where no other test's threads are.
+    const ALONE: &str = "HB_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        alone
+            .args([&name, "--exact", "--nocapture"])
+            .env(ALONE, "1");
+        let output = alone.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
     let (tell, told) = std::sync::mpsc::channel();
