@@ -3,7 +3,10 @@
 //! Settings are merged, never replaced; ours are known by their command. A file that is no JSON is left alone.
 
 use crate::config::exit;
-use serde_json::{Map, Value, json};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -30,6 +33,8 @@ const EVENTS: [&str; 12] = [
     "StopFailure",
     "SessionEnd",
 ];
+/// Where they stand in a settings file, and in each group.
+const HOOKS: &str = "hooks";
 /// Settings larger than this are not settings.
 const SETTINGS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -102,16 +107,16 @@ fn run(args: &HooksArgs) -> Result<String, HooksError> {
     // Settings may be a link into somebody's dotfiles: the link stays.
     let path = fs::canonicalize(&path).unwrap_or(path);
     let before = read(&path)?;
-    let settings = parse(&path, before.as_deref().unwrap_or("{}"))?;
+    let shape = |name| HooksError::Shape(path.clone(), name);
+    let mut settings = Settings::parse(&path, before.as_deref().unwrap_or("{}"))?;
     let changed = match args.act {
-        Act::Install => with_ours(settings.clone()),
-        Act::Remove => without_ours(settings.clone()),
+        Act::Install => settings.install().map_err(shape)?,
+        Act::Remove => settings.remove(),
     };
-    let changed = changed.map_err(|name| HooksError::Shape(path.clone(), name))?;
-    if changed == settings {
+    if !changed {
         return Ok(format!("{}: nothing to do\n", path.display()));
     }
-    let text = format!("{:#}\n", Value::Object(changed));
+    let text = settings.text();
     if args.dry_run {
         return Ok(text);
     }
@@ -156,78 +161,161 @@ fn read(path: &Path) -> Result<Option<String>, HooksError> {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, HooksError> {
-    let text = if text.trim().is_empty() { "{}" } else { text };
-    serde_json::from_str(text)
-        .map_err(|error| HooksError::NotJson(path.to_owned(), error.to_string()))
+/// What a settings file says, in its order; what is not about hooks stays as it was written.
+struct Settings {
+    members: Vec<(String, Box<RawValue>)>,
+    hooks: Option<Vec<(String, Vec<Box<RawValue>>)>>,
 }
 
-fn with_ours(mut settings: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    // What an older version put in goes first, unless nothing is missing: installing twice is installing once.
-    if !EVENTS.iter().all(|event| has_ours(&settings, event)) {
-        settings = without_ours(settings)?;
-    }
-    let hooks = settings.entry("hooks").or_insert_with(|| json!({}));
-    let hooks = hooks.as_object_mut().ok_or("hooks")?;
-    for event in EVENTS {
-        let groups = hooks.entry(event).or_insert_with(|| json!([]));
-        let groups = groups.as_array_mut().ok_or(event)?;
-        if !groups.iter().any(holds_ours) {
-            groups.push(
-                json!({"hooks": [{"type": "command", "command": command(), "timeout": TIMEOUT}]}),
-            );
-        }
-    }
-    Ok(settings)
-}
+/// An object's members in their order.
+struct Members(Vec<(String, Box<RawValue>)>);
 
-/// Groups, events and the whole object go when we were all that was in them.
-fn without_ours(mut settings: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let Some(hooks) = settings.get_mut("hooks") else {
-        return Ok(settings);
-    };
-    let hooks = hooks.as_object_mut().ok_or("hooks")?;
-    let mut emptied = Vec::new();
-    for (event, groups) in hooks.iter_mut() {
-        let groups = groups.as_array_mut().ok_or_else(|| event.clone())?;
-        if !groups.iter().any(holds_ours) {
-            continue;
-        }
-        for group in groups.iter_mut().filter(|group| holds_ours(group)) {
-            if let Some(hooks) = group.get_mut("hooks").and_then(Value::as_array_mut) {
-                hooks.retain(|hook| !is_ours(hook));
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
             }
         }
-        groups.retain(|group| {
-            group
-                .get("hooks")
-                .and_then(Value::as_array)
-                .is_none_or(|hooks| !hooks.is_empty())
-        });
-        if groups.is_empty() {
-            emptied.push(event.clone());
+        from.deserialize_map(InOrder)
+    }
+}
+
+impl Settings {
+    fn parse(path: &Path, text: &str) -> Result<Self, HooksError> {
+        let text = if text.trim().is_empty() { "{}" } else { text };
+        let Members(members) = serde_json::from_str(text)
+            .map_err(|error| HooksError::NotJson(path.to_owned(), error.to_string()))?;
+        let shape = |name: &str| HooksError::Shape(path.to_owned(), name.to_owned());
+        let hooks = members
+            .iter()
+            .find(|(name, _)| name == HOOKS)
+            .map(|(_, hooks)| {
+                let Members(events) =
+                    serde_json::from_str(hooks.get()).map_err(|_| shape(HOOKS))?;
+                let groups = |(event, groups): (String, Box<RawValue>)| {
+                    let groups = serde_json::from_str(groups.get()).map_err(|_| shape(&event))?;
+                    Ok((event, groups))
+                };
+                events.into_iter().map(groups).collect()
+            });
+        let hooks = hooks.transpose()?;
+        Ok(Self { members, hooks })
+    }
+
+    /// Whether anything was missing. What an older version put in goes first: installing twice is installing once.
+    fn install(&mut self) -> Result<bool, String> {
+        if EVENTS.iter().all(|event| self.has_ours(event)) {
+            return Ok(false);
         }
+        self.remove();
+        let hook = serde_json::json!({"hooks": [{"type": "command", "command": command(), "timeout": TIMEOUT}]});
+        let ours = to_raw_value(&hook).map_err(|error| error.to_string())?;
+        let hooks = self.hooks.get_or_insert_default();
+        for event in EVENTS {
+            match hooks.iter_mut().find(|(name, _)| name == event) {
+                Some((_, groups)) => groups.push(ours.clone()),
+                None => hooks.push((event.to_owned(), vec![ours.clone()])),
+            }
+        }
+        Ok(true)
     }
-    for event in &emptied {
-        hooks.shift_remove(event);
+
+    /// Whether anything of ours was there. Groups, events and the whole object go when we were all that was in them.
+    fn remove(&mut self) -> bool {
+        let Some(hooks) = &mut self.hooks else {
+            return false;
+        };
+        let mut removed = false;
+        hooks.retain_mut(|(_, groups)| {
+            if !groups.iter().any(|group| holds_ours(group)) {
+                return true;
+            }
+            removed = true;
+            *groups = std::mem::take(groups)
+                .into_iter()
+                .filter_map(without_ours)
+                .collect();
+            !groups.is_empty()
+        });
+        if removed && hooks.is_empty() {
+            self.hooks = None;
+        }
+        removed
     }
-    if hooks.is_empty() && !emptied.is_empty() {
-        settings.shift_remove("hooks");
+
+    fn has_ours(&self, event: &str) -> bool {
+        let hooks = self.hooks.iter().flatten();
+        hooks
+            .filter(|(name, _)| name == event)
+            .any(|(_, groups)| groups.iter().any(|group| holds_ours(group)))
     }
-    Ok(settings)
+
+    fn text(&self) -> String {
+        let hooks = self.hooks.as_ref().map(|hooks| {
+            let event = |(name, groups): &(String, Vec<Box<RawValue>>)| {
+                let groups: Vec<String> =
+                    groups.iter().map(|group| group.get().to_owned()).collect();
+                member(name, &block('[', &groups, ']', 4))
+            };
+            block('{', &hooks.iter().map(event).collect::<Vec<_>>(), '}', 2)
+        });
+        let mut members = Vec::new();
+        for (name, value) in &self.members {
+            match (name == HOOKS, hooks.as_deref()) {
+                (false, _) => members.push(member(name, value.get())),
+                (true, Some(hooks)) => members.push(member(name, hooks)),
+                (true, None) => {}
+            }
+        }
+        if let Some(hooks) = hooks.filter(|_| self.members.iter().all(|(name, _)| name != HOOKS)) {
+            members.push(member(HOOKS, &hooks));
+        }
+        block('{', &members, '}', 0) + "\n"
+    }
 }
 
-fn has_ours(settings: &Map<String, Value>, event: &str) -> bool {
-    let groups = settings
-        .get("hooks")
-        .and_then(|hooks| hooks.get(event))
-        .and_then(Value::as_array);
-    groups.is_some_and(|groups| groups.iter().any(holds_ours))
+fn member(name: &str, value: &str) -> String {
+    format!("{}: {value}", Value::from(name))
 }
 
-fn holds_ours(group: &Value) -> bool {
-    let hooks = group.get("hooks").and_then(Value::as_array);
+fn block(open: char, parts: &[String], close: char, indent: usize) -> String {
+    if parts.is_empty() {
+        return format!("{open}{close}");
+    }
+    let (outer, inner) = (" ".repeat(indent), " ".repeat(indent + 2));
+    let parts = parts.join(&format!(",\n{inner}"));
+    format!("{open}\n{inner}{parts}\n{outer}{close}")
+}
+
+fn holds_ours(group: &RawValue) -> bool {
+    let group: Value = serde_json::from_str(group.get()).unwrap_or_default();
+    let hooks = group.get(HOOKS).and_then(Value::as_array);
     hooks.is_some_and(|hooks| hooks.iter().any(is_ours))
+}
+
+/// A group of the user's stays as it was written; one that held us and others is written anew.
+fn without_ours(group: Box<RawValue>) -> Option<Box<RawValue>> {
+    if !holds_ours(&group) {
+        return Some(group);
+    }
+    let mut value: Value = serde_json::from_str(group.get()).ok()?;
+    let hooks = value.get_mut(HOOKS)?.as_array_mut()?;
+    hooks.retain(|hook| !is_ours(hook));
+    if hooks.is_empty() {
+        None
+    } else {
+        to_raw_value(&value).ok()
+    }
 }
 
 /// Wherever the program was installed when it was put in.
@@ -297,12 +385,12 @@ mod tests {
   "permissions": {"allow": ["Bash(ls:*)"]}
 }"#;
 
-    struct Settings {
+    struct Users {
         path: PathBuf,
         _directory: tempfile::TempDir,
     }
 
-    impl Settings {
+    impl Users {
         fn holding(text: Option<&str>) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("deep/settings.json");
@@ -338,19 +426,24 @@ mod tests {
 
     #[test]
     fn installing_keeps_what_the_user_has_in_its_order() {
-        let settings = Settings::holding(Some(USERS));
+        let settings = Users::holding(Some(USERS));
         settings.run(Act::Install, false).unwrap();
         let value = settings.value();
-        assert_eq!(
-            value.as_object().unwrap().keys().collect::<Vec<_>>(),
-            ["model", "hooks", "permissions"]
-        );
+        let text = settings.text();
+        let at = |what: &str| text.find(what).unwrap();
+        assert!(at("\"model\"") < at("\"hooks\"") && at("\"hooks\"") < at("\"permissions\""));
+        assert!(text.contains(
+            r#"{"matcher": "Bash", "hooks": [{"type": "command", "command": "./check.sh"}]}"#
+        ));
         assert_eq!(
             value["hooks"]["PreToolUse"][0]["hooks"][0]["command"],
             "./check.sh"
         );
         for event in EVENTS {
-            assert!(has_ours(value.as_object().unwrap(), event), "{event}");
+            assert!(
+                value["hooks"][event].to_string().contains(ARGUMENTS),
+                "{event}"
+            );
         }
         assert!(value["hooks"].get("WorktreeCreate").is_none());
         let backup = format!("{}.hb-backup", settings.path.display());
@@ -359,7 +452,7 @@ mod tests {
 
     #[test]
     fn installing_twice_is_installing_once() {
-        let settings = Settings::holding(Some(USERS));
+        let settings = Users::holding(Some(USERS));
         settings.run(Act::Install, false).unwrap();
         let once = settings.text();
         assert!(
@@ -373,7 +466,7 @@ mod tests {
 
     #[test]
     fn removing_leaves_what_was_there_before() {
-        let settings = Settings::holding(Some(USERS));
+        let settings = Users::holding(Some(USERS));
         settings.run(Act::Install, false).unwrap();
         settings.run(Act::Remove, false).unwrap();
         assert_eq!(
@@ -386,15 +479,15 @@ mod tests {
                 .unwrap()
                 .contains("nothing to do")
         );
-        let fresh = Settings::holding(None);
+        let fresh = Users::holding(None);
         fresh.run(Act::Install, false).unwrap();
         fresh.run(Act::Remove, false).unwrap();
-        assert_eq!(fresh.value(), json!({}));
+        assert_eq!(fresh.value(), serde_json::json!({}));
     }
 
     #[test]
     fn a_dry_run_shows_and_writes_nothing() {
-        let settings = Settings::holding(Some(USERS));
+        let settings = Users::holding(Some(USERS));
         let shown = settings.run(Act::Install, true).unwrap();
         assert!(shown.contains(ARGUMENTS) && shown.contains("./check.sh"));
         assert_eq!(settings.text(), USERS);
@@ -414,7 +507,7 @@ mod tests {
             r#"{"hooks":[]}"#,
             r#"{"hooks":{"Stop":{}}}"#,
         ] {
-            let settings = Settings::holding(Some(text));
+            let settings = Users::holding(Some(text));
             let error = settings.run(Act::Install, false).unwrap_err();
             assert!(error.contains("left as it is"), "{text}: {error}");
             assert_eq!(settings.text(), text);
@@ -423,11 +516,11 @@ mod tests {
 
     #[test]
     fn a_link_stays_a_link_and_the_mode_the_mode() {
-        let settings = Settings::holding(Some(USERS));
+        let settings = Users::holding(Some(USERS));
         fs::set_permissions(&settings.path, fs::Permissions::from_mode(0o640)).unwrap();
         let link = settings.path.with_file_name("link.json");
         std::os::unix::fs::symlink(&settings.path, &link).unwrap();
-        let through = Settings {
+        let through = Users {
             path: link.clone(),
             _directory: tempfile::tempdir().unwrap(),
         };
@@ -443,7 +536,7 @@ mod tests {
     #[test]
     fn hooks_of_an_older_installation_are_taken_over() {
         let older = r#"{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"/opt/bin/hbsidecar notify --hook"}]}]}}"#;
-        let settings = Settings::holding(Some(older));
+        let settings = Users::holding(Some(older));
         settings.run(Act::Install, false).unwrap();
         assert_eq!(
             settings.value()["hooks"]["Stop"].as_array().unwrap().len(),
