@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak bench bench-supervisors clean
+.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak fuzz bench bench-supervisors clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -49,10 +49,13 @@ zoo-slow: test-deps ## some of its rows in real time; half an hour
 soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
+fuzz: ## long: broken lines against the status contract; HB_FUZZ_SECONDS, HB_FUZZ_CASES, HB_FUZZ_SEED
+	scripts/fuzz
+
 # One line per commit, so that two commits compare at a glance; "-dirty" marks a tree that is no commit.
 bench: ## figures of this commit beside their peers, kept in target/bench-history.txt
 	@mkdir -p $(TARGET)
-	$(CARGO) bench --bench beats -- --noplot | tee $(TARGET)/bench.txt
+	$(CARGO) bench --bench beats --bench lines -- --noplot | tee $(TARGET)/bench.txt
 	@{ printf '%s %s' "$$(git describe --always --dirty --exclude '*')" "$$(date -u +%F)"; scripts/bench-line $(TARGET)/bench.txt; } | tee -a $(TARGET)/bench-history.txt
 
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10

@@ -25,6 +25,8 @@ pub(crate) struct Start<'a> {
     pub(crate) inherited: Inherited,
     /// Whether it starts with the terminal.
     pub(crate) in_front: bool,
+    /// What becomes its standard output, when that is not ours.
+    pub(crate) output: Option<i32>,
 }
 
 /// Why the agent could not be started.

@@ -2,9 +2,11 @@
 
 mod args;
 
+pub(crate) use args::{Act, Reaction};
 pub use args::{Args, LogFormat};
 
 use heartbeat::id::{AgentId, IdError};
+use heartbeat::report::Thresholds;
 use heartbeat::{lifecycle, place};
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use regex_lite::Regex;
@@ -29,6 +31,9 @@ pub(crate) mod exit {
     pub(crate) const SIGNAL_BASE: u8 = 128;
 }
 
+/// Marks the environment of every process of an agent: the sidecar's instance and the agent's id.
+pub(crate) const INSTANCE: &str = "HB_INSTANCE";
+
 /// A configuration that can be used as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -40,9 +45,27 @@ pub(crate) struct Config {
     pub(crate) work: Work,
     pub(crate) policy: lifecycle::Policy,
     pub(crate) stop_signal: i32,
+    pub(crate) on_hung: Reaction,
+    pub(crate) on_stalled: Reaction,
+    pub(crate) stall_after: Duration,
+    pub(crate) patience: f64,
+    pub(crate) socket: Option<PathBuf>,
+    pub(crate) status_file: Option<PathBuf>,
+    /// How the agent's output is read.
+    pub(crate) reads: Option<Reads>,
+    pub(crate) thresholds: Thresholds,
     pub(crate) exclusive: bool,
     pub(crate) takeover: bool,
     pub(crate) log: Log,
+}
+
+/// How output is understood.
+#[derive(Clone, Debug)]
+pub(crate) enum Reads {
+    /// JSON events, one a line.
+    Events,
+    /// Ordinary lines, by a pattern with groups named `progress`, `step` or `task`.
+    Pattern(Regex),
 }
 
 /// What the sidecar does with the agent.
@@ -105,6 +128,9 @@ pub(crate) enum ConfigError {
     /// Not a store. The URL itself is not repeated: it may hold a password.
     #[error("the store's URL cannot be used ({0}); write it as in redis://127.0.0.1:6379")]
     Url(String),
+    /// Not a pattern for output.
+    #[error("--progress-regex: {0}")]
+    Pattern(String),
     /// No password there.
     #[error("cannot read the password file {0}: {1}")]
     Password(PathBuf, std::io::Error),
@@ -137,7 +163,11 @@ impl TryFrom<Args> for Config {
             |_| "localhost".to_owned(),
             |host| host.to_string_lossy().into_owned(),
         );
-        let given = args.id.or_else(|| first_of(&["HB_AGENT_ID", "AGENT_ID"]));
+        let above = Above::look();
+        let given = args
+            .id
+            .or_else(|| above.unless_given("HB_AGENT_ID"))
+            .or_else(|| first_of(&["AGENT_ID"]));
         let id = match given {
             Some(text) => AgentId::parse(&text).map_err(|e| ConfigError::Id(text, e))?,
             None => AgentId::nearest(&format!("{host}-{name}")),
@@ -147,7 +177,11 @@ impl TryFrom<Args> for Config {
             .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]));
         Ok(Self {
             id,
-            agent_type: args.agent_type.filter(|t| !t.is_empty()).unwrap_or(name),
+            agent_type: args
+                .agent_type
+                .filter(|t| !t.is_empty())
+                .or_else(|| above.unless_given("HB_AGENT_TYPE"))
+                .unwrap_or(name),
             host,
             store: store(url, args.redis_password_file)?,
             interval: args.interval,
@@ -162,6 +196,28 @@ impl TryFrom<Args> for Config {
                 keep_orphans: args.keep_orphans,
             },
             stop_signal: args.stop_signal,
+            on_hung: args.on_hung.unwrap_or(
+                if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+                    Reaction::Alert
+                } else {
+                    Reaction::Restart
+                },
+            ),
+            on_stalled: args.on_stalled,
+            stall_after: args.stall_after,
+            patience: args.patience,
+            socket: args
+                .socket
+                .or_else(|| above.unless_given("HB_SOCKET").map(PathBuf::from)),
+            status_file: args
+                .status_file
+                .or_else(|| above.unless_given("HB_STATUS_FILE").map(PathBuf::from)),
+            reads: reads(args.read, args.progress_regex.as_deref())?,
+            thresholds: Thresholds {
+                degraded_memory_mb: f64::from(args.degraded_memory_mb),
+                busy_queue: args.busy_queue,
+                recovering_errors: args.recovering_errors,
+            },
             exclusive: args.exclusive,
             takeover: args.takeover,
             log: Log {
@@ -169,6 +225,27 @@ impl TryFrom<Args> for Config {
                 level: level(args.verbose, args.quiet),
             },
         })
+    }
+}
+
+impl Reads {
+    /// What a pattern may tell.
+    pub(crate) const GROUPS: [&str; 3] = ["progress", "step", "task"];
+
+    /// Takes the pattern of a user.
+    pub(crate) fn pattern(text: &str) -> Result<Self, ConfigError> {
+        let pattern = Regex::new(text)
+            .map_err(|error| ConfigError::Pattern(format!("not a regular expression: {error}")))?;
+        let named = pattern
+            .capture_names()
+            .flatten()
+            .any(|name| Self::GROUPS.contains(&name));
+        if named {
+            Ok(Self::Pattern(pattern))
+        } else {
+            let hint = "it names no group progress, step or task, as in Epoch (?P<progress>[0-9]+)";
+            Err(ConfigError::Pattern(hint.to_owned()))
+        }
     }
 }
 
@@ -228,6 +305,29 @@ impl Log {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),
         }
+    }
+}
+
+/// A sidecar above us, when we are started by an agent: what it gave its agent is not meant for ours.
+struct Above(bool);
+
+impl Above {
+    fn look() -> Self {
+        let id = std::env::var("HB_AGENT_ID").unwrap_or_default();
+        let mark = std::env::var(INSTANCE).unwrap_or_default();
+        Self(mark.split_once('/').is_some_and(|(_, given)| given == id))
+    }
+
+    fn unless_given(&self, name: &str) -> Option<String> {
+        first_of(&[name]).filter(|_| !self.0)
+    }
+}
+
+fn reads(read: Option<args::Read>, pattern: Option<&str>) -> Result<Option<Reads>, ConfigError> {
+    match (read, pattern) {
+        (Some(args::Read::StreamJson), _) => Ok(Some(Reads::Events)),
+        (None, None) => Ok(None),
+        (None, Some(text)) => Reads::pattern(text).map(Some),
     }
 }
 

@@ -7,19 +7,23 @@ mod attach;
 mod child;
 mod clock;
 pub mod config;
+mod contract;
+mod hooks;
 mod inherited;
+mod notify;
 mod oom;
 mod outbox;
 mod process;
 mod runtime;
 mod signals;
+mod stream;
 mod supervise;
 mod terminal;
 mod transparent;
 mod tree;
 mod vitals;
 
-use config::{Args, Config, Work, exit};
+use config::{Act, Args, Config, Work, exit};
 use inherited::Inherited;
 use supervise::{Outcome, supervise};
 use transparent::Side;
@@ -48,6 +52,12 @@ impl End {
 
 /// Runs the sidecar to the end of its agent.
 pub fn run(args: Args) -> End {
+    match &args.act {
+        None => {}
+        Some(Act::Notify(args)) => return End::Code(notify::notify(args)),
+        Some(Act::Healthcheck(args)) => return End::Code(notify::healthcheck(args)),
+        Some(Act::Hooks(args)) => return End::Code(hooks::hooks(args)),
+    }
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => return say(&error.into(), exit::USAGE),
@@ -77,6 +87,7 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
                 environment: &environment,
                 inherited,
                 in_front: false,
+                output: None,
             };
             Err(child::become_agent(&start).into())
         }

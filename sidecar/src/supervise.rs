@@ -7,11 +7,13 @@ mod act;
 mod begin;
 mod orders;
 mod tell;
+mod word;
 
 use crate::attach;
 use crate::child::{self, Reaped};
 use crate::clock;
-use crate::config::{Config, exit};
+use crate::config::{Config, INSTANCE, exit};
+use crate::contract::Said;
 use crate::inherited::Inherited;
 use crate::oom::OomKills;
 use crate::outbox::{News, Outbox};
@@ -30,6 +32,7 @@ use nix::libc;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
+use word::Word;
 
 /// How often a process is looked for that is not there yet.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -38,7 +41,15 @@ const REAPED_WITHIN: Duration = Duration::from_millis(500);
 const REAPED_LOOK: Duration = Duration::from_millis(10);
 
 /// The variables an agent may get.
-pub(crate) const VARIABLES: [&str; 4] = ["HB_AGENT_ID", "HB_AGENT_TYPE", "HB_EPOCH", "HB_INSTANCE"];
+pub(crate) const VARIABLES: [&str; 7] = [
+    "HB_AGENT_ID",
+    "HB_AGENT_TYPE",
+    "HB_EPOCH",
+    INSTANCE,
+    "HB_SOCKET",
+    "NOTIFY_SOCKET",
+    "HB_STATUS_FILE",
+];
 
 /// What all that led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +70,10 @@ enum Input {
     News(News),
     /// An agent that is not our child has ended.
     Gone,
+    /// The agent has spoken.
+    Said(Said),
+    /// A beat was stored.
+    Stored,
 }
 
 /// The agent's process, if there is one now.
@@ -79,6 +94,7 @@ struct Hub {
     vitals: Vitals,
     oom: OomKills,
     outbox: Outbox,
+    word: Word,
     about: About,
     /// When this sidecar started: slots are counted from here.
     started: Moment,
@@ -140,6 +156,8 @@ pub(crate) async fn supervise(
             heard = signals.next() => Input::Signal(heard?),
             Some(news) = hub.outbox.news.recv() => Input::News(news),
             () = hub.body.gone() => Input::Gone,
+            said = hub.word.next() => Input::Said(said),
+            Ok(()) = hub.outbox.stored.changed() => Input::Stored,
             () = tokio::time::sleep(wait) => Input::Tick,
         };
         hub.handle(input).await;
@@ -175,6 +193,8 @@ impl Hub {
             Input::Signal(Heard::Signal(sent)) => self.signalled(sent),
             Input::News(news) => self.news(news),
             Input::Gone => self.gone().await,
+            Input::Said(said) => self.said(said),
+            Input::Stored => self.word.health(self.health()),
         }
     }
 
@@ -191,6 +211,7 @@ impl Hub {
         }
         if self.next_slot() <= now {
             self.beat();
+            self.word.health(self.health());
         }
     }
 
@@ -330,11 +351,12 @@ impl Hub {
     }
 
     fn ended(&mut self, exit: Exit, alone: bool) {
-        let by_person = self.by_person(exit);
+        let by_terminal = self.by_person(exit);
+        let by_person = by_terminal || self.word.report.stopping();
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
         }
-        if let Some(signal) = exit.signal.filter(|_| by_person) {
+        if let Some(signal) = exit.signal.filter(|_| by_terminal) {
             share(i32::from(signal));
         }
         let started = self.body.process().is_some();

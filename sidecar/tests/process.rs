@@ -141,7 +141,13 @@ fn the_agent_knows_its_name_and_nothing_of_a_supervisor_above() {
     for line in ["HB_AGENT_ID=a1", "HB_AGENT_TYPE=t", "KEPT=yes"] {
         assert!(environment.contains(line), "{line} is not in {environment}");
     }
-    for name in ["NOTIFY_SOCKET", "WATCHDOG_"] {
+    for name in ["HB_SOCKET=/", "NOTIFY_SOCKET=/", "HB_EPOCH="] {
+        assert!(
+            environment.contains(name),
+            "{name} is missing in {environment}"
+        );
+    }
+    for name in ["NOTIFY_SOCKET=/x", "WATCHDOG_"] {
         assert!(!environment.contains(name), "{name} leaked");
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Image {
     oom_score: String,
     inherited: Inherited,
     in_front: bool,
+    output: Option<i32>,
 }
 
 /// Texts, and the list of pointers to them that `execve` wants.
@@ -68,6 +69,7 @@ impl Image {
             oom_score: oom_score(),
             inherited: start.inherited,
             in_front: start.in_front,
+            output: start.output,
         })
     }
 
@@ -82,6 +84,9 @@ impl Image {
             libc::setpgid(0, 0);
             if self.in_front {
                 libc::tcsetpgrp(0, libc::getpid());
+            }
+            if let Some(output) = self.output {
+                libc::dup2(output, 1);
             }
             let fd = libc::open(OOM_SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             libc::write(fd, self.oom_score.as_ptr().cast(), self.oom_score.len());

@@ -1,7 +1,9 @@
 //! The command line as given. Every flag has an `HB_` twin in the environment.
 
+use crate::hooks::HooksArgs;
+use crate::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartbeat::beat::{INTERVAL_MAX, INTERVAL_MIN};
 use regex_lite::Regex;
 use std::ffi::OsString;
@@ -24,11 +26,13 @@ Examples:\n  hbsidecar --id writer-1 --interval 30s -- python3 agent.py\n  hbsid
 hbsidecar --match 'node .*agent.mjs'"
 )]
 pub struct Args {
+    #[command(subcommand)]
+    pub(crate) act: Option<Act>,
     /// The agent's id [default: host name + command name] [env: HB_AGENT_ID, then AGENT_ID]
     #[arg(long, value_name = "ID")]
     pub(super) id: Option<String>,
-    /// What sort of agent it is [default: command name]
-    #[arg(long = "type", env = "HB_AGENT_TYPE", value_name = "TYPE")]
+    /// What sort of agent it is [default: command name] [env: HB_AGENT_TYPE]
+    #[arg(long = "type", value_name = "TYPE")]
     pub(super) agent_type: Option<String>,
     /// The store [default: hbmonitor's own on this machine, else redis://127.0.0.1:6379]
     /// [env: HB_REDIS_URL, then REDIS_URL]
@@ -84,6 +88,51 @@ pub struct Args {
     #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) takeover: bool,
 
+    /// What is done about an agent that provably cannot go on by itself [default: restart; alert on a terminal]
+    #[arg(long, env = "HB_ON_HUNG", value_enum)]
+    pub(super) on_hung: Option<Reaction>,
+    /// What is done about owed work that does not move, without a proof
+    #[arg(long, env = "HB_ON_STALLED", value_enum, default_value_t = Reaction::Alert)]
+    pub(super) on_stalled: Reaction,
+    /// Silence that makes an owed piece of work suspicious
+    #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = time)]
+    pub(super) stall_after: Duration,
+    /// Multiplies every waiting time before a verdict; 3 for a slow agent
+    #[arg(long, env = "HB_PATIENCE", value_name = "FACTOR", default_value = "1.0", value_parser = patience)]
+    pub(super) patience: f64,
+
+    /// Where the agent's stream socket shall be [default: a place of this user's] [env: HB_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// A file that the agent rewrites or appends to, with status lines [env: HB_STATUS_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(super) status_file: Option<PathBuf>,
+    /// Follow the events that the agent prints: claude -p --output-format stream-json, codex exec --json
+    #[arg(long, env = "HB_READ", value_enum, conflicts_with = "transparent")]
+    pub(super) read: Option<Read>,
+    /// Find progress in what the agent prints: groups named progress, step or task
+    #[arg(long, env = "HB_PROGRESS_REGEX", value_name = "REGEX", conflicts_with_all = ["read", "transparent"])]
+    pub(super) progress_regex: Option<String>,
+    /// Memory of the tree above which the agent is called degraded, in MiB
+    #[arg(
+        long,
+        env = "HB_DEGRADED_MEMORY_MB",
+        value_name = "MB",
+        default_value_t = 1000
+    )]
+    pub(super) degraded_memory_mb: u32,
+    /// Queue above which it is called busy
+    #[arg(long, env = "HB_BUSY_QUEUE", value_name = "N", default_value_t = 50)]
+    pub(super) busy_queue: u64,
+    /// Errors in five minutes above which it is called recovering
+    #[arg(
+        long,
+        env = "HB_RECOVERING_ERRORS",
+        value_name = "N",
+        default_value_t = 10
+    )]
+    pub(super) recovering_errors: u64,
+
     /// How log lines are written to standard error
     #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -96,6 +145,33 @@ pub struct Args {
     /// The agent: a command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Act {
+    /// Sends one status line of this agent
+    Notify(NotifyArgs),
+    /// Succeeds when the sidecar answers and beats get through
+    Healthcheck(HealthcheckArgs),
+    /// Lets the hooks of Claude Code or Codex tell what the agent does
+    Hooks(HooksArgs),
+}
+
+/// What is done about an agent that does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reaction {
+    /// People are told.
+    Alert,
+    /// It is unblocked, or restarted.
+    Restart,
+}
+
+/// What an agent prints that can be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Read {
+    /// One JSON event a line.
+    StreamJson,
 }
 
 /// How log lines are written.
@@ -126,6 +202,13 @@ fn time(text: &str) -> Result<Duration, String> {
     } else {
         Err("must be at most a year".to_owned())
     }
+}
+
+fn patience(text: &str) -> Result<f64, String> {
+    let patience = text.parse::<f64>().ok();
+    patience
+        .filter(|factor| (0.001..=1000.0).contains(factor))
+        .ok_or_else(|| "must be a number from 0.001 to 1000".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -4,7 +4,7 @@ use super::{Body, Hub, LOOK_EVERY, Outcome};
 use crate::attach;
 use crate::child::{self, Start};
 use crate::clock;
-use crate::config::Work;
+use crate::config::{INSTANCE, Work};
 use crate::oom::OomKills;
 use crate::process::{Process, until_readable};
 use crate::terminal::{Terminal, can_be_resumed, share};
@@ -66,6 +66,7 @@ impl Hub {
         let Work::Supervise(command) = &self.config.work else {
             return; // another's process is attached to, never started
         };
+        self.word.new_incarnation();
         let in_front = self.terminal.as_ref().is_some_and(Terminal::is_ours);
         let started = child::start(&Start {
             program: &command.program,
@@ -73,6 +74,7 @@ impl Hub {
             environment: &self.environment(),
             inherited: self.inherited,
             in_front,
+            output: self.word.output(),
         });
         match started {
             Ok(process) => {
@@ -112,6 +114,8 @@ impl Hub {
     /// Watches a process that somebody else started.
     pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
         tracing::info!("attached to process {}", process.pid);
+        self.word.new_incarnation();
+        self.word.attached_to(process.pid);
         self.tree = Tree::Of {
             pid: process.pid,
             started: process.started,
@@ -162,17 +166,23 @@ impl Hub {
 
     /// What marks the environment of every process of this agent.
     fn mark(&self) -> OsString {
-        format!("HB_INSTANCE={}", self.about.instance).into()
+        format!("{INSTANCE}={}", self.instance()).into()
+    }
+
+    fn instance(&self) -> String {
+        format!("{}/{}", self.about.instance, self.config.id)
     }
 
     /// What the agent gets beside what we got.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
-        vec![
+        let mut variables = vec![
             ("HB_AGENT_ID", self.config.id.as_str().into()),
             ("HB_AGENT_TYPE", self.config.agent_type.clone().into()),
             ("HB_EPOCH", self.epoch.unwrap_or(0).to_string().into()),
-            ("HB_INSTANCE", self.about.instance.clone().into()),
-        ]
+            (INSTANCE, self.instance().into()),
+        ];
+        variables.extend(self.word.environment());
+        variables
     }
 
     fn ask(&mut self) {

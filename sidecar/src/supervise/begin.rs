@@ -1,9 +1,10 @@
 //! How it begins: the id is asked for, then the agent is started or attached to.
 
+use super::word::Word;
 use super::{About, Body, Hub, LOOK_EVERY};
 use crate::child;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Work};
 use crate::inherited::Inherited;
 use crate::oom::OomKills;
 use crate::outbox::{News, Outbox, Registration};
@@ -49,7 +50,9 @@ impl Hub {
             holder: process::myself(&config.host),
             takeover: config.takeover,
         };
+        let supervises = matches!(config.work, Work::Supervise(_));
         Self {
+            word: Word::open(&config, supervises),
             outbox: Outbox::open(config.store.clone(), registration),
             life: Lifecycle::new(config.policy),
             body: Body::Absent,

@@ -9,6 +9,7 @@ use crate::vitals::Sample;
 use heartbeat::beat::{Beat, Exit, Extension, Metrics, Status, cut};
 use heartbeat::event::{Detail, Event, EventKind};
 use heartbeat::moment::{Moment, millis};
+use heartbeat::report;
 use std::time::Duration;
 
 /// How long an end may wait for the store to hear of it. The agent is gone by then; only the caller waits.
@@ -57,8 +58,9 @@ impl Hub {
         let metrics = Metrics {
             cpu_percent: sample.cpu_percent,
             memory_mb: sample.memory_mb,
-            ..Metrics::default()
+            ..self.word.report.metrics(now)
         };
+        let load = report::status(&metrics, &self.config.thresholds);
         self.sequence += 1;
         let beat = Beat {
             agent: self.config.id.clone(),
@@ -67,11 +69,12 @@ impl Hub {
             sequence: self.sequence,
             status: match (status, pid) {
                 (Status::Healthy, None) => Status::Recovering,
+                (Status::Healthy, Some(_)) => load,
                 (status, _) => status,
             },
             metrics,
-            current_task: None,
-            task_progress: None,
+            current_task: self.word.report.task().map(str::to_owned),
+            task_progress: self.word.report.progress(),
             hb: Some(Extension {
                 interval: self.config.interval,
                 epoch,
@@ -98,6 +101,7 @@ impl Hub {
 
     /// Says how it ended: event, hash, last beat. Waits for the store a moment and no longer.
     pub(super) async fn end(mut self, outcome: Outcome) {
+        self.word.finish().await;
         child::reap(None); // who ended in the last moment leaves no zombie behind
         self.order_over();
         let clean = match outcome {

@@ -1,0 +1,152 @@
+//! The status contract's room: a stream socket, a datagram socket and a file through which an agent says what it does.
+//!
+//! What comes in is parsed at once and handed to the hub as [`Said`]; a bad line is answered, counted and changes
+//! nothing. Whatever the agent sends, memory is bounded and no sender is made to wait for the hub. Nothing wakes up
+//! while nobody says anything.
+
+mod datagram;
+mod file;
+mod intake;
+mod place;
+mod sender;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use file::Follower;
+use heartbeat::id::AgentId;
+use heartbeat::line::Line;
+use heartbeat::moment::Moment;
+pub(crate) use intake::Counts;
+use intake::Intake;
+use place::Sockets;
+pub(crate) use sender::{Belongs, IsOfTree};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+/// Lines that wait for the hub; it takes them at once, so more than a second's worth is never needed.
+const WAITING_MAX: usize = 64;
+
+/// What the contract is opened with.
+pub(crate) struct Settings {
+    /// Whose contract it is.
+    pub(crate) id: AgentId,
+    /// Where the stream socket shall be; else a place of this user's.
+    pub(crate) socket: Option<PathBuf>,
+    /// The file that is followed, if any.
+    pub(crate) status_file: Option<PathBuf>,
+    /// Whether a process is of the agent's tree.
+    pub(crate) is_of_tree: IsOfTree,
+}
+
+/// A good line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Said {
+    /// What it says.
+    pub(crate) line: Line,
+    /// The line itself, for evidence.
+    pub(crate) raw: String,
+    /// When it came.
+    pub(crate) at: Moment,
+}
+
+/// What a health check is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Beats reach the store.
+    Beating,
+    /// They do not, and why.
+    NotBeating(String),
+}
+
+/// Why there is no contract. The agent runs without one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContractError {
+    /// No directory for the sockets, not even a private one.
+    #[error("no place for the agent's sockets: {0}")]
+    NoPlace(std::io::Error),
+    /// The runtime does not take a socket.
+    #[error("cannot listen to the agent: {0}")]
+    Listen(std::io::Error),
+}
+
+/// An open contract. Dropped, it takes its sockets away.
+#[derive(Debug)]
+pub(crate) struct Contract {
+    /// Good lines, in the order they came.
+    pub(crate) said: mpsc::Receiver<Said>,
+    /// What the hub knows of the store, for whoever asks.
+    pub(crate) health: watch::Sender<Health>,
+    intake: Arc<Intake>,
+    sockets: Sockets,
+    follower: Option<Follower>,
+    listeners: [AbortHandle; 2],
+}
+
+impl Contract {
+    /// Opens sockets and file. Must be called inside the runtime, before the agent is started.
+    pub(crate) fn open(settings: Settings) -> Result<Self, ContractError> {
+        let (sockets, stream, datagram) = place::open(&settings.id, settings.socket.as_deref())?;
+        let (say, said) = mpsc::channel(WAITING_MAX);
+        let (health, asked) = watch::channel(Health::NotBeating("no beat was sent yet".to_owned()));
+        let intake = Arc::new(Intake::new(say));
+        let stream = stream::listen(stream, &intake, &settings.is_of_tree, asked);
+        let datagram = datagram::listen(datagram, &intake, settings.is_of_tree);
+        Ok(Self {
+            said,
+            health,
+            follower: settings
+                .status_file
+                .map(|path| Follower::start(path, Arc::clone(&intake)))
+                .transpose()
+                .map_err(ContractError::Listen)?,
+            intake,
+            listeners: [
+                stream.map_err(ContractError::Listen)?,
+                datagram.map_err(ContractError::Listen)?,
+            ],
+            sockets,
+        })
+    }
+
+    /// What the agent must know to use it.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![
+            ("HB_SOCKET", self.sockets.stream().into()),
+            ("NOTIFY_SOCKET", self.sockets.datagram().into()),
+        ];
+        if let Some(follower) = &self.follower {
+            variables.push(("HB_STATUS_FILE", follower.path().into()));
+        }
+        variables
+    }
+
+    /// Where the stream socket is.
+    pub(crate) fn socket(&self) -> &Path {
+        self.sockets.stream()
+    }
+
+    /// What came in so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.intake.counts()
+    }
+
+    /// The agent is about to be started anew: what the former incarnation left in the file is not the new one's word.
+    pub(crate) fn new_incarnation(&self) {
+        if let Some(follower) = &self.follower {
+            follower.new_incarnation();
+        }
+    }
+}
+
+impl Drop for Contract {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            listener.abort();
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `--status-file`: followed however it is written. A thread of its own, since a file may lie on a disk that hangs; it
+//! sleeps in the kernel until the file changes.
+
+mod tail;
+
+use super::intake::Intake;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tail::{Look, Tail};
+
+/// A file that is written without end is looked at this often and no more.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// A line without its end counts as whole when nothing followed for this long.
+const SETTLED_AFTER: Duration = Duration::from_millis(250);
+/// Where the kernel does not tell of changes, or there is no directory yet to watch.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// The thread that follows. Dropped, it ends; it is not waited for.
+#[derive(Debug)]
+pub(super) struct Follower {
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Written to end the thread.
+    wake: OwnedFd,
+    ends: AtomicBool,
+    new_incarnation: AtomicBool,
+}
+
+impl Follower {
+    /// Starts to follow. What is in the file now was left by an earlier incarnation and is not read.
+    pub(super) fn start(path: PathBuf, intake: Arc<Intake>) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            ends: AtomicBool::new(false),
+            new_incarnation: AtomicBool::new(false),
+        });
+        // The agent must not find its own first line taken for an old one: this look comes before the agent starts.
+        let mut tail = Tail::new(path.clone());
+        tail.pass_over();
+        let follower = Self {
+            path,
+            shared: Arc::clone(&shared),
+        };
+        let run = move || follow(&mut tail, &shared, &intake);
+        std::thread::Builder::new()
+            .name("status-file".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(run)?;
+        Ok(follower)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was read so far is not the word of the incarnation that is about to start.
+    pub(super) fn new_incarnation(&self) {
+        self.shared.new_incarnation.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
+        // A counter at its limit wakes as well.
+        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+fn follow(tail: &mut Tail, shared: &Shared, intake: &Intake) {
+    let mut watch = Watch::new();
+    if watch.is_none() {
+        intake.tell("inotify", || "the kernel does not tell of file changes; the status file is looked at every second".to_owned());
+    }
+    while !shared.ends.load(Ordering::Relaxed) {
+        // Watched before it is looked at: a change in between is seen twice, not missed.
+        let watched = watch.as_mut().is_some_and(|watch| watch.cover(tail.path()));
+        if shared.new_incarnation.swap(false, Ordering::Relaxed) {
+            tail.new_incarnation();
+        }
+        let look = tail.look(intake);
+        let wait = match (look, watched) {
+            (Look::Unended, _) => Some(SETTLED_AFTER),
+            (Look::Whole, true) => None,
+            (Look::Whole, false) => Some(POLL_EVERY),
+        };
+        let changed = sleep(shared, watch.as_mut(), wait);
+        if !changed && look == Look::Unended {
+            tail.settle(intake);
+            let wait = (!watched).then_some(POLL_EVERY);
+            sleep(shared, watch.as_mut(), wait);
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// Sleeps until something happens; false when nothing did.
+fn sleep(shared: &Shared, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
+    let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
+    let Some(watch) = watch else {
+        let mut fds = [PollFd::new(&shared.wake, PollFlags::IN)];
+        return matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
+    };
+    let mut fds = [
+        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(&watch.inotify, PollFlags::IN),
+    ];
+    let happened = matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
+    watch.drain();
+    happened
+}
+
+/// What the kernel tells of: the file itself, and names that appear in its directory.
+struct Watch {
+    inotify: OwnedFd,
+}
+
+impl Watch {
+    fn new() -> Option<Self> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        Some(Self { inotify })
+    }
+
+    /// Watches whatever is there under that name now; false when nothing would tell of a change.
+    fn cover(&mut self, path: &Path) -> bool {
+        let of_file = WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::DELETE_SELF;
+        let of_directory = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+        let directory = path.parent().filter(|parent| *parent != Path::new(""));
+        let directory = directory.unwrap_or(Path::new("."));
+        let names = inotify::add_watch(&self.inotify, directory, of_directory).is_ok();
+        let file = inotify::add_watch(&self.inotify, path, of_file);
+        names && matches!(file, Ok(_) | Err(Errno::NOENT))
+    }
+
+    fn drain(&mut self) {
+        let mut events = [0_u8; 4096];
+        while matches!(rustix::io::read(self.inotify.as_fd(), &mut events), Ok(1..)) {}
+    }
+}

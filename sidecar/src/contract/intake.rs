@@ -1,0 +1,176 @@
+//! Where all ways in meet: the limit, the parser, the counters, the hub's queue.
+
+use super::Said;
+use crate::clock;
+use heartbeat::line::{Line, LineError};
+use heartbeat::window::Rate;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+/// Of one agent, over all its ways in.
+pub(super) const LINES_PER_SECOND: usize = 50;
+
+/// What came in since the contract was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Good lines, handed to the hub.
+    pub(crate) taken: u64,
+    /// Bad lines; each was answered where there is a way back, and changed nothing.
+    pub(crate) refused: u64,
+    /// Lines beyond the limit; not looked at.
+    pub(crate) excess: u64,
+    /// Keys nobody knows.
+    pub(crate) unknown: u64,
+    /// Lines and connections of processes that are not the agent's.
+    pub(crate) strangers: u64,
+    /// Connections that were closed because there were too many.
+    pub(crate) crowded_out: u64,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} taken, {} refused, {} beyond the limit, {} unknown keys, {} of strangers, {} connections too many",
+            self.taken, self.refused, self.excess, self.unknown, self.strangers, self.crowded_out
+        )
+    }
+}
+
+/// What became of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is on its way to the hub, or says nothing.
+    Good,
+    /// It changes nothing.
+    Refused(LineError),
+    /// It was not looked at.
+    Excess,
+}
+
+#[derive(Debug)]
+pub(super) struct Intake {
+    say: mpsc::Sender<Said>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rate: Rate,
+    counts: Counts,
+    told: BTreeSet<&'static str>,
+}
+
+impl Intake {
+    pub(super) fn new(say: mpsc::Sender<Said>) -> Self {
+        let state = State {
+            rate: Rate::new(LINES_PER_SECOND),
+            counts: Counts::default(),
+            told: BTreeSet::new(),
+        };
+        Self {
+            say,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// Takes a line without its end. Never waits.
+    pub(super) fn take(&self, line: &[u8]) -> Taken {
+        if line.trim_ascii().is_empty() {
+            return Taken::Good;
+        }
+        let now = clock::now();
+        let mut state = self.state();
+        if !state.rate.pass(now) {
+            return state.excess();
+        }
+        let parsed = match Line::parse(line) {
+            Ok(parsed) => parsed,
+            Err(error) => return state.refused(error),
+        };
+        if let Some(key) = &parsed.unknown_key {
+            state.counts.unknown += u64::from(parsed.unknown);
+            state.tell("unknown", || {
+                format!("the key {key:?} is not of the contract and is ignored")
+            });
+        }
+        let raw = String::from_utf8_lossy(line).trim_end().to_owned();
+        let said = Said {
+            line: parsed,
+            raw,
+            at: now,
+        };
+        match self.say.try_send(said) {
+            Ok(()) => {
+                state.counts.taken += 1;
+                Taken::Good
+            }
+            Err(_) => state.excess(),
+        }
+    }
+
+    /// Refuses what is no line to begin with.
+    pub(super) fn refuse(&self, error: LineError) -> Taken {
+        let mut state = self.state();
+        if state.rate.pass(clock::now()) {
+            state.refused(error)
+        } else {
+            state.excess()
+        }
+    }
+
+    /// Counts somebody who is not the agent.
+    pub(super) fn stranger(&self, why: &str) {
+        let mut state = self.state();
+        state.counts.strangers += 1;
+        state.tell("stranger", || why.to_owned());
+    }
+
+    /// Counts a connection that had to go.
+    pub(super) fn crowded_out(&self, limit: usize) {
+        let mut state = self.state();
+        state.counts.crowded_out += 1;
+        state.tell("crowded_out", || {
+            format!("the agent holds more than {limit} connections; the longest idle one is closed for each new one")
+        });
+    }
+
+    /// Says something once in the life of the contract, and only to the curious again.
+    pub(super) fn tell(&self, kind: &'static str, what: impl FnOnce() -> String) {
+        self.state().tell(kind, what);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters and a limit: nothing in them can be half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn refused(&mut self, error: LineError) -> Taken {
+        self.counts.refused += 1;
+        self.tell(error.kind(), || {
+            format!("a status line of the agent is refused: {error}")
+        });
+        Taken::Refused(error)
+    }
+
+    fn excess(&mut self) -> Taken {
+        self.counts.excess += 1;
+        self.tell("excess", || {
+            format!("the agent sends more than {LINES_PER_SECOND} status lines a second; the others are dropped and counted")
+        });
+        Taken::Excess
+    }
+
+    fn tell(&mut self, kind: &'static str, what: impl FnOnce() -> String) {
+        if self.told.insert(kind) {
+            tracing::warn!("{}", what());
+        }
+    }
+}
