@@ -24,8 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 const CHUNK: usize = 64 * 1024;
 /// Room between the agent and us: it can go on while we wait for whoever reads us.
 const PIPE_BYTES: usize = 1024 * 1024;
-/// Read of the output, per second and at once; the rest passes unread.
-const READ_PER_SECOND: u64 = 1024 * 1024;
+/// Bytes read of the output, per second and at once; the rest passes unread. A pattern costs more than an event.
+const EVENT_BYTES_PER_SECOND: u64 = 1024 * 1024;
+const PATTERN_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// Lines that wait for the hub.
 const WAITING_MAX: usize = 64;
 /// Lines told per second, as everywhere in the contract.
@@ -194,6 +195,7 @@ struct Reader {
     kind: Kind,
     lines: Lines,
     tell: mpsc::Sender<Told>,
+    per_second: u64,
     /// Bytes that may be read now.
     allowance: u64,
     since: Moment,
@@ -212,25 +214,27 @@ enum Kind {
 
 impl Reader {
     fn new(reads: Reads, tell: mpsc::Sender<Told>) -> Self {
-        let (kind, longest) = match reads {
-            Reads::Events => (Kind::Events(Events::default()), EVENT_BYTES_MAX),
+        let (kind, longest, per_second) = match reads {
+            Reads::Events => {
+                let kind = Kind::Events(Events::default());
+                (kind, EVENT_BYTES_MAX, EVENT_BYTES_PER_SECOND)
+            }
             Reads::Pattern(pattern) => {
                 let (last, untold) = (String::new(), None);
-                (
-                    Kind::Pattern {
-                        pattern,
-                        last,
-                        untold,
-                    },
-                    LINE_BYTES_MAX,
-                )
+                let kind = Kind::Pattern {
+                    pattern,
+                    last,
+                    untold,
+                };
+                (kind, LINE_BYTES_MAX, PATTERN_BYTES_PER_SECOND)
             }
         };
         Self {
             kind,
             lines: Lines::new(longest),
             tell,
-            allowance: READ_PER_SECOND,
+            per_second,
+            allowance: per_second,
             since: clock::now(),
             all: Rate::new(TOLD_PER_SECOND),
             steps: Rate::new(STEPS_PER_SECOND),
@@ -240,9 +244,9 @@ impl Reader {
     /// Whether the allowance is used up.
     fn is_behind(&mut self) -> bool {
         let now = clock::now();
-        let earned = millis(now.since(self.since)).saturating_mul(READ_PER_SECOND) / 1000;
+        let earned = millis(now.since(self.since)).saturating_mul(self.per_second) / 1000;
         if earned > 0 {
-            self.allowance = self.allowance.saturating_add(earned).min(READ_PER_SECOND);
+            self.allowance = self.allowance.saturating_add(earned).min(self.per_second);
             self.since = now;
         }
         self.allowance < CHUNK as u64
