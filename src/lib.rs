@@ -5,13 +5,17 @@
 //! ```
 //!
 //! In reading order: who (`id`), when (`moment`), what is said (`beat`, `event`, `roster`, `order`, `keys`), what is
-//! believed (`detector`, `agent`, `fleet`), what is shown (`health`).
+//! believed (`detector`, `agent`, `fleet`), what is shown (`health`). What an agent is doing: what is seen of it
+//! (`evidence`) and what that means (`activity`).
 
+pub mod activity;
 pub mod agent;
 pub mod backoff;
 pub mod beat;
+pub mod card;
 pub mod detector;
 pub mod event;
+pub mod evidence;
 pub mod fleet;
 pub mod hash;
 pub mod health;
