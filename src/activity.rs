@@ -109,6 +109,7 @@ pub struct Activity {
     moved: Duration,
     /// Since when, on that clock, the first thread burns.
     burning: Option<Duration>,
+    cooling: bool,
     /// When, on that clock, each finding was first seen.
     holds: BTreeMap<String, Duration>,
     still: BTreeMap<(u32, u32), (u64, Duration)>,
@@ -154,7 +155,10 @@ impl Activity {
             until: None,
         };
         Self {
-            settings: Settings { patience: settings.patience.clamp(0.01, 100.0), ..settings },
+            settings: Settings {
+                patience: settings.patience.clamp(0.01, 100.0),
+                ..settings
+            },
             word: Word::default(),
             memory: Memory::default(),
             judgement,
@@ -162,6 +166,7 @@ impl Activity {
             clock: Duration::ZERO,
             moved: Duration::ZERO,
             burning: None,
+            cooling: false,
             holds: BTreeMap::new(),
             still: BTreeMap::new(),
             sleeps: BTreeMap::new(),
@@ -214,11 +219,15 @@ impl Activity {
         }
         self.progress();
         let seen = reported("progress", "a reported value changed");
-        self.judge(Draft::working("reports progress".to_owned(), vec![seen]), now)
+        self.judge(
+            Draft::working("reports progress".to_owned(), vec![seen]),
+            now,
+        )
     }
 
     fn look(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
-        let at_once = self.depth == Depth::Waits && self.last.is_some_and(|(at, _)| self.is_at_once(at, now));
+        let at_once =
+            self.depth == Depth::Waits && self.last.is_some_and(|(at, _)| self.is_at_once(at, now));
         let flow = self.memory.follow(sample, &self.word, at_once);
         self.schedule(sample, now);
         if sample.root().is_none() {
@@ -263,7 +272,10 @@ impl Activity {
 
     fn schedule(&mut self, sample: &Sample, now: Moment) {
         let cost = self.scaled(sample.cost * limits::LOOK_COST_SHARE);
-        let pause = self.scaled(limits::LOOK_EVERY).max(cost).min(self.scaled(limits::LOOK_EVERY_MAX));
+        let pause = self
+            .scaled(limits::LOOK_EVERY)
+            .max(cost)
+            .min(self.scaled(limits::LOOK_EVERY_MAX));
         self.next = now + pause;
         self.depth = Depth::Waits;
     }
@@ -288,8 +300,16 @@ impl Activity {
         let patient = self.word.asks_patience(now);
         self.pinged |= flow.pinged;
         self.polls_queue = flow.polls_queue;
-        let serves = !self.word.owes() && Scene { sample, word: &self.word }.listens(0);
-        if patient.is_none() && flow.output_grew && !serves && !flow.is_progress()
+        let serves = !self.word.owes()
+            && Scene {
+                sample,
+                word: &self.word,
+            }
+            .listens(0);
+        if patient.is_none()
+            && flow.output_grew
+            && !serves
+            && !flow.is_progress()
             && let Some(draft) = self.repeated_output(sample)
         {
             return Some(draft);
@@ -322,11 +342,16 @@ impl Activity {
     /// What keeps a tree that does not move from moving.
     fn causes(&mut self, sample: &Sample, now: Moment) -> Option<Draft> {
         let word = self.word.clone();
-        let scene = Scene { sample, word: &word };
+        let scene = Scene {
+            sample,
+            word: &word,
+        };
         let mut findings = knots::find(&scene);
         findings.extend(lost::find(&scene));
         let memory = &self.memory;
-        findings.extend(slow::find(&scene, &|pid| memory.peer_cpu(pid) >= limits::CPU_PEER));
+        findings.extend(slow::find(&scene, &|pid| {
+            memory.peer_cpu(pid) >= limits::CPU_PEER
+        }));
         findings.extend(rest::inputs(&scene, self.settings.owns_stdin));
         self.remember(&findings);
         let asks_person = word.state == Some(Said::WaitingInput);
@@ -335,14 +360,29 @@ impl Activity {
         match worst {
             Some(finding) if !asks_person => Some(Draft::from(finding)),
             Some(_) | None if asks_person => Some(rest::asks_person()),
-            Some(_) | None => self.rests(&scene, now),
+            Some(_) | None => self
+                .rests(&scene, now)
+                .filter(|draft| !self.still_glows(draft)),
         }
+    }
+
+    /// Between two bursts of work a harmless wait is no news.
+    fn still_glows(&self, draft: &Draft) -> bool {
+        let glow = self.scaled(limits::AFTERGLOW).max(limits::AFTERGLOW_MIN);
+        self.judgement.verdict == Verdict::Working
+            && !is_flag(draft.verdict)
+            && draft.fix == Fix::None
+            && self.clock.saturating_sub(self.moved) < glow
     }
 
     /// Nothing wrong was found: what does it wait for, and may it take so long?
     fn rests(&mut self, scene: &Scene<'_>, now: Moment) -> Option<Draft> {
         self.notice_sleeps(scene.sample, now);
-        let flying = if self.polls_queue { Vec::new() } else { scene.in_flight() };
+        let flying = if self.polls_queue {
+            Vec::new()
+        } else {
+            scene.in_flight()
+        };
         let quiet = self.clock.saturating_sub(self.moved);
         if let Some((who, until)) = self.asleep(quiet, now)
             && flying.is_empty()
@@ -351,9 +391,18 @@ impl Activity {
             return Some(rest::asleep(scene, who, until, now));
         }
         if !flying.is_empty() || scene.word.state == Some(Said::WaitingModel) {
-            let budget = if self.pinged { limits::ANSWER_PINGED } else { limits::ANSWER };
+            let budget = if self.pinged {
+                limits::ANSWER_PINGED
+            } else {
+                limits::ANSWER
+            };
             let over = quiet >= self.scaled(budget.max(self.settings.stall_after));
-            return Some(rest::model(scene, &flying, self.pinged, over.then_some(quiet)));
+            return Some(rest::model(
+                scene,
+                &flying,
+                self.pinged,
+                over.then_some(quiet),
+            ));
         }
         if let Some(draft) = rest::unreadable(scene) {
             return Some(draft);
@@ -379,13 +428,24 @@ impl Activity {
         let mut sleeps = BTreeMap::new();
         for (key, turns, time) in rest::sleepers(sample) {
             let aside = key.0 != key.1;
-            let long = self.scaled(if aside { limits::SLEEP_ASIDE } else { limits::SLEEP });
+            let long = self.scaled(if aside {
+                limits::SLEEP_ASIDE
+            } else {
+                limits::SLEEP
+            });
             let known = self.sleeps.get(&key).filter(|sleep| sleep.turns == turns);
             if known.is_some() || time >= long {
                 // A limit that counts from the call looks the same in every look: the first one is the nearest.
                 let until = known.map_or(now + time, |sleep| sleep.until.min(now + time));
                 let length = known.map_or(time, |sleep| sleep.length);
-                sleeps.insert(key, Sleep { turns, until, length });
+                sleeps.insert(
+                    key,
+                    Sleep {
+                        turns,
+                        until,
+                        length,
+                    },
+                );
             }
         }
         self.sleeps = sleeps;
@@ -396,19 +456,28 @@ impl Activity {
         let young = quiet < self.scaled(self.settings.stall_after);
         let meant = |sleep: &Sleep| young || sleep.length >= self.scaled(limits::SLEEP_MEANT);
         let due = |sleep: &Sleep| now < sleep.until + self.scaled(limits::OVERSLEPT);
-        let sleeps = self.sleeps.iter().filter(|(_, sleep)| meant(sleep) && due(sleep));
-        sleeps.map(|(key, sleep)| (*key, sleep.until)).max_by_key(|(_, until)| *until)
+        let sleeps = self
+            .sleeps
+            .iter()
+            .filter(|(_, sleep)| meant(sleep) && due(sleep));
+        sleeps
+            .map(|(key, sleep)| (*key, sleep.until))
+            .max_by_key(|(_, until)| *until)
     }
 
     /// The first thread burns processor time, and nothing comes of it.
     fn burning(&mut self, sample: &Sample, flow: &Flow, patient: Option<Moment>) -> Option<Draft> {
-        if flow.main_cpu < limits::CPU_BURN || flow.starved {
-            if !flow.starved {
+        if !flow.burns {
+            // One look without is a pause for breath, two are an end.
+            if !flow.starved && std::mem::replace(&mut self.cooling, true) {
                 self.burning = None;
             }
             return None;
         }
-        let since = *self.burning.get_or_insert(self.clock.saturating_sub(flow.elapsed));
+        self.cooling = false;
+        let since = *self
+            .burning
+            .get_or_insert(self.clock.saturating_sub(flow.elapsed));
         let burnt = self.clock.saturating_sub(since.max(self.moved));
         let root = sample.root()?;
         // Without its counters of reading and writing, effects cannot be excluded.
@@ -419,7 +488,10 @@ impl Activity {
 
     fn repeated_output(&mut self, sample: &Sample) -> Option<Draft> {
         let quiet = self.clock.saturating_sub(self.moved);
-        let output = sample.outputs.iter().find(|o| o.repeats >= limits::REPEATS)?;
+        let output = sample
+            .outputs
+            .iter()
+            .find(|o| o.repeats >= limits::REPEATS)?;
         if quiet < self.scaled(limits::LOOP) {
             return None;
         }
@@ -445,9 +517,10 @@ impl Activity {
         let since = match &finding.hold {
             Hold::Done => return true,
             Hold::Seen => self.holds.get(&finding.key).copied(),
-            Hold::Still(threads) => {
-                threads.iter().map(|key| self.still.get(key).map_or(self.clock, |(_, s)| *s)).max()
-            }
+            Hold::Still(threads) => threads
+                .iter()
+                .map(|key| self.still.get(key).map_or(self.clock, |(_, s)| *s))
+                .max(),
         };
         let lasted = self.clock.saturating_sub(since.unwrap_or(self.clock));
         let needed = match self.settings.glance {
@@ -498,7 +571,10 @@ impl Draft {
     }
 
     fn working(sentence: String, evidence: Vec<Evidence>) -> Self {
-        Self { evidence, ..Self::new("working", Verdict::Working, sentence) }
+        Self {
+            evidence,
+            ..Self::new("working", Verdict::Working, sentence)
+        }
     }
 }
 
@@ -557,25 +633,41 @@ fn rank(verdict: Verdict) -> u8 {
 fn paused(sample: &Sample) -> Option<Draft> {
     let traced = |p: &&Process| p.state == RunState::Traced || p.tracer.is_some();
     let found = if let Some(process) = sample.processes.iter().find(traced) {
-        let by = process.tracer.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        let by = process
+            .tracer
+            .map(|pid| format!(" (process {pid})"))
+            .unwrap_or_default();
         let sentence = format!("a debugger{by} holds {}", process.title());
         let seen = finding::observed("process.tracer", sentence.clone());
         (sentence, seen)
     } else {
         let process = sample.processes.iter().find(|p| p.frozen)?;
         let sentence = format!("the control group of {} is frozen", process.title());
-        (sentence.clone(), finding::observed("cgroup.freeze", sentence))
+        (
+            sentence.clone(),
+            finding::observed("cgroup.freeze", sentence),
+        )
     };
     let (sentence, seen) = found;
-    Some(Draft { evidence: vec![seen], ..Draft::new("paused", Verdict::Paused, sentence) })
+    Some(Draft {
+        evidence: vec![seen],
+        ..Draft::new("paused", Verdict::Paused, sentence)
+    })
 }
 
 fn unseen(sample: &Sample) -> Draft {
-    let why = sample.gaps.first().map_or("it is gone", |gap| gap.why.words());
+    let why = sample
+        .gaps
+        .first()
+        .map_or("it is gone", |gap| gap.why.words());
     let sentence = format!("process {} cannot be seen: {why}", sample.root);
     Draft::new("unseen", Verdict::Unknown, sentence)
 }
 
 fn reported(signal: &str, value: &str) -> Evidence {
-    Evidence { signal: signal.to_owned(), value: value.to_owned(), source: Source::Reported }
+    Evidence {
+        signal: signal.to_owned(),
+        value: value.to_owned(),
+        source: Source::Reported,
+    }
 }

@@ -64,7 +64,12 @@ impl Card {
     /// What the sample shows.
     pub fn of(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<String>) -> Self {
         let mut last_lines = last_lines;
-        last_lines.extend(sample.outputs.iter().map(|o| format!("{}: {}", o.path, o.last)));
+        last_lines.extend(
+            sample
+                .outputs
+                .iter()
+                .map(|o| format!("{}: {}", o.path, o.last)),
+        );
         let skip = last_lines.len().saturating_sub(LAST_LINES_MAX);
         let outsider = |o: &crate::evidence::Outsider| {
             format!("{} ({}), {}", o.name, o.pid, state_word(o.state))
@@ -72,9 +77,15 @@ impl Card {
         Self {
             pid: sample.root,
             verdict: judgement.map(|j| j.verdict),
-            sentence: judgement.map(|j| short(j.sentence.clone())).unwrap_or_default(),
+            sentence: judgement
+                .map(|j| short(j.sentence.clone()))
+                .unwrap_or_default(),
             evidence: judgement.map(|j| j.evidence.clone()).unwrap_or_default(),
-            tree: sample.processes.iter().map(|p| CardProcess::of(sample, p)).collect(),
+            tree: sample
+                .processes
+                .iter()
+                .map(|p| CardProcess::of(sample, p))
+                .collect(),
             sockets: sample.sockets.iter().filter_map(socket_words).collect(),
             outside: sample.outsiders.iter().map(outsider).collect(),
             last_lines: last_lines.into_iter().skip(skip).map(short).collect(),
@@ -104,9 +115,14 @@ impl Card {
             size(&self.outside),
             size(&self.last_lines),
             size(&self.missing),
-            self.evidence.iter().map(|e| e.value.len() + e.signal.len()).sum(),
+            self.evidence
+                .iter()
+                .map(|e| e.value.len() + e.signal.len())
+                .sum(),
         ];
-        let at = (0..largest.len()).max_by_key(|at| largest[*at]).unwrap_or(0);
+        let at = (0..largest.len())
+            .max_by_key(|at| largest[*at])
+            .unwrap_or(0);
         let (name, left_out) = match at {
             0 => ("processes", half(&mut self.tree)),
             1 => ("sockets", half(&mut self.sockets)),
@@ -161,7 +177,9 @@ fn waits(sample: &Sample, process: &Process) -> Vec<String> {
 }
 
 fn socket_words(socket: &Socket) -> Option<String> {
-    let SocketKind::Tcp(tcp) = &socket.kind else { return None };
+    let SocketKind::Tcp(tcp) = &socket.kind else {
+        return None;
+    };
     Some(format!(
         "{}/{} {:?} {} → {}: in {} B ({} ago), out {} B ({} ago), ack {} ago, unread {}, repeats {}, probes {}, keep-alive {}",
         socket.pid,
@@ -177,13 +195,18 @@ fn socket_words(socket: &Socket) -> Option<String> {
         tcp.unread.map_or("?".to_owned(), |n| n.to_string()),
         tcp.retransmits,
         tcp.probes,
-        tcp.keep_alive.map_or("?", |on| if on { "on" } else { "off" }),
+        tcp.keep_alive
+            .map_or("?", |on| if on { "on" } else { "off" }),
     ))
 }
 
 fn missing(sample: &Sample) -> Vec<String> {
     let gap = |gap: &crate::evidence::Gap| {
-        let whose = if gap.pid == 0 { String::new() } else { format!(" of {}", gap.pid) };
+        let whose = if gap.pid == 0 {
+            String::new()
+        } else {
+            format!(" of {}", gap.pid)
+        };
         format!("{}{whose}: {}", gap.what, gap.why.words())
     };
     sample.gaps.iter().map(gap).collect()
@@ -204,7 +227,10 @@ mod tests {
 
     #[test]
     fn the_card_of_a_huge_tree_fits_and_says_what_was_left_out() {
-        let process = CardProcess { command: "ü".repeat(200), ..CardProcess::default() };
+        let process = CardProcess {
+            command: "ü".repeat(200),
+            ..CardProcess::default()
+        };
         let card = Card {
             tree: vec![process; 3000],
             sockets: vec!["s".repeat(200); 5000],
@@ -215,12 +241,20 @@ mod tests {
         assert!(text.len() <= CARD_BYTES_MAX, "{}", text.len());
         let back: Card = serde_json::from_str(&text).unwrap();
         assert!(!back.tree.is_empty() && !back.sockets.is_empty());
-        assert!(back.missing.iter().any(|m| m.ends_with("sockets left out")), "{:?}", back.missing);
+        assert!(
+            back.missing.iter().any(|m| m.ends_with("sockets left out")),
+            "{:?}",
+            back.missing
+        );
     }
 
     #[test]
     fn a_small_card_is_whole() {
-        let card = Card { pid: 7, last_lines: vec!["bye".into()], ..Card::default() };
+        let card = Card {
+            pid: 7,
+            last_lines: vec!["bye".into()],
+            ..Card::default()
+        };
         assert_eq!(serde_json::from_str::<Card>(&card.encode()).unwrap(), card);
     }
 }

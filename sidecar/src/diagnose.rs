@@ -35,7 +35,12 @@ pub struct DiagnoseArgs {
     #[arg(long)]
     pub json: bool,
     /// Multiplies every waiting time
-    #[arg(long, env = "HB_PATIENCE", default_value_t = 1.0, value_name = "FACTOR")]
+    #[arg(
+        long,
+        env = "HB_PATIENCE",
+        default_value_t = 1.0,
+        value_name = "FACTOR"
+    )]
     pub patience: f64,
 }
 
@@ -62,8 +67,16 @@ pub fn run(args: &DiagnoseArgs) -> u8 {
     let text = match look(args) {
         Some((judgement, sample)) => {
             let report = report(args.pid, &judgement, &sample);
-            let text = if args.json { json(&report) } else { plain(&report, &sample) };
-            let code = if is_flag(judgement.verdict) { ATTENTION } else { 0 };
+            let text = if args.json {
+                json(&report)
+            } else {
+                plain(&report, &sample)
+            };
+            let code = if is_flag(judgement.verdict) {
+                ATTENTION
+            } else {
+                0
+            };
             say(&text, code)
         }
         None => {
@@ -115,9 +128,14 @@ fn pause(end: Moment, now: Moment) -> Duration {
 
 /// A process that is hidden from us answers a signal with a refusal, one that is not there with nothing.
 fn exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| {
-        !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+        !matches!(
+            rustix::process::test_kill_process(pid),
+            Err(rustix::io::Errno::SRCH)
+        )
     })
 }
 
@@ -125,7 +143,12 @@ fn report<'a>(pid: u32, judgement: &'a Judgement, sample: &Sample) -> Report<'a>
     let line = |process| {
         let card = CardProcess::of(sample, process);
         let waiting_on = card.waiting_on.join("; ");
-        Line { pid: card.pid, command: card.command, state: card.state, waiting_on }
+        Line {
+            pid: card.pid,
+            command: card.command,
+            state: card.state,
+            waiting_on,
+        }
     };
     Report {
         pid,
@@ -148,22 +171,43 @@ fn json(report: &Report<'_>) -> String {
 fn plain(report: &Report<'_>, sample: &Sample) -> String {
     let word = serde_json::to_value(report.verdict).unwrap_or_default();
     let word = word.as_str().unwrap_or("unknown").to_owned();
-    let mut lines = vec![format!("{word} ({}): {}", report.confidence, report.sentence)];
-    lines.extend(report.evidence.iter().map(|e| format!("  {}: {}", e.signal, e.value)));
+    let mut lines = vec![format!(
+        "{word} ({}): {}",
+        report.confidence, report.sentence
+    )];
+    lines.extend(
+        report
+            .evidence
+            .iter()
+            .map(|e| format!("  {}: {}", e.signal, e.value)),
+    );
     for (line, process) in report.tree.iter().zip(&sample.processes) {
         let depth = depth(sample, process.pid);
         let indent = "  ".repeat(depth);
-        lines.push(format!("{indent}{} {} [{}]", line.pid, line.command, line.state));
+        lines.push(format!(
+            "{indent}{} {} [{}]",
+            line.pid, line.command, line.state
+        ));
         if !line.waiting_on.is_empty() {
             lines.push(format!("{indent}  waits for {}", line.waiting_on));
         }
     }
     for gap in &sample.gaps {
-        let whose = if gap.pid == 0 { String::new() } else { format!(" of {}", gap.pid) };
-        lines.push(format!("  not read: {}{whose}: {}", gap.what, gap.why.words()));
+        let whose = if gap.pid == 0 {
+            String::new()
+        } else {
+            format!(" of {}", gap.pid)
+        };
+        lines.push(format!(
+            "  not read: {}{whose}: {}",
+            gap.what,
+            gap.why.words()
+        ));
     }
     // A command line may hold anything; a terminal shall not obey it.
-    lines.join("\n").replace(|c: char| c.is_control() && c != '\n', "?")
+    lines
+        .join("\n")
+        .replace(|c: char| c.is_control() && c != '\n', "?")
 }
 
 fn depth(sample: &Sample, pid: u32) -> usize {

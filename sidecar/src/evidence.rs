@@ -11,8 +11,8 @@ mod descriptors;
 mod diag;
 mod host;
 mod memory;
-mod outside;
 mod output;
+mod outside;
 mod process;
 mod read;
 mod sockets;
@@ -132,7 +132,11 @@ impl Evidence {
         if !process.is_whole() {
             gap("threads", Why::TooMany);
         }
-        if self.words.get(&(pid, process.started)).is_some_and(|w| w.foreign) {
+        if self
+            .words
+            .get(&(pid, process.started))
+            .is_some_and(|w| w.foreign)
+        {
             gap("waits", Why::Foreign);
             for thread in &mut process.threads {
                 thread.wait = Some(Wait::Unreadable(Why::Foreign));
@@ -140,15 +144,26 @@ impl Evidence {
             return;
         }
         let reader = &mut self.reader;
-        let mut waits =
-            Waits { reader, memory: Memory::new(pid), descriptors: &descriptors, pid };
+        let mut waits = Waits {
+            reader,
+            memory: Memory::new(pid),
+            descriptors: &descriptors,
+            pid,
+        };
         for thread in &mut process.threads {
             let wait = waits.of(thread.tid);
             if let Wait::Unreadable(why) = wait
                 && why != Why::Gone
-                && close.gaps.last().is_none_or(|g| (g.pid, g.what) != (pid, "waits"))
+                && close
+                    .gaps
+                    .last()
+                    .is_none_or(|g| (g.pid, g.what) != (pid, "waits"))
             {
-                close.gaps.push(Gap { pid, what: "waits", why });
+                close.gaps.push(Gap {
+                    pid,
+                    what: "waits",
+                    why,
+                });
             }
             thread.wait = Some(wait);
         }
@@ -158,7 +173,9 @@ impl Evidence {
     fn outputs(&self, sample: &mut Sample, close: &Close) {
         for (pid, descriptors) in &close.descriptors {
             for fd in output::OUTPUTS {
-                let Kind::File(path) = descriptors.target(fd as u64).kind else { continue };
+                let Kind::File(path) = descriptors.target(fd as u64).kind else {
+                    continue;
+                };
                 let known = sample.outputs.iter().any(|o| o.path == path);
                 if !known && !path.starts_with("/dev/") {
                     sample.outputs.extend(output::output(*pid, fd, &path));
@@ -171,7 +188,9 @@ impl Evidence {
         let mut seen = BTreeSet::new();
         let mut wanted = Vec::new();
         for process in &sample.processes {
-            let Some(descriptors) = close.descriptors.get(&process.pid) else { continue };
+            let Some(descriptors) = close.descriptors.get(&process.pid) else {
+                continue;
+            };
             for (fd, kind) in descriptors.iter() {
                 if let Kind::Socket(inode) = kind
                     && seen.insert(*inode)
@@ -193,16 +212,27 @@ impl Evidence {
         sample.ends.extend(socket_ends(sample, close));
         let wanted = wanted_channels(sample);
         let tree = sample.processes.iter().map(|p| p.pid).collect();
-        let (ends, denied) = self.outside.ends(&mut self.reader, &wanted, &tree, sample.at);
+        let (ends, denied) = self
+            .outside
+            .ends(&mut self.reader, &wanted, &tree, sample.at);
         sample.ends.extend(ends);
-        sample.gaps.extend(denied.map(|why| Gap { pid: 0, what: "holders", why }));
+        sample.gaps.extend(denied.map(|why| Gap {
+            pid: 0,
+            what: "holders",
+            why,
+        }));
     }
 
     fn locks(&mut self, sample: &mut Sample, close: &Close) {
         let waiting: Vec<u32> = sample
             .processes
             .iter()
-            .filter(|p| p.threads.iter().filter_map(|t| t.wait.as_ref()).any(may_want_lock))
+            .filter(|p| {
+                p.threads
+                    .iter()
+                    .filter_map(|t| t.wait.as_ref())
+                    .any(may_want_lock)
+            })
             .map(|p| p.pid)
             .collect();
         if waiting.is_empty() {
@@ -214,14 +244,20 @@ impl Evidence {
         }
         let mut files = Vec::new();
         for pid in waiting {
-            let Some(descriptors) = close.descriptors.get(&pid) else { continue };
+            let Some(descriptors) = close.descriptors.get(&pid) else {
+                continue;
+            };
             for (fd, kind) in descriptors.iter() {
                 if let Kind::File(path) = kind
                     && files.len() < FILES_MAX
                     && let Ok(stat) = rustix::fs::stat(format!("/proc/{pid}/fd/{fd}"))
                 {
                     let device = stat.st_dev;
-                    let key = (rustix::fs::major(device), rustix::fs::minor(device), stat.st_ino);
+                    let key = (
+                        rustix::fs::major(device),
+                        rustix::fs::minor(device),
+                        stat.st_ino,
+                    );
                     files.push((pid, key, path.clone()));
                 }
             }
@@ -240,8 +276,10 @@ impl Evidence {
         for process in &sample.processes {
             pids.remove(&process.pid);
         }
-        let found: Vec<Outsider> =
-            pids.into_iter().filter_map(|pid| outside::outsider(&mut self.reader, pid)).collect();
+        let found: Vec<Outsider> = pids
+            .into_iter()
+            .filter_map(|pid| outside::outsider(&mut self.reader, pid))
+            .collect();
         for lock in &mut sample.locks {
             let holder = found.iter().find(|o| Some(o.pid) == lock.holder);
             lock.name = holder.map(|o| o.name.clone()).unwrap_or_default();
@@ -260,7 +298,13 @@ fn socket_ends(sample: &Sample, close: &Close) -> Vec<End> {
                 && others.contains(inode)
             {
                 let of = Channel::Socket(*inode);
-                ends.push(End { pid: *pid, fd, of, reads: true, writes: true });
+                ends.push(End {
+                    pid: *pid,
+                    fd,
+                    of,
+                    reads: true,
+                    writes: true,
+                });
             }
         }
     }
@@ -270,28 +314,49 @@ fn socket_ends(sample: &Sample, close: &Close) -> Vec<End> {
 /// Pipes and terminals on which a thread waits: for those it matters who is on the other side.
 fn wanted_channels(sample: &Sample) -> BTreeSet<Channel> {
     let own = |channel: &Channel, needs: fn(&End) -> bool| {
-        sample.ends.iter().any(|end| end.of == *channel && needs(end))
+        sample
+            .ends
+            .iter()
+            .any(|end| end.of == *channel && needs(end))
     };
     let mut wanted = BTreeSet::new();
-    for wait in sample.processes.iter().flat_map(|p| &p.threads).filter_map(|t| t.wait.as_ref()) {
+    for wait in sample
+        .processes
+        .iter()
+        .flat_map(|p| &p.threads)
+        .filter_map(|t| t.wait.as_ref())
+    {
         match wait {
-            Wait::Write(Target { kind: Kind::Pipe(inode), .. }) => {
+            Wait::Write(Target {
+                kind: Kind::Pipe(inode),
+                ..
+            }) => {
                 wanted.insert(Channel::Pipe(*inode));
             }
-            Wait::Write(Target { kind: Kind::Terminal(path), .. }) => {
+            Wait::Write(Target {
+                kind: Kind::Terminal(path),
+                ..
+            }) => {
                 wanted.insert(Channel::Terminal(path.clone()));
             }
-            Wait::Write(Target { kind: Kind::Socket(inode), .. }) => {
-                wanted.extend(sample.socket(*inode).and_then(|s| s.other()).map(Channel::Socket));
+            Wait::Write(Target {
+                kind: Kind::Socket(inode),
+                ..
+            }) => {
+                wanted.extend(
+                    sample
+                        .socket(*inode)
+                        .and_then(|s| s.other())
+                        .map(Channel::Socket),
+                );
             }
             Wait::Read(_) | Wait::Poll { .. } => {
                 let channels = wait.targets().iter().filter_map(|t| match t.kind {
                     Kind::Pipe(inode) => Some(Channel::Pipe(inode)),
                     Kind::Socket(inode) => sample.socket(inode)?.other().map(Channel::Socket),
-                    Kind::Terminal(_)
-                    | Kind::File(_)
-                    | Kind::Internal(_)
-                    | Kind::Unreadable(_) => None,
+                    Kind::Terminal(_) | Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => {
+                        None
+                    }
                 });
                 wanted.extend(channels.filter(|channel| !own(channel, |end| end.writes)));
             }

@@ -116,7 +116,11 @@ fn hold(pid: u32) -> Result<OwnedFd, UnblockError> {
 
 fn start_time(pid: u32) -> Option<u64> {
     let pid = i32::try_from(pid).ok()?;
-    procfs::process::Process::new(pid).ok()?.stat().ok().map(|stat| stat.starttime)
+    procfs::process::Process::new(pid)
+        .ok()?
+        .stat()
+        .ok()
+        .map(|stat| stat.starttime)
 }
 
 fn error(errno: Errno) -> UnblockError {
@@ -157,7 +161,10 @@ mod tests {
         let process = hold(child.id()).unwrap();
         pidfd_send_signal(&process, Signal::STOP).unwrap();
         eventually("it is stopped", || state(child.id()) == 'T');
-        assert_eq!(unblock(Fix::Cont { pid: child.id() }, 1.0), Ok(Unblocked::Done));
+        assert_eq!(
+            unblock(Fix::Cont { pid: child.id() }, 1.0),
+            Ok(Unblocked::Done)
+        );
         eventually("it goes on", || state(child.id()) == 'S');
         child.kill().unwrap();
         child.wait().unwrap();
@@ -168,11 +175,20 @@ mod tests {
         let mut child = sleeper();
         let pid = child.id();
         let started = start_time(pid).unwrap();
-        let another = Fix::EndChild { pid, started: started + 1 };
+        let another = Fix::EndChild {
+            pid,
+            started: started + 1,
+        };
         assert_eq!(unblock(another, 1.0), Err(UnblockError::Another));
-        assert_eq!(unblock(Fix::EndChild { pid, started }, 1.0), Ok(Unblocked::Done));
+        assert_eq!(
+            unblock(Fix::EndChild { pid, started }, 1.0),
+            Ok(Unblocked::Done)
+        );
         assert!(!child.wait().unwrap().success());
-        assert_eq!(unblock(Fix::EndChild { pid, started }, 1.0), Ok(Unblocked::Gone));
+        assert_eq!(
+            unblock(Fix::EndChild { pid, started }, 1.0),
+            Ok(Unblocked::Gone)
+        );
     }
 
     const CLIENT: &str = "import socket,sys\ns=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\ntry:\n  print('got', s.recv(10))\nexcept OSError as e:\n  print('error', e.errno)\n";
@@ -189,11 +205,16 @@ mod tests {
         let (server, _) = listener.accept().unwrap();
         let mut found = None;
         eventually("its socket is there", || {
-            let process = procfs::process::Process::new(i32::try_from(child.id()).unwrap()).unwrap();
-            found = process.fd().unwrap().flatten().find_map(|fd| match fd.target {
-                procfs::process::FDTarget::Socket(inode) => Some((fd.fd, inode)),
-                _ => None,
-            });
+            let process =
+                procfs::process::Process::new(i32::try_from(child.id()).unwrap()).unwrap();
+            found = process
+                .fd()
+                .unwrap()
+                .flatten()
+                .find_map(|fd| match fd.target {
+                    procfs::process::FDTarget::Socket(inode) => Some((fd.fd, inode)),
+                    _ => None,
+                });
             found.is_some()
         });
         let (fd, inode) = found.unwrap();
@@ -202,7 +223,12 @@ mod tests {
 
     fn said(mut child: Child) -> String {
         let mut text = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         child.wait().unwrap();
         text
     }
@@ -210,9 +236,17 @@ mod tests {
     #[test]
     fn a_broken_connection_is_an_error_to_its_owner_and_not_an_end_of_file() {
         let (child, _server, fd, inode) = waiting_client();
-        let wrong = Fix::ResetSocket { pid: child.id(), fd, inode: inode + 1 };
+        let wrong = Fix::ResetSocket {
+            pid: child.id(),
+            fd,
+            inode: inode + 1,
+        };
         assert_eq!(unblock(wrong, 1.0), Err(UnblockError::Another));
-        let fix = Fix::ResetSocket { pid: child.id(), fd, inode };
+        let fix = Fix::ResetSocket {
+            pid: child.id(),
+            fd,
+            inode,
+        };
         assert_eq!(unblock(fix, 1.0), Ok(Unblocked::Done));
         let text = said(child);
         assert!(text.starts_with("error"), "{text}");
@@ -221,11 +255,18 @@ mod tests {
     #[test]
     fn keep_alive_does_not_hurt_a_living_peer() {
         let (child, mut server, fd, inode) = waiting_client();
-        let fix = Fix::KeepAlive { pid: child.id(), fd, inode };
+        let fix = Fix::KeepAlive {
+            pid: child.id(),
+            fd,
+            inode,
+        };
         assert_eq!(unblock(fix, 0.05), Ok(Unblocked::Done));
         let socket = borrow(child.id(), fd, inode).unwrap();
         assert!(sockopt::socket_keepalive(&socket).unwrap());
-        assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), Duration::from_secs(1));
+        assert_eq!(
+            sockopt::tcp_keepidle(&socket).unwrap(),
+            Duration::from_secs(1)
+        );
         drop(socket);
         std::thread::sleep(Duration::from_millis(2500));
         std::io::Write::write_all(&mut server, b"hi").unwrap();

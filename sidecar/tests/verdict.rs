@@ -1,5 +1,8 @@
 //! Evidence, verdict, diagnosis and fixes against real processes.
-#![expect(dead_code, reason = "the rooms are compiled into this test; the hub uses the rest of them")]
+#![expect(
+    dead_code,
+    reason = "the rooms are compiled into this test; the hub uses the rest of them"
+)]
 
 #[path = "../src"]
 mod rooms {

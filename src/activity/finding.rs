@@ -135,5 +135,9 @@ impl Finding {
 
 /// Evidence seen from outside.
 pub(super) fn observed(signal: &str, value: impl Into<String>) -> Evidence {
-    Evidence { signal: signal.to_owned(), value: value.into(), source: Source::Observed }
+    Evidence {
+        signal: signal.to_owned(),
+        value: value.into(),
+        source: Source::Observed,
+    }
 }

@@ -22,6 +22,8 @@ pub(super) struct Flow {
     pub(super) pinged: bool,
     /// Share of a core that the root's first thread burnt.
     pub(super) main_cpu: f64,
+    /// The root's first thread burns: it computes, or would if it were let.
+    pub(super) burns: bool,
     /// The machine did not let the tree run.
     pub(super) starved: bool,
     /// Output that goes to a file grew.
@@ -74,20 +76,26 @@ impl Memory {
     pub(super) fn follow(&mut self, sample: &Sample, word: &Word, at_once: bool) -> Option<Flow> {
         let now = Counters::of(sample)?;
         let Some(before) = self.before(&now, at_once) else {
-            *self = Self { last: Some(now), ..Self::default() };
+            *self = Self {
+                last: Some(now),
+                ..Self::default()
+            };
             self.sockets(sample);
-            self.outputs(sample);
+            self.outputs(sample, false);
             self.peers(sample, Duration::ZERO);
             return None;
         };
-        let mut flow = Flow { elapsed: now.at.since(before.at), ..Flow::default() };
+        let mut flow = Flow {
+            elapsed: now.at.since(before.at),
+            ..Flow::default()
+        };
         flow.processor(&before, &now, sample, word);
-        self.files(&before, &now, &mut flow);
+        let wrote = self.files(&before, &now, &mut flow);
         if sample.depth == Depth::Waits {
             let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
             flow.network(&steps, &self.sockets);
-            let (grew, fresh) = self.outputs(sample);
+            let (grew, fresh) = self.outputs(sample, wrote);
             flow.output_grew = grew;
             if fresh {
                 flow.add("output", "new lines in its output file".to_owned());
@@ -99,7 +107,10 @@ impl Memory {
     }
 
     fn before(&mut self, now: &Counters, at_once: bool) -> Option<Counters> {
-        let last = self.last.take().filter(|last| last.root == now.root && now.at >= last.at)?;
+        let last = self
+            .last
+            .take()
+            .filter(|last| last.root == now.root && now.at >= last.at)?;
         let before = match self.before_last.take() {
             Some(before) if at_once => {
                 self.frames.pop_back();
@@ -122,9 +133,15 @@ impl Memory {
         let before = std::mem::take(&mut self.peers);
         for outsider in &sample.outsiders {
             let key = (outsider.pid, outsider.started);
-            let ticks = before.get(&key).map_or(0, |(t, _)| outsider.cpu_ticks.saturating_sub(*t));
+            let ticks = before
+                .get(&key)
+                .map_or(0, |(t, _)| outsider.cpu_ticks.saturating_sub(*t));
             // A tick is a hundredth of a second on every machine hb runs on.
-            let share = if elapsed.is_zero() { 0.0 } else { ticks as f64 / 100.0 / elapsed.as_secs_f64() };
+            let share = if elapsed.is_zero() {
+                0.0
+            } else {
+                ticks as f64 / 100.0 / elapsed.as_secs_f64()
+            };
             self.peers.insert(key, (outsider.cpu_ticks, share));
         }
     }
@@ -134,7 +151,9 @@ impl Memory {
         let elapsed = self.looked.map_or(Duration::ZERO, |at| sample.at.since(at));
         let mut steps = Vec::new();
         for socket in &sample.sockets {
-            let SocketKind::Tcp(tcp) = &socket.kind else { continue };
+            let SocketKind::Tcp(tcp) = &socket.kind else {
+                continue;
+            };
             if tcp.state == TcpState::Listen {
                 continue;
             }
@@ -160,11 +179,12 @@ impl Memory {
     }
 
     /// Whether an output file grew, and whether that was something new.
-    fn outputs(&mut self, sample: &Sample) -> (bool, bool) {
+    fn outputs(&mut self, sample: &Sample, wrote: bool) -> (bool, bool) {
         let (mut grew, mut fresh) = (false, false);
         for output in &sample.outputs {
             let before = self.outputs.insert(output.path.clone(), output.length);
-            if before.is_some_and(|length| output.length > length) {
+            // Others may write to the same file.
+            if wrote && before.is_some_and(|length| output.length > length) {
                 grew = true;
                 // Three times the same thing is a heartbeat, not news.
                 fresh |= output.repeats < 3.min(output.lines);
@@ -173,11 +193,16 @@ impl Memory {
         (grew, fresh)
     }
 
-    fn files(&mut self, before: &Counters, now: &Counters, flow: &mut Flow) {
+    /// Whether the tree itself wrote anything comes back.
+    fn files(&mut self, before: &Counters, now: &Counters, flow: &mut Flow) -> bool {
         let mut total = Io::default();
         for (key, process) in &now.processes {
             let Some(io) = process.io else { continue };
-            let then = before.processes.get(key).and_then(|p| p.io).unwrap_or_default();
+            let then = before
+                .processes
+                .get(key)
+                .and_then(|p| p.io)
+                .unwrap_or_default();
             let mut part = difference(io, then);
             if wakes_itself(part) {
                 part = Io::default();
@@ -190,7 +215,8 @@ impl Memory {
         if total.read >= limits::READ_BYTES || total.disk_read >= limits::READ_BYTES {
             flow.add("files read", bytes(total.read.max(total.disk_read)));
         }
-        self.frames.push_back((total.written, total.writes, flow.elapsed));
+        self.frames
+            .push_back((total.written, total.writes, flow.elapsed));
         if self.frames.len() > limits::RHYTHM_LOOKS {
             self.frames.pop_front();
         }
@@ -198,6 +224,7 @@ impl Memory {
         if total.written > 0 && self.outputs.is_empty() && !self.is_animation() {
             flow.add("output", bytes(total.written));
         }
+        total.written > 0
     }
 
     /// Equal short writes, many a second, look after look: frames of a spinner.
@@ -205,7 +232,8 @@ impl Memory {
         if self.frames.len() < limits::RHYTHM_LOOKS {
             return false;
         }
-        let mean = |(written, writes, _): &(u64, u64, Duration)| *written as f64 / (*writes).max(1) as f64;
+        let mean =
+            |(written, writes, _): &(u64, u64, Duration)| *written as f64 / (*writes).max(1) as f64;
         let rate = |(_, writes, elapsed): &(u64, u64, Duration)| {
             *writes as f64 / elapsed.as_secs_f64().max(0.001)
         };
@@ -225,7 +253,11 @@ impl Counters {
         Some(Self {
             at: sample.at,
             root: key(root),
-            processes: sample.processes.iter().map(|p| (key(p), p.clone())).collect(),
+            processes: sample
+                .processes
+                .iter()
+                .map(|p| (key(p), p.clone()))
+                .collect(),
         })
     }
 
@@ -249,8 +281,12 @@ impl Line {
 
     /// Small equal pieces at a slow beat, look after look.
     fn is_rhythm(&self) -> bool {
-        let sizes: Vec<u64> =
-            self.steps.iter().filter(|s| s.segments > 0).map(|s| s.received / s.segments).collect();
+        let sizes: Vec<u64> = self
+            .steps
+            .iter()
+            .filter(|s| s.segments > 0)
+            .map(|s| s.received / s.segments)
+            .collect();
         let elapsed: Duration = self.steps.iter().map(|s| s.elapsed).sum();
         let segments: u64 = self.steps.iter().map(|s| s.segments).sum();
         let (Some(small), Some(large)) = (sizes.iter().min(), sizes.iter().max()) else {
@@ -264,7 +300,9 @@ impl Line {
 
     /// Something was asked for every piece that came.
     fn is_asked(&self) -> bool {
-        self.steps.iter().all(|s| (s.received == 0) == (s.acked == 0))
+        self.steps
+            .iter()
+            .all(|s| (s.received == 0) == (s.acked == 0))
     }
 }
 
@@ -275,26 +313,34 @@ impl Flow {
     }
 
     fn add(&mut self, signal: &str, value: String) {
-        self.progress.push(Evidence { signal: signal.to_owned(), value, source: Source::Observed });
+        self.progress.push(Evidence {
+            signal: signal.to_owned(),
+            value,
+            source: Source::Observed,
+        });
     }
 
     fn processor(&mut self, before: &Counters, now: &Counters, sample: &Sample, word: &Word) {
         let wall = self.elapsed.as_secs_f64().max(0.001);
         let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
+        let mut wants = 0.0;
         for (key, process) in &now.processes {
             let then = before.processes.get(key);
             for thread in &process.threads {
                 let earlier = then.and_then(|p| p.threads.iter().find(|t| t.tid == thread.tid));
-                let (was_run, was_ready) = earlier.map_or_else(Default::default, |t| (t.run, t.ready));
+                let (was_run, was_ready) =
+                    earlier.map_or_else(Default::default, |t| (t.run, t.ready));
                 let used = thread.run.saturating_sub(was_run).as_secs_f64() / wall;
+                let waited = thread.ready.saturating_sub(was_ready).as_secs_f64() / wall;
                 if earlier.is_some() {
-                    ready = ready.max(thread.ready.saturating_sub(was_ready).as_secs_f64() / wall);
+                    ready = ready.max(waited);
                 }
                 run += used;
                 if *key != now.root {
                     children += used;
                 } else if thread.tid == process.pid {
                     self.main_cpu = used;
+                    wants = used + waited;
                 } else {
                     helpers += used;
                 }
@@ -303,12 +349,20 @@ impl Flow {
         let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
         children += reaped(now).saturating_sub(reaped(before)) as f64 / 100.0 / wall;
         self.starved = (ready >= limits::STARVED_READY && run < limits::STARVED_RUN)
-            || sample.host.memory_full.is_some_and(|p| p >= limits::MEMORY_PRESSURE);
+            || sample
+                .host
+                .memory_full
+                .is_some_and(|p| p >= limits::MEMORY_PRESSURE);
         if children >= limits::CPU_WORK {
             self.add("cpu of children", percent(children));
         }
-        let needed =
-            if self.main_cpu >= limits::CPU_BURN { limits::CPU_HELPERS } else { limits::CPU_WORK };
+        self.burns = self.main_cpu >= limits::CPU_BURN
+            || wants >= limits::CPU_WANT && self.main_cpu >= limits::CPU_GOT;
+        let needed = if self.burns {
+            limits::CPU_HELPERS
+        } else {
+            limits::CPU_WORK
+        };
         if helpers >= needed {
             self.add("cpu of helper threads", percent(helpers));
         }
@@ -317,8 +371,16 @@ impl Flow {
 
     /// New processes. An agent that reports only that it is alive starts some to say so: those are no progress.
     fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, word: &Word) {
-        let fresh = now.processes.keys().filter(|key| !before.processes.contains_key(key)).count();
-        let ended = before.processes.keys().filter(|key| !now.processes.contains_key(key)).count();
+        let fresh = now
+            .processes
+            .keys()
+            .filter(|key| !before.processes.contains_key(key))
+            .count();
+        let ended = before
+            .processes
+            .keys()
+            .filter(|key| !now.processes.contains_key(key))
+            .count();
         let trivial = children < limits::CPU_TRIVIAL && word.only_says_alive(now.at, self.elapsed);
         if fresh + ended > 0 && !trivial {
             self.add("processes", format!("{fresh} new, {ended} ended"));
@@ -380,7 +442,11 @@ fn sum(a: Io, b: Io) -> Io {
 fn spread(numbers: &[f64]) -> f64 {
     let large = numbers.iter().copied().fold(0.0, f64::max);
     let small = numbers.iter().copied().fold(f64::MAX, f64::min);
-    if large == 0.0 { 0.0 } else { (large - small) / large }
+    if large == 0.0 {
+        0.0
+    } else {
+        (large - small) / large
+    }
 }
 
 fn percent(share: f64) -> String {

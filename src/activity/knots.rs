@@ -11,7 +11,11 @@ use std::collections::BTreeSet;
 /// All of them.
 pub(super) fn find(scene: &Scene<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = scene.living().filter_map(stopped).collect();
-    found.extend(scene.waits().filter_map(|(p, t, wait)| undrained(scene, p, t, wait)));
+    found.extend(
+        scene
+            .waits()
+            .filter_map(|(p, t, wait)| undrained(scene, p, t, wait)),
+    );
     found.extend(scene.living().filter_map(|p| mutex_ring(scene, p)));
     found.extend(scene.own().filter_map(|p| forked_lock(scene, p)));
     found.extend(deadlock(scene));
@@ -24,7 +28,10 @@ pub(super) fn end_or_restart(scene: &Scene<'_>, process: &Process) -> Fix {
     if process.pid == scene.sample.root {
         Fix::Restart
     } else {
-        Fix::EndChild { pid: process.pid, started: process.started }
+        Fix::EndChild {
+            pid: process.pid,
+            started: process.started,
+        }
     }
 }
 
@@ -35,25 +42,42 @@ pub(super) fn stopped(process: &Process) -> Option<Finding> {
     }
     let key = format!("stopped {}", process.pid);
     let title = process.title();
-    if process.foreground.is_some_and(|foreground| foreground != process.group) {
+    if process
+        .foreground
+        .is_some_and(|foreground| foreground != process.group)
+    {
         let sentence = format!("{title} is stopped in the background of its terminal");
         let found = Finding::new(key, Verdict::WaitingInput, limits::INPUT, sentence);
         return Some(found.seen("process.state", "T, not in the foreground of its terminal"));
     }
     let sentence = format!("{title} was stopped by a signal and waits for SIGCONT");
     let found = Finding::new(key, Verdict::Hung, limits::STOPPED, sentence).logical();
-    Some(found.seen("process.state", format!("T, tracer none, {title}")).fix(Fix::Cont { pid: process.pid }))
+    Some(
+        found
+            .seen("process.state", format!("T, tracer none, {title}"))
+            .fix(Fix::Cont { pid: process.pid }),
+    )
 }
 
 /// Data that nobody takes.
-fn undrained(scene: &Scene<'_>, process: &Process, thread: &Thread, wait: &Wait) -> Option<Finding> {
-    let Wait::Write(target) = wait else { return None };
-    if !matches!(target.kind, Kind::Pipe(_) | Kind::Terminal(_)) && scene.readers(target).is_empty() {
+fn undrained(
+    scene: &Scene<'_>,
+    process: &Process,
+    thread: &Thread,
+    wait: &Wait,
+) -> Option<Finding> {
+    let Wait::Write(target) = wait else {
+        return None;
+    };
+    if !matches!(target.kind, Kind::Pipe(_) | Kind::Terminal(_)) && scene.readers(target).is_empty()
+    {
         return None;
     }
     let readers = scene.readers(target);
-    let (inside, outside): (Vec<&End>, Vec<&End>) =
-        readers.iter().copied().partition(|end| scene.is_inside(end.pid));
+    let (inside, outside): (Vec<&End>, Vec<&End>) = readers
+        .iter()
+        .copied()
+        .partition(|end| scene.is_inside(end.pid));
     let what = target_words(scene.sample, target);
     let title = process.title();
     let key = format!("undrained {} {}", process.pid, target.fd);
@@ -66,19 +90,33 @@ fn undrained(scene: &Scene<'_>, process: &Process, thread: &Thread, wait: &Wait)
         // Somebody of the tree also reads it: the general rule has to judge.
         return None;
     }
-    let holder = outside.iter().find_map(|end| scene.sample.outsider(end.pid));
+    let holder = outside
+        .iter()
+        .find_map(|end| scene.sample.outsider(end.pid));
     if holder.is_some_and(|o| o.reads_terminal) {
         let sentence = format!("{title} waits for the reader of a pager");
         let found = Finding::new(key, Verdict::WaitingInput, limits::INPUT, sentence);
-        return Some(found.still([(process.pid, thread.tid)]).seen("thread.wait", seen));
+        return Some(
+            found
+                .still([(process.pid, thread.tid)])
+                .seen("thread.wait", seen),
+        );
     }
     let who = match holder {
-        Some(outsider) => format!("{} ({}) holds its other end and does not read", outsider.name, outsider.pid),
+        Some(outsider) => format!(
+            "{} ({}) holds its other end and does not read",
+            outsider.name, outsider.pid
+        ),
         None => "nobody reads its other end".to_owned(),
     };
     let sentence = format!("{title} cannot write: {what} is full and {who}");
     let found = Finding::new(key, Verdict::Hung, limits::UNDRAINED, sentence);
-    Some(found.still([(process.pid, thread.tid)]).seen("thread.wait", seen).seen("reader", who))
+    Some(
+        found
+            .still([(process.pid, thread.tid)])
+            .seen("thread.wait", seen)
+            .seen("reader", who),
+    )
 }
 
 /// The reader is of the tree and waits for something else: a knot when it cannot come to reading.
@@ -102,20 +140,32 @@ fn full_inside(
             Some(wait) => is_parked(wait),
             None => false,
         };
-        if !reader.is_whole() || !waits.into_iter().all(stuck) || handles_signals_for_reading(reader) {
+        if !reader.is_whole()
+            || !waits.into_iter().all(stuck)
+            || handles_signals_for_reading(reader)
+        {
             return None;
         }
         still.extend(reader.threads.iter().map(|t| (reader.pid, t.tid)));
         let main = reader.main().and_then(|t| t.wait.as_ref());
-        let waits_for = main.map(|w| wait_words(scene.sample, w)).unwrap_or_default();
+        let waits_for = main
+            .map(|w| wait_words(scene.sample, w))
+            .unwrap_or_default();
         names.push(format!("{}, which waits for {waits_for}", reader.title()));
     }
     let readers = names.join(" and ");
-    let sentence =
-        format!("{} cannot write: its pipe is full, and the reader is {readers}", writer.title());
+    let sentence = format!(
+        "{} cannot write: its pipe is full, and the reader is {readers}",
+        writer.title()
+    );
     let key = format!("pipe knot {}", writer.pid);
     let found = Finding::new(key, Verdict::Hung, limits::KNOT, sentence).logical();
-    Some(found.still(still).seen("reader", readers).fix(end_or_restart(scene, writer)))
+    Some(
+        found
+            .still(still)
+            .seen("reader", readers)
+            .fix(end_or_restart(scene, writer)),
+    )
 }
 
 /// A shell handles the end of children, which is no reading; asynchronous reading is announced by `SIGIO`.
@@ -129,7 +179,11 @@ fn mutex_ring(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let owner = |tid: u32| {
         let thread = process.threads.iter().find(|t| t.tid == tid)?;
         match thread.wait {
-            Some(Wait::Futex { owner, until: Until::Never, .. }) => owner,
+            Some(Wait::Futex {
+                owner,
+                until: Until::Never,
+                ..
+            }) => owner,
             Some(_) | None => None,
         }
     };
@@ -150,24 +204,37 @@ fn mutex_ring(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     })?;
     let chain: Vec<String> = ring.iter().map(|tid| format!("thread {tid}")).collect();
     let sentence = match chain.as_slice() {
-        [one] => format!("{one} of {} waits for a lock it holds itself", process.title()),
+        [one] => format!(
+            "{one} of {} waits for a lock it holds itself",
+            process.title()
+        ),
         [one, two] => format!(
             "{one} of {} waits for a lock held by {two}, which waits back",
             process.title()
         ),
-        _ => format!("{} of {} wait for each other in a ring", chain.join(", "), process.title()),
+        _ => format!(
+            "{} of {} wait for each other in a ring",
+            chain.join(", "),
+            process.title()
+        ),
     };
     let key = format!("mutex ring {}", process.pid);
     let found = Finding::new(key, Verdict::Hung, limits::KNOT, sentence).logical();
     let still = ring.iter().map(|tid| (process.pid, *tid));
-    Some(found.still(still).seen("mutex.owner", chain.join(" → ")).fix(end_or_restart(scene, process)))
+    Some(
+        found
+            .still(still)
+            .seen("mutex.owner", chain.join(" → "))
+            .fix(end_or_restart(scene, process)),
+    )
 }
 
 /// A copy of its parent, made while another thread held a lock: the copy has the lock, but not that thread.
 fn forked_lock(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let parent = scene.sample.process(process.parent)?;
     let copy = parent.command == process.command && parent.name == process.name;
-    if !copy || !is_private_knot(process) || handles_signals(process) || !scene.is_awaited(process) {
+    if !copy || !is_private_knot(process) || handles_signals(process) || !scene.is_awaited(process)
+    {
         return None;
     }
     let sentence = format!(
@@ -177,7 +244,10 @@ fn forked_lock(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     );
     let key = format!("forked lock {}", process.pid);
     let found = Finding::new(key, Verdict::Hung, limits::KNOT * 2, sentence).logical();
-    let threads = format!("{} thread in futex, private, without a limit", process.threads.len());
+    let threads = format!(
+        "{} thread in futex, private, without a limit",
+        process.threads.len()
+    );
     Some(
         found
             .still(process.threads.iter().map(|t| (process.pid, t.tid)))
@@ -200,9 +270,16 @@ fn deadlock(scene: &Scene<'_>) -> Option<Finding> {
         }
         for thread in &process.threads {
             match thread.wait.as_ref()? {
-                Wait::Futex { until: Until::Never, private, .. } => {
+                Wait::Futex {
+                    until: Until::Never,
+                    private,
+                    ..
+                } => {
                     // Memory shared with somebody outside the tree could be written by him.
-                    if !private && process.pid == scene.sample.root && scene.sample.processes.len() == 1 {
+                    if !private
+                        && process.pid == scene.sample.root
+                        && scene.sample.processes.len() == 1
+                    {
                         return None;
                     }
                     culprit = Some(process);
@@ -220,11 +297,19 @@ fn deadlock(scene: &Scene<'_>) -> Option<Finding> {
         still.len(),
         culprit.title()
     );
-    let found = Finding::new("deadlock".to_owned(), Verdict::Hung, limits::DEADLOCK, sentence);
+    let found = Finding::new(
+        "deadlock".to_owned(),
+        Verdict::Hung,
+        limits::DEADLOCK,
+        sentence,
+    );
     Some(
         found
             .still(still)
-            .seen("thread.wait", "every thread: futex without a limit, not one woke")
+            .seen(
+                "thread.wait",
+                "every thread: futex without a limit, not one woke",
+            )
             .said("task", "work is owed")
             .fix(end_or_restart(scene, culprit)),
     )
@@ -240,7 +325,9 @@ fn dead_await(scene: &Scene<'_>) -> Option<Finding> {
     let root = scene.sample.root()?;
     let alone = scene.living().count() == 1;
     let main = root.main()?.wait.as_ref()?;
-    let Wait::Poll { until, .. } = main else { return None };
+    let Wait::Poll { until, .. } = main else {
+        return None;
+    };
     let long = match until {
         Until::In(time) => *time > limits::TIMER,
         Until::Never => false,
@@ -267,11 +354,19 @@ fn dead_await(scene: &Scene<'_>) -> Option<Finding> {
         "work is owed, but {} has no connection, no child and nothing to wait for: {limit}",
         root.title()
     );
-    let found = Finding::new("dead await".to_owned(), Verdict::Hung, limits::DEADLOCK, sentence);
+    let found = Finding::new(
+        "dead await".to_owned(),
+        Verdict::Hung,
+        limits::DEADLOCK,
+        sentence,
+    );
     Some(
         found
             .seen("sockets", "none")
-            .seen("thread.wait", format!("event loop without a source of events; {limit}"))
+            .seen(
+                "thread.wait",
+                format!("event loop without a source of events; {limit}"),
+            )
             .said("task", "work is owed")
             .fix(Fix::Restart),
     )

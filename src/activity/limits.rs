@@ -16,6 +16,11 @@ pub const LOOK_EVERY_MAX: Duration = seconds(15);
 /// A look may cost the machine one thousandth of a core.
 pub const LOOK_COST_SHARE: u32 = 1000;
 
+/// How long `working` outlasts the last progress, before a harmless wait takes its place: bursts are not told one by one.
+pub const AFTERGLOW: Duration = seconds(15);
+/// The same, whatever the patience: tokens half a second apart are one stream.
+pub const AFTERGLOW_MIN: Duration = Duration::from_millis(1500);
+
 /// A process stopped by a signal (found within 15 s): nobody stops an agent for a moment and means it.
 pub const STOPPED: Duration = seconds(6);
 /// A knot of waits that logic alone proves (30 s): long enough that no start-up passes through it.
@@ -69,6 +74,10 @@ pub const REPEATS: u32 = 20;
 pub const CPU_WORK: f64 = 0.05;
 /// Share of a core of the first thread that counts as burning.
 pub const CPU_BURN: f64 = 0.20;
+/// Ready or running for this share of the time is burning too, on a machine that gives less: it never waits.
+pub const CPU_WANT: f64 = 0.8;
+/// But it must have got at least this much.
+pub const CPU_GOT: f64 = 0.03;
 /// Beside a burning first thread, helpers must do this much to count as work of their own: garbage collectors help too.
 pub const CPU_HELPERS: f64 = 0.5;
 /// Share of a core that makes somebody outside the tree a working peer.
@@ -102,5 +111,3 @@ pub const FRAMES_PER_SECOND: f64 = 4.0;
 pub const PROBES: u32 = 4;
 /// Sends in a row that it did not confirm.
 pub const RETRANSMITS: u32 = 6;
-/// Unread bytes that may be no more than a TLS goodbye on a resting connection.
-pub const GOODBYE_BYTES: u32 = 64;

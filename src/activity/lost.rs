@@ -12,13 +12,27 @@ use crate::evidence::{
 
 /// All of them.
 pub(super) fn find(scene: &Scene<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> =
-        scene.tcp().filter_map(|(socket, tcp)| dead_peer(scene, socket, tcp)).collect();
-    found.extend(scene.tcp().filter_map(|(socket, tcp)| closed_unread(scene, socket, tcp)));
-    found.extend(scene.tcp().filter_map(|(socket, tcp)| no_connection(scene, socket, tcp)));
+    let mut found: Vec<Finding> = scene
+        .tcp()
+        .filter_map(|(socket, tcp)| dead_peer(scene, socket, tcp))
+        .collect();
+    found.extend(
+        scene
+            .tcp()
+            .filter_map(|(socket, tcp)| closed_unread(scene, socket, tcp)),
+    );
+    found.extend(
+        scene
+            .tcp()
+            .filter_map(|(socket, tcp)| no_connection(scene, socket, tcp)),
+    );
     found.extend(scene.own().filter_map(|p| dead_child(scene, p)));
     found.extend(scene.own().filter_map(|p| left_behind(scene, p)));
-    found.extend(scene.waits().filter_map(|(p, t, wait)| stopped_peer(scene, p, t.tid, wait)));
+    found.extend(
+        scene
+            .waits()
+            .filter_map(|(p, t, wait)| stopped_peer(scene, p, t.tid, wait)),
+    );
     found
 }
 
@@ -35,21 +49,43 @@ fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
         tcp.remote
     );
     let key = format!("dead peer {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, limits::KNOT, sentence).counted().logical();
-    let fix = Fix::ResetSocket { pid: socket.pid, fd: socket.fd, inode: socket.inode };
+    let found = Finding::new(key, Verdict::Hung, limits::KNOT, sentence)
+        .counted()
+        .logical();
+    let fix = Fix::ResetSocket {
+        pid: socket.pid,
+        fd: socket.fd,
+        inode: socket.inode,
+    };
     Some(
         found
-            .seen("tcp.probes", format!("{} keep-alive, {} repeats unanswered", tcp.probes, tcp.retransmits))
+            .seen(
+                "tcp.probes",
+                format!(
+                    "{} keep-alive, {} repeats unanswered",
+                    tcp.probes, tcp.retransmits
+                ),
+            )
             .seen("tcp.last_ack", format!("{} ago", words(tcp.acked_ago)))
-            .seen("tcp.last_received", format!("{} ago", words(tcp.received_ago)))
+            .seen(
+                "tcp.last_received",
+                format!("{} ago", words(tcp.received_ago)),
+            )
             .fix(fix),
     )
 }
 
 /// A resting connection of a pool may die without harm; one that somebody waits for may not.
 fn is_wanted(scene: &Scene<'_>, socket: &Socket) -> bool {
-    let alone = scene.tcp().filter(|(_, t)| t.state == TcpState::Established).count() == 1;
-    scene.in_flight().iter().any(|(s, _)| s.inode == socket.inode)
+    let alone = scene
+        .tcp()
+        .filter(|(_, t)| t.state == TcpState::Established)
+        .count()
+        == 1;
+    scene
+        .in_flight()
+        .iter()
+        .any(|(s, _)| s.inode == socket.inode)
         || alone && scene.word.owes()
         || stands_in(scene, socket)
 }
@@ -71,7 +107,9 @@ fn stands_in(scene: &Scene<'_>, socket: &Socket) -> bool {
         | Wait::Call(_)
         | Wait::Unreadable(_) => false,
     };
-    scene.waits().any(|(p, _, wait)| p.pid == socket.pid && of(wait))
+    scene
+        .waits()
+        .any(|(p, _, wait)| p.pid == socket.pid && of(wait))
 }
 
 /// The peer has closed without an answer, or with one that nobody reads, and the program waits for something else.
@@ -81,16 +119,18 @@ fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
     }
     let process = scene.sample.process(socket.pid)?;
     let parked = |w: &Wait| is_parked(w) || matches!(w, Wait::Child(_));
-    let all_parked = process.threads.iter().all(|t| t.wait.as_ref().is_some_and(parked));
+    let all_parked = process
+        .threads
+        .iter()
+        .all(|t| t.wait.as_ref().is_some_and(parked));
     if !process.is_whole() || !all_parked {
         return None;
     }
     let unread = tcp.unread.unwrap_or(0);
     let unanswered = tcp.acked > 1 && tcp.sent_ago < tcp.received_ago;
-    // A resting connection has been read to its end, up to a TLS goodbye.
-    let never_read = u64::from(unread) >= tcp.received;
-    let full = unread > limits::GOODBYE_BYTES && never_read;
-    if !(unanswered || never_read || full || scene.word.owes()) {
+    // A resting connection has been read to its end; the end itself counts as a byte that came.
+    let never_read = u64::from(unread) + 1 >= tcp.received;
+    if !(unanswered || never_read || scene.word.owes()) {
         return None;
     }
     let sentence = format!(
@@ -116,15 +156,33 @@ fn no_connection(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
         return None;
     }
     let process = scene.sample.process(socket.pid)?;
-    let limited = process.threads.iter().filter_map(|t| t.wait.as_ref()).any(|wait| {
-        wait.targets().iter().any(|t| t.kind == Kind::Socket(socket.inode))
-            && matches!(wait.until(), Until::In(_))
-    });
+    let limited = process
+        .threads
+        .iter()
+        .filter_map(|t| t.wait.as_ref())
+        .any(|wait| {
+            wait.targets()
+                .iter()
+                .any(|t| t.kind == Kind::Socket(socket.inode))
+                && matches!(wait.until(), Until::In(_))
+        });
     // The program gives up by itself: only past the kernel's own limit is that to be doubted.
-    let after = if limited { limits::CONNECT * 4 } else { limits::CONNECT };
+    let after = if limited {
+        limits::CONNECT * 4
+    } else {
+        limits::CONNECT
+    };
     let sentence = format!("{} does not answer connection requests", tcp.remote);
-    let found = Finding::new(format!("syn {}", socket.inode), Verdict::Stalled, after, sentence);
-    Some(found.seen("tcp.state", format!("SYN-SENT to {}, {} repeats", tcp.remote, tcp.retransmits)))
+    let found = Finding::new(
+        format!("syn {}", socket.inode),
+        Verdict::Stalled,
+        after,
+        sentence,
+    );
+    Some(found.seen(
+        "tcp.state",
+        format!("SYN-SENT to {}, {} repeats", tcp.remote, tcp.retransmits),
+    ))
 }
 
 /// A child ended, and its parent waits for an answer that only the child could give.
@@ -137,9 +195,14 @@ fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
     // A pipe to it that has lost its other side.
     let broken = scene.sample.ends.iter().any(|end| {
         let same = |e: &&End| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd);
-        end.pid == parent.pid && end.reads != end.writes && !scene.sample.ends.iter().any(|e| same(&e))
+        end.pid == parent.pid
+            && end.reads != end.writes
+            && !scene.sample.ends.iter().any(|e| same(&e))
     });
-    let deaf = parent.threads.iter().all(|t| t.wait.as_ref().is_some_and(is_parked));
+    let deaf = parent
+        .threads
+        .iter()
+        .all(|t| t.wait.as_ref().is_some_and(is_parked));
     if !broken || !deaf || !parent.is_whole() || scene.listens(parent.pid) {
         return None;
     }
@@ -154,7 +217,10 @@ fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
         found
             .still(parent.threads.iter().map(|t| (parent.pid, t.tid)))
             .seen("child", format!("{} is a zombie", child.title()))
-            .seen("thread.wait", "every thread of the parent: futex without a limit")
+            .seen(
+                "thread.wait",
+                "every thread of the parent: futex without a limit",
+            )
             .fix(end_or_restart(scene, parent)),
     )
 }
@@ -199,7 +265,8 @@ fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
         .collect();
     let others = process.threads.iter().filter(|t| t.tid != thread.tid);
     let deaf = others.filter_map(|t| t.wait.as_ref()).all(|w| {
-        (is_parked(w) || matches!(w, Wait::Poll { .. })) && !scene.hears_outside(process.pid, w, &except)
+        (is_parked(w) || matches!(w, Wait::Poll { .. }))
+            && !scene.hears_outside(process.pid, w, &except)
     });
     if !deaf || scene.hears_outside(process.pid, thread.wait.as_ref()?, &except) {
         return None;
@@ -213,9 +280,18 @@ fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let found = Finding::new(key, Verdict::Hung, limits::LEFT_BEHIND, sentence);
     Some(
         found
-            .seen("pipe.holder", format!("{name} ({pid}), whose parent has ended"))
-            .seen("thread.wait", format!("{} reads descriptor {}", process.title(), target.fd))
-            .fix(Fix::EndChild { pid: *pid, started: *started }),
+            .seen(
+                "pipe.holder",
+                format!("{name} ({pid}), whose parent has ended"),
+            )
+            .seen(
+                "thread.wait",
+                format!("{} reads descriptor {}", process.title(), target.fd),
+            )
+            .fix(Fix::EndChild {
+                pid: *pid,
+                started: *started,
+            }),
     )
 }
 
@@ -231,10 +307,17 @@ fn abandoned(scene: &Scene<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, S
     }
     writers
         .iter()
-        .map(|end| match (scene.sample.process(end.pid), scene.sample.outsider(end.pid)) {
-            (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
-            (None, Some(o)) if o.parent == 1 && !o.own => Some((o.pid, o.name.clone(), o.started)),
-            (Some(_) | None, _) => None,
+        .map(|end| {
+            match (
+                scene.sample.process(end.pid),
+                scene.sample.outsider(end.pid),
+            ) {
+                (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
+                (None, Some(o)) if o.parent == 1 && !o.own => {
+                    Some((o.pid, o.name.clone(), o.started))
+                }
+                (Some(_) | None, _) => None,
+            }
         })
         .collect()
 }
@@ -242,9 +325,15 @@ fn abandoned(scene: &Scene<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, S
 /// A child waits for a daemon that is stopped: the child can be ended, the daemon is not ours.
 fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
     let peer = wait.targets().iter().find_map(|target| {
-        let Kind::Socket(inode) = target.kind else { return None };
+        let Kind::Socket(inode) = target.kind else {
+            return None;
+        };
         match scene.sample.socket(inode)?.kind {
-            SocketKind::Unix { peer, listens: false, .. } => scene.sample.outsider(peer?),
+            SocketKind::Unix {
+                peer,
+                listens: false,
+                ..
+            } => scene.sample.outsider(peer?),
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
             | SocketKind::Other
@@ -261,12 +350,19 @@ fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> 
         peer.pid
     );
     let key = format!("stopped peer {} {}", process.pid, peer.pid);
-    let fix = if process.pid == scene.sample.root { Fix::None } else { end_or_restart(scene, process) };
+    let fix = if process.pid == scene.sample.root {
+        Fix::None
+    } else {
+        end_or_restart(scene, process)
+    };
     let found = Finding::new(key, Verdict::Stalled, limits::UNSERVED, sentence);
     Some(
         found
             .still([(process.pid, tid)])
-            .seen("unix.peer", format!("{} ({}), state T", peer.name, peer.pid))
+            .seen(
+                "unix.peer",
+                format!("{} ({}), state T", peer.name, peer.pid),
+            )
             .fix(fix),
     )
 }

@@ -17,15 +17,36 @@ use std::time::Duration;
 
 /// Words of a failing action.
 const FAILURES: [&str; 14] = [
-    "error", "retry", "refused", "timed out", "timeout", "failed", "overloaded", "rate limit",
-    "429", "500", "502", "503", "529", "exception",
+    "error",
+    "retry",
+    "refused",
+    "timed out",
+    "timeout",
+    "failed",
+    "overloaded",
+    "rate limit",
+    "429",
+    "500",
+    "502",
+    "503",
+    "529",
+    "exception",
 ];
 /// Keys of a tool call in a stream of JSON lines.
-const CALLS: [&str; 5] = ["tool_use", "\"tool\"", "tool_call", "\"command\"", "function_call"];
+const CALLS: [&str; 5] = [
+    "tool_use",
+    "\"tool\"",
+    "tool_call",
+    "\"command\"",
+    "function_call",
+];
 
 /// Reads from a person, or from an input that nobody closes.
 pub(super) fn inputs(scene: &Scene<'_>, owns_stdin: bool) -> Vec<Finding> {
-    scene.waits().filter_map(|(p, t, wait)| input(scene, p, t, wait, owns_stdin)).collect()
+    scene
+        .waits()
+        .filter_map(|(p, t, wait)| input(scene, p, t, wait, owns_stdin))
+        .collect()
 }
 
 fn input(
@@ -38,9 +59,9 @@ fn input(
     let target = match wait {
         Wait::Read(target) => target,
         // Somebody who waits for nothing but input, like a pager or a shell.
-        Wait::Poll { targets, .. } if only_input(targets) => {
-            targets.iter().find(|t| !matches!(t.kind, Kind::Internal(_)))?
-        }
+        Wait::Poll { targets, .. } if only_input(targets) => targets
+            .iter()
+            .find(|t| !matches!(t.kind, Kind::Internal(_)))?,
         Wait::Poll { .. }
         | Wait::Running
         | Wait::Write(_)
@@ -59,23 +80,40 @@ fn input(
     let title = process.title();
     let key = format!("input {} {}", process.pid, target.fd);
     let (sentence, fix) = match &target.kind {
-        Kind::Terminal(path) => (format!("{title} waits for somebody to type at {path}"), Fix::None),
+        Kind::Terminal(path) => (
+            format!("{title} waits for somebody to type at {path}"),
+            Fix::None,
+        ),
         Kind::Pipe(_) | Kind::Socket(_) if target.fd == 0 => {
             let writers = scene.writers(process.pid, target);
             let hidden = scene.sample.lacks(0, "holders").is_some();
             if writers.is_empty() && !hidden || writers.iter().any(|end| scene.is_inside(end.pid)) {
                 return None;
             }
-            let fix = if owns_stdin { Fix::CloseStdin } else { Fix::None };
-            (format!("{title} waits for its standard input, which nobody closes"), fix)
+            let fix = if owns_stdin {
+                Fix::CloseStdin
+            } else {
+                Fix::None
+            };
+            (
+                format!("{title} waits for its standard input, which nobody closes"),
+                fix,
+            )
         }
-        Kind::Pipe(_) | Kind::Socket(_) | Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => {
+        Kind::Pipe(_)
+        | Kind::Socket(_)
+        | Kind::File(_)
+        | Kind::Internal(_)
+        | Kind::Unreadable(_) => {
             return None;
         }
     };
     let seen = format!("{title} in read of {}", target_words(scene.sample, target));
     let found = Finding::new(key, Verdict::WaitingInput, limits::INPUT, sentence);
-    let found = found.still([(process.pid, thread.tid)]).seen("thread.wait", seen).fix(fix);
+    let found = found
+        .still([(process.pid, thread.tid)])
+        .seen("thread.wait", seen)
+        .fix(fix);
     let last = scene.sample.outputs.iter().find(|o| !o.last.is_empty());
     Some(match last {
         Some(output) => found.seen("output.last", output.last.clone()),
@@ -84,8 +122,10 @@ fn input(
 }
 
 fn only_input(targets: &[Target]) -> bool {
-    let named: Vec<&Target> =
-        targets.iter().filter(|t| !matches!(t.kind, Kind::Internal(_))).collect();
+    let named: Vec<&Target> = targets
+        .iter()
+        .filter(|t| !matches!(t.kind, Kind::Internal(_)))
+        .collect();
     let input = |t: &&Target| match t.kind {
         Kind::Terminal(_) => true,
         Kind::Pipe(_) | Kind::Socket(_) => t.fd == 0,
@@ -98,7 +138,10 @@ fn only_input(targets: &[Target]) -> bool {
 pub(super) fn asks_person() -> Draft {
     let said = reported("state", "waiting_input");
     let sentence = "says that it waits for a person".to_owned();
-    Draft { evidence: vec![said], ..Draft::new("asks", Verdict::WaitingInput, sentence) }
+    Draft {
+        evidence: vec![said],
+        ..Draft::new("asks", Verdict::WaitingInput, sentence)
+    }
 }
 
 /// The agent asked for patience.
@@ -123,7 +166,10 @@ pub(super) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Duration)> {
     for process in &sample.processes {
         for thread in &process.threads {
             let Some(wait) = &thread.wait else { continue };
-            let idle = wait.targets().iter().all(|t| !matches!(t.kind, Kind::Terminal(_)));
+            let idle = wait
+                .targets()
+                .iter()
+                .all(|t| !matches!(t.kind, Kind::Terminal(_)));
             if let Until::In(time) = wait.until()
                 && idle
             {
@@ -136,7 +182,11 @@ pub(super) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Duration)> {
 
 /// Sleeps until a time that was read.
 pub(super) fn asleep(scene: &Scene<'_>, who: (u32, u32), until: Moment, now: Moment) -> Draft {
-    let title = scene.sample.process(who.0).map(Process::title).unwrap_or_default();
+    let title = scene
+        .sample
+        .process(who.0)
+        .map(Process::title)
+        .unwrap_or_default();
     let left = words(until.since(now));
     let sentence = format!("{title} sleeps and wakes by itself in at most {left}");
     let seen = observed("thread.deadline", format!("{title}: {left} left"));
@@ -171,34 +221,65 @@ pub(super) fn model(
         );
         evidence.push(observed("tcp", value));
         if tcp.keep_alive == Some(false) && fix == Fix::None {
-            fix = Fix::KeepAlive { pid: socket.pid, fd: socket.fd, inode: socket.inode };
+            fix = Fix::KeepAlive {
+                pid: socket.pid,
+                fd: socket.fd,
+                inode: socket.inode,
+            };
         }
     }
     if scene.word.state == Some(Said::WaitingModel) {
         evidence.push(reported("state", "waiting_model"));
     }
-    let who = flying.first().map_or("its model", |(_, tcp)| tcp.remote.as_str());
+    let who = flying
+        .first()
+        .map_or("its model", |(_, tcp)| tcp.remote.as_str());
     let Some(quiet) = over else {
-        let pings = if pinged { ", which sends only signs of life" } else { "" };
+        let pings = if pinged {
+            ", which sends only signs of life"
+        } else {
+            ""
+        };
         let sentence = format!("waits for an answer of {who}{pings}");
-        return Draft { evidence, fix, ..Draft::new("model", Verdict::WaitingModel, sentence) };
+        return Draft {
+            evidence,
+            fix,
+            ..Draft::new("model", Verdict::WaitingModel, sentence)
+        };
     };
     if pinged {
         evidence.insert(0, observed("tcp.bytes_received", "only small equal pieces"));
     }
-    let sentence = format!("{who} owes an answer since {}, longer than answers take", words(quiet));
-    Draft { evidence, fix, ..Draft::new("model over", Verdict::Stalled, sentence) }
+    let sentence = format!(
+        "{who} owes an answer since {}, longer than answers take",
+        words(quiet)
+    );
+    Draft {
+        evidence,
+        fix,
+        ..Draft::new("model over", Verdict::Stalled, sentence)
+    }
 }
 
 /// The root's waits cannot be read: nothing may be concluded from their absence.
 pub(super) fn unreadable(scene: &Scene<'_>) -> Option<Draft> {
     let root = scene.sample.root;
-    let why: Why =
-        scene.sample.lacks(root, "waits").or_else(|| scene.sample.lacks(root, "descriptors"))?;
-    let sentence = format!("nothing moves, and what it waits for cannot be read: {}", why.words());
+    let why: Why = scene
+        .sample
+        .lacks(root, "waits")
+        .or_else(|| scene.sample.lacks(root, "descriptors"))?;
+    let sentence = format!(
+        "nothing moves, and what it waits for cannot be read: {}",
+        why.words()
+    );
     let gaps = scene.sample.gaps.iter().take(3);
-    let evidence = gaps.map(|g| observed(g.what, format!("unreadable: {}", g.why.words()))).collect();
-    Some(Draft { evidence, ..Draft::new("unreadable", Verdict::Unknown, sentence) })
+    let evidence = gaps
+        .map(|g| observed(g.what, format!("unreadable: {}", g.why.words())))
+        .collect();
+    Some(Draft {
+        evidence,
+        ..Draft::new("unreadable", Verdict::Unknown, sentence)
+    })
 }
 
 /// Somebody on this machine outside the tree whose answer over a unix socket is awaited.
@@ -221,13 +302,19 @@ pub(super) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
             | Wait::Call(_)
             | Wait::Unreadable(_) => false,
         };
-        let Some(Target { kind: Kind::Socket(inode), .. }) = wait.targets().first() else {
+        let Some(Target {
+            kind: Kind::Socket(inode),
+            ..
+        }) = wait.targets().first()
+        else {
             return None;
         };
         match scene.sample.socket(*inode)?.kind {
-            SocketKind::Unix { peer, listens: false, .. } if direct => {
-                peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own))
-            }
+            SocketKind::Unix {
+                peer,
+                listens: false,
+                ..
+            } if direct => peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own)),
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
             | SocketKind::Other
@@ -241,7 +328,10 @@ pub(super) fn peer(scene: &Scene<'_>, pid: u32) -> Draft {
     let name = scene.sample.outsider(pid).map_or("", |o| o.name.as_str());
     let sentence = format!("waits for an answer of {name} ({pid})");
     let seen = observed("unix.peer", format!("{name} ({pid})"));
-    Draft { evidence: vec![seen], ..Draft::new("peer", Verdict::WaitingModel, sentence) }
+    Draft {
+        evidence: vec![seen],
+        ..Draft::new("peer", Verdict::WaitingModel, sentence)
+    }
 }
 
 /// Work is owed and nothing says what keeps it.
@@ -257,10 +347,16 @@ pub(super) fn owed(scene: &Scene<'_>, quiet: Duration, over: bool) -> Draft {
     }
     if over {
         let sentence = format!("work is owed, but nothing has moved for {quiet}");
-        Draft { evidence, ..Draft::new("owed", Verdict::Stalled, sentence) }
+        Draft {
+            evidence,
+            ..Draft::new("owed", Verdict::Stalled, sentence)
+        }
     } else {
         let sentence = format!("work is owed; quiet for {quiet}, which is not long");
-        Draft { evidence, ..Draft::new("owed", Verdict::Working, sentence) }
+        Draft {
+            evidence,
+            ..Draft::new("owed", Verdict::Working, sentence)
+        }
     }
 }
 
@@ -272,7 +368,10 @@ pub(super) fn idle(scene: &Scene<'_>) -> Draft {
         "waits; as far as can be seen, nothing is owed"
     };
     let evidence = main_wait(scene).into_iter().collect();
-    Draft { evidence, ..Draft::new("idle", Verdict::Idle, sentence.to_owned()) }
+    Draft {
+        evidence,
+        ..Draft::new("idle", Verdict::Idle, sentence.to_owned())
+    }
 }
 
 /// Burns processor time in its first thread.
@@ -280,16 +379,25 @@ pub(super) fn burning(root: &Process, share: f64, burnt: Duration, over: bool) -
     let percent = format!("{:.0} % of a core in the first thread", share * 100.0);
     let mut evidence = vec![observed("cpu", percent)];
     if over {
-        evidence.push(observed("effect", "no data, no files, no output, no new processes"));
+        evidence.push(observed(
+            "effect",
+            "no data, no files, no output, no new processes",
+        ));
         let sentence = format!(
             "{} has burnt processor time for {} without visible effect",
             root.title(),
             words(burnt)
         );
-        Draft { evidence, ..Draft::new("spinning", Verdict::Spinning, sentence) }
+        Draft {
+            evidence,
+            ..Draft::new("spinning", Verdict::Spinning, sentence)
+        }
     } else {
         let sentence = format!("{} computes", root.title());
-        Draft { evidence, ..Draft::new("working", Verdict::Working, sentence) }
+        Draft {
+            evidence,
+            ..Draft::new("working", Verdict::Working, sentence)
+        }
     }
 }
 
@@ -298,18 +406,33 @@ pub(super) fn repeated_word(word: &Word, now: Moment) -> Option<Draft> {
     if word.repeats < limits::REPEATS || word.asks_patience(now).is_some() {
         return None;
     }
-    let sentence = format!("did the same thing {} times in a row: {}", word.repeats, word.repeated);
+    let sentence = format!(
+        "did the same thing {} times in a row: {}",
+        word.repeats, word.repeated
+    );
     let said = reported("repeats", &format!("{} × {}", word.repeats, word.repeated));
-    Some(Draft { evidence: vec![said], ..Draft::new("repeats", Verdict::Looping, sentence) })
+    Some(Draft {
+        evidence: vec![said],
+        ..Draft::new("repeats", Verdict::Looping, sentence)
+    })
 }
 
 /// The output says the same again and again, and it is an action or a failure. A plain line is only a sign of life.
 pub(super) fn repeated_line(output: &Output) -> Option<Draft> {
     let line = output.last.to_lowercase();
-    let acts = FAILURES.iter().chain(&CALLS).any(|word| line.contains(word));
+    let acts = FAILURES
+        .iter()
+        .chain(&CALLS)
+        .any(|word| line.contains(word));
     let sentence = format!("repeats itself without effect: {}", output.last);
-    let seen = observed("output.repeats", format!("{} × {}", output.repeats, output.last));
-    acts.then(|| Draft { evidence: vec![seen], ..Draft::new("repeats", Verdict::Looping, sentence) })
+    let seen = observed(
+        "output.repeats",
+        format!("{} × {}", output.repeats, output.last),
+    );
+    acts.then(|| Draft {
+        evidence: vec![seen],
+        ..Draft::new("repeats", Verdict::Looping, sentence)
+    })
 }
 
 fn main_wait(scene: &Scene<'_>) -> Option<crate::beat::Evidence> {
@@ -317,6 +440,13 @@ fn main_wait(scene: &Scene<'_>) -> Option<crate::beat::Evidence> {
     let main = root.main()?.wait.as_ref()?;
     let threads = root.threads.iter().filter_map(|t| t.wait.as_ref());
     let parked = threads.filter(|w| is_parked(w)).count();
-    let others = if parked > 1 { format!("; {parked} threads wait for locks") } else { String::new() };
-    Some(observed("thread.wait", format!("{}{others}", wait_words(scene.sample, main))))
+    let others = if parked > 1 {
+        format!("; {parked} threads wait for locks")
+    } else {
+        String::new()
+    };
+    Some(observed(
+        "thread.wait",
+        format!("{}{others}", wait_words(scene.sample, main)),
+    ))
 }

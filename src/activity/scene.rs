@@ -26,12 +26,19 @@ impl<'a> Scene<'a> {
     /// Every thread with what it waits for; ended processes have none.
     pub(super) fn waits(&self) -> impl Iterator<Item = (&'a Process, &'a Thread, &'a Wait)> {
         let living = self.living();
-        living.flat_map(|p| p.threads.iter().filter_map(move |t| Some((p, t, t.wait.as_ref()?))))
+        living.flat_map(|p| {
+            p.threads
+                .iter()
+                .filter_map(move |t| Some((p, t, t.wait.as_ref()?)))
+        })
     }
 
     /// Processes that have not ended.
     pub(super) fn living(&self) -> impl Iterator<Item = &'a Process> + use<'a> {
-        self.sample.processes.iter().filter(|p| p.state != RunState::Zombie)
+        self.sample
+            .processes
+            .iter()
+            .filter(|p| p.state != RunState::Zombie)
     }
 
     /// Processes that were not left behind.
@@ -61,7 +68,11 @@ impl<'a> Scene<'a> {
             },
             Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => return Vec::new(),
         };
-        self.sample.ends.iter().filter(|end| end.of == channel && needs(end)).collect()
+        self.sample
+            .ends
+            .iter()
+            .filter(|end| end.of == channel && needs(end))
+            .collect()
     }
 
     /// Whether this process belongs to the tree.
@@ -72,23 +83,27 @@ impl<'a> Scene<'a> {
     /// Whether an ancestor inside the tree waits for this process to end.
     pub(super) fn is_awaited(&self, process: &Process) -> bool {
         self.sample.process(process.parent).is_some_and(|parent| {
-            parent.threads.iter().filter_map(|t| t.wait.as_ref()).any(|wait| match wait {
-                Wait::Child(pid) => *pid <= 0 || u32::try_from(*pid) == Ok(process.pid),
-                Wait::Read(target) => self.is_written_by(target, process.pid),
-                Wait::Running
-                | Wait::Write(_)
-                | Wait::Accept(_)
-                | Wait::Connect(_)
-                | Wait::Poll { .. }
-                | Wait::Sleep(_)
-                | Wait::Futex { .. }
-                | Wait::Fork
-                | Wait::Lock(_)
-                | Wait::Signal(_)
-                | Wait::Sync(_)
-                | Wait::Call(_)
-                | Wait::Unreadable(_) => false,
-            })
+            parent
+                .threads
+                .iter()
+                .filter_map(|t| t.wait.as_ref())
+                .any(|wait| match wait {
+                    Wait::Child(pid) => *pid <= 0 || u32::try_from(*pid) == Ok(process.pid),
+                    Wait::Read(target) => self.is_written_by(target, process.pid),
+                    Wait::Running
+                    | Wait::Write(_)
+                    | Wait::Accept(_)
+                    | Wait::Connect(_)
+                    | Wait::Poll { .. }
+                    | Wait::Sleep(_)
+                    | Wait::Futex { .. }
+                    | Wait::Fork
+                    | Wait::Lock(_)
+                    | Wait::Signal(_)
+                    | Wait::Sync(_)
+                    | Wait::Call(_)
+                    | Wait::Unreadable(_) => false,
+                })
         })
     }
 
@@ -99,19 +114,26 @@ impl<'a> Scene<'a> {
 
     /// TCP sockets of the tree.
     pub(super) fn tcp(&self) -> impl Iterator<Item = (&'a Socket, &'a Tcp)> {
-        self.sample.sockets.iter().filter_map(|socket| match &socket.kind {
-            SocketKind::Tcp(tcp) => Some((socket, &**tcp)),
-            SocketKind::Unix { .. } | SocketKind::Other | SocketKind::Unreadable(_) => None,
-        })
+        self.sample
+            .sockets
+            .iter()
+            .filter_map(|socket| match &socket.kind {
+                SocketKind::Tcp(tcp) => Some((socket, &**tcp)),
+                SocketKind::Unix { .. } | SocketKind::Other | SocketKind::Unreadable(_) => None,
+            })
     }
 
     /// Whether this process, or the whole tree for 0, takes clients.
     pub(super) fn listens(&self, pid: u32) -> bool {
-        self.sample.sockets.iter().filter(|s| pid == 0 || s.pid == pid).any(|s| match &s.kind {
-            SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
-            SocketKind::Unix { listens, .. } => *listens,
-            SocketKind::Other | SocketKind::Unreadable(_) => false,
-        })
+        self.sample
+            .sockets
+            .iter()
+            .filter(|s| pid == 0 || s.pid == pid)
+            .any(|s| match &s.kind {
+                SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
+                SocketKind::Unix { listens, .. } => *listens,
+                SocketKind::Other | SocketKind::Unreadable(_) => false,
+            })
     }
 
     /// Connections that clients made to the tree.
@@ -148,7 +170,10 @@ impl<'a> Scene<'a> {
                 };
                 direct
                     && p.pid == socket.pid
-                    && wait.targets().iter().any(|t| t.kind == Kind::Socket(socket.inode))
+                    && wait
+                        .targets()
+                        .iter()
+                        .any(|t| t.kind == Kind::Socket(socket.inode))
             })
         };
         self.tcp()
@@ -162,7 +187,10 @@ impl<'a> Scene<'a> {
 
     /// Whether a wait hears of anything outside its own process, besides the descriptors left out.
     pub(super) fn hears_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
-        let targets = wait.targets().iter().filter(|target| !except.contains(&target.fd));
+        let targets = wait
+            .targets()
+            .iter()
+            .filter(|target| !except.contains(&target.fd));
         targets.into_iter().any(|target| match &target.kind {
             Kind::Pipe(_) => !self.writers(pid, target).is_empty(),
             // Both ends in one process: a way of waking itself.
@@ -179,32 +207,49 @@ impl<'a> Scene<'a> {
     /// Whether a thread of this process waits for a person or an input that is not of the tree.
     pub(super) fn takes_input(&self, process: &Process) -> bool {
         let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
-        waits.flat_map(Wait::targets).any(|target| match &target.kind {
-            Kind::Terminal(_) => true,
-            Kind::Pipe(_) => {
-                let writers = self.writers(process.pid, target);
-                writers.iter().any(|end| !self.is_inside(end.pid))
-            }
-            Kind::Socket(_) => (0..=2).contains(&target.fd),
-            Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
-        })
+        waits
+            .flat_map(Wait::targets)
+            .any(|target| match &target.kind {
+                Kind::Terminal(_) => true,
+                Kind::Pipe(_) => {
+                    let writers = self.writers(process.pid, target);
+                    writers.iter().any(|end| !self.is_inside(end.pid))
+                }
+                Kind::Socket(_) => (0..=2).contains(&target.fd),
+                Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
+            })
     }
 }
 
 /// Whether every thread waits for memory that nobody outside the process can write.
 pub(super) fn is_private_knot(process: &Process) -> bool {
     let knot = |t: &Thread| {
-        matches!(t.wait, Some(Wait::Futex { private: true, until: Until::Never, .. }))
+        matches!(
+            t.wait,
+            Some(Wait::Futex {
+                private: true,
+                until: Until::Never,
+                ..
+            })
+        )
     };
     process.is_whole() && !process.threads.is_empty() && process.threads.iter().all(knot)
 }
 
 /// Whether a signal could wake the process into code of its own.
 pub(super) fn handles_signals(process: &Process) -> bool {
-    process.caught.is_none_or(|caught| caught & !COMMON_SIGNALS != 0)
+    process
+        .caught
+        .is_none_or(|caught| caught & !COMMON_SIGNALS != 0)
 }
 
 /// Whether this thread waits without a limit for memory.
 pub(super) fn is_parked(wait: &Wait) -> bool {
-    matches!(wait, Wait::Futex { until: Until::Never, .. })
+    matches!(
+        wait,
+        Wait::Futex {
+            until: Until::Never,
+            ..
+        }
+    )
 }

@@ -16,7 +16,11 @@ const RESULT: [&str; 2] = [r#""type":"result""#, r#""type": "result""#];
 /// All of them. `works` says whether somebody outside the tree is at work.
 pub(super) fn find(scene: &Scene<'_>, works: &dyn Fn(u32) -> bool) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    found.extend(scene.waits().filter_map(|(p, t, wait)| file_lock(scene, p, t.tid, wait, works)));
+    found.extend(
+        scene
+            .waits()
+            .filter_map(|(p, t, wait)| file_lock(scene, p, t.tid, wait, works)),
+    );
     found.extend(scene.living().filter_map(|p| busy_lock(scene, p, works)));
     found.extend(scene.living().filter_map(disk));
     found.extend(scene.own().filter_map(|p| unserved(scene, p)));
@@ -32,9 +36,15 @@ fn file_lock(
     wait: &Wait,
     works: &dyn Fn(u32) -> bool,
 ) -> Option<Finding> {
-    let Wait::Lock(target) = wait else { return None };
+    let Wait::Lock(target) = wait else {
+        return None;
+    };
     let path = super::words::target_words(scene.sample, target);
-    let lock = scene.sample.locks.iter().find(|l| l.path == path || l.waiter == Some(process.pid));
+    let lock = scene
+        .sample
+        .locks
+        .iter()
+        .find(|l| l.path == path || l.waiter == Some(process.pid));
     let holder = lock.and_then(|l| l.holder);
     // Another build that holds the lock and works will let go of it.
     if holder.is_some_and(works) {
@@ -45,9 +55,16 @@ fn file_lock(
         (Some(pid), _) => format!("process {pid}"),
         (None, _) => "somebody unknown".to_owned(),
     };
-    let sentence = format!("{} waits for a lock on {path} held by {who}", process.title());
+    let sentence = format!(
+        "{} waits for a lock on {path} held by {who}",
+        process.title()
+    );
     let key = format!("file lock {}", process.pid);
-    let fix = if process.pid == scene.sample.root { Fix::None } else { end_or_restart(scene, process) };
+    let fix = if process.pid == scene.sample.root {
+        Fix::None
+    } else {
+        end_or_restart(scene, process)
+    };
     let found = Finding::new(key, Verdict::Stalled, limits::FILE_LOCK, sentence);
     Some(
         found
@@ -59,13 +76,14 @@ fn file_lock(
 }
 
 /// Sleeps a moment again and again while somebody else holds a lock on one of its files.
-fn busy_lock(
-    scene: &Scene<'_>,
-    process: &Process,
-    works: &dyn Fn(u32) -> bool,
-) -> Option<Finding> {
+fn busy_lock(scene: &Scene<'_>, process: &Process, works: &dyn Fn(u32) -> bool) -> Option<Finding> {
     let short = |wait: &Wait| matches!(wait, Wait::Sleep(Until::In(t)) if *t <= limits::BUSY_WAIT);
-    if !process.threads.iter().filter_map(|t| t.wait.as_ref()).any(short) {
+    if !process
+        .threads
+        .iter()
+        .filter_map(|t| t.wait.as_ref())
+        .any(short)
+    {
         return None;
     }
     let foreign = |pid: u32| !scene.is_inside(pid);
@@ -83,7 +101,11 @@ fn busy_lock(
     );
     let key = format!("busy lock {}", process.pid);
     let found = Finding::new(key, Verdict::Stalled, limits::SLOW_TOOL, sentence);
-    Some(found.seen("lock.file", lock.path.clone()).seen("lock.holder", who))
+    Some(
+        found
+            .seen("lock.file", lock.path.clone())
+            .seen("lock.holder", who),
+    )
 }
 
 /// No signal ends this wait; not even KILL.
@@ -96,20 +118,35 @@ fn disk(process: &Process) -> Option<Finding> {
         Some(Wait::Fork) => "for its child to start a program",
         Some(_) | None => "for a device or file system",
     };
-    let sentence = format!("{} waits {for_what} and no signal can end that", process.title());
+    let sentence = format!(
+        "{} waits {for_what} and no signal can end that",
+        process.title()
+    );
     let key = format!("disk {}", process.pid);
     let found = Finding::new(key, Verdict::Stalled, limits::DISK, sentence);
-    Some(found.still([(process.pid, process.pid)]).seen("process.state", "D, it did not even wake"))
+    Some(
+        found
+            .still([(process.pid, process.pid)])
+            .seen("process.state", "D, it did not even wake"),
+    )
 }
 
 /// Clients wait, and the thread that should look sleeps.
 fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let main = process.main()?.wait.as_ref()?;
-    if !matches!(main, Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_)) {
+    if !matches!(
+        main,
+        Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_)
+    ) {
         return None;
     }
     let looks = |wait: &Wait| matches!(wait, Wait::Poll { .. } | Wait::Accept(_) | Wait::Running);
-    if process.threads.iter().filter_map(|t| t.wait.as_ref()).any(looks) {
+    if process
+        .threads
+        .iter()
+        .filter_map(|t| t.wait.as_ref())
+        .any(looks)
+    {
         return None;
     }
     let (socket, tcp) = scene.tcp().find(|(socket, tcp)| {
@@ -125,7 +162,11 @@ fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let what = match tcp.state {
         TcpState::Listen => format!("{} clients wait on port {}", tcp.unacked, tcp.local_port),
         TcpState::Established | TcpState::CloseWait | TcpState::SynSent | TcpState::Closing => {
-            format!("{} bytes of {} are unread", tcp.unread.unwrap_or(0), tcp.remote)
+            format!(
+                "{} bytes of {} are unread",
+                tcp.unread.unwrap_or(0),
+                tcp.remote
+            )
         }
     };
     let for_what = super::words::wait_words(scene.sample, main);
@@ -157,15 +198,26 @@ fn server_as_tool(scene: &Scene<'_>, server: &Process) -> Option<Finding> {
     let mut above = scene.sample.process(server.parent);
     let collector = loop {
         let process = above?;
-        let collects = process.threads.iter().filter_map(|t| t.wait.as_ref()).any(|wait| {
-            let Wait::Read(target) = wait else { return false };
-            scene.writers(process.pid, target).iter().any(|end| end.pid == server.pid)
-        });
+        let collects = process
+            .threads
+            .iter()
+            .filter_map(|t| t.wait.as_ref())
+            .any(|wait| {
+                let Wait::Read(target) = wait else {
+                    return false;
+                };
+                scene
+                    .writers(process.pid, target)
+                    .iter()
+                    .any(|end| end.pid == server.pid)
+            });
         let shell = SHELLS.contains(&process.name.as_str());
         if collects && (shell || scene.word.owes()) {
             break process;
         }
-        above = (process.pid != scene.sample.root).then(|| scene.sample.process(process.parent)).flatten();
+        above = (process.pid != scene.sample.root)
+            .then(|| scene.sample.process(process.parent))
+            .flatten();
     };
     let sentence = format!(
         "{} waits for the end of {}, which is a server and waits for clients",
@@ -177,7 +229,10 @@ fn server_as_tool(scene: &Scene<'_>, server: &Process) -> Option<Finding> {
     Some(
         found
             .seen("tool.listens", server.title())
-            .seen("thread.wait", format!("{} reads its output", collector.title()))
+            .seen(
+                "thread.wait",
+                format!("{} reads its output", collector.title()),
+            )
             .fix(end_or_restart(scene, server)),
     )
 }
@@ -185,20 +240,39 @@ fn server_as_tool(scene: &Scene<'_>, server: &Process) -> Option<Finding> {
 /// The work is done and said so, the process stays.
 fn done(scene: &Scene<'_>) -> Option<Finding> {
     let root = scene.sample.root()?;
-    let last = scene.sample.outputs.iter().find(|o| RESULT.iter().any(|mark| o.last.contains(mark)));
+    let last = scene
+        .sample
+        .outputs
+        .iter()
+        .find(|o| RESULT.iter().any(|mark| o.last.contains(mark)));
     let said = scene.word.stopping || scene.word.state == Some(Said::Done);
-    if last.is_none() && !said || scene.takes_input(root) || scene.word.task_owed && last.is_none() {
+    if last.is_none() && !said || scene.takes_input(root) || scene.word.task_owed && last.is_none()
+    {
         return None;
     }
     // A service that says that a piece of work is done goes on serving.
     if last.is_none() && !scene.word.stopping && scene.listens(0) {
         return None;
     }
-    let sentence = format!("{} has said that its work is done, but does not exit", root.title());
+    let sentence = format!(
+        "{} has said that its work is done, but does not exit",
+        root.title()
+    );
     let found = Finding::new("done".to_owned(), Verdict::Hung, limits::DONE, sentence);
     let found = match last {
         Some(output) => found.seen("output.last", output.last.clone()),
-        None => found.said("state", if scene.word.stopping { "stopping" } else { "done" }),
+        None => found.said(
+            "state",
+            if scene.word.stopping {
+                "stopping"
+            } else {
+                "done"
+            },
+        ),
     };
-    Some(found.seen("done_not_exited", "nothing moves since").fix(Fix::End))
+    Some(
+        found
+            .seen("done_not_exited", "nothing moves since")
+            .fix(Fix::End),
+    )
 }

@@ -72,7 +72,9 @@ impl Word {
 
     /// Until when it asked for patience, if that is not over.
     pub(super) fn asks_patience(&self, now: Moment) -> Option<Moment> {
-        self.expect_until.max(self.limited_until).filter(|until| *until > now)
+        self.expect_until
+            .max(self.limited_until)
+            .filter(|until| *until > now)
     }
 
     /// It spoke in this interval and reported no progress.

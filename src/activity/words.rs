@@ -14,7 +14,9 @@ pub fn wait_words(sample: &Sample, wait: &Wait) -> String {
         Wait::Poll { targets, until } => poll_words(sample, targets, *until),
         Wait::Sleep(until) => format!("time{}", limit_words(*until)),
         Wait::Futex { until, owner, .. } => {
-            let owner = owner.map(|tid| format!(" held by thread {tid}")).unwrap_or_default();
+            let owner = owner
+                .map(|tid| format!(" held by thread {tid}"))
+                .unwrap_or_default();
             format!("a lock or condition{owner}{}", limit_words(*until))
         }
         Wait::Child(pid) if *pid > 0 => format!("the end of process {pid}"),
@@ -57,7 +59,9 @@ pub fn target_words(sample: &Sample, target: &Target) -> String {
                 | TcpState::CloseWait
                 | TcpState::Closing => format!("{} over TCP", tcp.remote),
             },
-            Some(SocketKind::Unix { peer: Some(peer), .. }) => {
+            Some(SocketKind::Unix {
+                peer: Some(peer), ..
+            }) => {
                 format!("a unix socket of process {peer}")
             }
             Some(SocketKind::Unix { .. }) => format!("a unix socket (descriptor {fd})"),
@@ -70,8 +74,12 @@ pub fn target_words(sample: &Sample, target: &Target) -> String {
 
 fn poll_words(sample: &Sample, targets: &[Target], until: Until) -> String {
     let worth = |t: &&Target| !matches!(t.kind, Kind::Internal(_));
-    let named: Vec<String> =
-        targets.iter().filter(worth).take(4).map(|t| target_words(sample, t)).collect();
+    let named: Vec<String> = targets
+        .iter()
+        .filter(worth)
+        .take(4)
+        .map(|t| target_words(sample, t))
+        .collect();
     let what = match named.len() {
         0 => "an event".to_owned(),
         _ => named.join(" or "),

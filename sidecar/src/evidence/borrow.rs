@@ -17,7 +17,10 @@ pub(super) struct Lender(OwnedFd);
 impl Lender {
     /// Holds the process by pidfd.
     pub(super) fn open(pid: u32) -> Result<Self, Why> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Why::Malformed)?;
+        let pid = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or(Why::Malformed)?;
         pidfd_open(pid, PidfdFlags::empty()).map(Self).map_err(why)
     }
 
@@ -62,7 +65,10 @@ fn unix(socket: &OwnedFd) -> SocketKind {
 }
 
 fn complete(socket: &OwnedFd, tcp: Tcp) -> Tcp {
-    let (local, local_port) = rustix::net::getsockname(socket).ok().map(name).unwrap_or_default();
+    let (local, local_port) = rustix::net::getsockname(socket)
+        .ok()
+        .map(name)
+        .unwrap_or_default();
     let remote = rustix::net::getpeername(socket).ok().flatten();
     let (remote, remote_port) = remote.map(name).unwrap_or_default();
     // Of a listener the call fails: it has no data.
@@ -74,7 +80,15 @@ fn complete(socket: &OwnedFd, tcp: Tcp) -> Tcp {
         }
     };
     let keep_alive = sockopt::socket_keepalive(socket).ok();
-    Tcp { local, local_port, remote, remote_port, unread, keep_alive, ..tcp }
+    Tcp {
+        local,
+        local_port,
+        remote,
+        remote_port,
+        unread,
+        keep_alive,
+        ..tcp
+    }
 }
 
 fn name(address: rustix::net::SocketAddrAny) -> (String, u16) {
@@ -84,7 +98,10 @@ fn name(address: rustix::net::SocketAddrAny) -> (String, u16) {
     }
 }
 
-#[expect(unsafe_code, reason = "no safe wrapper reads the whole of tcp_info: bytes received stand behind the old part")]
+#[expect(
+    unsafe_code,
+    reason = "no safe wrapper reads the whole of tcp_info: bytes received stand behind the old part"
+)]
 fn info(socket: impl AsFd) -> Result<Vec<u8>, Errno> {
     let mut bytes = vec![0_u8; INFO_BYTES];
     let mut length = INFO_BYTES as libc::socklen_t;

@@ -39,7 +39,10 @@ pub(super) enum Call {
 
 /// The call of this number on the machine this program was built for.
 pub(super) fn call(number: u64) -> Call {
-    TABLE.iter().find(|(n, _)| *n == number).map_or(Call::Other, |(_, call)| *call)
+    TABLE
+        .iter()
+        .find(|(n, _)| *n == number)
+        .map_or(Call::Other, |(_, call)| *call)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -67,36 +70,36 @@ const X86_64: &[(u64, Call)] = &[
     (247, Call::Waitid),
     (230, Call::ClockNanosleep),
     (35, Call::Nanosleep),
-    (45, Call::Read),    // recvfrom
-    (47, Call::Read),    // recvmsg
-    (299, Call::Read),   // recvmmsg
-    (19, Call::Read),    // readv
-    (17, Call::Read),    // pread64
-    (295, Call::Read),   // preadv
-    (327, Call::Read),   // preadv2
-    (44, Call::Write),   // sendto
-    (46, Call::Write),   // sendmsg
-    (307, Call::Write),  // sendmmsg
-    (20, Call::Write),   // writev
-    (18, Call::Write),   // pwrite64
-    (296, Call::Write),  // pwritev
-    (328, Call::Write),  // pwritev2
-    (40, Call::Write),   // sendfile: the first argument receives
+    (45, Call::Read),   // recvfrom
+    (47, Call::Read),   // recvmsg
+    (299, Call::Read),  // recvmmsg
+    (19, Call::Read),   // readv
+    (17, Call::Read),   // pread64
+    (295, Call::Read),  // preadv
+    (327, Call::Read),  // preadv2
+    (44, Call::Write),  // sendto
+    (46, Call::Write),  // sendmsg
+    (307, Call::Write), // sendmmsg
+    (20, Call::Write),  // writev
+    (18, Call::Write),  // pwrite64
+    (296, Call::Write), // pwritev
+    (328, Call::Write), // pwritev2
+    (40, Call::Write),  // sendfile: the first argument receives
     (43, Call::Accept),
     (288, Call::Accept), // accept4
     (42, Call::Connect),
     (74, Call::Sync),
-    (75, Call::Sync), // fdatasync
+    (75, Call::Sync),  // fdatasync
     (277, Call::Sync), // sync_file_range
     (72, Call::Fcntl),
     (73, Call::Flock),
     (449, Call::FutexWaitv),
     (455, Call::FutexWait),
-    (56, Call::Fork), // clone
-    (57, Call::Fork), // fork
-    (58, Call::Fork), // vfork
-    (435, Call::Fork), // clone3
-    (34, Call::Signal), // pause
+    (56, Call::Fork),    // clone
+    (57, Call::Fork),    // fork
+    (58, Call::Fork),    // vfork
+    (435, Call::Fork),   // clone3
+    (34, Call::Signal),  // pause
     (130, Call::Signal), // rt_sigsuspend
     (128, Call::SignalTimed),
 ];
@@ -139,8 +142,8 @@ const AARCH64: &[(u64, Call)] = &[
     (32, Call::Flock),
     (449, Call::FutexWaitv),
     (455, Call::FutexWait),
-    (220, Call::Fork), // clone
-    (435, Call::Fork), // clone3
+    (220, Call::Fork),   // clone
+    (435, Call::Fork),   // clone3
     (133, Call::Signal), // rt_sigsuspend
     (137, Call::SignalTimed),
 ];
@@ -162,9 +165,20 @@ mod tests {
 
     #[test]
     fn both_machines_know_the_same_waits() {
-        for call in [Call::Read, Call::Futex, Call::Epoll, Call::Epoll2, Call::Ppoll, Call::Pselect,
-            Call::Wait4, Call::Waitid, Call::ClockNanosleep, Call::Flock, Call::Connect, Call::Fork]
-        {
+        for call in [
+            Call::Read,
+            Call::Futex,
+            Call::Epoll,
+            Call::Epoll2,
+            Call::Ppoll,
+            Call::Pselect,
+            Call::Wait4,
+            Call::Waitid,
+            Call::ClockNanosleep,
+            Call::Flock,
+            Call::Connect,
+            Call::Fork,
+        ] {
             for table in [X86_64, AARCH64] {
                 assert!(table.iter().any(|(_, c)| *c == call), "{call:?}");
             }

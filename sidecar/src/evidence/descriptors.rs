@@ -54,8 +54,12 @@ impl Descriptors {
 
     /// The ends of pipes, and masters of terminals.
     pub(super) fn ends(&self, reader: &mut Reader, pid: u32) -> Vec<End> {
-        let named = self.iter().filter(|(_, kind)| !matches!(kind, Kind::Socket(_)));
-        named.filter_map(|(fd, kind)| end(reader, pid, fd, kind)).collect()
+        let named = self
+            .iter()
+            .filter(|(_, kind)| !matches!(kind, Kind::Socket(_)));
+        named
+            .filter_map(|(fd, kind)| end(reader, pid, fd, kind))
+            .collect()
     }
 }
 
@@ -75,18 +79,29 @@ pub(super) fn end(reader: &mut Reader, pid: u32, fd: i32, kind: &Kind) -> Option
         }
         Kind::File(path) if path.ends_with("/ptmx") => {
             let info = reader.text(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-            let index: u32 =
-                info.lines().find_map(|l| l.strip_prefix("tty-index:"))?.trim().parse().ok()?;
+            let index: u32 = info
+                .lines()
+                .find_map(|l| l.strip_prefix("tty-index:"))?
+                .trim()
+                .parse()
+                .ok()?;
             let of = Channel::Terminal(format!("/dev/pts/{index}"));
-            Some(End { pid, fd, of, reads: true, writes: true })
+            Some(End {
+                pid,
+                fd,
+                of,
+                reads: true,
+                writes: true,
+            })
         }
-        Kind::Socket(inode) => {
-            Some(End { pid, fd, of: Channel::Socket(*inode), reads: true, writes: true })
-        }
-        Kind::File(_)
-        | Kind::Terminal(_)
-        | Kind::Internal(_)
-        | Kind::Unreadable(_) => None,
+        Kind::Socket(inode) => Some(End {
+            pid,
+            fd,
+            of: Channel::Socket(*inode),
+            reads: true,
+            writes: true,
+        }),
+        Kind::File(_) | Kind::Terminal(_) | Kind::Internal(_) | Kind::Unreadable(_) => None,
     }
 }
 
@@ -103,13 +118,20 @@ pub(super) fn kind(target: String) -> Kind {
         return Kind::Socket(inode);
     }
     if let Some(name) = target.strip_prefix("anon_inode:") {
-        return Kind::Internal(cut(name.trim_matches(['[', ']']).to_owned(), PATH_CHARS_MAX));
+        return Kind::Internal(cut(
+            name.trim_matches(['[', ']']).to_owned(),
+            PATH_CHARS_MAX,
+        ));
     }
     let path = cut(target, PATH_CHARS_MAX);
-    let terminal = path.strip_prefix("/dev/").is_some_and(|device| {
-        device.starts_with("tty") || device == "console" || is_slave(device)
-    });
-    if terminal { Kind::Terminal(path) } else { Kind::File(path) }
+    let terminal = path
+        .strip_prefix("/dev/")
+        .is_some_and(|device| device.starts_with("tty") || device == "console" || is_slave(device));
+    if terminal {
+        Kind::Terminal(path)
+    } else {
+        Kind::File(path)
+    }
 }
 
 fn is_slave(device: &str) -> bool {

@@ -6,7 +6,8 @@ use super::tcp::{state, tcp};
 use heartbeat::evidence::{SocketKind, Tcp, TcpState, Why};
 use rustix::fd::OwnedFd;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+    sockopt,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -54,7 +55,11 @@ pub(super) fn tcp_sockets(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, Socket
 pub(super) fn unix_socket(inode: u64) -> Result<SocketKind, Why> {
     let mut request = vec![UNIX, 0, 0, 0];
     request.extend(u32::MAX.to_ne_bytes());
-    request.extend(u32::try_from(inode).map_err(|_| Why::Malformed)?.to_ne_bytes());
+    request.extend(
+        u32::try_from(inode)
+            .map_err(|_| Why::Malformed)?
+            .to_ne_bytes(),
+    );
     request.extend((UNIX_PEER | UNIX_QUEUE).to_ne_bytes());
     request.extend([0xff; 8]); // no cookie
     let mut found = None;
@@ -65,7 +70,12 @@ pub(super) fn unix_socket(inode: u64) -> Result<SocketKind, Why> {
         let unread = queue.and_then(word).unwrap_or(0);
         let other = attribute(message.get(16..).unwrap_or_default(), 2).and_then(word);
         let other = other.filter(|inode| *inode != 0).map(u64::from);
-        found = Some(SocketKind::Unix { listens, peer: None, other, unread });
+        found = Some(SocketKind::Unix {
+            listens,
+            peer: None,
+            other,
+            unread,
+        });
     })?;
     found.ok_or(Why::Gone)
 }
@@ -101,7 +111,8 @@ fn ask(request: &[u8], flags: u16) -> Result<OwnedFd, Why> {
         Some(netlink::SOCK_DIAG),
     )
     .map_err(why)?;
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(ANSWER_WITHIN)).map_err(why)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(ANSWER_WITHIN))
+        .map_err(why)?;
     let length = u32::try_from(request.len() + 16).map_err(|_| Why::Malformed)?;
     let mut bytes = Vec::with_capacity(request.len() + 16);
     bytes.extend(length.to_ne_bytes());
@@ -118,12 +129,21 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
     let body = bytes.get(16..length)?;
-    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    Some((
+        kind,
+        body,
+        bytes.get(length.next_multiple_of(4)..).unwrap_or_default(),
+    ))
 }
 
 fn error(body: &[u8]) -> Why {
-    let number = body.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
-    why(rustix::io::Errno::from_raw_os_error(number.saturating_neg()))
+    let number = body
+        .get(..4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, i32::from_ne_bytes);
+    why(rustix::io::Errno::from_raw_os_error(
+        number.saturating_neg(),
+    ))
 }
 
 fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
@@ -140,19 +160,31 @@ fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
 
 /// `struct inet_diag_msg` and its attributes.
 fn connection(message: &[u8]) -> Option<(u64, Tcp)> {
-    let word = |at: usize| Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?));
-    let port = |at: usize| Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?));
+    let word = |at: usize| {
+        Some(u32::from_ne_bytes(
+            message.get(at..at + 4)?.try_into().ok()?,
+        ))
+    };
+    let port = |at: usize| {
+        Some(u16::from_be_bytes(
+            message.get(at..at + 2)?.try_into().ok()?,
+        ))
+    };
     let (family, number) = (*message.first()?, *message.get(1)?);
     let (timer, tries) = (*message.get(2)?, *message.get(3)?);
     let inode = u64::from(word(68)?);
     let rest = message.get(MESSAGE_BYTES..)?;
-    let mut known = attribute(rest, ATTRIBUTE_INFO).and_then(tcp).unwrap_or_default();
+    let mut known = attribute(rest, ATTRIBUTE_INFO)
+        .and_then(tcp)
+        .unwrap_or_default();
     known.state = state(number);
     known.local_port = port(4)?;
     known.remote_port = port(6)?;
     known.local = address(family, message.get(8..24)?, known.local_port)?;
     known.remote = address(family, message.get(24..40)?, known.remote_port)?;
-    known.unread = (known.state != TcpState::Listen).then(|| word(56)).flatten();
+    known.unread = (known.state != TcpState::Listen)
+        .then(|| word(56))
+        .flatten();
     if known.state == TcpState::Listen {
         known.unacked = word(56)?;
     }
@@ -193,9 +225,13 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let wanted = BTreeSet::from([inode(&listener), inode(&client)]);
         let found = tcp_sockets(&wanted).unwrap();
-        let SocketKind::Tcp(listening) = &found[&inode(&listener)] else { panic!("{found:?}") };
+        let SocketKind::Tcp(listening) = &found[&inode(&listener)] else {
+            panic!("{found:?}")
+        };
         assert_eq!((listening.state, listening.unacked), (TcpState::Listen, 1));
-        let SocketKind::Tcp(connected) = &found[&inode(&client)] else { panic!("{found:?}") };
+        let SocketKind::Tcp(connected) = &found[&inode(&client)] else {
+            panic!("{found:?}")
+        };
         assert_eq!(connected.state, TcpState::Established);
         assert_eq!(connected.remote, listener.local_addr().unwrap().to_string());
         assert_eq!(connected.keep_alive, Some(false));
@@ -206,7 +242,15 @@ mod tests {
         let (one, two) = std::os::unix::net::UnixStream::pair().unwrap();
         std::io::Write::write_all(&mut &two, b"hello").unwrap();
         let found = unix_socket(inode(&one)).unwrap();
-        let SocketKind::Unix { listens, unread, other, .. } = found else { panic!("{found:?}") };
+        let SocketKind::Unix {
+            listens,
+            unread,
+            other,
+            ..
+        } = found
+        else {
+            panic!("{found:?}")
+        };
         assert!(!listens && unread > 0, "{found:?}");
         assert_eq!(other, Some(inode(&two)));
     }

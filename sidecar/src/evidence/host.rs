@@ -14,7 +14,10 @@ pub(super) fn host(reader: &mut Reader) -> Host {
     let mut average = |path: &str, kind: &str| {
         let text = reader.text(path).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(kind))?;
-        line.split_whitespace().find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix("avg10="))?
+            .parse()
+            .ok()
     };
     Host {
         cpu_some: average("/proc/pressure/cpu", "some"),
@@ -38,12 +41,15 @@ pub(super) struct Freezer {
 impl Freezer {
     /// Of either version. A group whose files are not visible here counts as running.
     pub(super) fn is_frozen(&mut self, reader: &mut Reader, pid: u32) -> bool {
-        let Ok(groups) = reader.text(&format!("/proc/{pid}/cgroup")) else { return false };
+        let Ok(groups) = reader.text(&format!("/proc/{pid}/cgroup")) else {
+            return false;
+        };
         let files: Vec<String> = groups.lines().filter_map(state_file).collect();
         files.into_iter().any(|file| {
-            *self.asked.entry(file).or_insert_with_key(|file| {
-                reader.text(file).is_ok_and(|text| says_frozen(&text))
-            })
+            *self
+                .asked
+                .entry(file)
+                .or_insert_with_key(|file| reader.text(file).is_ok_and(|text| says_frozen(&text)))
         })
     }
 }
@@ -65,7 +71,8 @@ fn state_file(line: &str) -> Option<String> {
 }
 
 fn says_frozen(text: &str) -> bool {
-    text.lines().any(|line| matches!(line.trim(), "frozen 1" | "FROZEN" | "FREEZING"))
+    text.lines()
+        .any(|line| matches!(line.trim(), "frozen 1" | "FROZEN" | "FREEZING"))
 }
 
 /// A line of `/proc/locks`.
@@ -82,7 +89,9 @@ pub(super) struct LockLine {
 
 /// The machine's locks.
 pub(super) fn locks(reader: &mut Reader) -> Vec<LockLine> {
-    let Ok(text) = reader.text("/proc/locks") else { return Vec::new() };
+    let Ok(text) = reader.text("/proc/locks") else {
+        return Vec::new();
+    };
     text.lines().take(LOCKS_MAX).filter_map(lock_line).collect()
 }
 
@@ -152,7 +161,10 @@ mod tests {
         .filter_map(|l| lock_line(l))
         .collect();
         assert_eq!(lines.len(), 4);
-        let files = [(20, (8, 1, 42), "/x".to_owned()), (20, (8, 1, 44), "/y".to_owned())];
+        let files = [
+            (20, (8, 1, 42), "/x".to_owned()),
+            (20, (8, 1, 44), "/y".to_owned()),
+        ];
         let found = locks_on(&lines, &files, &[20]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!((found[0].holder, found[0].waiter), (Some(10), Some(20)));
@@ -161,8 +173,14 @@ mod tests {
 
     #[test]
     fn both_versions_of_control_groups_tell_that_they_are_frozen() {
-        assert_eq!(state_file("0::/a/b").unwrap(), "/sys/fs/cgroup/a/b/cgroup.events");
-        assert_eq!(state_file("6:freezer:/a").unwrap(), "/sys/fs/cgroup/freezer/a/freezer.state");
+        assert_eq!(
+            state_file("0::/a/b").unwrap(),
+            "/sys/fs/cgroup/a/b/cgroup.events"
+        );
+        assert_eq!(
+            state_file("6:freezer:/a").unwrap(),
+            "/sys/fs/cgroup/freezer/a/freezer.state"
+        );
         assert_eq!(state_file("0::/"), None);
         assert_eq!(state_file("4:memory:/a"), None);
         assert!(says_frozen("populated 1\nfrozen 1\n") && says_frozen("FROZEN\n"));

@@ -31,7 +31,9 @@ impl Memory {
     /// Fills the buffer from an address.
     pub(super) fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), Why> {
         let pid = self.pid;
-        let file = self.file.get_or_insert_with(|| open_file(&format!("/proc/{pid}/mem")));
+        let file = self
+            .file
+            .get_or_insert_with(|| open_file(&format!("/proc/{pid}/mem")));
         let file = file.as_ref().map_err(|why| *why)?;
         match rustix::io::pread(file, &mut *buffer, address) {
             Ok(n) if n == buffer.len() => Ok(()),
@@ -58,7 +60,9 @@ impl Memory {
         }
         let (seconds, fraction) = bytes.split_at(8);
         let number = |half: &[u8]| half.try_into().map(i64::from_ne_bytes).ok();
-        let Some(time) = number(seconds).zip(number(fraction)).and_then(|(s, f)| unit.time(s, f))
+        let Some(time) = number(seconds)
+            .zip(number(fraction))
+            .and_then(|(s, f)| unit.time(s, f))
         else {
             return Until::Unreadable(Why::Malformed);
         };
@@ -108,7 +112,10 @@ fn reading(clock: u64) -> Option<Duration> {
         _ => return None,
     };
     let Timespec { tv_sec, tv_nsec } = clock_gettime(id);
-    Some(Duration::new(u64::try_from(tv_sec).ok()?, u32::try_from(tv_nsec).ok()?))
+    Some(Duration::new(
+        u64::try_from(tv_sec).ok()?,
+        u32::try_from(tv_nsec).ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -135,7 +142,10 @@ mod tests {
     fn nonsense_is_named_and_not_guessed() {
         let spec: [i64; 2] = [-1, 7_000_000_000];
         let read = |at| me().limit(at, From::Call, Unit::Nanoseconds);
-        assert_eq!(read(spec.as_ptr() as u64), Until::Unreadable(Why::Malformed));
+        assert_eq!(
+            read(spec.as_ptr() as u64),
+            Until::Unreadable(Why::Malformed)
+        );
         assert!(matches!(read(8), Until::Unreadable(_)));
         assert_eq!(read(0), Until::Never);
     }

@@ -15,6 +15,9 @@ pub(super) fn output(pid: u32, fd: i32, path: &str) -> Option<Output> {
     let file = open_file(&format!("/proc/{pid}/fd/{fd}")).ok()?;
     let stat = rustix::fs::fstat(&file).ok()?;
     let length = u64::try_from(stat.st_size).ok().filter(|n| *n > 0)?;
+    if is_own(stat.st_dev, stat.st_ino) {
+        return None;
+    }
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
         return None;
     }
@@ -23,8 +26,15 @@ pub(super) fn output(pid: u32, fd: i32, path: &str) -> Option<Output> {
     bytes.truncate(read);
     let text = String::from_utf8_lossy(&bytes);
     // The first line of a piece from the middle is not whole.
-    let whole = if length > TAIL_BYTES { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
-    let lines: Vec<&str> = whole.lines().filter(|line| !line.trim().is_empty()).collect();
+    let whole = if length > TAIL_BYTES {
+        text.split_once('\n').map_or("", |(_, rest)| rest)
+    } else {
+        &text
+    };
+    let lines: Vec<&str> = whole
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     Some(Output {
         path: path.to_owned(),
         length,
@@ -32,6 +42,17 @@ pub(super) fn output(pid: u32, fd: i32, path: &str) -> Option<Output> {
         repeats: repeats(&lines),
         lines: u32::try_from(lines.len()).unwrap_or(u32::MAX),
     })
+}
+
+/// A file that this observer writes to as well says nothing about the agent.
+fn is_own(device: u64, inode: u64) -> bool {
+    let own = [
+        rustix::fs::fstat(rustix::stdio::stdout()),
+        rustix::fs::fstat(rustix::stdio::stderr()),
+    ];
+    own.into_iter()
+        .flatten()
+        .any(|stat| (stat.st_dev, stat.st_ino) == (device, inode))
 }
 
 /// How many of the last lines are the same one or the same two.
@@ -72,7 +93,11 @@ fn timeless(line: &str) -> String {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
         let marks = word.bytes().filter(|b| b":-.TZ+,/[]".contains(b)).count();
         let is_time = digits >= 4 && marks >= 2 && digits + marks == word.len();
-        if is_time { "<time>".to_owned() } else { plain(word) }
+        if is_time {
+            "<time>".to_owned()
+        } else {
+            plain(word)
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -88,13 +113,19 @@ mod tests {
     fn the_same_two_lines_again_and_again_are_counted() {
         let line = ["start", "call", "error 529", "call", "error 529", "call"];
         assert_eq!(repeats(&line), 5);
-        assert_eq!(repeats(&["10 % done", "status", "20 % done", "status", "30 % done"]), 2);
+        assert_eq!(
+            repeats(&["10 % done", "status", "20 % done", "status", "30 % done"]),
+            2
+        );
         assert_eq!(repeats(&[]), 0);
     }
 
     #[test]
     fn clock_times_do_not_make_a_line_new() {
-        let lines = ["2026-01-01T10:00:00Z agent running", "2026-01-01T10:00:01Z agent running"];
+        let lines = [
+            "2026-01-01T10:00:00Z agent running",
+            "2026-01-01T10:00:01Z agent running",
+        ];
         assert_eq!(timeless(lines[0]), timeless(lines[1]));
         assert_ne!(timeless("step 17"), timeless("step 18"));
     }

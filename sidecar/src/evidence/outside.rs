@@ -45,7 +45,10 @@ impl Outside {
             self.searched = Some((now, wanted.clone()));
         }
         let known = |end: &&End| wanted.contains(&end.of) && !tree.contains(&end.pid);
-        (self.found.iter().filter(known).cloned().collect(), self.denied)
+        (
+            self.found.iter().filter(known).cloned().collect(),
+            self.denied,
+        )
     }
 
     fn search(&mut self, reader: &mut Reader, wanted: &BTreeSet<Channel>, tree: &BTreeSet<u32>) {
@@ -75,9 +78,12 @@ impl Outside {
         fds: &[u32],
     ) {
         for fd in fds.iter().filter_map(|fd| i32::try_from(*fd).ok()) {
-            let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) else { continue };
+            let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) else {
+                continue;
+            };
             // Most descriptors are none of these: the name tells without another look.
-            if !["pipe:", "socket:"].iter().any(|p| target.starts_with(p)) && !target.ends_with("ptmx")
+            if !["pipe:", "socket:"].iter().any(|p| target.starts_with(p))
+                && !target.ends_with("ptmx")
             {
                 continue;
             }

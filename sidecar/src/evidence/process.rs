@@ -14,7 +14,10 @@ const COMMAND_CHARS_MAX: usize = 160;
 pub(super) fn counters(reader: &mut Reader, pid: u32) -> Result<Process, Why> {
     let stat = reader.text(&format!("/proc/{pid}/stat"))?;
     let mut process = stat_line(pid, &stat).ok_or(Why::Malformed)?;
-    process.io = reader.text(&format!("/proc/{pid}/io")).ok().and_then(|text| io(&text));
+    process.io = reader
+        .text(&format!("/proc/{pid}/io"))
+        .ok()
+        .and_then(|text| io(&text));
     Ok(process)
 }
 
@@ -36,7 +39,10 @@ pub(super) fn threads(
             process.threads.push(thread(tid, &text));
         }
         match reader.text(&format!("/proc/{pid}/task/{tid}/children")) {
-            Ok(text) => children.extend(text.split_whitespace().filter_map(|n| n.parse::<u32>().ok())),
+            Ok(text) => children.extend(
+                text.split_whitespace()
+                    .filter_map(|n| n.parse::<u32>().ok()),
+            ),
             Err(Why::Gone) if tid == pid => return Err(Why::Unsupported),
             Err(_) => {}
         }
@@ -49,9 +55,14 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
     let pid = process.pid;
     let status = reader.text(&format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
-        status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
     };
-    process.tracer = field("TracerPid:").and_then(|n| n.parse().ok()).filter(|n| *n != 0);
+    process.tracer = field("TracerPid:")
+        .and_then(|n| n.parse().ok())
+        .filter(|n| *n != 0);
     process.caught = field("SigCgt:").and_then(|n| u64::from_str_radix(n, 16).ok());
     Ok(())
 }
@@ -59,14 +70,19 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
 /// The command line, arguments separated by spaces.
 pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<String> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
-    let line = line.trim_end_matches('\0').replace(|c: char| c.is_control(), " ");
+    let line = line
+        .trim_end_matches('\0')
+        .replace(|c: char| c.is_control(), " ");
     (!line.is_empty()).then(|| cut(line, COMMAND_CHARS_MAX))
 }
 
 /// A line of `stat`. The name stands in brackets and may hold anything, brackets too.
 pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
     let name = line.get(line.find('(')? + 1..line.rfind(')')?)?;
-    let fields: Vec<&str> = line.get(line.rfind(')')? + 1..)?.split_whitespace().collect();
+    let fields: Vec<&str> = line
+        .get(line.rfind(')')? + 1..)?
+        .split_whitespace()
+        .collect();
     let number = |n: usize| fields.get(n).and_then(|f| f.parse::<i64>().ok());
     let count = |n: usize| number(n).and_then(|n| u64::try_from(n).ok());
     let terminal = number(4)? != 0;
@@ -77,7 +93,9 @@ pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
         name: cut(name.to_owned(), COMMAND_CHARS_MAX),
         state: state(fields.first()?),
         group: i32::try_from(number(2)?).ok()?,
-        foreground: terminal.then(|| number(5).and_then(|n| i32::try_from(n).ok())).flatten(),
+        foreground: terminal
+            .then(|| number(5).and_then(|n| i32::try_from(n).ok()))
+            .flatten(),
         cpu_ticks: count(11)? + count(12)?,
         reaped_ticks: count(13).unwrap_or(0) + count(14).unwrap_or(0),
         thread_count: u32::try_from(number(17)?).ok()?,
@@ -97,7 +115,9 @@ fn state(letter: &str) -> RunState {
 }
 
 fn thread(tid: u32, schedstat: &str) -> Thread {
-    let mut numbers = schedstat.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
+    let mut numbers = schedstat
+        .split_whitespace()
+        .map(|n| n.parse::<u64>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
     Thread {
         tid,
@@ -131,14 +151,34 @@ mod tests {
     fn a_name_may_hold_brackets_and_spaces() {
         let line = "7 (a) S (b) R 1 7 7 34816 9 0 0 0 0 0 5 6 1 2 20 0 3 0 4242 0 0";
         let process = stat_line(7, line).unwrap();
-        assert_eq!((process.name.as_str(), process.state), ("a) S (b", RunState::Running));
-        assert_eq!((process.parent, process.started, process.foreground), (1, 4242, Some(9)));
-        assert_eq!((process.cpu_ticks, process.reaped_ticks, process.thread_count), (11, 3, 3));
+        assert_eq!(
+            (process.name.as_str(), process.state),
+            ("a) S (b", RunState::Running)
+        );
+        assert_eq!(
+            (process.parent, process.started, process.foreground),
+            (1, 4242, Some(9))
+        );
+        assert_eq!(
+            (
+                process.cpu_ticks,
+                process.reaped_ticks,
+                process.thread_count
+            ),
+            (11, 3, 3)
+        );
     }
 
     #[test]
     fn a_line_that_is_cut_off_is_no_process() {
-        for line in ["", "7", "7 (a", "7 )a( S 1", "7 (a) S 1 2", "7 (a) S x y z 0 0"] {
+        for line in [
+            "",
+            "7",
+            "7 (a",
+            "7 )a( S 1",
+            "7 (a) S 1 2",
+            "7 (a) S x y z 0 0",
+        ] {
             assert!(stat_line(7, line).is_none(), "{line:?}");
         }
     }

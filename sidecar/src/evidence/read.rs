@@ -49,20 +49,32 @@ impl Reader {
 
 /// Opens a file for reading, never waiting for it.
 pub(super) fn open_file(path: &str) -> Result<OwnedFd, Why> {
-    open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())
-        .map_err(why)
+    open(
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        Mode::empty(),
+    )
+    .map_err(why)
 }
 
 /// The numbers that name the entries of a directory of /proc, at most so many.
 pub(super) fn numbers(path: &str, max: usize) -> Result<(Vec<u32>, bool), Why> {
     let mut found = Vec::new();
-    let file = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(why)?;
+    let file = open(
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(why)?;
     let mut space: [std::mem::MaybeUninit<u8>; 8192] = [std::mem::MaybeUninit::uninit(); 8192];
     let mut entries = rustix::fs::RawDir::new(&file, &mut space);
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(why)?;
-        let number = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        let number = entry
+            .file_name()
+            .to_str()
+            .ok()
+            .and_then(|name| name.parse().ok());
         if let Some(number) = number {
             if found.len() == max {
                 return Ok((found, true));

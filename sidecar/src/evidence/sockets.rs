@@ -18,20 +18,35 @@ pub(super) fn describe(
     for &(pid, fd, inode) in wanted.iter().take(SOCKETS_MAX) {
         let lender = lenders.entry(pid).or_insert_with(|| Lender::open(pid));
         let kind = match lender {
-            Ok(lender) => lender.socket(fd, inode).unwrap_or_else(SocketKind::Unreadable),
+            Ok(lender) => lender
+                .socket(fd, inode)
+                .unwrap_or_else(SocketKind::Unreadable),
             Err(why) => SocketKind::Unreadable(*why),
         };
         // It was closed between the two looks: there is nothing to know.
         if kind != SocketKind::Unreadable(Why::Gone) {
-            sockets.push(Socket { pid, fd, inode, kind });
+            sockets.push(Socket {
+                pid,
+                fd,
+                inode,
+                kind,
+            });
         }
     }
     let mut gaps = Vec::new();
     if wanted.len() > SOCKETS_MAX {
-        gaps.push(Gap { pid: 0, what: "sockets", why: Why::TooMany });
+        gaps.push(Gap {
+            pid: 0,
+            what: "sockets",
+            why: Why::TooMany,
+        });
     }
     if let Err(why) = by_netlink(&mut sockets) {
-        gaps.push(Gap { pid: 0, what: "sockets", why });
+        gaps.push(Gap {
+            pid: 0,
+            what: "sockets",
+            why,
+        });
     }
     other_sides(&mut sockets, pairs);
     (sockets, gaps)
@@ -42,7 +57,12 @@ fn other_sides(sockets: &mut [Socket], pairs: &mut BTreeMap<u64, Option<u64>>) {
     let present: BTreeSet<u64> = sockets.iter().map(|s| s.inode).collect();
     pairs.retain(|inode, _| present.contains(inode));
     for socket in sockets {
-        if let SocketKind::Unix { listens: false, other, .. } = &mut socket.kind {
+        if let SocketKind::Unix {
+            listens: false,
+            other,
+            ..
+        } = &mut socket.kind
+        {
             let known = pairs.entry(socket.inode).or_insert(*other);
             if known.is_none()
                 && let Ok(SocketKind::Unix { other: found, .. }) = diag::unix_socket(socket.inode)

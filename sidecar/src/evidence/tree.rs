@@ -34,20 +34,32 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
             continue;
         }
         if found.len() == PROCESSES_MAX {
-            gaps.push(Gap { pid: 0, what: "processes", why: Why::TooMany });
+            gaps.push(Gap {
+                pid: 0,
+                what: "processes",
+                why: Why::TooMany,
+            });
             break;
         }
         let mut process = match counters(reader, pid) {
             Ok(process) => process,
             Err(Why::Gone) => continue,
             Err(why) => {
-                gaps.push(Gap { pid, what: "process", why });
+                gaps.push(Gap {
+                    pid,
+                    what: "process",
+                    why,
+                });
                 continue;
             }
         };
         process.orphan = orphan;
         if process.io.is_none() {
-            gaps.push(Gap { pid, what: "io", why: Why::Denied });
+            gaps.push(Gap {
+                pid,
+                what: "io",
+                why: Why::Denied,
+            });
         }
         match threads(reader, &mut process, room) {
             Ok(children) => queue.extend(children.into_iter().map(|child| (child, orphan))),
@@ -57,7 +69,11 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
                 let of = parents.iter().filter(|(_, parent)| *parent == pid);
                 queue.extend(of.map(|(child, _)| (*child, orphan)));
                 if process.threads.is_empty() {
-                    gaps.push(Gap { pid, what: "threads", why });
+                    gaps.push(Gap {
+                        pid,
+                        what: "threads",
+                        why,
+                    });
                 }
             }
         }
@@ -100,7 +116,11 @@ pub(super) fn name(
 /// A program file begins with its kind; the fifth byte is its word size. One that cannot be read is taken as native: then
 /// its waits cannot be read either.
 fn is_foreign(pid: u32) -> bool {
-    let native = if cfg!(target_pointer_width = "64") { 2 } else { 1 };
+    let native = if cfg!(target_pointer_width = "64") {
+        2
+    } else {
+        1
+    };
     let mut head = [0; 5];
     let read = open_file(&format!("/proc/{pid}/exe"))
         .map(|file| rustix::io::pread(file, &mut head, 0) == Ok(5));
@@ -108,7 +128,9 @@ fn is_foreign(pid: u32) -> bool {
 }
 
 fn parents(reader: &mut Reader) -> Vec<(u32, u32)> {
-    let pids = numbers("/proc", 65_536).map(|(pids, _)| pids).unwrap_or_default();
+    let pids = numbers("/proc", 65_536)
+        .map(|(pids, _)| pids)
+        .unwrap_or_default();
     let mut parents = Vec::new();
     for pid in pids {
         if let Ok(stat) = reader.text(&format!("/proc/{pid}/stat"))

@@ -33,7 +33,9 @@ impl Waits<'_> {
     pub(super) fn of(&mut self, tid: u32) -> Wait {
         let path = format!("/proc/{}/task/{tid}/syscall", self.pid);
         let [number, arguments @ ..] = match self.reader.text(&path) {
-            Ok(text) if text.starts_with("running") || text.starts_with('-') => return Wait::Running,
+            Ok(text) if text.starts_with("running") || text.starts_with('-') => {
+                return Wait::Running;
+            }
             Ok(text) => match parse(&text) {
                 Some(numbers) => numbers,
                 None => return Wait::Unreadable(Why::Malformed),
@@ -68,19 +70,27 @@ impl Waits<'_> {
             }
             Call::Nanosleep => Wait::Sleep(self.memory.limit(a[0], From::Call, Unit::Nanoseconds)),
             Call::ClockNanosleep => {
-                let from = if a[1] & TIMER_ABSOLUTE == 0 { From::Call } else { From::Clock(a[0]) };
+                let from = if a[1] & TIMER_ABSOLUTE == 0 {
+                    From::Call
+                } else {
+                    From::Clock(a[0])
+                };
                 Wait::Sleep(self.memory.limit(a[2], from, Unit::Nanoseconds))
             }
             Call::Futex => self.futex(a, number),
             Call::FutexWait => Wait::Futex {
                 private: a[3] & FUTEX2_PRIVATE != 0,
-                until: self.memory.limit(a[4], From::Clock(a[5]), Unit::Nanoseconds),
+                until: self
+                    .memory
+                    .limit(a[4], From::Clock(a[5]), Unit::Nanoseconds),
                 owner: None,
             },
             Call::FutexWaitv => Wait::Futex {
                 // Each of the several words says for itself whether it is private; the safe answer is no.
                 private: false,
-                until: self.memory.limit(a[3], From::Clock(a[4]), Unit::Nanoseconds),
+                until: self
+                    .memory
+                    .limit(a[3], From::Clock(a[4]), Unit::Nanoseconds),
                 owner: None,
             },
             Call::Wait4 => Wait::Child(a[0] as i32),
@@ -95,10 +105,15 @@ impl Waits<'_> {
     }
 
     fn poll(&mut self, list: u64, count: u64, until: Until) -> Wait {
-        let count = usize::try_from(count).unwrap_or(TARGETS_MAX).min(TARGETS_MAX);
+        let count = usize::try_from(count)
+            .unwrap_or(TARGETS_MAX)
+            .min(TARGETS_MAX);
         let mut bytes = vec![0; count * 8];
         let targets = match self.memory.read(list, &mut bytes) {
-            Ok(()) => bytes.chunks_exact(8).filter_map(|entry| self.polled(entry)).collect(),
+            Ok(()) => bytes
+                .chunks_exact(8)
+                .filter_map(|entry| self.polled(entry))
+                .collect(),
             Err(_) if count == 0 => Vec::new(),
             Err(why) => vec![Target::unreadable(why)],
         };
@@ -147,9 +162,9 @@ impl Waits<'_> {
         let command = a[1] & !(FUTEX_PRIVATE | FUTEX_REALTIME);
         let clock = From::Clock(u64::from(a[1] & FUTEX_REALTIME == 0));
         let from = match command {
-            0 => From::Call,            // FUTEX_WAIT
-            9 | 11 | 13 => clock,       // WAIT_BITSET, WAIT_REQUEUE_PI, LOCK_PI2
-            6 => From::Clock(0),        // LOCK_PI
+            0 => From::Call,      // FUTEX_WAIT
+            9 | 11 | 13 => clock, // WAIT_BITSET, WAIT_REQUEUE_PI, LOCK_PI2
+            6 => From::Clock(0),  // LOCK_PI
             _ => return Wait::Call(u32::try_from(number).unwrap_or(u32::MAX)),
         };
         let until = self.memory.limit(a[3], from, Unit::Nanoseconds);
@@ -158,7 +173,11 @@ impl Waits<'_> {
             0 | 9 if a[2] as u32 == MUTEX_CONTENDED => self.mutex_owner(a[0]),
             _ => None,
         };
-        Wait::Futex { private, until, owner: owner.filter(|tid| *tid != 0) }
+        Wait::Futex {
+            private,
+            until,
+            owner: owner.filter(|tid| *tid != 0),
+        }
     }
 
     /// The C library keeps lock, depth and owner in three words. Another kind of lock has something else there: whoever
@@ -196,7 +215,10 @@ mod tests {
     #[test]
     fn a_line_of_the_kernel_is_a_number_and_six_arguments() {
         let line = "202 0x7f00 0x189 0x0 0x0 0x0 0xffffffff 0x7ffd 0x7f28\n";
-        assert_eq!(parse(line), Some([202, 0x7f00, 0x189, 0, 0, 0, 0xffff_ffff]));
+        assert_eq!(
+            parse(line),
+            Some([202, 0x7f00, 0x189, 0, 0, 0, 0xffff_ffff])
+        );
         for broken in ["", "x", "0 1 2", "202 0x1 0x2 0x3 0x4 0x5"] {
             assert_eq!(parse(broken), None, "{broken:?}");
         }
@@ -204,8 +226,14 @@ mod tests {
 
     #[test]
     fn a_watched_descriptor_that_waits_for_nothing_is_left_out() {
-        assert_eq!(watched("tfd:       12 events:       19 data: c  pos:0 ino:1 sdev:f"), Some(12));
-        assert_eq!(watched("tfd:       12 events: 40000000 data: c  pos:0"), None);
+        assert_eq!(
+            watched("tfd:       12 events:       19 data: c  pos:0 ino:1 sdev:f"),
+            Some(12)
+        );
+        assert_eq!(
+            watched("tfd:       12 events: 40000000 data: c  pos:0"),
+            None
+        );
         assert_eq!(watched("pos:\t0"), None);
     }
 }
