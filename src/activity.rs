@@ -369,7 +369,9 @@ impl Activity {
     /// Between two bursts of work a harmless wait is no news.
     fn still_glows(&self, draft: &Draft) -> bool {
         let glow = self.scaled(limits::AFTERGLOW).max(limits::AFTERGLOW_MIN);
-        self.judgement.verdict == Verdict::Working
+        let nothing_yet = self.key.is_empty();
+        self.settings.glance.is_none()
+            && (self.judgement.verdict == Verdict::Working || nothing_yet)
             && !is_flag(draft.verdict)
             && draft.fix == Fix::None
             && self.clock.saturating_sub(self.moved) < glow

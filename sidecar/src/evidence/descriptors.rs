@@ -3,7 +3,7 @@
 use super::read::{Reader, link, numbers};
 use heartbeat::beat::cut;
 use heartbeat::evidence::{Channel, End, Kind, Target, Why};
-use rustix::fs::{AtFlags, CWD, statat};
+use rustix::fs::{AtFlags, CWD, FileType, statat};
 use std::collections::BTreeMap;
 
 /// Descriptors looked at in one process.
@@ -12,6 +12,8 @@ const PATH_CHARS_MAX: usize = 200;
 /// Permissions of a link in `fd`: what the descriptor was opened for.
 const MAY_READ: u32 = 0o400;
 const MAY_WRITE: u32 = 0o200;
+/// Keeps inodes of file systems apart from those of nameless pipes.
+pub(super) const NAMED: u64 = 1 << 63;
 
 /// The descriptors of one process, by number.
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ impl Descriptors {
         let mut kinds = BTreeMap::new();
         for fd in fds.into_iter().filter_map(|fd| i32::try_from(fd).ok()) {
             if let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) {
-                kinds.insert(fd, kind(target));
+                kinds.insert(fd, named_pipe(pid, fd, kind(target)));
             }
         }
         Self { kinds, gap }
@@ -102,6 +104,20 @@ pub(super) fn end(reader: &mut Reader, pid: u32, fd: i32, kind: &Kind) -> Option
             writes: true,
         }),
         Kind::File(_) | Kind::Terminal(_) | Kind::Internal(_) | Kind::Unreadable(_) => None,
+    }
+}
+
+/// A pipe with a name in the file system is a pipe all the same.
+pub(super) fn named_pipe(pid: u32, fd: i32, kind: Kind) -> Kind {
+    let Kind::File(path) = &kind else { return kind };
+    if path.starts_with("/dev/") {
+        return kind;
+    }
+    match rustix::fs::stat(format!("/proc/{pid}/fd/{fd}")) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => {
+            Kind::Pipe(stat.st_ino | NAMED)
+        }
+        Ok(_) | Err(_) => kind,
     }
 }
 

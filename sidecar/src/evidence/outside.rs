@@ -1,7 +1,7 @@
 //! Who outside the tree holds the other end of a pipe or terminal. The kernel has no list of that: every process's
 //! descriptors must be looked at, so it is asked seldom, and what was found is only confirmed afterwards.
 
-use super::descriptors::{DESCRIPTORS_MAX, end, kind};
+use super::descriptors::{DESCRIPTORS_MAX, NAMED, end, kind, named_pipe};
 use super::process::stat_line;
 use super::read::{Reader, link, numbers};
 use heartbeat::evidence::{Channel, End, Outsider, Why};
@@ -77,17 +77,20 @@ impl Outside {
         pid: u32,
         fds: &[u32],
     ) {
+        let named = wanted
+            .iter()
+            .any(|c| matches!(c, Channel::Pipe(inode) if inode & NAMED != 0));
         for fd in fds.iter().filter_map(|fd| i32::try_from(*fd).ok()) {
             let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) else {
                 continue;
             };
             // Most descriptors are none of these: the name tells without another look.
-            if !["pipe:", "socket:"].iter().any(|p| target.starts_with(p))
-                && !target.ends_with("ptmx")
-            {
+            let nameless = ["pipe:", "socket:"].iter().any(|p| target.starts_with(p));
+            if !nameless && !target.ends_with("ptmx") && !named {
                 continue;
             }
-            if let Some(end) = end(reader, pid, fd, &kind(target))
+            let kind = named_pipe(pid, fd, kind(target));
+            if let Some(end) = end(reader, pid, fd, &kind)
                 && wanted.contains(&end.of)
             {
                 self.found.push(end);
@@ -98,7 +101,10 @@ impl Outside {
 
 fn still(reader: &mut Reader, known: &End) -> bool {
     let target = link(&format!("/proc/{}/fd/{}", known.pid, known.fd));
-    target.is_ok_and(|t| end(reader, known.pid, known.fd, &kind(t)).as_ref() == Some(known))
+    target.is_ok_and(|target| {
+        let kind = named_pipe(known.pid, known.fd, kind(target));
+        end(reader, known.pid, known.fd, &kind).as_ref() == Some(known)
+    })
 }
 
 /// A process outside the tree, as far as it may be seen.

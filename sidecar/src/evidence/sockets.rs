@@ -2,7 +2,7 @@
 
 use super::borrow::Lender;
 use super::diag;
-use heartbeat::evidence::{Gap, Socket, SocketKind, Why};
+use heartbeat::evidence::{Gap, Socket, SocketKind, TcpState, Why};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sockets looked at in one tree.
@@ -49,7 +49,34 @@ pub(super) fn describe(
         });
     }
     other_sides(&mut sockets, pairs);
+    name_asked(&mut sockets);
     (sockets, gaps)
+}
+
+/// A connection that is only asked for has no peer yet; netlink still knows whom it asks.
+fn name_asked(sockets: &mut [Socket]) {
+    let asks = |socket: &Socket| match &socket.kind {
+        SocketKind::Tcp(tcp) => tcp.state == TcpState::SynSent && tcp.remote.is_empty(),
+        SocketKind::Unix { .. } | SocketKind::Other | SocketKind::Unreadable(_) => false,
+    };
+    let wanted: BTreeSet<u64> = sockets
+        .iter()
+        .filter(|s| asks(s))
+        .map(|s| s.inode)
+        .collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let found = diag::tcp_sockets(&wanted).unwrap_or_default();
+    for socket in sockets.iter_mut().filter(|s| wanted.contains(&s.inode)) {
+        if let SocketKind::Tcp(tcp) = &mut socket.kind {
+            tcp.remote = match found.get(&socket.inode) {
+                Some(SocketKind::Tcp(known)) => known.remote.clone(),
+                Some(SocketKind::Unix { .. } | SocketKind::Other | SocketKind::Unreadable(_))
+                | None => "its peer".to_owned(),
+            };
+        }
+    }
 }
 
 /// Which socket is on the other side of a unix socket: asked once, it does not change while it is connected.
