@@ -3,7 +3,7 @@
 //! Beats and events of a replaced epoch, and beats of an incarnation that is known to have ended, change nothing: what
 //! comes late is defused by its numbers, never by its time.
 
-use crate::beat::{Beat, Exit, INTERVAL_MAX, INTERVAL_MIN, Status};
+use crate::beat::{Beat, Exit, INTERVAL_MAX, INTERVAL_MIN, Status, Verdict};
 use crate::detector::{Detector, Freshness, Silence, Stamp};
 use crate::event::{Detail, Event, EventKind};
 use crate::keys;
@@ -257,16 +257,17 @@ impl Agent {
             EventKind::Stopped => self.turn(State::Stopped, None, now),
             EventKind::CrashLoop => self.turn(State::Failed, Some(Reason::CrashLoop), now),
             EventKind::Unkillable => self.turn(State::Failed, Some(Reason::Unkillable), now),
+            EventKind::Hung => self.turn(State::Failed, Some(Reason::Hung), now),
             EventKind::Registered
             | EventKind::Ready
             | EventKind::Restarted
-            | EventKind::Hung
             | EventKind::Stalled
             | EventKind::Recovered
             | EventKind::Fenced
             | EventKind::Order
             | EventKind::Duplicate
-            | EventKind::Evidence => {}
+            | EventKind::Evidence
+            | EventKind::WaitingInput => {}
         }
         true
     }
@@ -365,6 +366,14 @@ impl Agent {
             }
             if self.ended.is_some_and(|ended| hb.restarts <= ended) {
                 return;
+            }
+            // It beats, and it cannot go on: two clocks that are never mixed.
+            if hb
+                .activity
+                .as_ref()
+                .is_some_and(|a| a.verdict == Verdict::Hung)
+            {
+                return self.turn(State::Failed, Some(Reason::Hung), now);
             }
         }
         match self.detector.silence(now) {

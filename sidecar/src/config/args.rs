@@ -1,5 +1,6 @@
 //! The command line as given. Every flag has an `HB_` twin in the environment.
 
+use crate::diagnose::DiagnoseArgs;
 use crate::hooks::HooksArgs;
 use crate::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
@@ -154,6 +155,8 @@ pub(crate) enum Act {
     Notify(NotifyArgs),
     /// Succeeds when the sidecar answers and beats get through
     Healthcheck(HealthcheckArgs),
+    /// Says what a process is doing, with evidence; changes nothing
+    Diagnose(DiagnoseArgs),
     /// Lets the hooks of Claude Code or Codex tell what the agent does
     Hooks(HooksArgs),
 }
