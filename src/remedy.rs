@@ -115,12 +115,12 @@ impl Remedy {
         }
     }
 
-    /// A question to a peer's kernel harms no living connection, so it waits for no proof: it may bring one.
+    /// A question to a peer's kernel harms no living connection and is the only proof there is, so it waits for nobody's wish.
     fn ask(&mut self, judgement: &Judgement) -> Option<Step> {
         let Fix::KeepAlive { inode, .. } = judgement.fix else {
             return None;
         };
-        if !self.wanted.hung_is_restarted || self.asked.contains(&inode) {
+        if self.asked.contains(&inode) {
             return None;
         }
         if self.asked.len() == ASKED_MAX {
