@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// How long a fix may take to show its effect, at patience 1: an agent's own retry waits some seconds.
 const SHOWS_WITHIN: Duration = Duration::from_secs(15);
+/// So many fixes within this time, at patience 1, did not help: the same comes again.
+const FIXES_MAX: usize = 3;
+const FIXES_WITHIN: Duration = Duration::from_secs(600);
 /// Sockets that are remembered as asked.
 const ASKED_MAX: usize = 64;
 
@@ -50,14 +53,19 @@ pub struct Remedy {
     trouble: Option<Moment>,
     last: Option<(Step, Moment)>,
     asked: VecDeque<u64>,
+    fixes_within: Duration,
+    fixes: VecDeque<Moment>,
 }
 
 impl Remedy {
     /// Nothing done yet. `patience` stretches the time a fix has.
     pub fn new(wanted: Wanted, patience: f64) -> Self {
+        let patience = patience.clamp(0.001, 1000.0);
         Self {
             wanted,
-            shows_within: SHOWS_WITHIN.mul_f64(patience.clamp(0.001, 1000.0)),
+            shows_within: SHOWS_WITHIN.mul_f64(patience),
+            fixes_within: FIXES_WITHIN.mul_f64(patience),
+            fixes: VecDeque::new(),
             trouble: None,
             last: None,
             asked: VecDeque::new(),
@@ -84,7 +92,7 @@ impl Remedy {
             self.last = None;
         }
         let step = match self.last {
-            None => first(judgement),
+            None => self.first(judgement, now),
             Some((_, at)) if now.since(at) < self.shows_within => return None,
             Some((Step::Fix(Fix::EndChild { pid, started }), _)) => {
                 Step::KillChild { pid, started }
@@ -94,6 +102,25 @@ impl Remedy {
         };
         self.last = Some((step, now));
         Some(step)
+    }
+
+    /// The mildest step that may help. A suspicion proves no cause, so no single thing is mended for it.
+    fn first(&mut self, judgement: &Judgement, now: Moment) -> Step {
+        if judgement.verdict != Verdict::Hung {
+            return Step::Restart;
+        }
+        match judgement.fix {
+            fix @ (Fix::Cont { .. } | Fix::ResetSocket { .. } | Fix::EndChild { .. }) => {
+                self.fixes.retain(|at| now.since(*at) < self.fixes_within);
+                if self.fixes.len() >= FIXES_MAX {
+                    return Step::Restart;
+                }
+                self.fixes.push_back(now);
+                Step::Fix(fix)
+            }
+            Fix::End => Step::End,
+            Fix::None | Fix::CloseStdin | Fix::KeepAlive { .. } | Fix::Restart => Step::Restart,
+        }
     }
 
     fn acts_on(&self, judgement: &Judgement) -> bool {
@@ -128,18 +155,6 @@ impl Remedy {
         }
         self.asked.push_back(inode);
         Some(Step::Fix(judgement.fix))
-    }
-}
-
-/// The mildest step that may help. A suspicion proves no cause, so no single thing is mended for it.
-fn first(judgement: &Judgement) -> Step {
-    if judgement.verdict != Verdict::Hung {
-        return Step::Restart;
-    }
-    match judgement.fix {
-        fix @ (Fix::Cont { .. } | Fix::ResetSocket { .. } | Fix::EndChild { .. }) => Step::Fix(fix),
-        Fix::End => Step::End,
-        Fix::None | Fix::CloseStdin | Fix::KeepAlive { .. } | Fix::Restart => Step::Restart,
     }
 }
 
@@ -216,6 +231,19 @@ mod tests {
             remedy.handle(&judged(Verdict::Hung, fix, 99), at(99)),
             Some(Step::Fix(fix))
         );
+    }
+
+    #[test]
+    fn a_trouble_that_comes_again_after_three_fixes_is_no_longer_fixed() {
+        let mut remedy = Remedy::new(HUNG, 1.0);
+        let fix = Fix::Cont { pid: 9 };
+        let mut hang = |now| {
+            remedy.handle(&judged(Verdict::Working, Fix::None, now), at(now));
+            remedy.handle(&judged(Verdict::Hung, fix, now + 1), at(now + 1))
+        };
+        let steps = [0, 100, 200, 300, 2000].map(&mut hang);
+        let fixed = Some(Step::Fix(fix));
+        assert_eq!(steps, [fixed, fixed, fixed, Some(Step::Restart), fixed]);
     }
 
     #[test]
