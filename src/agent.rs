@@ -141,8 +141,18 @@ impl Agent {
             Some(at) => format!("last beat {} ago", words(now.since(at))),
             None => "no beat heard since this monitor started".to_owned(),
         };
+        let activity = self
+            .beat
+            .as_ref()
+            .and_then(|b| b.hb.as_ref()?.activity.as_ref());
+        let seen = activity
+            .map(|a| a.sentence.as_str())
+            .filter(|s| !s.is_empty());
         match (self.state, self.reason) {
-            (State::Healthy, _) => format!("beats come every {}", words(self.detector.interval())),
+            (State::Healthy, _) => {
+                let beats = format!("beats come every {}", words(self.detector.interval()));
+                seen.map_or(beats, str::to_owned)
+            }
             (State::Missing, _) => format!("{} overdue; {ago}", beats(self.detector.missed(now))),
             (State::Stopped, _) => "ended cleanly".to_owned(),
             (State::Failed, Some(Reason::HeartbeatLost) | None) => {
@@ -159,7 +169,9 @@ impl Agent {
             (State::Failed, Some(Reason::OomKilled)) => {
                 "the kernel killed its process for memory".to_owned()
             }
-            (State::Failed, Some(Reason::Hung)) => "it cannot go on by itself".to_owned(),
+            (State::Failed, Some(Reason::Hung)) => {
+                seen.unwrap_or("it cannot go on by itself").to_owned()
+            }
             (State::Failed, Some(Reason::CrashLoop)) => "it dies again and again".to_owned(),
             (State::Failed, Some(Reason::Duplicate)) => "a living holder has its id".to_owned(),
             (State::Failed, Some(Reason::Fenced)) => "a higher epoch has its id".to_owned(),

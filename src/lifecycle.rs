@@ -8,19 +8,17 @@
 //! An incarnation is over when its *last* process is gone, not when the first one ended. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
+mod attempts;
+
 use crate::beat::Exit;
 use crate::moment::Moment;
-use std::collections::VecDeque;
+use attempts::Attempts;
 use std::time::Duration;
 
 /// How long leftovers have between TERM and KILL, and everything between KILL and being called unkillable.
 pub const AFTER_KILL: Duration = Duration::from_secs(2);
 /// How often survivors of KILL are looked at again.
 pub const RECHECK: Duration = Duration::from_secs(30);
-/// Proven progress that halves the back-off.
-const HALVES: Duration = Duration::from_secs(600);
-/// Proven progress that forgets all restarts.
-const FORGETS: Duration = Duration::from_secs(1800);
 /// `EX_CONFIG`, not executable, not found: starting again changes nothing.
 const FATAL: [u8; 3] = [78, 126, 127];
 /// `EX_TEMPFAIL`: the agent itself says that it wants another try.
@@ -170,16 +168,6 @@ pub struct Lifecycle {
     requested: bool,
     /// It was told that no restart is left for this incarnation.
     handed_over: bool,
-}
-
-/// What restarts have cost so far.
-#[derive(Clone, Debug, Default)]
-struct Attempts {
-    exponent: u32,
-    counted: VecDeque<Moment>,
-    /// Of this incarnation.
-    last_progress: Option<Moment>,
-    proven: Duration,
 }
 
 impl Lifecycle {
@@ -469,55 +457,6 @@ impl Lifecycle {
             until: now + wait,
             then,
         };
-    }
-}
-
-impl Attempts {
-    fn new_incarnation(&mut self) {
-        self.last_progress = None;
-        self.proven = Duration::ZERO;
-    }
-
-    fn progress(&mut self, now: Moment) {
-        let before = self.proven;
-        if let Some(last) = self.last_progress.replace(now) {
-            // A long gap proves no more than one step of it.
-            self.proven += now.since(last).min(HALVES);
-        }
-        if self.proven >= FORGETS {
-            self.exponent = 0;
-            self.counted.clear();
-        } else if self.proven.as_millis() / HALVES.as_millis()
-            > before.as_millis() / HALVES.as_millis()
-        {
-            self.exponent /= 2;
-        }
-    }
-
-    /// A restart that costs: one of the window's budget.
-    fn charge(&mut self, policy: &Policy, now: Moment, random: f64) -> Then {
-        self.counted.retain(|at| now.since(*at) < policy.window);
-        if self.counted.len() >= policy.restarts_max as usize {
-            return Then::CrashLoop;
-        }
-        self.counted.push_back(now);
-        if self.exponent == 0 && self.last_progress.is_some() {
-            self.exponent = 1;
-            return NOW;
-        }
-        self.postpone(policy, random)
-    }
-
-    /// A restart that costs nothing but the wait.
-    fn postpone(&mut self, policy: &Policy, random: f64) -> Then {
-        let delay = policy
-            .backoff
-            .saturating_mul(2_u32.saturating_pow(self.exponent))
-            .min(policy.backoff_max);
-        self.exponent = self.exponent.saturating_add(1);
-        Then::Start {
-            delay: delay.mul_f64(1.0 + random.clamp(0.0, 1.0) / 4.0),
-        }
     }
 }
 

@@ -14,8 +14,8 @@ use heartbeat::moment::{Moment, millis};
 use heartbeat::remedy::{Remedy, Step, Wanted};
 use heartbeat::report::Report;
 
-/// The longest sentence in an event, in characters.
-const SENTENCE_MAX: usize = 500;
+/// The longest sentence, in characters.
+const SENTENCE_MAX: usize = 300;
 /// The longest piece of evidence in a beat, in characters: six of them fit.
 const PIECE_MAX: usize = 200;
 
@@ -105,6 +105,7 @@ impl Hub {
         Some(beat::Activity {
             verdict: judgement.verdict,
             since: clock::wall_ms().saturating_sub(millis(since)),
+            sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
             evidence: judgement.evidence.iter().map(piece).collect(),
         })
     }
