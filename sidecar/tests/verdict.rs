@@ -5,11 +5,7 @@
 )]
 
 #[path = "../src"]
-#[expect(
-    unused_imports,
-    unreachable_pub,
-    reason = "the hub is not compiled into this test"
-)]
+#[expect(unreachable_pub, reason = "the hub is not compiled into this test")]
 mod rooms {
     pub(crate) mod clock;
     pub(crate) mod diagnose;

@@ -32,7 +32,7 @@ fn input(
     let target = match wait {
         Wait::Read(target) => target,
         // Somebody who waits for nothing but input, like a pager or a shell.
-        Wait::Poll { targets, .. } if only_input(targets) => targets
+        Wait::Poll { targets, until } if only_input(targets) && !is_ticking(*until) => targets
             .iter()
             .find(|t| !matches!(t.kind, Kind::Internal(_)))?,
         Wait::Poll { .. }
@@ -93,6 +93,11 @@ fn input(
         Some(output) => found.seen("output.last", output.last.clone()),
         None => found,
     })
+}
+
+/// It wakes by itself before long: there is something else it does.
+fn is_ticking(until: Until) -> bool {
+    matches!(until, Until::In(time) if time <= limits::TIMER)
 }
 
 fn only_input(targets: &[Target]) -> bool {
