@@ -29,27 +29,7 @@ fn input(
     wait: &Wait,
     owns_stdin: bool,
 ) -> Option<Finding> {
-    let target = match wait {
-        Wait::Read(target) => target,
-        // Somebody who waits for nothing but input, like a pager or a shell.
-        Wait::Poll { targets, until } if only_input(targets) && !is_ticking(*until) => targets
-            .iter()
-            .find(|t| !matches!(t.kind, Kind::Internal(_)))?,
-        Wait::Poll { .. }
-        | Wait::Running
-        | Wait::Write(_)
-        | Wait::Accept(_)
-        | Wait::Connect(_)
-        | Wait::Sleep(_)
-        | Wait::Futex { .. }
-        | Wait::Child(_)
-        | Wait::Fork
-        | Wait::Lock(_)
-        | Wait::Signal(_)
-        | Wait::Sync(_)
-        | Wait::Call(_)
-        | Wait::Unreadable(_) => return None,
-    };
+    let target = input_target(wait)?;
     let title = process.title();
     let key = format!("input {} {}", process.pid, target.fd);
     let (sentence, fix) = match &target.kind {
@@ -93,6 +73,31 @@ fn input(
         Some(output) => found.seen("output.last", output.last.clone()),
         None => found,
     })
+}
+
+/// The one descriptor that is read.
+fn input_target(wait: &Wait) -> Option<&Target> {
+    match wait {
+        Wait::Read(target) => Some(target),
+        // Somebody who waits for nothing but input, like a pager or a shell.
+        Wait::Poll { targets, until } if only_input(targets) && !is_ticking(*until) => targets
+            .iter()
+            .find(|t| !matches!(t.kind, Kind::Internal(_))),
+        Wait::Poll { .. }
+        | Wait::Running
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => None,
+    }
 }
 
 /// It wakes by itself before long: there is something else it does.
