@@ -16,6 +16,7 @@
 //! Two rules stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while the
 //! agent could have used it: not while the machine slept, starved it, or the observer itself was late.
 
+mod draft;
 mod finding;
 mod flow;
 mod knots;
@@ -24,20 +25,22 @@ mod lost;
 mod rest;
 mod scene;
 mod slow;
+mod time;
+mod vain;
 mod word;
 pub mod words;
 
 pub use finding::{Confidence, Fix};
 pub use word::{Said, Word};
 
-use crate::beat::{Evidence, Source, Verdict};
-use crate::evidence::{Depth, Process, RunState, Sample};
+use crate::beat::{Evidence, Verdict};
+use crate::evidence::{Depth, Sample};
 use crate::moment::Moment;
-use finding::{Finding, Hold};
+use draft::{Draft, paused, reported, unseen};
 use flow::{Flow, Memory};
 use scene::Scene;
-use std::collections::BTreeMap;
 use std::time::Duration;
+use time::Time;
 
 /// What the user chose.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,43 +106,15 @@ pub struct Activity {
     judgement: Judgement,
     /// What makes the present judgement another one than the last.
     key: String,
-    /// Time that counted, since the start.
-    clock: Duration,
-    /// When, on that clock, progress was last seen.
-    moved: Duration,
-    /// Since when, on that clock, the first thread burns.
+    time: Time,
+    /// Since when, on the counted clock, the first thread burns.
     burning: Option<Duration>,
     cooling: bool,
-    /// When, on that clock, each finding was first seen.
-    holds: BTreeMap<String, Duration>,
-    still: BTreeMap<(u32, u32), (u64, Duration)>,
-    sleeps: BTreeMap<(u32, u32), Sleep>,
     pinged: bool,
     polls_queue: bool,
     progressed: bool,
-    last: Option<(Moment, Duration)>,
     next: Moment,
     depth: Depth,
-}
-
-/// One thread's sleep.
-#[derive(Clone, Copy, Debug)]
-struct Sleep {
-    turns: u64,
-    until: Moment,
-    /// As it was first seen.
-    length: Duration,
-}
-
-/// A verdict on the way to become the judgement.
-#[derive(Clone, Debug)]
-struct Draft {
-    key: String,
-    verdict: Verdict,
-    sentence: String,
-    evidence: Vec<Evidence>,
-    fix: Fix,
-    until: Option<Moment>,
 }
 
 impl Activity {
@@ -163,17 +138,12 @@ impl Activity {
             memory: Memory::default(),
             judgement,
             key: String::new(),
-            clock: Duration::ZERO,
-            moved: Duration::ZERO,
+            time: Time::new(settings.patience, settings.glance),
             burning: None,
             cooling: false,
-            holds: BTreeMap::new(),
-            still: BTreeMap::new(),
-            sleeps: BTreeMap::new(),
             pinged: false,
             polls_queue: false,
             progressed: false,
-            last: None,
             next: now,
             depth: Depth::Waits,
         }
@@ -211,7 +181,7 @@ impl Activity {
     fn listen(&mut self, word: Word, now: Moment) -> Option<Judgement> {
         let moved = word.last_progress_at > self.word.last_progress_at;
         self.word = word;
-        if let Some(draft) = rest::repeated_word(&self.word, now) {
+        if let Some(draft) = vain::repeated_word(&self.word, now) {
             return self.judge(draft, now);
         }
         if !moved {
@@ -226,8 +196,7 @@ impl Activity {
     }
 
     fn look(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
-        let at_once =
-            self.depth == Depth::Waits && self.last.is_some_and(|(at, _)| self.is_at_once(at, now));
+        let at_once = self.depth == Depth::Waits && self.time.is_at_once(now);
         let flow = self.memory.follow(sample, &self.word, at_once);
         self.schedule(sample, now);
         if sample.root().is_none() {
@@ -235,65 +204,24 @@ impl Activity {
         }
         let Some(flow) = flow else {
             // The first look of an incarnation: nothing to compare with.
-            self.restart(sample);
+            self.time.restart(sample);
+            self.burning = None;
             return None;
         };
-        self.count(sample, &flow, now);
-        self.notice_still(sample);
-        let draft = self.decide(sample, &flow, now);
-        let draft = draft?;
+        self.time.count(sample, flow.starved);
+        let draft = self.decide(sample, &flow, now)?;
         self.judge(draft, now)
     }
 
-    fn is_at_once(&self, last: Moment, now: Moment) -> bool {
-        now.since(last) < self.scaled(limits::LOOK_EVERY) / 4
-    }
-
-    /// Adds the time since the last look, if the agent could have used it.
-    fn count(&mut self, sample: &Sample, flow: &Flow, now: Moment) {
-        let (at, suspended) = self.last.unwrap_or((now, sample.host.suspended));
-        let slept = sample.host.suspended.saturating_sub(suspended) > Duration::from_secs(1);
-        let usual = self.scaled(limits::LOOK_EVERY_MAX) + self.scaled(limits::LOOK_EVERY);
-        if !slept && !flow.starved {
-            self.clock += now.since(at).min(usual);
-        }
-        self.last = Some((now, sample.host.suspended));
-    }
-
-    fn restart(&mut self, sample: &Sample) {
-        self.last = Some((sample.at, sample.host.suspended));
-        self.holds.clear();
-        self.still.clear();
-        self.sleeps.clear();
-        self.burning = None;
-        self.moved = self.clock;
-        self.notice_still(sample);
-    }
-
     fn schedule(&mut self, sample: &Sample, now: Moment) {
-        let cost = self.scaled(sample.cost * limits::LOOK_COST_SHARE);
+        let cost = self.time.scaled(sample.cost * limits::LOOK_COST_SHARE);
         let pause = self
+            .time
             .scaled(limits::LOOK_EVERY)
             .max(cost)
-            .min(self.scaled(limits::LOOK_EVERY_MAX));
+            .min(self.time.scaled(limits::LOOK_EVERY_MAX));
         self.next = now + pause;
         self.depth = Depth::Waits;
-    }
-
-    /// Since when, on the counted clock, each thread did not wake.
-    fn notice_still(&mut self, sample: &Sample) {
-        let mut still = BTreeMap::new();
-        for process in &sample.processes {
-            for thread in &process.threads {
-                let key = (process.pid, thread.tid);
-                let since = match self.still.get(&key) {
-                    Some((turns, since)) if *turns == thread.turns => *since,
-                    Some(_) | None => self.clock,
-                };
-                still.insert(key, (thread.turns, since));
-            }
-        }
-        self.still = still;
     }
 
     fn decide(&mut self, sample: &Sample, flow: &Flow, now: Moment) -> Option<Draft> {
@@ -353,9 +281,11 @@ impl Activity {
             memory.peer_cpu(pid) >= limits::CPU_PEER
         }));
         findings.extend(rest::inputs(&scene, self.settings.owns_stdin));
-        self.remember(&findings);
+        self.time.remember(&findings);
         let asks_person = word.state == Some(Said::WaitingInput);
-        let ripe = findings.into_iter().filter(|finding| self.is_ripe(finding));
+        let ripe = findings
+            .into_iter()
+            .filter(|finding| self.time.is_ripe(finding));
         let worst = ripe.min_by_key(|finding| rank(finding.verdict));
         match worst {
             Some(finding) if !asks_person => Some(Draft::from(finding)),
@@ -368,27 +298,30 @@ impl Activity {
 
     /// Between two bursts of work a harmless wait is no news.
     fn still_glows(&self, draft: &Draft) -> bool {
-        let glow = self.scaled(limits::AFTERGLOW).max(limits::AFTERGLOW_MIN);
+        let glow = self
+            .time
+            .scaled(limits::AFTERGLOW)
+            .max(limits::AFTERGLOW_MIN);
         let nothing_yet = self.key.is_empty();
         self.settings.glance.is_none()
             && (self.judgement.verdict == Verdict::Working || nothing_yet)
             && !is_flag(draft.verdict)
             && draft.fix == Fix::None
-            && self.clock.saturating_sub(self.moved) < glow
+            && self.time.quiet() < glow
     }
 
     /// Nothing wrong was found: what does it wait for, and may it take so long?
     fn rests(&mut self, scene: &Scene<'_>, now: Moment) -> Option<Draft> {
-        self.notice_sleeps(scene.sample, now);
+        self.time.notice_sleeps(scene.sample);
         let flying = if self.polls_queue {
             Vec::new()
         } else {
             scene.in_flight()
         };
-        let quiet = self.clock.saturating_sub(self.moved);
-        if let Some((who, until)) = self.asleep(quiet, now)
+        let quiet = self.time.unexcused();
+        if let Some((who, until)) = self.time.asleep(self.settings.stall_after, now)
             && flying.is_empty()
-            && !(scene.listens(0) && !scene.word.owes())
+            && (scene.word.owes() || !scene.listens(0))
         {
             return Some(rest::asleep(scene, who, until, now));
         }
@@ -398,7 +331,16 @@ impl Activity {
             } else {
                 limits::ANSWER
             };
-            let over = quiet >= self.scaled(budget.max(self.settings.stall_after));
+            // A one-off diagnosis has only the kernel's memory of how long nothing came.
+            let silent = flying
+                .iter()
+                .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago))
+                .min();
+            let quiet = match self.settings.glance {
+                Some(_) => quiet.max(silent.unwrap_or_default()),
+                None => quiet,
+            };
+            let over = quiet >= self.time.scaled(budget.max(self.settings.stall_after));
             return Some(rest::model(
                 scene,
                 &flying,
@@ -414,57 +356,15 @@ impl Activity {
             && (self.memory.peer_cpu(peer) >= limits::CPU_PEER || !scene.word.owes())
         {
             if scene.word.owes() {
-                self.moved = self.clock;
+                self.time.excuse();
             }
             return Some(rest::peer(scene, peer));
         }
         if scene.word.owes() {
-            let over = quiet >= self.scaled(self.settings.stall_after);
+            let over = quiet >= self.time.scaled(self.settings.stall_after);
             return Some(rest::owed(scene, quiet, over));
         }
         Some(rest::idle(scene))
-    }
-
-    /// When threads wake by themselves, by the earliest reading of each wait.
-    fn notice_sleeps(&mut self, sample: &Sample, now: Moment) {
-        let mut sleeps = BTreeMap::new();
-        for (key, turns, time) in rest::sleepers(sample) {
-            let aside = key.0 != key.1;
-            let long = self.scaled(if aside {
-                limits::SLEEP_ASIDE
-            } else {
-                limits::SLEEP
-            });
-            let known = self.sleeps.get(&key).filter(|sleep| sleep.turns == turns);
-            if known.is_some() || time >= long {
-                // A limit that counts from the call looks the same in every look: the first one is the nearest.
-                let until = known.map_or(now + time, |sleep| sleep.until.min(now + time));
-                let length = known.map_or(time, |sleep| sleep.length);
-                sleeps.insert(
-                    key,
-                    Sleep {
-                        turns,
-                        until,
-                        length,
-                    },
-                );
-            }
-        }
-        self.sleeps = sleeps;
-    }
-
-    /// Who sleeps longest. A timer that comes again and again hides a stall no longer than a stall may take.
-    fn asleep(&self, quiet: Duration, now: Moment) -> Option<((u32, u32), Moment)> {
-        let young = quiet < self.scaled(self.settings.stall_after);
-        let meant = |sleep: &Sleep| young || sleep.length >= self.scaled(limits::SLEEP_MEANT);
-        let due = |sleep: &Sleep| now < sleep.until + self.scaled(limits::OVERSLEPT);
-        let sleeps = self
-            .sleeps
-            .iter()
-            .filter(|(_, sleep)| meant(sleep) && due(sleep));
-        sleeps
-            .map(|(key, sleep)| (*key, sleep.until))
-            .max_by_key(|(_, until)| *until)
     }
 
     /// The first thread burns processor time, and nothing comes of it.
@@ -479,61 +379,35 @@ impl Activity {
         self.cooling = false;
         let since = *self
             .burning
-            .get_or_insert(self.clock.saturating_sub(flow.elapsed));
-        let burnt = self.clock.saturating_sub(since.max(self.moved));
+            .get_or_insert(self.time.clock().saturating_sub(flow.elapsed));
+        let burnt = self
+            .time
+            .clock()
+            .saturating_sub(since)
+            .min(self.time.quiet());
         let root = sample.root()?;
         // Without its counters of reading and writing, effects cannot be excluded.
         let blind = root.io.is_none();
-        let over = burnt >= self.scaled(limits::SPIN) && patient.is_none() && !blind;
-        Some(rest::burning(root, flow.main_cpu, burnt, over))
+        let over = burnt >= self.time.scaled(limits::SPIN) && patient.is_none() && !blind;
+        Some(vain::burning(root, flow.main_cpu, burnt, over))
     }
 
     fn repeated_output(&mut self, sample: &Sample) -> Option<Draft> {
-        let quiet = self.clock.saturating_sub(self.moved);
+        let quiet = self.time.quiet();
         let output = sample
             .outputs
             .iter()
             .find(|o| o.repeats >= limits::REPEATS)?;
-        if quiet < self.scaled(limits::LOOP) {
+        if quiet < self.time.scaled(limits::LOOP) {
             return None;
         }
-        rest::repeated_line(output)
+        vain::repeated_line(output)
     }
 
     fn progress(&mut self) {
         self.progressed = true;
-        self.moved = self.clock;
         self.pinged = false;
-        self.holds.clear();
-    }
-
-    fn remember(&mut self, findings: &[Finding]) {
-        let before = std::mem::take(&mut self.holds);
-        for finding in findings {
-            let since = before.get(&finding.key).copied().unwrap_or(self.clock);
-            self.holds.insert(finding.key.clone(), since);
-        }
-    }
-
-    fn is_ripe(&self, finding: &Finding) -> bool {
-        let since = match &finding.hold {
-            Hold::Done => return true,
-            Hold::Seen => self.holds.get(&finding.key).copied(),
-            Hold::Still(threads) => threads
-                .iter()
-                .map(|key| self.still.get(key).map_or(self.clock, |(_, s)| *s))
-                .max(),
-        };
-        let lasted = self.clock.saturating_sub(since.unwrap_or(self.clock));
-        let needed = match self.settings.glance {
-            Some(glance) if finding.logical => glance.min(self.scaled(finding.after)),
-            Some(_) | None => self.scaled(finding.after),
-        };
-        lasted >= needed
-    }
-
-    fn scaled(&self, time: Duration) -> Duration {
-        time.mul_f64(self.settings.patience)
+        self.time.progress();
     }
 
     fn judge(&mut self, draft: Draft, now: Moment) -> Option<Judgement> {
@@ -557,39 +431,6 @@ impl Activity {
         };
         self.key = draft.key;
         changed.then(|| self.judgement.clone())
-    }
-}
-
-impl Draft {
-    fn new(key: &str, verdict: Verdict, sentence: String) -> Self {
-        Self {
-            key: key.to_owned(),
-            verdict,
-            sentence,
-            evidence: Vec::new(),
-            fix: Fix::None,
-            until: None,
-        }
-    }
-
-    fn working(sentence: String, evidence: Vec<Evidence>) -> Self {
-        Self {
-            evidence,
-            ..Self::new("working", Verdict::Working, sentence)
-        }
-    }
-}
-
-impl From<Finding> for Draft {
-    fn from(finding: Finding) -> Self {
-        Self {
-            key: finding.key,
-            verdict: finding.verdict,
-            sentence: finding.sentence,
-            evidence: finding.evidence,
-            fix: finding.fix,
-            until: None,
-        }
     }
 }
 
@@ -628,48 +469,5 @@ fn rank(verdict: Verdict) -> u8 {
         | Verdict::Idle
         | Verdict::Paused
         | Verdict::Unknown => 2,
-    }
-}
-
-/// A debugger holds it, or its control group is frozen: then nothing else about it means anything.
-fn paused(sample: &Sample) -> Option<Draft> {
-    let traced = |p: &&Process| p.state == RunState::Traced || p.tracer.is_some();
-    let found = if let Some(process) = sample.processes.iter().find(traced) {
-        let by = process
-            .tracer
-            .map(|pid| format!(" (process {pid})"))
-            .unwrap_or_default();
-        let sentence = format!("a debugger{by} holds {}", process.title());
-        let seen = finding::observed("process.tracer", sentence.clone());
-        (sentence, seen)
-    } else {
-        let process = sample.processes.iter().find(|p| p.frozen)?;
-        let sentence = format!("the control group of {} is frozen", process.title());
-        (
-            sentence.clone(),
-            finding::observed("cgroup.freeze", sentence),
-        )
-    };
-    let (sentence, seen) = found;
-    Some(Draft {
-        evidence: vec![seen],
-        ..Draft::new("paused", Verdict::Paused, sentence)
-    })
-}
-
-fn unseen(sample: &Sample) -> Draft {
-    let why = sample
-        .gaps
-        .first()
-        .map_or("it is gone", |gap| gap.why.words());
-    let sentence = format!("process {} cannot be seen: {why}", sample.root);
-    Draft::new("unseen", Verdict::Unknown, sentence)
-}
-
-fn reported(signal: &str, value: &str) -> Evidence {
-    Evidence {
-        signal: signal.to_owned(),
-        value: value.to_owned(),
-        source: Source::Reported,
     }
 }

@@ -382,6 +382,8 @@ pub struct Tcp {
     pub remote: String,
     /// Port of the other side.
     pub remote_port: u16,
+    /// The program on the other side, when it runs on this machine and is known.
+    pub peer: String,
     /// Bytes that came.
     pub received: u64,
     /// Bytes the peer's kernel has confirmed.

@@ -159,6 +159,7 @@ fn neighbourly(source: &Source, hubs: &[&str]) -> Vec<String> {
 #[test]
 fn rooms_never_import_siblings() {
     let sidecar = sources("sidecar/src");
+    // A diagnosis is a small hub of its own: evidence in, verdict out, once.
     none(
         sidecar
             .iter()

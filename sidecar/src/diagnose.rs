@@ -64,27 +64,22 @@ struct Line {
 
 /// Looks, and says what it saw. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
 pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
-    let text = match look(args) {
-        Some((judgement, sample)) => {
-            let report = report(args.pid, &judgement, &sample);
-            let text = if args.json {
-                json(&report)
-            } else {
-                plain(&report, &sample)
-            };
-            let code = if is_flag(judgement.verdict) {
-                ATTENTION
-            } else {
-                0
-            };
-            say(&text, code)
-        }
-        None => {
-            eprintln!("hbsidecar: no process {}", args.pid);
-            NO_PROCESS
-        }
+    let Some((judgement, sample)) = look(args) else {
+        eprintln!("hbsidecar: no process {}", args.pid);
+        return NO_PROCESS;
     };
-    text
+    let report = report(args.pid, &judgement, &sample);
+    let text = if args.json {
+        json(&report)
+    } else {
+        plain(&report, &sample)
+    };
+    let code = if is_flag(judgement.verdict) {
+        ATTENTION
+    } else {
+        0
+    };
+    say(&text, code)
 }
 
 fn say(text: &str, code: u8) -> u8 {
@@ -218,4 +213,176 @@ fn depth(sample: &Sample, pid: u32) -> usize {
         at = sample.process(process.parent);
     }
     depth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat::beat::Verdict;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+
+    /// A program with its whole process group; all of it ends with the test.
+    struct Program(Child);
+
+    impl Program {
+        fn start(command: &[&str]) -> Self {
+            let mut program = Command::new(command[0]);
+            program
+                .args(&command[1..])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            Self(
+                program
+                    .stderr(Stdio::null())
+                    .process_group(0)
+                    .spawn()
+                    .unwrap(),
+            )
+        }
+
+        fn python(code: &str) -> Self {
+            Self::start(&["python3", "-c", code])
+        }
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            let group = rustix::process::Pid::from_child(&self.0);
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Diagnoses until the verdict is there: start-up takes what it takes.
+    fn becomes(program: &Program, verdict: Verdict, watch: u64) -> (Judgement, Sample) {
+        let start = Instant::now();
+        let args = DiagnoseArgs {
+            pid: program.0.id(),
+            watch: Some(Duration::from_millis(watch)),
+            json: false,
+            patience: 1.0,
+        };
+        loop {
+            let (judgement, sample) = look(&args).unwrap();
+            if judgement.verdict == verdict {
+                return (judgement, sample);
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "{judgement:#?} {sample:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pipe_knot_is_proof() {
+        let code = "import subprocess,sys\np=subprocess.Popen([sys.executable,'-c','print(\"x\"*1000000)'],stdout=subprocess.PIPE)\np.wait()";
+        let (found, sample) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        assert_eq!(found.confidence, Confidence::Proof);
+        assert!(
+            found.sentence.contains("its pipe is full"),
+            "{}",
+            found.sentence
+        );
+        assert!(sample.processes.len() >= 2);
+    }
+
+    #[test]
+    fn a_fork_under_a_lock_is_proof() {
+        let code = "import os,threading,time\nl=threading.Lock()\ndef hold():\n  with l: time.sleep(600)\nthreading.Thread(target=hold,daemon=True).start()\ntime.sleep(.3)\npid=os.fork()\nif pid==0:\n  l.acquire()\nos.waitpid(pid,0)";
+        let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        assert!(
+            found.sentence.contains("forked while a lock was held"),
+            "{}",
+            found.sentence
+        );
+    }
+
+    #[test]
+    fn two_threads_that_wait_for_each_others_mutex_are_named() {
+        let code = "import ctypes,threading,time\nc=ctypes.CDLL(None)\na=ctypes.create_string_buffer(64)\nb=ctypes.create_string_buffer(64)\ndef f(x,y):\n  c.pthread_mutex_lock(x)\n  time.sleep(.5)\n  c.pthread_mutex_lock(y)\nthreading.Thread(target=f,args=(a,b)).start()\nthreading.Thread(target=f,args=(b,a)).start()";
+        let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        assert!(
+            found.sentence.contains("which waits back"),
+            "{}",
+            found.sentence
+        );
+    }
+
+    #[test]
+    fn a_stopped_process_is_proof_and_a_sleeping_one_shows_its_deadline() {
+        let program = Program::start(&["sleep", "600"]);
+        let (found, _) = becomes(&program, Verdict::Sleeping, 600);
+        assert!(found.evidence[0].value.contains("m"), "{found:?}");
+        let pid = rustix::process::Pid::from_child(&program.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        becomes(&program, Verdict::Hung, 1500);
+    }
+
+    #[test]
+    fn an_idle_service_and_an_empty_queue_are_idle() {
+        let node = Program::start(&["node", "-e", "require('http').createServer().listen(0)"]);
+        becomes(&node, Verdict::Idle, 600);
+        becomes(
+            &Program::python("import queue\nqueue.Queue().get()"),
+            Verdict::Idle,
+            600,
+        );
+    }
+
+    #[test]
+    fn an_unanswered_request_is_a_wait_for_a_model() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || listener.accept().map(|(stream, _)| stream));
+        let code = format!(
+            "import socket\ns=socket.create_connection(('127.0.0.1',{port}))\ns.sendall(b'GET / HTTP/1.1\\r\\n')\ns.recv(9)"
+        );
+        let program = Program::python(&code);
+        let (found, _) = becomes(&program, Verdict::WaitingModel, 600);
+        assert!(
+            found.evidence[0].value.contains("keep-alive off"),
+            "{found:?}"
+        );
+        let _held: TcpStream = server.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_program_that_computes_is_working() {
+        becomes(
+            &Program::python("while 1: sum(range(10000))"),
+            Verdict::Working,
+            1000,
+        );
+    }
+
+    #[test]
+    fn no_process_is_exit_code_4_and_a_diagnosis_is_one_json_object() {
+        let gone = DiagnoseArgs {
+            pid: u32::MAX >> 1,
+            watch: None,
+            json: true,
+            patience: 1.0,
+        };
+        assert_eq!(run(&gone), NO_PROCESS);
+        let program = Program::start(&["sleep", "600"]);
+        let (judgement, sample) = becomes(&program, Verdict::Sleeping, 600);
+        let text = json(&report(program.0.id(), &judgement, &sample));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&value["verdict"], &value["confidence"]),
+            (&"sleeping".into(), &"none".into())
+        );
+        assert_eq!(value["tree"][0]["command"], "sleep 600");
+        assert!(
+            value["tree"][0]["waiting_on"]
+                .as_str()
+                .unwrap()
+                .starts_with("time"),
+            "{text}"
+        );
+    }
 }

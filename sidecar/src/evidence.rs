@@ -10,6 +10,7 @@ mod card;
 mod descriptors;
 mod diag;
 mod host;
+mod local;
 mod memory;
 mod output;
 mod outside;
@@ -29,6 +30,7 @@ use heartbeat::evidence::{
 };
 use heartbeat::moment::Moment;
 use host::Freezer;
+use local::Local;
 use memory::Memory;
 use outside::Outside;
 use read::Reader;
@@ -49,6 +51,7 @@ pub(crate) struct Evidence {
     reader: Reader,
     words: BTreeMap<(u32, u64), Words>,
     outside: Outside,
+    local: Local,
     pairs: BTreeMap<u64, Option<u64>>,
 }
 
@@ -201,6 +204,8 @@ impl Evidence {
         }
         let (sockets, gaps) = sockets::describe(&wanted, &mut self.pairs);
         sample.sockets = sockets;
+        self.local
+            .name(&mut self.reader, &mut sample.sockets, sample.at);
         sample.gaps.extend(gaps);
     }
 
@@ -396,5 +401,138 @@ fn may_want_lock(wait: &Wait) -> bool {
         | Wait::Sync(_)
         | Wait::Call(_)
         | Wait::Unreadable(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat::card::CARD_BYTES_MAX;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+
+    /// Ten processes with ten threads each and fifty sockets between them.
+    const TREE: &str = "import os,threading,socket
+l=socket.create_server(('127.0.0.1',0),backlog=64)
+ev=threading.Event()
+def body(sockets):
+  keep=[socket.create_connection(l.getsockname()) for _ in range(sockets)]
+  for _ in range(9): threading.Thread(target=ev.wait,daemon=True).start()
+  ev.wait()
+for n in range(9):
+  if os.fork()==0: body(3 if n<6 else 2)
+keep=[l.accept()[0] for _ in range(24)]
+body(0)";
+
+    struct Tree(Child);
+
+    impl Tree {
+        fn start(command: &mut Command) -> Self {
+            let quiet = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            Self(quiet.process_group(0).spawn().unwrap())
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let group = rustix::process::Pid::from_child(&self.0);
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+
+    fn look(evidence: &mut Evidence, root: u32) -> Sample {
+        evidence.sample(root, &[], Depth::Waits, crate::clock::now())
+    }
+
+    /// Looks until the sample is as wanted.
+    fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Evidence, Sample) {
+        let start = Instant::now();
+        let mut evidence = Evidence::new();
+        loop {
+            let sample = look(&mut evidence, root);
+            if wanted(&sample) {
+                return (evidence, sample);
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "{sample:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_tree_of_a_hundred_threads_and_fifty_sockets_is_seen_whole_and_cheaply() {
+        let tree = Tree::start(Command::new("python3").args(["-c", TREE]));
+        let threads = |s: &Sample| s.processes.iter().map(|p| p.threads.len()).sum::<usize>();
+        let (mut evidence, sample) =
+            until(tree.0.id(), |s| threads(s) == 100 && s.sockets.len() >= 49);
+        assert!(sample.gaps.is_empty(), "{:?}", sample.gaps);
+        let card = card(
+            &mut evidence,
+            tree.0.id(),
+            &[],
+            None,
+            Vec::new(),
+            crate::clock::now(),
+        );
+        assert_eq!(card.tree.len(), 10);
+        let text = serde_json::to_string(&card.for_the_stream()).unwrap();
+        assert!(text.len() <= CARD_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_process_that_vanishes_between_two_reads_is_no_error() {
+        let mut evidence = Evidence::new();
+        for _ in 0..50 {
+            let mut child = Command::new("true").spawn().unwrap();
+            let sample = look(&mut evidence, child.id());
+            assert!(sample.processes.len() <= 1);
+            child.wait().unwrap();
+            assert!(look(&mut evidence, child.id()).processes.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_kind_of_time_limit_is_read() {
+        let cases = [
+            ("import time; time.sleep(500)", 490, 500),
+            ("import asyncio; asyncio.run(asyncio.sleep(500))", 490, 501),
+            ("import threading; threading.Event().wait(500)", 490, 500),
+            ("import select; select.select([],[],[],500)", 490, 500),
+            ("import select; select.poll().poll(500000)", 490, 500),
+            ("import signal; signal.sigtimedwait([10],500)", 490, 500),
+        ];
+        for (code, least, most) in cases {
+            let program = Tree::start(Command::new("python3").args(["-c", code]));
+            let range = Duration::from_secs(least)..=Duration::from_secs(most);
+            until(program.0.id(), |sample| {
+                let threads = sample.processes.iter().flat_map(|p| &p.threads);
+                let waits = threads.filter_map(|t| t.wait.as_ref());
+                waits
+                    .map(Wait::until)
+                    .any(|u| matches!(u, Until::In(t) if range.contains(&t)))
+            });
+        }
+    }
+
+    #[test]
+    fn the_holder_of_the_other_end_of_a_pipe_is_found_outside_the_tree() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let tree = Tree(
+            Command::new("yes")
+                .stdout(writer)
+                .process_group(0)
+                .spawn()
+                .unwrap(),
+        );
+        let own = std::process::id();
+        let (_, sample) = until(tree.0.id(), |s| {
+            s.ends.iter().any(|e| e.pid == own && e.reads)
+        });
+        assert!(sample.outsider(own).is_some_and(|o| o.own));
+        drop(reader);
     }
 }

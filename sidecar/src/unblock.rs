@@ -207,14 +207,12 @@ mod tests {
         eventually("its socket is there", || {
             let process =
                 procfs::process::Process::new(i32::try_from(child.id()).unwrap()).unwrap();
-            found = process
-                .fd()
-                .unwrap()
-                .flatten()
-                .find_map(|fd| match fd.target {
-                    procfs::process::FDTarget::Socket(inode) => Some((fd.fd, inode)),
-                    _ => None,
-                });
+            found = process.fd().unwrap().flatten().find_map(|fd| {
+                let procfs::process::FDTarget::Socket(inode) = fd.target else {
+                    return None;
+                };
+                Some((fd.fd, inode))
+            });
             found.is_some()
         });
         let (fd, inode) = found.unwrap();

@@ -286,7 +286,20 @@ fn deadlock(scene: &Scene<'_>) -> Option<Finding> {
                 }
                 Wait::Child(_) => {}
                 Wait::Read(target) if is_from_inside(scene, process, target) => {}
-                _ => return None,
+                Wait::Running
+                | Wait::Read(_)
+                | Wait::Write(_)
+                | Wait::Accept(_)
+                | Wait::Connect(_)
+                | Wait::Poll { .. }
+                | Wait::Sleep(_)
+                | Wait::Futex { .. }
+                | Wait::Fork
+                | Wait::Lock(_)
+                | Wait::Signal(_)
+                | Wait::Sync(_)
+                | Wait::Call(_)
+                | Wait::Unreadable(_) => return None,
             }
             still.push((process.pid, thread.tid));
         }

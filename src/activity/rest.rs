@@ -1,45 +1,18 @@
-//! Agents that do not move and are not caught in anything: asleep, waiting, owing, idle. Also those that move without
-//! getting anywhere.
+//! Agents that do not move and are not caught in anything: asleep, waiting, owing, idle.
 
+use super::draft::{Draft, reported};
 use super::finding::{Finding, Fix, observed};
 use super::limits;
 use super::scene::{Scene, is_parked};
 use super::word::{Said, Word};
 use super::words::{target_words, wait_words};
-use super::{Draft, reported};
 use crate::agent::words;
 use crate::beat::Verdict;
 use crate::evidence::{
-    Kind, Output, Process, Sample, Socket, SocketKind, Target, Tcp, Thread, Until, Wait, Why,
+    Kind, Process, Sample, Socket, SocketKind, Target, Tcp, Thread, Until, Wait, Why,
 };
 use crate::moment::Moment;
 use std::time::Duration;
-
-/// Words of a failing action.
-const FAILURES: [&str; 14] = [
-    "error",
-    "retry",
-    "refused",
-    "timed out",
-    "timeout",
-    "failed",
-    "overloaded",
-    "rate limit",
-    "429",
-    "500",
-    "502",
-    "503",
-    "529",
-    "exception",
-];
-/// Keys of a tool call in a stream of JSON lines.
-const CALLS: [&str; 5] = [
-    "tool_use",
-    "\"tool\"",
-    "tool_call",
-    "\"command\"",
-    "function_call",
-];
 
 /// Reads from a person, or from an input that nobody closes.
 pub(super) fn inputs(scene: &Scene<'_>, owns_stdin: bool) -> Vec<Finding> {
@@ -56,27 +29,7 @@ fn input(
     wait: &Wait,
     owns_stdin: bool,
 ) -> Option<Finding> {
-    let target = match wait {
-        Wait::Read(target) => target,
-        // Somebody who waits for nothing but input, like a pager or a shell.
-        Wait::Poll { targets, .. } if only_input(targets) => targets
-            .iter()
-            .find(|t| !matches!(t.kind, Kind::Internal(_)))?,
-        Wait::Poll { .. }
-        | Wait::Running
-        | Wait::Write(_)
-        | Wait::Accept(_)
-        | Wait::Connect(_)
-        | Wait::Sleep(_)
-        | Wait::Futex { .. }
-        | Wait::Child(_)
-        | Wait::Fork
-        | Wait::Lock(_)
-        | Wait::Signal(_)
-        | Wait::Sync(_)
-        | Wait::Call(_)
-        | Wait::Unreadable(_) => return None,
-    };
+    let target = input_target(wait)?;
     let title = process.title();
     let key = format!("input {} {}", process.pid, target.fd);
     let (sentence, fix) = match &target.kind {
@@ -112,6 +65,7 @@ fn input(
     let found = Finding::new(key, Verdict::WaitingInput, limits::INPUT, sentence);
     let found = found
         .still([(process.pid, thread.tid)])
+        .logical()
         .seen("thread.wait", seen)
         .fix(fix);
     let last = scene.sample.outputs.iter().find(|o| !o.last.is_empty());
@@ -119,6 +73,36 @@ fn input(
         Some(output) => found.seen("output.last", output.last.clone()),
         None => found,
     })
+}
+
+/// The one descriptor that is read.
+fn input_target(wait: &Wait) -> Option<&Target> {
+    match wait {
+        Wait::Read(target) => Some(target),
+        // Somebody who waits for nothing but input, like a pager or a shell.
+        Wait::Poll { targets, until } if only_input(targets) && !is_ticking(*until) => targets
+            .iter()
+            .find(|t| !matches!(t.kind, Kind::Internal(_))),
+        Wait::Poll { .. }
+        | Wait::Running
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => None,
+    }
+}
+
+/// It wakes by itself before long: there is something else it does.
+fn is_ticking(until: Until) -> bool {
+    matches!(until, Until::In(time) if time <= limits::TIMER)
 }
 
 fn only_input(targets: &[Target]) -> bool {
@@ -372,67 +356,6 @@ pub(super) fn idle(scene: &Scene<'_>) -> Draft {
         evidence,
         ..Draft::new("idle", Verdict::Idle, sentence.to_owned())
     }
-}
-
-/// Burns processor time in its first thread.
-pub(super) fn burning(root: &Process, share: f64, burnt: Duration, over: bool) -> Draft {
-    let percent = format!("{:.0} % of a core in the first thread", share * 100.0);
-    let mut evidence = vec![observed("cpu", percent)];
-    if over {
-        evidence.push(observed(
-            "effect",
-            "no data, no files, no output, no new processes",
-        ));
-        let sentence = format!(
-            "{} has burnt processor time for {} without visible effect",
-            root.title(),
-            words(burnt)
-        );
-        Draft {
-            evidence,
-            ..Draft::new("spinning", Verdict::Spinning, sentence)
-        }
-    } else {
-        let sentence = format!("{} computes", root.title());
-        Draft {
-            evidence,
-            ..Draft::new("working", Verdict::Working, sentence)
-        }
-    }
-}
-
-/// The agent reported the same action again and again.
-pub(super) fn repeated_word(word: &Word, now: Moment) -> Option<Draft> {
-    if word.repeats < limits::REPEATS || word.asks_patience(now).is_some() {
-        return None;
-    }
-    let sentence = format!(
-        "did the same thing {} times in a row: {}",
-        word.repeats, word.repeated
-    );
-    let said = reported("repeats", &format!("{} × {}", word.repeats, word.repeated));
-    Some(Draft {
-        evidence: vec![said],
-        ..Draft::new("repeats", Verdict::Looping, sentence)
-    })
-}
-
-/// The output says the same again and again, and it is an action or a failure. A plain line is only a sign of life.
-pub(super) fn repeated_line(output: &Output) -> Option<Draft> {
-    let line = output.last.to_lowercase();
-    let acts = FAILURES
-        .iter()
-        .chain(&CALLS)
-        .any(|word| line.contains(word));
-    let sentence = format!("repeats itself without effect: {}", output.last);
-    let seen = observed(
-        "output.repeats",
-        format!("{} × {}", output.repeats, output.last),
-    );
-    acts.then(|| Draft {
-        evidence: vec![seen],
-        ..Draft::new("repeats", Verdict::Looping, sentence)
-    })
 }
 
 fn main_wait(scene: &Scene<'_>) -> Option<crate::beat::Evidence> {

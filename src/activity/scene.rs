@@ -16,6 +16,26 @@ const RESTING_PORTS: [u16; 24] = [
     6697, 8883, 9092, 11211, 26379, 27017, 61613,
 ];
 
+/// Programs whose clients rest in a read: queues, stores, and what people log into.
+const RESTING_PEERS: [&str; 16] = [
+    "redis-server",
+    "valkey-server",
+    "keydb-server",
+    "dragonfly",
+    "hbmonitor",
+    "nats-server",
+    "mosquitto",
+    "beam.smp",
+    "postgres",
+    "mysqld",
+    "mariadbd",
+    "mongod",
+    "memcached",
+    "etcd",
+    "sshd",
+    "dockerd",
+];
+
 /// One close look.
 pub(super) struct Scene<'a> {
     pub(super) sample: &'a Sample,
@@ -179,6 +199,7 @@ impl<'a> Scene<'a> {
         self.tcp()
             .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
             .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
+            .filter(|(_, tcp)| !RESTING_PEERS.contains(&tcp.peer.as_str()))
             // The first confirmed byte is the handshake's: nothing was asked yet.
             .filter(|(_, tcp)| tcp.acked > 1)
             .filter(|(socket, tcp)| tcp.sent_ago < tcp.received_ago || stands_in(socket))

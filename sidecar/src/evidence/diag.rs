@@ -23,6 +23,7 @@ const REQUEST: u16 = 1;
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 const TCP: u8 = 6;
+const LISTEN: u8 = 10;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 const UNIX: u8 = 1;
@@ -45,6 +46,24 @@ pub(super) fn tcp_sockets(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, Socket
                 && wanted.contains(&inode)
             {
                 found.insert(inode, SocketKind::Tcp(Box::new(tcp)));
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// Inodes of the sockets that listen on these ports.
+pub(super) fn listeners(ports: &BTreeSet<u16>) -> Result<BTreeMap<u64, u16>, Why> {
+    let mut found = BTreeMap::new();
+    for family in [INET, INET6] {
+        let mut request = vec![family, TCP, 0, 0];
+        request.extend((1_u32 << LISTEN).to_ne_bytes());
+        request.extend([0; 48]);
+        dump(&request, REQUEST_DUMP, |message| {
+            if let Some((inode, tcp)) = connection(message)
+                && ports.contains(&tcp.local_port)
+            {
+                found.insert(inode, tcp.local_port);
             }
         })?;
     }
