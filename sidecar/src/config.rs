@@ -143,11 +143,15 @@ pub fn refuse(error: &clap::Error) -> u8 {
         return 0;
     }
     let text = error.to_string();
-    let line = text
-        .lines()
+    let mut lines = text.lines().map(str::trim);
+    let mut line = lines
         .next()
         .unwrap_or_default()
-        .trim_start_matches("error: ");
+        .trim_start_matches("error: ")
+        .to_owned();
+    if line.ends_with(':') {
+        line = format!("{line} {}", lines.next().unwrap_or_default());
+    }
     eprintln!("hbsidecar: {line}; see hbsidecar --help");
     exit::USAGE
 }

@@ -17,9 +17,11 @@ const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Starts an agent, or attaches to one; watches it, restarts it and sends its heartbeat.
 #[derive(Debug, Parser)]
 #[command(name = "hbsidecar", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(override_usage = "hbsidecar [OPTIONS] -- COMMAND [ARGS…]\n       \
 hbsidecar [OPTIONS] --transparent -- COMMAND [ARGS…]\n       hbsidecar [OPTIONS] --pid PID\n       \
-hbsidecar [OPTIONS] --match REGEX")]
+hbsidecar [OPTIONS] --match REGEX\n       hbsidecar notify KEY=VALUE… | diagnose PID | healthcheck | \
+hooks install claude")]
 #[command(
     after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
 126 command not executable; 127 command not found; 73 the id is taken; 2 usage.\n\n\
