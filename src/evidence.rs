@@ -299,7 +299,7 @@ pub struct Outsider {
     pub cpu_ticks: u64,
     /// It waits for input from a terminal: a pager, a person.
     pub reads_terminal: bool,
-    /// It belongs to the observer itself.
+    /// It is the observer itself, or a sidecar: it watches, and owes nothing.
     pub own: bool,
 }
 

@@ -362,6 +362,27 @@ fn h06_an_event_loop_with_nothing_but_its_timer_is_hung_when_work_is_owed() {
 }
 
 #[test]
+fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_else_is() {
+    let looks = |own| {
+        let poll = event_loop(vec![target(5, Kind::Socket(55))], timer(1000));
+        let mut world = World::new().main_waits(poll);
+        unix(&mut world, ROOT, 900);
+        world.sample.ends.push(End {
+            of: Channel::Socket(77),
+            writes: true,
+            ..end(900, 8, 0, true)
+        });
+        world.sample.outsiders = vec![Outsider {
+            own,
+            ..outsider(900, "hbsidecar")
+        }];
+        world.owing().passes(150, wakes)
+    };
+    looks(true).is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+    looks(false).is_never_flagged();
+}
+
+#[test]
 fn h07_a_peer_that_answers_no_keep_alive_is_dead_and_its_connection_is_broken() {
     let tcp = Tcp {
         probes: 4,

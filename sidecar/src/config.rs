@@ -5,6 +5,7 @@ mod args;
 pub(crate) use args::{Act, Reaction};
 pub use args::{Args, LogFormat};
 
+use crate::log::Lines;
 use heartbeat::id::{AgentId, IdError};
 use heartbeat::report::Thresholds;
 use heartbeat::{lifecycle, place};
@@ -288,15 +289,16 @@ impl Store {
 }
 
 impl Log {
-    /// Starts logging to standard error. The agent's own output is not touched.
-    pub(crate) fn start(self) {
+    /// Starts logging, into these lines. The agent's own output is not touched.
+    pub(crate) fn start(self, lines: &Lines) {
+        let lines = lines.clone();
         let log = tracing_subscriber::fmt()
             .with_max_level(self.level)
             .with_target(false)
             .with_ansi(
                 std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stderr_is_terminal(),
             )
-            .with_writer(std::io::stderr);
+            .with_writer(move || lines.clone());
         match self.format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),

@@ -12,6 +12,7 @@ mod diagnose;
 mod evidence;
 mod hooks;
 mod inherited;
+mod log;
 mod notify;
 mod oom;
 mod outbox;
@@ -116,7 +117,19 @@ fn run_hub(
     already: Option<process::Process>,
     ready: supervise::Ready<'_>,
 ) -> anyhow::Result<End> {
-    config.log.start();
+    let lines = log::Lines::start()?;
+    config.log.start(&lines);
+    let end = run_loop(config, inherited, already, ready);
+    lines.finish();
+    end
+}
+
+fn run_loop(
+    config: Config,
+    inherited: Inherited,
+    already: Option<process::Process>,
+    ready: supervise::Ready<'_>,
+) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

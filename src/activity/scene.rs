@@ -100,6 +100,10 @@ impl<'a> Scene<'a> {
         self.sample.process(pid).is_some()
     }
 
+    fn is_watcher(&self, pid: u32) -> bool {
+        self.sample.outsider(pid).is_some_and(|o| o.own)
+    }
+
     /// Whether an ancestor inside the tree waits for this process to end.
     pub(super) fn is_awaited(&self, process: &Process) -> bool {
         self.sample.process(process.parent).is_some_and(|parent| {
@@ -206,19 +210,24 @@ impl<'a> Scene<'a> {
             .collect()
     }
 
-    /// Whether a wait hears of anything outside its own process, besides the descriptors left out.
+    /// Whether a wait hears of anything outside its own process, besides the descriptors left out. The watcher holds ends
+    /// too, such as that of the status contract: it owes nothing and never speaks first.
     pub(super) fn hears_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
         let targets = wait
             .targets()
             .iter()
             .filter(|target| !except.contains(&target.fd));
         targets.into_iter().any(|target| match &target.kind {
-            Kind::Pipe(_) => !self.writers(pid, target).is_empty(),
+            Kind::Pipe(_) => {
+                let writers = self.writers(pid, target);
+                writers.iter().any(|end| !self.is_watcher(end.pid))
+            }
             // Both ends in one process: a way of waking itself.
             Kind::Socket(inode) => {
                 let known = self.sample.socket(*inode).and_then(Socket::other).is_some();
                 let ends = self.others(target, |end| end.writes);
-                !known || ends.is_empty() || ends.iter().any(|end| end.pid != pid)
+                let speaks = |end: &&End| end.pid != pid && !self.is_watcher(end.pid);
+                !known || ends.is_empty() || ends.iter().any(speaks)
             }
             Kind::Internal(name) => matches!(name.as_str(), "inotify" | "fanotify" | "perf_event"),
             Kind::Terminal(_) | Kind::File(_) | Kind::Unreadable(_) => true,
