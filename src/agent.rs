@@ -3,7 +3,7 @@
 //! Beats and events of a replaced epoch, and beats of an incarnation that is known to have ended, change nothing: what
 //! comes late is defused by its numbers, never by its time.
 
-use crate::beat::{Beat, Exit, INTERVAL_MAX, INTERVAL_MIN, Status};
+use crate::beat::{Beat, Exit, INTERVAL_MAX, INTERVAL_MIN, Status, Verdict};
 use crate::detector::{Detector, Freshness, Silence, Stamp};
 use crate::event::{Detail, Event, EventKind};
 use crate::keys;
@@ -141,8 +141,18 @@ impl Agent {
             Some(at) => format!("last beat {} ago", words(now.since(at))),
             None => "no beat heard since this monitor started".to_owned(),
         };
+        let activity = self
+            .beat
+            .as_ref()
+            .and_then(|b| b.hb.as_ref()?.activity.as_ref());
+        let seen = activity
+            .map(|a| a.sentence.as_str())
+            .filter(|s| !s.is_empty());
         match (self.state, self.reason) {
-            (State::Healthy, _) => format!("beats come every {}", words(self.detector.interval())),
+            (State::Healthy, _) => {
+                let beats = format!("beats come every {}", words(self.detector.interval()));
+                seen.map_or(beats, str::to_owned)
+            }
             (State::Missing, _) => format!("{} overdue; {ago}", beats(self.detector.missed(now))),
             (State::Stopped, _) => "ended cleanly".to_owned(),
             (State::Failed, Some(Reason::HeartbeatLost) | None) => {
@@ -159,7 +169,9 @@ impl Agent {
             (State::Failed, Some(Reason::OomKilled)) => {
                 "the kernel killed its process for memory".to_owned()
             }
-            (State::Failed, Some(Reason::Hung)) => "it cannot go on by itself".to_owned(),
+            (State::Failed, Some(Reason::Hung)) => {
+                seen.unwrap_or("it cannot go on by itself").to_owned()
+            }
             (State::Failed, Some(Reason::CrashLoop)) => "it dies again and again".to_owned(),
             (State::Failed, Some(Reason::Duplicate)) => "a living holder has its id".to_owned(),
             (State::Failed, Some(Reason::Fenced)) => "a higher epoch has its id".to_owned(),
@@ -257,16 +269,17 @@ impl Agent {
             EventKind::Stopped => self.turn(State::Stopped, None, now),
             EventKind::CrashLoop => self.turn(State::Failed, Some(Reason::CrashLoop), now),
             EventKind::Unkillable => self.turn(State::Failed, Some(Reason::Unkillable), now),
+            EventKind::Hung => self.turn(State::Failed, Some(Reason::Hung), now),
             EventKind::Registered
             | EventKind::Ready
             | EventKind::Restarted
-            | EventKind::Hung
             | EventKind::Stalled
             | EventKind::Recovered
             | EventKind::Fenced
             | EventKind::Order
             | EventKind::Duplicate
-            | EventKind::Evidence => {}
+            | EventKind::Evidence
+            | EventKind::WaitingInput => {}
         }
         true
     }
@@ -365,6 +378,14 @@ impl Agent {
             }
             if self.ended.is_some_and(|ended| hb.restarts <= ended) {
                 return;
+            }
+            // It beats, and it cannot go on: two clocks that are never mixed.
+            if hb
+                .activity
+                .as_ref()
+                .is_some_and(|a| a.verdict == Verdict::Hung)
+            {
+                return self.turn(State::Failed, Some(Reason::Hung), now);
             }
         }
         match self.detector.silence(now) {

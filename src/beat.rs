@@ -127,6 +127,9 @@ pub struct Activity {
     /// Unix milliseconds of the sender.
     #[serde(deserialize_with = "number::count")]
     pub since: u64,
+    /// What a person understands of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sentence: String,
     /// Why.
     #[serde(default)]
     pub evidence: Vec<Evidence>,

@@ -2,6 +2,7 @@
 
 use crate::agent::Reason;
 use crate::beat::Exit;
+use crate::card::Card;
 use crate::id::{AgentId, IdError};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,8 @@ pub enum EventKind {
     Duplicate,
     /// What was seen of it before it was killed.
     Evidence,
+    /// A person must answer it.
+    WaitingInput,
 }
 
 /// What the kinds of event have to say; absent fields are left out.
@@ -82,6 +85,9 @@ pub struct Detail {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Everything that was seen of it, at [`EventKind::Evidence`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<Box<Card>>,
 }
 
 /// Why a stream entry is no event. The entry is passed over and counted.
@@ -114,7 +120,8 @@ impl EventKind {
             | Self::CrashLoop
             | Self::Unkillable
             | Self::Duplicate
-            | Self::Evidence => false,
+            | Self::Evidence
+            | Self::WaitingInput => false,
         }
     }
 
@@ -135,6 +142,7 @@ impl EventKind {
             Self::Unkillable => "unkillable",
             Self::Duplicate => "duplicate",
             Self::Evidence => "evidence",
+            Self::WaitingInput => "waiting_input",
         }
     }
 }

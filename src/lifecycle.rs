@@ -8,19 +8,17 @@
 //! An incarnation is over when its *last* process is gone, not when the first one ended. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
+mod attempts;
+
 use crate::beat::Exit;
 use crate::moment::Moment;
-use std::collections::VecDeque;
+use attempts::Attempts;
 use std::time::Duration;
 
 /// How long leftovers have between TERM and KILL, and everything between KILL and being called unkillable.
 pub const AFTER_KILL: Duration = Duration::from_secs(2);
 /// How often survivors of KILL are looked at again.
 pub const RECHECK: Duration = Duration::from_secs(30);
-/// Proven progress that halves the back-off.
-const HALVES: Duration = Duration::from_secs(600);
-/// Proven progress that forgets all restarts.
-const FORGETS: Duration = Duration::from_secs(1800);
 /// `EX_CONFIG`, not executable, not found: starting again changes nothing.
 const FATAL: [u8; 3] = [78, 126, 127];
 /// `EX_TEMPFAIL`: the agent itself says that it wants another try.
@@ -95,6 +93,8 @@ pub enum Input {
     Stop,
     /// It shall end and start again, whatever the policy says.
     Restart,
+    /// It does not work any more: it shall be started again as if it had ended badly.
+    Condemned,
 }
 
 /// What is to be done.
@@ -166,16 +166,8 @@ pub struct Lifecycle {
     /// An end before this was asked for by a signal that was passed on.
     hinted_until: Option<Moment>,
     requested: bool,
-}
-
-/// What restarts have cost so far.
-#[derive(Clone, Debug, Default)]
-struct Attempts {
-    exponent: u32,
-    counted: VecDeque<Moment>,
-    /// Of this incarnation.
-    last_progress: Option<Moment>,
-    proven: Duration,
+    /// It was told that no restart is left for this incarnation.
+    handed_over: bool,
 }
 
 impl Lifecycle {
@@ -188,6 +180,7 @@ impl Lifecycle {
             attempts: Attempts::default(),
             hinted_until: None,
             requested: false,
+            handed_over: false,
         }
     }
 
@@ -251,6 +244,7 @@ impl Lifecycle {
             }
             Input::Stop => self.asked(Then::End, now),
             Input::Restart => self.asked(NOW, now),
+            Input::Condemned => self.condemned(now, random),
         }
     }
 
@@ -258,6 +252,7 @@ impl Lifecycle {
         if self.phase == Phase::Starting {
             self.phase = Phase::Running;
             self.requested = false;
+            self.handed_over = false;
             self.hinted_until = None;
             self.attempts.new_incarnation();
         }
@@ -322,6 +317,25 @@ impl Lifecycle {
             (Restart::OnFailure | Restart::Always, _) => {
                 self.attempts.charge(&self.policy, now, random)
             }
+        }
+    }
+
+    /// A restart like any other costs. With none left the agent stays as it is, and others must act.
+    fn condemned(&mut self, now: Moment, random: f64) -> Vec<Effect> {
+        let restarts = matches!(self.policy.restart, Restart::OnFailure | Restart::Always);
+        if self.phase != Phase::Running || !restarts {
+            return Vec::new();
+        }
+        match self.attempts.charge(&self.policy, now, random) {
+            Then::Start { delay } => {
+                self.requested = true;
+                self.stopping(Stage::Asked, self.policy.grace, Then::Start { delay }, now);
+                vec![Effect::TakeEvidence, Effect::Ask]
+            }
+            Then::CrashLoop | Then::End if std::mem::replace(&mut self.handed_over, true) => {
+                Vec::new()
+            }
+            Then::CrashLoop | Then::End => vec![Effect::TellCrashLoop],
         }
     }
 
@@ -443,55 +457,6 @@ impl Lifecycle {
             until: now + wait,
             then,
         };
-    }
-}
-
-impl Attempts {
-    fn new_incarnation(&mut self) {
-        self.last_progress = None;
-        self.proven = Duration::ZERO;
-    }
-
-    fn progress(&mut self, now: Moment) {
-        let before = self.proven;
-        if let Some(last) = self.last_progress.replace(now) {
-            // A long gap proves no more than one step of it.
-            self.proven += now.since(last).min(HALVES);
-        }
-        if self.proven >= FORGETS {
-            self.exponent = 0;
-            self.counted.clear();
-        } else if self.proven.as_millis() / HALVES.as_millis()
-            > before.as_millis() / HALVES.as_millis()
-        {
-            self.exponent /= 2;
-        }
-    }
-
-    /// A restart that costs: one of the window's budget.
-    fn charge(&mut self, policy: &Policy, now: Moment, random: f64) -> Then {
-        self.counted.retain(|at| now.since(*at) < policy.window);
-        if self.counted.len() >= policy.restarts_max as usize {
-            return Then::CrashLoop;
-        }
-        self.counted.push_back(now);
-        if self.exponent == 0 && self.last_progress.is_some() {
-            self.exponent = 1;
-            return NOW;
-        }
-        self.postpone(policy, random)
-    }
-
-    /// A restart that costs nothing but the wait.
-    fn postpone(&mut self, policy: &Policy, random: f64) -> Then {
-        let delay = policy
-            .backoff
-            .saturating_mul(2_u32.saturating_pow(self.exponent))
-            .min(policy.backoff_max);
-        self.exponent = self.exponent.saturating_add(1);
-        Then::Start {
-            delay: delay.mul_f64(1.0 + random.clamp(0.0, 1.0) / 4.0),
-        }
     }
 }
 
@@ -628,6 +593,7 @@ mod tests {
             ("hinted", Input::Hinted),
             ("stop", Input::Stop),
             ("restart", Input::Restart),
+            ("condemned", Input::Condemned),
         ];
         let mut table = String::new();
         for (phase, before) in phases() {
@@ -651,6 +617,7 @@ running + exit 1, alone = waiting [TellDelay(1s)]
 running + exit 1, leftovers = swept [Sweep]
 running + stop = asked [Ask]
 running + restart = asked [TakeEvidence, Ask]
+running + condemned = asked [TakeEvidence, Ask]
 asked + exit 0, alone = over [End]
 asked + exit 1, alone = over [End]
 asked + exit 1, leftovers = swept [Sweep]
@@ -819,6 +786,32 @@ waiting + restart = starting [Start]
     }
 
     #[test]
+    fn a_hung_agent_costs_restarts_and_is_left_alone_and_told_once_when_they_are_used_up() {
+        let mut life = running(POLICY);
+        for round in 0..3 {
+            let effects = life.handle(Input::Condemned, at(round * 100), 0.0);
+            assert_eq!(effects, [Effect::TakeEvidence, Effect::Ask], "{round}");
+            life.handle(ended(143, true), at(round * 100 + 1), 0.0);
+            life.handle(Input::Due, at(round * 100 + 90), 0.0);
+            life.handle(Input::Started, at(round * 100 + 90), 0.0);
+        }
+        assert_eq!(
+            life.handle(Input::Condemned, at(400), 0.0),
+            [Effect::TellCrashLoop]
+        );
+        assert_eq!(life.handle(Input::Condemned, at(401), 0.0), []);
+        assert!(life.is_running());
+    }
+
+    #[test]
+    fn a_hung_agent_that_is_never_restarted_or_is_anothers_is_left_alone() {
+        for restart in [Restart::Never, Restart::Follow] {
+            let mut life = running(Policy { restart, ..POLICY });
+            assert_eq!(life.handle(Input::Condemned, at(1), 0.0), []);
+        }
+    }
+
+    #[test]
     fn an_agent_that_others_start_again_is_followed_for_ever_and_ends_when_told() {
         let mut life = running(Policy {
             restart: Restart::Follow,
@@ -855,7 +848,7 @@ waiting + restart = starting [Start]
 
         #[test]
         fn no_order_of_inputs_starts_two_or_survives_its_end(
-            inputs in proptest::collection::vec((0..13_usize, 0..40_u64), 1..60),
+            inputs in proptest::collection::vec((0..14_usize, 0..40_u64), 1..60),
         ) {
             let mut life = Lifecycle::new(POLICY);
             let (mut now, mut over) = (0, false);
@@ -886,7 +879,8 @@ waiting + restart = starting [Start]
             9 => Input::Progress,
             10 => Input::Hinted,
             11 => Input::Stop,
-            _ => Input::Restart,
+            12 => Input::Restart,
+            _ => Input::Condemned,
         }
     }
 }

@@ -89,6 +89,8 @@ struct Said {
     stopping: bool,
     heard_at: Option<Moment>,
     progress_at: Option<Moment>,
+    /// The last step or error, and how often in a row it came.
+    repeated: (String, u32),
 }
 
 impl Default for Report {
@@ -178,6 +180,12 @@ impl Report {
         self.said.progress_at
     }
 
+    /// The last step or error that it named, and how often in a row.
+    pub fn repeated(&self) -> (&str, u32) {
+        let (text, times) = &self.said.repeated;
+        (text, *times)
+    }
+
     /// Whether the agent owes work, by its own word: it named a task or says that it works, and is not done.
     pub fn work_owed(&self) -> bool {
         self.said.owes()
@@ -224,6 +232,7 @@ impl Said {
         self.heard_at = Some(now);
         self.ready |= line.ready;
         self.stopping |= line.stopping;
+        self.repeat(&line);
         self.error = line.error.or(self.error.take());
         line.status.apply(&mut self.status);
         line.active.apply(&mut self.active);
@@ -241,6 +250,21 @@ impl Said {
         }
         self.owed_since = self.owes().then(|| self.owed_since.unwrap_or(now));
         moved
+    }
+
+    /// The same step or error again and again is an agent that goes in circles.
+    fn repeat(&mut self, line: &Line) {
+        let named = match (&line.step, &line.error) {
+            (_, Some(error)) => error,
+            (Field::Set(step), None) => step,
+            (Field::Kept | Field::Cleared, None) => return,
+        };
+        let named = cut(named.clone(), TASK_CHARS_MAX);
+        if self.repeated.0 == named {
+            self.repeated.1 = self.repeated.1.saturating_add(1);
+        } else {
+            self.repeated = (named, 1);
+        }
     }
 
     /// A task that is named is work again, though the one before was done.
@@ -325,6 +349,24 @@ mod tests {
     use super::*;
     use crate::number::COUNT_MAX;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_same_step_again_and_again_is_counted_until_another_comes() {
+        let mut report = Report::default();
+        let mut say = |text: &str| {
+            report.handle(Line::parse(text.as_bytes()).unwrap(), text, at(1));
+            let (named, times) = report.repeated();
+            (named.to_owned(), times)
+        };
+        assert_eq!(say("step=a"), ("a".to_owned(), 1));
+        assert_eq!(say("step=a watchdog=1"), ("a".to_owned(), 2));
+        assert_eq!(
+            say("watchdog=1"),
+            ("a".to_owned(), 2),
+            "a heartbeat names nothing"
+        );
+        assert_eq!(say("error=\"no route\""), ("no route".to_owned(), 1));
+    }
 
     fn at(seconds: u64) -> Moment {
         Moment::from_millis(seconds * 1000)

@@ -20,9 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
-# Flags of hbsidecar in all measurements. The first restart is immediate by default for an agent that made progress;
-# --backoff 0s makes it so for one whose progress nobody saw.
-HBSIDECAR_FLAGS = ["--interval", "30s", "--backoff", "0s", "--quiet"]
+# Flags of hbsidecar in all measurements. The first restart of an agent that made progress is immediate; the bench's agent
+# says so to $HB_SOCKET.
+HBSIDECAR_FLAGS = ["--interval", "30s", "--quiet"]
 
 # runsv, s6-supervise, supervisord and PM2 punish an agent that lived for less than a second; none here does.
 LIVED_BEFORE_KILL = 1.4

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Where the store is.
 pub(crate) type Address = Box<ConnectionInfo>;
@@ -175,7 +176,8 @@ impl Reader {
             .set_connection_timeout(Some(ANSWER_WITHIN))
             .set_response_timeout(Some(answer_within))
             .set_push_sender(move |push: PushInfo| {
-                if send.try_send(push).is_err() {
+                // A closed channel is a connection that is being left: what it still pushes comes again on the next.
+                if let Err(TrySendError::Full(_)) = send.try_send(push) {
                     counters.count("overrun", &"the hub is behind");
                 }
                 Ok::<(), redis::aio::SendError>(())

@@ -143,11 +143,15 @@ pub fn refuse(error: &clap::Error) -> u8 {
         return 0;
     }
     let text = error.to_string();
-    let line = text
-        .lines()
+    let mut lines = text.lines().map(str::trim);
+    let mut line = lines
         .next()
         .unwrap_or_default()
-        .trim_start_matches("error: ");
+        .trim_start_matches("error: ")
+        .to_owned();
+    if line.ends_with(':') {
+        line = format!("{line} {}", lines.next().unwrap_or_default());
+    }
     eprintln!("hbsidecar: {line}; see hbsidecar --help");
     exit::USAGE
 }
@@ -156,7 +160,7 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
-        let restart = restart(&args);
+        let policy = policy(&args);
         let work = work(args.pid, args.matching, args.transparent, args.command)?;
         let name = work.name();
         let host = nix::unistd::gethostname().map_or_else(
@@ -186,15 +190,7 @@ impl TryFrom<Args> for Config {
             store: store(url, args.redis_password_file)?,
             interval: args.interval,
             work,
-            policy: lifecycle::Policy {
-                restart,
-                restarts_max: args.max_restarts,
-                window: args.restart_window,
-                backoff: args.backoff,
-                backoff_max: args.backoff_max,
-                grace: args.grace,
-                keep_orphans: args.keep_orphans,
-            },
+            policy,
             stop_signal: args.stop_signal,
             on_hung: args.on_hung.unwrap_or(
                 if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
@@ -328,6 +324,18 @@ fn reads(read: Option<args::Read>, pattern: Option<&str>) -> Result<Option<Reads
         (Some(args::Read::StreamJson), _) => Ok(Some(Reads::Events)),
         (None, None) => Ok(None),
         (None, Some(text)) => Reads::pattern(text).map(Some),
+    }
+}
+
+fn policy(args: &Args) -> lifecycle::Policy {
+    lifecycle::Policy {
+        restart: restart(args),
+        restarts_max: args.max_restarts,
+        window: args.restart_window,
+        backoff: args.backoff,
+        backoff_max: args.backoff_max,
+        grace: args.grace,
+        keep_orphans: args.keep_orphans,
     }
 }
 

@@ -8,6 +8,8 @@ mod child;
 mod clock;
 pub mod config;
 mod contract;
+mod diagnose;
+mod evidence;
 mod hooks;
 mod inherited;
 mod notify;
@@ -21,6 +23,7 @@ mod supervise;
 mod terminal;
 mod transparent;
 mod tree;
+mod unblock;
 mod vitals;
 
 use config::{Act, Args, Config, Work, exit};
@@ -57,6 +60,7 @@ pub fn run(args: Args) -> End {
         Some(Act::Notify(args)) => return End::Code(notify::notify(args)),
         Some(Act::Healthcheck(args)) => return End::Code(notify::healthcheck(args)),
         Some(Act::Hooks(args)) => return End::Code(hooks::hooks(args)),
+        Some(Act::Diagnose(args)) => return End::Code(diagnose::run(args)),
     }
     let config = match Config::try_from(args) {
         Ok(config) => config,

@@ -37,8 +37,10 @@ const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
-/// The longest wait where nobody but this machine can be disturbed.
+/// The longest wait where nobody but this machine can be disturbed, for so many tries: a store that does not come back
+/// soon is waited for quietly.
 const RETRY_MAX_LOCAL: Duration = Duration::from_secs(1);
+const TRIES_LOCAL: u32 = 60;
 
 /// What is fixed for one sidecar process.
 #[derive(Clone, Debug)]
@@ -193,6 +195,9 @@ impl Courier {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_MIN, self.longest_wait());
         loop {
+            if self.tries <= 1 || self.tries == TRIES_LOCAL {
+                backoff = Backoff::new(RETRY_MIN, self.longest_wait());
+            }
             match self.visit(&mut backoff).await {
                 Ok(Over::Done) => return,
                 Ok(Over::Fenced(holder)) => {
@@ -206,7 +211,7 @@ impl Courier {
                     let _ = self.news.try_send(News::Unreachable); // the hub has older news to read
                 }
             }
-            self.tries = self.tries.wrapping_add(1);
+            self.tries = self.tries.saturating_add(1);
             self.wait(backoff.next(fastrand::f64())).await;
         }
     }
@@ -404,7 +409,8 @@ impl Courier {
                 redis::ConnectionAddr::TcpTls { .. } | _ => false,
             },
         };
-        let longest = if local { RETRY_MAX_LOCAL } else { RETRY_MAX };
+        let soon = local && self.tries < TRIES_LOCAL;
+        let longest = if soon { RETRY_MAX_LOCAL } else { RETRY_MAX };
         longest
             .min(Duration::from_millis(self.registration.entry.interval_ms) / 4)
             .max(RETRY_MIN)

@@ -5,6 +5,7 @@
 
 mod act;
 mod begin;
+mod judge;
 mod orders;
 mod tell;
 mod word;
@@ -28,6 +29,7 @@ use heartbeat::event::{Detail, EventKind};
 use heartbeat::lifecycle::{self, Ended, Lifecycle};
 use heartbeat::moment::Moment;
 use heartbeat::order::Order;
+use judge::Judge;
 use nix::libc;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -95,6 +97,7 @@ struct Hub {
     oom: OomKills,
     outbox: Outbox,
     word: Word,
+    judge: Judge,
     about: About,
     /// When this sidecar started: slots are counted from here.
     started: Moment,
@@ -205,6 +208,9 @@ impl Hub {
         }
         if self.next_look.is_some_and(|at| at <= now) {
             self.look();
+        }
+        if self.judge.deadline() <= now {
+            self.observe();
         }
         if self.config.exclusive {
             self.check_lease(now);
@@ -404,7 +410,13 @@ impl Hub {
 
     fn until_due(&self) -> Duration {
         let now = clock::now();
-        let dues = [self.life.deadline(), self.next_look, Some(self.next_slot())];
+        let look = self.life.is_running().then(|| self.judge.deadline());
+        let dues = [
+            self.life.deadline(),
+            self.next_look,
+            look,
+            Some(self.next_slot()),
+        ];
         let next = dues.into_iter().flatten().min().unwrap_or(now);
         next.since(now)
     }

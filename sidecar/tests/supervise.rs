@@ -672,10 +672,10 @@ fn cannot_start(command: &mut Command) {
 }
 
 #[test]
-fn a_process_that_cannot_be_killed_is_named_and_waited_for() {
+fn a_process_in_a_sleep_that_no_signal_ends_goes_with_its_child() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("agent");
-    // A parent in vfork waits for its child in a sleep that no signal ends; the child lives in a session of its own.
+    // A parent in vfork waits for its child in such a sleep; the child lives in a session of its own.
     let source = "#include <unistd.h>\n#include <fcntl.h>\n#include <signal.h>\nint main(void) { if (vfork() == 0) { setsid(); close(open(\"up\", O_CREAT | O_WRONLY, 0600)); sleep(1000); _exit(0); } return 0; }";
     compile(source, &program);
     let mut command = sidecar(&["--grace", "200ms", "--restart", "never", "--"]);
@@ -685,9 +685,41 @@ fn a_process_that_cannot_be_killed_is_named_and_waited_for() {
     });
     let told = Instant::now();
     agent.signal("TERM");
-    // Its child is killed as well, so even this one ends.
-    assert_eq!(agent.wait().signal(), Some(15));
+    assert!(agent.wait().signal().is_some());
     assert!(told.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_process_that_survives_kill_is_named_and_waited_for() {
+    // A frozen control group of version 1 holds even KILL back.
+    let group = Path::new("/sys/fs/cgroup/freezer").join(format!("hb-test-{}", std::process::id()));
+    std::fs::create_dir(&group)
+        .expect("run the tests as root, with the freezer of control groups version 1 mounted");
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = sidecar(&[
+        "--grace",
+        "200ms",
+        "--restart",
+        "never",
+        "--",
+        "sleep",
+        "1000",
+    ]);
+    let mut agent = Running::start(command.stderr(log(dir.path())));
+    let frozen = eventually("the agent runs", || children(agent.pid()).first().copied());
+    std::fs::write(group.join("cgroup.procs"), frozen.to_string()).unwrap();
+    std::fs::write(group.join("freezer.state"), "FROZEN").unwrap();
+    agent.signal("TERM");
+    let said = eventually("the survivor is named", || {
+        let said = std::fs::read_to_string(dir.path().join("log")).ok()?;
+        said.contains("survive KILL").then_some(said)
+    });
+    let waits = agent.0.try_wait().unwrap();
+    std::fs::write(group.join("freezer.state"), "THAWED").unwrap();
+    agent.wait();
+    eventually("the group is empty", || std::fs::remove_dir(&group).ok());
+    assert_eq!(waits, None, "it waited for what it could not kill");
+    assert!(said.contains(&format!("{frozen} (sleep)")), "{said}");
 }
 
 #[test]

@@ -7,8 +7,14 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::null;
 
-/// Variables of a supervisor above us: they speak of our process, not of the agent's.
-const NOT_FOR_THE_AGENT: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+/// Variables of a supervisor above us, another hbsidecar among them: they speak of our process, not of the agent's.
+const NOT_FOR_THE_AGENT: [&str; 5] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "HB_SOCKET",
+    "HB_STATUS_FILE",
+];
 /// Descriptors handed over by a listener belong to the process of this number; the agent's is not known before the fork.
 const LISTEN_PID: &str = "LISTEN_PID";
 /// Room for any process number and the NUL behind it.

@@ -1,5 +1,6 @@
 //! The command line as given. Every flag has an `HB_` twin in the environment.
 
+use crate::diagnose::DiagnoseArgs;
 use crate::hooks::HooksArgs;
 use crate::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
@@ -16,9 +17,11 @@ const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Starts an agent, or attaches to one; watches it, restarts it and sends its heartbeat.
 #[derive(Debug, Parser)]
 #[command(name = "hbsidecar", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(override_usage = "hbsidecar [OPTIONS] -- COMMAND [ARGS…]\n       \
 hbsidecar [OPTIONS] --transparent -- COMMAND [ARGS…]\n       hbsidecar [OPTIONS] --pid PID\n       \
-hbsidecar [OPTIONS] --match REGEX")]
+hbsidecar [OPTIONS] --match REGEX\n       hbsidecar notify KEY=VALUE… | diagnose PID | healthcheck | \
+hooks install claude")]
 #[command(
     after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
 126 command not executable; 127 command not found; 73 the id is taken; 2 usage.\n\n\
@@ -154,6 +157,8 @@ pub(crate) enum Act {
     Notify(NotifyArgs),
     /// Succeeds when the sidecar answers and beats get through
     Healthcheck(HealthcheckArgs),
+    /// Says what a process is doing, with evidence; changes nothing
+    Diagnose(DiagnoseArgs),
     /// Lets the hooks of Claude Code or Codex tell what the agent does
     Hooks(HooksArgs),
 }

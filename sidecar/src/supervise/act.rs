@@ -35,7 +35,7 @@ impl Hub {
                 Effect::Start => self.start_or_look(),
                 Effect::Ask => self.ask(),
                 Effect::Sweep => self.tree.signal(&[libc::SIGTERM, libc::SIGCONT]),
-                Effect::TakeEvidence => {}
+                Effect::TakeEvidence => self.take_evidence(),
                 Effect::Kill => self.kill(),
                 Effect::TellSurvivors => self.tell_survivors(),
                 Effect::TellDelay(delay) => {
@@ -149,6 +149,7 @@ impl Hub {
     fn started(&mut self) {
         self.oom = OomKills::watch();
         self.incarnation_started_ms = clock::wall_ms();
+        self.judge.new_incarnation(clock::now());
         self.decide(Input::Started);
         if self.life.incarnation() > 0 {
             let incarnation = Some(self.life.incarnation());

@@ -1,5 +1,6 @@
 //! How it begins: the id is asked for, then the agent is started or attached to.
 
+use super::judge::Judge;
 use super::word::Word;
 use super::{About, Body, Hub, LOOK_EVERY};
 use crate::child;
@@ -53,6 +54,7 @@ impl Hub {
         let supervises = matches!(config.work, Work::Supervise(_));
         Self {
             word: Word::open(&config, supervises),
+            judge: Judge::new(&config, clock::now()),
             outbox: Outbox::open(config.store.clone(), registration),
             life: Lifecycle::new(config.policy),
             body: Body::Absent,

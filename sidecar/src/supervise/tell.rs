@@ -40,7 +40,7 @@ impl Hub {
         self.started + self.config.interval * u32::try_from(self.last_slot + 1).unwrap_or(u32::MAX)
     }
 
-    fn pid(&self) -> Option<i32> {
+    pub(super) fn pid(&self) -> Option<i32> {
         self.body.process().map(|process| process.pid)
     }
 
@@ -85,7 +85,7 @@ impl Hub {
                 started_at_ms: self.incarnation_started_ms,
                 restarts: self.life.incarnation(),
                 ready: true,
-                activity: None,
+                activity: self.activity(),
                 runtime: Some(self.about.runtime.clone()),
                 exit: self.last_exit.filter(|_| pid.is_none()),
                 order: self.outcome.clone(),

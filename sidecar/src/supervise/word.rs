@@ -140,6 +140,7 @@ impl Hub {
                 },
             );
         }
+        self.listened();
     }
 
     /// Whether beats get through.

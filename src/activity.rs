@@ -1,0 +1,473 @@
+//! Working or stuck: the verdict on one agent, from what is seen of its process tree and what it says of itself.
+//!
+//! ```text
+//! Sample ─► flow: what moved? ─ progress ─► working
+//!                   │ nothing
+//!                   ▼
+//!           causes: knots, lost, slow ─ lasted long enough ─► hung (proof) or stalled (suspicion)
+//!                   │ none
+//!                   ▼
+//!           waits: input, sleep, model ─► waiting_input, sleeping, waiting_model ─► stalled past the budget
+//!                   │ none
+//!                   ▼
+//!           owed? ─► working, then stalled            not owed ─► idle
+//! ```
+//!
+//! Two rules stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while the
+//! agent could have used it: not while the machine slept, starved it, or the observer itself was late.
+
+mod draft;
+mod finding;
+mod flow;
+mod knots;
+pub mod limits;
+mod lost;
+mod rest;
+mod scene;
+mod slow;
+mod time;
+mod vain;
+mod word;
+pub mod words;
+
+pub use finding::{Confidence, Fix};
+pub use word::{Said, Word};
+
+use crate::beat::{Evidence, Verdict};
+use crate::evidence::{Depth, Sample};
+use crate::moment::Moment;
+use draft::{Draft, paused, reported, unseen};
+use flow::{Flow, Memory};
+use scene::Scene;
+use std::time::Duration;
+use time::Time;
+
+/// What the user chose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Multiplies every waiting time; 0.01 to 100.
+    pub patience: f64,
+    /// Silence that makes an owed piece of work suspicious, at patience 1.
+    pub stall_after: Duration,
+    /// The sidecar holds the writing end of the agent's standard input and can close it.
+    pub owns_stdin: bool,
+    /// A one-off diagnosis: what follows from the waits alone need last no longer than this.
+    pub glance: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            patience: 1.0,
+            stall_after: Duration::from_secs(300),
+            owns_stdin: false,
+            glance: None,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A look at the tree, as close as [`Activity::depth`] asked.
+    Sample(Box<Sample>),
+    /// The agent said something.
+    Word(Word),
+}
+
+/// What the agent is doing, with the reasons.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// One of the verdicts.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since: Moment,
+    /// How sure.
+    pub confidence: Confidence,
+    /// For people.
+    pub sentence: String,
+    /// Why, the most telling first; at most [`EVIDENCE_MAX`].
+    pub evidence: Vec<Evidence>,
+    /// What can be done about it here.
+    pub fix: Fix,
+    /// When a sleeper wakes by itself.
+    pub until: Option<Moment>,
+}
+
+/// Pieces of evidence a judgement carries.
+pub const EVIDENCE_MAX: usize = 6;
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Activity {
+    settings: Settings,
+    word: Word,
+    memory: Memory,
+    judgement: Judgement,
+    /// What makes the present judgement another one than the last.
+    key: String,
+    time: Time,
+    /// Since when, on the counted clock, the first thread burns.
+    burning: Option<Duration>,
+    cooling: bool,
+    pinged: bool,
+    polls_queue: bool,
+    progressed: bool,
+    next: Moment,
+    depth: Depth,
+}
+
+impl Activity {
+    /// Nothing seen yet.
+    pub fn new(settings: Settings, now: Moment) -> Self {
+        let judgement = Judgement {
+            verdict: Verdict::Unknown,
+            since: now,
+            confidence: Confidence::None,
+            sentence: "not looked at yet".to_owned(),
+            evidence: Vec::new(),
+            fix: Fix::None,
+            until: None,
+        };
+        Self {
+            settings: Settings {
+                patience: settings.patience.clamp(0.01, 100.0),
+                ..settings
+            },
+            word: Word::default(),
+            memory: Memory::default(),
+            judgement,
+            key: String::new(),
+            time: Time::new(settings.patience, settings.glance),
+            burning: None,
+            cooling: false,
+            pinged: false,
+            polls_queue: false,
+            progressed: false,
+            next: now,
+            depth: Depth::Waits,
+        }
+    }
+
+    /// The present judgement.
+    pub fn judgement(&self) -> &Judgement {
+        &self.judgement
+    }
+
+    /// When the next look is due.
+    pub fn deadline(&self) -> Moment {
+        self.next
+    }
+
+    /// How close the next look must be.
+    pub fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    /// Whether the last input showed progress: reported or observed.
+    pub fn progressed(&self) -> bool {
+        self.progressed
+    }
+
+    /// Takes one input. A new judgement comes back when verdict, cause or fix changed.
+    pub fn handle(&mut self, input: Input, now: Moment) -> Option<Judgement> {
+        self.progressed = false;
+        match input {
+            Input::Word(word) => self.listen(word, now),
+            Input::Sample(sample) => self.look(&sample, now),
+        }
+    }
+
+    fn listen(&mut self, word: Word, now: Moment) -> Option<Judgement> {
+        let moved = word.last_progress_at > self.word.last_progress_at;
+        self.word = word;
+        if let Some(draft) = vain::repeated_word(&self.word, now) {
+            return self.judge(draft, now);
+        }
+        if !moved {
+            return None;
+        }
+        self.progress();
+        let seen = reported("progress", "a reported value changed");
+        self.judge(
+            Draft::working("reports progress".to_owned(), vec![seen]),
+            now,
+        )
+    }
+
+    fn look(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
+        let at_once = self.depth == Depth::Waits && self.time.is_at_once(now);
+        let flow = self.memory.follow(sample, &self.word, at_once);
+        self.schedule(sample, now);
+        if sample.root().is_none() {
+            return self.judge(unseen(sample), now);
+        }
+        let Some(flow) = flow else {
+            // The first look of an incarnation: nothing to compare with.
+            self.time.restart(sample);
+            self.burning = None;
+            return None;
+        };
+        self.time.count(sample, flow.starved);
+        let draft = self.decide(sample, &flow, now)?;
+        self.judge(draft, now)
+    }
+
+    fn schedule(&mut self, sample: &Sample, now: Moment) {
+        let cost = self.time.scaled(sample.cost * limits::LOOK_COST_SHARE);
+        let pause = self
+            .time
+            .scaled(limits::LOOK_EVERY)
+            .max(cost)
+            .min(self.time.scaled(limits::LOOK_EVERY_MAX));
+        self.next = now + pause;
+        self.depth = Depth::Waits;
+    }
+
+    fn decide(&mut self, sample: &Sample, flow: &Flow, now: Moment) -> Option<Draft> {
+        let patient = self.word.asks_patience(now);
+        self.pinged |= flow.pinged;
+        self.polls_queue = flow.polls_queue;
+        let serves = !self.word.owes()
+            && Scene {
+                sample,
+                word: &self.word,
+            }
+            .listens(0);
+        if patient.is_none()
+            && flow.output_grew
+            && !serves
+            && !flow.is_progress()
+            && let Some(draft) = self.repeated_output(sample)
+        {
+            return Some(draft);
+        }
+        if let Some(draft) = paused(sample) {
+            return Some(draft);
+        }
+        if flow.is_progress() {
+            self.progress();
+            let first = &flow.progress[0];
+            let sentence = format!("works: {}, {}", first.signal, first.value);
+            // Counters are enough as long as they move.
+            self.depth = Depth::Counters;
+            return Some(Draft::working(sentence, flow.progress.clone()));
+        }
+        if let Some(draft) = self.burning(sample, flow, patient) {
+            return Some(draft);
+        }
+        if sample.depth == Depth::Counters {
+            // Nothing moved: look closer at once.
+            self.next = now;
+            return None;
+        }
+        if let Some(until) = patient {
+            return Some(rest::patience(&self.word, until));
+        }
+        self.causes(sample, now)
+    }
+
+    /// What keeps a tree that does not move from moving.
+    fn causes(&mut self, sample: &Sample, now: Moment) -> Option<Draft> {
+        let word = self.word.clone();
+        let scene = Scene {
+            sample,
+            word: &word,
+        };
+        let mut findings = knots::find(&scene);
+        findings.extend(lost::find(&scene));
+        let memory = &self.memory;
+        findings.extend(slow::find(&scene, &|pid| {
+            memory.peer_cpu(pid) >= limits::CPU_PEER
+        }));
+        findings.extend(rest::inputs(&scene, self.settings.owns_stdin));
+        self.time.remember(&findings);
+        let asks_person = word.state == Some(Said::WaitingInput);
+        let ripe = findings
+            .into_iter()
+            .filter(|finding| self.time.is_ripe(finding));
+        let worst = ripe.min_by_key(|finding| rank(finding.verdict));
+        match worst {
+            Some(finding) if !asks_person => Some(Draft::from(finding)),
+            Some(_) | None if asks_person => Some(rest::asks_person()),
+            Some(_) | None => self
+                .rests(&scene, now)
+                .filter(|draft| !self.still_glows(draft)),
+        }
+    }
+
+    /// Between two bursts of work a harmless wait is no news.
+    fn still_glows(&self, draft: &Draft) -> bool {
+        let glow = self
+            .time
+            .scaled(limits::AFTERGLOW)
+            .max(limits::AFTERGLOW_MIN);
+        let nothing_yet = self.key.is_empty();
+        self.settings.glance.is_none()
+            && (self.judgement.verdict == Verdict::Working || nothing_yet)
+            && !is_flag(draft.verdict)
+            && draft.fix == Fix::None
+            && self.time.quiet() < glow
+    }
+
+    /// Nothing wrong was found: what does it wait for, and may it take so long?
+    fn rests(&mut self, scene: &Scene<'_>, now: Moment) -> Option<Draft> {
+        self.time.notice_sleeps(scene.sample);
+        let flying = if self.polls_queue {
+            Vec::new()
+        } else {
+            scene.in_flight()
+        };
+        let quiet = self.time.unexcused();
+        if let Some((who, until)) = self.time.asleep(self.settings.stall_after, now)
+            && flying.is_empty()
+            && (scene.word.owes() || !scene.listens(0))
+        {
+            return Some(rest::asleep(scene, who, until, now));
+        }
+        if !flying.is_empty() || scene.word.state == Some(Said::WaitingModel) {
+            let budget = if self.pinged {
+                limits::ANSWER_PINGED
+            } else {
+                limits::ANSWER
+            };
+            // A one-off diagnosis has only the kernel's memory of how long nothing came.
+            let silent = flying
+                .iter()
+                .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago))
+                .min();
+            let quiet = match self.settings.glance {
+                Some(_) => quiet.max(silent.unwrap_or_default()),
+                None => quiet,
+            };
+            let over = quiet >= self.time.scaled(budget.max(self.settings.stall_after));
+            return Some(rest::model(
+                scene,
+                &flying,
+                self.pinged,
+                over.then_some(quiet),
+            ));
+        }
+        if let Some(draft) = rest::unreadable(scene) {
+            return Some(draft);
+        }
+        let peer = rest::unix_peer(scene);
+        if let Some(peer) = peer
+            && (self.memory.peer_cpu(peer) >= limits::CPU_PEER || !scene.word.owes())
+        {
+            if scene.word.owes() {
+                self.time.excuse();
+            }
+            return Some(rest::peer(scene, peer));
+        }
+        if scene.word.owes() {
+            let over = quiet >= self.time.scaled(self.settings.stall_after);
+            return Some(rest::owed(scene, quiet, over));
+        }
+        Some(rest::idle(scene))
+    }
+
+    /// The first thread burns processor time, and nothing comes of it.
+    fn burning(&mut self, sample: &Sample, flow: &Flow, patient: Option<Moment>) -> Option<Draft> {
+        if !flow.burns {
+            // One look without is a pause for breath, two are an end.
+            if !flow.starved && std::mem::replace(&mut self.cooling, true) {
+                self.burning = None;
+            }
+            return None;
+        }
+        self.cooling = false;
+        let since = *self
+            .burning
+            .get_or_insert(self.time.clock().saturating_sub(flow.elapsed));
+        let burnt = self
+            .time
+            .clock()
+            .saturating_sub(since)
+            .min(self.time.quiet());
+        let root = sample.root()?;
+        // Without its counters of reading and writing, effects cannot be excluded.
+        let blind = root.io.is_none();
+        let over = burnt >= self.time.scaled(limits::SPIN) && patient.is_none() && !blind;
+        Some(vain::burning(root, flow.main_cpu, burnt, over))
+    }
+
+    fn repeated_output(&mut self, sample: &Sample) -> Option<Draft> {
+        let quiet = self.time.quiet();
+        let output = sample
+            .outputs
+            .iter()
+            .find(|o| o.repeats >= limits::REPEATS)?;
+        if quiet < self.time.scaled(limits::LOOP) {
+            return None;
+        }
+        vain::repeated_line(output)
+    }
+
+    fn progress(&mut self) {
+        self.progressed = true;
+        self.pinged = false;
+        self.time.progress();
+    }
+
+    fn judge(&mut self, draft: Draft, now: Moment) -> Option<Judgement> {
+        let mut verdict = draft.verdict;
+        let calm = matches!(verdict, Verdict::Working | Verdict::Idle | Verdict::Unknown);
+        if !self.word.ready && calm {
+            verdict = Verdict::Starting;
+        }
+        let same = self.judgement.verdict == verdict;
+        let changed = !same || self.key != draft.key || self.judgement.fix != draft.fix;
+        let mut evidence = draft.evidence;
+        evidence.truncate(EVIDENCE_MAX);
+        self.judgement = Judgement {
+            verdict,
+            since: if same { self.judgement.since } else { now },
+            confidence: confidence(verdict),
+            sentence: draft.sentence,
+            evidence,
+            fix: draft.fix,
+            until: draft.until,
+        };
+        self.key = draft.key;
+        changed.then(|| self.judgement.clone())
+    }
+}
+
+/// Whether the verdict needs somebody's attention: these are the flags.
+pub fn is_flag(verdict: Verdict) -> bool {
+    confidence(verdict) != Confidence::None
+}
+
+fn confidence(verdict: Verdict) -> Confidence {
+    match verdict {
+        Verdict::Hung => Confidence::Proof,
+        Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Confidence::Suspicion,
+        Verdict::Starting
+        | Verdict::Working
+        | Verdict::WaitingModel
+        | Verdict::WaitingInput
+        | Verdict::Sleeping
+        | Verdict::Idle
+        | Verdict::Paused
+        | Verdict::Unknown => Confidence::None,
+    }
+}
+
+/// Proof first, then a person's turn: who waits for a person is never called stalled.
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Hung => 0,
+        Verdict::WaitingInput => 1,
+        Verdict::Stalled
+        | Verdict::Spinning
+        | Verdict::Looping
+        | Verdict::Starting
+        | Verdict::Working
+        | Verdict::WaitingModel
+        | Verdict::Sleeping
+        | Verdict::Idle
+        | Verdict::Paused
+        | Verdict::Unknown => 2,
+    }
+}

@@ -1,0 +1,463 @@
+//! What moved between two looks, sorted into progress, signs of life and noise.
+//!
+//! Progress: bytes that came, files written, processor time of children and helpers, new processes. Signs of life: the
+//! process woke. Noise: keep-alives, spinners, repeated lines, an event loop waking itself.
+
+use super::limits;
+use super::word::Word;
+use crate::beat::{Evidence, Source};
+use crate::evidence::{Depth, Io, Process, Sample, SocketKind, Tcp, TcpState};
+use crate::moment::Moment;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// What one interval showed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flow {
+    /// Between the two looks.
+    pub(super) elapsed: Duration,
+    /// Signals of progress.
+    pub(super) progress: Vec<Evidence>,
+    /// Bytes of whatever class came over TCP: the peer sends signs of life.
+    pub(super) pinged: bool,
+    /// Share of a core that the root's first thread burnt.
+    pub(super) main_cpu: f64,
+    /// The root's first thread burns: it computes, or would if it were let.
+    pub(super) burns: bool,
+    /// The machine did not let the tree run.
+    pub(super) starved: bool,
+    /// Output that goes to a file grew.
+    pub(super) output_grew: bool,
+    /// Only small requests with small answers, again and again: somebody asks a queue.
+    pub(super) polls_queue: bool,
+}
+
+/// Remembers what the last looks showed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    last: Option<Counters>,
+    /// The look before the last one: a close look right after a cheap one is compared with it.
+    before_last: Option<Counters>,
+    sockets: BTreeMap<u64, Line>,
+    outputs: BTreeMap<String, u64>,
+    frames: VecDeque<(u64, u64, Duration)>,
+    peers: BTreeMap<(u32, u64), (u64, f64)>,
+    /// When sockets were last looked at.
+    looked: Option<Moment>,
+}
+
+#[derive(Clone, Debug)]
+struct Counters {
+    at: Moment,
+    root: (u32, u64),
+    processes: BTreeMap<(u32, u64), Process>,
+}
+
+/// One connection over time.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    received: u64,
+    acked: u64,
+    segments: u64,
+    steps: VecDeque<Step>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    received: u64,
+    acked: u64,
+    segments: u64,
+    elapsed: Duration,
+}
+
+impl Memory {
+    /// Takes a look; nothing comes back for the first one of an incarnation.
+    /// `at_once`: it only looks closer at what the last one saw.
+    pub(super) fn follow(&mut self, sample: &Sample, word: &Word, at_once: bool) -> Option<Flow> {
+        let now = Counters::of(sample)?;
+        let Some(before) = self.before(&now, at_once) else {
+            *self = Self {
+                last: Some(now),
+                ..Self::default()
+            };
+            self.sockets(sample);
+            self.outputs(sample, false);
+            self.peers(sample, Duration::ZERO);
+            return None;
+        };
+        let mut flow = Flow {
+            elapsed: now.at.since(before.at),
+            ..Flow::default()
+        };
+        flow.processor(&before, &now, sample, word);
+        let wrote = self.files(&before, &now, &mut flow);
+        if sample.depth == Depth::Waits {
+            let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
+            let steps = self.sockets(sample);
+            flow.network(&steps, &self.sockets);
+            let (grew, fresh) = self.outputs(sample, wrote);
+            flow.output_grew = grew;
+            if fresh {
+                flow.add("output", "new lines in its output file".to_owned());
+            }
+            self.peers(sample, since_looked);
+            self.looked = Some(sample.at);
+        }
+        Some(flow)
+    }
+
+    fn before(&mut self, now: &Counters, at_once: bool) -> Option<Counters> {
+        let last = self
+            .last
+            .take()
+            .filter(|last| last.root == now.root && now.at >= last.at)?;
+        let before = match self.before_last.take() {
+            Some(before) if at_once => {
+                self.frames.pop_back();
+                before
+            }
+            Some(_) | None => last,
+        };
+        self.before_last = Some(before.clone());
+        self.last = Some(now.clone());
+        Some(before)
+    }
+
+    /// Share of a core that somebody outside the tree used in the last interval.
+    pub(super) fn peer_cpu(&self, pid: u32) -> f64 {
+        let of = |((p, _), (_, share)): (&(u32, u64), &(u64, f64))| (*p == pid).then_some(*share);
+        self.peers.iter().find_map(of).unwrap_or(0.0)
+    }
+
+    fn peers(&mut self, sample: &Sample, elapsed: Duration) {
+        let before = std::mem::take(&mut self.peers);
+        for outsider in &sample.outsiders {
+            let key = (outsider.pid, outsider.started);
+            let ticks = before
+                .get(&key)
+                .map_or(0, |(t, _)| outsider.cpu_ticks.saturating_sub(*t));
+            // A tick is a hundredth of a second on every machine hb runs on.
+            let share = if elapsed.is_zero() {
+                0.0
+            } else {
+                ticks as f64 / 100.0 / elapsed.as_secs_f64()
+            };
+            self.peers.insert(key, (outsider.cpu_ticks, share));
+        }
+    }
+
+    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, Step)> {
+        let before = std::mem::take(&mut self.sockets);
+        let elapsed = self.looked.map_or(Duration::ZERO, |at| sample.at.since(at));
+        let mut steps = Vec::new();
+        for socket in &sample.sockets {
+            let SocketKind::Tcp(tcp) = &socket.kind else {
+                continue;
+            };
+            if tcp.state == TcpState::Listen {
+                continue;
+            }
+            let known = before.get(&socket.inode);
+            // A connection that is new since the last look brings all that it has.
+            let mut line = known.cloned().unwrap_or_default();
+            let step = Step {
+                received: tcp.received.saturating_sub(line.received),
+                acked: tcp.acked.saturating_sub(line.acked),
+                segments: tcp.segments_in.saturating_sub(line.segments),
+                elapsed,
+            };
+            line.take(tcp, step, known.is_some());
+            if known.is_some() || self.looked.is_some() {
+                steps.push((socket.inode, step));
+            }
+            self.sockets.insert(socket.inode, line);
+        }
+        if sample.depth == Depth::Waits {
+            self.looked = Some(sample.at);
+        }
+        steps
+    }
+
+    /// Whether an output file grew, and whether that was something new.
+    fn outputs(&mut self, sample: &Sample, wrote: bool) -> (bool, bool) {
+        let (mut grew, mut fresh) = (false, false);
+        for output in &sample.outputs {
+            let before = self.outputs.insert(output.path.clone(), output.length);
+            // Others may write to the same file.
+            if wrote && before.is_some_and(|length| output.length > length) {
+                grew = true;
+                // Three times the same thing is a heartbeat, not news.
+                fresh |= output.repeats < 3.min(output.lines);
+            }
+        }
+        (grew, fresh)
+    }
+
+    /// Whether the tree itself wrote anything comes back.
+    fn files(&mut self, before: &Counters, now: &Counters, flow: &mut Flow) -> bool {
+        let mut total = Io::default();
+        for (key, process) in &now.processes {
+            let Some(io) = process.io else { continue };
+            let then = before
+                .processes
+                .get(key)
+                .and_then(|p| p.io)
+                .unwrap_or_default();
+            let mut part = difference(io, then);
+            if wakes_itself(part) {
+                part = Io::default();
+            }
+            total = sum(total, part);
+        }
+        if total.disk_written >= limits::DISK_BYTES {
+            flow.add("files written", bytes(total.disk_written));
+        }
+        if total.read >= limits::READ_BYTES || total.disk_read >= limits::READ_BYTES {
+            flow.add("files read", bytes(total.read.max(total.disk_read)));
+        }
+        self.frames
+            .push_back((total.written, total.writes, flow.elapsed));
+        if self.frames.len() > limits::RHYTHM_LOOKS {
+            self.frames.pop_front();
+        }
+        // Output into a file is judged by what it says; elsewhere only by its rhythm.
+        if total.written > 0 && self.outputs.is_empty() && !self.is_animation() {
+            flow.add("output", bytes(total.written));
+        }
+        total.written > 0
+    }
+
+    /// Equal short writes, many a second, look after look: frames of a spinner.
+    fn is_animation(&self) -> bool {
+        if self.frames.len() < limits::RHYTHM_LOOKS {
+            return false;
+        }
+        let mean =
+            |(written, writes, _): &(u64, u64, Duration)| *written as f64 / (*writes).max(1) as f64;
+        let rate = |(_, writes, elapsed): &(u64, u64, Duration)| {
+            *writes as f64 / elapsed.as_secs_f64().max(0.001)
+        };
+        let means: Vec<f64> = self.frames.iter().map(mean).collect();
+        let rates: Vec<f64> = self.frames.iter().map(rate).collect();
+        means.iter().all(|m| *m <= limits::FRAME_BYTES as f64)
+            && rates.iter().all(|r| *r >= limits::FRAMES_PER_SECOND)
+            && spread(&means) <= 0.06
+            && spread(&rates) <= 0.6
+    }
+}
+
+impl Counters {
+    fn of(sample: &Sample) -> Option<Self> {
+        let root = sample.root()?;
+        let key = |p: &Process| (p.pid, p.started);
+        Some(Self {
+            at: sample.at,
+            root: key(root),
+            processes: sample
+                .processes
+                .iter()
+                .map(|p| (key(p), p.clone()))
+                .collect(),
+        })
+    }
+
+    fn root(&self) -> Option<&Process> {
+        self.processes.get(&self.root)
+    }
+}
+
+impl Line {
+    fn take(&mut self, tcp: &Tcp, step: Step, known: bool) {
+        self.received = tcp.received;
+        self.acked = tcp.acked;
+        self.segments = tcp.segments_in;
+        if known {
+            self.steps.push_back(step);
+            if self.steps.len() > limits::RHYTHM_LOOKS {
+                self.steps.pop_front();
+            }
+        }
+    }
+
+    /// Small equal pieces at a slow beat, look after look.
+    fn is_rhythm(&self) -> bool {
+        let sizes: Vec<u64> = self
+            .steps
+            .iter()
+            .filter(|s| s.segments > 0)
+            .map(|s| s.received / s.segments)
+            .collect();
+        let elapsed: Duration = self.steps.iter().map(|s| s.elapsed).sum();
+        let segments: u64 = self.steps.iter().map(|s| s.segments).sum();
+        let (Some(small), Some(large)) = (sizes.iter().min(), sizes.iter().max()) else {
+            return false;
+        };
+        self.steps.len() >= limits::RHYTHM_LOOKS
+            && *large <= limits::PING_BYTES
+            && large - small <= 2
+            && elapsed.as_secs_f64() >= limits::PING_EVERY_MIN.as_secs_f64() * segments as f64
+    }
+
+    /// Something was asked for every piece that came.
+    fn is_asked(&self) -> bool {
+        self.steps
+            .iter()
+            .all(|s| (s.received == 0) == (s.acked == 0))
+    }
+}
+
+impl Flow {
+    /// Whether something moved that counts.
+    pub(super) fn is_progress(&self) -> bool {
+        !self.progress.is_empty()
+    }
+
+    fn add(&mut self, signal: &str, value: String) {
+        self.progress.push(Evidence {
+            signal: signal.to_owned(),
+            value,
+            source: Source::Observed,
+        });
+    }
+
+    fn processor(&mut self, before: &Counters, now: &Counters, sample: &Sample, word: &Word) {
+        let wall = self.elapsed.as_secs_f64().max(0.001);
+        let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
+        let mut wants = 0.0;
+        for (key, process) in &now.processes {
+            let then = before.processes.get(key);
+            for thread in &process.threads {
+                let earlier = then.and_then(|p| p.threads.iter().find(|t| t.tid == thread.tid));
+                let (was_run, was_ready) =
+                    earlier.map_or_else(Default::default, |t| (t.run, t.ready));
+                let used = thread.run.saturating_sub(was_run).as_secs_f64() / wall;
+                let waited = thread.ready.saturating_sub(was_ready).as_secs_f64() / wall;
+                if earlier.is_some() {
+                    ready = ready.max(waited);
+                }
+                run += used;
+                if *key != now.root {
+                    children += used;
+                } else if thread.tid == process.pid {
+                    self.main_cpu = used;
+                    wants = used + waited;
+                } else {
+                    helpers += used;
+                }
+            }
+        }
+        let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
+        children += reaped(now).saturating_sub(reaped(before)) as f64 / 100.0 / wall;
+        self.starved = (ready >= limits::STARVED_READY && run < limits::STARVED_RUN)
+            || sample
+                .host
+                .memory_full
+                .is_some_and(|p| p >= limits::MEMORY_PRESSURE);
+        if children >= limits::CPU_WORK {
+            self.add("cpu of children", percent(children));
+        }
+        self.burns = self.main_cpu >= limits::CPU_BURN
+            || wants >= limits::CPU_WANT && self.main_cpu >= limits::CPU_GOT;
+        let needed = if self.burns {
+            limits::CPU_HELPERS
+        } else {
+            limits::CPU_WORK
+        };
+        if helpers >= needed {
+            self.add("cpu of helper threads", percent(helpers));
+        }
+        self.turnover(before, now, children, word);
+    }
+
+    /// New processes. An agent that reports only that it is alive starts some to say so: those are no progress.
+    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, word: &Word) {
+        let fresh = now
+            .processes
+            .keys()
+            .filter(|key| !before.processes.contains_key(key))
+            .count();
+        let ended = before
+            .processes
+            .keys()
+            .filter(|key| !now.processes.contains_key(key))
+            .count();
+        let trivial = children < limits::CPU_TRIVIAL && word.only_says_alive(now.at, self.elapsed);
+        if fresh + ended > 0 && !trivial {
+            self.add("processes", format!("{fresh} new, {ended} ended"));
+        }
+    }
+
+    fn network(&mut self, steps: &[(u64, Step)], lines: &BTreeMap<u64, Line>) {
+        let (mut received, mut sent) = (0, 0);
+        for (inode, step) in steps {
+            self.pinged |= step.received > 0;
+            let line = lines.get(inode);
+            if step.received > 0 && !line.is_some_and(Line::is_rhythm) {
+                received += step.received;
+            }
+            if line.is_some_and(|l| l.is_rhythm() && l.is_asked()) {
+                self.polls_queue = true;
+            }
+            if step.acked >= limits::SENT_BYTES {
+                sent += step.acked;
+            }
+        }
+        if received > 0 {
+            self.add("tcp.bytes_received", bytes(received));
+        }
+        if sent > 0 {
+            self.add("tcp.bytes_acked", bytes(sent));
+        }
+    }
+}
+
+/// Eight bytes in, eight bytes out: an event loop wakes itself.
+fn wakes_itself(io: Io) -> bool {
+    io.read == io.written && io.writes > 0 && io.written == 8 * io.writes
+}
+
+fn difference(now: Io, then: Io) -> Io {
+    Io {
+        read: now.read.saturating_sub(then.read),
+        written: now.written.saturating_sub(then.written),
+        reads: now.reads.saturating_sub(then.reads),
+        writes: now.writes.saturating_sub(then.writes),
+        disk_read: now.disk_read.saturating_sub(then.disk_read),
+        disk_written: now.disk_written.saturating_sub(then.disk_written),
+    }
+}
+
+fn sum(a: Io, b: Io) -> Io {
+    Io {
+        read: a.read + b.read,
+        written: a.written + b.written,
+        reads: a.reads + b.reads,
+        writes: a.writes + b.writes,
+        disk_read: a.disk_read + b.disk_read,
+        disk_written: a.disk_written + b.disk_written,
+    }
+}
+
+/// The difference of the largest and the smallest, as a share of the largest.
+fn spread(numbers: &[f64]) -> f64 {
+    let large = numbers.iter().copied().fold(0.0, f64::max);
+    let small = numbers.iter().copied().fold(f64::MAX, f64::min);
+    if large == 0.0 {
+        0.0
+    } else {
+        (large - small) / large
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} % of a core", share * 100.0)
+}
+
+/// An amount of data as people say it.
+pub(super) fn bytes(n: u64) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{} kB", n / 1000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}

@@ -1,0 +1,113 @@
+//! Every waiting time and threshold of the verdict, each with its reason. Waiting times are at patience 1.
+//!
+//! A time within which something must be found is longer than the limit here by two looks: the first that finds nothing
+//! moving, and the one after the limit.
+
+use std::time::Duration;
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Between two looks.
+pub const LOOK_EVERY: Duration = seconds(5);
+/// The longest pause between looks when a look is expensive: findings of half a minute still come in time.
+pub const LOOK_EVERY_MAX: Duration = seconds(15);
+/// A look may cost the machine one thousandth of a core.
+pub const LOOK_COST_SHARE: u32 = 1000;
+
+/// How long `working` outlasts the last progress, before a harmless wait takes its place: bursts are not told one by one.
+pub const AFTERGLOW: Duration = seconds(15);
+/// The same, whatever the patience: tokens half a second apart are one stream.
+pub const AFTERGLOW_MIN: Duration = Duration::from_millis(1500);
+
+/// A process stopped by a signal (found within 15 s): nobody stops an agent for a moment and means it.
+pub const STOPPED: Duration = seconds(6);
+/// A knot of waits that logic alone proves (30 s): long enough that no start-up passes through it.
+pub const KNOT: Duration = seconds(12);
+/// A full pipe or terminal that nobody outside empties (30 s).
+pub const UNDRAINED: Duration = seconds(16);
+/// A read from a person or an open pipe (30 s).
+pub const INPUT: Duration = seconds(10);
+/// Work done, process still there (30 s; claude-code#25629 waited 5 minutes).
+pub const DONE: Duration = seconds(18);
+/// A dead child or peer that somebody still waits for (60 s).
+pub const LOST: Duration = seconds(35);
+/// An output pipe kept open by a process left behind (60 s).
+pub const LEFT_BEHIND: Duration = seconds(35);
+/// A connection request without an answer (60 s): the kernel's own limit is 127 s.
+pub const CONNECT: Duration = seconds(40);
+/// Work owed and nothing in the world that could wake the process (2 min).
+pub const DEADLOCK: Duration = seconds(95);
+/// A lock on a file (2 min).
+pub const FILE_LOCK: Duration = seconds(95);
+/// Clients that nobody serves (2 min).
+pub const UNSERVED: Duration = seconds(95);
+/// A wait that no signal can end (2 min): a disk that answers is done sooner.
+pub const DISK: Duration = seconds(95);
+/// A busy wait for a lock, a tool that became a server, a stopped daemon (5 min).
+pub const SLOW_TOOL: Duration = seconds(270);
+/// Processor time without any effect (5 min): tokenising 60 s of text is normal (litellm#26193).
+pub const SPIN: Duration = seconds(285);
+/// The same failing action again and again (2 min).
+pub const LOOP: Duration = seconds(90);
+/// An answer of a model: longer thinking than 10 min is rare, and then only a person is told (300-1800 s were seen).
+pub const ANSWER: Duration = seconds(612);
+/// The same when the peer at least sends signs of life (15 min).
+pub const ANSWER_PINGED: Duration = seconds(885);
+/// How long past its own deadline a sleeper may sleep.
+pub const OVERSLEPT: Duration = seconds(15);
+/// A sleep of the first thread this long is a deadline worth showing.
+pub const SLEEP: Duration = seconds(15);
+/// A sleep this long is meant; shorter ones that come again and again are a timer, and hide no stall.
+pub const SLEEP_MEANT: Duration = seconds(60);
+/// Of another thread: telemetry threads sleep up to a minute for ever.
+pub const SLEEP_ASIDE: Duration = seconds(120);
+/// A recurring timer of an event loop is at most this long.
+pub const TIMER: Duration = seconds(35);
+/// A busy wait for a lock sleeps at most this long at a time.
+pub const BUSY_WAIT: Duration = seconds(5);
+
+/// Same action this often is a loop (hangs.md h32).
+pub const REPEATS: u32 = 20;
+/// Share of a core in children or helper threads that counts as work.
+pub const CPU_WORK: f64 = 0.05;
+/// Share of a core of the first thread that counts as burning.
+pub const CPU_BURN: f64 = 0.20;
+/// Ready or running for this share of the time is burning too, on a machine that gives less: it never waits.
+pub const CPU_WANT: f64 = 0.8;
+/// But it must have got at least this much.
+pub const CPU_GOT: f64 = 0.03;
+/// Beside a burning first thread, helpers must do this much to count as work of their own: garbage collectors help too.
+pub const CPU_HELPERS: f64 = 0.5;
+/// Share of a core that makes somebody outside the tree a working peer.
+pub const CPU_PEER: f64 = 0.02;
+/// Short-lived children that take less than this share of a core may be a status heartbeat.
+pub const CPU_TRIVIAL: f64 = 0.05;
+/// Ready but not running for this share of the time: the machine starves the agent.
+pub const STARVED_READY: f64 = 0.5;
+/// And running for less than this.
+pub const STARVED_RUN: f64 = 0.10;
+/// All tasks wait for memory, in percent of the last 10 s: nothing on this machine can be blamed.
+pub const MEMORY_PRESSURE: f64 = 25.0;
+
+/// Bytes meant for a disk, a look: a log that repeats a line dirties one page.
+pub const DISK_BYTES: u64 = 16 * 1024;
+/// Bytes read, a look: polling a status file reads less.
+pub const READ_BYTES: u64 = 64 * 1024;
+/// Bytes sent and confirmed, a look: pings are smaller.
+pub const SENT_BYTES: u64 = 512;
+/// Largest mean segment that may be a ping, with what TLS adds.
+pub const PING_BYTES: u64 = 96;
+/// Pings come at most this often, whatever the patience: a slow model's tokens come faster.
+pub const PING_EVERY_MIN: Duration = Duration::from_millis(750);
+/// Equal looks that make a rhythm.
+pub const RHYTHM_LOOKS: usize = 6;
+/// Frames of a spinner are at most this long.
+pub const FRAME_BYTES: u64 = 256;
+/// And come at least this often a second.
+pub const FRAMES_PER_SECOND: f64 = 4.0;
+/// Questions in a row that a peer's kernel did not answer.
+pub const PROBES: u32 = 4;
+/// Sends in a row that it did not confirm.
+pub const RETRANSMITS: u32 = 6;

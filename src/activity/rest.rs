@@ -1,0 +1,375 @@
+//! Agents that do not move and are not caught in anything: asleep, waiting, owing, idle.
+
+use super::draft::{Draft, reported};
+use super::finding::{Finding, Fix, observed};
+use super::limits;
+use super::scene::{Scene, is_parked};
+use super::word::{Said, Word};
+use super::words::{target_words, wait_words};
+use crate::agent::words;
+use crate::beat::Verdict;
+use crate::evidence::{
+    Kind, Process, Sample, Socket, SocketKind, Target, Tcp, Thread, Until, Wait, Why,
+};
+use crate::moment::Moment;
+use std::time::Duration;
+
+/// Reads from a person, or from an input that nobody closes.
+pub(super) fn inputs(scene: &Scene<'_>, owns_stdin: bool) -> Vec<Finding> {
+    scene
+        .waits()
+        .filter_map(|(p, t, wait)| input(scene, p, t, wait, owns_stdin))
+        .collect()
+}
+
+fn input(
+    scene: &Scene<'_>,
+    process: &Process,
+    thread: &Thread,
+    wait: &Wait,
+    owns_stdin: bool,
+) -> Option<Finding> {
+    let target = input_target(wait)?;
+    let title = process.title();
+    let key = format!("input {} {}", process.pid, target.fd);
+    let (sentence, fix) = match &target.kind {
+        Kind::Terminal(path) => (
+            format!("{title} waits for somebody to type at {path}"),
+            Fix::None,
+        ),
+        Kind::Pipe(_) | Kind::Socket(_) if target.fd == 0 => {
+            let writers = scene.writers(process.pid, target);
+            let hidden = scene.sample.lacks(0, "holders").is_some();
+            if writers.is_empty() && !hidden || writers.iter().any(|end| scene.is_inside(end.pid)) {
+                return None;
+            }
+            let fix = if owns_stdin {
+                Fix::CloseStdin
+            } else {
+                Fix::None
+            };
+            (
+                format!("{title} waits for its standard input, which nobody closes"),
+                fix,
+            )
+        }
+        Kind::Pipe(_)
+        | Kind::Socket(_)
+        | Kind::File(_)
+        | Kind::Internal(_)
+        | Kind::Unreadable(_) => {
+            return None;
+        }
+    };
+    let seen = format!("{title} in read of {}", target_words(scene.sample, target));
+    let found = Finding::new(key, Verdict::WaitingInput, limits::INPUT, sentence);
+    let found = found
+        .still([(process.pid, thread.tid)])
+        .logical()
+        .seen("thread.wait", seen)
+        .fix(fix);
+    let last = scene.sample.outputs.iter().find(|o| !o.last.is_empty());
+    Some(match last {
+        Some(output) => found.seen("output.last", output.last.clone()),
+        None => found,
+    })
+}
+
+/// The one descriptor that is read.
+fn input_target(wait: &Wait) -> Option<&Target> {
+    match wait {
+        Wait::Read(target) => Some(target),
+        // Somebody who waits for nothing but input, like a pager or a shell.
+        Wait::Poll { targets, until } if only_input(targets) && !is_ticking(*until) => targets
+            .iter()
+            .find(|t| !matches!(t.kind, Kind::Internal(_))),
+        Wait::Poll { .. }
+        | Wait::Running
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => None,
+    }
+}
+
+/// It wakes by itself before long: there is something else it does.
+fn is_ticking(until: Until) -> bool {
+    matches!(until, Until::In(time) if time <= limits::TIMER)
+}
+
+fn only_input(targets: &[Target]) -> bool {
+    let named: Vec<&Target> = targets
+        .iter()
+        .filter(|t| !matches!(t.kind, Kind::Internal(_)))
+        .collect();
+    let input = |t: &&Target| match t.kind {
+        Kind::Terminal(_) => true,
+        Kind::Pipe(_) | Kind::Socket(_) => t.fd == 0,
+        Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
+    };
+    !named.is_empty() && named.iter().all(input)
+}
+
+/// The agent itself says that a person must answer.
+pub(super) fn asks_person() -> Draft {
+    let said = reported("state", "waiting_input");
+    let sentence = "says that it waits for a person".to_owned();
+    Draft {
+        evidence: vec![said],
+        ..Draft::new("asks", Verdict::WaitingInput, sentence)
+    }
+}
+
+/// The agent asked for patience.
+pub(super) fn patience(word: &Word, until: Moment) -> Draft {
+    let limited = word.limited_until == Some(until);
+    let (signal, sentence) = if limited {
+        ("ratelimit", "waits until its provider lets it go on")
+    } else {
+        ("expect", "said that it will be silent")
+    };
+    let said = reported(signal, sentence);
+    Draft {
+        evidence: vec![said],
+        until: Some(until),
+        ..Draft::new(signal, Verdict::Sleeping, sentence.to_owned())
+    }
+}
+
+/// Threads with a time limit of their own that can hear of nothing before: process and thread, turns, time left.
+pub(super) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Duration)> {
+    let mut found = Vec::new();
+    for process in &sample.processes {
+        for thread in &process.threads {
+            let Some(wait) = &thread.wait else { continue };
+            let idle = wait
+                .targets()
+                .iter()
+                .all(|t| !matches!(t.kind, Kind::Terminal(_)));
+            if let Until::In(time) = wait.until()
+                && idle
+            {
+                found.push(((process.pid, thread.tid), thread.turns, time));
+            }
+        }
+    }
+    found
+}
+
+/// Sleeps until a time that was read.
+pub(super) fn asleep(scene: &Scene<'_>, who: (u32, u32), until: Moment, now: Moment) -> Draft {
+    let title = scene
+        .sample
+        .process(who.0)
+        .map(Process::title)
+        .unwrap_or_default();
+    let left = words(until.since(now));
+    let sentence = format!("{title} sleeps and wakes by itself in at most {left}");
+    let seen = observed("thread.deadline", format!("{title}: {left} left"));
+    Draft {
+        evidence: vec![seen],
+        until: Some(until),
+        ..Draft::new("asleep", Verdict::Sleeping, sentence)
+    }
+}
+
+/// A request is unanswered; past the budget somebody should look.
+pub(super) fn model(
+    scene: &Scene<'_>,
+    flying: &[(&Socket, &Tcp)],
+    pinged: bool,
+    over: Option<Duration>,
+) -> Draft {
+    let mut evidence = Vec::new();
+    let mut fix = Fix::None;
+    for (socket, tcp) in flying.iter().take(2) {
+        let alive = match tcp.keep_alive {
+            Some(true) if tcp.probes == 0 => "keep-alive answered".to_owned(),
+            Some(true) => format!("{} keep-alive questions unanswered", tcp.probes),
+            Some(false) => "keep-alive off: whether the peer lives is not known".to_owned(),
+            None => "keep-alive unknown".to_owned(),
+        };
+        let value = format!(
+            "{}: last received {} ago, last ack {} ago, {alive}",
+            tcp.remote,
+            words(tcp.received_ago),
+            words(tcp.acked_ago)
+        );
+        evidence.push(observed("tcp", value));
+        if tcp.keep_alive == Some(false) && fix == Fix::None {
+            fix = Fix::KeepAlive {
+                pid: socket.pid,
+                fd: socket.fd,
+                inode: socket.inode,
+            };
+        }
+    }
+    if scene.word.state == Some(Said::WaitingModel) {
+        evidence.push(reported("state", "waiting_model"));
+    }
+    let who = flying
+        .first()
+        .map_or("its model", |(_, tcp)| tcp.remote.as_str());
+    let Some(quiet) = over else {
+        let pings = if pinged {
+            ", which sends only signs of life"
+        } else {
+            ""
+        };
+        let sentence = format!("waits for an answer of {who}{pings}");
+        return Draft {
+            evidence,
+            fix,
+            ..Draft::new("model", Verdict::WaitingModel, sentence)
+        };
+    };
+    if pinged {
+        evidence.insert(0, observed("tcp.bytes_received", "only small equal pieces"));
+    }
+    let sentence = format!(
+        "{who} owes an answer since {}, longer than answers take",
+        words(quiet)
+    );
+    Draft {
+        evidence,
+        fix,
+        ..Draft::new("model over", Verdict::Stalled, sentence)
+    }
+}
+
+/// The root's waits cannot be read: nothing may be concluded from their absence.
+pub(super) fn unreadable(scene: &Scene<'_>) -> Option<Draft> {
+    let root = scene.sample.root;
+    let why: Why = scene
+        .sample
+        .lacks(root, "waits")
+        .or_else(|| scene.sample.lacks(root, "descriptors"))?;
+    let sentence = format!(
+        "nothing moves, and what it waits for cannot be read: {}",
+        why.words()
+    );
+    let gaps = scene.sample.gaps.iter().take(3);
+    let evidence = gaps
+        .map(|g| observed(g.what, format!("unreadable: {}", g.why.words())))
+        .collect();
+    Some(Draft {
+        evidence,
+        ..Draft::new("unreadable", Verdict::Unknown, sentence)
+    })
+}
+
+/// Somebody on this machine outside the tree whose answer over a unix socket is awaited.
+pub(super) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
+    scene.waits().find_map(|(_, _, wait)| {
+        let direct = match wait {
+            Wait::Read(_) => true,
+            Wait::Poll { targets, .. } => targets.len() == 1,
+            Wait::Running
+            | Wait::Write(_)
+            | Wait::Accept(_)
+            | Wait::Connect(_)
+            | Wait::Sleep(_)
+            | Wait::Futex { .. }
+            | Wait::Child(_)
+            | Wait::Fork
+            | Wait::Lock(_)
+            | Wait::Signal(_)
+            | Wait::Sync(_)
+            | Wait::Call(_)
+            | Wait::Unreadable(_) => false,
+        };
+        let Some(Target {
+            kind: Kind::Socket(inode),
+            ..
+        }) = wait.targets().first()
+        else {
+            return None;
+        };
+        match scene.sample.socket(*inode)?.kind {
+            SocketKind::Unix {
+                peer,
+                listens: false,
+                ..
+            } if direct => peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own)),
+            SocketKind::Unix { .. }
+            | SocketKind::Tcp(_)
+            | SocketKind::Other
+            | SocketKind::Unreadable(_) => None,
+        }
+    })
+}
+
+/// Waits for that one.
+pub(super) fn peer(scene: &Scene<'_>, pid: u32) -> Draft {
+    let name = scene.sample.outsider(pid).map_or("", |o| o.name.as_str());
+    let sentence = format!("waits for an answer of {name} ({pid})");
+    let seen = observed("unix.peer", format!("{name} ({pid})"));
+    Draft {
+        evidence: vec![seen],
+        ..Draft::new("peer", Verdict::WaitingModel, sentence)
+    }
+}
+
+/// Work is owed and nothing says what keeps it.
+pub(super) fn owed(scene: &Scene<'_>, quiet: Duration, over: bool) -> Draft {
+    let quiet = words(quiet);
+    let mut evidence = vec![
+        reported("task", "work is owed"),
+        observed("quiet", format!("no progress for {quiet}")),
+    ];
+    evidence.extend(main_wait(scene));
+    if scene.word.last_line_at.is_some() {
+        evidence.push(reported("progress", "reported values do not change"));
+    }
+    if over {
+        let sentence = format!("work is owed, but nothing has moved for {quiet}");
+        Draft {
+            evidence,
+            ..Draft::new("owed", Verdict::Stalled, sentence)
+        }
+    } else {
+        let sentence = format!("work is owed; quiet for {quiet}, which is not long");
+        Draft {
+            evidence,
+            ..Draft::new("owed", Verdict::Working, sentence)
+        }
+    }
+}
+
+/// Nothing is owed.
+pub(super) fn idle(scene: &Scene<'_>) -> Draft {
+    let sentence = if scene.listens(0) {
+        "waits for clients; nothing is owed"
+    } else {
+        "waits; as far as can be seen, nothing is owed"
+    };
+    let evidence = main_wait(scene).into_iter().collect();
+    Draft {
+        evidence,
+        ..Draft::new("idle", Verdict::Idle, sentence.to_owned())
+    }
+}
+
+fn main_wait(scene: &Scene<'_>) -> Option<crate::beat::Evidence> {
+    let root = scene.sample.root()?;
+    let main = root.main()?.wait.as_ref()?;
+    let threads = root.threads.iter().filter_map(|t| t.wait.as_ref());
+    let parked = threads.filter(|w| is_parked(w)).count();
+    let others = if parked > 1 {
+        format!("; {parked} threads wait for locks")
+    } else {
+        String::new()
+    };
+    Some(observed(
+        "thread.wait",
+        format!("{}{others}", wait_words(scene.sample, main)),
+    ))
+}
