@@ -127,7 +127,7 @@ fn sidecar_and_monitor_never_import_each_other() {
     }
 }
 
-/// Rooms that may know others: the entrance and the hubs. `clock`, `config`, `inherited` and `process` are vocabulary: all may know them.
+/// Rooms that may know others: the entrance and the hubs. `clock`, `config`, `inherited`, `process` and `wake` are vocabulary: all may know them.
 fn neighbourly(source: &Source, hubs: &[&str]) -> Vec<String> {
     let room = source
         .path
@@ -149,7 +149,8 @@ fn neighbourly(source: &Source, hubs: &[&str]) -> Vec<String> {
                 .next()?;
             // The command line is made of those of the other commands.
             let commands = ["diagnose", "hooks", "notify"];
-            let known = ["clock", "config", "inherited", "process", room].contains(&sibling)
+            let known = ["clock", "config", "inherited", "process", "wake", room]
+                .contains(&sibling)
                 || (room == "config" && commands.contains(&sibling));
             (!known).then(|| format!("{}:{n}: a room imports its sibling {sibling}", source.path))
         })
