@@ -243,31 +243,3 @@ fn functions_are_small() {
     };
     assert_eq!(long_functions(&planted).len(), 1, "the check can fail");
 }
-
-#[test]
-fn every_flag_is_in_the_readme_or_the_help_it_points_to() {
-    let readme = read(&root().join("README.md")).text;
-    for config in ["sidecar/src/config/args.rs", "monitor/src/config.rs"] {
-        let text = read(&root().join(config)).text;
-        let fields = text
-            .split("pub struct Args {")
-            .nth(1)
-            .unwrap()
-            .split("\n}")
-            .next()
-            .unwrap();
-        for field in fields
-            .lines()
-            .filter(|line| line.starts_with("    ") && line.contains(": "))
-        {
-            let name = field.trim().split(':').next().unwrap();
-            let flag = format!("--{}", name.trim_start_matches("agent_").replace('_', "-"));
-            let is_flag = !["act", "command"].contains(&name)
-                && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-            assert!(
-                !is_flag || readme.contains(&flag),
-                "{flag} of {config} is not in README.md"
-            );
-        }
-    }
-}

@@ -27,6 +27,10 @@ const PIPE_BYTES: usize = 1024 * 1024;
 /// Bytes read of the output, per second and at once; the rest passes unread. A pattern costs more than an event.
 const EVENT_BYTES_PER_SECOND: u64 = 1024 * 1024;
 const PATTERN_BYTES_PER_SECOND: u64 = 256 * 1024;
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 /// Lines that wait for the hub.
 const WAITING_MAX: usize = 64;
 /// Lines told per second, as everywhere in the contract.
@@ -100,7 +104,13 @@ impl Copier {
                 PollFd::new(&self.sleeper, PollFlags::IN),
                 PollFd::new(&self.from, PollFlags::IN),
             ];
-            match poll(&mut fds, self.reader.owed_within().as_ref()) {
+            let sleeps = asked.is_empty() && !ends;
+            let within = if sleeps {
+                self.reader.owed_within()
+            } else {
+                Some(AT_ONCE)
+            };
+            match poll(&mut fds, within.as_ref()) {
                 Ok(0) => self.reader.flush(),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
