@@ -172,7 +172,7 @@ impl TryFrom<Args> for Config {
         let given = args
             .id
             .or_else(|| above.unless_given("HB_AGENT_ID"))
-            .or_else(|| first_of(&["AGENT_ID"]));
+            .or_else(|| above.unless_its_id("AGENT_ID"));
         let id = match given {
             Some(text) => AgentId::parse(&text).map_err(|e| ConfigError::Id(text, e))?,
             None => AgentId::nearest(&format!("{host}-{name}")),
@@ -306,18 +306,24 @@ impl Log {
     }
 }
 
-/// A sidecar above us, when we are started by an agent: what it gave its agent is not meant for ours.
-struct Above(bool);
+/// A sidecar above us, when we are started by its agent: what it gave that agent is not meant for ours. `Some`: its id.
+struct Above(Option<String>);
 
 impl Above {
     fn look() -> Self {
-        let id = std::env::var("HB_AGENT_ID").unwrap_or_default();
         let mark = std::env::var(INSTANCE).unwrap_or_default();
-        Self(mark.split_once('/').is_some_and(|(_, given)| given == id))
+        let marked = first_of(&["HB_AGENT_ID"])
+            .filter(|id| mark.split_once('/').is_some_and(|(_, given)| given == id));
+        Self(marked)
     }
 
     fn unless_given(&self, name: &str) -> Option<String> {
-        first_of(&[name]).filter(|_| !self.0)
+        first_of(&[name]).filter(|_| self.0.is_none())
+    }
+
+    /// One that was set for our agent is another than the one that named the sidecar above.
+    fn unless_its_id(&self, name: &str) -> Option<String> {
+        first_of(&[name]).filter(|id| self.0.as_ref() != Some(id))
     }
 }
 

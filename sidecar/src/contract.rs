@@ -25,11 +25,16 @@ pub(crate) use sender::{Belongs, IsOfTree};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// Lines that wait for the hub; it takes them at once, so more than a second's worth is never needed.
 const WAITING_MAX: usize = 64;
+/// Turns in which all that waits in the sockets is read: connections and datagrams are taken one a turn.
+const TURNS: usize = 32;
+/// How long a file may take; its disk may hang.
+const FILE_WITHIN: Duration = Duration::from_millis(50);
 
 /// What the contract is opened with.
 pub(crate) struct Settings {
@@ -133,6 +138,16 @@ impl Contract {
     /// What came in so far.
     pub(crate) fn counts(&self) -> Counts {
         self.intake.counts()
+    }
+
+    /// The agent is gone: what it said before is taken, and waits in `said`.
+    pub(crate) async fn caught_up(&self) {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        if let Some(follower) = &self.follower {
+            follower.caught_up(FILE_WITHIN).await;
+        }
     }
 
     /// The agent is about to be started anew: what the former incarnation left in the file is not the new one's word.

@@ -26,6 +26,7 @@ mod transparent;
 mod tree;
 mod unblock;
 mod vitals;
+mod wake;
 
 use config::{Act, Args, Config, Work, exit};
 use inherited::Inherited;

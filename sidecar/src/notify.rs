@@ -8,6 +8,7 @@ use heartbeat::line::{Line, pair};
 use heartbeat::place::runtime_dir;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
@@ -30,7 +31,7 @@ pub(crate) struct NotifyArgs {
     pairs: Vec<String>,
     /// The sidecar's socket
     #[arg(long, env = "HB_SOCKET", value_name = "PATH")]
-    socket: Option<PathBuf>,
+    socket: Option<OsString>,
     /// Reads the input of a Claude Code or Codex hook instead; says nothing and always succeeds
     #[arg(long, conflicts_with = "pairs")]
     hook: bool,
@@ -41,7 +42,7 @@ pub(crate) struct NotifyArgs {
 pub(crate) struct HealthcheckArgs {
     /// The sidecar's socket [default: the only one of this user]
     #[arg(long, env = "HB_SOCKET", value_name = "PATH")]
-    socket: Option<PathBuf>,
+    socket: Option<OsString>,
 }
 
 /// Why nothing was said, or nobody answered well.
@@ -65,16 +66,12 @@ enum NotifyError {
 pub(crate) fn notify(args: &NotifyArgs) -> u8 {
     if args.hook {
         // Whatever goes wrong must not disturb the agent: it would read an exit code as an order.
-        let _ = hook(args.socket.as_deref(), Instant::now() + HOOK_WITHIN);
+        let _ = hook(named(&args.socket), Instant::now() + HOOK_WITHIN);
         return 0;
     }
     let said = lines(&args.pairs).and_then(|lines| {
-        let socket = args
-            .socket
-            .as_deref()
-            .filter(|path| !path.as_os_str().is_empty());
         say(
-            socket.ok_or(NotifyError::NoSocket)?,
+            named(&args.socket).ok_or(NotifyError::NoSocket)?,
             &lines,
             Instant::now() + ANSWER_WITHIN,
         )
@@ -93,10 +90,7 @@ pub(crate) fn notify(args: &NotifyArgs) -> u8 {
 
 /// `hbsidecar healthcheck`. Returns the exit code: 0 only when the sidecar answers and beats get through.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> u8 {
-    let given = args
-        .socket
-        .clone()
-        .filter(|path| !path.as_os_str().is_empty());
+    let given = named(&args.socket).map(Path::to_owned);
     let asked = given.map_or_else(only_socket, Ok).and_then(|socket| {
         let answer = ask(&socket, b"hb?\n", Instant::now() + ANSWER_WITHIN)?;
         if answer == "ok" {
@@ -109,6 +103,12 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> u8 {
         Ok(()) => 0,
         Err(error) => tell(&error, 1),
     }
+}
+
+/// Set and empty is as not set; a parser that refuses it would end a hook with an exit code that agents obey.
+fn named(socket: &Option<OsString>) -> Option<&Path> {
+    let given = socket.as_ref().filter(|path| !path.is_empty());
+    given.map(Path::new)
 }
 
 fn tell(error: &NotifyError, code: u8) -> u8 {

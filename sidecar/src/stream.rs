@@ -5,20 +5,20 @@
 
 use crate::clock;
 use crate::config::Reads;
+use crate::wake::{self, Asked, Sleeper, Waker, Woken};
 use heartbeat::dialect::{EVENT_BYTES_MAX, Events};
 use heartbeat::line::{Field, LINE_BYTES_MAX, Line, State, pair};
 use heartbeat::lines::Lines;
 use heartbeat::moment::{Moment, millis};
 use heartbeat::window::Rate;
 use regex_lite::Regex;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Copied at once.
 const CHUNK: usize = 64 * 1024;
@@ -27,6 +27,10 @@ const PIPE_BYTES: usize = 1024 * 1024;
 /// Bytes read of the output, per second and at once; the rest passes unread. A pattern costs more than an event.
 const EVENT_BYTES_PER_SECOND: u64 = 1024 * 1024;
 const PATTERN_BYTES_PER_SECOND: u64 = 256 * 1024;
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 /// Lines that wait for the hub.
 const WAITING_MAX: usize = 64;
 /// Lines told per second, as everywhere in the contract.
@@ -50,8 +54,7 @@ pub(crate) struct Told {
 pub(crate) struct Tee {
     /// What the output tells.
     pub(crate) told: mpsc::Receiver<Told>,
-    wake: Arc<OwnedFd>,
-    over: Option<oneshot::Receiver<()>>,
+    waker: Waker,
 }
 
 impl Tee {
@@ -59,55 +62,32 @@ impl Tee {
     pub(crate) fn start(to: OwnedFd, reads: Reads) -> io::Result<(Self, OwnedFd)> {
         let (from, agents) = pipe_with(PipeFlags::CLOEXEC)?;
         let _ = fcntl_setpipe_size(&from, PIPE_BYTES); // a user's limit may forbid it: then it stays as it was
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (waker, sleeper) = wake::pair()?;
         let (tell, told) = mpsc::channel(WAITING_MAX);
-        let (end, over) = oneshot::channel();
         let copier = Copier {
             from,
             to,
-            wake: Arc::clone(&wake),
+            sleeper,
             reader: Reader::new(reads, tell),
             splices: true,
-        };
-        let run = move || {
-            copier.run();
-            let _ = end.send(()); // nobody waits for an end that nobody asked for
         };
         std::thread::Builder::new()
             .name("output".to_owned())
             .stack_size(256 * 1024)
-            .spawn(run)?;
-        let tee = Self {
-            told,
-            wake,
-            over: Some(over),
-        };
-        Ok((tee, agents))
+            .spawn(move || copier.run())?;
+        Ok((Self { told, waker }, agents))
     }
 
-    /// The agent is gone: what it printed last still goes on, unless whoever reads us does not read.
-    pub(crate) async fn finish(mut self, within: Duration) {
-        self.end();
-        if let Some(over) = self.over.take() {
-            let _ = tokio::time::timeout(within, over).await;
-        }
-    }
-
-    fn end(&self) {
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-    }
-}
-
-impl Drop for Tee {
-    fn drop(&mut self) {
-        self.end();
+    /// The agent is gone: what it printed last still goes on and is told, unless whoever reads us does not read.
+    pub(crate) async fn caught_up(&self, within: Duration) {
+        self.waker.caught_up(within).await;
     }
 }
 
 struct Copier {
     from: OwnedFd,
     to: OwnedFd,
-    wake: Arc<OwnedFd>,
+    sleeper: Sleeper,
     reader: Reader,
     splices: bool,
 }
@@ -116,21 +96,40 @@ impl Copier {
     /// Until all writers are gone, the reader is gone, or the end is told and nothing is left.
     fn run(mut self) {
         let mut chunk = vec![0; CHUNK];
+        let mut asked = Vec::<Asked>::new();
+        let mut ends = false;
         loop {
+            // The bell first: what was printed before it rang is then seen to be there.
             let mut fds = [
+                PollFd::new(&self.sleeper, PollFlags::IN),
                 PollFd::new(&self.from, PollFlags::IN),
-                PollFd::new(&*self.wake, PollFlags::IN),
             ];
-            match poll(&mut fds, self.reader.owed_within().as_ref()) {
+            let sleeps = asked.is_empty() && !ends;
+            let within = if sleeps {
+                self.reader.owed_within()
+            } else {
+                Some(AT_ONCE)
+            };
+            match poll(&mut fds, within.as_ref()) {
                 Ok(0) => self.reader.flush(),
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
-            let [source, wake] = &fds;
+            let [bell, source] = &fds;
             let there = !source.revents().is_empty();
-            let ends = !wake.revents().is_empty();
+            if !bell.revents().is_empty() {
+                match self.sleeper.woken() {
+                    Woken::Not => {}
+                    Woken::For(who) => asked.push(who),
+                    Woken::ToEnd => ends = true,
+                }
+            }
             if there && !self.pass(&mut chunk) || ends && !there {
                 return self.reader.flush();
+            }
+            if !there && !asked.is_empty() {
+                self.reader.flush();
+                asked.clear();
             }
         }
     }
@@ -482,7 +481,8 @@ mod tests {
         let (tee, mut agent, mut out) = tee(Reads::Events);
         agent.write_all(b"last words\n").unwrap();
         let start = std::time::Instant::now();
-        tee.finish(WITHIN).await;
+        tee.caught_up(WITHIN).await;
+        drop(tee);
         assert!(
             start.elapsed() < Duration::from_secs(5),
             "{:?}",
@@ -499,7 +499,7 @@ mod tests {
         let (tee, mut agent, _out) = tee(Reads::Events);
         agent.write_all(&[b'x'; 500_000]).unwrap();
         let start = std::time::Instant::now();
-        tee.finish(Duration::from_millis(100)).await;
+        tee.caught_up(Duration::from_millis(100)).await;
         assert!(
             start.elapsed() < Duration::from_secs(5),
             "{:?}",

@@ -192,7 +192,7 @@ impl Hub {
     async fn handle(&mut self, input: Input) {
         match input {
             Input::Tick => self.tick(),
-            Input::Signal(Heard::Child) => self.reap(),
+            Input::Signal(Heard::Child) => self.reap().await,
             Input::Signal(Heard::Signal(sent)) => self.signalled(sent),
             Input::News(news) => self.news(news),
             Input::Gone => self.gone().await,
@@ -302,7 +302,7 @@ impl Hub {
         }
     }
 
-    fn reap(&mut self) {
+    async fn reap(&mut self) {
         let child = match &self.body {
             Body::Child(process) => Some(process.pid),
             Body::Absent | Body::Attached(_) => None,
@@ -314,6 +314,7 @@ impl Hub {
             alone,
         } = child::reap(child);
         if let Some(exit) = exit {
+            self.hear_out().await;
             let alone = alone || self.tree.members().is_empty();
             return self.ended(exit, alone);
         }
@@ -353,6 +354,7 @@ impl Hub {
                 "the agent ended; its exit code is unknown: this kernel does not tell, or nobody took note of the end"
             );
         }
+        self.hear_out().await;
         self.ended(exit, true);
     }
 

@@ -12,6 +12,7 @@
 )]
 
 pub(crate) mod docker;
+pub(crate) mod fleet;
 pub(crate) mod pty;
 
 use serde_json::Value;

@@ -4,7 +4,8 @@
 mod tail;
 
 use super::intake::Intake;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use crate::wake::{self, Sleeper, Waker, Woken};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 use std::io;
@@ -26,33 +27,24 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Follower {
     path: PathBuf,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    /// Written to end the thread.
-    wake: OwnedFd,
-    ends: AtomicBool,
-    new_incarnation: AtomicBool,
+    waker: Waker,
+    new_incarnation: Arc<AtomicBool>,
 }
 
 impl Follower {
     /// Starts to follow. What is in the file now was left by an earlier incarnation and is not read.
     pub(super) fn start(path: PathBuf, intake: Arc<Intake>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            ends: AtomicBool::new(false),
-            new_incarnation: AtomicBool::new(false),
-        });
+        let (waker, sleeper) = wake::pair()?;
         // The agent must not find its own first line taken for an old one: this look comes before the agent starts.
         let mut tail = Tail::new(path.clone());
         tail.pass_over();
+        let new_incarnation = Arc::new(AtomicBool::new(false));
         let follower = Self {
             path,
-            shared: Arc::clone(&shared),
+            waker,
+            new_incarnation: Arc::clone(&new_incarnation),
         };
-        let run = move || follow(&mut tail, &shared, &intake);
+        let run = move || follow(&mut tail, &sleeper, &new_incarnation, &intake);
         std::thread::Builder::new()
             .name("status-file".to_owned())
             .stack_size(128 * 1024)
@@ -66,59 +58,69 @@ impl Follower {
 
     /// What was read so far is not the word of the incarnation that is about to start.
     pub(super) fn new_incarnation(&self) {
-        self.shared.new_incarnation.store(true, Ordering::Relaxed);
+        self.new_incarnation.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all that is in the file by now was taken, but no longer than `within`.
+    pub(super) async fn caught_up(&self, within: Duration) {
+        self.waker.caught_up(within).await;
     }
 }
 
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.shared.ends.store(true, Ordering::Relaxed);
-        // A counter at its limit wakes as well.
-        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
-    }
-}
-
-fn follow(tail: &mut Tail, shared: &Shared, intake: &Intake) {
+fn follow(tail: &mut Tail, sleeper: &Sleeper, new_incarnation: &AtomicBool, intake: &Intake) {
     let mut watch = Watch::new();
     if watch.is_none() {
         intake.tell("inotify", || "the kernel does not tell of file changes; the status file is looked at every second".to_owned());
     }
-    while !shared.ends.load(Ordering::Relaxed) {
+    loop {
         // Watched before it is looked at: a change in between is seen twice, not missed.
         let watched = watch.as_mut().is_some_and(|watch| watch.cover(tail.path()));
-        if shared.new_incarnation.swap(false, Ordering::Relaxed) {
+        let woken = sleeper.woken();
+        if new_incarnation.swap(false, Ordering::Relaxed) {
             tail.new_incarnation();
         }
         let look = tail.look(intake);
+        match woken {
+            Woken::Not => {}
+            Woken::For(asked) => {
+                // Whoever wrote it is gone: no end will come.
+                if look == Look::Unended {
+                    tail.settle(intake);
+                }
+                drop(asked);
+                continue;
+            }
+            Woken::ToEnd => return,
+        }
         let wait = match (look, watched) {
             (Look::Unended, _) => Some(SETTLED_AFTER),
             (Look::Whole, true) => None,
             (Look::Whole, false) => Some(POLL_EVERY),
         };
-        let changed = sleep(shared, watch.as_mut(), wait);
-        if !changed && look == Look::Unended {
+        let silent = sleep(sleeper, watch.as_mut(), wait);
+        if silent && look == Look::Unended {
             tail.settle(intake);
             let wait = (!watched).then_some(POLL_EVERY);
-            sleep(shared, watch.as_mut(), wait);
+            sleep(sleeper, watch.as_mut(), wait);
         }
-        std::thread::sleep(BETWEEN_LOOKS);
+        sleep(sleeper, None, Some(BETWEEN_LOOKS));
     }
 }
 
-/// Sleeps until something happens; false when nothing did.
-fn sleep(shared: &Shared, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
+/// Sleeps until something happens; true when nothing did.
+fn sleep(sleeper: &Sleeper, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
     let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
     let Some(watch) = watch else {
-        let mut fds = [PollFd::new(&shared.wake, PollFlags::IN)];
-        return matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
+        let mut fds = [PollFd::new(sleeper, PollFlags::IN)];
+        return !matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
     };
     let mut fds = [
-        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(sleeper, PollFlags::IN),
         PollFd::new(&watch.inotify, PollFlags::IN),
     ];
-    let happened = matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
+    let silent = !matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
     watch.drain();
-    happened
+    silent
 }
 
 /// What the kernel tells of: the file itself, and names that appear in its directory.

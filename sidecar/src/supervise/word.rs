@@ -5,7 +5,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::contract::{Belongs, Contract, Health, IsOfTree, Said, Settings};
 use crate::process;
-use crate::stream::Tee;
+use crate::stream::{Tee, Told};
 use heartbeat::event::{Detail, EventKind};
 use heartbeat::lifecycle::Input;
 use heartbeat::report::{Report, Worth};
@@ -19,6 +19,8 @@ use std::time::Duration;
 const ANCESTORS_MAX: usize = 64;
 /// How long what an agent printed last may take to reach whoever reads us.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(500);
+/// The same when only its last word is waited for: the next incarnation waits too.
+const LAST_WORD_WITHIN: Duration = Duration::from_millis(50);
 
 /// Everything through which the agent speaks.
 pub(super) struct Word {
@@ -111,6 +113,20 @@ impl Word {
         }
     }
 
+    /// What an agent that is gone has said and printed before, as far as it was not heard yet.
+    async fn left(&mut self) -> Vec<Said> {
+        let mut left = Vec::new();
+        if let Some((tee, _)) = &mut self.tee {
+            tee.caught_up(LAST_WORD_WITHIN).await;
+            left.extend(std::iter::from_fn(|| tee.told.try_recv().ok()).map(Said::from));
+        }
+        if let Some(contract) = &mut self.contract {
+            contract.caught_up().await;
+            left.extend(std::iter::from_fn(|| contract.said.try_recv().ok()));
+        }
+        left
+    }
+
     /// What the agent printed last goes on; what it said is counted.
     pub(super) async fn finish(&mut self) {
         if let Some(contract) = &self.contract {
@@ -118,12 +134,19 @@ impl Word {
         }
         if let Some((tee, agents)) = self.tee.take() {
             drop(agents);
-            tee.finish(OUTPUT_WITHIN).await;
+            tee.caught_up(OUTPUT_WITHIN).await;
         }
     }
 }
 
 impl Hub {
+    /// The agent is gone: its end is judged by all that it said, and its last word is not the next incarnation's.
+    pub(super) async fn hear_out(&mut self) {
+        for said in self.word.left().await {
+            self.said(said);
+        }
+    }
+
     pub(super) fn said(&mut self, said: Said) {
         let was_ready = self.word.report.ready();
         let worth = self.word.report.handle(said.line, &said.raw, said.at);
@@ -169,12 +192,14 @@ async fn from_contract(contract: &mut Option<Contract>) -> Option<Said> {
 }
 
 async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<Said> {
-    let told = tee.as_mut()?.0.told.recv().await?;
-    Some(Said {
-        line: told.line,
-        raw: told.raw,
-        at: told.at,
-    })
+    tee.as_mut()?.0.told.recv().await.map(Said::from)
+}
+
+impl From<Told> for Said {
+    fn from(told: Told) -> Self {
+        let Told { line, raw, at } = told;
+        Self { line, raw, at }
+    }
 }
 
 /// Whether a process descends from the root, as far as its parents can be followed.

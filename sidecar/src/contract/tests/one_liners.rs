@@ -3,11 +3,13 @@
 use super::*;
 use std::process::{Command, Stdio};
 
-const SHOWN: &str = include_str!("../../../../tests/one_liners/README.md");
+const SHOWN: &str = include_str!("../../../../README.md");
 
 /// Every fenced block of a language that has an interpreter.
 fn blocks() -> Vec<(&'static str, &'static str)> {
-    SHOWN
+    let section = SHOWN.split("\n## What an agent may say\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    section
         .split("\n```")
         .skip(1)
         .step_by(2)
@@ -43,7 +45,7 @@ async fn every_line_that_is_shown_works_as_it_stands() {
     let mut languages = std::collections::BTreeSet::new();
     for (language, text) in blocks() {
         if text.starts_with("hbsidecar ") {
-            continue; // the program itself is run by its own tests
+            continue; // tests/readme.rs runs them all, with the program itself
         }
         let directory = tempfile::tempdir().unwrap();
         let status_file = Some(directory.path().join("status"));

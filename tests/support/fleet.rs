@@ -1,0 +1,128 @@
+//! A fleet of the test's own: store, monitor, and sidecars that end with it.
+
+use super::{Monitor, Redis, Running, SOON, clean, program};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A store, a monitor, and a place for sockets.
+pub(crate) struct Fleet {
+    pub(crate) redis: Redis,
+    pub(crate) monitor: Monitor,
+    pub(crate) place: tempfile::TempDir,
+}
+
+impl Fleet {
+    pub(crate) fn start() -> Self {
+        let redis = Redis::start();
+        Self {
+            monitor: Monitor::start(&redis.url()),
+            redis,
+            place: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// hbsidecar, which its agents find in PATH.
+    pub(crate) fn hbsidecar(&self, arguments: &[&str]) -> Command {
+        let mut command = clean(&program("hbsidecar"));
+        command
+            .env("HB_REDIS_URL", self.redis.url())
+            .env("HB_INTERVAL", format!("{}ms", INTERVAL.as_millis()))
+            .env("XDG_RUNTIME_DIR", self.place.path())
+            .env("PATH", path_with_programs())
+            .env("DIR", self.place.path())
+            .args(["--grace", "1s"])
+            .args(arguments);
+        command
+    }
+
+    pub(crate) fn agent(&self, id: &str, flags: &[&str], agent: &[&str]) -> Agent {
+        let arguments = [&["-q", "--id", id], flags, &["--"], agent].concat();
+        Agent::start(self.hbsidecar(&arguments).stdout(Stdio::null()))
+    }
+
+    /// A command from outside, about the agent of this id.
+    pub(crate) fn beside(&self, id: &str, arguments: &[&str]) -> Output {
+        let mut command = clean(&program("hbsidecar"));
+        command.args(arguments);
+        command.env("HB_SOCKET", self.path(&format!("hb/{id}.sock")));
+        command.output().unwrap()
+    }
+
+    pub(crate) fn health(&self, id: &str) -> Value {
+        let found = self.monitor.get(&format!("/health/agents/{id}"));
+        found.map(|(_, health)| health).unwrap_or_default()
+    }
+
+    /// Waits until HTTP tells all this of an agent.
+    pub(crate) fn tells(&self, id: &str, all: &Value) {
+        let start = Instant::now();
+        loop {
+            let health = self.health(id);
+            if all.as_object().unwrap().iter().all(|(name, value)| {
+                health.pointer(&format!("/{}", name.replace('.', "/"))) == Some(value)
+            }) {
+                return;
+            }
+            assert!(start.elapsed() < SOON, "{all} is not told: {health}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// Kinds and details of what happened to an agent.
+    pub(crate) fn events(&self, id: &str) -> Vec<(String, Value)> {
+        let entries: Vec<(String, HashMap<String, String>)> =
+            self.redis.run(&["XRANGE", "hb:events", "-", "+"]);
+        let of_agent = entries.into_iter().map(|(_, entry)| entry);
+        of_agent
+            .filter(|entry| entry["agent"] == id)
+            .map(|entry| {
+                let detail = serde_json::from_str(&entry["detail"]).unwrap();
+                (entry["event"].clone(), detail)
+            })
+            .collect()
+    }
+
+    pub(crate) fn count(&self, id: &str, kind: &str) -> usize {
+        let events = self.events(id);
+        events.iter().filter(|(found, _)| found == kind).count()
+    }
+}
+
+/// A sidecar that is asked to end with its test, and takes its agent along.
+pub(crate) struct Agent(pub(crate) Running);
+
+impl Agent {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self(Running::start(command))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.0.0.id()).unwrap());
+        if self.0.0.try_wait().unwrap().is_none() && kill(pid, Signal::SIGTERM).is_ok() {
+            let start = Instant::now();
+            while self.0.0.try_wait().unwrap().is_none() && start.elapsed() < SOON {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        }
+    }
+}
+
+pub(crate) fn path_with_programs() -> OsString {
+    let ours = program("hbsidecar").parent().unwrap().to_owned();
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&rest))).unwrap()
+}
