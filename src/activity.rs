@@ -16,13 +16,17 @@
 //! Two rules stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while the
 //! agent could have used it: not while the machine slept, starved it, or the observer itself was late.
 
+mod circle;
 mod draft;
 mod finding;
 mod flow;
+mod judgement;
 mod knots;
 pub mod limits;
 mod lost;
+mod notes;
 mod rest;
+mod rhythm;
 mod scene;
 mod slow;
 mod time;
@@ -31,13 +35,16 @@ mod word;
 pub mod words;
 
 pub use finding::{Confidence, Fix};
+pub use judgement::{EVIDENCE_MAX, Judgement, is_flag};
 pub use word::{Said, Word};
 
 use crate::beat::{Evidence, Verdict};
 use crate::evidence::{Depth, Sample};
 use crate::moment::Moment;
+use circle::Circle;
 use draft::{Draft, paused, reported, unseen};
 use flow::{Flow, Memory};
+use judgement::{confidence, rank};
 use scene::Scene;
 use std::time::Duration;
 use time::Time;
@@ -75,28 +82,6 @@ pub enum Input {
     Word(Word),
 }
 
-/// What the agent is doing, with the reasons.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
-    /// One of the verdicts.
-    pub verdict: Verdict,
-    /// Since when.
-    pub since: Moment,
-    /// How sure.
-    pub confidence: Confidence,
-    /// For people.
-    pub sentence: String,
-    /// Why, the most telling first; at most [`EVIDENCE_MAX`].
-    pub evidence: Vec<Evidence>,
-    /// What can be done about it here.
-    pub fix: Fix,
-    /// When a sleeper wakes by itself.
-    pub until: Option<Moment>,
-}
-
-/// Pieces of evidence a judgement carries.
-pub const EVIDENCE_MAX: usize = 6;
-
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct Activity {
@@ -112,6 +97,11 @@ pub struct Activity {
     cooling: bool,
     pinged: bool,
     polls_queue: bool,
+    circle: Circle,
+    /// When, on that clock, the last close look was.
+    closely: Duration,
+    /// Worth telling, whatever the verdict.
+    notes: Vec<Evidence>,
     progressed: bool,
     next: Moment,
     depth: Depth,
@@ -143,6 +133,9 @@ impl Activity {
             cooling: false,
             pinged: false,
             polls_queue: false,
+            circle: Circle::default(),
+            closely: Duration::ZERO,
+            notes: Vec::new(),
             progressed: false,
             next: now,
             depth: Depth::Waits,
@@ -184,7 +177,8 @@ impl Activity {
         if let Some(draft) = vain::repeated_word(&self.word, now) {
             return self.judge(draft, now);
         }
-        if !moved {
+        // Tokens that are spent in a circle move nothing.
+        if !moved || self.circle.is_closed(&self.time) {
             return None;
         }
         self.progress();
@@ -209,6 +203,7 @@ impl Activity {
             return None;
         };
         self.time.count(sample, flow.starved);
+        self.notes.clone_from(&flow.notes);
         let draft = self.decide(sample, &flow, now)?;
         self.judge(draft, now)
     }
@@ -228,6 +223,9 @@ impl Activity {
         let patient = self.word.asks_patience(now);
         self.pinged |= flow.pinged;
         self.polls_queue = flow.polls_queue;
+        if sample.depth == Depth::Waits {
+            self.closely = self.time.clock();
+        }
         let serves = !self.word.owes()
             && Scene {
                 sample,
@@ -245,12 +243,22 @@ impl Activity {
         if let Some(draft) = paused(sample) {
             return Some(draft);
         }
+        if patient.is_none()
+            && !serves
+            && let Some(draft) = self.goes_in_circles(sample, flow, now)
+        {
+            return Some(draft);
+        }
         if flow.is_progress() {
             self.progress();
             let first = &flow.progress[0];
             let sentence = format!("works: {}, {}", first.signal, first.value);
-            // Counters are enough as long as they move.
-            self.depth = Depth::Counters;
+            // Counters are enough as long as they move, but not for ever.
+            let close = self.time.clock().saturating_sub(self.closely);
+            let often = self.time.scaled(limits::CLOSE_EVERY);
+            if close < often && !self.circle.is_begun() {
+                self.depth = Depth::Counters;
+            }
             return Some(Draft::working(sentence, flow.progress.clone()));
         }
         if let Some(draft) = self.burning(sample, flow, patient) {
@@ -392,6 +400,23 @@ impl Activity {
         Some(vain::burning(root, flow.main_cpu, burnt, over))
     }
 
+    /// The same action again and again: what moves by that is no progress.
+    fn goes_in_circles(&mut self, sample: &Sample, flow: &Flow, now: Moment) -> Option<Draft> {
+        if sample.depth == Depth::Waits {
+            let grew = flow.output_grew;
+            self.circle
+                .see(vain::repeated_call(sample).is_some(), grew, &self.time);
+        }
+        let speaks = self.word.last_line_at;
+        if speaks.is_some_and(|at| now.since(at) <= self.time.scaled(limits::LOOP))
+            && let Some(draft) = vain::repeated_word(&self.word, now)
+        {
+            return Some(draft);
+        }
+        let draft = vain::repeated_call(sample).and_then(vain::repeated_line);
+        draft.filter(|_| self.circle.is_closed(&self.time))
+    }
+
     fn repeated_output(&mut self, sample: &Sample) -> Option<Draft> {
         let quiet = self.time.quiet();
         let output = sample
@@ -419,7 +444,8 @@ impl Activity {
         let same = self.judgement.verdict == verdict;
         let changed = !same || self.key != draft.key || self.judgement.fix != draft.fix;
         let mut evidence = draft.evidence;
-        evidence.truncate(EVIDENCE_MAX);
+        evidence.truncate(EVIDENCE_MAX - self.notes.len());
+        evidence.extend(self.notes.iter().cloned());
         self.judgement = Judgement {
             verdict,
             since: if same { self.judgement.since } else { now },
@@ -431,43 +457,5 @@ impl Activity {
         };
         self.key = draft.key;
         changed.then(|| self.judgement.clone())
-    }
-}
-
-/// Whether the verdict needs somebody's attention: these are the flags.
-pub fn is_flag(verdict: Verdict) -> bool {
-    confidence(verdict) != Confidence::None
-}
-
-fn confidence(verdict: Verdict) -> Confidence {
-    match verdict {
-        Verdict::Hung => Confidence::Proof,
-        Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Confidence::Suspicion,
-        Verdict::Starting
-        | Verdict::Working
-        | Verdict::WaitingModel
-        | Verdict::WaitingInput
-        | Verdict::Sleeping
-        | Verdict::Idle
-        | Verdict::Paused
-        | Verdict::Unknown => Confidence::None,
-    }
-}
-
-/// Proof first, then a person's turn: who waits for a person is never called stalled.
-fn rank(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Hung => 0,
-        Verdict::WaitingInput => 1,
-        Verdict::Stalled
-        | Verdict::Spinning
-        | Verdict::Looping
-        | Verdict::Starting
-        | Verdict::Working
-        | Verdict::WaitingModel
-        | Verdict::Sleeping
-        | Verdict::Idle
-        | Verdict::Paused
-        | Verdict::Unknown => 2,
     }
 }

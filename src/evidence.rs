@@ -108,6 +108,8 @@ pub struct Process {
     pub reaped_ticks: u64,
     /// Bytes and calls; none when unreadable.
     pub io: Option<Io>,
+    /// Memory it holds, in bytes; 0 when unknown.
+    pub memory: u64,
     /// Who traces it; only at [`Depth::Waits`].
     pub tracer: Option<u32>,
     /// Signals it handles, bit n-1 for signal n; only at [`Depth::Waits`].

@@ -244,7 +244,11 @@ impl Said {
         }
         self.state(&line.state, &line.task, now);
         self.task(line.task);
-        let moved = self.progress(line.progress) | self.step(line.step) | (line.tokens > 0);
+        let went_on = self.progress(line.progress);
+        if went_on {
+            self.repeated.1 = 0; // the same words, but the work goes on
+        }
+        let moved = went_on | self.step(line.step) | (line.tokens > 0);
         if moved {
             self.progress_at = Some(now);
         }

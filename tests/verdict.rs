@@ -828,6 +828,62 @@ fn h32_the_same_reported_action_twenty_times_is_a_loop() {
 }
 
 #[test]
+fn h32_the_same_call_in_its_output_is_a_loop_though_tokens_are_spent_and_children_come_and_go() {
+    let call = r#"{"type":"tool_use","input":{"command":"cat missing.txt"}}"#;
+    let mut repeats = 0;
+    let world = World::new().passes(10 * MINUTE, |w| {
+        repeats += 3;
+        prints(w, call, repeats);
+        w.sample.processes.truncate(1);
+        w.sample
+            .processes
+            .push(process(CHILD + repeats, ROOT, "cat"));
+        w.word.last_progress_at = Some(w.now());
+        let (word, now) = (w.word.clone(), w.now());
+        w.activity.handle(Input::Word(word), now);
+    });
+    let (at, first) = world
+        .judgements
+        .iter()
+        .find(|(_, j)| j.verdict == Verdict::Looping)
+        .unwrap();
+    assert!(
+        (90..=3 * MINUTE).contains(at),
+        "after {at} s: {}",
+        first.sentence
+    );
+    assert_eq!(world.verdict(), Verdict::Looping, "it stays so");
+}
+
+#[test]
+fn g19_the_same_question_asked_seldom_is_patience_and_no_loop() {
+    let call = r#"{"type":"tool_use","input":{"command":"status"}}"#;
+    let mut looks = 0;
+    let world = World::new().passes(60 * MINUTE, |w| {
+        looks += 1;
+        if looks % 6 == 0 {
+            prints(w, call, looks / 6);
+            w.sample.processes.truncate(1);
+            w.sample.processes.push(process(CHILD + looks, ROOT, "sh"));
+        }
+    });
+    world.is_never_flagged();
+}
+
+#[test]
+fn small_writes_elsewhere_are_work_though_the_output_repeats_itself() {
+    let mut repeats = 0;
+    let world = World::new().owing().passes(60 * MINUTE, |w| {
+        repeats += 1;
+        prints(w, "still at it", repeats);
+        // Twenty more than the line: a journal of its own.
+        let io = w.root().io.as_mut().unwrap();
+        io.written += 20 + 900 * u64::from(repeats % 3 == 0);
+    });
+    world.is_never_flagged();
+}
+
+#[test]
 fn h33_the_same_failure_again_and_again_is_a_loop() {
     let world = World::new()
         .main_waits(Wait::Sleep(timer(50)))
@@ -844,6 +900,48 @@ fn h34_done_but_not_exited_is_asked_to_end() {
     prints(&mut world, r#"{"type":"result","ok":true}"#, 1);
     let world = world.still(40);
     assert_eq!(world.is(Verdict::Hung, 30, "done_not_exited").fix, Fix::End);
+}
+
+#[test]
+fn h34_a_stream_of_turns_that_is_done_ends_unless_the_next_turn_can_still_come() {
+    let done = |world: World| {
+        let world = world.with_tcp(listener(4000, 0)).saying(|word| {
+            word.state = Some(Said::Done);
+            word.in_turns = true;
+        });
+        world.still(MINUTE)
+    };
+    let world = done(World::new().main_waits(event_loop(Vec::new(), Until::Never)));
+    let found = world.is(Verdict::Hung, 30, "still there");
+    assert_eq!(found.fix, Fix::End);
+
+    let stdin = event_loop(vec![target(0, Kind::Pipe(7))], Until::Never);
+    let mut open = World::new().main_waits(stdin);
+    open.sample.ends = vec![end(ROOT, 0, 7, true), end(900, 1, 7, false)];
+    open.sample.outsiders = vec![outsider(900, "editor")];
+    done(open).is_never_flagged();
+}
+
+#[test]
+fn h35_memory_that_grows_and_h37_children_that_nobody_waits_for_are_told_whatever_the_verdict() {
+    let world = World::new()
+        .main_waits(Wait::Sleep(timer(200)))
+        .passes(5 * MINUTE, |w| w.root().memory += 50 << 20);
+    assert_eq!(world.is_never_flagged().verdict(), Verdict::Idle);
+    let told = |world: &World, signal: &str| {
+        let evidence = &world.activity.judgement().evidence;
+        evidence.iter().any(|e| e.signal == signal)
+    };
+    assert!(told(&world, "memory") && !told(&world, "zombies"));
+
+    let mut world = World::new().main_waits(Wait::Sleep(timer(900_000)));
+    for n in 0..200 {
+        let mut child = process(CHILD + n, ROOT, "true");
+        child.state = RunState::Zombie;
+        world.sample.processes.push(child);
+    }
+    let world = world.still(MINUTE);
+    assert!(told(&world, "zombies") && !told(&world, "memory"));
 }
 
 #[test]

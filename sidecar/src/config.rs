@@ -5,7 +5,6 @@ mod args;
 pub(crate) use args::{Act, Reaction};
 pub use args::{Args, LogFormat};
 
-use crate::log::Lines;
 use heartbeat::id::{AgentId, IdError};
 use heartbeat::report::Thresholds;
 use heartbeat::{lifecycle, place};
@@ -113,8 +112,8 @@ pub(crate) enum Store {
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log {
-    format: LogFormat,
-    level: tracing::Level,
+    pub(crate) format: LogFormat,
+    pub(crate) level: tracing::Level,
 }
 
 /// Why arguments are no configuration. Nothing was started.
@@ -288,24 +287,6 @@ impl Store {
     }
 }
 
-impl Log {
-    /// Starts logging, into these lines. The agent's own output is not touched.
-    pub(crate) fn start(self, lines: &Lines) {
-        let lines = lines.clone();
-        let log = tracing_subscriber::fmt()
-            .with_max_level(self.level)
-            .with_target(false)
-            .with_ansi(
-                std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stderr_is_terminal(),
-            )
-            .with_writer(move || lines.clone());
-        match self.format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
-    }
-}
-
 /// A sidecar above us, when we are started by its agent: what it gave that agent is not meant for ours. `Some`: its id.
 struct Above(Option<String>);
 
@@ -388,10 +369,6 @@ fn work(
     } else {
         Work::Supervise(command)
     })
-}
-
-fn stderr_is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
 fn first_of(names: &[&str]) -> Option<String> {

@@ -381,7 +381,7 @@ mod tests {
             value["tree"][0]["waiting_on"]
                 .as_str()
                 .unwrap()
-                .starts_with("time"),
+                .starts_with("the end of its sleep"),
             "{text}"
         );
     }

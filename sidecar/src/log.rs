@@ -1,7 +1,8 @@
 //! The log's way to standard error. That may be a terminal or a pipe that nobody reads, the very one on which the agent
 //! hangs: writing there waits for ever. So a thread of its own writes, and who logs never waits.
 
-use std::io::{Write, stderr};
+use crate::config::{Log, LogFormat};
+use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,9 +27,21 @@ enum Order {
 }
 
 impl Lines {
-    /// To standard error.
-    pub(crate) fn start() -> std::io::Result<Self> {
-        Self::start_to(stderr())
+    /// Starts logging to standard error. The agent's own output is not touched.
+    pub(crate) fn start(log: Log) -> std::io::Result<Self> {
+        let lines = Self::start_to(stderr())?;
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let queue = lines.clone();
+        let format = tracing_subscriber::fmt()
+            .with_max_level(log.level)
+            .with_target(false)
+            .with_ansi(!plain && stderr().is_terminal())
+            .with_writer(move || queue.clone());
+        match log.format {
+            LogFormat::Text => format.init(),
+            LogFormat::Json => format.json().init(),
+        }
+        Ok(lines)
     }
 
     fn start_to(out: impl Write + Send + 'static) -> std::io::Result<Self> {

@@ -4,9 +4,11 @@
 //! process woke. Noise: keep-alives, spinners, repeated lines, an event loop waking itself.
 
 use super::limits;
+use super::notes::{self, Growth};
+use super::rhythm::{Line, Step};
 use super::word::Word;
 use crate::beat::{Evidence, Source};
-use crate::evidence::{Depth, Io, Process, Sample, SocketKind, Tcp, TcpState};
+use crate::evidence::{Depth, Io, Process, Sample, SocketKind, TcpState};
 use crate::moment::Moment;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -28,6 +30,8 @@ pub(super) struct Flow {
     pub(super) starved: bool,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
+    /// Other things worth telling, whatever the verdict.
+    pub(super) notes: Vec<Evidence>,
     /// Only small requests with small answers, again and again: somebody asks a queue.
     pub(super) polls_queue: bool,
 }
@@ -41,6 +45,7 @@ pub(super) struct Memory {
     sockets: BTreeMap<u64, Line>,
     outputs: BTreeMap<String, u64>,
     frames: VecDeque<(u64, u64, Duration)>,
+    growth: Growth,
     peers: BTreeMap<(u32, u64), (u64, f64)>,
     /// When sockets were last looked at.
     looked: Option<Moment>,
@@ -53,21 +58,14 @@ struct Counters {
     processes: BTreeMap<(u32, u64), Process>,
 }
 
-/// One connection over time.
-#[derive(Clone, Debug, Default)]
-struct Line {
-    received: u64,
-    acked: u64,
-    segments: u64,
-    steps: VecDeque<Step>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    received: u64,
-    acked: u64,
-    segments: u64,
-    elapsed: Duration,
+/// What became of what was written.
+struct Written {
+    /// Some of it went into an output file.
+    grew: bool,
+    /// And said something new.
+    fresh: bool,
+    /// Bytes that went elsewhere.
+    elsewhere: u64,
 }
 
 impl Memory {
@@ -81,7 +79,7 @@ impl Memory {
                 ..Self::default()
             };
             self.sockets(sample);
-            self.outputs(sample, false);
+            self.outputs(sample, 0);
             self.peers(sample, Duration::ZERO);
             return None;
         };
@@ -90,15 +88,20 @@ impl Memory {
             ..Flow::default()
         };
         flow.processor(&before, &now, sample, word);
-        let wrote = self.files(&before, &now, &mut flow);
+        let written = self.files(&before, &now, sample.depth == Depth::Waits, &mut flow);
+        flow.notes.extend(notes::zombies(sample));
+        flow.notes.extend(self.growth.follow(sample, at_once));
         if sample.depth == Depth::Waits {
             let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
             flow.network(&steps, &self.sockets);
-            let (grew, fresh) = self.outputs(sample, wrote);
-            flow.output_grew = grew;
-            if fresh {
+            let output = self.outputs(sample, written);
+            flow.output_grew = output.grew;
+            if output.fresh {
                 flow.add("output", "new lines in its output file".to_owned());
+            } else if output.elsewhere > 0 && !self.is_animation() {
+                // Output into a file is judged by what it says; elsewhere only by its rhythm.
+                flow.add("output", bytes(output.elsewhere));
             }
             self.peers(sample, since_looked);
             self.looked = Some(sample.at);
@@ -178,23 +181,26 @@ impl Memory {
         steps
     }
 
-    /// Whether an output file grew, and whether that was something new.
-    fn outputs(&mut self, sample: &Sample, wrote: bool) -> (bool, bool) {
-        let (mut grew, mut fresh) = (false, false);
+    /// What became of the bytes that the tree wrote.
+    fn outputs(&mut self, sample: &Sample, written: u64) -> Written {
+        let (mut into, mut fresh) = (0, false);
         for output in &sample.outputs {
             let before = self.outputs.insert(output.path.clone(), output.length);
-            // Others may write to the same file.
-            if wrote && before.is_some_and(|length| output.length > length) {
-                grew = true;
-                // Three times the same thing is a heartbeat, not news.
-                fresh |= output.repeats < 3.min(output.lines);
-            }
+            let grown = before.map_or(0, |length| output.length.saturating_sub(length));
+            into += grown;
+            // Three times the same thing is a heartbeat, not news.
+            fresh |= grown > 0 && output.repeats < 3.min(output.lines);
         }
-        (grew, fresh)
+        // Others may write to the same file.
+        Written {
+            grew: written > 0 && into > 0,
+            fresh: written > 0 && fresh,
+            elsewhere: written.saturating_sub(into),
+        }
     }
 
-    /// Whether the tree itself wrote anything comes back.
-    fn files(&mut self, before: &Counters, now: &Counters, flow: &mut Flow) -> bool {
+    /// How many bytes the tree itself wrote comes back.
+    fn files(&mut self, before: &Counters, now: &Counters, closely: bool, flow: &mut Flow) -> u64 {
         let mut total = Io::default();
         for (key, process) in &now.processes {
             let Some(io) = process.io else { continue };
@@ -220,11 +226,11 @@ impl Memory {
         if self.frames.len() > limits::RHYTHM_LOOKS {
             self.frames.pop_front();
         }
-        // Output into a file is judged by what it says; elsewhere only by its rhythm.
-        if total.written > 0 && self.outputs.is_empty() && !self.is_animation() {
+        let judged_closer = closely || !self.outputs.is_empty();
+        if total.written > 0 && !judged_closer && !self.is_animation() {
             flow.add("output", bytes(total.written));
         }
-        total.written > 0
+        total.written
     }
 
     /// Equal short writes, many a second, look after look: frames of a spinner.
@@ -263,46 +269,6 @@ impl Counters {
 
     fn root(&self) -> Option<&Process> {
         self.processes.get(&self.root)
-    }
-}
-
-impl Line {
-    fn take(&mut self, tcp: &Tcp, step: Step, known: bool) {
-        self.received = tcp.received;
-        self.acked = tcp.acked;
-        self.segments = tcp.segments_in;
-        if known {
-            self.steps.push_back(step);
-            if self.steps.len() > limits::RHYTHM_LOOKS {
-                self.steps.pop_front();
-            }
-        }
-    }
-
-    /// Small equal pieces at a slow beat, look after look.
-    fn is_rhythm(&self) -> bool {
-        let sizes: Vec<u64> = self
-            .steps
-            .iter()
-            .filter(|s| s.segments > 0)
-            .map(|s| s.received / s.segments)
-            .collect();
-        let elapsed: Duration = self.steps.iter().map(|s| s.elapsed).sum();
-        let segments: u64 = self.steps.iter().map(|s| s.segments).sum();
-        let (Some(small), Some(large)) = (sizes.iter().min(), sizes.iter().max()) else {
-            return false;
-        };
-        self.steps.len() >= limits::RHYTHM_LOOKS
-            && *large <= limits::PING_BYTES
-            && large - small <= 2
-            && elapsed.as_secs_f64() >= limits::PING_EVERY_MIN.as_secs_f64() * segments as f64
-    }
-
-    /// Something was asked for every piece that came.
-    fn is_asked(&self) -> bool {
-        self.steps
-            .iter()
-            .all(|s| (s.received == 0) == (s.acked == 0))
     }
 }
 

@@ -68,6 +68,11 @@ pub const TIMER: Duration = seconds(35);
 /// A busy wait for a lock sleeps at most this long at a time.
 pub const BUSY_WAIT: Duration = seconds(5);
 
+/// Even work is looked at closely this often: going round in circles looks like work.
+pub const CLOSE_EVERY: Duration = seconds(15);
+/// The same call again at least this often is a loop; asking seldom how a long job goes is none.
+pub const CIRCLE_EVERY: Duration = seconds(20);
+
 /// Same action this often is a loop (hangs.md h32).
 pub const REPEATS: u32 = 20;
 /// Share of a core in children or helper threads that counts as work.
@@ -107,6 +112,12 @@ pub const RHYTHM_LOOKS: usize = 6;
 pub const FRAME_BYTES: u64 = 256;
 /// And come at least this often a second.
 pub const FRAMES_PER_SECOND: f64 = 4.0;
+/// Looks over which memory must grow to be worth telling.
+pub const MEMORY_LOOKS: usize = 12;
+/// And by at least this much, in bytes.
+pub const MEMORY_GROWN: u64 = 100 << 20;
+/// Children that ended and were not waited for: a few are normal.
+pub const ZOMBIES: usize = 20;
 /// Questions in a row that a peer's kernel did not answer.
 pub const PROBES: u32 = 4;
 /// Sends in a row that it did not confirm.

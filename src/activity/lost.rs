@@ -313,13 +313,27 @@ fn abandoned(scene: &Scene<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, S
                 scene.sample.outsider(end.pid),
             ) {
                 (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
-                (None, Some(o)) if o.parent == 1 && !o.own => {
+                (None, Some(o)) if o.parent == 1 && !o.own && is_pair(scene, target) => {
                     Some((o.pid, o.name.clone(), o.started))
                 }
                 (Some(_) | None, _) => None,
             }
         })
         .collect()
+}
+
+/// One of a pair of sockets that the tree made for itself. Whoever listens for clients was not left behind by one of them.
+fn is_pair(scene: &Scene<'_>, target: &Target) -> bool {
+    let Kind::Socket(inode) = target.kind else {
+        return false;
+    };
+    scene
+        .sample
+        .socket(inode)
+        .is_some_and(|socket| match socket.kind {
+            SocketKind::Unix { peer, .. } => peer.is_some_and(|pid| scene.is_inside(pid)),
+            SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => false,
+        })
 }
 
 /// A child waits for a daemon that is stopped: the child can be ended, the daemon is not ours.

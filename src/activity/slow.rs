@@ -245,13 +245,15 @@ fn done(scene: &Scene<'_>) -> Option<Finding> {
         .outputs
         .iter()
         .find(|o| RESULT.iter().any(|mark| o.last.contains(mark)));
-    let said = scene.word.stopping || scene.word.state == Some(Said::Done);
+    let done = scene.word.state == Some(Said::Done);
+    let ends = scene.word.stopping || done && scene.word.in_turns;
+    let said = ends || done;
     if last.is_none() && !said || scene.takes_input(root) || scene.word.task_owed && last.is_none()
     {
         return None;
     }
     // A service that says that a piece of work is done goes on serving.
-    if last.is_none() && !scene.word.stopping && scene.listens(0) {
+    if last.is_none() && !ends && scene.listens(0) {
         return None;
     }
     let sentence = format!(
@@ -265,6 +267,8 @@ fn done(scene: &Scene<'_>) -> Option<Finding> {
             "state",
             if scene.word.stopping {
                 "stopping"
+            } else if scene.word.in_turns {
+                "result told, done; still there"
             } else {
                 "done"
             },

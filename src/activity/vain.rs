@@ -6,7 +6,7 @@ use super::limits;
 use super::word::Word;
 use crate::agent::words;
 use crate::beat::Verdict;
-use crate::evidence::{Output, Process};
+use crate::evidence::{Output, Process, Sample};
 use crate::moment::Moment;
 use std::time::Duration;
 
@@ -77,6 +77,13 @@ pub(super) fn repeated_word(word: &Word, now: Moment) -> Option<Draft> {
         evidence: vec![said],
         ..Draft::new("repeats", Verdict::Looping, sentence)
     })
+}
+
+/// Output that repeats a call of a tool.
+pub(super) fn repeated_call(sample: &Sample) -> Option<&Output> {
+    let calls = |line: &str| CALLS.iter().any(|word| line.contains(word));
+    let repeats = |o: &&Output| o.repeats >= limits::REPEATS && calls(&o.last.to_lowercase());
+    sample.outputs.iter().find(repeats)
 }
 
 /// The output says the same again and again, and it is an action or a failure. A plain line is only a sign of life.

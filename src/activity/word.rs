@@ -26,6 +26,8 @@ pub struct Word {
     pub repeated: String,
     /// A clean end was announced.
     pub stopping: bool,
+    /// It tells its turns as a stream of events: `done` ends one, and the next comes over its standard input or never.
+    pub in_turns: bool,
 }
 
 /// A state an agent names.
@@ -56,6 +58,7 @@ impl Default for Word {
             repeats: 0,
             repeated: String::new(),
             stopping: false,
+            in_turns: false,
         }
     }
 }

@@ -12,7 +12,7 @@ pub fn wait_words(sample: &Sample, wait: &Wait) -> String {
         Wait::Accept(target) => format!("a client on {}", target_words(sample, target)),
         Wait::Connect(target) => format!("the answer of {}", target_words(sample, target)),
         Wait::Poll { targets, until } => poll_words(sample, targets, *until),
-        Wait::Sleep(until) => format!("time{}", limit_words(*until)),
+        Wait::Sleep(until) => format!("the end of its sleep{}", limit_words(*until)),
         Wait::Futex { until, owner, .. } => {
             let owner = owner
                 .map(|tid| format!(" held by thread {tid}"))

@@ -44,7 +44,7 @@ impl Freezer {
         let Ok(groups) = reader.text(&format!("/proc/{pid}/cgroup")) else {
             return false;
         };
-        let files: Vec<String> = groups.lines().filter_map(state_file).collect();
+        let files: Vec<String> = groups.lines().flat_map(state_files).collect();
         files.into_iter().any(|file| {
             *self
                 .asked
@@ -55,18 +55,23 @@ impl Freezer {
 }
 
 /// `0::/path` is version 2, `6:freezer:/path` version 1.
-fn state_file(line: &str) -> Option<String> {
-    let mut parts = line.splitn(3, ':');
-    let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+fn state_files(line: &str) -> Vec<String> {
+    let parts: Vec<&str> = line.splitn(3, ':').collect();
+    let [_, controllers, path] = parts[..] else {
+        return Vec::new();
+    };
     // The root cannot be frozen.
     if path == "/" || path.contains("..") {
-        None
+        Vec::new()
     } else if controllers.is_empty() {
-        Some(format!("/sys/fs/cgroup{path}/cgroup.events"))
+        // Beside groups of version 1 those of version 2 have a place of their own.
+        ["", "/unified"]
+            .map(|place| format!("/sys/fs/cgroup{place}{path}/cgroup.events"))
+            .into()
     } else if controllers.split(',').any(|c| c == "freezer") {
-        Some(format!("/sys/fs/cgroup/freezer{path}/freezer.state"))
+        vec![format!("/sys/fs/cgroup/freezer{path}/freezer.state")]
     } else {
-        None
+        Vec::new()
     }
 }
 
@@ -174,15 +179,19 @@ mod tests {
     #[test]
     fn both_versions_of_control_groups_tell_that_they_are_frozen() {
         assert_eq!(
-            state_file("0::/a/b").unwrap(),
-            "/sys/fs/cgroup/a/b/cgroup.events"
+            state_files("0::/a/b"),
+            [
+                "/sys/fs/cgroup/a/b/cgroup.events",
+                "/sys/fs/cgroup/unified/a/b/cgroup.events"
+            ]
         );
         assert_eq!(
-            state_file("6:freezer:/a").unwrap(),
-            "/sys/fs/cgroup/freezer/a/freezer.state"
+            state_files("6:freezer:/a"),
+            ["/sys/fs/cgroup/freezer/a/freezer.state"]
         );
-        assert_eq!(state_file("0::/"), None);
-        assert_eq!(state_file("4:memory:/a"), None);
+        for none in ["0::/", "4:memory:/a", "0::/../a", "garbage"] {
+            assert!(state_files(none).is_empty(), "{none}");
+        }
         assert!(says_frozen("populated 1\nfrozen 1\n") && says_frozen("FROZEN\n"));
         assert!(!says_frozen("populated 1\nfrozen 0\n") && !says_frozen("THAWED\n"));
     }

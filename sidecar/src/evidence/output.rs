@@ -44,15 +44,11 @@ pub(super) fn output(pid: u32, fd: i32, path: &str) -> Option<Output> {
     })
 }
 
-/// A file that this observer writes to as well says nothing about the agent.
+/// A file that this observer's log goes to as well says nothing about the agent. Its standard output, which it passes on
+/// and never writes to, does.
 fn is_own(device: u64, inode: u64) -> bool {
-    let own = [
-        rustix::fs::fstat(rustix::stdio::stdout()),
-        rustix::fs::fstat(rustix::stdio::stderr()),
-    ];
-    own.into_iter()
-        .flatten()
-        .any(|stat| (stat.st_dev, stat.st_ino) == (device, inode))
+    rustix::fs::fstat(rustix::stdio::stderr())
+        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (device, inode))
 }
 
 /// How many of the last lines are the same one or the same two.

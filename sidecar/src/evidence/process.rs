@@ -99,6 +99,7 @@ pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
         cpu_ticks: count(11)? + count(12)?,
         reaped_ticks: count(13).unwrap_or(0) + count(14).unwrap_or(0),
         thread_count: u32::try_from(number(17)?).ok()?,
+        memory: count(21).unwrap_or(0) * rustix::param::page_size() as u64,
         ..Process::default()
     })
 }

@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::clock;
-use crate::config::{Config, Reaction};
+use crate::config::{Config, Reaction, Reads};
 use crate::evidence::{self, Evidence};
 use crate::unblock::{self, UnblockError, Unblocked};
 use heartbeat::activity::{Activity, Input, Judgement, Said, Settings, Word};
@@ -28,6 +28,7 @@ pub(super) struct Judge {
     remedy: Remedy,
     /// What was told last: each trouble once.
     told: Option<Verdict>,
+    in_turns: bool,
 }
 
 impl Judge {
@@ -47,6 +48,7 @@ impl Judge {
             remedy: Remedy::new(wanted, config.patience),
             evidence: Evidence::new(),
             told: None,
+            in_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
             wanted,
         }
@@ -87,7 +89,10 @@ impl Hub {
     /// The agent has spoken: that is evidence too.
     pub(super) fn listened(&mut self) {
         let now = clock::now();
-        let word = word(&self.word.report, now);
+        let word = Word {
+            in_turns: self.judge.in_turns,
+            ..word(&self.word.report, now)
+        };
         let changed = self.judge.activity.handle(Input::Word(word), now);
         self.judged(changed.as_ref(), now);
     }
@@ -247,5 +252,6 @@ fn word(report: &Report, now: Moment) -> Word {
         repeats,
         repeated: repeated.to_owned(),
         stopping: report.stopping(),
+        in_turns: false,
     }
 }

@@ -1,0 +1,49 @@
+//! Things worth telling, whatever the verdict: memory that grows and grows, children that nobody waits for.
+
+use super::finding::observed;
+use super::flow::bytes;
+use super::limits;
+use crate::agent::words;
+use crate::beat::Evidence;
+use crate::evidence::{RunState, Sample};
+use crate::moment::Moment;
+use std::collections::VecDeque;
+
+/// The memory of the tree over the last looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Growth(VecDeque<(Moment, u64)>);
+
+impl Growth {
+    /// Memory that grows look after look.
+    pub(super) fn follow(&mut self, sample: &Sample, at_once: bool) -> Option<Evidence> {
+        if !at_once {
+            let size = sample.processes.iter().map(|p| p.memory).sum();
+            self.0.push_back((sample.at, size));
+            if self.0.len() > limits::MEMORY_LOOKS {
+                self.0.pop_front();
+            }
+        }
+        let ((then, small), (now, large)) = (self.0.front()?, self.0.back()?);
+        let grown = large.saturating_sub(*small);
+        let steadily = self.0.iter().is_sorted_by(|a, b| a.1 < b.1);
+        let tells = self.0.len() == limits::MEMORY_LOOKS && steadily;
+        (tells && grown >= limits::MEMORY_GROWN).then(|| {
+            let time = words(now.since(*then));
+            observed(
+                "memory",
+                format!("grew by {} in {time}, {} now", bytes(grown), bytes(*large)),
+            )
+        })
+    }
+}
+
+/// Children that ended and that nobody waits for.
+pub(super) fn zombies(sample: &Sample) -> Option<Evidence> {
+    let ended = sample
+        .processes
+        .iter()
+        .filter(|p| p.state == RunState::Zombie)
+        .count();
+    let value = format!("{ended} ended and nobody waits for them");
+    (ended >= limits::ZOMBIES).then(|| observed("zombies", value))
+}
