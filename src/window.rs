@@ -10,7 +10,7 @@ const PLACE: Duration = Duration::from_secs(1);
 
 /// A sum over a sliding window.
 ///
-/// An amount counts from the moment it came for at least the window's length, and is gone at most [`PLACE`] later.
+/// An amount counts from the moment it came for at least the window's length, and is gone at most a second later.
 /// Memory: one place a second in which anything came, at most the window's seconds and one.
 #[derive(Clone, Debug)]
 pub struct Window {
