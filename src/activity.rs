@@ -346,7 +346,11 @@ impl Activity {
                 .min();
             let quiet = match self.settings.glance {
                 Some(_) => quiet.max(silent.unwrap_or_default()),
-                None => quiet,
+                // Whoever opens a new connection has got an answer on the one before, or given up on it.
+                None => {
+                    let ages = flying.iter().map(|(s, _)| self.memory.age(s.inode, now));
+                    quiet.min(ages.min().unwrap_or(quiet))
+                }
             };
             let over = quiet >= self.time.scaled(budget.max(self.settings.stall_after));
             return Some(rest::model(
@@ -413,8 +417,9 @@ impl Activity {
         {
             return Some(draft);
         }
-        let draft = vain::repeated_call(sample).and_then(vain::repeated_line);
-        draft.filter(|_| self.circle.is_closed(&self.time))
+        let call = vain::repeated_call(sample).filter(|o| o.repeats >= limits::REPEATS);
+        call.filter(|_| self.circle.is_closed(&self.time))
+            .and_then(vain::repeated_line)
     }
 
     fn repeated_output(&mut self, sample: &Sample) -> Option<Draft> {

@@ -362,6 +362,28 @@ fn h06_an_event_loop_with_nothing_but_its_timer_is_hung_when_work_is_owed() {
 }
 
 #[test]
+fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
+    let poll = || {
+        event_loop(
+            vec![target(9, Kind::Internal("eventfd".into()))],
+            timer(1000),
+        )
+    };
+    let mut looks = 0;
+    let world = World::new().main_waits(poll()).owing().passes(150, |w| {
+        wakes(w);
+        looks += 1;
+        let wait = if looks % 4 == 0 {
+            Wait::Running
+        } else {
+            poll()
+        };
+        w.root().threads[0].wait = Some(wait);
+    });
+    world.is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+}
+
+#[test]
 fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_else_is() {
     let looks = |own| {
         let poll = event_loop(vec![target(5, Kind::Socket(55))], timer(1000));
@@ -967,6 +989,23 @@ fn g01_ten_minutes_of_thinking_are_a_wait_for_a_model() {
         .owing()
         .still(10 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::WaitingModel);
+}
+
+#[test]
+fn g01_answers_that_come_between_two_looks_on_connections_of_their_own_are_answers() {
+    let mut inode = 55;
+    let world = World::new()
+        .main_waits(socket_read())
+        .with_tcp(asked())
+        .passes(3 * 60 * MINUTE, |w| {
+            // Each is asked for nine minutes.
+            if w.seconds() / (9 * MINUTE) != inode - 55 {
+                inode += 1;
+                w.sample.sockets[0].inode = inode;
+            }
+            w.root().threads[0].wait = Some(Wait::Read(target(5, Kind::Socket(inode))));
+        });
+    world.is_never_flagged();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(super) struct Circle(Option<(Duration, Duration)>);
 
 impl Circle {
-    /// A close look. `repeats`: the output ends in the same call many times; `grew`: and there is more of it now.
+    /// A close look. `repeats`: the output ends in the same call again; `grew`: and there is more of it now.
     pub(super) fn see(&mut self, repeats: bool, grew: bool, time: &Time) {
         let now = time.clock();
         let recent = time.scaled(limits::CIRCLE_EVERY);

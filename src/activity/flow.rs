@@ -132,6 +132,12 @@ impl Memory {
         self.peers.iter().find_map(of).unwrap_or(0.0)
     }
 
+    /// How long this connection is there at most.
+    pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
+        let first = self.sockets.get(&inode).and_then(|line| line.first);
+        first.map_or(Duration::ZERO, |first| now.since(first))
+    }
+
     fn peers(&mut self, sample: &Sample, elapsed: Duration) {
         let before = std::mem::take(&mut self.peers);
         for outsider in &sample.outsiders {
@@ -169,6 +175,7 @@ impl Memory {
                 segments: tcp.segments_in.saturating_sub(line.segments),
                 elapsed,
             };
+            line.first.get_or_insert(sample.at);
             line.take(tcp, step, known.is_some());
             if known.is_some() || self.looked.is_some() {
                 steps.push((socket.inode, step));

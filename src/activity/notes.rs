@@ -25,7 +25,9 @@ impl Growth {
         }
         let ((then, small), (now, large)) = (self.0.front()?, self.0.back()?);
         let grown = large.saturating_sub(*small);
-        let steadily = self.0.iter().is_sorted_by(|a, b| a.1 < b.1);
+        // What a program has loaded stays as large as it is.
+        let half = self.0.get(limits::MEMORY_LOOKS / 2)?.1;
+        let steadily = self.0.iter().is_sorted_by_key(|(_, size)| *size) && half < *large;
         let tells = self.0.len() == limits::MEMORY_LOOKS && steadily;
         (tells && grown >= limits::MEMORY_GROWN).then(|| {
             let time = words(now.since(*then));

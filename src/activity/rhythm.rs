@@ -2,6 +2,7 @@
 
 use super::limits;
 use crate::evidence::Tcp;
+use crate::moment::Moment;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ pub(super) struct Line {
     pub(super) received: u64,
     pub(super) acked: u64,
     pub(super) segments: u64,
+    /// When it was first seen.
+    pub(super) first: Option<Moment>,
     steps: VecDeque<Step>,
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Time {
     moved: Duration,
     /// When, on that clock, somebody it waits for was last seen at work.
     excused: Duration,
-    /// When, on that clock, each finding was first seen.
-    holds: BTreeMap<String, Duration>,
+    /// When, on that clock, each finding was first seen, and in how many looks since the last time it was not.
+    holds: BTreeMap<String, (Duration, u32)>,
     still: BTreeMap<(u32, u32), (u64, Duration)>,
     sleeps: BTreeMap<(u32, u32), Sleep>,
     /// The last look, and how long the machine had slept by then.
@@ -178,12 +178,20 @@ impl Time {
             .max_by_key(|(_, until)| *until)
     }
 
-    /// Keeps since when each finding was seen.
+    /// Keeps since when each finding was seen. One look without it does not end it, unless there was progress: a thread
+    /// may just have been awake.
     pub(super) fn remember(&mut self, findings: &[Finding]) {
-        let before = std::mem::take(&mut self.holds);
+        let missed = |(key, (since, missed)): (String, (Duration, u32))| (key, (since, missed + 1));
+        self.holds = std::mem::take(&mut self.holds)
+            .into_iter()
+            .map(missed)
+            .filter(|(_, (_, missed))| *missed <= 2)
+            .collect();
         for finding in findings {
-            let since = before.get(&finding.key).copied().unwrap_or(self.clock);
-            self.holds.insert(finding.key.clone(), since);
+            self.holds
+                .entry(finding.key.clone())
+                .or_insert((self.clock, 0))
+                .1 = 0;
         }
     }
 
@@ -191,7 +199,7 @@ impl Time {
     pub(super) fn is_ripe(&self, finding: &Finding) -> bool {
         let since = match &finding.hold {
             Hold::Done => return true,
-            Hold::Seen => self.holds.get(&finding.key).copied(),
+            Hold::Seen => self.holds.get(&finding.key).map(|(since, _)| *since),
             Hold::Still(threads) => threads
                 .iter()
                 .map(|key| self.still.get(key).map_or(self.clock, |(_, s)| *s))

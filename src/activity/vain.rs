@@ -79,10 +79,10 @@ pub(super) fn repeated_word(word: &Word, now: Moment) -> Option<Draft> {
     })
 }
 
-/// Output that repeats a call of a tool.
+/// Output that ends in a call of a tool, three times or more.
 pub(super) fn repeated_call(sample: &Sample) -> Option<&Output> {
     let calls = |line: &str| CALLS.iter().any(|word| line.contains(word));
-    let repeats = |o: &&Output| o.repeats >= limits::REPEATS && calls(&o.last.to_lowercase());
+    let repeats = |o: &&Output| o.repeats >= 3 && calls(&o.last.to_lowercase());
     sample.outputs.iter().find(repeats)
 }
 

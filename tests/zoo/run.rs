@@ -16,8 +16,8 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// Hears every beat: a flag of one beat's length is a flag.
 pub(crate) struct Ear(Arc<Mutex<Beats>>);
 
-/// By agent: when it was heard, and what.
-type Beats = HashMap<String, Vec<(Instant, String)>>;
+/// By agent: when it was heard, and what. A beat is read once, as it comes: who listens for long must not delay the rest.
+type Beats = HashMap<String, Vec<(Instant, Heard)>>;
 
 impl Ear {
     pub(crate) fn listen(redis: &Redis) -> Self {
@@ -32,13 +32,16 @@ impl Ear {
             // Ends with the server.
             while let Ok(message) = channel.get_message() {
                 let text: String = message.get_payload().unwrap_or_default();
-                let id = Beat::decode(text.as_bytes()).map(|beat| beat.agent.to_string());
-                let id = id.unwrap_or_else(|error| panic!("{error}: {text}"));
-                ours.lock()
-                    .unwrap()
-                    .entry(id)
-                    .or_default()
-                    .push((Instant::now(), text));
+                let (at, beat) = (Instant::now(), Beat::decode(text.as_bytes()));
+                let beat = beat.unwrap_or_else(|error| panic!("{error}: {text}"));
+                let id = beat.agent.to_string();
+                if let Some(heard) = said(beat, &text) {
+                    ours.lock()
+                        .unwrap()
+                        .entry(id)
+                        .or_default()
+                        .push((at, heard));
+                }
             }
         });
         is_ready.recv().unwrap();
@@ -52,26 +55,28 @@ impl Ear {
             Some(after) => after.as_secs_f64(),
             None => -(mark - at).as_secs_f64(),
         };
-        let activity = |(at, text): &(Instant, String)| {
-            let activity = Beat::decode(text.as_bytes()).ok()?.hb?.activity?;
-            let json: serde_json::Value = serde_json::from_str(text).ok()?;
-            let reasons = activity
-                .evidence
-                .iter()
-                .map(|e| format!("{}: {}", e.signal, e.value));
-            Some(Heard {
-                at: seconds(*at),
-                verdict: activity.verdict,
-                text: json["hb"]["activity"].to_string().to_lowercase(),
-                shown: reasons.collect::<Vec<_>>().join("; "),
-            })
+        let from_mark = |(at, heard): &(Instant, Heard)| Heard {
+            at: seconds(*at),
+            ..heard.clone()
         };
-        all.get(id)
-            .into_iter()
-            .flatten()
-            .filter_map(activity)
-            .collect()
+        all.get(id).into_iter().flatten().map(from_mark).collect()
     }
+}
+
+/// What a beat says of the agent's activity, without its time.
+fn said(beat: Beat, text: &str) -> Option<Heard> {
+    let activity = beat.hb?.activity?;
+    let json: serde_json::Value = serde_json::from_str(text).ok()?;
+    let reasons = activity
+        .evidence
+        .iter()
+        .map(|e| format!("{}: {}", e.signal, e.value));
+    Some(Heard {
+        at: 0.0,
+        verdict: activity.verdict,
+        text: json["hb"]["activity"].to_string().to_lowercase().into(),
+        shown: reasons.collect::<Vec<_>>().join("; ").into(),
+    })
 }
 
 pub(crate) fn run(row: &Row, patience: f64, redis: &Redis, ear: &Ear) -> Score {

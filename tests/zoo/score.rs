@@ -2,6 +2,7 @@
 
 use crate::table::{Check, Row};
 use heartbeat::beat::Verdict;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One beat's activity as the harness heard it.
@@ -11,9 +12,9 @@ pub(crate) struct Heard {
     pub(crate) at: f64,
     pub(crate) verdict: Verdict,
     /// The whole of `hb.activity`, in small letters.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
     /// Its evidence, for people.
-    pub(crate) shown: String,
+    pub(crate) shown: Arc<str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +162,7 @@ fn told(outcome: Outcome, beat: &Heard) -> Score {
     Score {
         outcome,
         got: word(beat.verdict),
-        evidence: beat.shown.clone(),
+        evidence: beat.shown.to_string(),
         at: Some(beat.at),
     }
 }
@@ -184,7 +185,7 @@ mod tests {
             at,
             verdict,
             text: text.into(),
-            shown: String::new(),
+            shown: "".into(),
         }
     }
 
