@@ -82,10 +82,38 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// With all that it started: an agent must not outlive its test.
     fn drop(&mut self) {
+        let below = descendants(self.0.id());
         let _ = self.0.kill();
         let _ = self.0.wait();
+        for pid in below {
+            let _ = Command::new("kill")
+                .args(["-s", "KILL", &pid.to_string()])
+                .stderr(Stdio::null())
+                .status();
+        }
     }
+}
+
+/// Everybody below a process, as far as it can be seen.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{parent}/task"));
+        for task in tasks.into_iter().flatten().flatten() {
+            let children =
+                std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children: Vec<u32> = children
+                .split_whitespace()
+                .filter_map(|c| c.parse().ok())
+                .collect();
+            parents.extend(&children);
+            found.extend(children);
+        }
+    }
+    found
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {
