@@ -174,11 +174,12 @@ impl Activity {
     fn listen(&mut self, word: Word, now: Moment) -> Option<Judgement> {
         let moved = word.last_progress_at > self.word.last_progress_at;
         self.word = word;
-        if let Some(draft) = vain::repeated_word(&self.word, now) {
+        self.circle.hear(&self.word, now, &self.time);
+        if let Some(draft) = vain::repeated_word(&self.word, self.circle.words(), now) {
             return self.judge(draft, now);
         }
-        // Tokens that are spent in a circle move nothing.
-        if !moved || self.circle.is_closed(&self.time) {
+        // Tokens that are spent in a circle of calls move nothing.
+        if !moved || self.circle.is_of_calls(&self.time) {
             return None;
         }
         self.progress();
@@ -232,14 +233,6 @@ impl Activity {
                 word: &self.word,
             }
             .listens(0);
-        if patient.is_none()
-            && flow.output_grew
-            && !serves
-            && !flow.is_progress()
-            && let Some(draft) = self.repeated_output(sample)
-        {
-            return Some(draft);
-        }
         if let Some(draft) = paused(sample) {
             return Some(draft);
         }
@@ -404,34 +397,23 @@ impl Activity {
         Some(vain::burning(root, flow.main_cpu, burnt, over))
     }
 
-    /// The same action again and again: what moves by that is no progress.
+    /// The same action again and again: what moves by that is no progress. A failure again and again may be harmless, as
+    /// long as anything else moves.
     fn goes_in_circles(&mut self, sample: &Sample, flow: &Flow, now: Moment) -> Option<Draft> {
+        let output = vain::repeated(sample);
         if sample.depth == Depth::Waits {
-            let grew = flow.output_grew;
-            self.circle
-                .see(vain::repeated_call(sample).is_some(), grew, &self.time);
+            let repeats = output.map(vain::is_call);
+            self.circle.see(repeats, flow.output_grew, &self.time);
         }
-        let speaks = self.word.last_line_at;
-        if speaks.is_some_and(|at| now.since(at) <= self.time.scaled(limits::LOOP))
-            && let Some(draft) = vain::repeated_word(&self.word, now)
+        if self.circle.speaks(now, &self.time)
+            && let Some(draft) = vain::repeated_word(&self.word, self.circle.words(), now)
         {
             return Some(draft);
         }
-        let call = vain::repeated_call(sample).filter(|o| o.repeats >= limits::REPEATS);
-        call.filter(|_| self.circle.is_closed(&self.time))
-            .and_then(vain::repeated_line)
-    }
-
-    fn repeated_output(&mut self, sample: &Sample) -> Option<Draft> {
-        let quiet = self.time.quiet();
-        let output = sample
-            .outputs
-            .iter()
-            .find(|o| o.repeats >= limits::REPEATS)?;
-        if quiet < self.time.scaled(limits::LOOP) {
-            return None;
-        }
-        vain::repeated_line(output)
+        let output = output.filter(|o| o.repeats >= limits::REPEATS)?;
+        let quiet = self.time.quiet() >= self.time.scaled(limits::LOOP) && !flow.is_progress();
+        let closed = self.circle.is_closed(&self.time) && (quiet || vain::is_call(output));
+        closed.then(|| vain::repeated_line(output))
     }
 
     fn progress(&mut self) {

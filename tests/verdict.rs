@@ -878,6 +878,30 @@ fn h32_the_same_call_in_its_output_is_a_loop_though_tokens_are_spent_and_childre
 }
 
 #[test]
+fn g26_the_same_failure_at_long_intervals_is_backing_off_and_no_loop() {
+    let mut looks = 0;
+    let printed =
+        World::new()
+            .main_waits(Wait::Sleep(timer(90_000)))
+            .passes(4 * 60 * MINUTE, |w| {
+                looks += 1;
+                if looks % 18 == 0 {
+                    prints(w, "429, next try in 90 s", looks / 18);
+                }
+            });
+    printed.is_never_flagged();
+
+    let said = World::new().passes(60 * MINUTE, |w| {
+        let (seconds, now) = (w.seconds(), w.now());
+        w.word.repeats = u32::try_from(seconds / 60).unwrap();
+        w.word.repeated = "model: 529".into();
+        let word = w.word.clone();
+        w.activity.handle(Input::Word(word), now);
+    });
+    said.is_never_flagged();
+}
+
+#[test]
 fn g19_the_same_question_asked_seldom_is_patience_and_no_loop() {
     let call = r#"{"type":"tool_use","input":{"command":"status"}}"#;
     let mut looks = 0;

@@ -1,37 +1,85 @@
-//! The same call again and again: whether that is a circle, or somebody who asks now and then how a long job goes.
+//! The same again and again: whether that is a circle, or somebody who asks now and then how a long job goes.
 
 use super::limits;
 use super::time::Time;
+use super::word::Word;
+use crate::moment::Moment;
 use std::time::Duration;
 
-/// Since when the same call is seen again and again, and when last; on the counted clock.
+/// What repeats, in output and by the agent's word.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Circle(Option<(Duration, Duration)>);
+pub(super) struct Circle {
+    output: Option<Repeated>,
+    /// By its word: how often in a row at a quick pace, of how many in all, and when last.
+    words: (u32, u32),
+    said_at: Option<Moment>,
+}
+
+/// Since when the output repeats itself, and when last; on the counted clock.
+#[derive(Clone, Copy, Debug)]
+struct Repeated {
+    since: Duration,
+    last: Duration,
+    call: bool,
+}
 
 impl Circle {
-    /// A close look. `repeats`: the output ends in the same call again; `grew`: and there is more of it now.
-    pub(super) fn see(&mut self, repeats: bool, grew: bool, time: &Time) {
+    /// A close look. `repeats`: the output ends in the same again, a call or not; `grew`: there is more of it now.
+    pub(super) fn see(&mut self, repeats: Option<bool>, grew: bool, time: &Time) {
         let now = time.clock();
         let recent = time.scaled(limits::CIRCLE_EVERY);
-        let known = self
-            .0
-            .filter(|(_, last)| repeats && now.saturating_sub(*last) <= recent);
-        self.0 = if repeats && grew {
-            Some((known.map_or(now, |(since, _)| since), now))
-        } else {
-            known
-        };
+        self.output = repeats.and_then(|call| {
+            let goes_on = |r: &Repeated| r.call == call && now.saturating_sub(r.last) <= recent;
+            let known = self.output.filter(goes_on);
+            let since = known.map_or(now, |r| r.since);
+            let more = Repeated {
+                since,
+                last: now,
+                call,
+            };
+            if grew { Some(more) } else { known }
+        });
     }
 
-    /// It may become one.
+    /// The agent spoke.
+    pub(super) fn hear(&mut self, word: &Word, now: Moment, time: &Time) {
+        let (quick, all) = self.words;
+        if word.repeats == all {
+            return;
+        }
+        // Fewer than before: something else repeats now.
+        let more = word.repeats.checked_sub(all).unwrap_or(word.repeats);
+        let goes_on = word.repeats > all && self.speaks(now, time);
+        let before = if goes_on { quick } else { 0 };
+        self.words = (before.saturating_add(more), word.repeats);
+        self.said_at = Some(now);
+    }
+
+    /// How often in a row it reported the same, at a quick pace.
+    pub(super) fn words(&self) -> u32 {
+        self.words.0
+    }
+
+    /// It reported the same not long ago.
+    pub(super) fn speaks(&self, now: Moment, time: &Time) -> bool {
+        let recent = time.scaled(limits::CIRCLE_EVERY);
+        self.said_at.is_some_and(|at| now.since(at) <= recent)
+    }
+
+    /// The output may become one.
     pub(super) fn is_begun(&self) -> bool {
-        self.0.is_some()
+        self.output.is_some()
     }
 
-    /// It has lasted long enough.
+    /// The output has gone round for long enough.
     pub(super) fn is_closed(&self, time: &Time) -> bool {
         let long = time.scaled(limits::LOOP);
-        self.0
-            .is_some_and(|(since, last)| last.saturating_sub(since) >= long)
+        self.output
+            .is_some_and(|r| r.last.saturating_sub(r.since) >= long)
+    }
+
+    /// And it is the call of a tool that repeats.
+    pub(super) fn is_of_calls(&self, time: &Time) -> bool {
+        self.is_closed(time) && self.output.is_some_and(|r| r.call)
     }
 }

@@ -63,43 +63,47 @@ pub(super) fn burning(root: &Process, share: f64, burnt: Duration, over: bool) -
     }
 }
 
-/// The agent reported the same action again and again.
-pub(super) fn repeated_word(word: &Word, now: Moment) -> Option<Draft> {
-    if word.repeats < limits::REPEATS || word.asks_patience(now).is_some() {
+/// The agent reported the same action so many times in a row.
+pub(super) fn repeated_word(word: &Word, times: u32, now: Moment) -> Option<Draft> {
+    if times < limits::REPEATS || word.asks_patience(now).is_some() {
         return None;
     }
     let sentence = format!(
-        "did the same thing {} times in a row: {}",
-        word.repeats, word.repeated
+        "did the same thing {times} times in a row: {}",
+        word.repeated
     );
-    let said = reported("repeats", &format!("{} × {}", word.repeats, word.repeated));
+    let said = reported("repeats", &format!("{times} × {}", word.repeated));
     Some(Draft {
         evidence: vec![said],
         ..Draft::new("repeats", Verdict::Looping, sentence)
     })
 }
 
-/// Output that ends in a call of a tool, three times or more.
-pub(super) fn repeated_call(sample: &Sample) -> Option<&Output> {
-    let calls = |line: &str| CALLS.iter().any(|word| line.contains(word));
-    let repeats = |o: &&Output| o.repeats >= 3 && calls(&o.last.to_lowercase());
-    sample.outputs.iter().find(repeats)
+/// Output that ends in the same action or failure, three times or more. A plain line is only a sign of life.
+pub(super) fn repeated(sample: &Sample) -> Option<&Output> {
+    let acts = |o: &&Output| is_call(o) || names(o, &FAILURES);
+    sample.outputs.iter().find(|o| o.repeats >= 3 && acts(o))
 }
 
-/// The output says the same again and again, and it is an action or a failure. A plain line is only a sign of life.
-pub(super) fn repeated_line(output: &Output) -> Option<Draft> {
+/// Whether it is the call of a tool.
+pub(super) fn is_call(output: &Output) -> bool {
+    names(output, &CALLS)
+}
+
+fn names(output: &Output, words: &[&str]) -> bool {
     let line = output.last.to_lowercase();
-    let acts = FAILURES
-        .iter()
-        .chain(&CALLS)
-        .any(|word| line.contains(word));
+    words.iter().any(|word| line.contains(word))
+}
+
+/// The output says the same again and again.
+pub(super) fn repeated_line(output: &Output) -> Draft {
     let sentence = format!("repeats itself without effect: {}", output.last);
     let seen = observed(
         "output.repeats",
         format!("{} × {}", output.repeats, output.last),
     );
-    acts.then(|| Draft {
+    Draft {
         evidence: vec![seen],
         ..Draft::new("repeats", Verdict::Looping, sentence)
-    })
+    }
 }
