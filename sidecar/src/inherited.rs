@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Bits of [`FOUND`]: descriptors 0, 1, 2 were closed, SIGPIPE and SIGCHLD were ignored.
 const PIPE_IGNORED: u8 = 1 << 3;
 const CHILD_IGNORED: u8 = 1 << 4;
+/// The C library takes these two for its threads and shows them to nobody; whoever ignores them at our start meant it.
+const LIBRARYS: [(u8, i32); 2] = [(1 << 5, 32), (1 << 6, 33)];
 
 static FOUND: AtomicU8 = AtomicU8::new(0);
 
@@ -36,7 +38,11 @@ extern "C" fn look() {
     } else {
         0
     };
-    FOUND.store(closed | pipe | child, Ordering::Relaxed);
+    let librarys = LIBRARYS
+        .into_iter()
+        .filter(|(_, signal)| kernel_disposition(*signal, None) == libc::SIG_IGN)
+        .fold(0, |bits, (bit, _)| bits | bit);
+    FOUND.store(closed | pipe | child | librarys, Ordering::Relaxed);
 }
 
 fn is_closed(fd: i32) -> bool {
@@ -44,6 +50,31 @@ fn is_closed(fd: i32) -> bool {
     // SAFETY: F_GETFD reads a flag and takes no pointer.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
     flags == -1
+}
+
+/// What the kernel does with a signal, and from now on: the library's own calls refuse the signals that it keeps.
+fn kernel_disposition(signal: i32, set: Option<libc::sighandler_t>) -> libc::sighandler_t {
+    /// As the kernel lays it out: handler, flags, restorer, mask.
+    type Action = [usize; 4];
+    let new: Action = [set.unwrap_or_default(), 0, 0, 0];
+    let mut old: Action = [0; 4];
+    let to_set = if set.is_some() {
+        &raw const new
+    } else {
+        std::ptr::null()
+    };
+    #[expect(unsafe_code, reason = "no library asks the kernel itself")]
+    // SAFETY: both structures have the kernel's size; no handler of ours is installed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            to_set,
+            &raw mut old,
+            size_of::<u64>(),
+        )
+    };
+    old[0]
 }
 
 fn is_ignored(signal: i32) -> bool {
@@ -90,6 +121,11 @@ impl Inherited {
         ] {
             if self.found & bit != 0 {
                 disposition(signal, libc::SIG_IGN);
+            }
+        }
+        for (bit, signal) in LIBRARYS {
+            if self.found & bit != 0 {
+                kernel_disposition(signal, Some(libc::SIG_IGN));
             }
         }
         for fd in 0..3 {

@@ -118,7 +118,7 @@ fn run_hub(
     already: Option<process::Process>,
     ready: supervise::Ready<'_>,
 ) -> anyhow::Result<End> {
-    let lines = log::Lines::start(config.log)?;
+    let lines = log::Lines::start(config.log);
     let end = run_loop(config, inherited, already, ready);
     lines.finish();
     end

@@ -16,7 +16,8 @@ const LAST_WITHIN: Duration = Duration::from_millis(500);
 /// Takes lines and never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Lines {
-    queue: SyncSender<Order>,
+    /// To the thread that writes; none where no thread could be made: then lines are written at once, and may wait.
+    queue: Option<SyncSender<Order>>,
     lost: Arc<AtomicU64>,
 }
 
@@ -28,8 +29,11 @@ enum Order {
 
 impl Lines {
     /// Starts logging to standard error. The agent's own output is not touched.
-    pub(crate) fn start(log: Log) -> std::io::Result<Self> {
-        let lines = Self::start_to(stderr())?;
+    pub(crate) fn start(log: Log) -> Self {
+        let lines = Self::start_to(stderr()).unwrap_or_else(|_| Self {
+            queue: None,
+            lost: Arc::default(),
+        });
         let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let queue = lines.clone();
         let format = tracing_subscriber::fmt()
@@ -41,7 +45,7 @@ impl Lines {
             LogFormat::Text => format.init(),
             LogFormat::Json => format.json().init(),
         }
-        Ok(lines)
+        lines
     }
 
     fn start_to(out: impl Write + Send + 'static) -> std::io::Result<Self> {
@@ -52,13 +56,20 @@ impl Lines {
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || write(out, &orders, &counted))?;
-        Ok(Self { queue, lost })
+        Ok(Self {
+            queue: Some(queue),
+            lost,
+        })
     }
 
     /// Waits a moment for what was logged so far.
     pub(crate) fn finish(&self) {
         let (told, hears) = sync_channel(1);
-        if self.queue.try_send(Order::Tell(told)).is_ok() {
+        let asked = self
+            .queue
+            .as_ref()
+            .map(|queue| queue.try_send(Order::Tell(told)));
+        if matches!(asked, Some(Ok(()))) {
             let _ = hears.recv_timeout(LAST_WITHIN); // nobody reads them: they are lost
         }
     }
@@ -66,7 +77,11 @@ impl Lines {
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if self.queue.try_send(Order::Write(line.to_vec())).is_err() {
+        let Some(queue) = &self.queue else {
+            stderr().write_all(line)?;
+            return Ok(line.len());
+        };
+        if queue.try_send(Order::Write(line.to_vec())).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
