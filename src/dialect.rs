@@ -239,11 +239,14 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
                 pair("error", &error)
             ))
         }
-        // After /clear the same process goes on.
-        "SessionEnd" if plain(hook.reason).as_deref() == Some("clear") => {
-            Some("task= state=idle".to_owned())
-        }
-        "SessionEnd" => Some("task= state=done stopping=1".to_owned()),
+        "SessionEnd" => Some(match plain(hook.reason).as_deref() {
+            // The same process goes on.
+            Some("clear" | "resume") => "task= state=idle".to_owned(),
+            // A person ended it, and the exit code says nothing.
+            Some("prompt_input_exit" | "logout") => "task= state=done stopping=1".to_owned(),
+            // The session is over because the process is: how well, its exit code says.
+            Some(_) | None => "task= state=done".to_owned(),
+        }),
         _ => None,
     }
 }
@@ -523,9 +526,12 @@ mod tests {
             ("SessionEnd", r#","reason":"clear""#, "task= state=idle"),
             (
                 "SessionEnd",
-                r#","reason":"logout""#,
+                r#","reason":"prompt_input_exit""#,
                 "task= state=done stopping=1",
             ),
+            // A run that failed ends its session too: its exit code must stay what it is.
+            ("SessionEnd", r#","reason":"other""#, "task= state=done"),
+            ("SessionEnd", "", "task= state=done"),
         ] {
             assert_eq!(told(event, more).as_deref(), Some(line));
             let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
