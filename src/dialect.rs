@@ -7,6 +7,8 @@
 use crate::line::pair;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Events longer than this are not read, in bytes: what matters in them is small.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
@@ -19,6 +21,16 @@ pub struct Events {
     told: u64,
     /// The message that is being told, and its tokens so far: it comes in several events.
     message: (String, u64),
+    rounds: Rounds,
+}
+
+/// Calls of tools and what came of them, as fingerprints: nothing of either is kept.
+#[derive(Debug, Default)]
+struct Rounds {
+    call: Option<u64>,
+    last: Option<(u64, u64)>,
+    /// The last round was the same call with the same result as the one before.
+    repeats: bool,
 }
 
 #[derive(Deserialize)]
@@ -54,12 +66,9 @@ struct Message {
 struct Block {
     r#type: String,
     name: Option<String>,
-    input: Option<OrOther<Input>>,
-}
-
-#[derive(Deserialize)]
-struct Input {
-    description: Option<OrOther<String>>,
+    input: Option<Value>,
+    /// Of a result.
+    content: Option<Value>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -95,7 +104,7 @@ struct Hook {
     hook_event_name: String,
     tool_name: Option<String>,
     tool_use_id: Option<String>,
-    tool_input: Option<OrOther<Input>>,
+    tool_input: Option<Value>,
     notification_type: Option<String>,
     message: Option<OrOther<String>>,
     reason: Option<OrOther<String>>,
@@ -130,7 +139,9 @@ impl Events {
                 ))
             }
             ("assistant", _) => self.assistant(event.message, &step),
-            ("user", _) | ("item.completed", _) => Some(format!("state=waiting_model {step}")),
+            ("user", _) => Some(self.answered(event.message, &step)),
+            ("item.completed", _) => Some(format!("state=waiting_model {step}")),
+            ("stream_event", _) if self.rounds.repeats => Some("state=working".to_owned()),
             ("stream_event", _) => Some(format!("state=working {step}")),
             ("control_request", _) => {
                 let asks = event.request.and_then(|request| request.subtype);
@@ -168,14 +179,39 @@ impl Events {
         let Some(OrOther::This(blocks)) = message.content else {
             return Some(format!("state=working {step} tokens={tokens}"));
         };
-        let task = blocks
-            .into_iter()
-            .rfind(|block| block.r#type == "tool_use")
-            .and_then(|block| Some(tool(&block.name?, block.input)));
+        let calls: Vec<&Block> = of_type(&blocks, "tool_use").collect();
+        self.rounds
+            .call(calls.iter().map(|block| (&block.name, &block.input)));
+        let task = calls
+            .last()
+            .and_then(|block| Some(tool(block.name.as_deref()?, block.input.as_ref())));
+        // What is said again between two equal calls is no step of the work.
+        let step = match &task {
+            _ if !self.rounds.repeats => format!(" {step}"),
+            Some(task) => format!(" {}", pair("step", &format!("again {task}"))),
+            None => String::new(),
+        };
         let task = task
             .map(|task| format!(" {}", pair("task", &task)))
             .unwrap_or_default();
-        Some(format!("state=working {step} tokens={tokens}{task}"))
+        Some(format!("state=working{step} tokens={tokens}{task}"))
+    }
+
+    /// Results have come, or a prompt.
+    fn answered(&mut self, message: Option<OrOther<Message>>, step: &str) -> String {
+        if let Some(OrOther::This(message)) = message
+            && let Some(OrOther::This(blocks)) = message.content
+        {
+            self.rounds
+                .result(of_type(&blocks, "tool_result").map(|block| &block.content));
+        } else {
+            self.rounds = Rounds::default();
+        }
+        if self.rounds.repeats {
+            "state=waiting_model".to_owned()
+        } else {
+            format!("state=waiting_model {step}")
+        }
     }
 
     /// Tokens of this event that no event before has told.
@@ -202,6 +238,36 @@ impl Events {
     }
 }
 
+impl Rounds {
+    /// Another call, or the same once more; no call at all says nothing.
+    fn call(&mut self, calls: impl ExactSizeIterator<Item = impl Hash>) {
+        if calls.len() == 0 {
+            return;
+        }
+        let call = Some(fingerprint(calls));
+        self.repeats &= self.call == call;
+        self.call = call;
+    }
+
+    fn result(&mut self, results: impl Iterator<Item = impl Hash>) {
+        let round = self.call.map(|call| (call, fingerprint(results)));
+        self.repeats = round.is_some() && self.last == round;
+        self.last = round;
+    }
+}
+
+fn fingerprint(parts: impl Iterator<Item = impl Hash>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in parts {
+        part.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn of_type<'a>(blocks: &'a [Block], kind: &'static str) -> impl Iterator<Item = &'a Block> {
+    blocks.iter().filter(move |block| block.r#type == kind)
+}
+
 /// The status line that a hook's input amounts to, if any. `turn_tokens` are those of the turn that just ended.
 pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
     let hook: Hook = serde_json::from_slice(input).ok()?;
@@ -219,7 +285,7 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
             let step = step("use").unwrap_or_default();
             Some(format!(
                 "state={state} {}{step}",
-                pair("task", &tool(name, hook.tool_input))
+                pair("task", &tool(name, hook.tool_input.as_ref()))
             ))
         }
         "PostToolUse" | "PostToolUseFailure" | "SubagentStop" => Some(format!(
@@ -306,12 +372,8 @@ fn item(item: Option<Item>, step: &str) -> String {
 }
 
 /// A tool's name, and how the agent describes this use of it in a few words.
-fn tool(name: &str, input: Option<OrOther<Input>>) -> String {
-    let described = match input {
-        Some(OrOther::This(Input { description })) => plain(description),
-        Some(OrOther::Text(_) | OrOther::Other(_)) | None => None,
-    };
-    match described {
+fn tool(name: &str, input: Option<&Value>) -> String {
+    match input.and_then(|input| input.get("description")?.as_str()) {
         Some(description) => format!("{name}: {description}"),
         None => name.to_owned(),
     }
@@ -402,6 +464,35 @@ mod tests {
             !lines.iter().any(|line| line.contains("secret")),
             "{lines:?}"
         );
+    }
+
+    fn round(n: u32, result: &str) -> String {
+        format!(
+            r#"{{"type":"stream_event","event":{{"type":"content_block_delta"}}}}
+{{"type":"assistant","message":{{"id":"a{n}","content":[{{"type":"text","text":"Once more, {n}."}}],"usage":{{"output_tokens":9}}}}}}
+{{"type":"assistant","message":{{"id":"a{n}","content":[{{"type":"tool_use","id":"t{n}","name":"Bash","input":{{"command":"cat secret"}}}}],"usage":{{"output_tokens":19}}}}}}
+{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t{n}","content":"{result}"}}]}}}}
+"#
+        )
+    }
+
+    #[test]
+    fn the_same_call_with_the_same_result_is_counted_whatever_is_said_between() {
+        let same: String = (0..24).map(|n| round(n, "no such file")).collect();
+        let (report, lines, _) = heard(&same);
+        assert_eq!(report.repeated(), ("again Bash", 22));
+        assert!(
+            !lines.iter().any(|line| line.contains("secret")),
+            "{lines:?}"
+        );
+        let (report, ..) = heard(&format!("{same}{}", round(24, "found")));
+        assert_eq!(report.repeated().1, 1, "another result goes on");
+    }
+
+    #[test]
+    fn the_same_question_with_another_answer_is_no_repetition() {
+        let polls: String = (0..40).map(|n| round(n, &format!("{n} of 40"))).collect();
+        assert_eq!(heard(&polls).0.repeated().1, 1);
     }
 
     #[test]
