@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak fuzz bench bench-supervisors clean
+.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak fuzz bench bench-supervisors bench-look clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -60,6 +60,9 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
+
+bench-look: test-deps ## what one look at a tree of ten processes costs, beside ps and lsof
+	$(CARGO) bench --quiet -p hbsidecar --bench look
 
 clean: ## what was built
 	$(CARGO) clean

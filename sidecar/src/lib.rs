@@ -28,6 +28,9 @@ mod unblock;
 mod vitals;
 mod wake;
 
+use heartbeat::evidence::Depth;
+use std::time::Duration;
+
 use config::{Act, Args, Config, Work, exit};
 use inherited::Inherited;
 use supervise::{Outcome, supervise};
@@ -78,6 +81,13 @@ pub fn run(args: Args) -> End {
             say(&error, code)
         }
     }
+}
+
+/// Processor time of each of so many looks at the tree under `root`, for `benches/look.rs`.
+pub fn cost_of_looks(root: u32, depth: Depth, times: usize) -> Vec<Duration> {
+    let mut evidence = evidence::Evidence::new();
+    let mut look = || evidence.sample(root, &[], depth, clock::now()).cost;
+    std::iter::repeat_with(&mut look).take(times).collect()
 }
 
 fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
