@@ -1,6 +1,6 @@
 //! Whether a program does what its row says, from two looks at it a second apart.
 
-use crate::seen::{Look, Process, Thread, deadline, inode, is_call};
+use crate::seen::{Look, Process, Thread, deadline, is_call};
 use crate::table::Claim;
 use crate::world::World;
 use std::collections::BTreeMap;
@@ -199,20 +199,11 @@ fn in_time(claim: &Claim, pid: i32, call: &(i64, [u64; 6])) -> bool {
 
 fn pipes(claim: &Claim, process: &Process, world: &World, look: &Look) -> Option<String> {
     let shares = |whom: &String| {
-        let holds = |pid: &i32, inode_wanted: u64| {
-            let other = look.processes.get(pid).map(|p| &p.descriptors);
-            other.is_some_and(|fds| {
-                fds.values()
-                    .any(|link| link.starts_with("pipe:") && inode(link) == Some(inode_wanted))
-            })
-        };
-        let own = process
-            .descriptors
-            .values()
-            .filter(|link| link.starts_with("pipe:"));
         let others = who(whom, world, look);
-        own.filter_map(|link| inode(link))
-            .any(|inode| others.iter().any(|pid| holds(pid, inode)))
+        others
+            .iter()
+            .filter_map(|pid| look.processes.get(pid))
+            .any(|other| look.share_a_pipe(process, other))
     };
     let missing = [&claim.read_by, &claim.holds_pipe_of]
         .into_iter()

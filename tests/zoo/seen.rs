@@ -12,6 +12,8 @@ pub(crate) struct Look {
     pub(crate) processes: BTreeMap<i32, Process>,
     /// Bytes received, by socket inode.
     received: BTreeMap<u64, u64>,
+    /// The other end of each connected Unix socket, by inode.
+    paired: BTreeMap<u64, u64>,
 }
 
 #[derive(Default)]
@@ -66,10 +68,29 @@ pub(crate) fn look(root: i32, others: &[i32]) -> Look {
         root,
         processes,
         received: received(root),
+        paired: paired(root),
     }
 }
 
 impl Look {
+    /// Whether one holds an end of what the other holds: a pipe, or a socket pair, which is what node makes of one.
+    pub(crate) fn share_a_pipe(&self, one: &Process, other: &Process) -> bool {
+        // What whoever started the tests left open in everyone says nothing.
+        let everyones = links(std::os::unix::process::parent_id());
+        let pipe =
+            |link: &&String| link.starts_with("pipe:") && !everyones.values().any(|l| l == *link);
+        let pipes = one.descriptors.values().filter(pipe).cloned();
+        let sockets = one
+            .descriptors
+            .values()
+            .filter(|link| link.starts_with("socket:"));
+        let ends = sockets
+            .filter_map(|link| self.paired.get(&inode(link)?))
+            .map(|end| format!("socket:[{end}]"));
+        let ends: BTreeSet<String> = pipes.chain(ends).collect();
+        other.descriptors.values().any(|link| ends.contains(link))
+    }
+
     pub(crate) fn descendants(&self, name: Option<&str>) -> Vec<i32> {
         let related = |pid: &i32| *pid != self.root && self.in_tree(*pid);
         let named = |p: &Process| name.is_none_or(|name| p.name.starts_with(name));
@@ -236,19 +257,20 @@ fn process(pid: i32) -> Option<Process> {
         process.threads.extend(thread(pid, tid));
     }
     process.threads.sort_by_key(|thread| thread.tid);
-    for entry in std::fs::read_dir(format!("{dir}/fd"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let link = read_link(entry.path()).unwrap_or_default();
-        process.descriptors.insert(
-            entry.file_name().to_str()?.parse().ok()?,
-            link.display().to_string(),
-        );
-    }
+    process.descriptors = links(pid.unsigned_abs());
     process.sockets = tcp(pid, &process.descriptors);
     Some(process)
+}
+
+fn links(pid: u32) -> BTreeMap<u64, String> {
+    let dir = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let entries = dir.into_iter().flatten().flatten();
+    let link = |entry: std::fs::DirEntry| {
+        let fd = entry.file_name().to_str()?.parse().ok()?;
+        let link = read_link(entry.path()).unwrap_or_default();
+        Some((fd, link.display().to_string()))
+    };
+    entries.filter_map(link).collect()
 }
 
 fn thread(pid: i32, tid: i32) -> Option<Thread> {
@@ -328,24 +350,32 @@ fn tcp(pid: i32, descriptors: &BTreeMap<u64, String>) -> Vec<Tcp> {
 
 /// Bytes received by each TCP socket of the namespace `pid` lives in.
 fn received(pid: i32) -> BTreeMap<u64, u64> {
-    let net = format!("--net=/proc/{pid}/ns/net");
-    let asked = Command::new("nsenter")
-        .args([&net, "ss", "-tineHO"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
     let word = |line: &str, name: &str| -> Option<u64> {
         line.split_whitespace()
             .find_map(|w| w.strip_prefix(name))?
             .parse()
             .ok()
     };
-    text.lines()
-        .filter_map(|line| {
-            Some((
-                word(line, "ino:")?,
-                word(line, "bytes_received:").unwrap_or(0),
-            ))
-        })
-        .collect()
+    let received = |line: &str| {
+        Some((
+            word(line, "ino:")?,
+            word(line, "bytes_received:").unwrap_or(0),
+        ))
+    };
+    ss(pid, "-tineHO").lines().filter_map(received).collect()
+}
+
+fn paired(pid: i32) -> BTreeMap<u64, u64> {
+    let pair = |line: &str| {
+        let mut numbers = line.split_whitespace().skip(5).step_by(2).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    };
+    ss(pid, "-xnH").lines().filter_map(pair).collect()
+}
+
+/// `ss` in the network namespace of `pid`.
+fn ss(pid: i32, flags: &str) -> String {
+    let net = format!("--net=/proc/{pid}/ns/net");
+    let asked = Command::new("nsenter").args([&net, "ss", flags]).output();
+    String::from_utf8_lossy(&asked.unwrap().stdout).into_owned()
 }
