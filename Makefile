@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check zoo zoo-slow soak fuzz bench bench-supervisors bench-look clean
+.PHONY: help build demo test test-deps lint deny check zoo zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -48,6 +48,10 @@ zoo-slow: test-deps ## some of its rows in real time; half an hour
 
 soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
+
+zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; two minutes
+	scripts/test-deps --agents
+	$(CARGO) test --quiet -p heartbeat --test zoo -- --agents $(ARGS)
 
 fuzz: ## long: broken lines against the status contract; HB_FUZZ_SECONDS, HB_FUZZ_CASES, HB_FUZZ_SEED
 	scripts/fuzz

@@ -39,11 +39,12 @@ pub use judgement::{EVIDENCE_MAX, Judgement, is_flag};
 pub use word::{Said, Word};
 
 use crate::beat::{Evidence, Verdict};
-use crate::evidence::{Depth, Sample};
+use crate::evidence::{Depth, Sample, Socket, Tcp};
 use crate::moment::Moment;
 use circle::Circle;
 use draft::{Draft, paused, reported, unseen};
-use flow::{Flow, Memory};
+use finding::observed;
+use flow::{Bar, Flow, Memory};
 use judgement::{confidence, rank};
 use scene::Scene;
 use std::time::Duration;
@@ -97,6 +98,9 @@ pub struct Activity {
     cooling: bool,
     pinged: bool,
     polls_queue: bool,
+    animates: bool,
+    /// In the last look that showed no progress, a model had the word.
+    awaits_model: bool,
     circle: Circle,
     /// When, on that clock, the last close look was.
     closely: Duration,
@@ -133,6 +137,8 @@ impl Activity {
             cooling: false,
             pinged: false,
             polls_queue: false,
+            animates: false,
+            awaits_model: false,
             circle: Circle::default(),
             closely: Duration::ZERO,
             notes: Vec::new(),
@@ -192,7 +198,12 @@ impl Activity {
 
     fn look(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
         let at_once = self.depth == Depth::Waits && self.time.is_at_once(now);
-        let flow = self.memory.follow(sample, &self.word, at_once);
+        let bar = if self.awaits_model {
+            Bar::ABOVE_HOUSEKEEPING
+        } else {
+            Bar::USUAL
+        };
+        let flow = self.memory.follow(sample, &self.word, &bar, at_once);
         self.schedule(sample, now);
         if sample.root().is_none() {
             return self.judge(unseen(sample), now);
@@ -224,6 +235,7 @@ impl Activity {
         let patient = self.word.asks_patience(now);
         self.pinged |= flow.pinged;
         self.polls_queue = flow.polls_queue;
+        self.animates = flow.animates;
         if sample.depth == Depth::Waits {
             self.closely = self.time.clock();
         }
@@ -314,62 +326,82 @@ impl Activity {
     /// Nothing wrong was found: what does it wait for, and may it take so long?
     fn rests(&mut self, scene: &Scene<'_>, now: Moment) -> Option<Draft> {
         self.time.notice_sleeps(scene.sample);
+        self.awaits_model = false;
         let flying = if self.polls_queue {
             Vec::new()
         } else {
             scene.in_flight()
         };
-        let quiet = self.time.unexcused();
-        if let Some((who, until)) = self.time.asleep(self.settings.stall_after, now)
+        let owes = scene.word.owes();
+        let batch = scene.is_batch() && !scene.word.has_nothing_to_do();
+        // It does not say so, but how it was started or what it draws does: an answer may have stopped half way.
+        let asked = if !owes && (batch || self.animates) {
+            scene.asked_over()
+        } else {
+            Vec::new()
+        };
+        let asking = asked.iter().map(|(socket, _)| socket.pid).collect();
+        if let Some((who, until)) = self.time.asleep(self.settings.stall_after, &asking, now)
             && flying.is_empty()
-            && (scene.word.owes() || !scene.listens(0))
+            && (owes || batch || !scene.listens(0))
         {
             return Some(rest::asleep(scene, who, until, now));
         }
         if !flying.is_empty() || scene.word.state == Some(Said::WaitingModel) {
-            let budget = if self.pinged {
-                limits::ANSWER_PINGED
-            } else {
-                limits::ANSWER
-            };
-            // A one-off diagnosis has only the kernel's memory of how long nothing came.
-            let silent = flying
-                .iter()
-                .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago))
-                .min();
-            let quiet = match self.settings.glance {
-                Some(_) => quiet.max(silent.unwrap_or_default()),
-                // Whoever opens a new connection has got an answer on the one before, or given up on it.
-                None => {
-                    let ages = flying.iter().map(|(s, _)| self.memory.age(s.inode, now));
-                    quiet.min(ages.min().unwrap_or(quiet))
-                }
-            };
-            let over = quiet >= self.time.scaled(budget.max(self.settings.stall_after));
-            return Some(rest::model(
-                scene,
-                &flying,
-                self.pinged,
-                over.then_some(quiet),
-            ));
+            return Some(self.awaits(scene, &flying, now));
         }
         if let Some(draft) = rest::unreadable(scene) {
             return Some(draft);
         }
-        let peer = rest::unix_peer(scene);
-        if let Some(peer) = peer
-            && (self.memory.peer_cpu(peer) >= limits::CPU_PEER || !scene.word.owes())
+        if let Some(peer) = rest::unix_peer(scene)
+            && (self.memory.peer_cpu(peer) >= limits::CPU_PEER || !owes)
         {
-            if scene.word.owes() {
+            if owes {
                 self.time.excuse();
             }
             return Some(rest::peer(scene, peer));
         }
-        if scene.word.owes() {
+        if !asked.is_empty() {
+            return Some(self.awaits(scene, &asked, now));
+        }
+        if owes || batch {
+            let quiet = self.time.unexcused();
             let over = quiet >= self.time.scaled(self.settings.stall_after);
             return Some(rest::owed(scene, quiet, over));
         }
         Some(rest::idle(scene))
+    }
+
+    /// The answer may come over these.
+    fn awaits(&mut self, scene: &Scene<'_>, flying: &[(&Socket, &Tcp)], now: Moment) -> Draft {
+        self.awaits_model = true;
+        let budget = if self.pinged {
+            limits::ANSWER_PINGED
+        } else {
+            limits::ANSWER
+        };
+        let quiet = self.time.unexcused();
+        let quiet = match self.settings.glance {
+            // A one-off diagnosis has only the kernel's memory of how long nothing came.
+            Some(_) => {
+                let silent = flying
+                    .iter()
+                    .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago));
+                quiet.max(silent.min().unwrap_or_default())
+            }
+            // Whoever opens a new connection has got an answer on the one before, or given up on it.
+            None => {
+                let ages = flying.iter().map(|(s, _)| self.memory.age(s.inode, now));
+                quiet.min(ages.min().unwrap_or(quiet))
+            }
+        };
+        let over = quiet >= self.time.scaled(budget.max(self.settings.stall_after));
+        let mut draft = rest::model(scene, flying, self.pinged, over.then_some(quiet));
+        if self.animates {
+            let frames = "only the frames of a spinner, which are no sign of work";
+            draft.evidence.push(observed("output", frames));
+        }
+        draft
     }
 
     /// The first thread burns processor time, and nothing comes of it.
@@ -419,6 +451,7 @@ impl Activity {
     fn progress(&mut self) {
         self.progressed = true;
         self.pinged = false;
+        self.awaits_model = false;
         self.time.progress();
     }
 

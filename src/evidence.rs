@@ -96,6 +96,8 @@ pub struct Process {
     pub name: String,
     /// The command line, cut.
     pub command: String,
+    /// That line is one piece of work of a known agent, owed until it ends: see [`crate::batch`].
+    pub batch: bool,
     /// The kernel's word for its first thread.
     pub state: RunState,
     /// Its process group.

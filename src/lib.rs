@@ -12,6 +12,7 @@
 pub mod activity;
 pub mod agent;
 pub mod backoff;
+pub mod batch;
 pub mod beat;
 pub mod card;
 pub mod detector;

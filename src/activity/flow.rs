@@ -5,12 +5,12 @@
 
 use super::limits;
 use super::notes::{self, Growth};
-use super::rhythm::{Line, Step};
+use super::rhythm::{Frames, Line, Step};
 use super::word::Word;
 use crate::beat::{Evidence, Source};
-use crate::evidence::{Depth, Io, Process, Sample, SocketKind, TcpState};
+use crate::evidence::{Depth, Io, Kind, Process, Sample, SocketKind, TcpState, Wait};
 use crate::moment::Moment;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What one interval showed.
@@ -30,10 +30,38 @@ pub(super) struct Flow {
     pub(super) starved: bool,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
+    /// All that is written are the frames of a spinner.
+    pub(super) animates: bool,
     /// Other things worth telling, whatever the verdict.
     pub(super) notes: Vec<Evidence>,
     /// Only small requests with small answers, again and again: somebody asks a queue.
     pub(super) polls_queue: bool,
+}
+
+/// How much of something is work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bar {
+    /// Share of a core in children or helper threads.
+    cpu: f64,
+    /// Bytes meant for a disk, a look.
+    written: u64,
+    /// Bytes read, a look.
+    read: u64,
+}
+
+impl Bar {
+    /// Any of it.
+    pub(super) const USUAL: Self = Self {
+        cpu: limits::CPU_WORK,
+        written: limits::DISK_BYTES,
+        read: limits::READ_BYTES,
+    };
+    /// More than an agent does beside its waiting for a model.
+    pub(super) const ABOVE_HOUSEKEEPING: Self = Self {
+        cpu: limits::HOUSEKEEPING_CPU,
+        written: limits::HOUSEKEEPING_BYTES,
+        read: limits::HOUSEKEEPING_BYTES,
+    };
 }
 
 /// Remembers what the last looks showed.
@@ -44,7 +72,9 @@ pub(super) struct Memory {
     before_last: Option<Counters>,
     sockets: BTreeMap<u64, Line>,
     outputs: BTreeMap<String, u64>,
-    frames: VecDeque<(u64, u64, Duration)>,
+    frames: Frames,
+    /// As of the look before the last one.
+    frames_before: Frames,
     growth: Growth,
     peers: BTreeMap<(u32, u64), (u64, f64)>,
     /// When sockets were last looked at.
@@ -71,7 +101,13 @@ struct Written {
 impl Memory {
     /// Takes a look; nothing comes back for the first one of an incarnation.
     /// `at_once`: it only looks closer at what the last one saw.
-    pub(super) fn follow(&mut self, sample: &Sample, word: &Word, at_once: bool) -> Option<Flow> {
+    pub(super) fn follow(
+        &mut self,
+        sample: &Sample,
+        word: &Word,
+        bar: &Bar,
+        at_once: bool,
+    ) -> Option<Flow> {
         let now = Counters::of(sample)?;
         let Some(before) = self.before(&now, at_once) else {
             *self = Self {
@@ -87,8 +123,9 @@ impl Memory {
             elapsed: now.at.since(before.at),
             ..Flow::default()
         };
-        flow.processor(&before, &now, sample, word);
-        let written = self.files(&before, &now, sample.depth == Depth::Waits, &mut flow);
+        flow.processor(&before, &now, sample, word, bar);
+        let closely = sample.depth == Depth::Waits;
+        let written = self.files(&before, &now, closely, bar, &mut flow);
         flow.notes.extend(notes::zombies(sample));
         flow.notes.extend(self.growth.follow(sample, at_once));
         if sample.depth == Depth::Waits {
@@ -99,7 +136,7 @@ impl Memory {
             flow.output_grew = output.grew;
             if output.fresh {
                 flow.add("output", "new lines in its output file".to_owned());
-            } else if output.elsewhere > 0 && !self.is_animation() {
+            } else if output.elsewhere > 0 && !flow.animates {
                 // Output into a file is judged by what it says; elsewhere only by its rhythm.
                 flow.add("output", bytes(output.elsewhere));
             }
@@ -116,10 +153,13 @@ impl Memory {
             .filter(|last| last.root == now.root && now.at >= last.at)?;
         let before = match self.before_last.take() {
             Some(before) if at_once => {
-                self.frames.pop_back();
+                self.frames.clone_from(&self.frames_before);
                 before
             }
-            Some(_) | None => last,
+            Some(_) | None => {
+                self.frames_before.clone_from(&self.frames);
+                last
+            }
         };
         self.before_last = Some(before.clone());
         self.last = Some(now.clone());
@@ -207,7 +247,14 @@ impl Memory {
     }
 
     /// How many bytes the tree itself wrote comes back.
-    fn files(&mut self, before: &Counters, now: &Counters, closely: bool, flow: &mut Flow) -> u64 {
+    fn files(
+        &mut self,
+        before: &Counters,
+        now: &Counters,
+        closely: bool,
+        bar: &Bar,
+        flow: &mut Flow,
+    ) -> u64 {
         let mut total = Io::default();
         for (key, process) in &now.processes {
             let Some(io) = process.io else { continue };
@@ -216,46 +263,27 @@ impl Memory {
                 .get(key)
                 .and_then(|p| p.io)
                 .unwrap_or_default();
-            let mut part = difference(io, then);
-            if wakes_itself(part) {
-                part = Io::default();
-            }
-            total = sum(total, part);
+            let part = difference(io, then);
+            // What is seen from afar is no output before a closer look says so.
+            let wakes = part.writes > 0
+                && part.written == 8 * part.writes
+                && (!closely || part.read >= 8 || polls_counter(process));
+            total = sum(total, if wakes { without_wake_ups(part) } else { part });
         }
-        if total.disk_written >= limits::DISK_BYTES {
+        if total.disk_written >= bar.written {
             flow.add("files written", bytes(total.disk_written));
         }
-        if total.read >= limits::READ_BYTES || total.disk_read >= limits::READ_BYTES {
+        if total.read.max(total.disk_read) >= bar.read {
             flow.add("files read", bytes(total.read.max(total.disk_read)));
         }
-        self.frames
-            .push_back((total.written, total.writes, flow.elapsed));
-        if self.frames.len() > limits::RHYTHM_LOOKS {
-            self.frames.pop_front();
-        }
+        self.frames.take(total.written, total.writes, flow.elapsed);
+        // Who burns for it draws no spinner: that is output.
+        flow.animates = !flow.burns && self.frames.is_animation();
         let judged_closer = closely || !self.outputs.is_empty();
-        if total.written > 0 && !judged_closer && !self.is_animation() {
+        if total.written > 0 && !judged_closer && !flow.animates {
             flow.add("output", bytes(total.written));
         }
         total.written
-    }
-
-    /// Equal short writes, many a second, look after look: frames of a spinner.
-    fn is_animation(&self) -> bool {
-        if self.frames.len() < limits::RHYTHM_LOOKS {
-            return false;
-        }
-        let mean =
-            |(written, writes, _): &(u64, u64, Duration)| *written as f64 / (*writes).max(1) as f64;
-        let rate = |(_, writes, elapsed): &(u64, u64, Duration)| {
-            *writes as f64 / elapsed.as_secs_f64().max(0.001)
-        };
-        let means: Vec<f64> = self.frames.iter().map(mean).collect();
-        let rates: Vec<f64> = self.frames.iter().map(rate).collect();
-        means.iter().all(|m| *m <= limits::FRAME_BYTES as f64)
-            && rates.iter().all(|r| *r >= limits::FRAMES_PER_SECOND)
-            && spread(&means) <= 0.06
-            && spread(&rates) <= 0.6
     }
 }
 
@@ -293,7 +321,14 @@ impl Flow {
         });
     }
 
-    fn processor(&mut self, before: &Counters, now: &Counters, sample: &Sample, word: &Word) {
+    fn processor(
+        &mut self,
+        before: &Counters,
+        now: &Counters,
+        sample: &Sample,
+        word: &Word,
+        bar: &Bar,
+    ) {
         let wall = self.elapsed.as_secs_f64().max(0.001);
         let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
         let mut wants = 0.0;
@@ -326,7 +361,7 @@ impl Flow {
                 .host
                 .memory_full
                 .is_some_and(|p| p >= limits::MEMORY_PRESSURE);
-        if children >= limits::CPU_WORK {
+        if children >= bar.cpu {
             self.add("cpu of children", percent(children));
         }
         self.burns = self.main_cpu >= limits::CPU_BURN
@@ -334,7 +369,7 @@ impl Flow {
         let needed = if self.burns {
             limits::CPU_HELPERS
         } else {
-            limits::CPU_WORK
+            bar.cpu
         };
         if helpers >= needed {
             self.add("cpu of helper threads", percent(helpers));
@@ -384,9 +419,22 @@ impl Flow {
     }
 }
 
-/// Eight bytes in, eight bytes out: an event loop wakes itself.
-fn wakes_itself(io: Io) -> bool {
-    io.read == io.written && io.writes > 0 && io.written == 8 * io.writes
+/// Threads wake each other through a counter of eight bytes, which some runtimes read and others never do: where all
+/// writes are that long, none of them is output.
+fn without_wake_ups(io: Io) -> Io {
+    Io {
+        read: io.read.saturating_sub(io.written),
+        written: 0,
+        writes: 0,
+        ..io
+    }
+}
+
+fn polls_counter(process: &Process) -> bool {
+    let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+    waits
+        .flat_map(Wait::targets)
+        .any(|target| matches!(&target.kind, Kind::Internal(name) if name == "eventfd"))
 }
 
 fn difference(now: Io, then: Io) -> Io {
@@ -408,17 +456,6 @@ fn sum(a: Io, b: Io) -> Io {
         writes: a.writes + b.writes,
         disk_read: a.disk_read + b.disk_read,
         disk_written: a.disk_written + b.disk_written,
-    }
-}
-
-/// The difference of the largest and the smallest, as a share of the largest.
-fn spread(numbers: &[f64]) -> f64 {
-    let large = numbers.iter().copied().fold(0.0, f64::max);
-    let small = numbers.iter().copied().fold(f64::MAX, f64::min);
-    if large == 0.0 {
-        0.0
-    } else {
-        (large - small) / large
     }
 }
 

@@ -100,6 +100,11 @@ pub const MEMORY_PRESSURE: f64 = 25.0;
 pub const DISK_BYTES: u64 = 16 * 1024;
 /// Bytes read, a look: polling a status file reads less.
 pub const READ_BYTES: u64 = 64 * 1024;
+/// While a model has the word, an agent's own housekeeping is no work: its journal and its measurements (Codex reads 2.4 MB
+/// a minute for them), garbage collection (9 % of a core under Claude Code's spinner). Bytes of files, a look,
+pub const HOUSEKEEPING_BYTES: u64 = 4 << 20;
+/// and the share of a core in children or helper threads, that it stays below.
+pub const HOUSEKEEPING_CPU: f64 = 0.2;
 /// Bytes sent and confirmed, a look: pings are smaller.
 pub const SENT_BYTES: u64 = 512;
 /// Largest mean segment that may be a ping, with what TLS adds.
@@ -108,8 +113,14 @@ pub const PING_BYTES: u64 = 96;
 pub const PING_EVERY_MIN: Duration = Duration::from_millis(750);
 /// Equal looks that make a rhythm.
 pub const RHYTHM_LOOKS: usize = 6;
-/// Frames of a spinner are at most this long.
-pub const FRAME_BYTES: u64 = 256;
+/// Frames of a spinner are at most this long on average.
+pub const FRAME_BYTES: f64 = 256.0;
+/// Their mean length over so much time, whatever the patience,
+pub const FRAMES_WINDOW: Duration = seconds(2);
+/// differs by no more than this share: Claude Code's pulse and count seconds (measured: 28 to 40 bytes),
+pub const FRAME_SPREAD: f64 = 0.5;
+/// and their pace by no more than this.
+pub const PACE_SPREAD: f64 = 0.6;
 /// And come at least this often a second.
 pub const FRAMES_PER_SECOND: f64 = 4.0;
 /// Looks over which memory must grow to be worth telling.

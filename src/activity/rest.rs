@@ -156,12 +156,25 @@ pub(super) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Duration)> {
                 .all(|t| !matches!(t.kind, Kind::Terminal(_)));
             if let Until::In(time) = wait.until()
                 && idle
+                && !is_of_the_runtime(process, thread, wait)
             {
                 found.push(((process.pid, thread.tid), thread.turns, time));
             }
         }
     }
     found
+}
+
+/// Beside an event loop, what waits with a time limit is the runtime's own: idle pools and telemetry (a condition, up to
+/// a minute), V8's tidying (a loop beside one that ticks, half a minute). Only a plain sleep is the program's.
+fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
+    let loops = |w: &Wait| matches!(w, Wait::Poll { .. });
+    let waits = || process.threads.iter().filter_map(|t| t.wait.as_ref());
+    let main = process.main().and_then(|t| t.wait.as_ref());
+    let aside = thread.tid != process.pid;
+    let condition = matches!(wait, Wait::Futex { .. }) && waits().any(loops);
+    let second = loops(wait) && main.is_some_and(|w| loops(w) && is_ticking(w.until()));
+    aside && (condition || second)
 }
 
 /// Sleeps until a time that was read.
@@ -321,10 +334,12 @@ pub(super) fn peer(scene: &Scene<'_>, pid: u32) -> Draft {
 /// Work is owed and nothing says what keeps it.
 pub(super) fn owed(scene: &Scene<'_>, quiet: Duration, over: bool) -> Draft {
     let quiet = words(quiet);
-    let mut evidence = vec![
-        reported("task", "work is owed"),
-        observed("quiet", format!("no progress for {quiet}")),
-    ];
+    let owed = if scene.word.owes() {
+        reported("task", "work is owed")
+    } else {
+        observed("command", "started for one piece of work")
+    };
+    let mut evidence = vec![owed, observed("quiet", format!("no progress for {quiet}"))];
     evidence.extend(main_wait(scene));
     if scene.word.last_line_at.is_some() {
         evidence.push(reported("progress", "reported values do not change"));

@@ -1,4 +1,5 @@
-//! The pace of a connection: pings come in equal small pieces at a slow beat, tokens do not.
+//! The pace of connections and of output: pings come in equal small pieces at a slow beat and tokens do not; the frames
+//! of a spinner come in equal small pieces at a quick one.
 
 use super::limits;
 use crate::evidence::Tcp;
@@ -63,5 +64,79 @@ impl Line {
         self.steps
             .iter()
             .all(|s| (s.received == 0) == (s.acked == 0))
+    }
+}
+
+/// Output over time, in windows of a length that shows the pace whatever the patience.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Frames {
+    windows: VecDeque<Window>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    bytes: u64,
+    writes: u64,
+    elapsed: Duration,
+}
+
+impl Frames {
+    /// One more look.
+    pub(super) fn take(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
+        match self.windows.back_mut().filter(|last| !last.is_whole()) {
+            Some(last) => {
+                last.bytes += bytes;
+                last.writes += writes;
+                last.elapsed += elapsed;
+            }
+            None => self.windows.push_back(Window {
+                bytes,
+                writes,
+                elapsed,
+            }),
+        }
+        if self.windows.len() > limits::RHYTHM_LOOKS + 1 {
+            self.windows.pop_front();
+        }
+    }
+
+    /// Equal short writes, many a second, window after window: frames of a spinner.
+    pub(super) fn is_animation(&self) -> bool {
+        let whole: Vec<&Window> = self.windows.iter().filter(|w| w.is_whole()).collect();
+        let sizes = whole.iter().map(|w| w.size());
+        let paces = whole.iter().map(|w| w.pace());
+        let small = self.windows.iter().all(|w| w.size() <= limits::FRAME_BYTES);
+        whole.len() >= limits::RHYTHM_LOOKS
+            && small
+            && paces.clone().all(|pace| pace >= limits::FRAMES_PER_SECOND)
+            && spread(sizes) <= limits::FRAME_SPREAD
+            && spread(paces) <= limits::PACE_SPREAD
+    }
+}
+
+impl Window {
+    fn is_whole(&self) -> bool {
+        self.elapsed >= limits::FRAMES_WINDOW
+    }
+
+    /// Mean bytes of a write.
+    fn size(&self) -> f64 {
+        self.bytes as f64 / self.writes.max(1) as f64
+    }
+
+    /// Writes a second.
+    fn pace(&self) -> f64 {
+        self.writes as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+}
+
+/// The difference of the largest and the smallest, as a share of the largest.
+fn spread(numbers: impl Iterator<Item = f64> + Clone) -> f64 {
+    let large = numbers.clone().fold(0.0, f64::max);
+    let small = numbers.fold(f64::MAX, f64::min);
+    if large == 0.0 {
+        0.0
+    } else {
+        (large - small) / large
     }
 }

@@ -170,6 +170,22 @@ impl<'a> Scene<'a> {
         ports.contains(&tcp.local_port)
     }
 
+    /// Whether some process of the tree was started for one piece of work.
+    pub(super) fn is_batch(&self) -> bool {
+        self.own().any(|process| process.batch)
+    }
+
+    /// Connections of clients of the tree over which an answer could come: something was asked on them once.
+    pub(super) fn asked_over(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+        self.tcp()
+            .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
+            .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
+            .filter(|(_, tcp)| !RESTING_PEERS.contains(&tcp.peer.as_str()))
+            // The first confirmed byte is the handshake's: nothing was asked yet.
+            .filter(|(_, tcp)| tcp.acked > 1)
+            .collect()
+    }
+
     /// Connections on which a request may be unanswered: asked after the last answer, or some thread stands in it.
     pub(super) fn in_flight(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         let stands_in = |socket: &Socket| {
@@ -200,12 +216,8 @@ impl<'a> Scene<'a> {
                         .any(|t| t.kind == Kind::Socket(socket.inode))
             })
         };
-        self.tcp()
-            .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
-            .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
-            .filter(|(_, tcp)| !RESTING_PEERS.contains(&tcp.peer.as_str()))
-            // The first confirmed byte is the handshake's: nothing was asked yet.
-            .filter(|(_, tcp)| tcp.acked > 1)
+        self.asked_over()
+            .into_iter()
             .filter(|(socket, tcp)| tcp.sent_ago < tcp.received_ago || stands_in(socket))
             .collect()
     }

@@ -7,7 +7,7 @@ use super::limits;
 use super::rest;
 use crate::evidence::Sample;
 use crate::moment::Moment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The counted clock of one incarnation.
@@ -160,19 +160,24 @@ impl Time {
         self.sleeps = sleeps;
     }
 
-    /// Who sleeps longest. A timer that comes again and again hides a stall no longer than a stall may take.
+    /// Who sleeps longest. A timer that comes again and again hides a stall no longer than a stall may take, and in these
+    /// processes, for which an answer may be under way, it hides none.
     pub(super) fn asleep(
         &self,
         stall_after: Duration,
+        asking: &BTreeSet<u32>,
         now: Moment,
     ) -> Option<((u32, u32), Moment)> {
         let young = self.unexcused() < self.scaled(stall_after);
         let meant = |sleep: &Sleep| young || sleep.length >= self.scaled(limits::SLEEP_MEANT);
         let due = |sleep: &Sleep| now < sleep.until + self.scaled(limits::OVERSLEPT);
+        let recurs =
+            |pid: &u32, sleep: &Sleep| asking.contains(pid) && sleep.length <= limits::TIMER;
         let sleeps = self
             .sleeps
             .iter()
-            .filter(|(_, sleep)| meant(sleep) && due(sleep));
+            .filter(|(_, sleep)| meant(sleep) && due(sleep))
+            .filter(|((pid, _), sleep)| !recurs(pid, sleep));
         sleeps
             .map(|(key, sleep)| (*key, sleep.until))
             .max_by_key(|(_, until)| *until)

@@ -73,6 +73,11 @@ impl Word {
         }
     }
 
+    /// It says that nothing is owed, whatever it looks like.
+    pub(super) fn has_nothing_to_do(&self) -> bool {
+        matches!(self.state, Some(Said::Idle | Said::Done))
+    }
+
     /// Until when it asked for patience, if that is not over.
     pub(super) fn asks_patience(&self, now: Moment) -> Option<Moment> {
         self.expect_until

@@ -1,6 +1,7 @@
 //! `make zoo`: every row of the table under a real sidecar, judged by the beats it sends.
 //!
-//! Arguments: parts of names choose rows; `--slow` takes the slow ones at patience 1.0; `--soak` takes the soak's table.
+//! Arguments: parts of names choose rows; `--slow` takes the slow ones at patience 1.0; `--soak` takes the soak's table and `--agents` that of
+//! real agents.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -32,6 +33,8 @@ use table::Row;
 const PATIENCE: f64 = 0.05;
 /// Most rows only wait. Those that burn processors take turns on what is there.
 const AT_ONCE: usize = 16;
+/// Real agents take seconds of two processors to start.
+const AGENTS_AT_ONCE: usize = 5;
 
 struct Queue {
     waiting: Vec<Row>,
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
         .collect();
     let all = if asked("--soak") {
         table::soak()
+    } else if asked("--agents") {
+        table::agents()
     } else {
         table::rows()
     };
@@ -63,7 +68,12 @@ fn main() -> ExitCode {
     leftovers::sweep();
     support::program("hbsidecar");
     let started = Instant::now();
-    let scores = run_all(&rows, patience);
+    let at_once = if asked("--agents") {
+        AGENTS_AT_ONCE
+    } else {
+        AT_ONCE
+    };
+    let scores = run_all(&rows, patience, at_once);
     report(&rows, &scores, patience);
     println!("{:.0} s in all", started.elapsed().as_secs_f64());
     let failed = rows
@@ -89,7 +99,7 @@ fn possible(rows: Vec<Row>) -> Vec<Row> {
     rows.into_iter().filter(can).collect()
 }
 
-fn run_all(rows: &[Row], patience: f64) -> Vec<Score> {
+fn run_all(rows: &[Row], patience: f64, at_once: usize) -> Vec<Score> {
     let redis = support::Redis::start();
     let ear = Arc::new(run::Ear::listen(&redis));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -105,7 +115,7 @@ fn run_all(rows: &[Row], patience: f64) -> Vec<Score> {
     );
     let scores = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(row) = take(&queue, cores) {
                     let score =

@@ -42,6 +42,8 @@ pub(crate) struct Row {
 pub(crate) enum Peer {
     Local,
     Remote,
+    /// Remote too, in the dialects of real agents.
+    Model,
 }
 
 /// What standard input and output are.
@@ -132,6 +134,11 @@ pub(crate) fn rows() -> Vec<Row> {
 /// Ordinary programs, watched for long.
 pub(crate) fn soak() -> Vec<Row> {
     read(include_str!("../soak/table.toml"))
+}
+
+/// Real agents against a fake model.
+pub(crate) fn agents() -> Vec<Row> {
+    read(include_str!("../agents/table.toml"))
 }
 
 fn read(text: &str) -> Vec<Row> {

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/zoo/programs");
+const AGENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agents");
 const SOAK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/soak");
 /// Where no packet comes back from: an address for documentation, behind a peer that forwards nothing.
 const NOWHERE: &str = "192.0.2.1";
@@ -232,15 +233,19 @@ impl World {
     }
 
     fn open_peer(&mut self) {
-        let host = match self.row.peer {
-            None => return,
-            Some(Peer::Local) => "127.0.0.1",
-            Some(Peer::Remote) => {
+        let Some(kind) = self.row.peer else { return };
+        let host = match kind {
+            Peer::Local => "127.0.0.1",
+            Peer::Remote | Peer::Model => {
                 self.net = Some(Pair::new());
                 crate::net::SERVER
             }
         };
-        let argv = ["{python}", "{zoo}/fake_llm.py", host].map(str::to_owned);
+        let program = match kind {
+            Peer::Local | Peer::Remote => "{zoo}/fake_llm.py",
+            Peer::Model => "{agents}/model.py",
+        };
+        let argv = ["{python}", program, host].map(str::to_owned);
         let server = self.net.as_ref().map(|pair| pair.server().to_owned());
         let (_, port) = self.sibling(&argv, server.as_deref());
         self.peer = Some(format!("{host}:{port}"));
@@ -315,6 +320,7 @@ impl World {
             .replace("{node}", "node")
             .replace("{zoo}", PROGRAMS)
             .replace("{soak}", SOAK)
+            .replace("{agents}", AGENTS)
             .replace("{bin}", &compiled().display().to_string())
             .replace("{dir}", &self.dir.path().display().to_string())
     }

@@ -1,6 +1,7 @@
 //! One process as /proc tells it: state, counters, threads, children.
 
 use super::read::{Reader, numbers};
+use heartbeat::batch::is_batch;
 use heartbeat::beat::cut;
 use heartbeat::evidence::{Io, Process, RunState, Thread, Why};
 use std::time::Duration;
@@ -67,13 +68,12 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
     Ok(())
 }
 
-/// The command line, arguments separated by spaces.
-pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<String> {
+/// The command line, arguments separated by spaces, and whether it is a piece of work.
+pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, bool)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
-    let line = line
-        .trim_end_matches('\0')
-        .replace(|c: char| c.is_control(), " ");
-    (!line.is_empty()).then(|| cut(line, COMMAND_CHARS_MAX))
+    let line = line.trim_end_matches('\0');
+    let words = line.replace(|c: char| c.is_control(), " ");
+    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_batch(line.split('\0'))))
 }
 
 /// A line of `stat`. The name stands in brackets and may hold anything, brackets too.

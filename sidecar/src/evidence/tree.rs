@@ -16,6 +16,7 @@ pub(super) struct Words {
     /// The short name it had: `exec` changes it.
     name: String,
     command: String,
+    batch: bool,
     /// Its word size is not this machine's.
     pub(super) foreign: bool,
 }
@@ -98,9 +99,12 @@ pub(super) fn name(
         let words = match known.get(&key) {
             Some(words) if words.name == process.name => words.clone(),
             Some(_) | None => {
+                let (command, batch) =
+                    command(reader, process.pid).unwrap_or_else(|| (process.name.clone(), false));
                 let words = Words {
                     name: process.name.clone(),
-                    command: command(reader, process.pid).unwrap_or_else(|| process.name.clone()),
+                    command,
+                    batch,
                     foreign: is_foreign(process.pid),
                 };
                 known.insert(key, words.clone());
@@ -108,6 +112,7 @@ pub(super) fn name(
             }
         };
         process.command = words.command;
+        process.batch = words.batch;
     }
     let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
     known.retain(|key, _| present.contains(key));

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::panic, reason = "a test that fails says why")]
 
+mod unmodified;
+
 use heartbeat::activity::{Activity, Fix, Input, Judgement, Said, Settings, Word, is_flag};
 use heartbeat::beat::Verdict;
 use heartbeat::evidence::{
