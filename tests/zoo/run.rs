@@ -168,6 +168,9 @@ fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant
         let over = mark.elapsed() > due;
         let heard = ear.heard(&row.name, mark);
         if let Some(score) = score(row, &evidence, &heard, due, over) {
+            if !matches!(score.outcome, Outcome::Found | Outcome::Quiet) {
+                tell(row, &heard);
+            }
             return score;
         }
         if let Some(code) = world.ended() {
@@ -181,6 +184,20 @@ fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant
             return Score::of(Outcome::Broken, format!("ended with {code}"));
         }
         std::thread::park_timeout(GLANCE);
+    }
+}
+
+/// What was heard, for whoever asks why: each verdict once, and each reason of work.
+fn tell(row: &Row, heard: &[Heard]) {
+    let mut last = None;
+    for beat in heard {
+        let works = beat.verdict == heartbeat::beat::Verdict::Working;
+        let what = (beat.verdict, works.then_some(&beat.shown));
+        if last != Some(what) {
+            let word = crate::score::word(beat.verdict);
+            eprintln!("{} {:>7.1} s {word}: {}", row.name, beat.at, beat.shown);
+        }
+        last = Some(what);
     }
 }
 
