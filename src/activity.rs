@@ -188,7 +188,7 @@ impl Activity {
         if !moved || self.circle.is_of_calls(&self.time) {
             return None;
         }
-        self.progress();
+        self.progress(false);
         let seen = reported("progress", "a reported value changed");
         self.judge(
             Draft::working("reports progress".to_owned(), vec![seen]),
@@ -235,7 +235,10 @@ impl Activity {
         let patient = self.word.asks_patience(now);
         self.pinged |= flow.pinged;
         self.polls_queue = flow.polls_queue;
-        self.animates = flow.animates;
+        self.animates = flow.frames.is_some();
+        if let Some(length) = flow.frames {
+            self.time.take_back_output(length);
+        }
         if sample.depth == Depth::Waits {
             self.closely = self.time.clock();
         }
@@ -255,7 +258,7 @@ impl Activity {
             return Some(draft);
         }
         if flow.is_progress() {
-            self.progress();
+            self.progress(flow.is_output_only());
             let first = &flow.progress[0];
             let sentence = format!("works: {}, {}", first.signal, first.value);
             // Counters are enough as long as they move, but not for ever.
@@ -448,11 +451,11 @@ impl Activity {
         closed.then(|| vain::repeated_line(output))
     }
 
-    fn progress(&mut self) {
+    fn progress(&mut self, output_only: bool) {
         self.progressed = true;
         self.pinged = false;
         self.awaits_model = false;
-        self.time.progress();
+        self.time.progress(output_only);
     }
 
     fn judge(&mut self, draft: Draft, now: Moment) -> Option<Judgement> {

@@ -30,8 +30,8 @@ pub(super) struct Flow {
     pub(super) starved: bool,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
-    /// All that is written are the frames of a spinner.
-    pub(super) animates: bool,
+    /// All that was written for so long were the frames of a spinner.
+    pub(super) frames: Option<Duration>,
     /// Other things worth telling, whatever the verdict.
     pub(super) notes: Vec<Evidence>,
     /// Only small requests with small answers, again and again: somebody asks a queue.
@@ -136,7 +136,7 @@ impl Memory {
             flow.output_grew = output.grew;
             if output.fresh {
                 flow.add("output", "new lines in its output file".to_owned());
-            } else if output.elsewhere > 0 && !flow.animates {
+            } else if output.elsewhere > 0 && flow.frames.is_none() {
                 // Output into a file is judged by what it says; elsewhere only by its rhythm.
                 flow.add("output", bytes(output.elsewhere));
             }
@@ -278,9 +278,9 @@ impl Memory {
         }
         self.frames.take(total.written, total.writes, flow.elapsed);
         // Who burns for it draws no spinner: that is output.
-        flow.animates = !flow.burns && self.frames.is_animation();
+        flow.frames = self.frames.animation().filter(|_| !flow.burns);
         let judged_closer = closely || !self.outputs.is_empty();
-        if total.written > 0 && !judged_closer && !flow.animates {
+        if total.written > 0 && !judged_closer && flow.frames.is_none() {
             flow.add("output", bytes(total.written));
         }
         total.written
@@ -311,6 +311,11 @@ impl Flow {
     /// Whether something moved that counts.
     pub(super) fn is_progress(&self) -> bool {
         !self.progress.is_empty()
+    }
+
+    /// Whether all of that is output of which nothing is known.
+    pub(super) fn is_output_only(&self) -> bool {
+        !self.output_grew && self.progress.iter().all(|seen| seen.signal == "output")
     }
 
     fn add(&mut self, signal: &str, value: String) {

@@ -100,17 +100,18 @@ impl Frames {
         }
     }
 
-    /// Equal short writes, many a second, window after window: frames of a spinner.
-    pub(super) fn is_animation(&self) -> bool {
+    /// Equal short writes, many a second, window after window: frames of a spinner, and for how long.
+    pub(super) fn animation(&self) -> Option<Duration> {
         let whole: Vec<&Window> = self.windows.iter().filter(|w| w.is_whole()).collect();
         let sizes = whole.iter().map(|w| w.size());
         let paces = whole.iter().map(|w| w.pace());
         let small = self.windows.iter().all(|w| w.size() <= limits::FRAME_BYTES);
-        whole.len() >= limits::RHYTHM_LOOKS
+        let even = whole.len() >= limits::RHYTHM_LOOKS
             && small
             && paces.clone().all(|pace| pace >= limits::FRAMES_PER_SECOND)
             && spread(sizes) <= limits::FRAME_SPREAD
-            && spread(paces) <= limits::PACE_SPREAD
+            && spread(paces) <= limits::PACE_SPREAD;
+        even.then(|| self.windows.iter().map(|w| w.elapsed).sum())
     }
 }
 

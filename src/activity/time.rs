@@ -20,6 +20,8 @@ pub(super) struct Time {
     clock: Duration,
     /// When, on that clock, progress was last seen.
     moved: Duration,
+    /// The same, without output of which nothing is known.
+    acted: Duration,
     /// When, on that clock, somebody it waits for was last seen at work.
     excused: Duration,
     /// When, on that clock, each finding was first seen, and in how many looks since the last time it was not.
@@ -46,6 +48,7 @@ impl Time {
             glance,
             clock: Duration::ZERO,
             moved: Duration::ZERO,
+            acted: Duration::ZERO,
             excused: Duration::ZERO,
             holds: BTreeMap::new(),
             still: BTreeMap::new(),
@@ -79,10 +82,19 @@ impl Time {
         self.excused = self.clock;
     }
 
-    /// Progress was seen.
-    pub(super) fn progress(&mut self) {
+    /// Progress was seen: no more than some output, or anything else.
+    pub(super) fn progress(&mut self, output_only: bool) {
         self.moved = self.clock;
+        if !output_only {
+            self.acted = self.clock;
+        }
         self.holds.clear();
+    }
+
+    /// The output of so long has turned out to be the frames of a spinner.
+    pub(super) fn take_back_output(&mut self, of: Duration) {
+        let since = self.acted.max(self.clock.saturating_sub(of));
+        self.moved = self.moved.min(since);
     }
 
     /// Whether this look only looks closer at what the last one saw.
@@ -98,6 +110,7 @@ impl Time {
         self.still.clear();
         self.sleeps.clear();
         self.moved = self.clock;
+        self.acted = self.clock;
         self.notice_still(sample);
         self.notice_sleeps(sample);
     }
