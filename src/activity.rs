@@ -28,6 +28,7 @@ mod notes;
 mod rest;
 mod rhythm;
 mod scene;
+mod settings;
 mod slow;
 mod time;
 mod vain;
@@ -36,6 +37,7 @@ pub mod words;
 
 pub use finding::{Confidence, Fix};
 pub use judgement::{EVIDENCE_MAX, Judgement, is_flag};
+pub use settings::{Input, Settings};
 pub use word::{Said, Word};
 
 use crate::beat::{Evidence, Verdict};
@@ -44,44 +46,12 @@ use crate::moment::Moment;
 use circle::Circle;
 use draft::{Draft, paused, reported, unseen};
 use finding::observed;
-use flow::{Bar, Flow, Memory};
+use flow::{Flow, Memory};
 use judgement::{confidence, rank};
+use limits::Bar;
 use scene::Scene;
 use std::time::Duration;
 use time::Time;
-
-/// What the user chose.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Settings {
-    /// Multiplies every waiting time; 0.01 to 100.
-    pub patience: f64,
-    /// Silence that makes an owed piece of work suspicious, at patience 1.
-    pub stall_after: Duration,
-    /// The sidecar holds the writing end of the agent's standard input and can close it.
-    pub owns_stdin: bool,
-    /// A one-off diagnosis: what follows from the waits alone need last no longer than this.
-    pub glance: Option<Duration>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            patience: 1.0,
-            stall_after: Duration::from_secs(300),
-            owns_stdin: false,
-            glance: None,
-        }
-    }
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A look at the tree, as close as [`Activity::depth`] asked.
-    Sample(Box<Sample>),
-    /// The agent said something.
-    Word(Word),
-}
 
 /// The machine.
 #[derive(Clone, Debug)]

@@ -161,6 +161,29 @@ pub struct Io {
     pub disk_written: u64,
 }
 
+impl Io {
+    /// What was added to an earlier count.
+    pub fn since(self, then: Self) -> Self {
+        self.with(then, u64::saturating_sub)
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    fn with(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
+        Self {
+            read: of(self.read, other.read),
+            written: of(self.written, other.written),
+            reads: of(self.reads, other.reads),
+            writes: of(self.writes, other.writes),
+            disk_read: of(self.disk_read, other.disk_read),
+            disk_written: of(self.disk_written, other.disk_written),
+        }
+    }
+}
+
 /// One thread.
 #[derive(Clone, Debug, Default)]
 pub struct Thread {

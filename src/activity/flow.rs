@@ -3,7 +3,7 @@
 //! Progress: bytes that came, files written, processor time of children and helpers, new processes. Signs of life: the
 //! process woke. Noise: keep-alives, spinners, repeated lines, an event loop waking itself.
 
-use super::limits;
+use super::limits::{self, Bar};
 use super::notes::{self, Growth};
 use super::rhythm::{Frames, Line, Step};
 use super::word::Word;
@@ -36,32 +36,6 @@ pub(super) struct Flow {
     pub(super) notes: Vec<Evidence>,
     /// Only small requests with small answers, again and again: somebody asks a queue.
     pub(super) polls_queue: bool,
-}
-
-/// How much of something is work.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bar {
-    /// Share of a core in children or helper threads.
-    cpu: f64,
-    /// Bytes meant for a disk, a look.
-    written: u64,
-    /// Bytes read, a look.
-    read: u64,
-}
-
-impl Bar {
-    /// Any of it.
-    pub(super) const USUAL: Self = Self {
-        cpu: limits::CPU_WORK,
-        written: limits::DISK_BYTES,
-        read: limits::READ_BYTES,
-    };
-    /// More than an agent does beside its waiting for a model.
-    pub(super) const ABOVE_HOUSEKEEPING: Self = Self {
-        cpu: limits::HOUSEKEEPING_CPU,
-        written: limits::HOUSEKEEPING_BYTES,
-        read: limits::HOUSEKEEPING_BYTES,
-    };
 }
 
 /// Remembers what the last looks showed.
@@ -263,12 +237,12 @@ impl Memory {
                 .get(key)
                 .and_then(|p| p.io)
                 .unwrap_or_default();
-            let part = difference(io, then);
+            let part = io.since(then);
             // What is seen from afar is no output before a closer look says so.
             let wakes = part.writes > 0
                 && part.written == 8 * part.writes
                 && (!closely || part.read >= 8 || polls_counter(process));
-            total = sum(total, if wakes { without_wake_ups(part) } else { part });
+            total = total.plus(if wakes { without_wake_ups(part) } else { part });
         }
         if total.disk_written >= bar.written {
             flow.add("files written", bytes(total.disk_written));
@@ -440,28 +414,6 @@ fn polls_counter(process: &Process) -> bool {
     waits
         .flat_map(Wait::targets)
         .any(|target| matches!(&target.kind, Kind::Internal(name) if name == "eventfd"))
-}
-
-fn difference(now: Io, then: Io) -> Io {
-    Io {
-        read: now.read.saturating_sub(then.read),
-        written: now.written.saturating_sub(then.written),
-        reads: now.reads.saturating_sub(then.reads),
-        writes: now.writes.saturating_sub(then.writes),
-        disk_read: now.disk_read.saturating_sub(then.disk_read),
-        disk_written: now.disk_written.saturating_sub(then.disk_written),
-    }
-}
-
-fn sum(a: Io, b: Io) -> Io {
-    Io {
-        read: a.read + b.read,
-        written: a.written + b.written,
-        reads: a.reads + b.reads,
-        writes: a.writes + b.writes,
-        disk_read: a.disk_read + b.disk_read,
-        disk_written: a.disk_written + b.disk_written,
-    }
 }
 
 fn percent(share: f64) -> String {

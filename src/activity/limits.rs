@@ -133,3 +133,29 @@ pub const ZOMBIES: usize = 20;
 pub const PROBES: u32 = 4;
 /// Sends in a row that it did not confirm.
 pub const RETRANSMITS: u32 = 6;
+
+/// How much of something is work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bar {
+    /// Share of a core in children or helper threads.
+    pub(super) cpu: f64,
+    /// Bytes meant for a disk, a look.
+    pub(super) written: u64,
+    /// Bytes read, a look.
+    pub(super) read: u64,
+}
+
+impl Bar {
+    /// Any of it.
+    pub(super) const USUAL: Self = Self {
+        cpu: CPU_WORK,
+        written: DISK_BYTES,
+        read: READ_BYTES,
+    };
+    /// More than an agent does beside its waiting for a model.
+    pub(super) const ABOVE_HOUSEKEEPING: Self = Self {
+        cpu: HOUSEKEEPING_CPU,
+        written: HOUSEKEEPING_BYTES,
+        read: HOUSEKEEPING_BYTES,
+    };
+}
