@@ -31,7 +31,7 @@ impl Default for Settings {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A look at the tree, as close as [`Activity::depth`] asked.
+    /// A look at the tree, as close as [`super::Activity::depth`] asked.
     Sample(Box<Sample>),
     /// The agent said something.
     Word(Word),
