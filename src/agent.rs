@@ -154,7 +154,13 @@ impl Agent {
                 seen.map_or(beats, str::to_owned)
             }
             (State::Missing, _) => format!("{} overdue; {ago}", beats(self.detector.missed(now))),
-            (State::Stopped, _) => "ended cleanly".to_owned(),
+            (State::Stopped, _) => match self.beat.as_ref().and_then(|beat| beat.hb.as_ref()) {
+                Some(hb) if hb.pid != 0 => {
+                    "its process is there and its sidecar does not watch: suspended at its terminal (Ctrl-Z), or left"
+                        .to_owned()
+                }
+                Some(_) | None => "ended cleanly".to_owned(),
+            },
             (State::Failed, Some(Reason::HeartbeatLost) | None) => {
                 format!("silent for three intervals; {ago}")
             }

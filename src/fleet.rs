@@ -593,6 +593,18 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_a_person_has_suspended_is_stopped_and_healthy_when_it_goes_on() {
+        let mut stage = Stage::with_beats(2);
+        let mut last = beat(1, 2);
+        last.status = Status::Stopped;
+        stage.tell(Input::Beat(Box::new(last), Duration::ZERO), 40);
+        stage.tick_through(41..=4000);
+        assert_eq!(stage.state(), State::Stopped);
+        stage.tell(Input::Beat(Box::new(beat(1, 134)), Duration::ZERO), 4020);
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
     fn beats_and_events_of_a_replaced_epoch_change_nothing() {
         let mut stage = Stage::with_beats(1);
         stage.tell(Input::Beat(Box::new(beat(2, 0)), Duration::ZERO), 5);

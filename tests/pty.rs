@@ -6,8 +6,8 @@ mod support;
 
 use std::process::Command;
 use std::sync::OnceLock;
-use support::eventually;
 use support::pty::{CTRL_BACKSLASH, CTRL_C, CTRL_Z, Terminal};
+use support::{Redis, eventually, program};
 
 /// Says what reaches it: signals with how often, lines, window sizes. Lines tell it what to do.
 const AGENT: &str = r#"
@@ -276,6 +276,40 @@ fn ctrl_z_stops_both_and_fg_brings_the_agent_back_with_the_terminal() {
         terminal.wait_for(&format!("<int {n}>"));
     }
     end_with(&mut terminal, 6);
+}
+
+#[test]
+fn the_fleet_hears_that_an_agent_is_suspended_and_that_it_goes_on() {
+    let redis = Redis::start();
+    let mut terminal = Terminal::start();
+    terminal.write("agent.py", AGENT);
+    let line = format!(
+        "{} -q --id napper --interval 30s --redis-url {} -- {} agent.py reads",
+        program("hbsidecar").display(),
+        redis.socket_url(),
+        python()
+    );
+    terminal.type_line(&line);
+    let agent = ready(&mut terminal);
+    let is = |status: &str, stopped: bool| {
+        eventually(&format!("it is {status}"), || {
+            let now: Option<String> = redis.run(&["HGET", "agent:napper", "status"]);
+            let at: Option<String> = redis.run(&["HGET", "agent:napper", "stoppedAt"]);
+            let roster: Option<String> = redis.run(&["HGET", "hb:agents", "napper"]);
+            let listed = roster?.contains("stoppedAt");
+            (now? == status && (at.is_some(), listed) == (stopped, stopped)).then_some(())
+        });
+    };
+    is("healthy", false);
+    press(&mut terminal, CTRL_Z);
+    terminal.wait_for("Stopped");
+    stopped(&agent);
+    is("stopped", true);
+    terminal.wait_for_prompt();
+    terminal.type_line("fg");
+    foreground(&terminal, &agent);
+    is("healthy", false);
+    end_with(&mut terminal, 0);
 }
 
 #[test]

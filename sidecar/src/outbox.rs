@@ -72,6 +72,13 @@ pub(crate) enum News {
     Order(Order),
 }
 
+/// A beat is in the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub(crate) at: Moment,
+    pub(crate) sequence: u64,
+}
+
 /// What the hub offers: a beat, and whether it is the sidecar's last.
 #[derive(Clone, Debug)]
 struct Offer {
@@ -85,8 +92,8 @@ pub(crate) struct Outbox {
     latest: watch::Sender<Option<Offer>>,
     events: mpsc::Sender<Event>,
     pub(crate) news: mpsc::Receiver<News>,
-    /// When a beat was last stored.
-    pub(crate) stored: watch::Receiver<Option<Moment>>,
+    /// The last beat that was stored.
+    pub(crate) stored: watch::Receiver<Option<Stored>>,
     /// Events are being dropped, and it was said.
     full: bool,
     courier: JoinHandle<()>,
@@ -104,7 +111,9 @@ struct Courier {
     events: mpsc::Receiver<Event>,
     waiting: VecDeque<Event>,
     news: mpsc::Sender<News>,
-    stored: watch::Sender<Option<Moment>>,
+    stored: watch::Sender<Option<Stored>>,
+    /// The roster says that the agent has stopped.
+    stopped: bool,
     register: Script,
     beat: Script,
 }
@@ -142,6 +151,7 @@ impl Outbox {
             waiting: VecDeque::new(),
             news: news_in,
             stored: stored_in,
+            stopped: false,
             register: Script::new(keys::REGISTER_SCRIPT),
             beat: Script::new(keys::BEAT_SCRIPT),
         };
@@ -243,7 +253,10 @@ impl Courier {
                     return Ok(Over::Fenced(holder));
                 }
                 self.sent = offer.beat.sequence;
-                self.stored.send_replace(Some(clock::now()));
+                self.stored.send_replace(Some(Stored {
+                    at: clock::now(),
+                    sequence: self.sent,
+                }));
             }
             tokio::select! {
                 biased;
@@ -324,7 +337,7 @@ impl Courier {
 
     /// One beat; the higher epoch comes back when it was refused.
     async fn deliver(
-        &self,
+        &mut self,
         connection: &mut MultiplexedConnection,
         Offer { beat, last }: &Offer,
     ) -> anyhow::Result<Option<u64>> {
@@ -346,8 +359,11 @@ impl Courier {
         if answer == "fenced" {
             return Ok(Some(detail.parse().unwrap_or(self.epoch)));
         }
-        if beat.status == Status::Stopped {
-            self.enrol(connection, Some(beat.timestamp_ms)).await?;
+        let stopped = beat.status == Status::Stopped;
+        if stopped || self.stopped {
+            let stopped_at = stopped.then_some(beat.timestamp_ms);
+            self.enrol(connection, stopped_at).await?;
+            self.stopped = stopped;
         }
         if !detail.is_empty() {
             self.order(&detail);

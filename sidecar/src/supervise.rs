@@ -109,10 +109,25 @@ struct Hub {
     never_reached: bool,
     last_exit: Option<Exit>,
     next_look: Option<Moment>,
+    suspension: Option<Suspension>,
     orders_seen: VecDeque<String>,
     order: Option<Order>,
     outcome: Option<OrderOutcome>,
     over: Option<Outcome>,
+}
+
+/// A person has put the agent to sleep at its terminal (Ctrl-Z), and us with it. The fleet hears of it first: our silence
+/// would look like a death.
+#[derive(Clone, Copy, Debug)]
+struct Suspension {
+    /// The signal to pass on to those around us; none when the terminal did.
+    signal: Option<i32>,
+    /// The beat that tells of it.
+    sequence: u64,
+    /// The store may be slow, and a person waits.
+    until: Moment,
+    /// We have stood still, or do.
+    done: bool,
 }
 
 /// What never changes.
@@ -197,7 +212,10 @@ impl Hub {
             Input::News(news) => self.news(news),
             Input::Gone => self.gone().await,
             Input::Said(said) => self.said(said),
-            Input::Stored => self.word.health(self.health()),
+            Input::Stored => {
+                self.word.health(self.health());
+                self.suspend_when_told();
+            }
         }
     }
 
@@ -209,6 +227,7 @@ impl Hub {
         if self.next_look.is_some_and(|at| at <= now) {
             self.look();
         }
+        self.suspend_when_told();
         if self.judge.deadline() <= now {
             self.observe();
         }
@@ -256,7 +275,8 @@ impl Hub {
 
     /// Under `--exclusive` an agent that the fleet believes dead must be dead.
     fn check_lease(&mut self, now: Moment) {
-        let stored = (*self.outbox.stored.borrow()).unwrap_or(self.started);
+        let stored = *self.outbox.stored.borrow();
+        let stored = stored.map_or(self.started, |stored| stored.at);
         if self.life.is_running()
             && now.since(stored) > heartbeat::keys::time_to_live(self.config.interval)
         {
@@ -359,6 +379,7 @@ impl Hub {
     }
 
     fn ended(&mut self, exit: Exit, alone: bool) {
+        self.suspension = None;
         let by_terminal = self.by_person(exit);
         let by_person = by_terminal || self.word.report.stopping();
         if let Some(terminal) = &mut self.terminal {
@@ -416,6 +437,7 @@ impl Hub {
         let dues = [
             self.life.deadline(),
             self.next_look,
+            self.suspension.filter(|s| !s.done).map(|s| s.until),
             look,
             Some(self.next_slot()),
         ];

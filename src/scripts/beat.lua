@@ -13,6 +13,7 @@ local counter = sane(redis.call('GET', KEYS[2]) or '0')
 local held = math.max(counter, sane(redis.call('HGET', KEYS[1], 'epoch') or '0'))
 if held > epoch then return {'fenced', string.format('%.0f', held)} end
 if counter < epoch then redis.call('SET', KEYS[2], ARGV[1]) end
+redis.call('HDEL', KEYS[1], 'stoppedAt')
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])

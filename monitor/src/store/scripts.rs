@@ -184,6 +184,11 @@ impl Beat<'_> {
         if counter < epoch {
             store.keys.set(self.counter, self.epoch.clone());
         }
+        store.run(&[
+            Bytes::from_static(b"HDEL"),
+            self.agent.clone(),
+            Bytes::from_static(b"stoppedAt"),
+        ]);
         let hset = [
             &[Bytes::from_static(b"HSET"), self.agent.clone()],
             self.fields,

@@ -1,6 +1,6 @@
 //! The hub's hands: what the lifecycle decides is carried out here.
 
-use super::{Body, Hub, LOOK_EVERY, Outcome};
+use super::{Body, Hub, LOOK_EVERY, Outcome, Suspension};
 use crate::attach;
 use crate::child::{self, Start};
 use crate::clock;
@@ -9,14 +9,17 @@ use crate::oom::OomKills;
 use crate::process::{Process, until_readable};
 use crate::terminal::{Terminal, can_be_resumed, share};
 use crate::tree::Tree;
-use heartbeat::beat::{Exit, cut};
+use heartbeat::beat::{Exit, Status, cut};
 use heartbeat::event::{Detail, EventKind};
 use heartbeat::lifecycle::{Effect, Input};
 use nix::libc;
 use std::ffi::OsString;
+use std::time::Duration;
 
 /// Survivors that are named.
 const SURVIVORS_NAMED: usize = 8;
+/// How long a person who pressed Ctrl-Z waits at most for the store: less than anybody notices.
+const TOLD_WITHIN: Duration = Duration::from_millis(300);
 
 impl Hub {
     /// Asks the lifecycle and carries its answer out.
@@ -268,7 +271,30 @@ impl Hub {
         }
         if (terminal.is_given() && can_be_resumed()) || by_terminal {
             terminal.take_for_now();
-            if by_terminal {
+            self.observe();
+            self.beat_as(Status::Stopped, false);
+            let heard = self.epoch.is_some() && !self.fenced;
+            let patience = if heard { TOLD_WITHIN } else { Duration::ZERO };
+            self.suspension = Some(Suspension {
+                signal: by_terminal.then_some(signal),
+                sequence: self.sequence,
+                until: clock::now() + patience,
+                done: false,
+            });
+            self.suspend_when_told();
+        }
+    }
+
+    /// Stops this process once the fleet knows, or has had its time to hear of it.
+    pub(super) fn suspend_when_told(&mut self) {
+        let Some(suspension) = self.suspension.as_mut().filter(|s| !s.done) else {
+            return;
+        };
+        let stored = *self.outbox.stored.borrow();
+        let told = stored.is_some_and(|stored| stored.sequence >= suspension.sequence);
+        if told || suspension.until <= clock::now() {
+            suspension.done = true;
+            if let Some(signal) = suspension.signal {
                 share(signal); // ours stays blocked, and the CONT that follows takes it back
             }
             // Nothing can be done about a refused stop: then the agent is stopped and we are not.
@@ -283,6 +309,9 @@ impl Hub {
             && terminal.is_ours()
         {
             terminal.give_to(process.pid);
+        }
+        if self.suspension.take().is_some() {
+            self.beat();
         }
     }
 }

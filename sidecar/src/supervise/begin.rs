@@ -72,6 +72,7 @@ impl Hub {
             never_reached: false,
             last_exit: None,
             next_look: None,
+            suspension: None,
             orders_seen: VecDeque::new(),
             order: None,
             outcome: None,

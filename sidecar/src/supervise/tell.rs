@@ -44,7 +44,7 @@ impl Hub {
         self.body.process().map(|process| process.pid)
     }
 
-    fn beat_as(&mut self, status: Status, last: bool) {
+    pub(super) fn beat_as(&mut self, status: Status, last: bool) {
         let now = clock::now();
         self.last_slot = self.slot(now);
         let Some(epoch) = self.epoch.filter(|_| !self.fenced) else {

@@ -172,8 +172,8 @@ impl Hub {
         match stored {
             _ if self.fenced => Health::NotBeating("another sidecar has the id".to_owned()),
             None => Health::NotBeating("no beat was stored yet".to_owned()),
-            Some(at) => {
-                let ago = clock::now().since(at);
+            Some(stored) => {
+                let ago = clock::now().since(stored.at);
                 if ago > self.config.interval * 2 {
                     Health::NotBeating(format!(
                         "no beat was stored for {}",
