@@ -164,6 +164,43 @@ fn an_agent_that_was_out_of_memory_is_called_oom_killed() {
     assert_eq!(detail["reason"], "oom_killed", "{detail}");
 }
 
+/// Without privileges, behind Docker's own filter of system calls: what a thread waits for and until when is read all the
+/// same, from the call's arguments and the process' memory, and so are its connections.
+#[test]
+fn the_verdict_is_the_same_inside_the_container_for_root_and_for_anybody() {
+    let docker = Docker::shared();
+    let asks =
+        "sleep 900 | nc -l -p 7000 >/dev/null & sleep 1; exec wget -O- http://127.0.0.1:7000/";
+    for (agent, verdict, evidence) in [
+        ("exec sleep 600", "sleeping", "thread.deadline"),
+        (asks, "waiting_model", "127.0.0.1:7000"),
+    ] {
+        for user in ["0:0", "1000:1000"] {
+            let store = UnixRedis::start();
+            let mount = format!("{}:/store", store.dir.path().display());
+            let sidecar = ["hbsidecar", "--redis-url", "redis+unix:///store/redis.sock"];
+            let options = [
+                "--id",
+                "boxed",
+                "--interval",
+                "200ms",
+                "--patience",
+                "0.05",
+                "--",
+            ];
+            let command = [&sidecar[..], &options, &["sh", "-c", agent]].concat();
+            let _container = docker.spawn(&["-v", &mount, "--user", user], &command);
+            eventually(&format!("{agent:?} of {user} is {verdict}"), || {
+                let beat = store.beat("boxed")?;
+                let activity = &beat["hb"]["activity"];
+                let said = activity["evidence"].to_string();
+                let ok = activity["verdict"] == verdict && said.contains(evidence);
+                ok.then_some(())
+            });
+        }
+    }
+}
+
 #[test]
 fn a_terminal_agent_in_a_container_is_interrupted_and_never_stranded() {
     let docker = Docker::shared();
@@ -214,6 +251,14 @@ impl UnixRedis {
     fn connection(&self) -> Option<redis::Connection> {
         let url = format!("redis+unix://{}/redis.sock", self.dir.path().display());
         redis::Client::open(url).unwrap().get_connection().ok()
+    }
+
+    fn beat(&self, id: &str) -> Option<serde_json::Value> {
+        let beat: Option<String> = redis::cmd("HGET")
+            .arg(&[&format!("agent:{id}"), "beat"])
+            .query(&mut self.connection()?)
+            .ok()?;
+        serde_json::from_str(&beat?).ok()
     }
 
     fn events(&self) -> Vec<HashMap<String, String>> {
