@@ -334,6 +334,11 @@ impl Activity {
             }
             return Some(rest::peer(scene, peer));
         }
+        if let Some(tool) = scene.tool(&asked) {
+            let quiet = self.time.unexcused();
+            let over = quiet >= self.time.scaled(limits::ANSWER);
+            return Some(rest::tool(tool, quiet, over));
+        }
         if !asked.is_empty() {
             return Some(self.awaits(scene, &asked, now));
         }

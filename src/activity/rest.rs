@@ -331,6 +331,29 @@ pub(super) fn peer(scene: &Scene<'_>, pid: u32) -> Draft {
     }
 }
 
+/// An agent that says nothing has started a tool, and waits for it.
+pub(super) fn tool(tool: &Process, quiet: Duration, over: bool) -> Draft {
+    let quiet = words(quiet);
+    let evidence = vec![
+        observed("tool", tool.title()),
+        observed("quiet", format!("no progress for {quiet}")),
+    ];
+    let (key, verdict, sentence) = if over {
+        let sentence = format!(
+            "waits for {}, which has not moved for {quiet}",
+            tool.title()
+        );
+        ("tool over", Verdict::Stalled, sentence)
+    } else {
+        let sentence = format!("waits for {}, quiet for {quiet}", tool.title());
+        ("tool", Verdict::Working, sentence)
+    };
+    Draft {
+        evidence,
+        ..Draft::new(key, verdict, sentence)
+    }
+}
+
 /// Work is owed and nothing says what keeps it.
 pub(super) fn owed(scene: &Scene<'_>, quiet: Duration, over: bool) -> Draft {
     let quiet = words(quiet);

@@ -5,6 +5,7 @@ use crate::evidence::{
     Channel, End, Kind, Process, RunState, Sample, Socket, SocketKind, Target, Tcp, TcpState,
     Thread, Until, Wait,
 };
+use crate::moment::millis;
 use std::collections::BTreeSet;
 
 /// Signals every program of a common runtime handles without meaning anything by it: INT, and the two the C library
@@ -15,6 +16,9 @@ const RESTING_PORTS: [u16; 24] = [
     22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
     6697, 8883, 9092, 11211, 26379, 27017, 61613,
 ];
+
+/// A tick is a hundredth of a second on every machine hb runs on, and the clock of looks counts from the same start.
+const TICK_MS: u64 = 10;
 
 /// Programs whose clients rest in a read: queues, stores, and what people log into.
 const RESTING_PEERS: [&str; 16] = [
@@ -102,6 +106,26 @@ impl<'a> Scene<'a> {
 
     fn is_watcher(&self, pid: u32) -> bool {
         self.sample.outsider(pid).is_some_and(|o| o.own)
+    }
+
+    /// A tool: a process below the one that asked, started after the last byte on any of these connections came. The model
+    /// has had its word, and the word is the tool's.
+    pub(super) fn tool(&self, asked: &[(&Socket, &Tcp)]) -> Option<&'a Process> {
+        let heard_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min()?;
+        let heard = self.sample.at.as_millis().checked_sub(millis(heard_ago))?;
+        let below = |process: &Process| {
+            let mut parent = process.parent;
+            while !asked.iter().any(|(socket, _)| socket.pid == parent) {
+                match self.sample.process(parent) {
+                    Some(process) if process.pid != process.parent => parent = process.parent,
+                    Some(_) | None => return false,
+                }
+            }
+            true
+        };
+        self.own()
+            .filter(|process| process.started.saturating_mul(TICK_MS) > heard && below(process))
+            .max_by_key(|process| process.started)
     }
 
     /// Whether an ancestor inside the tree waits for this process to end.

@@ -47,6 +47,13 @@ fn breathes(world: &mut World) {
     wakes(world);
 }
 
+/// The connection stays silent, in both directions.
+fn ages(world: &mut World) {
+    let tcp = world.tcp();
+    tcp.received_ago += Duration::from_secs(5);
+    tcp.sent_ago += Duration::from_secs(5);
+}
+
 /// The frames of a spinner beside a counter of seconds: of nearly equal length.
 fn draws(world: &mut World) {
     breathes(world);
@@ -143,4 +150,29 @@ fn g_lines_of_eight_bytes_are_output_where_no_thread_wakes_another() {
             wakes(w);
         });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
+}
+
+#[test]
+fn a_tool_that_does_not_move_is_what_an_agent_waits_for_and_not_its_model() {
+    let mut world = in_batch(streaming());
+    let mut child = process(CHILD, ROOT, "ssh");
+    child.started = world.now().as_millis() / 10;
+    world.sample.processes.push(child);
+    let world = world.passes(12 * MINUTE, |w| {
+        breathes(w);
+        ages(w);
+    });
+    let found = world.is(Verdict::Stalled, 11 * MINUTE, "waits for ssh");
+    assert_eq!(found.fix, Fix::None);
+}
+
+#[test]
+fn a_server_of_tools_that_was_there_before_the_question_is_no_tool() {
+    let mut world = in_batch(streaming());
+    world.sample.processes.push(process(CHILD, ROOT, "mcp"));
+    let world = world.passes(12 * MINUTE, |w| {
+        breathes(w);
+        ages(w);
+    });
+    world.is(Verdict::Stalled, 11 * MINUTE, "owes an answer");
 }
