@@ -52,8 +52,10 @@ pub(super) fn stopped(process: &Process) -> Option<Finding> {
     }
     let sentence = format!("{title} was stopped by a signal and waits for SIGCONT");
     let found = Finding::new(key, Verdict::Hung, limits::STOPPED, sentence).logical();
+    let threads = process.threads.iter().map(|t| (process.pid, t.tid));
     Some(
         found
+            .still(threads)
             .seen("process.state", format!("T, tracer none, {title}"))
             .fix(Fix::Cont { pid: process.pid }),
     )

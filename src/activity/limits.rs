@@ -21,8 +21,9 @@ pub const AFTERGLOW: Duration = seconds(15);
 /// The same, whatever the patience: tokens half a second apart are one stream.
 pub const AFTERGLOW_MIN: Duration = Duration::from_millis(1500);
 
-/// A process stopped by a signal (found within 15 s): nobody stops an agent for a moment and means it.
-pub const STOPPED: Duration = seconds(6);
+/// A process stopped by a signal (found within 15 s, of which the look at its start may take five): nobody stops an agent
+/// for a moment and means it.
+pub const STOPPED: Duration = seconds(4);
 /// A knot of waits that logic alone proves (30 s): long enough that no start-up passes through it.
 pub const KNOT: Duration = seconds(12);
 /// A full pipe or terminal that nobody outside empties (30 s).
@@ -30,7 +31,7 @@ pub const UNDRAINED: Duration = seconds(16);
 /// A read from a person or an open pipe (30 s).
 pub const INPUT: Duration = seconds(10);
 /// Work done, process still there (30 s; claude-code#25629 waited 5 minutes).
-pub const DONE: Duration = seconds(18);
+pub const DONE: Duration = seconds(14);
 /// A dead child or peer that somebody still waits for (60 s).
 pub const LOST: Duration = seconds(35);
 /// An output pipe kept open by a process left behind (60 s).

@@ -563,6 +563,21 @@ fn h17_a_stopped_child_is_woken() {
 }
 
 #[test]
+fn h17_a_child_that_stops_right_after_its_start_is_found_in_time_too() {
+    let mut looks = 0;
+    let world = World::new().passes(15, |w| {
+        looks += 1;
+        if looks == 2 {
+            let mut child = process(CHILD, ROOT, "tool");
+            child.state = RunState::Stopped;
+            w.sample.processes.push(child);
+            w.root().threads[0].wait = Some(Wait::Child(-1));
+        }
+    });
+    world.is(Verdict::Hung, 15, "SIGCONT");
+}
+
+#[test]
 fn h17_job_control_of_a_person_is_left_to_the_person() {
     let mut world = World::new();
     world.root().state = RunState::Stopped;

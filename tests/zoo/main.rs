@@ -1,6 +1,6 @@
 //! `make zoo`: every row of the table under a real sidecar, judged by the beats it sends.
 //!
-//! Arguments: parts of names choose rows; `--slow` takes the slow ones at patience 1.0; `--soak` takes the soak's table and `--agents` that of
+//! Arguments: parts of names choose rows; `--slow` takes the slow ones, or those that are named, at patience 1.0; `--soak` takes the soak's table and `--agents` that of
 //! real agents.
 #![expect(
     clippy::unwrap_used,
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         |row: &Row| names.is_empty() || names.iter().any(|name| row.name.contains(name.as_str()));
     let rows: Vec<Row> = all
         .into_iter()
-        .filter(|row| chosen(row) && (!asked("--slow") || row.slow))
+        .filter(|row| chosen(row) && (!asked("--slow") || row.slow || !names.is_empty()))
         .collect();
     assert!(!rows.is_empty(), "no row is called {names:?}");
     let rows = possible(rows);
