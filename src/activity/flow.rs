@@ -99,15 +99,20 @@ impl Memory {
         };
         flow.processor(&before, &now, sample, word, bar);
         let closely = sample.depth == Depth::Waits;
-        let written = self.files(&before, &now, closely, bar, &mut flow);
+        let total = traffic(&before, &now, closely);
+        self.files(total, closely, bar, &mut flow);
         flow.notes.extend(notes::zombies(sample));
         flow.notes.extend(self.growth.follow(sample, at_once));
-        if sample.depth == Depth::Waits {
+        if closely {
             let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
             flow.network(&steps, &self.sockets);
-            let output = self.outputs(sample, written);
+            let output = self.outputs(sample, total.written);
             flow.output_grew = output.grew;
+            let log = output.elsewhere == 0 && total.disk_written <= limits::LOG_BYTES;
+            if total.disk_written >= bar.written && !log {
+                flow.add("files written", bytes(total.disk_written));
+            }
             if output.fresh {
                 flow.add("output", "new lines in its output file".to_owned());
             } else if output.elsewhere > 0 && flow.frames.is_none() {
@@ -220,45 +225,41 @@ impl Memory {
         }
     }
 
-    /// How many bytes the tree itself wrote comes back.
-    fn files(
-        &mut self,
-        before: &Counters,
-        now: &Counters,
-        closely: bool,
-        bar: &Bar,
-        flow: &mut Flow,
-    ) -> u64 {
-        let mut total = Io::default();
-        for (key, process) in &now.processes {
-            let Some(io) = process.io else { continue };
-            let then = before
-                .processes
-                .get(key)
-                .and_then(|p| p.io)
-                .unwrap_or_default();
-            let part = io.since(then);
-            // What is seen from afar is no output before a closer look says so.
-            let wakes = part.writes > 0
-                && part.written == 8 * part.writes
-                && (!closely || part.read >= 8 || polls_counter(process));
-            total = total.plus(if wakes { without_wake_ups(part) } else { part });
-        }
-        if total.disk_written >= bar.written {
-            flow.add("files written", bytes(total.disk_written));
-        }
+    /// What the tree read and wrote, as far as that can be said without a look at its output.
+    fn files(&mut self, total: Io, closely: bool, bar: &Bar, flow: &mut Flow) {
         if total.read.max(total.disk_read) >= bar.read {
             flow.add("files read", bytes(total.read.max(total.disk_read)));
         }
         self.frames.take(total.written, total.writes, flow.elapsed);
         // Who burns for it draws no spinner: that is output.
         flow.frames = self.frames.animation().filter(|_| !flow.burns);
-        let judged_closer = closely || !self.outputs.is_empty();
-        if total.written > 0 && !judged_closer && flow.frames.is_none() {
+        if closely {
+            return;
+        }
+        let logs = !self.outputs.is_empty();
+        if total.disk_written >= bar.written && !(logs && total.disk_written <= limits::LOG_BYTES) {
+            flow.add("files written", bytes(total.disk_written));
+        }
+        if total.written > 0 && !logs && flow.frames.is_none() {
             flow.add("output", bytes(total.written));
         }
-        total.written
     }
+}
+
+/// What the tree read and wrote between two looks.
+fn traffic(before: &Counters, now: &Counters, closely: bool) -> Io {
+    let mut total = Io::default();
+    for (key, process) in &now.processes {
+        let Some(io) = process.io else { continue };
+        let then = before.processes.get(key).and_then(|p| p.io);
+        let part = io.since(then.unwrap_or_default());
+        // What is seen from afar is no output before a closer look says so.
+        let wakes = part.writes > 0
+            && part.written == 8 * part.writes
+            && (!closely || part.read >= 8 || polls_counter(process));
+        total = total.plus(if wakes { without_wake_ups(part) } else { part });
+    }
+    total
 }
 
 impl Counters {

@@ -97,8 +97,10 @@ pub const STARVED_RUN: f64 = 0.10;
 /// All tasks wait for memory, in percent of the last 10 s: nothing on this machine can be blamed.
 pub const MEMORY_PRESSURE: f64 = 25.0;
 
-/// Bytes meant for a disk, a look: a log that repeats a line dirties one page.
+/// Bytes meant for a disk, a look.
 pub const DISK_BYTES: u64 = 16 * 1024;
+/// A log that repeats a line dirties its last page again each time that page was written back: 16 kB a look were seen.
+pub const LOG_BYTES: u64 = 64 * 1024;
 /// Bytes read, a look: polling a status file reads less.
 pub const READ_BYTES: u64 = 64 * 1024;
 /// While a model has the word, an agent's own housekeeping is no work: its journal and its measurements (Codex reads 2.4 MB

@@ -958,6 +958,18 @@ fn h33_the_same_failure_again_and_again_is_a_loop() {
 }
 
 #[test]
+fn h33_the_page_of_a_log_that_is_written_back_and_dirtied_again_is_no_new_file() {
+    let world = World::new()
+        .main_waits(Wait::Sleep(timer(50)))
+        .passes(3 * MINUTE, |w| {
+            prints(w, "529 overloaded, retrying", 60);
+            w.root().io.as_mut().unwrap().disk_written += 20 * 1024;
+            wakes(w);
+        });
+    world.is(Verdict::Looping, 2 * MINUTE, "529 overloaded");
+}
+
+#[test]
 fn h34_done_but_not_exited_is_asked_to_end() {
     let mut world = World::new().main_waits(event_loop(Vec::new(), Until::Never));
     prints(&mut world, r#"{"type":"result","ok":true}"#, 1);
