@@ -46,6 +46,8 @@ pub(super) struct Memory {
     before_last: Option<Counters>,
     sockets: BTreeMap<u64, Line>,
     outputs: BTreeMap<String, u64>,
+    /// What was written in the last look, and by how much the outputs grew.
+    earlier: (Io, u64),
     frames: Frames,
     /// As of the look before the last one.
     frames_before: Frames,
@@ -89,7 +91,7 @@ impl Memory {
                 ..Self::default()
             };
             self.sockets(sample);
-            self.outputs(sample, 0);
+            self.outputs(sample, Io::default());
             self.peers(sample, Duration::ZERO);
             return None;
         };
@@ -99,14 +101,14 @@ impl Memory {
         };
         flow.processor(&before, &now, sample, word, bar);
         let closely = sample.depth == Depth::Waits;
-        let written = self.files(&before, &now, closely, bar, &mut flow);
+        let moved = self.files(&before, &now, closely, bar, &mut flow);
         flow.notes.extend(notes::zombies(sample));
         flow.notes.extend(self.growth.follow(sample, at_once));
         if sample.depth == Depth::Waits {
             let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
             flow.network(&steps, &self.sockets);
-            let output = self.outputs(sample, written);
+            let output = self.outputs(sample, moved);
             flow.output_grew = output.grew;
             if output.fresh {
                 flow.add("output", "new lines in its output file".to_owned());
@@ -203,7 +205,8 @@ impl Memory {
     }
 
     /// What became of the bytes that the tree wrote.
-    fn outputs(&mut self, sample: &Sample, written: u64) -> Written {
+    fn outputs(&mut self, sample: &Sample, moved: Io) -> Written {
+        let written = moved.written;
         let (mut into, mut fresh) = (0, false);
         for output in &sample.outputs {
             let before = self.outputs.insert(output.path.clone(), output.length);
@@ -212,15 +215,28 @@ impl Memory {
             // Three times the same thing is a heartbeat, not news.
             fresh |= grown > 0 && output.repeats < 3.min(output.lines);
         }
+        // A file is measured a moment after the counters: only two looks together say how much went elsewhere.
+        let earlier = std::mem::replace(&mut self.earlier, (moved, into));
+        let both = (earlier.0.plus(moved), earlier.1 + into);
+        let mut elsewhere = written
+            .saturating_sub(into)
+            .min(both.0.written.saturating_sub(both.1));
+        // Beside lines into a file, no more than the counters of eight bytes by which threads wake each other.
+        if both.1 > 0
+            && elsewhere <= 8 * both.0.writes
+            && sample.processes.iter().any(polls_counter)
+        {
+            elsewhere = 0;
+        }
         // Others may write to the same file.
         Written {
             grew: written > 0 && into > 0,
             fresh: written > 0 && fresh,
-            elsewhere: written.saturating_sub(into),
+            elsewhere,
         }
     }
 
-    /// How many bytes the tree itself wrote comes back.
+    /// What the tree itself read and wrote comes back.
     fn files(
         &mut self,
         before: &Counters,
@@ -228,7 +244,7 @@ impl Memory {
         closely: bool,
         bar: &Bar,
         flow: &mut Flow,
-    ) -> u64 {
+    ) -> Io {
         let mut total = Io::default();
         for (key, process) in &now.processes {
             let Some(io) = process.io else { continue };
@@ -257,7 +273,7 @@ impl Memory {
         if total.written > 0 && !judged_closer && flow.frames.is_none() {
             flow.add("output", bytes(total.written));
         }
-        total.written
+        total
     }
 }
 
