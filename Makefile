@@ -40,7 +40,7 @@ check: ## all tests
 	$(CARGO) test --workspace
 
 # ARGS names rows, in part: make zoo ARGS="h07 g0". ZOO_SIDECAR=PATH tries another program in the sidecar's place.
-zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; four minutes
+zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- $(ARGS)
 
 zoo-slow: test-deps ## some of its rows in real time; half an hour

@@ -264,6 +264,8 @@ pub struct Target {
     pub fd: i32,
     /// What it is.
     pub kind: Kind,
+    /// A poll waits for nothing but room in it: it is full.
+    pub full: bool,
 }
 
 /// What a descriptor stands for.
@@ -511,6 +513,7 @@ impl Target {
         Self {
             fd: -1,
             kind: Kind::Unreadable(why),
+            full: false,
         }
     }
 }

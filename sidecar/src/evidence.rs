@@ -25,8 +25,8 @@ pub(crate) use card::card;
 
 use descriptors::Descriptors;
 use heartbeat::evidence::{
-    Channel, Depth, End, Gap, Kind, Outsider, Process, RunState, Sample, SocketKind, Target, Until,
-    Wait, Why,
+    Channel, Depth, End, Gap, Kind, Outsider, Process, RunState, Sample, SocketKind, Until, Wait,
+    Why,
 };
 use heartbeat::moment::Moment;
 use host::Freezer;
@@ -316,71 +316,59 @@ fn socket_ends(sample: &Sample, close: &Close) -> Vec<End> {
     ends
 }
 
-/// Pipes and terminals on which a thread waits: for those it matters who is on the other side.
+/// Pipes and terminals on which a thread waits: for those it matters who is on the other side. And those of a process
+/// with an ended child, which may have been the other side.
 fn wanted_channels(sample: &Sample) -> BTreeSet<Channel> {
-    let own = |channel: &Channel, needs: fn(&End) -> bool| {
-        sample
-            .ends
-            .iter()
-            .any(|end| end.of == *channel && needs(end))
-    };
     let mut wanted = BTreeSet::new();
-    for wait in sample
-        .processes
-        .iter()
-        .flat_map(|p| &p.threads)
-        .filter_map(|t| t.wait.as_ref())
-    {
-        match wait {
-            Wait::Write(Target {
-                kind: Kind::Pipe(inode),
-                ..
-            }) => {
-                wanted.insert(Channel::Pipe(*inode));
-            }
-            Wait::Write(Target {
-                kind: Kind::Terminal(path),
-                ..
-            }) => {
-                wanted.insert(Channel::Terminal(path.clone()));
-            }
-            Wait::Write(Target {
-                kind: Kind::Socket(inode),
-                ..
-            }) => {
-                wanted.extend(
-                    sample
-                        .socket(*inode)
-                        .and_then(|s| s.other())
-                        .map(Channel::Socket),
-                );
-            }
-            Wait::Read(_) | Wait::Poll { .. } => {
-                let channels = wait.targets().iter().filter_map(|t| match t.kind {
-                    Kind::Pipe(inode) => Some(Channel::Pipe(inode)),
-                    Kind::Socket(inode) => sample.socket(inode)?.other().map(Channel::Socket),
-                    Kind::Terminal(_) | Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => {
-                        None
-                    }
-                });
-                wanted.extend(channels.filter(|channel| !own(channel, |end| end.writes)));
-            }
-            Wait::Running
-            | Wait::Write(_)
-            | Wait::Accept(_)
-            | Wait::Connect(_)
-            | Wait::Sleep(_)
-            | Wait::Futex { .. }
-            | Wait::Child(_)
-            | Wait::Fork
-            | Wait::Lock(_)
-            | Wait::Signal(_)
-            | Wait::Sync(_)
-            | Wait::Call(_)
-            | Wait::Unreadable(_) => {}
+    for process in &sample.processes {
+        for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
+            wanted.extend(written(sample, wait));
+            wanted.extend(read(sample, process.pid, wait));
+        }
+        if process.state == RunState::Zombie {
+            let parents = sample.ends.iter().filter(|e| e.pid == process.parent);
+            let lone = parents.filter(|end| {
+                let mut others = sample.ends.iter();
+                !others.any(|e| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd))
+            });
+            wanted.extend(lone.map(|end| end.of.clone()));
         }
     }
     wanted
+}
+
+/// What this wait needs room in.
+fn written(sample: &Sample, wait: &Wait) -> Vec<Channel> {
+    let direct = matches!(wait, Wait::Write(_));
+    let polled = matches!(wait, Wait::Poll { .. });
+    let targets = wait.targets().iter();
+    let full = targets.filter(|t| direct || polled && t.full);
+    full.filter_map(|t| channel(sample, &t.kind)).collect()
+}
+
+/// What this wait needs data from, unless a process of the tree can write it; the waiting reader cannot.
+fn read(sample: &Sample, pid: u32, wait: &Wait) -> Vec<Channel> {
+    let direct = matches!(wait, Wait::Read(_));
+    if !direct && !matches!(wait, Wait::Poll { .. }) {
+        return Vec::new();
+    }
+    let targets = wait.targets().iter();
+    let sources = targets.filter(|t| !t.full && !matches!(t.kind, Kind::Terminal(_)));
+    let channels = sources.filter_map(|t| channel(sample, &t.kind));
+    let own = |channel: &Channel| {
+        let mut ends = sample.ends.iter();
+        ends.any(|end| end.of == *channel && end.writes && !(direct && end.pid == pid))
+    };
+    channels.filter(|channel| !own(channel)).collect()
+}
+
+fn channel(sample: &Sample, kind: &Kind) -> Option<Channel> {
+    match kind {
+        Kind::Pipe(inode) => Some(Channel::Pipe(*inode)),
+        Kind::Terminal(path) => Some(Channel::Terminal(path.clone())),
+        Kind::Socket(inode) => sample.socket(*inode)?.other().map(Channel::Socket),
+        Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => None,
+    }
 }
 
 fn may_want_lock(wait: &Wait) -> bool {

@@ -46,6 +46,8 @@ pub(super) struct Memory {
     before_last: Option<Counters>,
     sockets: BTreeMap<u64, Line>,
     outputs: BTreeMap<String, u64>,
+    /// What was written in the last look, and by how much the outputs grew.
+    earlier: (Io, u64),
     frames: Frames,
     /// As of the look before the last one.
     frames_before: Frames,
@@ -89,7 +91,7 @@ impl Memory {
                 ..Self::default()
             };
             self.sockets(sample);
-            self.outputs(sample, 0);
+            self.outputs(sample, Io::default());
             self.peers(sample, Duration::ZERO);
             return None;
         };
@@ -107,7 +109,7 @@ impl Memory {
             let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
             flow.network(&steps, &self.sockets);
-            let output = self.outputs(sample, total.written);
+            let output = self.outputs(sample, total);
             flow.output_grew = output.grew;
             let log = output.elsewhere == 0 && total.disk_written <= limits::LOG_BYTES;
             if total.disk_written >= bar.written && !log {
@@ -208,7 +210,8 @@ impl Memory {
     }
 
     /// What became of the bytes that the tree wrote.
-    fn outputs(&mut self, sample: &Sample, written: u64) -> Written {
+    fn outputs(&mut self, sample: &Sample, moved: Io) -> Written {
+        let written = moved.written;
         let (mut into, mut fresh) = (0, false);
         for output in &sample.outputs {
             let before = self.outputs.insert(output.path.clone(), output.length);
@@ -217,11 +220,24 @@ impl Memory {
             // Three times the same thing is a heartbeat, not news.
             fresh |= grown > 0 && output.repeats < 3.min(output.lines);
         }
+        // A file is measured a moment after the counters: only two looks together say how much went elsewhere.
+        let earlier = std::mem::replace(&mut self.earlier, (moved, into));
+        let both = (earlier.0.plus(moved), earlier.1 + into);
+        let mut elsewhere = written
+            .saturating_sub(into)
+            .min(both.0.written.saturating_sub(both.1));
+        // Beside lines into a file, no more than the counters of eight bytes by which threads wake each other.
+        if both.1 > 0
+            && elsewhere <= 8 * both.0.writes
+            && sample.processes.iter().any(polls_counter)
+        {
+            elsewhere = 0;
+        }
         // Others may write to the same file.
         Written {
             grew: written > 0 && into > 0,
             fresh: written > 0 && fresh,
-            elsewhere: written.saturating_sub(into),
+            elsewhere,
         }
     }
 

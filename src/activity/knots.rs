@@ -68,9 +68,7 @@ fn undrained(
     thread: &Thread,
     wait: &Wait,
 ) -> Option<Finding> {
-    let Wait::Write(target) = wait else {
-        return None;
-    };
+    let target = blocked(scene, process, thread, wait)?;
     if !matches!(target.kind, Kind::Pipe(_) | Kind::Terminal(_)) && scene.readers(target).is_empty()
     {
         return None;
@@ -121,6 +119,48 @@ fn undrained(
     )
 }
 
+/// What this thread cannot write: it stands in the write, or its loop waits for room there and can hear of nothing else.
+fn blocked<'a>(
+    scene: &Scene<'_>,
+    process: &Process,
+    thread: &Thread,
+    wait: &'a Wait,
+) -> Option<&'a Target> {
+    if let Wait::Write(target) = wait {
+        return Some(target);
+    }
+    let Wait::Poll {
+        targets,
+        until: Until::Never,
+    } = wait
+    else {
+        return None;
+    };
+    let target = targets.iter().find(|t| t.full)?;
+    let others = process.threads.iter().filter(|t| t.tid != thread.tid);
+    let deaf = targets
+        .iter()
+        .all(|t| t.fd == target.fd || scene.wakes_itself(process.pid, t))
+        && others
+            .filter_map(|t| t.wait.as_ref())
+            .all(|w| scene.is_deaf(process, w));
+    deaf.then_some(target)
+}
+
+/// A loop that does not read this descriptor, and hears of nothing but room elsewhere and the end of this one child.
+fn loops_past(scene: &Scene<'_>, reader: &Process, wait: &Wait, fd: i32, writer: &Process) -> bool {
+    let Wait::Poll {
+        targets,
+        until: Until::Never,
+    } = wait
+    else {
+        return false;
+    };
+    let mut children = scene.living().filter(|p| p.parent == reader.pid);
+    let past = |t: &Target| t.fd != fd && (t.full || scene.wakes_itself(reader.pid, t));
+    targets.iter().all(past) && children.all(|p| p.pid == writer.pid)
+}
+
 /// The reader is of the tree and waits for something else: a knot when it cannot come to reading.
 fn full_inside(
     scene: &Scene<'_>,
@@ -139,7 +179,7 @@ fn full_inside(
         let stuck = |wait: Option<&Wait>| match wait {
             Some(Wait::Child(_) | Wait::Write(_) | Wait::Lock(_)) => true,
             Some(Wait::Read(other)) => other.fd != end.fd,
-            Some(wait) => is_parked(wait),
+            Some(wait) => is_parked(wait) || loops_past(scene, reader, wait, end.fd, writer),
             None => false,
         };
         if !reader.is_whole()
@@ -223,12 +263,15 @@ fn mutex_ring(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let key = format!("mutex ring {}", process.pid);
     let found = Finding::new(key, Verdict::Hung, limits::KNOT, sentence).logical();
     let still = ring.iter().map(|tid| (process.pid, *tid));
-    Some(
+    let found = found
+        .still(still)
+        .seen("mutex.owner", chain.join(" → "))
+        .fix(end_or_restart(scene, process));
+    Some(if scene.word.owes() {
+        found.said("task", "work is owed")
+    } else {
         found
-            .still(still)
-            .seen("mutex.owner", chain.join(" → "))
-            .fix(end_or_restart(scene, process)),
-    )
+    })
 }
 
 /// A copy of its parent, made while another thread held a lock: the copy has the lock, but not that thread.
@@ -287,7 +330,7 @@ fn deadlock(scene: &Scene<'_>) -> Option<Finding> {
                     culprit = Some(process);
                 }
                 Wait::Child(_) => {}
-                Wait::Read(target) if is_from_inside(scene, process, target) => {}
+                Wait::Read(target) if scene.is_from_inside(process, target) => {}
                 Wait::Running
                 | Wait::Read(_)
                 | Wait::Write(_)
@@ -328,11 +371,6 @@ fn deadlock(scene: &Scene<'_>) -> Option<Finding> {
             .said("task", "work is owed")
             .fix(end_or_restart(scene, culprit)),
     )
-}
-
-fn is_from_inside(scene: &Scene<'_>, process: &Process, target: &Target) -> bool {
-    let writers = scene.writers(process.pid, target);
-    !writers.is_empty() && writers.iter().all(|end| scene.is_inside(end.pid))
 }
 
 /// Work is owed, and the event loop has nothing left that an event could come from, only timers.

@@ -118,7 +118,7 @@ fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
         return None;
     }
     let process = scene.sample.process(socket.pid)?;
-    let parked = |w: &Wait| is_parked(w) || matches!(w, Wait::Child(_));
+    let parked = |w: &Wait| scene.is_deaf(process, w) || matches!(w, Wait::Child(_));
     let all_parked = process
         .threads
         .iter()
@@ -145,7 +145,10 @@ fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
             .still(process.threads.iter().map(|t| (process.pid, t.tid)))
             // The end of the stream is one more thing to read than its bytes.
             .seen("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
-            .seen("thread.wait", "every thread: futex without a limit")
+            .seen(
+                "thread.wait",
+                "every thread waits without a limit, none for this connection",
+            )
             .fix(end_or_restart(scene, process)),
     )
 }
@@ -202,8 +205,9 @@ fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
     let deaf = parent
         .threads
         .iter()
-        .all(|t| t.wait.as_ref().is_some_and(is_parked));
-    if !broken || !deaf || !parent.is_whole() || scene.listens(parent.pid) {
+        .all(|t| t.wait.as_ref().is_some_and(|w| scene.is_deaf(parent, w)));
+    let hidden = scene.sample.lacks(0, "holders").is_some();
+    if !broken || hidden || !deaf || !parent.is_whole() || scene.listens(parent.pid) {
         return None;
     }
     let sentence = format!(
@@ -219,7 +223,7 @@ fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
             .seen("child", format!("{} is a zombie", child.title()))
             .seen(
                 "thread.wait",
-                "every thread of the parent: futex without a limit",
+                "every thread of the parent waits without a limit for the process itself, as in a futex",
             )
             .fix(end_or_restart(scene, parent)),
     )

@@ -29,7 +29,7 @@ fn input(
     wait: &Wait,
     owns_stdin: bool,
 ) -> Option<Finding> {
-    let target = input_target(wait)?;
+    let target = input_target(scene, process.pid, wait)?;
     let title = process.title();
     let key = format!("input {} {}", process.pid, target.fd);
     let (sentence, fix) = match &target.kind {
@@ -76,13 +76,16 @@ fn input(
 }
 
 /// The one descriptor that is read.
-fn input_target(wait: &Wait) -> Option<&Target> {
+fn input_target<'a>(scene: &Scene<'_>, pid: u32, wait: &'a Wait) -> Option<&'a Target> {
+    let named = |t: &&Target| !matches!(t.kind, Kind::Internal(_)) && !scene.wakes_itself(pid, t);
     match wait {
         Wait::Read(target) => Some(target),
         // Somebody who waits for nothing but input, like a pager or a shell.
-        Wait::Poll { targets, until } if only_input(targets) && !is_ticking(*until) => targets
-            .iter()
-            .find(|t| !matches!(t.kind, Kind::Internal(_))),
+        Wait::Poll { targets, until }
+            if targets.iter().filter(named).all(is_input) && !is_ticking(*until) =>
+        {
+            targets.iter().find(named)
+        }
         Wait::Poll { .. }
         | Wait::Running
         | Wait::Write(_)
@@ -105,17 +108,12 @@ fn is_ticking(until: Until) -> bool {
     matches!(until, Until::In(time) if time <= limits::TIMER)
 }
 
-fn only_input(targets: &[Target]) -> bool {
-    let named: Vec<&Target> = targets
-        .iter()
-        .filter(|t| !matches!(t.kind, Kind::Internal(_)))
-        .collect();
-    let input = |t: &&Target| match t.kind {
+fn is_input(target: &Target) -> bool {
+    match target.kind {
         Kind::Terminal(_) => true,
-        Kind::Pipe(_) | Kind::Socket(_) => t.fd == 0,
+        Kind::Pipe(_) | Kind::Socket(_) => target.fd == 0,
         Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
-    };
-    !named.is_empty() && named.iter().all(input)
+    }
 }
 
 /// The agent itself says that a person must answer.

@@ -82,6 +82,12 @@ impl<'a> Scene<'a> {
         ends
     }
 
+    /// Whether only processes of the tree can write what is read here.
+    pub(super) fn is_from_inside(&self, process: &Process, target: &Target) -> bool {
+        let writers = self.writers(process.pid, target);
+        !writers.is_empty() && writers.iter().all(|end| self.is_inside(end.pid))
+    }
+
     fn others(&self, target: &Target, needs: fn(&End) -> bool) -> Vec<&'a End> {
         let channel = match &target.kind {
             Kind::Pipe(inode) => Channel::Pipe(*inode),
@@ -242,8 +248,51 @@ impl<'a> Scene<'a> {
         };
         self.asked_over()
             .into_iter()
-            .filter(|(socket, tcp)| tcp.sent_ago < tcp.received_ago || stands_in(socket))
+            .filter(|(socket, tcp)| is_asked(tcp) || stands_in(socket))
             .collect()
+    }
+
+    /// Whether nothing but the process itself could end this wait, not even a signal that it expects.
+    pub(super) fn is_deaf(&self, process: &Process, wait: &Wait) -> bool {
+        let own = |target: &Target| self.wakes_itself(process.pid, target);
+        if let Wait::Poll {
+            targets,
+            until: Until::Never,
+        } = wait
+            && !targets.is_empty()
+        {
+            return targets.iter().all(own);
+        }
+        let alone = match wait {
+            Wait::Poll { until, .. } | Wait::Signal(until) => *until == Until::Never,
+            // An heir elsewhere might still write.
+            Wait::Read(target) => own(target) && self.sample.lacks(0, "holders").is_none(),
+            Wait::Running
+            | Wait::Write(_)
+            | Wait::Accept(_)
+            | Wait::Connect(_)
+            | Wait::Sleep(_)
+            | Wait::Futex { .. }
+            | Wait::Child(_)
+            | Wait::Fork
+            | Wait::Lock(_)
+            | Wait::Sync(_)
+            | Wait::Call(_)
+            | Wait::Unreadable(_) => return is_parked(wait),
+        };
+        alone && !handles_signals(process)
+    }
+
+    /// Whether both ends are in this one process: a way of its threads, or of its signal handlers, to wake it.
+    pub(super) fn wakes_itself(&self, pid: u32, target: &Target) -> bool {
+        match &target.kind {
+            Kind::Internal(name) => name == "eventfd",
+            Kind::Pipe(_) | Kind::Socket(_) => {
+                let ends = self.others(target, |end| end.writes);
+                !ends.is_empty() && ends.iter().all(|end| end.pid == pid)
+            }
+            Kind::Terminal(_) | Kind::File(_) | Kind::Unreadable(_) => false,
+        }
     }
 
     /// Whether a wait hears of anything outside its own process, besides the descriptors left out. The watcher holds ends
@@ -285,6 +334,11 @@ impl<'a> Scene<'a> {
                 Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
             })
     }
+}
+
+/// Whether the last word is the question. Nothing at all has come where it went out with the handshake.
+fn is_asked(tcp: &Tcp) -> bool {
+    tcp.sent_ago < tcp.received_ago || tcp.sent_ago == tcp.received_ago && tcp.received <= 1
 }
 
 /// Whether every thread waits for memory that nobody outside the process can write.

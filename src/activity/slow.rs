@@ -6,7 +6,7 @@ use super::limits;
 use super::scene::Scene;
 use super::word::Said;
 use crate::beat::Verdict;
-use crate::evidence::{Process, RunState, SocketKind, TcpState, Until, Wait};
+use crate::evidence::{Kind, Process, RunState, SocketKind, Target, TcpState, Until, Wait};
 
 /// A shell whose child's output is being collected can do nothing else.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
@@ -134,13 +134,23 @@ fn disk(process: &Process) -> Option<Finding> {
 /// Clients wait, and the thread that should look sleeps.
 fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let main = process.main()?.wait.as_ref()?;
-    if !matches!(
+    let blocks = matches!(
         main,
-        Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_)
-    ) {
+        Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_) | Wait::Poll { .. }
+    );
+    // Who takes one client at a time lets the next one wait while a model thinks: that has its own budget. A loop may wait
+    // for what a child of it asks.
+    let loops = matches!(main, Wait::Poll { .. });
+    if !blocks || !scene.in_flight().is_empty() || loops && !scene.asked_over().is_empty() {
         return None;
     }
-    let looks = |wait: &Wait| matches!(wait, Wait::Poll { .. } | Wait::Accept(_) | Wait::Running);
+    // A loop that hears of nothing but its own threads and children looks at no client.
+    let beyond =
+        |t: &Target| !scene.wakes_itself(process.pid, t) && !scene.is_from_inside(process, t);
+    let looks = |wait: &Wait| {
+        matches!(wait, Wait::Accept(_) | Wait::Running)
+            || matches!(wait, Wait::Poll { targets, .. } if targets.iter().any(beyond))
+    };
     if process
         .threads
         .iter()
@@ -159,6 +169,14 @@ fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
         };
         socket.pid == process.pid && waiting
     })?;
+    // Another process of the tree may take what this one listens for.
+    let taken = |wait: &Wait| {
+        let targets = wait.targets();
+        targets.iter().any(|t| t.kind == Kind::Socket(socket.inode))
+    };
+    if scene.waits().any(|(_, _, wait)| taken(wait)) {
+        return None;
+    }
     let what = match tcp.state {
         TcpState::Listen => format!("{} clients wait on port {}", tcp.unacked, tcp.local_port),
         TcpState::Established | TcpState::CloseWait | TcpState::SynSent | TcpState::Closing => {
@@ -177,7 +195,7 @@ fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
         found
             .still([(process.pid, process.pid)])
             .seen("tcp.unread", what)
-            .seen("thread.wait", format!("first thread: {for_what}")),
+            .seen("thread.wait", format!("main thread: {for_what}")),
     )
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::panic, reason = "a test that fails says why")]
 
+mod loops;
 mod unmodified;
 
 use heartbeat::activity::{Activity, Fix, Input, Judgement, Said, Settings, Word, is_flag};
@@ -211,7 +212,11 @@ fn parked() -> Wait {
 }
 
 fn target(fd: i32, kind: Kind) -> Target {
-    Target { fd, kind }
+    Target {
+        fd,
+        kind,
+        full: false,
+    }
 }
 
 fn socket_read() -> Wait {

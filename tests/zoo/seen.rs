@@ -156,6 +156,9 @@ pub(crate) fn is_call(number: i64, name: &str) -> bool {
         "futex" => &[libc::SYS_futex],
         "wait4" => &[libc::SYS_wait4, libc::SYS_waitid],
         "flock" => &[libc::SYS_flock],
+        "fcntl" => &[libc::SYS_fcntl],
+        "accept" => &[libc::SYS_accept, libc::SYS_accept4],
+        "pause" => &[PAUSE, libc::SYS_rt_sigsuspend],
         "sleep" => &[
             libc::SYS_nanosleep,
             libc::SYS_clock_nanosleep,
@@ -170,11 +173,15 @@ pub(crate) fn is_call(number: i64, name: &str) -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
+const PAUSE: i64 = libc::SYS_pause;
+#[cfg(target_arch = "x86_64")]
 const POLL: i64 = libc::SYS_poll;
 #[cfg(target_arch = "x86_64")]
 const SELECT: i64 = libc::SYS_select;
 #[cfg(target_arch = "x86_64")]
 const EPOLL: i64 = libc::SYS_epoll_wait;
+#[cfg(not(target_arch = "x86_64"))]
+const PAUSE: i64 = libc::SYS_rt_sigsuspend;
 #[cfg(not(target_arch = "x86_64"))]
 const POLL: i64 = libc::SYS_ppoll;
 #[cfg(not(target_arch = "x86_64"))]

@@ -463,11 +463,13 @@ fn compiled() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        for name in ["h38_vfork_d", "g25_gpu_infer"] {
-            let source = Path::new(PROGRAMS).join(name).with_extension("c");
+        let sources = std::fs::read_dir(PROGRAMS).unwrap();
+        let sources = sources.map(|entry| entry.unwrap().path());
+        for source in sources.filter(|path| path.extension().is_some_and(|e| e == "c")) {
+            let name = source.file_stem().unwrap().to_str().unwrap();
             let fresh = dir.join(format!("{name}.{}", std::process::id()));
             let mut cc = Command::new("cc");
-            cc.args(["-O1", "-pthread", "-o"]).arg(&fresh).arg(source);
+            cc.args(["-O1", "-pthread", "-o"]).arg(&fresh).arg(&source);
             assert!(cc.status().unwrap().success(), "{name} does not compile");
             // Another test may be running the old one.
             std::fs::rename(fresh, dir.join(name)).unwrap();

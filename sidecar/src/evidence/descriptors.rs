@@ -46,7 +46,11 @@ impl Descriptors {
             (Some(kind), _) => kind.clone(),
             (None, why) => Kind::Unreadable(why.unwrap_or(Why::Gone)),
         };
-        Target { fd, kind }
+        Target {
+            fd,
+            kind,
+            full: false,
+        }
     }
 
     /// All of them.

@@ -4,7 +4,7 @@ use super::calls::{Call, call};
 use super::descriptors::Descriptors;
 use super::memory::{From, Memory, Unit, milliseconds};
 use super::read::Reader;
-use heartbeat::evidence::{Target, Until, Wait, Why};
+use heartbeat::evidence::{Kind, Target, Until, Wait, Why};
 
 /// Descriptors of one `poll`, `select` or `epoll` that are looked at.
 const TARGETS_MAX: usize = 256;
@@ -19,6 +19,10 @@ const MUTEX_CONTENDED: u32 = 2;
 const PI_OWNER: u32 = 0x3fff_ffff;
 const POLL_IN_OR_OUT: u16 = 0x1 | 0x4;
 const EPOLL_IN_OR_OUT: u64 = 0x1 | 0x4;
+const IN: u64 = 0x1;
+const OUT: u64 = 0x4;
+/// Whoever is told of changes only asks for both from the start, and waits for neither.
+const EPOLL_CHANGES: u64 = 1 << 31;
 
 /// Reads the waits of one process's threads.
 pub(super) struct Waits<'a> {
@@ -123,7 +127,8 @@ impl Waits<'_> {
     fn polled(&self, entry: &[u8]) -> Option<Target> {
         let fd = i32::from_ne_bytes(entry.get(..4)?.try_into().ok()?);
         let events = u16::from_ne_bytes(entry.get(4..6)?.try_into().ok()?);
-        (fd >= 0 && events & POLL_IN_OR_OUT != 0).then(|| self.descriptors.target(fd as u64))
+        (fd >= 0 && events & POLL_IN_OR_OUT != 0)
+            .then(|| asked(self.descriptors, fd as u64, u64::from(events)))
     }
 
     /// The kernel writes the sets back only when the call returns: while it waits they are what was asked.
@@ -150,7 +155,9 @@ impl Waits<'_> {
         let targets = match self.reader.text(&path) {
             Ok(text) => {
                 let lines = text.lines().filter_map(watched).take(TARGETS_MAX);
-                lines.map(|fd| self.descriptors.target(fd)).collect()
+                lines
+                    .map(|(fd, events)| asked(self.descriptors, fd, events))
+                    .collect()
             }
             Err(why) => vec![Target::unreadable(why)],
         };
@@ -190,6 +197,15 @@ impl Waits<'_> {
     }
 }
 
+/// A descriptor with the events that are asked of it. The writing end of a pipe is never read: who asks for that too wants
+/// to hear of its closing.
+fn asked(descriptors: &Descriptors, fd: u64, events: u64) -> Target {
+    let target = descriptors.target(fd);
+    let pipe = matches!(target.kind, Kind::Pipe(_));
+    let full = events & OUT != 0 && events & EPOLL_CHANGES == 0 && (pipe || events & IN == 0);
+    Target { full, ..target }
+}
+
 /// Number, then six arguments in hexadecimal; what follows are registers.
 fn parse(line: &str) -> Option<[u64; 7]> {
     let mut words = line.split_whitespace();
@@ -201,11 +217,11 @@ fn parse(line: &str) -> Option<[u64; 7]> {
 }
 
 /// A line `tfd: 5 events: 19 data: …` of an epoll descriptor; one that waits for nothing is left out.
-fn watched(line: &str) -> Option<u64> {
+fn watched(line: &str) -> Option<(u64, u64)> {
     let mut words = line.strip_prefix("tfd:")?.split_whitespace();
     let fd = words.next()?.parse().ok()?;
     let events = u64::from_str_radix(words.nth(1)?, 16).ok()?;
-    (events & EPOLL_IN_OR_OUT != 0).then_some(fd)
+    (events & EPOLL_IN_OR_OUT != 0).then_some((fd, events))
 }
 
 #[cfg(test)]
@@ -228,7 +244,7 @@ mod tests {
     fn a_watched_descriptor_that_waits_for_nothing_is_left_out() {
         assert_eq!(
             watched("tfd:       12 events:       19 data: c  pos:0 ino:1 sdev:f"),
-            Some(12)
+            Some((12, 0x19))
         );
         assert_eq!(
             watched("tfd:       12 events: 40000000 data: c  pos:0"),

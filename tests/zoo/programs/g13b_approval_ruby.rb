@@ -1,0 +1,6 @@
+# Asks a person for approval.
+require_relative 'zoo'
+
+print 'Approve? [y/N] '
+mark
+puts $stdin.gets
