@@ -49,7 +49,7 @@ zoo-slow: test-deps ## some of its rows in real time; half an hour
 soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
-zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; two minutes
+zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; four minutes
 	scripts/test-deps --agents
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --agents $(ARGS)
 
