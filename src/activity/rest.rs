@@ -30,6 +30,9 @@ fn input(
     owns_stdin: bool,
 ) -> Option<Finding> {
     let target = input_target(scene, process.pid, wait)?;
+    if thread.tid != process.pid && is_aside(scene, process, thread) {
+        return None;
+    }
     let title = process.title();
     let key = format!("input {} {}", process.pid, target.fd);
     let (sentence, fix) = match &target.kind {
@@ -73,6 +76,14 @@ fn input(
         Some(output) => found.seen("output.last", output.last.clone()),
         None => found,
     })
+}
+
+/// A full screen keeps a thread for its keys while others wait for the model: it waits for no person.
+fn is_aside(scene: &Scene<'_>, process: &Process, keys: &Thread) -> bool {
+    let others = process.threads.iter().filter(|t| t.tid != keys.tid);
+    others
+        .filter_map(|t| t.wait.as_ref())
+        .any(|wait| scene.hears_outside(process.pid, wait, &[]))
 }
 
 /// The one descriptor that is read.

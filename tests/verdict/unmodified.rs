@@ -3,7 +3,7 @@
 use super::{CHILD, MINUTE, ROOT, World, asked, burns, event_loop, process, target, timer, wakes};
 use heartbeat::activity::{Fix, Said, is_flag};
 use heartbeat::beat::Verdict;
-use heartbeat::evidence::{Kind, Tcp, Wait};
+use heartbeat::evidence::{Kind, Tcp, Until, Wait};
 use std::time::Duration;
 
 /// An event loop that ticks, with an idle pool and telemetry beside it and a connection on which an answer has begun.
@@ -175,4 +175,18 @@ fn a_server_of_tools_that_was_there_before_the_question_is_no_tool() {
         ages(w);
     });
     world.is(Verdict::Stalled, 11 * MINUTE, "owes an answer");
+}
+
+#[test]
+fn a_thread_for_the_keys_of_a_full_screen_waits_for_no_person_while_another_waits_for_the_model() {
+    let keys = || {
+        let own = target(9, Kind::Internal("eventfd".into()));
+        let terminal = target(0, Kind::Terminal("/dev/pts/1".into()));
+        event_loop(vec![own, terminal], Until::Never)
+    };
+    let world = streaming().with_threads(1, &keys());
+    let world = world.passes(9 * MINUTE, draws);
+    assert_eq!(world.is_never_flagged().verdict(), Verdict::WaitingModel);
+    let alone = World::new().with_threads(1, &keys()).still(MINUTE);
+    alone.is(Verdict::WaitingInput, 30, "/dev/pts/1");
 }
