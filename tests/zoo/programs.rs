@@ -211,6 +211,8 @@ fn fault(row: &Row) -> Option<String> {
     if row.act != Some(Act::Pause) {
         world.act(pid, None);
     }
+    // What it shows has a time of its own: a busy machine may have been slow with the start.
+    let deadline = Instant::now() + WITHIN;
     if let Some(code) = row.shows[0].ends {
         let ended = support::eventually("the program ends", || world.ended());
         return (ended != code).then(|| format!("ended with {ended}"));
