@@ -33,7 +33,14 @@ impl Hub {
 
     /// Beats, when the store knows us.
     pub(super) fn beat(&mut self) {
-        self.beat_as(Status::Healthy, false);
+        // One that falls between a person's Ctrl-Z and our own stop must not take back what was just told.
+        let suspending = self.suspension.is_some_and(|suspension| !suspension.done);
+        let status = if suspending {
+            Status::Stopped
+        } else {
+            Status::Healthy
+        };
+        self.beat_as(status, false);
     }
 
     pub(super) fn next_slot(&self) -> Moment {
