@@ -6,6 +6,9 @@
 use crate::moment::Moment;
 use std::time::Duration;
 
+/// Clock ticks of the kernel's counters in a second, on every machine hb runs on.
+pub const TICKS_PER_SECOND: u64 = 100;
+
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
@@ -471,6 +474,16 @@ impl Sample {
     /// A socket of the tree, by inode.
     pub fn socket(&self, inode: u64) -> Option<&Socket> {
         self.sockets.iter().find(|s| s.inode == inode)
+    }
+
+    /// What a descriptor of this kind leads to, where somebody else may hold an end of it.
+    pub fn channel(&self, kind: &Kind) -> Option<Channel> {
+        match kind {
+            Kind::Pipe(inode) => Some(Channel::Pipe(*inode)),
+            Kind::Terminal(path) => Some(Channel::Terminal(path.clone())),
+            Kind::Socket(inode) => self.socket(*inode)?.other().map(Channel::Socket),
+            Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => None,
+        }
     }
 
     /// Whether something of this name could not be read of this process.

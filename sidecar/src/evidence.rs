@@ -343,7 +343,7 @@ fn written(sample: &Sample, wait: &Wait) -> Vec<Channel> {
     let polled = matches!(wait, Wait::Poll { .. });
     let targets = wait.targets().iter();
     let full = targets.filter(|t| direct || polled && t.full);
-    full.filter_map(|t| channel(sample, &t.kind)).collect()
+    full.filter_map(|t| sample.channel(&t.kind)).collect()
 }
 
 /// What this wait needs data from, unless a process of the tree can write it; the waiting reader cannot.
@@ -354,21 +354,12 @@ fn read(sample: &Sample, pid: u32, wait: &Wait) -> Vec<Channel> {
     }
     let targets = wait.targets().iter();
     let sources = targets.filter(|t| !t.full && !matches!(t.kind, Kind::Terminal(_)));
-    let channels = sources.filter_map(|t| channel(sample, &t.kind));
+    let channels = sources.filter_map(|t| sample.channel(&t.kind));
     let own = |channel: &Channel| {
         let mut ends = sample.ends.iter();
         ends.any(|end| end.of == *channel && end.writes && !(direct && end.pid == pid))
     };
     channels.filter(|channel| !own(channel)).collect()
-}
-
-fn channel(sample: &Sample, kind: &Kind) -> Option<Channel> {
-    match kind {
-        Kind::Pipe(inode) => Some(Channel::Pipe(*inode)),
-        Kind::Terminal(path) => Some(Channel::Terminal(path.clone())),
-        Kind::Socket(inode) => sample.socket(*inode)?.other().map(Channel::Socket),
-        Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => None,
-    }
 }
 
 fn may_want_lock(wait: &Wait) -> bool {

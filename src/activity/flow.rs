@@ -8,7 +8,9 @@ use super::notes::{self, Growth};
 use super::rhythm::{Frames, Line, Step};
 use super::word::Word;
 use crate::beat::{Evidence, Source};
-use crate::evidence::{Depth, Io, Kind, Process, Sample, SocketKind, TcpState, Wait};
+use crate::evidence::{
+    Depth, Io, Kind, Process, Sample, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
+};
 use crate::moment::Moment;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -166,11 +168,10 @@ impl Memory {
             let ticks = before
                 .get(&key)
                 .map_or(0, |(t, _)| outsider.cpu_ticks.saturating_sub(*t));
-            // A tick is a hundredth of a second on every machine hb runs on.
             let share = if elapsed.is_zero() {
                 0.0
             } else {
-                ticks as f64 / 100.0 / elapsed.as_secs_f64()
+                seconds(ticks) / elapsed.as_secs_f64()
             };
             self.peers.insert(key, (outsider.cpu_ticks, share));
         }
@@ -351,7 +352,7 @@ impl Flow {
             }
         }
         let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
-        children += reaped(now).saturating_sub(reaped(before)) as f64 / 100.0 / wall;
+        children += seconds(reaped(now).saturating_sub(reaped(before))) / wall;
         self.starved = (ready >= limits::STARVED_READY && run < limits::STARVED_RUN)
             || sample
                 .host
@@ -431,6 +432,11 @@ fn polls_counter(process: &Process) -> bool {
     waits
         .flat_map(Wait::targets)
         .any(|target| matches!(&target.kind, Kind::Internal(name) if name == "eventfd"))
+}
+
+/// Clock ticks as processor time.
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / TICKS_PER_SECOND as f64
 }
 
 fn percent(share: f64) -> String {

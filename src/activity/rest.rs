@@ -3,7 +3,7 @@
 use super::draft::{Draft, reported};
 use super::finding::{Finding, Fix, observed};
 use super::limits;
-use super::scene::{Scene, is_parked};
+use super::scene::{Scene, is_for_one, is_parked};
 use super::word::{Said, Word};
 use super::words::{target_words, wait_words};
 use crate::agent::words;
@@ -291,23 +291,6 @@ pub(super) fn unreadable(scene: &Scene<'_>) -> Option<Draft> {
 /// Somebody on this machine outside the tree whose answer over a unix socket is awaited.
 pub(super) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
     scene.waits().find_map(|(_, _, wait)| {
-        let direct = match wait {
-            Wait::Read(_) => true,
-            Wait::Poll { targets, .. } => targets.len() == 1,
-            Wait::Running
-            | Wait::Write(_)
-            | Wait::Accept(_)
-            | Wait::Connect(_)
-            | Wait::Sleep(_)
-            | Wait::Futex { .. }
-            | Wait::Child(_)
-            | Wait::Fork
-            | Wait::Lock(_)
-            | Wait::Signal(_)
-            | Wait::Sync(_)
-            | Wait::Call(_)
-            | Wait::Unreadable(_) => false,
-        };
         let Some(Target {
             kind: Kind::Socket(inode),
             ..
@@ -320,7 +303,9 @@ pub(super) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
                 peer,
                 listens: false,
                 ..
-            } if direct => peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own)),
+            } if is_for_one(wait) => {
+                peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own))
+            }
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
             | SocketKind::Other

@@ -2,8 +2,8 @@
 
 use super::word::Word;
 use crate::evidence::{
-    Channel, End, Kind, Process, RunState, Sample, Socket, SocketKind, Target, Tcp, TcpState,
-    Thread, Until, Wait,
+    End, Kind, Process, RunState, Sample, Socket, SocketKind, TICKS_PER_SECOND, Target, Tcp,
+    TcpState, Thread, Until, Wait,
 };
 use crate::moment::millis;
 use std::collections::BTreeSet;
@@ -17,8 +17,8 @@ const RESTING_PORTS: [u16; 24] = [
     6697, 8883, 9092, 11211, 26379, 27017, 61613,
 ];
 
-/// A tick is a hundredth of a second on every machine hb runs on, and the clock of looks counts from the same start.
-const TICK_MS: u64 = 10;
+/// Processes are dated in these; the clock of looks counts from the same start.
+const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
 
 /// Programs whose clients rest in a read: queues, stores, and what people log into.
 const RESTING_PEERS: [&str; 16] = [
@@ -89,14 +89,8 @@ impl<'a> Scene<'a> {
     }
 
     fn others(&self, target: &Target, needs: fn(&End) -> bool) -> Vec<&'a End> {
-        let channel = match &target.kind {
-            Kind::Pipe(inode) => Channel::Pipe(*inode),
-            Kind::Terminal(path) => Channel::Terminal(path.clone()),
-            Kind::Socket(inode) => match self.sample.socket(*inode).and_then(Socket::other) {
-                Some(other) => Channel::Socket(other),
-                None => return Vec::new(),
-            },
-            Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => return Vec::new(),
+        let Some(channel) = self.sample.channel(&target.kind) else {
+            return Vec::new();
         };
         self.sample
             .ends
@@ -220,25 +214,7 @@ impl<'a> Scene<'a> {
     pub(super) fn in_flight(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         let stands_in = |socket: &Socket| {
             self.waits().any(|(p, _, wait)| {
-                let direct = match wait {
-                    Wait::Read(_) => true,
-                    // A poll of one connection alone is a wait for it; among others it may only rest there.
-                    Wait::Poll { targets, .. } => targets.len() == 1,
-                    Wait::Running
-                    | Wait::Write(_)
-                    | Wait::Accept(_)
-                    | Wait::Connect(_)
-                    | Wait::Sleep(_)
-                    | Wait::Futex { .. }
-                    | Wait::Child(_)
-                    | Wait::Fork
-                    | Wait::Lock(_)
-                    | Wait::Signal(_)
-                    | Wait::Sync(_)
-                    | Wait::Call(_)
-                    | Wait::Unreadable(_) => false,
-                };
-                direct
+                is_for_one(wait)
                     && p.pid == socket.pid
                     && wait
                         .targets()
@@ -333,6 +309,27 @@ impl<'a> Scene<'a> {
                 Kind::Socket(_) => (0..=2).contains(&target.fd),
                 Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
             })
+    }
+}
+
+/// Whether this is a wait for one descriptor. A poll of one alone is; among others it may only rest there.
+pub(super) fn is_for_one(wait: &Wait) -> bool {
+    match wait {
+        Wait::Read(_) => true,
+        Wait::Poll { targets, .. } => targets.len() == 1,
+        Wait::Running
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => false,
     }
 }
 
