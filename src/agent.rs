@@ -1,432 +1,405 @@
-//! One agent as the monitor believes it to be.
+//! One agent as the monitor knows it: its present registration, what was announced of it, and how it is described.
 //!
-//! Beats and events of a replaced epoch, and beats of an incarnation that is known to have ended, change nothing: what
-//! comes late is defused by its numbers, never by its time.
+//! Reports of a replaced epoch, and reports with a lower step, change nothing: what comes late is defused by its
+//! numbers, never by its time.
 
-use crate::beat::{Beat, Exit, INTERVAL_MAX, INTERVAL_MIN, Status, Verdict};
-use crate::detector::{Detector, Freshness, Silence, Stamp};
-use crate::event::{Detail, Event, EventKind};
+use crate::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
+use crate::event::{Event, EventKind};
 use crate::keys;
+use crate::life::{Life, NextStart, Phase, Reason};
 use crate::moment::{Moment, millis};
 use crate::roster::RosterEntry;
-use serde::{Deserialize, Serialize};
+use crate::run::{Belief, BeatOutcome, Run, Source};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A producer's interval is taken from this many readings of its hash: the longest is the least worn.
+pub use crate::run::State;
+
+/// A producer's interval is taken from this many readings of its hash.
 const READINGS: u8 = 3;
 /// Learnt intervals are rounded to this: a reading comes some milliseconds after the write.
 const LEARN_STEP_MS: u64 = 50;
 
-/// The monitor's belief.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Dead, or three beats overdue.
-    Failed,
-    /// One beat overdue.
-    Missing,
-    /// Beats come.
-    Healthy,
-    /// Ended cleanly.
-    Stopped,
-}
-
-/// Why a state is not healthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Silence.
-    HeartbeatLost,
-    /// The process ended with a code that is no success.
-    Exited,
-    /// A signal ended the process.
-    Killed,
-    /// The kernel ended it for memory.
-    OomKilled,
-    /// Proof that it cannot go on by itself.
-    Hung,
-    /// It dies again and again.
-    CrashLoop,
-    /// A living holder has the id.
-    Duplicate,
-    /// A higher epoch has the id.
-    Fenced,
-    /// A person wanted it so.
-    Operator,
-    /// It survives every signal.
-    Unkillable,
-}
-
 /// One agent.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    /// The belief.
+    /// What is known of its present registration.
+    pub run: Run,
+    /// The state.
     pub state: State,
     /// Why it is not healthy.
     pub reason: Option<Reason>,
     /// Since when the state holds.
-    pub since: Moment,
-    /// Its freshness.
-    pub detector: Detector,
-    /// The last beat that was taken.
-    pub beat: Option<Arc<Beat>>,
-    /// When that beat was written, on our clock.
-    pub heard_at: Option<Moment>,
-    /// Its registration; 0 for a producer without epochs.
-    pub epoch: u64,
-    /// How its last incarnation ended.
-    pub exit: Option<Exit>,
-    /// From the roster, for agents that were never heard.
-    pub roster: Option<Arc<RosterEntry>>,
-    /// The highest incarnation of this epoch that is known to have ended.
-    pub(crate) ended: Option<u64>,
+    pub since: Since,
+    /// The highest epoch that was ever seen of it.
+    fence: u64,
     /// Where the fleet's index of deadlines has it.
     pub(crate) indexed_at: Option<Moment>,
-    /// Whether its state has been counted and told.
-    pub(crate) told: bool,
-    readings: u8,
-    first_at: Moment,
+    /// The state that was announced last.
+    pub(crate) announced: Option<State>,
+    /// No state was settled yet: the first one is a change too.
+    is_new: bool,
 }
 
-/// What became of a beat.
+/// When a state began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    Applied,
-    Duplicate,
-    Outdated,
-    Doubted,
+pub enum Since {
+    /// Seen by this monitor.
+    Seen(Moment),
+    /// As the sender's wall clock had it, Unix milliseconds: it happened before this monitor looked.
+    Reported(u64),
+}
+
+/// A change of belief.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    pub(crate) to: State,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) sentence: String,
+}
+
+/// When something is taken, and what that changes.
+pub(crate) struct Taking<'a> {
+    pub(crate) now: Moment,
+    /// What the store kept is being read at the start: it happened before.
+    pub(crate) loading: bool,
+    /// Changes, in order.
+    pub(crate) story: &'a mut Vec<Transition>,
 }
 
 impl Agent {
-    pub(crate) fn new(interval: Duration, now: Moment) -> Self {
+    pub(crate) fn new(run: Run, now: Moment) -> Self {
+        let Belief { state, reason } = run.belief(now);
         Self {
-            state: State::Missing,
-            reason: None,
-            since: now,
-            detector: Detector::new(interval, now),
-            beat: None,
-            heard_at: None,
-            epoch: 0,
-            exit: None,
-            roster: None,
-            ended: None,
+            fence: run.epoch,
+            run,
+            state,
+            reason,
+            since: Since::Seen(now),
             indexed_at: None,
-            told: false,
-            readings: 0,
-            first_at: now,
-        }
-    }
-
-    /// How long the agent has been up, as far as it is known to have been.
-    pub fn uptime(&self, now: Moment) -> Duration {
-        let Some(beat) = &self.beat else {
-            return Duration::ZERO;
-        };
-        let heard_at = self.heard_at.unwrap_or(self.first_at);
-        let until_beat = match &beat.hb {
-            // Both of the sender's clock: the difference is a duration, not a comparison of clocks.
-            Some(hb) => Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms)),
-            None => heard_at.since(self.first_at),
-        };
-        match self.state {
-            State::Healthy | State::Missing => until_beat + now.since(heard_at),
-            State::Failed | State::Stopped => until_beat,
+            announced: None,
+            is_new: true,
         }
     }
 
     /// What is the matter, for people.
     pub fn sentence(&self, now: Moment) -> String {
-        let ago = match self.heard_at {
-            Some(at) => format!("last beat {} ago", words(now.since(at))),
-            None => "no beat heard since this monitor started".to_owned(),
-        };
-        let activity = self
-            .beat
-            .as_ref()
-            .and_then(|b| b.hb.as_ref()?.activity.as_ref());
-        let seen = activity
-            .map(|a| a.sentence.as_str())
-            .filter(|s| !s.is_empty());
-        match (self.state, self.reason) {
-            (State::Healthy, _) => {
-                let beats = format!("beats come every {}", words(self.detector.interval()));
-                seen.map_or(beats, str::to_owned)
-            }
-            (State::Missing, _) => format!("{} overdue; {ago}", beats(self.detector.missed(now))),
-            (State::Stopped, _) => match self.beat.as_ref().and_then(|beat| beat.hb.as_ref()) {
-                Some(hb) if hb.pid != 0 => {
-                    "its process is there and its sidecar does not watch: suspended at its terminal (Ctrl-Z), or left"
-                        .to_owned()
-                }
-                Some(_) | None => "ended cleanly".to_owned(),
-            },
-            (State::Failed, Some(Reason::HeartbeatLost) | None) => {
-                format!("silent for three intervals; {ago}")
-            }
-            (State::Failed, Some(Reason::Exited)) => match self.exit.and_then(|e| e.code) {
-                Some(code) => format!("its process exited with code {code}"),
-                None => "its process ended; the exit code could not be read".to_owned(),
-            },
-            (State::Failed, Some(Reason::Killed)) => match self.exit.and_then(|e| e.signal) {
-                Some(signal) => format!("its process was ended by signal {signal}"),
-                None => "its process was killed".to_owned(),
-            },
-            (State::Failed, Some(Reason::OomKilled)) => {
-                "the kernel killed its process for memory".to_owned()
-            }
-            (State::Failed, Some(Reason::Hung)) => {
-                seen.unwrap_or("it cannot go on by itself").to_owned()
-            }
-            (State::Failed, Some(Reason::CrashLoop)) => "it dies again and again".to_owned(),
-            (State::Failed, Some(Reason::Duplicate)) => "a living holder has its id".to_owned(),
-            (State::Failed, Some(Reason::Fenced)) => "a higher epoch has its id".to_owned(),
-            (State::Failed, Some(Reason::Operator)) => "a person ended it".to_owned(),
-            (State::Failed, Some(Reason::Unkillable)) => "it survives every signal".to_owned(),
+        match self.state {
+            State::Healthy => self.healthy_sentence(now),
+            State::Missing => format!(
+                "{} overdue; {}",
+                beats(self.run.detector.missed(now)),
+                self.last_beat(now)
+            ),
+            State::Stopped => self.stopped_sentence(),
+            State::Failed => self.failed_sentence(now),
         }
     }
 
     /// What will happen by itself, and when.
     pub fn next(&self, now: Moment) -> Option<String> {
-        let at = self.deadline()?;
-        let next = match self.state {
-            State::Healthy => "missing",
-            State::Missing => "failed",
-            State::Failed | State::Stopped => return None,
-        };
-        Some(format!(
-            "{next} in {} unless a beat arrives",
-            words(at.since(now))
-        ))
-    }
-
-    /// The state that has been counted and told, if any.
-    pub(crate) fn before(&self) -> Option<State> {
-        self.told.then_some(self.state)
+        let within = |at: Moment| format!("in {}", words(at.since(now)));
+        match self.state {
+            State::Healthy if self.run.life.phase == Phase::Running => Some(format!(
+                "missing {} unless a beat arrives",
+                within(self.run.detector.missing_at())
+            )),
+            State::Missing => Some(format!(
+                "failed {} unless a beat arrives",
+                within(self.run.detector.failed_at())
+            )),
+            State::Healthy | State::Failed | State::Stopped => self.next_start(now),
+        }
     }
 
     pub(crate) fn wants_interval(&self) -> bool {
-        self.readings < READINGS
+        self.run.readings() < READINGS
     }
 
-    /// When silence next changes the state; may be past, then it is due now.
-    pub(crate) fn deadline(&self) -> Option<Moment> {
-        match self.state {
-            State::Healthy => Some(self.detector.missing_at()),
-            State::Missing => Some(self.detector.failed_at()),
-            State::Failed | State::Stopped => None,
-        }
+    /// Whether the stream must hold events of this agent that were not seen yet: a beat names a later step than the
+    /// next one.
+    pub(crate) fn is_behind(&self, beat: &Beat) -> bool {
+        let Some(life) = beat.hb.as_ref().and_then(|hb| hb.life.as_ref()) else {
+            return false;
+        };
+        let known = if beat.epoch() > self.run.epoch {
+            0
+        } else {
+            self.run.life.step
+        };
+        beat.epoch() >= self.run.epoch && life.step > known + 1
     }
 
-    pub(crate) fn beat(&mut self, beat: Beat, arrival: Moment, now: Moment) -> Taken {
-        if self.is_outdated(&beat) {
-            return Taken::Outdated;
+    pub(crate) fn beat(
+        &mut self,
+        beat: &Arc<Beat>,
+        source: Source,
+        taking: &mut Taking<'_>,
+    ) -> BeatOutcome {
+        let arrival = match source {
+            Source::Channel => taking.now,
+            Source::Hash(age) => taking.now - age,
+        };
+        let life = beat.life();
+        if !self.belongs(beat) {
+            return BeatOutcome::Outdated;
         }
-        if beat.epoch() != self.epoch {
-            self.new_epoch(&beat);
-        } else if self.is_duplicate(&beat) {
-            return Taken::Duplicate;
-        }
-        let stamp = beat
-            .hb
-            .as_ref()
-            .map_or(Stamp::Arrival, |hb| Stamp::Slot(hb.slot));
-        if self.detector.beat(stamp, arrival) == Freshness::Doubted {
-            return Taken::Doubted;
-        }
-        if beat.hb.is_none()
-            && self
-                .beat
+        if beat.epoch() != self.run.epoch {
+            let interval = beat
+                .hb
                 .as_ref()
-                .is_some_and(|b| beat.sequence < b.sequence)
-        {
-            self.readings = 0;
+                .map_or(self.run.detector.interval(), |hb| hb.interval);
+            self.replace(Run::begin(beat.epoch(), interval, taking.now), &life, taking);
         }
-        let beat = Arc::new(beat);
-        self.beat = Some(Arc::clone(&beat));
-        self.heard_at = Some(arrival.max(self.heard_at.unwrap_or(arrival)));
-        self.follow(&beat, now);
-        Taken::Applied
+        let outcome = self.run.beat(beat, source, arrival);
+        if outcome != BeatOutcome::Applied {
+            return outcome;
+        }
+        if taking.loading {
+            self.run.doubt(taking.now);
+        }
+        // A producer without epochs has no steps: each of its beats says anew where it is.
+        if life.is_after(&self.run.life) || beat.hb.is_none() {
+            self.follow(life, taking);
+        }
+        self.settle(taking);
+        BeatOutcome::Applied
     }
 
     /// Takes an event; false when it is of the past.
-    pub(crate) fn event(&mut self, event: &Event, now: Moment) -> bool {
-        if event.epoch < self.epoch {
+    pub(crate) fn event(&mut self, event: &Event, interval: Duration, taking: &mut Taking<'_>) -> bool {
+        if event.epoch < self.fence {
             return false;
         }
-        if event.epoch > self.epoch {
-            self.epoch = event.epoch;
-            self.ended = None;
-            self.detector.new_timetable(self.detector.interval());
+        let entry = event.detail.registration.as_deref();
+        let life = event.life();
+        if event.epoch > self.run.epoch {
+            let interval = entry.map_or(interval, RosterEntry::interval);
+            let begun = life.clone().unwrap_or_default();
+            self.replace(Run::begin(event.epoch, interval, taking.now), &begun, taking);
         }
-        match event.kind {
-            EventKind::Exited => {
-                let incarnation = event.detail.incarnation.unwrap_or(0);
-                let newer = self
-                    .beat
-                    .as_ref()
-                    .and_then(|b| b.hb.as_ref())
-                    .is_some_and(|hb| hb.epoch == event.epoch && hb.restarts > incarnation);
-                if newer {
-                    return false;
-                }
-                self.process_ended(&event.detail, incarnation, now);
-            }
-            EventKind::Stopped => self.turn(State::Stopped, None, now),
-            EventKind::CrashLoop => self.turn(State::Failed, Some(Reason::CrashLoop), now),
-            EventKind::Unkillable => self.turn(State::Failed, Some(Reason::Unkillable), now),
-            EventKind::Hung => self.turn(State::Failed, Some(Reason::Hung), now),
-            EventKind::Registered
-            | EventKind::Ready
-            | EventKind::Restarted
-            | EventKind::Stalled
-            | EventKind::Recovered
-            | EventKind::Fenced
-            | EventKind::Order
-            | EventKind::Duplicate
-            | EventKind::Evidence
-            | EventKind::WaitingInput => {}
+        if let Some(entry) = entry.filter(|_| event.kind == EventKind::Registered) {
+            let epoch = event.epoch;
+            self.run.entry = Some(Arc::new(RosterEntry { epoch, ..entry.clone() }));
         }
+        let Some(life) = life else { return true };
+        if !life.is_after(&self.run.life) {
+            return false;
+        }
+        self.run.sign_of_life();
+        self.follow(life, taking);
+        self.settle(taking);
         true
     }
 
-    pub(crate) fn known(&mut self, entry: &RosterEntry, interval: Duration, now: Moment) {
-        if entry.epoch < self.epoch {
+    /// Takes what the roster, or a hash without a beat, says.
+    pub(crate) fn enlisted(&mut self, entry: &RosterEntry, taking: &mut Taking<'_>) {
+        if entry.epoch < self.fence {
             return;
         }
-        if entry.epoch > self.epoch {
-            self.epoch = entry.epoch;
-            self.ended = None;
-            self.detector.new_timetable(interval);
+        let life = entry.life();
+        if entry.epoch > self.run.epoch {
+            let run = if taking.loading {
+                Run::unheard(entry.epoch, entry.interval(), taking.now)
+            } else {
+                Run::begin(entry.epoch, entry.interval(), taking.now)
+            };
+            self.replace(run, &life, taking);
         }
-        self.roster = Some(Arc::new(entry.clone()));
-        if self.beat.is_none() {
-            self.detector = Detector::unheard(interval, now);
+        // The roster knows more than a hash that was only registered.
+        if entry.life.is_some() || self.run.entry.is_none() {
+            self.run.entry = Some(Arc::new(entry.clone()));
         }
-        if entry.stopped_at.is_some() {
-            self.turn(State::Stopped, None, now);
+        if life.is_after(&self.run.life) {
+            self.follow(life, taking);
         }
+        self.settle(taking);
     }
 
     pub(crate) fn learned(&mut self, time_to_live: Duration) {
         let millis = millis(keys::interval_of(time_to_live));
         let rounded = (millis + LEARN_STEP_MS / 2) / LEARN_STEP_MS * LEARN_STEP_MS;
         let learnt = Duration::from_millis(rounded).clamp(INTERVAL_MIN, INTERVAL_MAX);
-        let longest = if self.readings == 0 {
-            learnt
-        } else {
-            learnt.max(self.detector.interval())
-        };
-        self.readings = self.readings.saturating_add(1);
-        self.detector.set_interval(longest);
+        self.run.learn(learnt);
     }
 
-    /// Silence alone makes nobody more than missing; [`Agent::lost`] follows its verification.
-    pub(crate) fn silent(&mut self, silence: Silence, now: Moment) {
-        match (self.state, silence) {
-            (State::Healthy, Silence::Missing | Silence::Failed) => {
-                self.turn(State::Missing, None, now);
-            }
-            (State::Missing, Silence::None) if self.beat.is_some() => {
-                self.turn(State::Healthy, None, now);
-            }
-            (State::Healthy, Silence::None)
-            | (State::Missing | State::Failed | State::Stopped, _) => {}
-        }
-    }
-
-    pub(crate) fn lost(&mut self, now: Moment) {
+    /// Silence was looked into and stands.
+    pub(crate) fn lost(&mut self, taking: &mut Taking<'_>) {
         if self.state == State::Missing {
-            self.turn(State::Failed, Some(Reason::HeartbeatLost), now);
+            self.run.lose();
+            self.settle(taking);
         }
     }
 
-    fn is_outdated(&self, beat: &Beat) -> bool {
-        let over = matches!(self.state, State::Failed | State::Stopped);
-        beat.epoch() < self.epoch && !(beat.hb.is_none() && over)
-    }
-
-    fn is_duplicate(&self, beat: &Beat) -> bool {
-        let Some(last) = &self.beat else { return false };
-        match beat.hb {
-            Some(_) => beat.sequence <= last.sequence,
-            None => (beat.sequence, beat.timestamp_ms) == (last.sequence, last.timestamp_ms),
-        }
-    }
-
-    fn new_epoch(&mut self, beat: &Beat) {
-        self.epoch = beat.epoch();
-        self.ended = None;
-        self.exit = None;
-        self.beat = None;
-        self.readings = 0;
-        let interval = beat
-            .hb
-            .as_ref()
-            .map_or(self.detector.interval(), |hb| hb.interval);
-        self.detector.new_timetable(interval);
-    }
-
-    fn follow(&mut self, beat: &Beat, now: Moment) {
-        if beat.status == Status::Stopped {
-            self.exit = beat.hb.as_ref().and_then(|hb| hb.exit).or(self.exit);
-            self.turn(State::Stopped, None, now);
+    /// Brings the state into step with what is known.
+    pub(crate) fn settle(&mut self, taking: &mut Taking<'_>) {
+        let Belief { state, reason } = self.run.belief(taking.now);
+        let is_new = std::mem::take(&mut self.is_new);
+        if !is_new && (self.state, self.reason) == (state, reason) {
             return;
         }
-        if let Some(hb) = &beat.hb {
-            self.detector.set_interval(hb.interval);
-            if hb.pid == 0 && hb.exit.is_some() {
-                let end = Detail {
-                    exit: hb.exit,
-                    ..Detail::default()
-                };
-                self.process_ended(&end, hb.restarts, now);
-            }
-            if self.ended.is_some_and(|ended| hb.restarts <= ended) {
-                return;
-            }
-            // It beats, and it cannot go on: two clocks that are never mixed.
-            if hb
-                .activity
-                .as_ref()
-                .is_some_and(|a| a.verdict == Verdict::Hung)
-            {
-                return self.turn(State::Failed, Some(Reason::Hung), now);
-            }
+        if is_new || self.state != state {
+            self.since = Since::Seen(taking.now);
         }
-        match self.detector.silence(now) {
-            Silence::None => self.turn(State::Healthy, None, now),
-            Silence::Missing | Silence::Failed => self.silent(Silence::Missing, now),
+        if taking.loading && !self.run.is_alive() && self.run.life.since > 0 {
+            self.since = Since::Reported(self.run.life.since);
         }
-    }
-
-    fn process_ended(&mut self, end: &Detail, incarnation: u64, now: Moment) {
-        let known = self.ended.is_some_and(|ended| incarnation <= ended);
-        self.exit = end.exit;
-        self.ended = self.ended.max(Some(incarnation));
-        let exit = end.exit.unwrap_or(Exit {
-            code: None,
-            signal: None,
+        (self.state, self.reason) = (state, reason);
+        taking.story.push(Transition {
+            to: state,
+            reason,
+            sentence: self.sentence(taking.now),
         });
-        let clean = end.requested || exit.code == Some(0) || self.state == State::Stopped;
-        // The event may have said more of this end than the beat that follows it.
-        if clean || (known && self.state == State::Failed) {
-            return;
-        }
-        let seen = if exit.signal.is_some() {
-            Reason::Killed
-        } else {
-            Reason::Exited
-        };
-        self.turn(State::Failed, Some(end.reason.unwrap_or(seen)), now);
     }
 
-    fn turn(&mut self, state: State, reason: Option<Reason>, now: Moment) {
-        if self.state != state {
-            self.since = now;
+    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past.
+    fn belongs(&self, beat: &Beat) -> bool {
+        let over = matches!(self.state, State::Failed | State::Stopped);
+        let present = beat.epoch() == self.run.epoch || beat.epoch() > self.fence;
+        present || (beat.hb.is_none() && over)
+    }
+
+    /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
+    /// that brings it is of the end.
+    fn replace(&mut self, run: Run, life: &Life, taking: &mut Taking<'_>) {
+        self.fence = self.fence.max(run.epoch);
+        self.run = run;
+        if life.had_process() {
+            self.settle(taking);
         }
-        self.state = state;
-        self.reason = reason;
+    }
+
+    /// Takes a report of the process, and what must have happened before it where reports were passed over.
+    fn follow(&mut self, life: Life, taking: &mut Taking<'_>) {
+        let between = self.passed_over(&life);
+        for life in between.into_iter().chain([life]) {
+            self.run.report(life, taking.now);
+            self.settle(taking);
+        }
+    }
+
+    /// The end before a start, or the start before an end, that this report shows to have been passed over.
+    fn passed_over(&self, life: &Life) -> Option<Life> {
+        let known = &self.run.life;
+        let end = life.end.as_ref()?;
+        let between = Life {
+            step: known.step,
+            incarnation: end.incarnation,
+            ..Life::default()
+        };
+        if life.has_process() {
+            let news = known.has_process()
+                && end.incarnation >= known.incarnation
+                && life.incarnation > known.incarnation;
+            return news.then(|| Life {
+                phase: Phase::Restarting,
+                end: Some(end.clone()),
+                restart: Some(NextStart::AT_ONCE),
+                ..between
+            });
+        }
+        let started = end.incarnation > known.incarnation && !end.not_started;
+        (started && !known.has_process()).then_some(between)
+    }
+
+    fn healthy_sentence(&self, now: Moment) -> String {
+        match self.run.life.phase {
+            Phase::Stopping => format!(
+                "was asked to stop {} ago; its process is still running",
+                words(now.since(self.run.life_at))
+            ),
+            Phase::Restarting => "ended cleanly; it is being started again".to_owned(),
+            Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
+                let activity = self.activity_sentence().map(str::to_owned);
+                activity.unwrap_or_else(|| match self.run.beat {
+                    Some(_) => format!("beats come every {}", words(self.run.detector.interval())),
+                    None => "registered; no beat yet".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn stopped_sentence(&self) -> String {
+        let life = &self.run.life;
+        match (life.phase, &life.waits_for) {
+            (Phase::Suspended, _) => {
+                "suspended at its terminal (Ctrl-Z); its sidecar stands still with it and sends no beats".to_owned()
+            }
+            (Phase::Detached, _) => "detached: its sidecar does not watch it any more".to_owned(),
+            (Phase::Stopping, _) => {
+                "was asked to stop, and fell silent before its end was reported".to_owned()
+            }
+            (Phase::Waiting, Some(what)) if life.end.is_none() => format!("waiting for {what}"),
+            (Phase::Waiting, Some(what)) => format!("ended cleanly; waiting for {what}"),
+            (Phase::Restarting, _) => "ended cleanly; it is started again".to_owned(),
+            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "ended cleanly".to_owned(),
+        }
+    }
+
+    fn failed_sentence(&self, now: Moment) -> String {
+        let end = self.run.life.end.as_ref();
+        match self.reason {
+            Some(Reason::HeartbeatLost) | None => {
+                format!("silent for three intervals; {}", self.last_beat(now))
+            }
+            Some(Reason::Exited) => match end.and_then(|end| end.exit.code) {
+                Some(code) if end.is_some_and(|end| end.not_started) => {
+                    format!("its command could not be started (code {code})")
+                }
+                Some(code) => format!("its process exited with code {code}"),
+                None => "its process ended; the exit code could not be read".to_owned(),
+            },
+            Some(Reason::Killed) => match end.and_then(|end| end.exit.signal) {
+                Some(signal) => format!("its process was ended by signal {signal}"),
+                None => "its process was killed".to_owned(),
+            },
+            Some(Reason::OomKilled) => "the kernel killed its process for memory".to_owned(),
+            Some(Reason::Hung) => self
+                .activity_sentence()
+                .unwrap_or("it cannot go on by itself")
+                .to_owned(),
+            Some(Reason::CrashLoop) => match end.and_then(|end| end.exit.code) {
+                Some(code) => format!("crash loop: it exits again and again, last with code {code}"),
+                None => "crash loop: it ends again and again".to_owned(),
+            },
+            Some(Reason::Duplicate) => "a living holder has its id".to_owned(),
+            Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
+            Some(Reason::Operator) => "a person ended it".to_owned(),
+            Some(Reason::Unkillable) => "it survives every signal".to_owned(),
+        }
+    }
+
+    fn activity_sentence(&self) -> Option<&str> {
+        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
+        let activity = hb.activity.as_ref()?;
+        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
+    }
+
+    fn last_beat(&self, now: Moment) -> String {
+        match self.run.beat_at {
+            Some(at) => format!("last beat {} ago", words(now.since(at))),
+            None => "no beat since this monitor started".to_owned(),
+        }
+    }
+
+    fn next_start(&self, now: Moment) -> Option<String> {
+        let life = &self.run.life;
+        match life.phase {
+            Phase::Restarting => {
+                let restart = life.restart?;
+                let at = self.run.life_at + Duration::from_millis(restart.in_ms);
+                let attempt = restart
+                    .attempt
+                    .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
+                Some(format!("restarting in {}{attempt}", words(at.since(now))))
+            }
+            Phase::Waiting => {
+                let what = life.waits_for.as_deref().unwrap_or("its process");
+                Some(format!("healthy as soon as there is {what}"))
+            }
+            Phase::Stopping => Some("stopped as soon as its process has ended".to_owned()),
+            Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => None,
+        }
     }
 }
 

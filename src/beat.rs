@@ -4,6 +4,7 @@
 //! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
 
 use crate::id::AgentId;
+use crate::life::{End, Life, Phase};
 use crate::number;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -115,6 +116,8 @@ pub struct Extension {
     pub runtime: Option<Runtime>,
     /// How the last incarnation ended.
     pub exit: Option<Exit>,
+    /// Where its process is; `None` from a sidecar that does not report it.
+    pub life: Option<Life>,
     /// What became of the last order.
     pub order: Option<OrderOutcome>,
 }
@@ -208,6 +211,14 @@ pub struct Exit {
     pub signal: Option<u8>,
 }
 
+impl Exit {
+    /// An end that nobody could read.
+    pub const UNKNOWN: Self = Self {
+        code: None,
+        signal: None,
+    };
+}
+
 /// What became of an order; rides on the next beat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderOutcome {
@@ -276,9 +287,51 @@ impl Beat {
         serde_json::to_string(&Wire::from(self)).unwrap_or_default()
     }
 
+    /// Where the agent's process is. Without a report of it, what process number, exit and status say.
+    pub fn life(&self) -> Life {
+        let Some(hb) = &self.hb else {
+            return Life {
+                phase: stopped_or_running(self.status, Phase::Ended),
+                ..Life::default()
+            };
+        };
+        if let Some(life) = &hb.life {
+            return life.clone();
+        }
+        let end = hb.exit.filter(|_| hb.pid == 0).map(|exit| End {
+            incarnation: hb.restarts,
+            exit,
+            reason: None,
+            requested: self.status == Status::Stopped,
+            not_started: false,
+        });
+        let phase = match (hb.pid, &end) {
+            (0, Some(_)) => Phase::Ended,
+            (0, None) => stopped_or_running(self.status, Phase::Ended),
+            (_, _) => stopped_or_running(self.status, Phase::Suspended),
+        };
+        Life {
+            phase,
+            incarnation: hb.restarts,
+            end,
+            ..Life::default()
+        }
+    }
+
     /// The registration this beat belongs to; 0 for a producer without epochs.
     pub fn epoch(&self) -> u64 {
         self.hb.as_ref().map_or(0, |hb| hb.epoch)
+    }
+}
+
+fn stopped_or_running(status: Status, stopped: Phase) -> Phase {
+    match status {
+        Status::Stopped => stopped,
+        Status::Starting
+        | Status::Healthy
+        | Status::Degraded
+        | Status::Busy
+        | Status::Recovering => Phase::Running,
     }
 }
 
@@ -339,6 +392,8 @@ struct WireExtension {
     runtime: Option<Runtime>,
     #[serde(default)]
     exit: Option<Exit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<Life>,
     #[serde(default)]
     order: Option<OrderOutcome>,
 }
@@ -388,6 +443,7 @@ impl TryFrom<WireExtension> for Extension {
             activity: wire.activity,
             runtime: wire.runtime,
             exit: wire.exit,
+            life: wire.life,
             order: wire.order,
         })
     }
@@ -425,6 +481,7 @@ impl From<&Extension> for WireExtension {
             activity: hb.activity.clone(),
             runtime: hb.runtime.clone(),
             exit: hb.exit,
+            life: hb.life.clone(),
             order: hb.order.clone(),
         }
     }

@@ -107,12 +107,6 @@ impl Detector {
         }
     }
 
-    /// A new registration: its timetable has nothing to do with the last one's.
-    pub fn new_timetable(&mut self, interval: Duration) {
-        self.interval = interval;
-        self.timetable = None;
-    }
-
     /// Takes a learnt interval without touching freshness.
     pub fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
@@ -132,6 +126,11 @@ impl Detector {
         } else {
             Silence::None
         }
+    }
+
+    /// Whether a beat is overdue by the clock alone, however short a time was observed.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        now >= self.fresh_at + self.interval + self.slack()
     }
 
     /// One beat after it was due: interval + slack after the freshest one.

@@ -1,6 +1,8 @@
 //! Lifecycle events: what must not be lost. They go through a stream, not through the channel of beats.
 
-use crate::agent::Reason;
+use crate::life::{End, Life, Phase, Reason};
+use crate::number;
+use crate::roster::RosterEntry;
 use crate::beat::Exit;
 use crate::card::Card;
 use crate::id::{AgentId, IdError};
@@ -85,6 +87,15 @@ pub struct Detail {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Where the process is after this event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<Box<Life>>,
+    /// What the roster holds, at [`EventKind::Registered`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Box<RosterEntry>>,
+    /// Milliseconds for which the event waited for a store that was away.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "number::count")]
+    pub delayed_ms: u64,
     /// Everything that was seen of it, at [`EventKind::Evidence`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub card: Option<Box<Card>>,
@@ -105,26 +116,6 @@ pub enum EventError {
 }
 
 impl EventKind {
-    /// Whether it says that a process is gone.
-    pub fn is_end(self) -> bool {
-        match self {
-            Self::Exited | Self::Stopped => true,
-            Self::Registered
-            | Self::Ready
-            | Self::Restarted
-            | Self::Hung
-            | Self::Stalled
-            | Self::Recovered
-            | Self::Fenced
-            | Self::Order
-            | Self::CrashLoop
-            | Self::Unkillable
-            | Self::Duplicate
-            | Self::Evidence
-            | Self::WaitingInput => false,
-        }
-    }
-
     /// The word in the stream.
     pub fn word(self) -> &'static str {
         match self {
@@ -147,7 +138,49 @@ impl EventKind {
     }
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Event {
+    /// Where the agent's process is after this event; `None` when the event does not tell.
+    pub fn life(&self) -> Option<Life> {
+        if let Some(life) = &self.detail.life {
+            return Some(Life::clone(life));
+        }
+        let incarnation = self.detail.incarnation.unwrap_or(0);
+        let (phase, reason, trouble) = match self.kind {
+            EventKind::Exited | EventKind::Stopped => (Phase::Ended, self.detail.reason, None),
+            EventKind::CrashLoop => (Phase::Ended, Some(Reason::CrashLoop), None),
+            EventKind::Ready | EventKind::Restarted => (Phase::Running, None, None),
+            EventKind::Unkillable => (Phase::Running, None, Some(Reason::Unkillable)),
+            EventKind::Registered
+            | EventKind::Hung
+            | EventKind::Stalled
+            | EventKind::Recovered
+            | EventKind::Fenced
+            | EventKind::Order
+            | EventKind::Duplicate
+            | EventKind::Evidence
+            | EventKind::WaitingInput => return None,
+        };
+        let end = (phase == Phase::Ended).then(|| End {
+            incarnation,
+            exit: self.detail.exit.unwrap_or(Exit::UNKNOWN),
+            reason,
+            requested: self.detail.requested || self.kind == EventKind::Stopped,
+            not_started: false,
+        });
+        Some(Life {
+            phase,
+            since: self.at_ms,
+            incarnation,
+            end,
+            trouble,
+            ..Life::default()
+        })
+    }
+
     /// The stream entry's fields and values.
     pub fn encode(&self) -> [(&'static str, String); 5] {
         [

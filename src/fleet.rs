@@ -7,13 +7,15 @@
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
-use crate::agent::{Agent, Reason, State};
-use crate::beat::{Beat, INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
+use crate::agent::{Agent, State, Taking, Transition};
+use crate::beat::{Beat, INTERVAL_DEFAULT};
 use crate::detector::Silence;
 use crate::event::Event;
 use crate::id::AgentId;
+use crate::life::Reason;
 use crate::moment::Moment;
 use crate::roster::RosterEntry;
+use crate::run::{BeatOutcome, Run, Source};
 use imbl::{HashSet, OrdMap};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +25,11 @@ use std::time::Duration;
 pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
 /// A tick this late means that the observer itself stood still: silence during it proves nothing.
 pub const TILT_AFTER: Duration = Duration::from_secs(2);
+
+/// An event that waited this long for its store, in milliseconds, is of the past: what followed it counts.
+const LATE_MS: u64 = 1000;
+/// Beats that may wait until the stream was read.
+const AHEAD_MAX: usize = 65_536;
 
 /// What is fixed for a fleet.
 #[derive(Clone, Copy, Debug)]
@@ -42,22 +49,26 @@ impl Default for Policy {
     }
 }
 
-/// What can be told to the fleet.
+/// What the fleet takes.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A beat that was written `age` ago: zero from the channel, by time to live from a hash.
-    Beat(Box<Beat>, Duration),
+    /// A beat from the channel.
+    Beat(Box<Beat>),
+    /// A beat from a hash, which was written this long ago.
+    HashRead(Box<Beat>, Duration),
     /// A lifecycle event.
-    Event(Event),
-    /// A roster entry.
-    Known(AgentId, RosterEntry),
+    Event(Box<Event>),
+    /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
+    EventsRead,
+    /// A roster entry, or what a hash holds that was registered and has no beat yet.
+    RosterEntry(AgentId, Box<RosterEntry>),
     /// The full time to live of a hash that has just been written.
-    Learned(AgentId, Duration),
-    /// The store was asked after a silent agent, and whatever it knew has been told.
+    TtlRead(AgentId, Duration),
+    /// The store was asked about a silent agent, and whatever it holds has been passed on.
     Verified(AgentId),
-    /// The store can be heard (again) and what it holds has been told.
+    /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
-    /// The store cannot be heard.
+    /// The connection to the store is lost.
     LinkDown,
     /// Time passed.
     Tick,
@@ -66,11 +77,13 @@ pub enum Input {
 /// What the fleet wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Look at the agent's hash, tell what is there, then say [`Input::Verified`].
+    /// Read the agent's hash, pass on what is there, then send [`Input::Verified`].
     Verify(AgentId),
-    /// Read the time to live of the agent's hash and say [`Input::Learned`].
-    Learn(AgentId),
-    /// A state changed. Told once per change.
+    /// Read the time to live of the agent's hash and send [`Input::TtlRead`].
+    ReadTtl(AgentId),
+    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`Input::EventsRead`].
+    ReadEvents,
+    /// A state or its reason changed. Announced once per change.
     Changed(Change),
 }
 
@@ -79,7 +92,7 @@ pub enum Effect {
 pub struct Change {
     /// Whose.
     pub agent: AgentId,
-    /// Before; `None` when it was not known.
+    /// What was announced before; `None` when it was not known. The same as `to` when only the reason changed.
     pub from: Option<State>,
     /// Now.
     pub to: State,
@@ -102,12 +115,14 @@ pub struct Counts {
     pub stopped: usize,
 }
 
-/// What was passed over, since the start.
+/// What became of beats and events, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct BeatCounters {
     /// Beats that changed something.
     pub applied: u64,
-    /// Beats already known.
+    /// Beats whose content had been read from the hash before.
+    pub known: u64,
+    /// Beats that came over the channel twice, or after a later one: two producers, or a replay.
     pub duplicate: u64,
     /// Beats or events of an epoch that was replaced.
     pub outdated: u64,
@@ -124,8 +139,8 @@ pub struct Snapshot {
     pub agents: OrdMap<AgentId, Arc<Agent>>,
     /// Agents by state.
     pub counts: Counts,
-    /// What was passed over.
-    pub passed: Passed,
+    /// What became of beats and events.
+    pub beats: BeatCounters,
     /// Whether the store can be heard.
     pub link_up: bool,
 }
@@ -137,6 +152,14 @@ pub struct Fleet {
     now: Snapshot,
     deadlines: BTreeSet<(Moment, AgentId)>,
     verifying: HashSet<AgentId>,
+    /// Beats that wait until the stream has been read, in order.
+    ahead: Vec<Box<Beat>>,
+    /// Since when they wait.
+    ahead_since: Option<Moment>,
+    /// Agents whose state changed in the past, which is announced once as it is now.
+    unannounced: BTreeSet<AgentId>,
+    /// What the store holds has been read at least once.
+    loaded: bool,
     last_tick: Moment,
 }
 
@@ -148,6 +171,10 @@ impl Fleet {
             now: Snapshot::default(),
             deadlines: BTreeSet::new(),
             verifying: HashSet::new(),
+            ahead: Vec::new(),
+            ahead_since: None,
+            unannounced: BTreeSet::new(),
+            loaded: false,
             last_tick: now,
         }
     }
@@ -156,13 +183,20 @@ impl Fleet {
     pub fn handle(&mut self, input: Input, now: Moment) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Beat(beat, age) => self.beat(*beat, now - age, now, &mut effects),
+            Input::Beat(beat) => self.channel_beat(beat, now, &mut effects),
+            Input::HashRead(beat, age) => self.beat(*beat, Source::Hash(age), now, &mut effects),
             Input::Event(event) => self.event(&event, now, &mut effects),
-            Input::Known(id, entry) => self.known(id, &entry, now),
-            Input::Learned(id, time_to_live) => self.learned(&id, time_to_live, now),
+            Input::EventsRead => self.release(now, &mut effects),
+            Input::RosterEntry(id, entry) => self.enlisted(id, &entry, now, &mut effects),
+            Input::TtlRead(id, time_to_live) => {
+                self.learned(&id, time_to_live, now, &mut effects);
+            }
             Input::Verified(id) => self.verified(&id, now, &mut effects),
-            Input::LinkUp => self.link_up(now),
-            Input::LinkDown => self.now.link_up = false,
+            Input::LinkUp => self.link_up(now, &mut effects),
+            Input::LinkDown => {
+                self.now.link_up = false;
+                self.release(now, &mut effects);
+            }
             Input::Tick => self.tick(now, &mut effects),
         }
         effects
@@ -181,69 +215,136 @@ impl Fleet {
         self.now.clone()
     }
 
-    fn beat(&mut self, beat: Beat, arrival: Moment, now: Moment, effects: &mut Vec<Effect>) {
+    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
+    /// stored the events before it, so they are there.
+    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<Effect>) {
+        let agent = self.now.agents.get(&beat.agent);
+        let waits = self.ahead.iter().any(|waiting| waiting.agent == beat.agent);
+        let behind = agent.is_some_and(|agent| agent.is_behind(&beat));
+        if (waits || behind) && self.ahead.len() < AHEAD_MAX {
+            self.ahead.push(beat);
+            if self.ahead_since.is_none() {
+                self.ahead_since = Some(now);
+                effects.push(Effect::ReadEvents);
+            }
+            return;
+        }
+        self.beat(*beat, Source::Channel, now, effects);
+    }
+
+    /// Takes the beats that waited for the stream.
+    fn release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.ahead_since = None;
+        for beat in std::mem::take(&mut self.ahead) {
+            self.beat(*beat, Source::Channel, now, effects);
+        }
+    }
+
+    fn beat(&mut self, beat: Beat, source: Source, now: Moment, effects: &mut Vec<Effect>) {
         let id = beat.agent.clone();
-        let Some(mut agent) = self.take(&id, |policy| {
-            Agent::new(
-                beat.hb
-                    .as_ref()
-                    .map_or(policy.interval_default, |hb| hb.interval),
-                now,
-            )
-        }) else {
-            self.now.passed.refused += 1;
+        let interval = beat
+            .hb
+            .as_ref()
+            .map_or(self.policy.interval_default, |hb| hb.interval);
+        let epoch = beat.epoch();
+        let Some(mut agent) = self.take(&id, now, || Agent::new(Run::begin(epoch, interval, now), now))
+        else {
+            self.now.beats.refused += 1;
             return;
         };
-        let from = agent.before();
         let learn = beat.hb.is_none() && agent.wants_interval();
-        match agent.beat(beat, arrival, now) {
-            crate::agent::Taken::Applied => self.now.passed.applied += 1,
-            crate::agent::Taken::Duplicate => self.now.passed.duplicate += 1,
-            crate::agent::Taken::Outdated => self.now.passed.outdated += 1,
-            crate::agent::Taken::Doubted => self.now.passed.doubted += 1,
+        let mut story = Vec::new();
+        let mut taking = self.taking(now, &mut story);
+        let outcome = agent.beat(&Arc::new(beat), source, &mut taking);
+        let beats = &mut self.now.beats;
+        match outcome {
+            BeatOutcome::Applied => beats.applied += 1,
+            BeatOutcome::Known => beats.known += u64::from(source == Source::Channel),
+            BeatOutcome::Duplicate => beats.duplicate += 1,
+            BeatOutcome::Outdated => beats.outdated += 1,
+            BeatOutcome::ImplausibleSlot => beats.doubted += 1,
         }
         if agent.state == State::Healthy {
             self.verifying.remove(&id);
         }
         if learn {
-            effects.push(Effect::Learn(id.clone()));
+            effects.push(Effect::ReadTtl(id.clone()));
         }
-        self.put(id, agent, from, now, effects);
+        let when = self.when();
+        self.put(id, agent, (story, when), now, effects);
     }
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<Effect>) {
-        if !event.kind.is_end() && !self.now.agents.contains_key(&event.agent) {
-            return; // a beat or the roster introduces an agent; of an end nothing else may be left
+        if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
+            return; // it does not say that there is an agent
         }
         let interval = self.policy.interval_default;
-        let Some(mut agent) = self.take(&event.agent, |_| Agent::new(interval, now)) else {
-            self.now.passed.refused += 1;
+        let Some(mut agent) = self.take(&event.agent, now, || Agent::new(Run::begin(0, interval, now), now))
+        else {
+            self.now.beats.refused += 1;
             return;
         };
-        let from = agent.before();
-        if !agent.event(event, now) {
-            self.now.passed.outdated += 1;
+        let mut story = Vec::new();
+        let mut taking = self.taking(now, &mut story);
+        let fresh = agent.event(event, interval, &mut taking);
+        if !fresh && event.epoch < agent.run.epoch {
+            self.now.beats.outdated += 1;
         }
-        self.put(event.agent.clone(), agent, from, now, effects);
+        let late = event.detail.delayed_ms >= LATE_MS;
+        let when = if late { When::Before } else { self.when() };
+        self.put(event.agent.clone(), agent, (story, when), now, effects);
     }
 
-    fn known(&mut self, id: AgentId, entry: &RosterEntry, now: Moment) {
-        let interval = Duration::from_millis(entry.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
-        let Some(mut agent) = self.take(&id, |_| Agent::new(interval, now)) else {
-            self.now.passed.refused += 1;
+    fn enlisted(
+        &mut self,
+        id: AgentId,
+        entry: &RosterEntry,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let loaded = self.loaded;
+        let unknown = || {
+            let interval = entry.interval();
+            let run = if loaded {
+                Run::begin(entry.epoch, interval, now)
+            } else {
+                Run::unheard(entry.epoch, interval, now)
+            };
+            Agent::new(run, now)
+        };
+        let Some(mut agent) = self.take(&id, now, unknown) else {
+            self.now.beats.refused += 1;
             return;
         };
-        let from = agent.before();
-        agent.known(entry, interval, now);
-        self.put(id, agent, from, now, &mut Vec::new());
+        let mut story = Vec::new();
+        agent.enlisted(entry, &mut self.taking(now, &mut story));
+        let when = self.when();
+        self.put(id, agent, (story, when), now, effects);
     }
 
-    fn learned(&mut self, id: &AgentId, time_to_live: Duration, now: Moment) {
+    fn taking<'a>(&self, now: Moment, story: &'a mut Vec<Transition>) -> Taking<'a> {
+        Taking {
+            now,
+            loading: !self.loaded,
+            story,
+        }
+    }
+
+    fn when(&self) -> When {
+        if self.loaded { When::Now } else { When::Before }
+    }
+
+    fn learned(
+        &mut self,
+        id: &AgentId,
+        time_to_live: Duration,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         if let Some(agent) = self.now.agents.get(id) {
             let mut agent = Agent::clone(agent);
-            let from = agent.before();
             agent.learned(time_to_live);
-            self.put(id.clone(), agent, from, now, &mut Vec::new());
+            self.put(id.clone(), agent, (Vec::new(), When::Now), now, effects);
         }
     }
 
@@ -254,20 +355,29 @@ impl Fleet {
         self.declare(id, now, effects);
     }
 
-    fn link_up(&mut self, now: Moment) {
+    fn link_up(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.now.link_up = true;
+        self.loaded = true;
         self.last_tick = now;
-        self.observe_from(now);
+        self.observe_from(now, effects);
+        self.announce(now, effects);
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let late = now.since(self.last_tick) > TILT_AFTER;
         self.last_tick = now;
+        if self
+            .ahead_since
+            .is_some_and(|since| now.since(since) >= VERIFY_WITHIN)
+        {
+            self.release(now, effects);
+        }
         if !self.now.link_up {
             return;
         }
+        self.announce(now, effects);
         if late {
-            self.observe_from(now);
+            self.observe_from(now, effects);
         }
         while let Some((at, id)) = self.deadlines.first().cloned().filter(|(at, _)| *at <= now) {
             self.deadlines.remove(&(at, id.clone()));
@@ -279,7 +389,7 @@ impl Fleet {
         let Some(agent) = self.now.agents.get(id) else {
             return;
         };
-        let silence = agent.detector.silence(now);
+        let silence = agent.run.detector.silence(now);
         if silence == Silence::Failed && agent.state == State::Missing {
             if self.verifying.contains(id) {
                 self.verifying.remove(id);
@@ -292,9 +402,9 @@ impl Fleet {
             return;
         }
         let mut agent = Agent::clone(agent);
-        let from = agent.before();
-        agent.silent(silence, now);
-        self.put(id.clone(), agent, from, now, effects);
+        let mut story = Vec::new();
+        agent.settle(&mut self.taking(now, &mut story));
+        self.put(id.clone(), agent, (story, When::Now), now, effects);
     }
 
     /// The silence was looked into and stands.
@@ -303,15 +413,16 @@ impl Fleet {
             return;
         };
         let mut agent = Agent::clone(agent);
-        let from = agent.before();
-        if agent.detector.silence(now) == Silence::Failed {
-            agent.lost(now);
+        let mut story = Vec::new();
+        let mut taking = self.taking(now, &mut story);
+        if agent.run.detector.silence(now) == Silence::Failed {
+            agent.lost(&mut taking);
         }
-        self.put(id.clone(), agent, from, now, effects);
+        self.put(id.clone(), agent, (story, When::Now), now, effects);
     }
 
     /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
-    fn observe_from(&mut self, now: Moment) {
+    fn observe_from(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.verifying = HashSet::new();
         let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
         for id in ids {
@@ -319,26 +430,54 @@ impl Fleet {
                 continue;
             };
             let mut agent = Agent::clone(agent);
-            let from = agent.before();
-            agent.detector.observe_from(now);
-            self.put(id, agent, from, now, &mut Vec::new());
+            agent.run.detector.observe_from(now);
+            self.put(id, agent, (Vec::new(), When::Now), now, effects);
         }
     }
 
-    fn take(&self, id: &AgentId, new: impl FnOnce(&Policy) -> Agent) -> Option<Agent> {
+    /// What changed in the past is announced as it is now, once.
+    fn announce(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        for id in std::mem::take(&mut self.unannounced) {
+            let Some(agent) = self.now.agents.get(&id) else {
+                continue;
+            };
+            let mut agent = Agent::clone(agent);
+            let from = agent.announced.replace(agent.state);
+            // That nothing is known yet of an agent that should be there is no news.
+            let unheard = from.is_none() && agent.state == State::Missing;
+            if from != Some(agent.state) && !unheard {
+                effects.push(Effect::Changed(Change {
+                    agent: id.clone(),
+                    from,
+                    to: agent.state,
+                    reason: agent.reason,
+                    sentence: agent.sentence(now),
+                }));
+            }
+            self.now.agents.insert(id, Arc::new(agent));
+        }
+    }
+
+    fn take(&self, id: &AgentId, now: Moment, new: impl FnOnce() -> Agent) -> Option<Agent> {
         match self.now.agents.get(id) {
-            Some(agent) => Some(Agent::clone(agent)),
-            None if self.now.agents.len() < self.policy.agents_max => Some(new(&self.policy)),
+            Some(agent) => {
+                let mut agent = Agent::clone(agent);
+                if self.loaded && !self.now.link_up {
+                    agent.run.detector.observe_from(now); // the silence so far was ours
+                }
+                Some(agent)
+            }
+            None if self.now.agents.len() < self.policy.agents_max => Some(new()),
             None => None,
         }
     }
 
-    /// Puts an agent back, keeping counts, deadlines and the story in step with it.
+    /// Puts an agent back, keeping counts, deadlines and announcements in step with it.
     fn put(
         &mut self,
         id: AgentId,
         mut agent: Agent,
-        from: Option<State>,
+        (story, when): (Vec<Transition>, When),
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
@@ -346,26 +485,48 @@ impl Fleet {
             self.deadlines.remove(&(at, id.clone()));
         }
         // While a silence is looked into, the index holds the end of that look and nothing else.
-        if let Some(at) = agent.deadline().filter(|_| !self.verifying.contains(&id)) {
+        let deadline = agent.run.deadline(now);
+        if let Some(at) = deadline.filter(|_| !self.verifying.contains(&id)) {
             agent.indexed_at = Some(at);
             self.deadlines.insert((at, id.clone()));
         }
-        if let Some(counter) = from.map(|state| self.now.counts.of(state)) {
+        let before = self.now.agents.get(&id).map(|agent| agent.state);
+        if let Some(counter) = before.map(|state| self.now.counts.of(state)) {
             *counter -= 1;
         }
         *self.now.counts.of(agent.state) += 1;
-        agent.told = true;
-        if from != Some(agent.state) {
-            effects.push(Effect::Changed(Change {
-                agent: id.clone(),
-                from,
-                to: agent.state,
-                reason: agent.reason,
-                sentence: agent.sentence(now),
-            }));
+        match when {
+            When::Before => drop(self.unannounced.insert(id.clone())),
+            When::Now if self.unannounced.contains(&id) => {
+                self.now.agents.insert(id, Arc::new(agent));
+                return self.announce(now, effects);
+            }
+            When::Now => {
+                for Transition {
+                    to,
+                    reason,
+                    sentence,
+                } in story
+                {
+                    effects.push(Effect::Changed(Change {
+                        agent: id.clone(),
+                        from: agent.announced.replace(to),
+                        to,
+                        reason,
+                        sentence,
+                    }));
+                }
+            }
         }
         self.now.agents.insert(id, Arc::new(agent));
     }
+}
+
+/// Whether a change happens now, or happened before this monitor could see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Now,
+    Before,
 }
 
 impl Counts {

@@ -1,6 +1,6 @@
 //! The hash `agent:{id}`: the seed's fields and hb's, written from a beat and read back as one.
 
-use crate::beat::{Beat, BeatError, Metrics, Status, cut};
+use crate::beat::{Beat, BeatError, INTERVAL_DEFAULT, Metrics, Status, cut};
 use crate::id::AgentId;
 use crate::lease::Holder;
 use crate::number::COUNT_MAX;
@@ -62,8 +62,41 @@ pub fn registration(
     ]
 }
 
+/// What a hash holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// The last beat.
+    Beat(Box<Beat>),
+    /// A registration that no beat has followed yet.
+    Registration(Box<RosterEntry>),
+}
+
+/// What the hash of this agent holds. A beat of an earlier registration is passed over: a higher epoch replaced it.
+pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, BeatError> {
+    let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok());
+    let epoch = number("epoch").filter(|epoch| *epoch <= COUNT_MAX);
+    let last = fields.contains_key("beat").then(|| beat(id, fields));
+    match (epoch, last) {
+        (Some(epoch), Some(Ok(last))) if last.epoch() < epoch => {}
+        (_, Some(last)) => return last.map(|beat| Content::Beat(Box::new(beat))),
+        (None, None) => return beat(id, fields).map(|beat| Content::Beat(Box::new(beat))),
+        (Some(_), None) => {}
+    }
+    let text = |name: &str| cut(fields.get(name).cloned().unwrap_or_default(), 255);
+    Ok(Content::Registration(Box::new(RosterEntry {
+        agent_type: text("type"),
+        host: text("host"),
+        interval_ms: number("intervalMs").unwrap_or_else(|| crate::moment::millis(INTERVAL_DEFAULT)),
+        epoch: epoch.unwrap_or(0),
+        started_at: number("registeredAt").unwrap_or(0).min(COUNT_MAX),
+        runtime: None,
+        stopped_at: None,
+        life: None,
+    })))
+}
+
 /// The last beat a hash speaks of: its field `beat` when there is one, else what the seed's fields tell.
-pub fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatError> {
+fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatError> {
     if let Some(json) = fields.get("beat") {
         let beat = Beat::decode(json.as_bytes())?;
         return if beat.agent == *id {
@@ -158,8 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn a_registration_without_a_beat_is_no_beat_and_hides_the_beat_of_the_run_before() {
+        let mut fields = hash(&[("epoch", "9"), ("type", "writer"), ("intervalMs", "500")]);
+        let expected = |content: Content| match content {
+            Content::Registration(entry) => (entry.epoch, entry.interval_ms),
+            Content::Beat(beat) => panic!("{beat:?}"),
+        };
+        assert_eq!(expected(read(&id(), &fields).unwrap()), (9, 500));
+        let before = r#"{"agentId":"w1","timestamp":1,"sequence":90,"status":"healthy","hb":{"v":1,"intervalMs":500,"epoch":8,"slot":5}}"#;
+        fields.insert("beat".to_owned(), before.to_owned());
+        assert_eq!(expected(read(&id(), &fields).unwrap()), (9, 500));
+    }
+
+    #[test]
     fn a_hash_of_something_else_is_refused() {
-        assert!(beat(&id(), &hash(&[("color", "red")])).is_err());
+        assert!(read(&id(), &hash(&[("color", "red")])).is_err());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What is told of an agent over HTTP: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
 
-use crate::agent::{Agent, Reason, State};
-use crate::beat::{Activity, Metrics, Runtime, Status};
+use crate::agent::{Agent, Since, State};
+use crate::beat::{Activity, Beat, Metrics, Runtime, Status};
 use crate::fleet::Snapshot;
 use crate::id::AgentId;
+use crate::life::{Reason, Standing};
 use crate::moment::{Moment, millis};
 use serde::Serialize;
 
@@ -26,6 +27,13 @@ pub struct HealthStatus {
     current_task: Option<String>,
     task_progress: Option<f64>,
     metrics: Option<Metrics>,
+    /// What an agent without a process was doing last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_task: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_task_progress: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_metrics: Option<Metrics>,
     host: Option<String>,
     pid: Option<u32>,
     epoch: u64,
@@ -82,36 +90,53 @@ pub struct Reading {
 impl HealthStatus {
     /// One agent as it is at the reading.
     pub fn of(id: &AgentId, agent: &Agent, at: Reading) -> Self {
-        let beat = agent.beat.as_deref();
+        let run = &agent.run;
+        let beat = run.beat.as_deref();
         let hb = beat.and_then(|b| b.hb.as_ref());
+        // The dead have no task, figures or activity: those of the run that ended are named so.
+        let (living, dead) = if run.is_alive() {
+            (beat, None)
+        } else {
+            (None, beat)
+        };
+        let task = |of: Option<&Beat>| of.and_then(|beat| beat.current_task.clone());
         let missed_beats = match agent.state {
             State::Healthy | State::Stopped => 0,
-            State::Missing | State::Failed => agent.detector.missed(at.now),
+            State::Missing | State::Failed => run.detector.missed(at.now),
         };
+        let pid = hb.map(|hb| hb.pid).filter(|pid| *pid != 0);
         Self {
             agent_id: id.clone(),
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
-            uptime_seconds: agent.uptime(at.now).as_secs(),
+            uptime_seconds: run.uptime(at.now).as_secs(),
             agent_type: type_of(agent).to_owned(),
-            status: beat.map(|b| b.status),
+            status: status_of(agent),
             reason: agent.reason,
-            activity: hb.and_then(|hb| hb.activity.clone()),
+            activity: living
+                .and(hb)
+                .and_then(|hb| hb.activity.clone()),
             sentence: agent.sentence(at.now),
             next: agent.next(at.now),
-            current_task: beat.and_then(|b| b.current_task.clone()),
-            task_progress: beat.and_then(|b| b.task_progress),
-            metrics: beat.map(|b| b.metrics),
+            current_task: task(living),
+            task_progress: living.and_then(|b| b.task_progress),
+            metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
+            last_task: task(dead),
+            last_task_progress: dead.and_then(|b| b.task_progress),
+            last_metrics: dead.map(|b| b.metrics),
             host: host_of(agent).map(str::to_owned),
-            pid: hb.map(|hb| hb.pid).filter(|pid| *pid != 0),
-            epoch: agent.epoch,
-            restarts: hb.map_or(0, |hb| hb.restarts),
-            since: at.wall_ms.saturating_sub(millis(at.now.since(agent.since))),
+            pid: pid.filter(|_| run.life.has_process()),
+            epoch: run.epoch,
+            restarts: run.restarts(),
+            since: match agent.since {
+                Since::Seen(since) => at.wall_ms.saturating_sub(millis(at.now.since(since))),
+                Since::Reported(wall_ms) => wall_ms,
+            },
             incident: None,
             runtime: hb
                 .and_then(|hb| hb.runtime.clone())
-                .or_else(|| agent.roster.as_ref().and_then(|r| r.runtime.clone())),
+                .or_else(|| run.entry.as_ref().and_then(|entry| entry.runtime.clone())),
         }
     }
 }
@@ -153,7 +178,7 @@ impl FleetStatus {
 }
 
 fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
-    let beat = agent.beat.as_deref();
+    let beat = agent.run.beat.as_deref().filter(|_| agent.run.is_alive());
     let activity = || {
         let verdict = beat
             .and_then(|b| b.hb.as_ref()?.activity.as_ref())
@@ -187,18 +212,30 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
         })
 }
 
+/// The load as the agent's last beat has it; without a process `stopped`, before the first beat `starting`.
+fn status_of(agent: &Agent) -> Option<Status> {
+    let run = &agent.run;
+    match run.life.standing() {
+        Standing::Off => Some(Status::Stopped),
+        Standing::Down(_) => None,
+        Standing::Up | Standing::Stopping | Standing::Troubled(_) => match &run.beat {
+            Some(beat) => Some(beat.status),
+            None => (agent.state == State::Healthy).then_some(Status::Starting),
+        },
+    }
+}
+
 fn type_of(agent: &Agent) -> &str {
-    let said = agent.beat.as_deref().map(|b| b.agent_type.as_str());
-    said.or(agent.roster.as_deref().map(|r| r.agent_type.as_str()))
+    let beat = agent.run.beat.as_deref().map(|b| b.agent_type.as_str());
+    let entry = agent.run.entry.as_deref();
+    beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
 }
 
 fn host_of(agent: &Agent) -> Option<&str> {
-    let said = agent
-        .beat
-        .as_deref()
-        .and_then(|b| b.hb.as_ref())
-        .map(|hb| hb.host.as_str());
-    said.or(agent.roster.as_deref().map(|r| r.host.as_str()))
-        .filter(|h| !h.is_empty())
+    let hb = agent.run.beat.as_deref().and_then(|b| b.hb.as_ref());
+    let entry = agent.run.entry.as_deref();
+    hb.map(|hb| hb.host.as_str())
+        .or(entry.map(|entry| entry.host.as_str()))
+        .filter(|host| !host.is_empty())
 }

@@ -22,6 +22,9 @@ pub const REGISTER_SCRIPT: &str = include_str!("scripts/register.lua");
 /// Writes one beat; see the file's head for its arguments.
 pub const BEAT_SCRIPT: &str = include_str!("scripts/beat.lua");
 
+/// Writes one roster entry; see the file's head for its arguments.
+pub const ROSTER_SCRIPT: &str = include_str!("scripts/roster.lua");
+
 /// The hash of one agent.
 pub fn agent(id: &AgentId) -> String {
     format!("{AGENT_PREFIX}{id}")

@@ -132,8 +132,20 @@ enum Phase {
     },
     Waiting {
         until: Moment,
+        delay: Duration,
     },
     Over,
+}
+
+/// What follows the present or last process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It is meant to go on.
+    GoesOn,
+    /// It ends, or has ended, and nothing follows.
+    Ends,
+    /// The next one is started, or looked for, this long after the end.
+    StartsAgain(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +178,7 @@ pub struct Lifecycle {
     /// An end before this was asked for by a signal that was passed on.
     hinted_until: Option<Moment>,
     requested: bool,
+    stopping_for_good: bool,
     /// It was told that no restart is left for this incarnation.
     handed_over: bool,
 }
@@ -180,6 +193,7 @@ impl Lifecycle {
             attempts: Attempts::default(),
             hinted_until: None,
             requested: false,
+            stopping_for_good: false,
             handed_over: false,
         }
     }
@@ -192,6 +206,11 @@ impl Lifecycle {
     /// Whether the present or last end was asked for.
     pub fn requested(&self) -> bool {
         self.requested
+    }
+
+    /// Whether a stop was asked for, with or without a process to end.
+    pub fn is_asked_to_stop(&self) -> bool {
+        self.stopping_for_good
     }
 
     /// Whether a process is meant to be there and to go on.
@@ -220,10 +239,33 @@ impl Lifecycle {
         matches!(self.phase, Phase::Starting)
     }
 
+    /// What follows the present or last process.
+    pub fn outlook(&self) -> Outlook {
+        match self.phase {
+            Phase::Running => Outlook::GoesOn,
+            Phase::Starting => Outlook::StartsAgain(Duration::ZERO),
+            Phase::Waiting { delay, .. } => Outlook::StartsAgain(delay),
+            Phase::Stopping { then, .. } => match then {
+                Then::Start { delay } => Outlook::StartsAgain(delay),
+                Then::End | Then::CrashLoop => Outlook::Ends,
+            },
+            Phase::Over => Outlook::Ends,
+        }
+    }
+
+    /// The how-manieth restart of its window the next or last one is, and how many the window holds; `None` for one that
+    /// costs nothing.
+    pub fn attempt(&self) -> Option<(u32, u32)> {
+        let used = u32::try_from(self.attempts.counted.len()).unwrap_or(u32::MAX);
+        self.attempts
+            .charged
+            .then_some((used, self.policy.restarts_max))
+    }
+
     /// When `Due` is due.
     pub fn deadline(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Stopping { until, .. } | Phase::Waiting { until } => Some(until),
+            Phase::Stopping { until, .. } | Phase::Waiting { until, .. } => Some(until),
             Phase::Starting | Phase::Running | Phase::Over => None,
         }
     }
@@ -312,6 +354,7 @@ impl Lifecycle {
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
+                self.attempts.charged = false;
                 self.attempts.postpone(&self.policy, random)
             }
             (Restart::OnFailure | Restart::Always, _) => {
@@ -366,7 +409,7 @@ impl Lifecycle {
 
     fn due(&mut self, now: Moment) -> Vec<Effect> {
         match self.phase {
-            Phase::Waiting { until } if until <= now => self.start(),
+            Phase::Waiting { until, .. } if until <= now => self.start(),
             Phase::Stopping { stage, until, then } if until <= now => match stage {
                 Stage::Asked | Stage::Swept => {
                     self.stopping(Stage::Killed, AFTER_KILL, then, now);
@@ -398,6 +441,7 @@ impl Lifecycle {
 
     /// A stop wins over a restart, whichever came first.
     fn asked(&mut self, wanted: Then, now: Moment) -> Vec<Effect> {
+        self.stopping_for_good |= wanted == Then::End;
         match self.phase {
             Phase::Running => {
                 self.requested = true;
@@ -439,7 +483,10 @@ impl Lifecycle {
             }
             Then::Start { delay } if delay.is_zero() => self.start(),
             Then::Start { delay } => {
-                self.phase = Phase::Waiting { until: now + delay };
+                self.phase = Phase::Waiting {
+                    until: now + delay,
+                    delay,
+                };
                 vec![Effect::TellDelay(delay)]
             }
         }

@@ -1,10 +1,12 @@
-//! The roster: who should be there, kept in the store for longer than any beat.
+//! The roster: which agents there are and where each one's process is, kept in the store for longer than any beat.
 
-use crate::beat::Runtime;
+use crate::beat::{INTERVAL_MAX, INTERVAL_MIN, Runtime};
+use crate::life::{Life, Phase};
 use crate::number;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-/// One entry of the hash `hb:agents`, written at registration and at a clean end.
+/// One entry of the hash `hb:agents`, written at registration, at each start and at each end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RosterEntry {
@@ -29,12 +31,32 @@ pub struct RosterEntry {
     /// When it ended cleanly, Unix milliseconds of the sender; a tombstone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<u64>,
+    /// Where its process is: written at each start and each end, so that it outlives the hash and the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Life>,
 }
 
 impl RosterEntry {
     /// Takes a value of the hash. The error names what is wrong; the entry is passed over and counted.
     pub fn decode(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
+    }
+
+    /// Where its process is; without a report of it, a tombstone is a clean end.
+    pub fn life(&self) -> Life {
+        self.life.clone().unwrap_or_else(|| Life {
+            phase: match self.stopped_at {
+                Some(_) => Phase::Ended,
+                None => Phase::Running,
+            },
+            since: self.stopped_at.unwrap_or(self.started_at),
+            ..Life::default()
+        })
+    }
+
+    /// Time between its beats, within the allowed range.
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX)
     }
 
     /// The value for the hash.

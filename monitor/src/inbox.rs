@@ -45,6 +45,8 @@ pub(crate) enum Question {
     Verify(AgentId),
     /// What is the time to live of its hash?
     Learn(AgentId),
+    /// What events are in the stream that were not passed on yet?
+    ReadEvents,
 }
 
 /// What was dropped here, by kind.
@@ -64,7 +66,10 @@ struct Reader {
     inputs: mpsc::Sender<Input>,
     questions: mpsc::Receiver<Question>,
     counters: Counters,
-    last_event: String,
+    /// The last event that was passed on.
+    last_event: EventId,
+    /// What the store holds was read once: from then on every event is passed on.
+    loaded: bool,
     up: bool,
 }
 
@@ -79,7 +84,8 @@ impl Inbox {
             inputs: inputs_in,
             questions: questions_out,
             counters: counters.clone(),
-            last_event: "0-0".to_owned(),
+            last_event: EventId::default(),
+            loaded: false,
             up: false,
         };
         tokio::spawn(reader.run());
@@ -137,13 +143,13 @@ impl Reader {
         let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
         let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
         connection.subscribe(keys::BEATS).await?;
-        self.take_stock(&mut connection).await?;
+        self.load(&mut connection).await?;
         backoff.reset();
         self.up = true;
         self.tell(Input::LinkUp).await;
         tracing::info!("the store can be heard");
         let mut ping = tokio::time::interval(PING_EVERY);
-        let mut events = Box::pin(next_events(waiting, self.last_event.clone()));
+        let mut events = Box::pin(next_events(waiting, self.last_event));
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
@@ -156,12 +162,11 @@ impl Reader {
                 },
                 read = &mut events => {
                     let (waiting, entries) = read?;
-                    self.events(entries, None).await;
-                    events = Box::pin(next_events(waiting, self.last_event.clone()));
+                    self.events(entries).await;
+                    events = Box::pin(next_events(waiting, self.last_event));
                 }
-                _ = ping.tick() => {
-                    redis::cmd("PING").exec_async(&mut connection).await?;
-                }
+                // Also seen here: a stream that was emptied, whose numbers start again.
+                _ = ping.tick() => self.read_events(&mut connection).await?,
             }
         }
     }
@@ -189,30 +194,39 @@ impl Reader {
         Ok((connection, pushes))
     }
 
-    /// What the store holds before anything new is heard: hashes first, so that the roster's silent ones stand out.
-    async fn take_stock(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+    /// What the store holds. At the start the stream is skipped: roster and hashes say what is, events what was. Later the
+    /// events come first, so that what happened while the store was away is passed on in order.
+    async fn load(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+        if self.loaded {
+            self.read_events(connection).await?;
+        } else {
+            self.last_event = newest_event(connection).await?.unwrap_or_default();
+        }
         let roster: HashMap<String, String> = redis::cmd("HGETALL")
             .arg(keys::ROSTER)
             .query_async(connection)
             .await?;
-        let mut known = HashSet::new();
-        for key in self.hashes(connection).await? {
-            let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) else {
-                continue;
-            };
-            if self.hash(connection, &id).await? {
-                known.insert(id);
-            }
-        }
         for (id, entry) in &roster {
             match (AgentId::parse(id), RosterEntry::decode(entry)) {
-                (Ok(id), Ok(entry)) => {
-                    known.insert(id.clone());
-                    self.tell(Input::Known(id, entry)).await;
-                }
+                (Ok(id), Ok(entry)) => self.tell(Input::RosterEntry(id, Box::new(entry))).await,
                 (Err(error), _) => self.counters.count("roster", &error),
                 (_, Err(error)) => self.counters.count("roster", &error),
             }
+        }
+        for key in self.hashes(connection).await? {
+            if let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) {
+                self.hash(connection, &id).await?;
+            }
+        }
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// Passes on what the stream holds after the last event. A stream that ends before it has started again: it is read
+    /// from its beginning.
+    async fn read_events(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+        if newest_event(connection).await?.unwrap_or_default() < self.last_event {
+            self.last_event = EventId::default();
         }
         loop {
             let page: StreamRangeReply = redis::cmd("XRANGE")
@@ -224,7 +238,7 @@ impl Reader {
                 .query_async(connection)
                 .await?;
             let full = page.ids.len() == PAGE;
-            self.events(page.ids, Some(&known)).await;
+            self.events(page.ids).await;
             if !full {
                 return Ok(());
             }
@@ -254,12 +268,12 @@ impl Reader {
         }
     }
 
-    /// Tells what the hash of an agent holds; false when it holds nothing.
+    /// Passes on what the hash of an agent holds.
     async fn hash(
         &self,
         connection: &mut MultiplexedConnection,
         id: &AgentId,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<()> {
         let key = keys::agent(id);
         let read: redis::RedisResult<(HashMap<String, String>, i64)> = redis::pipe()
             .cmd("HGETALL")
@@ -273,27 +287,27 @@ impl Reader {
             Err(error) if error.is_io_error() || error.is_timeout() => return Err(error.into()),
             Err(error) => {
                 self.counters.count("hash", &error); // somebody else's key of that name
-                return Ok(false);
+                return Ok(());
             }
         };
         if fields.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
-        match hash::beat(id, &fields) {
-            Ok(beat) => {
+        match hash::read(id, &fields) {
+            Ok(hash::Content::Beat(beat)) => {
                 let age = age(&beat, left);
-                self.tell(Input::Beat(Box::new(beat), age)).await;
-                Ok(true)
+                self.tell(Input::HashRead(beat, age)).await;
             }
-            Err(error) => {
-                self.counters.count("hash", &error);
-                Ok(false)
+            Ok(hash::Content::Registration(entry)) => {
+                self.tell(Input::RosterEntry(id.clone(), entry)).await;
             }
+            Err(error) => self.counters.count("hash", &error),
         }
+        Ok(())
     }
 
     async fn answer(
-        &self,
+        &mut self,
         connection: &mut MultiplexedConnection,
         question: Question,
     ) -> anyhow::Result<()> {
@@ -308,9 +322,13 @@ impl Reader {
                     .query_async(connection)
                     .await?;
                 if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
-                    self.tell(Input::Learned(id, Duration::from_millis(left)))
+                    self.tell(Input::TtlRead(id, Duration::from_millis(left)))
                         .await;
                 }
+            }
+            Question::ReadEvents => {
+                self.read_events(connection).await?;
+                self.tell(Input::EventsRead).await;
             }
         }
         Ok(())
@@ -322,7 +340,7 @@ impl Reader {
             PushKind::Message => {
                 if let [_, Value::BulkString(payload)] = push.data.as_slice() {
                     match Beat::decode(payload) {
-                        Ok(beat) => self.tell(Input::Beat(Box::new(beat), Duration::ZERO)).await,
+                        Ok(beat) => self.tell(Input::Beat(Box::new(beat))).await,
                         Err(error) => self.counters.count(error.kind(), &error),
                     }
                 }
@@ -333,20 +351,21 @@ impl Reader {
         Ok(())
     }
 
-    async fn events(&mut self, entries: Vec<StreamId>, only: Option<&HashSet<AgentId>>) {
+    /// Passes events on, each once: two connections read the stream.
+    async fn events(&mut self, entries: Vec<StreamId>) {
         for entry in entries {
+            let Some(id) = EventId::parse(&entry.id).filter(|id| *id > self.last_event) else {
+                continue;
+            };
+            self.last_event = id;
             let text = |name: &str| match entry.map.get(name) {
                 Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
                 _ => None,
             };
             match Event::decode(text) {
-                Ok(event) if only.is_none_or(|known| known.contains(&event.agent)) => {
-                    self.tell(Input::Event(event)).await;
-                }
-                Ok(_) => {} // an agent that was forgotten since
+                Ok(event) => self.tell(Input::Event(Box::new(event))).await,
                 Err(error) => self.counters.count("event", &error),
             }
-            self.last_event = entry.id;
         }
     }
 
@@ -367,9 +386,39 @@ fn age(beat: &Beat, left_ms: i64) -> Duration {
     }
 }
 
+/// The place of an event in the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct EventId(u64, u64);
+
+impl EventId {
+    fn parse(text: &str) -> Option<Self> {
+        let (millis, number) = text.split_once('-')?;
+        Some(Self(millis.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// The last event of the stream; `None` for an empty one.
+async fn newest_event(connection: &mut MultiplexedConnection) -> anyhow::Result<Option<EventId>> {
+    let newest: StreamRangeReply = redis::cmd("XREVRANGE")
+        .arg(keys::EVENTS)
+        .arg("+")
+        .arg("-")
+        .arg("COUNT")
+        .arg(1)
+        .query_async(connection)
+        .await?;
+    Ok(newest.ids.first().and_then(|entry| EventId::parse(&entry.id)))
+}
+
 async fn next_events(
     mut connection: MultiplexedConnection,
-    after: String,
+    after: EventId,
 ) -> anyhow::Result<(MultiplexedConnection, Vec<StreamId>)> {
     let block = u64::try_from(EVENTS_BLOCK.as_millis()).unwrap_or(u64::MAX);
     let reply: Option<StreamReadReply> = redis::cmd("XREAD")
@@ -379,7 +428,7 @@ async fn next_events(
         .arg(block)
         .arg("STREAMS")
         .arg(keys::EVENTS)
-        .arg(after)
+        .arg(after.to_string())
         .query_async(&mut connection)
         .await?;
     let keys = reply.map(|reply| reply.keys).unwrap_or_default();

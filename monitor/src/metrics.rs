@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// Every figure of the monitor, in the text format 0.0.4.
 pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -> String {
     let counts = snapshot.counts;
-    let passed = snapshot.passed;
+    let beats = snapshot.beats;
     let mut page = Page::default();
     page.family("hb_agents", "gauge", "Agents by state.");
     for (state, count) in [
@@ -20,11 +20,12 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     }
     page.family("hb_beats_total", "counter", "Beats by what became of them.");
     for (result, count) in [
-        ("applied", passed.applied),
-        ("duplicate", passed.duplicate),
-        ("outdated", passed.outdated),
-        ("doubted", passed.doubted),
-        ("refused", passed.refused),
+        ("applied", beats.applied),
+        ("known", beats.known),
+        ("duplicate", beats.duplicate),
+        ("outdated", beats.outdated),
+        ("doubted", beats.doubted),
+        ("refused", beats.refused),
     ] {
         page.line("hb_beats_total", "result", result, count);
     }

@@ -64,7 +64,8 @@ impl Hub {
     fn perform(&self, effect: Effect) {
         let question = match effect {
             Effect::Verify(id) => Question::Verify(id),
-            Effect::Learn(id) => Question::Learn(id),
+            Effect::ReadTtl(id) => Question::Learn(id),
+            Effect::ReadEvents => Question::ReadEvents,
             Effect::Changed(change) => return self.tell(change),
         };
         // Unanswered questions time out in the fleet; a full queue is one more way not to be answered.
@@ -76,11 +77,15 @@ impl Hub {
     fn tell(&self, change: Change) {
         let Change {
             agent,
+            from,
             to,
             sentence,
             ..
         } = &change;
         match to {
+            State::Failed if *from == Some(State::Failed) => {
+                tracing::error!("{agent} still failed: {sentence}");
+            }
             State::Healthy => tracing::info!("{agent} is healthy: {sentence}"),
             State::Stopped => tracing::info!("{agent} is stopped: {sentence}"),
             State::Missing => tracing::warn!("{agent} is missing: {sentence}"),

@@ -8,8 +8,8 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use heartbeat::backoff::Backoff;
-use heartbeat::beat::{Beat, Status};
-use heartbeat::event::Event;
+use heartbeat::beat::Beat;
+use heartbeat::event::{Detail, Event, EventKind};
 use heartbeat::id::AgentId;
 use heartbeat::lease::{Holder, Lease};
 use heartbeat::moment::{Moment, millis};
@@ -32,6 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const NEWS_MAX: usize = 16;
 /// Orders that wait to be read.
 const PUSHES_MAX: usize = 16;
+/// A delay of an event below this is that of any store, and not worth a word.
+const DELAY_TOLD_MS: u64 = 100;
 /// The largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
@@ -90,7 +92,8 @@ struct Offer {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     latest: watch::Sender<Option<Offer>>,
-    events: mpsc::Sender<Event>,
+    entry: watch::Sender<Option<RosterEntry>>,
+    events: mpsc::Sender<Queued>,
     pub(crate) news: mpsc::Receiver<News>,
     /// The last beat that was stored.
     pub(crate) stored: watch::Receiver<Option<Stored>>,
@@ -103,19 +106,30 @@ struct Courier {
     store: Store,
     registration: Registration,
     epoch: u64,
+    /// The epoch that was lost to a higher one, while the id is not ours.
+    fenced: Option<u64>,
     sent: u64,
     said: bool,
     /// Failed tries since the last registration.
     tries: u32,
     latest: watch::Receiver<Option<Offer>>,
-    events: mpsc::Receiver<Event>,
-    waiting: VecDeque<Event>,
+    entry: watch::Receiver<Option<RosterEntry>>,
+    /// What the roster holds.
+    enlisted: Option<RosterEntry>,
+    events: mpsc::Receiver<Queued>,
+    waiting: VecDeque<Queued>,
     news: mpsc::Sender<News>,
     stored: watch::Sender<Option<Stored>>,
-    /// The roster says that the agent has stopped.
-    stopped: bool,
     register: Script,
     beat: Script,
+    roster: Script,
+}
+
+/// An event and when it was queued.
+#[derive(Clone, Debug)]
+struct Queued {
+    event: Event,
+    at: Moment,
 }
 
 /// What the store sends without being asked.
@@ -136,6 +150,7 @@ impl Outbox {
     /// Starts the courier; nothing is sent before the first registration.
     pub(crate) fn open(store: Store, registration: Registration) -> Self {
         let (latest, latest_out) = watch::channel(None);
+        let (entry, entry_out) = watch::channel(None);
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
         let (news_in, news) = mpsc::channel(NEWS_MAX);
         let (stored_in, stored) = watch::channel(None);
@@ -143,20 +158,24 @@ impl Outbox {
             store,
             registration,
             epoch: 0,
+            fenced: None,
             sent: 0,
             said: false,
             tries: 0,
             latest: latest_out,
+            entry: entry_out,
+            enlisted: None,
             events: events_out,
             waiting: VecDeque::new(),
             news: news_in,
             stored: stored_in,
-            stopped: false,
             register: Script::new(keys::REGISTER_SCRIPT),
             beat: Script::new(keys::BEAT_SCRIPT),
+            roster: Script::new(keys::ROSTER_SCRIPT),
         };
         Self {
             latest,
+            entry,
             events,
             news,
             stored,
@@ -171,8 +190,17 @@ impl Outbox {
         self.latest.send_replace(Some(Offer { beat, last }));
     }
 
+    /// Offers what the roster holds from now on; the store has it before the next beat.
+    pub(crate) fn enlist(&self, entry: RosterEntry) {
+        self.entry.send_replace(Some(entry));
+    }
+
     /// Queues an event.
     pub(crate) fn tell(&mut self, event: Event) {
+        let event = Queued {
+            event,
+            at: clock::now(),
+        };
         // Closed: another sidecar has the id, and nobody listens to this one any more.
         let full = matches!(
             self.events.try_send(event),
@@ -188,13 +216,14 @@ impl Outbox {
     pub(crate) async fn close(self, within: Duration) -> bool {
         let Self {
             latest,
+            entry,
             events,
             news,
             stored: _,
             full: _,
             mut courier,
         } = self;
-        drop((latest, events, news));
+        drop((latest, entry, events, news));
         let done = tokio::time::timeout(within, &mut courier).await.is_ok();
         courier.abort();
         done
@@ -212,7 +241,10 @@ impl Courier {
                 Ok(Over::Done) => return,
                 Ok(Over::Fenced(holder)) => {
                     let _ = self.news.send(News::Fenced(holder)).await; // the hub is ending anyway
-                    return;
+                    // Fenced means that somebody higher lives: the id is asked for again until that is over.
+                    self.fenced = Some(self.epoch);
+                    self.epoch = 0;
+                    continue;
                 }
                 Err(error) if self.said => tracing::debug!("the store: {error:#}"),
                 Err(error) => {
@@ -235,7 +267,7 @@ impl Courier {
         connection
             .subscribe(keys::control(&self.registration.id))
             .await?;
-        self.enrol(&mut connection, None).await?;
+        self.enlisted = None; // a store that lost its data gets the roster entry again
         backoff.reset();
         self.said = false;
         self.tries = 0;
@@ -248,6 +280,7 @@ impl Courier {
         let _ = self.news.try_send(News::Connected(self.epoch));
         loop {
             self.deliver_events(&mut connection).await?;
+            self.deliver_entry(&mut connection).await?;
             if let Some(offer) = self.unsent() {
                 if let Some(holder) = self.deliver(&mut connection, &offer).await? {
                     return Ok(Over::Fenced(holder));
@@ -267,6 +300,7 @@ impl Courier {
                 changed = self.latest.changed() => if changed.is_err() {
                     return self.finish(&mut connection).await;
                 },
+                Ok(()) = self.entry.changed() => {}
                 push = pushes.recv() => match push {
                     Some(Push::Order(text)) => self.order(&text),
                     Some(Push::Lost) | None => anyhow::bail!("the connection was lost"),
@@ -294,7 +328,14 @@ impl Courier {
         while let Ok(event) = self.events.try_recv() {
             self.waiting.push_back(event);
         }
+        if self.epoch == 0 {
+            // Without a registration only this is ours to say.
+            self.waiting
+                .retain(|queued| queued.event.kind == EventKind::Duplicate);
+            return self.deliver_events(connection).await.map(|()| Over::Done);
+        }
         self.deliver_events(connection).await?;
+        self.deliver_entry(connection).await?;
         Ok(Over::Done)
     }
 
@@ -316,22 +357,24 @@ impl Courier {
         Ok((connection, pushes))
     }
 
-    async fn enrol(
-        &self,
-        connection: &mut MultiplexedConnection,
-        stopped_at: Option<u64>,
-    ) -> anyhow::Result<()> {
+    /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
+    async fn deliver_entry(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+        let offered = self.entry.borrow_and_update().clone();
+        let Some(entry) = offered.filter(|entry| self.enlisted.as_ref() != Some(entry)) else {
+            return Ok(());
+        };
+        let offered = entry.clone();
         let entry = RosterEntry {
             epoch: self.epoch,
-            stopped_at,
-            ..self.registration.entry.clone()
+            ..entry
         };
-        redis::cmd("HSET")
-            .arg(keys::ROSTER)
+        let mut call = self.roster.prepare_invoke();
+        call.key(keys::ROSTER)
             .arg(self.registration.id.as_str())
-            .arg(entry.encode())
-            .exec_async(connection)
-            .await?;
+            .arg(self.epoch)
+            .arg(entry.encode());
+        call.invoke_async::<u64>(connection).await?;
+        self.enlisted = Some(offered);
         Ok(())
     }
 
@@ -359,12 +402,6 @@ impl Courier {
         if answer == "fenced" {
             return Ok(Some(detail.parse().unwrap_or(self.epoch)));
         }
-        let stopped = beat.status == Status::Stopped;
-        if stopped || self.stopped {
-            let stopped_at = stopped.then_some(beat.timestamp_ms);
-            self.enrol(connection, stopped_at).await?;
-            self.stopped = stopped;
-        }
         if !detail.is_empty() {
             self.order(&detail);
         }
@@ -375,15 +412,25 @@ impl Courier {
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<()> {
-        while let Some(event) = self.waiting.front() {
+        while let Some(Queued { event, at }) = self.waiting.front() {
+            let delayed_ms = millis(clock::now().since(*at));
             let mut add = redis::cmd("XADD");
             add.arg(keys::EVENTS)
                 .arg("MAXLEN")
                 .arg("~")
                 .arg(keys::EVENTS_KEPT)
                 .arg("*");
+            let detail = Detail {
+                delayed_ms: if delayed_ms < DELAY_TOLD_MS {
+                    0
+                } else {
+                    delayed_ms
+                },
+                ..event.detail.clone()
+            };
             for (field, value) in (Event {
                 epoch: self.epoch,
+                detail,
                 ..event.clone()
             })
             .encode()

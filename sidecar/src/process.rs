@@ -2,11 +2,14 @@
 //!
 //! This room is part of the vocabulary, as `clock` is: the others may use it.
 
+use crate::clock;
 use heartbeat::beat::Exit;
 use heartbeat::lease::Holder;
+use heartbeat::moment::{Moment, millis};
 use nix::errno::Errno;
 use nix::libc;
 use procfs::process::Stat;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -92,6 +95,19 @@ impl Process {
     /// How it ended, if it was reaped and the kernel remembers (Linux 6.15).
     pub(crate) fn exit(&self) -> Option<Exit> {
         pidfd_exit(&self.fd).map(exit_of)
+    }
+
+    /// Whether it has ended, reaped or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// When it started, Unix milliseconds, as the clocks stand now.
+    pub(crate) fn started_ms(&self) -> u64 {
+        let after_boot = self.started.saturating_mul(1000) / procfs::ticks_per_second().max(1);
+        let ago = clock::now().since(Moment::from_millis(after_boot));
+        clock::wall_ms().saturating_sub(millis(ago))
     }
 
     /// Whether somebody has taken note of its end.

@@ -6,6 +6,7 @@
 mod act;
 mod begin;
 mod judge;
+mod life;
 mod orders;
 mod tell;
 mod word;
@@ -13,7 +14,7 @@ mod word;
 use crate::attach;
 use crate::child::{self, Reaped};
 use crate::clock;
-use crate::config::{Config, INSTANCE, exit};
+use crate::config::{Config, INSTANCE, Work, exit};
 use crate::contract::Said;
 use crate::inherited::Inherited;
 use crate::oom::OomKills;
@@ -23,13 +24,15 @@ use crate::signals::{Heard, Sent, Signals};
 use crate::terminal::{Terminal, share};
 use crate::tree::Tree;
 use crate::vitals::Vitals;
-use heartbeat::agent::Reason;
+use heartbeat::life::{End, Reason};
 use heartbeat::beat::{Exit, OrderOutcome};
 use heartbeat::event::{Detail, EventKind};
 use heartbeat::lifecycle::{self, Ended, Lifecycle};
 use heartbeat::moment::Moment;
 use heartbeat::order::Order;
+use heartbeat::roster::RosterEntry;
 use judge::Judge;
+use life::Facts;
 use nix::libc;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,6 +44,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long the parent of an agent that is not our child has to take note of its end; only then is its exit known.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
 const REAPED_LOOK: Duration = Duration::from_millis(10);
+
+/// The longest type of an agent that is sent, in characters.
+const TYPE_CHARS_MAX: usize = 64;
 
 /// The variables an agent may get.
 pub(crate) const VARIABLES: [&str; 7] = [
@@ -90,6 +96,7 @@ struct Hub {
     config: Config,
     inherited: Inherited,
     life: Lifecycle,
+    facts: Facts,
     body: Body,
     tree: Tree,
     terminal: Option<Terminal>,
@@ -135,6 +142,7 @@ struct About {
     runtime: heartbeat::beat::Runtime,
     instance: String,
     command: String,
+    entry: RosterEntry,
 }
 
 /// What the process that becomes the agent has to know of its watcher.
@@ -234,7 +242,9 @@ impl Hub {
         if self.config.exclusive {
             self.check_lease(now);
         }
-        if self.next_slot() <= now {
+        // One that has ended is reported as ended, by its signal: a beat before that would call it running.
+        let ended = self.body.process().is_some_and(Process::has_ended);
+        if self.next_slot() <= now && !ended {
             self.beat();
             self.word.health(self.health());
         }
@@ -256,9 +266,13 @@ impl Hub {
     }
 
     fn connected(&mut self, epoch: u64) {
-        self.epoch = Some(epoch);
+        let before = self.epoch.replace(epoch);
         self.never_reached = false;
         self.fenced = false;
+        if self.facts.registered && before.is_some_and(|before| before != epoch) {
+            tracing::info!("the id {} is free again: this agent has it", self.config.id);
+            self.tell_registration();
+        }
     }
 
     /// Another sidecar has the id. The agent is not ours to end, unless its user wants at most one of it.
@@ -348,6 +362,9 @@ impl Hub {
             } else {
                 lifecycle::Input::Fewer
             });
+            if empty && std::mem::take(&mut self.facts.trouble).is_some() {
+                self.report_life();
+            }
         }
     }
 
@@ -396,24 +413,41 @@ impl Hub {
         if reason.is_some() {
             tracing::error!("the agent was killed for memory by the kernel");
         }
-        let incarnation = self.life.incarnation();
+        let incarnation = self.facts.incarnation;
+        let pid = self.pid().and_then(|pid| u32::try_from(pid).ok());
         let effects = self.decide_only(lifecycle::Input::Exited(Ended {
             exit,
             alone,
             by_person,
         }));
+        self.body = Body::Absent;
         if started {
             let requested = self.life.requested();
+            let crash_loop = effects.contains(&lifecycle::Effect::TellCrashLoop);
+            let condemned = std::mem::take(&mut self.facts.condemned);
+            self.facts.trouble = None;
+            self.facts.end = Some(End {
+                incarnation,
+                exit,
+                reason: if crash_loop {
+                    Some(Reason::CrashLoop)
+                } else {
+                    reason.or(condemned.then_some(Reason::Hung))
+                },
+                requested: requested && !condemned,
+                not_started: false,
+            });
+            self.report_life();
             let detail = Detail {
                 exit: Some(exit),
                 incarnation: Some(incarnation),
+                pid,
                 requested,
                 reason,
                 ..Detail::default()
             };
             self.tell(EventKind::Exited, detail);
         }
-        self.body = Body::Absent;
         self.carry_out(effects);
         if self.over.is_none() {
             self.beat();
@@ -428,7 +462,10 @@ impl Hub {
             exit.code
                 .and_then(|code| code.checked_sub(exit::SIGNAL_BASE))
         });
-        in_front && signal.is_some_and(|signal| ASKED.contains(&signal))
+        // What ends the process that a user or a service manager started is theirs to send.
+        let is_theirs = matches!(self.config.work, Work::Transparent(_));
+        let asked = |signal| ASKED.contains(&signal) || (is_theirs && signal == libc::SIGTERM as u8);
+        (in_front || is_theirs) && signal.is_some_and(asked)
     }
 
     fn until_due(&self) -> Duration {

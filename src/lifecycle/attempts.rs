@@ -15,6 +15,8 @@ const FORGETS: Duration = Duration::from_secs(1800);
 pub(super) struct Attempts {
     pub(super) exponent: u32,
     pub(super) counted: VecDeque<Moment>,
+    /// The last restart was one of the budget's.
+    pub(super) charged: bool,
     /// Of this incarnation.
     last_progress: Option<Moment>,
     proven: Duration,
@@ -49,6 +51,7 @@ impl Attempts {
             return Then::CrashLoop;
         }
         self.counted.push_back(now);
+        self.charged = true;
         if self.exponent == 0 && self.last_progress.is_some() {
             self.exponent = 1;
             return NOW;

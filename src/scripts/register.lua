@@ -3,9 +3,10 @@
 -- ARGV  highest epoch the caller ever held (0: none)   the caller's instance   time to live in ms
 --       whose lease may be broken (an instance; *: anybody's; empty: nobody's)   field value [field value ...]
 -- Returns {'granted', epoch} or {'held', epoch, instance, holder}.
--- A lease is alive while its hash was written less than three intervals and the slack ago. A lost or poisoned counter
--- starts again from the store's own clock in milliseconds, so that a store that came back empty cannot hand out a
--- number it gave before.
+-- A lease is alive while its hash was written less than three intervals and the slack ago; who ends gives it up by an
+-- empty instance. An epoch is higher than the counter, the hash, the caller's and the store's own clock in milliseconds,
+-- so that a store that came back empty, or from a backup, cannot hand out a number it gave before.
+-- Nothing of the last beat stays: it belongs to the registration before.
 local limit = 9007199254740991
 local function sane(text)
   local n = tonumber(text or '0') or 0
@@ -16,18 +17,15 @@ local function field(name) return redis.call('HGET', KEYS[2], name) or '' end
 local hashed = sane(field('epoch'))
 local interval = sane(field('intervalMs'))
 local instance = field('instance')
-if instance ~= '' and instance ~= ARGV[2] and ARGV[4] ~= instance and ARGV[4] ~= '*' and field('status') ~= 'stopped'
+if instance ~= '' and instance ~= ARGV[2] and ARGV[4] ~= instance and ARGV[4] ~= '*'
   and redis.call('PTTL', KEYS[2]) > interval - math.max(interval / 6, 100) then
   return {'held', string.format('%.0f', hashed), instance, field('holder')}
 end
-local held = sane(redis.call('GET', KEYS[1]) or '0')
-if held == 0 then
-  local time = redis.call('TIME')
-  held = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-local epoch = string.format('%.0f', math.max(held, hashed, sane(ARGV[1])) + 1)
+local time = redis.call('TIME')
+local clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local epoch = string.format('%.0f', math.max(sane(redis.call('GET', KEYS[1]) or '0'), hashed, sane(ARGV[1]), clock) + 1)
 redis.call('SET', KEYS[1], epoch)
-redis.call('HDEL', KEYS[2], 'stoppedAt')
+redis.call('HDEL', KEYS[2], 'stoppedAt', 'beat', 'pid', 'slot', 'sequence', 'lastHeartbeat', 'cpuPercent', 'memoryMB')
 redis.call('HSET', KEYS[2], 'epoch', epoch, 'instance', ARGV[2], unpack(ARGV, 5))
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return {'granted', epoch}

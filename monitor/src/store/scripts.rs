@@ -1,10 +1,11 @@
-//! hb's own two scripts, known by their SHA-1 and carried out natively with exactly the meaning of their Lua text.
+//! hb's own scripts, known by their SHA-1 and carried out natively with exactly the meaning of their Lua text.
 
 use super::commands::{Context, number_of};
 use super::keyspace::Value;
 use super::resp::Reply;
 use bytes::Bytes;
-use heartbeat::keys::{BEAT_SCRIPT, REGISTER_SCRIPT};
+use heartbeat::keys::{BEAT_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
+use heartbeat::roster::RosterEntry;
 use heartbeat::number::COUNT_MAX;
 use std::sync::LazyLock;
 
@@ -13,13 +14,15 @@ use std::sync::LazyLock;
 pub(super) enum Script {
     Register,
     Beat,
+    Roster,
 }
 
-static NAMES: LazyLock<[(String, Script); 2]> = LazyLock::new(|| {
+static NAMES: LazyLock<[(String, Script); 3]> = LazyLock::new(|| {
     let name = |text: &str| sha1_smol::Sha1::from(text).hexdigest();
     [
         (name(REGISTER_SCRIPT), Script::Register),
         (name(BEAT_SCRIPT), Script::Beat),
+        (name(ROSTER_SCRIPT), Script::Roster),
     ]
 });
 
@@ -73,7 +76,8 @@ impl Script {
                 };
                 call.run(store)
             }
-            (Self::Register | Self::Beat, _, _) => {
+            (Self::Roster, [roster], [id, epoch, entry]) => enlist(store, roster, id, epoch, entry),
+            (Self::Register | Self::Beat | Self::Roster, _, _) => {
                 Reply::Error("ERR wrong number of keys or arguments for hb's script".to_owned())
             }
         }
@@ -105,11 +109,11 @@ impl Register<'_> {
                 Reply::Bulk(holder),
             ]);
         }
-        let held = match sane(store.text(self.counter)) {
-            0 => store.now.unix_us / 1000,
-            held => held,
-        };
-        let epoch = held.max(hashed).max(sane(Some(self.floor.clone()))) + 1;
+        let epoch = sane(store.text(self.counter))
+            .max(hashed)
+            .max(sane(Some(self.floor.clone())))
+            .max(store.now.unix_us / 1000)
+            + 1;
         let epoch = Bytes::from(epoch.to_string());
         store.keys.set(self.counter, epoch.clone());
         self.write(store, epoch)
@@ -121,25 +125,23 @@ impl Register<'_> {
             .field(self.agent, b"instance")
             .filter(|instance| !instance.is_empty() && instance != self.instance)?;
         let breakable = *self.breakable == instance || self.breakable.as_ref() == b"*";
-        let stopped = store
-            .field(self.agent, b"status")
-            .is_some_and(|status| status.as_ref() == b"stopped");
         let interval = sane(store.field(self.agent, b"intervalMs")) as f64;
         let Reply::Number(left) = store.run(&[Bytes::from_static(b"PTTL"), self.agent.clone()])
         else {
             return None;
         };
         let fresh = left as f64 > interval - (interval / 6.0).max(100.0);
-        (!breakable && !stopped && fresh).then_some(instance)
+        (!breakable && fresh).then_some(instance)
     }
 
     fn write(&self, store: &mut Context<'_>, epoch: Bytes) -> Reply {
         let agent = || self.agent.clone();
-        store.run(&[
-            Bytes::from_static(b"HDEL"),
-            agent(),
-            Bytes::from_static(b"stoppedAt"),
-        ]);
+        let gone = [
+            "HDEL", "", "stoppedAt", "beat", "pid", "slot", "sequence", "lastHeartbeat", "cpuPercent", "memoryMB",
+        ];
+        let mut gone = gone.map(|word| Bytes::from_static(word.as_bytes()));
+        gone[1] = agent();
+        store.run(&gone);
         let lease = [
             Bytes::from_static(b"HSET"),
             agent(),
@@ -155,6 +157,27 @@ impl Register<'_> {
         }
         Reply::Array(vec![Reply::text("granted"), Reply::Bulk(epoch)])
     }
+}
+
+fn enlist(
+    store: &mut Context<'_>,
+    roster: &Bytes,
+    id: &Bytes,
+    epoch: &Bytes,
+    entry: &Bytes,
+) -> Reply {
+    if !matches!(store.keys.get(roster), None | Some(Value::Hash(_))) {
+        return super::commands::wrong_type();
+    }
+    let known = store.field(roster, id).unwrap_or_default();
+    let known = std::str::from_utf8(&known).ok();
+    let known = known.and_then(|text| RosterEntry::decode(text).ok());
+    if known.is_some_and(|entry| entry.epoch > sane(Some(epoch.clone()))) {
+        return Reply::Number(0);
+    }
+    let hset = Bytes::from_static(b"HSET");
+    store.run(&[hset, roster.clone(), id.clone(), entry.clone()]);
+    Reply::Number(1)
 }
 
 struct Beat<'a> {

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// A holder that cannot be looked at is dead when it has not listened for this long, at every one of so many looks.
 const SILENT_FOR: Duration = Duration::from_secs(2);
 const SILENT_LOOKS: u32 = 8;
+/// How often a lost id is looked at: a quarter of the interval, within these.
+const LOOK_MIN: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 impl Courier {
     /// Gets an epoch, however long a living holder keeps the id; false when the hub gave up before.
@@ -18,16 +21,21 @@ impl Courier {
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<bool> {
-        let mut breakable = if self.registration.takeover {
+        if self.fenced.is_some() && !self.is_free_again(connection).await? {
+            return Ok(false);
+        }
+        let interval = Duration::from_millis(self.registration.entry.interval_ms);
+        let mut breakable = if self.registration.takeover && self.fenced.is_none() {
             "*".to_owned()
         } else {
             String::new()
         };
-        let mut said = false;
+        let mut said = self.fenced.is_some();
         loop {
             let lease = match self.grant(connection, &breakable).await? {
                 Grant::Granted(epoch) => {
                     self.epoch = epoch;
+                    self.fenced = None;
                     return Ok(true);
                 }
                 Grant::Held(lease) => lease,
@@ -40,10 +48,32 @@ impl Courier {
                 said = true;
                 let _ = self.news.send(News::Held(lease)).await; // the hub is ending anyway
             }
-            self.wait(RETRY_MAX).await;
-            self.deliver_events(connection).await?;
+            self.wait(RETRY_MAX.min(interval)).await;
             if self.latest.has_changed().is_err() {
                 self.finish(connection).await?;
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits until whoever has the id has given it up, or its lease is over; false when the hub has ended before. What
+    /// is started again at once keeps the id: a planned restart is no invitation.
+    async fn is_free_again(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<bool> {
+        let interval = Duration::from_millis(self.registration.entry.interval_ms);
+        let look = (interval / 4).clamp(LOOK_MIN, LOOK_MAX);
+        let mut free = false;
+        loop {
+            let holder: Option<String> = redis::cmd("HGET")
+                .arg(keys::agent(&self.registration.id))
+                .arg("instance")
+                .query_async(connection)
+                .await?;
+            let was_free = std::mem::replace(&mut free, holder.is_none_or(|id| id.is_empty()));
+            if free && was_free {
+                return Ok(true);
+            }
+            self.wait(look).await;
+            if self.latest.has_changed().is_err() {
                 return Ok(false);
             }
         }
@@ -59,7 +89,7 @@ impl Courier {
         let mut call = self.register.prepare_invoke();
         call.key(keys::epoch(&about.id))
             .key(keys::agent(&about.id))
-            .arg(self.epoch)
+            .arg(self.fenced.unwrap_or(self.epoch))
             .arg(&about.instance)
             .arg(millis(keys::time_to_live(interval)))
             .arg(breakable);

@@ -11,6 +11,7 @@ use crate::terminal::{Terminal, can_be_resumed, share};
 use crate::tree::Tree;
 use heartbeat::beat::{Exit, Status, cut};
 use heartbeat::event::{Detail, EventKind};
+use heartbeat::life::{End, Reason};
 use heartbeat::lifecycle::{Effect, Input};
 use nix::libc;
 use std::ffi::OsString;
@@ -36,7 +37,13 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::Start => self.start_or_look(),
-                Effect::Ask => self.ask(),
+                Effect::Ask => {
+                    self.ask();
+                    // A stop is in the store when it is asked for: KILL may follow, of us too.
+                    if self.report_life() {
+                        self.beat();
+                    }
+                }
                 Effect::Sweep => self.tree.signal(&[libc::SIGTERM, libc::SIGCONT]),
                 Effect::TakeEvidence => self.take_evidence(),
                 Effect::Kill => self.kill(),
@@ -90,23 +97,38 @@ impl Hub {
             Err(error) => {
                 tracing::error!("{error}");
                 let code = error.exit_code();
-                self.last_exit = Some(Exit {
+                let exit = Exit {
                     code: Some(code),
                     signal: None,
+                };
+                self.last_exit = Some(exit);
+                self.facts.incarnation = self.life.incarnation();
+                let effects = self.decide_only(Input::NotStarted {
+                    permanent: error.is_permanent(),
                 });
+                let crash_loop = effects.contains(&Effect::TellCrashLoop);
+                self.facts.end = Some(End {
+                    incarnation: self.facts.incarnation,
+                    exit,
+                    reason: crash_loop.then_some(Reason::CrashLoop),
+                    requested: false,
+                    not_started: true,
+                });
+                if !self.facts.registered {
+                    self.tell_registration();
+                }
+                self.report_life();
                 let message = Some(cut(error.to_string(), 200));
                 self.tell(
                     EventKind::Exited,
                     Detail {
                         exit: self.last_exit,
-                        incarnation: Some(self.life.incarnation()),
+                        incarnation: Some(self.facts.incarnation),
                         message,
                         ..Detail::default()
                     },
                 );
-                self.decide(Input::NotStarted {
-                    permanent: error.is_permanent(),
-                });
+                self.carry_out(effects);
                 if self.over.is_some() {
                     self.over = Some(Outcome::NotStarted(code));
                 }
@@ -151,11 +173,21 @@ impl Hub {
 
     fn started(&mut self) {
         self.oom = OomKills::watch();
-        self.incarnation_started_ms = clock::wall_ms();
+        // An agent that is attached to has run before.
+        self.incarnation_started_ms = match &self.body {
+            Body::Attached(process) => process.get_ref().started_ms(),
+            Body::Child(_) | Body::Absent => clock::wall_ms(),
+        };
         self.judge.new_incarnation(clock::now());
         self.decide(Input::Started);
-        if self.life.incarnation() > 0 {
-            let incarnation = Some(self.life.incarnation());
+        self.facts.incarnation = self.life.incarnation();
+        self.facts.trouble = None;
+        self.facts.condemned = false;
+        if !self.facts.registered {
+            self.tell_registration();
+        } else {
+            self.report_life();
+            let incarnation = Some(self.facts.incarnation);
             self.tell(
                 EventKind::Restarted,
                 Detail {
@@ -230,6 +262,8 @@ impl Hub {
             named.join("; ")
         );
         tracing::error!("{message}");
+        self.facts.trouble = Some(Reason::Unkillable);
+        self.report_life();
         self.tell(
             EventKind::Unkillable,
             Detail {
@@ -246,6 +280,10 @@ impl Hub {
             humantime::format_duration(self.config.policy.window)
         );
         tracing::error!("{message}; not started again");
+        if self.body.process().is_some() {
+            self.facts.trouble = Some(Reason::CrashLoop);
+            self.report_life();
+        }
         self.tell(
             EventKind::CrashLoop,
             Detail {
@@ -272,15 +310,15 @@ impl Hub {
         if (terminal.is_given() && can_be_resumed()) || by_terminal {
             terminal.take_for_now();
             self.observe();
-            self.beat_as(Status::Stopped, false);
             let heard = self.epoch.is_some() && !self.fenced;
             let patience = if heard { TOLD_WITHIN } else { Duration::ZERO };
             self.suspension = Some(Suspension {
                 signal: by_terminal.then_some(signal),
-                sequence: self.sequence,
+                sequence: self.sequence + 1,
                 until: clock::now() + patience,
                 done: false,
             });
+            self.beat_as(Status::Stopped, false);
             self.suspend_when_told();
         }
     }

@@ -1,8 +1,9 @@
 //! How it begins: the id is asked for, then the agent is started or attached to.
 
 use super::judge::Judge;
+use super::life::Facts;
 use super::word::Word;
-use super::{About, Body, Hub, LOOK_EVERY};
+use super::{About, Body, Hub, LOOK_EVERY, TYPE_CHARS_MAX};
 use crate::child;
 use crate::clock;
 use crate::config::{Config, Work};
@@ -14,6 +15,7 @@ use crate::runtime;
 use crate::terminal::Terminal;
 use crate::tree::Tree;
 use crate::vitals::Vitals;
+use heartbeat::beat::cut;
 use heartbeat::event::{Detail, EventKind};
 use heartbeat::lifecycle::Lifecycle;
 use heartbeat::moment::millis;
@@ -30,22 +32,25 @@ const CONTEST_WITHIN: Duration = Duration::from_secs(4);
 impl Hub {
     pub(super) fn new(config: Config, inherited: Inherited) -> Self {
         let started_ms = clock::wall_ms();
+        let runtime = runtime::detect(&config.host);
         let about = About {
-            runtime: runtime::detect(&config.host),
+            entry: RosterEntry {
+                agent_type: cut(config.agent_type.clone(), TYPE_CHARS_MAX),
+                host: config.host.clone(),
+                interval_ms: millis(config.interval),
+                epoch: 0,
+                started_at: started_ms,
+                runtime: Some(runtime.clone()),
+                stopped_at: None,
+                life: None,
+            },
+            runtime,
             instance: Uuid::new_v4().to_string(),
             command: config.work.name(),
         };
         let registration = Registration {
             id: config.id.clone(),
-            entry: RosterEntry {
-                agent_type: config.agent_type.clone(),
-                host: config.host.clone(),
-                interval_ms: millis(config.interval),
-                epoch: 0,
-                started_at: started_ms,
-                runtime: Some(about.runtime.clone()),
-                stopped_at: None,
-            },
+            entry: about.entry.clone(),
             registered_ms: started_ms,
             instance: about.instance.clone(),
             holder: process::myself(&config.host),
@@ -57,6 +62,7 @@ impl Hub {
             judge: Judge::new(&config, clock::now()),
             outbox: Outbox::open(config.store.clone(), registration),
             life: Lifecycle::new(config.policy),
+            facts: Facts::default(),
             body: Body::Absent,
             tree: Tree::below_me(),
             terminal: Terminal::find(),
@@ -119,7 +125,6 @@ impl Hub {
 
     /// The first incarnation.
     pub(super) fn begin(&mut self, found: Option<Process>) -> anyhow::Result<()> {
-        self.tell(EventKind::Registered, Detail::default());
         match found {
             Some(process) => self.attach(process)?,
             None if self.starts_agents() => {
@@ -129,6 +134,8 @@ impl Hub {
             None => {
                 tracing::warn!("no command line matches yet; waiting for one that does");
                 self.next_look = Some(clock::now() + LOOK_EVERY);
+                self.tell_registration();
+                self.beat();
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use crate::unblock::{self, UnblockError, Unblocked};
 use heartbeat::activity::{Activity, Input, Judgement, Said, Settings, Word};
 use heartbeat::beat::{self, Verdict, cut};
 use heartbeat::event::{Detail, EventKind};
+use heartbeat::life::Reason;
 use heartbeat::lifecycle;
 use heartbeat::line::State;
 use heartbeat::moment::{Moment, millis};
@@ -187,6 +188,9 @@ impl Hub {
             | Verdict::Unknown => before.map(|_| EventKind::Recovered),
         };
         let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
+        if !trouble && self.facts.trouble == Some(Reason::CrashLoop) {
+            self.facts.trouble = None; // it moves again, and needs no restart
+        }
         self.judge.told = trouble.then_some(judgement.verdict);
         if let Some(kind) = kind.filter(|_| before != self.judge.told) {
             let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
@@ -216,6 +220,7 @@ impl Hub {
                 Ok(Unblocked::Done)
             }
             Step::Restart => {
+                self.facts.condemned = true;
                 self.decide(lifecycle::Input::Condemned);
                 Ok(Unblocked::Done)
             }

@@ -9,7 +9,8 @@ use crate::vitals::Sample;
 use heartbeat::beat::{Beat, Exit, Extension, Metrics, Status, cut};
 use heartbeat::event::{Detail, Event, EventKind};
 use heartbeat::moment::{Moment, millis};
-use heartbeat::report;
+use heartbeat::life::Standing;
+use heartbeat::report::{self, Report};
 use std::time::Duration;
 
 /// How long an end may wait for the store to hear of it. The agent is gone by then; only the caller waits.
@@ -17,15 +18,34 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Hub {
     pub(super) fn tell(&mut self, kind: EventKind, detail: Detail) {
+        let life = match kind {
+            EventKind::Registered
+            | EventKind::Ready
+            | EventKind::Exited
+            | EventKind::Restarted
+            | EventKind::Stopped
+            | EventKind::CrashLoop
+            | EventKind::Unkillable => Some(Box::new(self.facts.life.clone())),
+            EventKind::Hung
+            | EventKind::Stalled
+            | EventKind::Recovered
+            | EventKind::Fenced
+            | EventKind::Order
+            | EventKind::Duplicate
+            | EventKind::Evidence
+            | EventKind::WaitingInput => None,
+        };
+        let pid = self.pid().and_then(|pid| u32::try_from(pid).ok());
         self.outbox.tell(Event {
             kind,
             agent: self.config.id.clone(),
             epoch: self.epoch.unwrap_or(0),
             at_ms: clock::wall_ms(),
             detail: Detail {
-                pid: self.pid().and_then(|pid| u32::try_from(pid).ok()),
+                pid: detail.pid.or(pid),
                 host: Some(self.config.host.clone()),
                 command: Some(cut(self.about.command.clone(), 64)),
+                life,
                 ..detail
             },
         });
@@ -54,10 +74,14 @@ impl Hub {
     pub(super) fn beat_as(&mut self, status: Status, last: bool) {
         let now = clock::now();
         self.last_slot = self.slot(now);
-        let Some(epoch) = self.epoch.filter(|_| !self.fenced) else {
+        if self.facts.registered {
+            self.report_life();
+        }
+        let Some(epoch) = self.epoch.filter(|_| !self.fenced && self.facts.registered) else {
             return;
         };
         let pid = self.pid();
+        let life = self.facts.life.clone();
         let sample = match pid {
             Some(pid) => self.vitals.sample(&self.tree.roots(pid), now),
             None => Sample::default(),
@@ -67,21 +91,26 @@ impl Hub {
             memory_mb: sample.memory_mb,
             ..self.word.report.metrics(now)
         };
+        // What the last incarnation said of its work ended with it.
+        let report = Some(&self.word.report).filter(|_| pid.is_some());
+        let task = report.and_then(Report::task);
+        let progress = report.and_then(Report::progress);
         let load = report::status(&metrics, &self.config.thresholds);
         self.sequence += 1;
         let beat = Beat {
             agent: self.config.id.clone(),
-            agent_type: cut(self.config.agent_type.clone(), 64),
+            agent_type: self.about.entry.agent_type.clone(),
             timestamp_ms: clock::wall_ms(),
             sequence: self.sequence,
-            status: match (status, pid) {
-                (Status::Healthy, None) => Status::Recovering,
-                (Status::Healthy, Some(_)) => load,
+            status: match (status, life.standing()) {
+                (Status::Healthy, Standing::Off) => Status::Stopped,
+                (Status::Healthy, _) if pid.is_none() => Status::Recovering,
+                (Status::Healthy, _) => load,
                 (status, _) => status,
             },
             metrics,
-            current_task: self.word.report.task().map(str::to_owned),
-            task_progress: self.word.report.progress(),
+            current_task: task.map(str::to_owned),
+            task_progress: progress,
             hb: Some(Extension {
                 interval: self.config.interval,
                 epoch,
@@ -90,11 +119,12 @@ impl Hub {
                 host: self.config.host.clone(),
                 pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
                 started_at_ms: self.incarnation_started_ms,
-                restarts: self.life.incarnation(),
+                restarts: self.facts.incarnation,
                 ready: true,
                 activity: self.activity(),
                 runtime: Some(self.about.runtime.clone()),
                 exit: self.last_exit.filter(|_| pid.is_none()),
+                life: Some(life),
                 order: self.outcome.clone(),
             }),
         };
@@ -126,6 +156,14 @@ impl Hub {
             }
             Outcome::NotStarted(_) | Outcome::Taken => false,
         };
+        self.facts.detached = outcome == Outcome::Detached;
+        if let Some(end) = &mut self.facts.end {
+            // A person who stops it during a back-off wants it to stay as it is.
+            end.requested |= self.life.is_asked_to_stop();
+        }
+        if self.facts.registered {
+            self.report_life();
+        }
         if clean {
             let requested = outcome == Outcome::Detached || self.life.requested();
             let message =
