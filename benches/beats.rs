@@ -6,7 +6,6 @@ use heartbeat::beat::Beat;
 use heartbeat::fleet::{Fleet, Input, Policy};
 use heartbeat::health::{Filter, FleetStatus, Reading};
 use heartbeat::moment::Moment;
-use std::time::Duration;
 
 const AGENTS: u64 = 10_000;
 const LARGE: u64 = 100_000;
@@ -30,10 +29,7 @@ fn fleet_of(agents: u64) -> Fleet {
 
 fn apply(fleet: &mut Fleet, payload: &str, now: u64) {
     let beat = Beat::decode(payload.as_bytes()).unwrap();
-    fleet.handle(
-        Input::Beat(Box::new(beat), Duration::ZERO),
-        Moment::from_millis(now),
-    );
+    fleet.handle(Input::Beat(Box::new(beat)), Moment::from_millis(now));
 }
 
 fn beats(c: &mut Criterion) {

@@ -9,7 +9,7 @@ use crate::keys;
 use crate::life::{Life, NextStart, Phase, Reason};
 use crate::moment::{Moment, millis};
 use crate::roster::RosterEntry;
-use crate::run::{Belief, BeatOutcome, Run, Source};
+use crate::run::{BeatOutcome, Belief, Run, Source};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,20 +116,6 @@ impl Agent {
         self.run.readings() < READINGS
     }
 
-    /// Whether the stream must hold events of this agent that were not seen yet: a beat names a later step than the
-    /// next one.
-    pub(crate) fn is_behind(&self, beat: &Beat) -> bool {
-        let Some(life) = beat.hb.as_ref().and_then(|hb| hb.life.as_ref()) else {
-            return false;
-        };
-        let known = if beat.epoch() > self.run.epoch {
-            0
-        } else {
-            self.run.life.step
-        };
-        beat.epoch() >= self.run.epoch && life.step > known + 1
-    }
-
     pub(crate) fn beat(
         &mut self,
         beat: &Arc<Beat>,
@@ -149,7 +135,11 @@ impl Agent {
                 .hb
                 .as_ref()
                 .map_or(self.run.detector.interval(), |hb| hb.interval);
-            self.replace(Run::begin(beat.epoch(), interval, taking.now), &life, taking);
+            self.replace(
+                Run::begin(beat.epoch(), interval, taking.now),
+                &life,
+                taking,
+            );
         }
         let outcome = self.run.beat(beat, source, arrival);
         if outcome != BeatOutcome::Applied {
@@ -167,7 +157,12 @@ impl Agent {
     }
 
     /// Takes an event; false when it is of the past.
-    pub(crate) fn event(&mut self, event: &Event, interval: Duration, taking: &mut Taking<'_>) -> bool {
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        interval: Duration,
+        taking: &mut Taking<'_>,
+    ) -> bool {
         if event.epoch < self.fence {
             return false;
         }
@@ -176,11 +171,18 @@ impl Agent {
         if event.epoch > self.run.epoch {
             let interval = entry.map_or(interval, RosterEntry::interval);
             let begun = life.clone().unwrap_or_default();
-            self.replace(Run::begin(event.epoch, interval, taking.now), &begun, taking);
+            self.replace(
+                Run::begin(event.epoch, interval, taking.now),
+                &begun,
+                taking,
+            );
         }
         if let Some(entry) = entry.filter(|_| event.kind == EventKind::Registered) {
             let epoch = event.epoch;
-            self.run.entry = Some(Arc::new(RosterEntry { epoch, ..entry.clone() }));
+            self.run.entry = Some(Arc::new(RosterEntry {
+                epoch,
+                ..entry.clone()
+            }));
         }
         let Some(life) = life else { return true };
         if !life.is_after(&self.run.life) {
@@ -192,19 +194,14 @@ impl Agent {
         true
     }
 
-    /// Takes what the roster, or a hash without a beat, says.
-    pub(crate) fn enlisted(&mut self, entry: &RosterEntry, taking: &mut Taking<'_>) {
+    /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.
+    pub(crate) fn enlisted(&mut self, entry: &RosterEntry, run: &Run, taking: &mut Taking<'_>) {
         if entry.epoch < self.fence {
             return;
         }
         let life = entry.life();
         if entry.epoch > self.run.epoch {
-            let run = if taking.loading {
-                Run::unheard(entry.epoch, entry.interval(), taking.now)
-            } else {
-                Run::begin(entry.epoch, entry.interval(), taking.now)
-            };
-            self.replace(run, &life, taking);
+            self.replace(run.clone(), &life, taking);
         }
         // The roster knows more than a hash that was only registered.
         if entry.life.is_some() || self.run.entry.is_none() {
@@ -245,6 +242,9 @@ impl Agent {
             self.since = Since::Reported(self.run.life.since);
         }
         (self.state, self.reason) = (state, reason);
+        if state == State::Missing && self.run.is_unheard() {
+            return; // that nothing is known yet of an agent that should be there is no news
+        }
         taking.story.push(Transition {
             to: state,
             reason,
@@ -263,8 +263,9 @@ impl Agent {
     /// that brings it is of the end.
     fn replace(&mut self, run: Run, life: &Life, taking: &mut Taking<'_>) {
         self.fence = self.fence.max(run.epoch);
+        let heard = !run.is_unheard();
         self.run = run;
-        if life.had_process() {
+        if life.had_process() && heard {
             self.settle(taking);
         }
     }
@@ -359,7 +360,9 @@ impl Agent {
                 .unwrap_or("it cannot go on by itself")
                 .to_owned(),
             Some(Reason::CrashLoop) => match end.and_then(|end| end.exit.code) {
-                Some(code) => format!("crash loop: it exits again and again, last with code {code}"),
+                Some(code) => {
+                    format!("crash loop: it exits again and again, last with code {code}")
+                }
                 None => "crash loop: it ends again and again".to_owned(),
             },
             Some(Reason::Duplicate) => "a living holder has its id".to_owned(),

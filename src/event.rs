@@ -1,11 +1,11 @@
 //! Lifecycle events: what must not be lost. They go through a stream, not through the channel of beats.
 
-use crate::life::{End, Life, Phase, Reason};
-use crate::number;
-use crate::roster::RosterEntry;
 use crate::beat::Exit;
 use crate::card::Card;
 use crate::id::{AgentId, IdError};
+use crate::life::{End, Life, Phase, Reason};
+use crate::number;
+use crate::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
 
 /// One entry of the stream `hb:events`: the fields `event agent epoch at detail`.

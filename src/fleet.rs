@@ -60,8 +60,10 @@ pub enum Input {
     Event(Box<Event>),
     /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
     EventsRead,
-    /// A roster entry, or what a hash holds that was registered and has no beat yet.
+    /// A roster entry.
     RosterEntry(AgentId, Box<RosterEntry>),
+    /// What a hash holds that was registered and has no beat yet: it has a time to live, so it is young.
+    Registered(AgentId, Box<RosterEntry>),
     /// The full time to live of a hash that has just been written.
     TtlRead(AgentId, Duration),
     /// The store was asked about a silent agent, and whatever it holds has been passed on.
@@ -187,16 +189,21 @@ impl Fleet {
             Input::HashRead(beat, age) => self.beat(*beat, Source::Hash(age), now, &mut effects),
             Input::Event(event) => self.event(&event, now, &mut effects),
             Input::EventsRead => self.release(now, &mut effects),
-            Input::RosterEntry(id, entry) => self.enlisted(id, &entry, now, &mut effects),
+            Input::RosterEntry(id, entry) => {
+                let run = Run::unheard(entry.epoch, entry.interval(), now);
+                self.enlisted(id, &entry, run, now, &mut effects);
+            }
+            Input::Registered(id, entry) => {
+                let run = Run::begin(entry.epoch, entry.interval(), now);
+                self.enlisted(id, &entry, run, now, &mut effects);
+            }
             Input::TtlRead(id, time_to_live) => {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
             Input::Verified(id) => self.verified(&id, now, &mut effects),
             Input::LinkUp => self.link_up(now, &mut effects),
-            Input::LinkDown => {
-                self.now.link_up = false;
-                self.release(now, &mut effects);
-            }
+            // Beats that wait for the stream go on to wait: the next connection reads it first.
+            Input::LinkDown => self.now.link_up = false,
             Input::Tick => self.tick(now, &mut effects),
         }
         effects
@@ -220,7 +227,8 @@ impl Fleet {
     fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<Effect>) {
         let agent = self.now.agents.get(&beat.agent);
         let waits = self.ahead.iter().any(|waiting| waiting.agent == beat.agent);
-        let behind = agent.is_some_and(|agent| agent.is_behind(&beat));
+        let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
+        let behind = is_ahead(&beat, epoch, step);
         if (waits || behind) && self.ahead.len() < AHEAD_MAX {
             self.ahead.push(beat);
             if self.ahead_since.is_none() {
@@ -246,9 +254,8 @@ impl Fleet {
             .hb
             .as_ref()
             .map_or(self.policy.interval_default, |hb| hb.interval);
-        let epoch = beat.epoch();
-        let Some(mut agent) = self.take(&id, now, || Agent::new(Run::begin(epoch, interval, now), now))
-        else {
+        let unknown = || Agent::new(Run::begin(0, interval, now), now);
+        let Some(mut agent) = self.take(&id, now, unknown) else {
             self.now.beats.refused += 1;
             return;
         };
@@ -279,8 +286,9 @@ impl Fleet {
             return; // it does not say that there is an agent
         }
         let interval = self.policy.interval_default;
-        let Some(mut agent) = self.take(&event.agent, now, || Agent::new(Run::begin(0, interval, now), now))
-        else {
+        let Some(mut agent) = self.take(&event.agent, now, || {
+            Agent::new(Run::begin(0, interval, now), now)
+        }) else {
             self.now.beats.refused += 1;
             return;
         };
@@ -299,25 +307,17 @@ impl Fleet {
         &mut self,
         id: AgentId,
         entry: &RosterEntry,
+        run: Run,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let loaded = self.loaded;
-        let unknown = || {
-            let interval = entry.interval();
-            let run = if loaded {
-                Run::begin(entry.epoch, interval, now)
-            } else {
-                Run::unheard(entry.epoch, interval, now)
-            };
-            Agent::new(run, now)
-        };
+        let unknown = || Agent::new(run.clone(), now);
         let Some(mut agent) = self.take(&id, now, unknown) else {
             self.now.beats.refused += 1;
             return;
         };
         let mut story = Vec::new();
-        agent.enlisted(entry, &mut self.taking(now, &mut story));
+        agent.enlisted(entry, &run, &mut self.taking(now, &mut story));
         let when = self.when();
         self.put(id, agent, (story, when), now, effects);
     }
@@ -360,20 +360,19 @@ impl Fleet {
         self.loaded = true;
         self.last_tick = now;
         self.observe_from(now, effects);
+        self.release(now, effects);
         self.announce(now, effects);
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let late = now.since(self.last_tick) > TILT_AFTER;
         self.last_tick = now;
-        if self
-            .ahead_since
-            .is_some_and(|since| now.since(since) >= VERIFY_WITHIN)
-        {
-            self.release(now, effects);
-        }
         if !self.now.link_up {
             return;
+        }
+        let waited = self.ahead_since.map(|since| now.since(since));
+        if waited.is_some_and(|waited| waited >= VERIFY_WITHIN) {
+            self.release(now, effects);
         }
         self.announce(now, effects);
         if late {
@@ -443,8 +442,7 @@ impl Fleet {
             };
             let mut agent = Agent::clone(agent);
             let from = agent.announced.replace(agent.state);
-            // That nothing is known yet of an agent that should be there is no news.
-            let unheard = from.is_none() && agent.state == State::Missing;
+            let unheard = agent.state == State::Missing && agent.run.is_unheard();
             if from != Some(agent.state) && !unheard {
                 effects.push(Effect::Changed(Change {
                     agent: id.clone(),
@@ -522,6 +520,13 @@ impl Fleet {
     }
 }
 
+/// Whether the stream must hold events that were not seen yet by somebody who knows this epoch and step of the agent.
+fn is_ahead(beat: &Beat, epoch: u64, step: u64) -> bool {
+    let life = beat.hb.as_ref().and_then(|hb| hb.life.as_ref());
+    let known = if beat.epoch() > epoch { 0 } else { step };
+    beat.epoch() >= epoch && life.is_some_and(|life| life.step > known + 1)
+}
+
 /// Whether a change happens now, or happened before this monitor could see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
@@ -584,19 +589,20 @@ mod tests {
                 activity: None,
                 runtime: None,
                 exit: None,
+                life: None,
                 order: None,
             }),
         }
     }
 
     fn event(kind: EventKind, epoch: u64, detail: Detail) -> Input {
-        Input::Event(Event {
+        Input::Event(Box::new(Event {
             kind,
             agent: id(),
             epoch,
             at_ms: 0,
             detail,
-        })
+        }))
     }
 
     fn exit(code: u8) -> Detail {
@@ -626,10 +632,7 @@ mod tests {
                 verified: 0,
             };
             for slot in 0..slots {
-                stage.tell(
-                    Input::Beat(Box::new(beat(1, slot)), Duration::ZERO),
-                    slot * 30,
-                );
+                stage.tell(Input::Beat(Box::new(beat(1, slot))), slot * 30);
             }
             stage
         }
@@ -642,8 +645,9 @@ mod tests {
                         self.verified += 1;
                         self.tell(Input::Verified(id), second);
                     }
-                    Effect::Learn(id) => {
-                        self.tell(Input::Learned(id, Duration::from_millis(3998)), second);
+                    Effect::ReadEvents => self.tell(Input::EventsRead, second),
+                    Effect::ReadTtl(id) => {
+                        self.tell(Input::TtlRead(id, Duration::from_millis(3998)), second);
                     }
                 }
             }
@@ -679,7 +683,7 @@ mod tests {
         let effects = stage.fleet.handle(Input::Tick, at(95));
         assert_eq!(effects, [Effect::Verify(id())]);
         stage.tell(
-            Input::Beat(Box::new(beat(1, 3)), Duration::from_secs(5)),
+            Input::HashRead(Box::new(beat(1, 3)), Duration::from_secs(5)),
             95,
         );
         stage.tell(Input::Verified(id()), 95);
@@ -728,7 +732,7 @@ mod tests {
     fn an_exit_is_a_failure_at_once_and_a_late_beat_of_the_dead_does_not_undo_it() {
         let mut stage = Stage::with_beats(2);
         stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
-        stage.tell(Input::Beat(Box::new(beat(1, 2)), Duration::ZERO), 32);
+        stage.tell(Input::Beat(Box::new(beat(1, 2))), 32);
         assert_eq!(stage.state(), State::Failed);
     }
 
@@ -740,7 +744,7 @@ mod tests {
         if let Some(hb) = &mut next.hb {
             hb.restarts = 1;
         }
-        stage.tell(Input::Beat(Box::new(next), Duration::ZERO), 60);
+        stage.tell(Input::Beat(Box::new(next)), 60);
         assert_eq!(stage.state(), State::Healthy);
     }
 
@@ -758,21 +762,21 @@ mod tests {
         let mut stage = Stage::with_beats(2);
         let mut last = beat(1, 2);
         last.status = Status::Stopped;
-        stage.tell(Input::Beat(Box::new(last), Duration::ZERO), 40);
+        stage.tell(Input::Beat(Box::new(last)), 40);
         stage.tick_through(41..=4000);
         assert_eq!(stage.state(), State::Stopped);
-        stage.tell(Input::Beat(Box::new(beat(1, 134)), Duration::ZERO), 4020);
+        stage.tell(Input::Beat(Box::new(beat(1, 134))), 4020);
         assert_eq!(stage.state(), State::Healthy);
     }
 
     #[test]
     fn beats_and_events_of_a_replaced_epoch_change_nothing() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::Beat(Box::new(beat(2, 0)), Duration::ZERO), 5);
+        stage.tell(Input::Beat(Box::new(beat(2, 0))), 5);
         stage.tell(event(EventKind::Exited, 1, exit(3)), 6);
-        stage.tell(Input::Beat(Box::new(beat(1, 1)), Duration::ZERO), 30);
+        stage.tell(Input::Beat(Box::new(beat(1, 1))), 30);
         assert_eq!(
-            (stage.state(), stage.fleet.snapshot().passed.outdated),
+            (stage.state(), stage.fleet.snapshot().beats.outdated),
             (State::Healthy, 2)
         );
     }
@@ -786,8 +790,9 @@ mod tests {
             started_at: 0,
             runtime: None,
             stopped_at,
+            life: None,
         };
-        Input::Known(id(), entry)
+        Input::RosterEntry(id(), Box::new(entry))
     }
 
     #[test]
@@ -813,7 +818,7 @@ mod tests {
         let mut stage = Stage::with_beats(0);
         let mut seed = beat(0, 0);
         seed.hb = None;
-        stage.tell(Input::Beat(Box::new(seed), Duration::ZERO), 0);
+        stage.tell(Input::Beat(Box::new(seed)), 0);
         stage.tick_through(1..=4);
         let told = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
         assert_eq!(stage.told, told, "1 s, not the default 30 s");
@@ -826,9 +831,9 @@ mod tests {
             ..Policy::default()
         };
         let mut fleet = Fleet::new(policy, at(0));
-        fleet.handle(Input::Beat(Box::new(beat(1, 0)), Duration::ZERO), at(0));
+        fleet.handle(Input::Beat(Box::new(beat(1, 0))), at(0));
         let snapshot = fleet.snapshot();
-        assert_eq!((snapshot.counts.total(), snapshot.passed.refused), (0, 1));
+        assert_eq!((snapshot.counts.total(), snapshot.beats.refused), (0, 1));
     }
 
     #[test]

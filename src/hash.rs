@@ -86,7 +86,8 @@ pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, B
     Ok(Content::Registration(Box::new(RosterEntry {
         agent_type: text("type"),
         host: text("host"),
-        interval_ms: number("intervalMs").unwrap_or_else(|| crate::moment::millis(INTERVAL_DEFAULT)),
+        interval_ms: number("intervalMs")
+            .unwrap_or_else(|| crate::moment::millis(INTERVAL_DEFAULT)),
         epoch: epoch.unwrap_or(0),
         started_at: number("registeredAt").unwrap_or(0).min(COUNT_MAX),
         runtime: None,

@@ -114,9 +114,7 @@ impl HealthStatus {
             agent_type: type_of(agent).to_owned(),
             status: status_of(agent),
             reason: agent.reason,
-            activity: living
-                .and(hb)
-                .and_then(|hb| hb.activity.clone()),
+            activity: living.and(hb).and_then(|hb| hb.activity.clone()),
             sentence: agent.sentence(at.now),
             next: agent.next(at.now),
             current_task: task(living),

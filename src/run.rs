@@ -115,6 +115,11 @@ impl Run {
         }
     }
 
+    /// Whether nothing but what the store kept speaks of it.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
     /// What the facts come to at `now`.
     pub fn belief(&self, now: Moment) -> Belief {
         let belief = |state, reason| Belief { state, reason };
@@ -193,7 +198,11 @@ impl Run {
         match &beat.hb {
             Some(hb) => self.detector.set_interval(hb.interval),
             // A producer that counts from the start again may have another interval too.
-            None if self.beat.as_ref().is_some_and(|b| beat.sequence < b.sequence) => {
+            None if self
+                .beat
+                .as_ref()
+                .is_some_and(|b| beat.sequence < b.sequence) =>
+            {
                 self.readings = 0;
             }
             None => {}
@@ -261,9 +270,7 @@ impl Run {
         }
         let until_beat = match &beat.hb {
             // Both of the sender's clock: the difference is a duration, not a comparison of clocks.
-            Some(hb) => {
-                Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms))
-            }
+            Some(hb) => Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms)),
             None => beat_at.since(self.first_at),
         };
         until_beat + now.since(beat_at)

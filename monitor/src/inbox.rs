@@ -195,12 +195,18 @@ impl Reader {
     }
 
     /// What the store holds. At the start the stream is skipped: roster and hashes say what is, events what was. Later the
-    /// events come first, so that what happened while the store was away is passed on in order.
+    /// events come first, so that what happened while the store was away is passed on in order. Hashes come before the roster:
+    /// whom only the roster knows was not heard.
     async fn load(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
         if self.loaded {
             self.read_events(connection).await?;
         } else {
             self.last_event = newest_event(connection).await?.unwrap_or_default();
+        }
+        for key in self.hashes(connection).await? {
+            if let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) {
+                self.hash(connection, &id).await?;
+            }
         }
         let roster: HashMap<String, String> = redis::cmd("HGETALL")
             .arg(keys::ROSTER)
@@ -211,11 +217,6 @@ impl Reader {
                 (Ok(id), Ok(entry)) => self.tell(Input::RosterEntry(id, Box::new(entry))).await,
                 (Err(error), _) => self.counters.count("roster", &error),
                 (_, Err(error)) => self.counters.count("roster", &error),
-            }
-        }
-        for key in self.hashes(connection).await? {
-            if let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) {
-                self.hash(connection, &id).await?;
             }
         }
         self.loaded = true;
@@ -299,7 +300,7 @@ impl Reader {
                 self.tell(Input::HashRead(beat, age)).await;
             }
             Ok(hash::Content::Registration(entry)) => {
-                self.tell(Input::RosterEntry(id.clone(), entry)).await;
+                self.tell(Input::Registered(id.clone(), entry)).await;
             }
             Err(error) => self.counters.count("hash", &error),
         }
@@ -413,7 +414,10 @@ async fn newest_event(connection: &mut MultiplexedConnection) -> anyhow::Result<
         .arg(1)
         .query_async(connection)
         .await?;
-    Ok(newest.ids.first().and_then(|entry| EventId::parse(&entry.id)))
+    Ok(newest
+        .ids
+        .first()
+        .and_then(|entry| EventId::parse(&entry.id)))
 }
 
 async fn next_events(

@@ -358,7 +358,10 @@ impl Courier {
     }
 
     /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
-    async fn deliver_entry(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+    async fn deliver_entry(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<()> {
         let offered = self.entry.borrow_and_update().clone();
         let Some(entry) = offered.filter(|entry| self.enlisted.as_ref() != Some(entry)) else {
             return Ok(());

@@ -24,9 +24,9 @@ use crate::signals::{Heard, Sent, Signals};
 use crate::terminal::{Terminal, share};
 use crate::tree::Tree;
 use crate::vitals::Vitals;
-use heartbeat::life::{End, Reason};
 use heartbeat::beat::{Exit, OrderOutcome};
 use heartbeat::event::{Detail, EventKind};
+use heartbeat::life::{End, Reason};
 use heartbeat::lifecycle::{self, Ended, Lifecycle};
 use heartbeat::moment::Moment;
 use heartbeat::order::Order;
@@ -464,7 +464,8 @@ impl Hub {
         });
         // What ends the process that a user or a service manager started is theirs to send.
         let is_theirs = matches!(self.config.work, Work::Transparent(_));
-        let asked = |signal| ASKED.contains(&signal) || (is_theirs && signal == libc::SIGTERM as u8);
+        let asked =
+            |signal| ASKED.contains(&signal) || (is_theirs && signal == libc::SIGTERM as u8);
         (in_front || is_theirs) && signal.is_some_and(asked)
     }
 

@@ -5,8 +5,8 @@ use super::keyspace::Value;
 use super::resp::Reply;
 use bytes::Bytes;
 use heartbeat::keys::{BEAT_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
-use heartbeat::roster::RosterEntry;
 use heartbeat::number::COUNT_MAX;
+use heartbeat::roster::RosterEntry;
 use std::sync::LazyLock;
 
 /// A script this store can carry out.
@@ -137,7 +137,16 @@ impl Register<'_> {
     fn write(&self, store: &mut Context<'_>, epoch: Bytes) -> Reply {
         let agent = || self.agent.clone();
         let gone = [
-            "HDEL", "", "stoppedAt", "beat", "pid", "slot", "sequence", "lastHeartbeat", "cpuPercent", "memoryMB",
+            "HDEL",
+            "",
+            "stoppedAt",
+            "beat",
+            "pid",
+            "slot",
+            "sequence",
+            "lastHeartbeat",
+            "cpuPercent",
+            "memoryMB",
         ];
         let mut gone = gone.map(|word| Bytes::from_static(word.as_bytes()));
         gone[1] = agent();

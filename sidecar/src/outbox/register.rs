@@ -58,7 +58,10 @@ impl Courier {
 
     /// Waits until whoever has the id has given it up, or its lease is over; false when the hub has ended before. What
     /// is started again at once keeps the id: a planned restart is no invitation.
-    async fn is_free_again(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<bool> {
+    async fn is_free_again(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<bool> {
         let interval = Duration::from_millis(self.registration.entry.interval_ms);
         let look = (interval / 4).clamp(LOOK_MIN, LOOK_MAX);
         let mut free = false;

@@ -111,7 +111,9 @@ impl Hub {
                 }),
                 _ => None,
             },
-            waits_for: (phase == Phase::Waiting).then(|| self.waits_for()).flatten(),
+            waits_for: (phase == Phase::Waiting)
+                .then(|| self.waits_for())
+                .flatten(),
             ..Life::default()
         }
     }

@@ -8,8 +8,8 @@ use crate::outbox::News;
 use crate::vitals::Sample;
 use heartbeat::beat::{Beat, Exit, Extension, Metrics, Status, cut};
 use heartbeat::event::{Detail, Event, EventKind};
-use heartbeat::moment::{Moment, millis};
 use heartbeat::life::Standing;
+use heartbeat::moment::{Moment, millis};
 use heartbeat::report::{self, Report};
 use std::time::Duration;
 
