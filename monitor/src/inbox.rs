@@ -3,16 +3,20 @@
 //! One connection subscribes and asks (RESP3), a second one waits on the stream of events. Bad bytes are counted, said
 //! once per kind, and dropped. A lost or silent connection is told to the hub at once and made anew for ever.
 
+mod shared;
+
 use heartbeat::backoff::Backoff;
 use heartbeat::beat::Beat;
 use heartbeat::event::Event;
 use heartbeat::fleet::Input;
 use heartbeat::id::AgentId;
+use heartbeat::keys::Channels;
 use heartbeat::roster::RosterEntry;
 use heartbeat::{hash, keys};
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, Value};
+use shared::Shared;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,6 +65,7 @@ pub(crate) struct Inbox {
 
 struct Reader {
     address: Address,
+    channels: Channels,
     inputs: mpsc::Sender<Input>,
     questions: mpsc::Receiver<Question>,
     counters: Counters,
@@ -75,6 +80,7 @@ impl Inbox {
         let (questions, questions_out) = mpsc::channel(QUESTIONS_MAX);
         let counters = Counters::default();
         let reader = Reader {
+            channels: Channels::of(address.redis_settings().db()),
             address,
             inputs: inputs_in,
             questions: questions_out,
@@ -136,7 +142,11 @@ impl Reader {
     async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
         let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
         let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
-        connection.subscribe(keys::BEATS).await?;
+        connection.subscribe(self.channels.beats()).await?;
+        if let Some(shared) = self.channels.shared() {
+            connection.subscribe(shared).await?;
+        }
+        let mut shared = Shared::new(connection.clone(), self.counters.clone());
         self.take_stock(&mut connection).await?;
         backoff.reset();
         self.up = true;
@@ -147,13 +157,18 @@ impl Reader {
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
-                    Some(push) => self.push(push).await?,
+                    Some(push) => self.push(push, &mut shared).await?,
                     None => anyhow::bail!("the connection was lost"),
                 },
                 question = self.questions.recv() => match question {
                     Some(question) => self.answer(&mut connection, question).await?,
                     None => return Ok(()),
                 },
+                ours = shared.next() => {
+                    for (beat, age) in ours? {
+                        self.tell(Input::Beat(Box::new(beat), age)).await;
+                    }
+                }
                 read = &mut events => {
                     let (waiting, entries) = read?;
                     self.events(entries, None).await;
@@ -316,11 +331,17 @@ impl Reader {
         Ok(())
     }
 
-    async fn push(&self, push: PushInfo) -> anyhow::Result<()> {
+    async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
         match push.kind {
             PushKind::Disconnection => anyhow::bail!("the connection was lost"),
             PushKind::Message => {
-                if let [_, Value::BulkString(payload)] = push.data.as_slice() {
+                if let [Value::BulkString(channel), Value::BulkString(payload)] =
+                    push.data.as_slice()
+                {
+                    if self.channels.is_shared(channel) {
+                        shared.offer(payload);
+                        return Ok(());
+                    }
                     match Beat::decode(payload) {
                         Ok(beat) => self.tell(Input::Beat(Box::new(beat), Duration::ZERO)).await,
                         Err(error) => self.counters.count(error.kind(), &error),

@@ -11,6 +11,7 @@ use heartbeat::backoff::Backoff;
 use heartbeat::beat::{Beat, Status};
 use heartbeat::event::Event;
 use heartbeat::id::AgentId;
+use heartbeat::keys::Channels;
 use heartbeat::lease::{Holder, Lease};
 use heartbeat::moment::{Moment, millis};
 use heartbeat::order::Order;
@@ -102,6 +103,8 @@ pub(crate) struct Outbox {
 struct Courier {
     store: Store,
     registration: Registration,
+    /// Of the database that the connection is in.
+    channels: Channels,
     epoch: u64,
     sent: u64,
     said: bool,
@@ -142,6 +145,7 @@ impl Outbox {
         let courier = Courier {
             store,
             registration,
+            channels: Channels::default(),
             epoch: 0,
             sent: 0,
             said: false,
@@ -233,7 +237,7 @@ impl Courier {
             return Ok(Over::Done);
         }
         connection
-            .subscribe(keys::control(&self.registration.id))
+            .subscribe(self.channels.control(&self.registration.id))
             .await?;
         self.enrol(&mut connection, None).await?;
         backoff.reset();
@@ -298,8 +302,10 @@ impl Courier {
         Ok(Over::Done)
     }
 
-    async fn connect(&self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let client = Client::open(self.store.address(self.tries)?)?;
+    async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
+        let address = self.store.address(self.tries)?;
+        self.channels = Channels::of(address.redis_settings().db());
+        let client = Client::open(address)?;
         let (send, pushes) = mpsc::channel(PUSHES_MAX);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_WITHIN))
@@ -350,7 +356,7 @@ impl Courier {
             .key(keys::control(id))
             .arg(self.epoch)
             .arg(millis(keys::time_to_live(interval)))
-            .arg(keys::BEATS)
+            .arg(self.channels.beats())
             .arg(&json);
         for (field, value) in hash::fields(beat, &json, self.registration.registered_ms, *last) {
             call.arg(field).arg(value);
