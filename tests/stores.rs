@@ -6,7 +6,8 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Output};
 use support::fleet::Agent;
 use support::{Monitor, Redis, SOON, clean, eventually, program};
 
@@ -194,4 +195,134 @@ fn a_burst_of_thousands_on_the_channel_of_all_databases_is_taken_whole() {
         (fleets[1].total() == 5000).then_some(())
     });
     assert_eq!(fleets[0].total(), 0);
+}
+
+const PASSWORDS: [&str; 2] = ["first-secret", "second-secret"];
+
+/// A fleet whose Redis asks for a password; both programs write what they log to a file.
+struct Guarded {
+    redis: Redis,
+    place: tempfile::TempDir,
+}
+
+impl Guarded {
+    fn start() -> Self {
+        let mut redis = Redis::start();
+        let place = tempfile::tempdir().unwrap();
+        redis.down();
+        redis.password = Some(PASSWORDS[0].to_owned());
+        redis.up();
+        Self { redis, place }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.place.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write_password(&self, password: &str) {
+        std::fs::write(self.path("password"), format!("{password}\n")).unwrap();
+    }
+
+    fn monitor(&self) -> Monitor {
+        Monitor::start_with(&self.redis.url(), |command| {
+            command
+                .args(["-vv", "--redis-password-file", &self.path("password")])
+                .stderr(File::create(self.path("log-of-monitor")).unwrap());
+        })
+    }
+
+    fn sidecar(&self) -> Command {
+        let mut command = clean(&program("hbsidecar"));
+        command
+            .args(["-vv", "--redis-url", &self.redis.url(), "--id", "a1"])
+            .args(["--redis-password-file", &self.path("password")])
+            .env("XDG_RUNTIME_DIR", self.place.path());
+        command
+    }
+
+    fn agent(&self) -> Agent {
+        let log = File::create(self.path("log-of-sidecar")).unwrap();
+        let mut command = self.sidecar();
+        command.args(["--interval", "300ms", "--", "sleep", "1000"]);
+        Agent::start(command.stderr(log))
+    }
+
+    fn log(&self, of: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("log-of-{of}"))).unwrap()
+    }
+
+    /// Restarted with another password, Redis has lost everything: what is there has come since.
+    fn change_password(&mut self) {
+        self.redis.down();
+        self.redis.password = Some(PASSWORDS[1].to_owned());
+        self.redis.up();
+    }
+
+    fn are_back(&self, monitor: &Monitor) {
+        eventually("the monitor is ready again", || {
+            (monitor.get("/-/ready")?.0 == 200).then_some(())
+        });
+        eventually("the sidecar beats again", || {
+            let there: bool = self.redis.run(&["HEXISTS", "agent:a1", "beat"]);
+            there.then_some(())
+        });
+        for of in ["monitor", "sidecar"] {
+            let log = self.log(of);
+            assert!(
+                !PASSWORDS.iter().any(|secret| log.contains(secret)),
+                "{log}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_password_that_is_changed_needs_no_restart_of_either_program() {
+    let mut fleet = Guarded::start();
+    fleet.write_password(PASSWORDS[0]);
+    let monitor = fleet.monitor();
+    let _agent = fleet.agent();
+    monitor.wait_for("a1", "healthy");
+    fleet.write_password(PASSWORDS[1]);
+    fleet.change_password();
+    fleet.are_back(&monitor);
+}
+
+#[test]
+fn a_password_file_that_cannot_be_read_for_a_while_is_one_more_reason_to_retry() {
+    let mut fleet = Guarded::start();
+    fleet.write_password(PASSWORDS[0]);
+    let monitor = fleet.monitor();
+    let _agent = fleet.agent();
+    monitor.wait_for("a1", "healthy");
+    std::fs::remove_file(fleet.path("password")).unwrap();
+    fleet.change_password();
+    eventually("the sidecar reports it", || {
+        let why = "cannot read the password file";
+        fleet.log("sidecar").contains(why).then_some(())
+    });
+    // Redis is there before the file is: the old one is tried, and refused.
+    fleet.write_password(PASSWORDS[0]);
+    eventually("the sidecar is refused", || {
+        fleet.log("sidecar").contains("WRONGPASS").then_some(())
+    });
+    fleet.write_password(PASSWORDS[1]);
+    fleet.are_back(&monitor);
+}
+
+#[test]
+fn a_password_file_that_cannot_be_read_at_the_start_is_refused() {
+    let fleet = Guarded::start();
+    let mut monitor = clean(&program("hbmonitor"));
+    monitor.args(["--redis-url", &fleet.redis.url()]);
+    monitor.args(["--redis-password-file", &fleet.path("password")]);
+    for refused in [
+        monitor.output().unwrap(),
+        fleet.sidecar().args(["--", "true"]).output().unwrap(),
+    ] {
+        let Output { status, stderr, .. } = refused;
+        let says = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.code(), Some(2), "{says}");
+        assert!(says.contains("cannot read the password file"), "{says}");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod shared;
 
+use crate::config::Address;
 use heartbeat::backoff::Backoff;
 use heartbeat::beat::Beat;
 use heartbeat::event::Event;
@@ -15,16 +16,13 @@ use heartbeat::roster::RosterEntry;
 use heartbeat::{hash, keys};
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value};
 use shared::Shared;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-
-/// Where the store is.
-pub(crate) type Address = Box<ConnectionInfo>;
 
 /// What waits for the hub: a burst of a whole large fleet.
 const INPUTS_MAX: usize = 65_536;
@@ -80,7 +78,7 @@ impl Inbox {
         let (questions, questions_out) = mpsc::channel(QUESTIONS_MAX);
         let counters = Counters::default();
         let reader = Reader {
-            channels: Channels::of(address.redis_settings().db()),
+            channels: Channels::of(address.database()),
             address,
             inputs: inputs_in,
             questions: questions_out,
@@ -197,7 +195,7 @@ impl Reader {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let client = Client::open(ConnectionInfo::clone(&self.address))?;
+        let client = Client::open(self.address.resolve()?)?;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;

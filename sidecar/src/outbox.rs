@@ -420,7 +420,7 @@ impl Courier {
     fn longest_wait(&self) -> Duration {
         let local = match &self.store {
             Store::Nearby { .. } => true,
-            Store::Configured(info) => match info.addr() {
+            Store::Configured { info, .. } => match info.addr() {
                 redis::ConnectionAddr::Tcp(host, _) => {
                     host == "localhost"
                         || host

@@ -210,11 +210,17 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     pub(crate) fn start(redis_url: &str) -> Self {
+        Self::start_with(redis_url, |_| {})
+    }
+
+    /// With more flags, or a log to read.
+    pub(crate) fn start_with(redis_url: &str, more: impl FnOnce(&mut Command)) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = clean(&program("hbmonitor"));
         command
             .args(["--redis-url", redis_url, "--listen", &address])
             .stdout(Stdio::null());
+        more(&mut command);
         let process = Running::start(&mut command);
         let monitor = Self { process, address };
         eventually("the monitor serves", || monitor.get("/-/healthy"));

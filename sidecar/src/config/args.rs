@@ -41,7 +41,7 @@ pub struct Args {
     /// [env: HB_REDIS_URL, then REDIS_URL]
     #[arg(long, value_name = "URL")]
     pub(super) redis_url: Option<String>,
-    /// A file that holds the store's password; it never stands in a command line
+    /// A file that holds the store's password, read again at each connection
     #[arg(long, env = "HB_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(super) redis_password_file: Option<PathBuf>,
     /// Time between beats, 100ms to 1h
