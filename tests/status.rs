@@ -211,7 +211,7 @@ fn an_agent_that_never_reached_a_store_has_a_healthy_sidecar() {
 }
 
 #[test]
-fn the_health_check_of_a_sidecar_that_lost_its_id_tells_of_it() {
+fn the_health_check_of_a_sidecar_that_lost_its_id_reports_it() {
     let fleet = Fleet::start();
     let _first = fleet.agent("a1", &[], &["sleep", "1000"]);
     beats_get_through(&fleet, "a1", 0);

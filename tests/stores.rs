@@ -21,7 +21,9 @@ struct Database {
 impl Database {
     fn start(redis: &Redis, number: u32) -> Self {
         let url = format!("{}/{number}", redis.url());
-        let monitor = Monitor::start(&url);
+        let monitor = Monitor::start_with(&url, |command| {
+            command.arg("-q");
+        });
         eventually("the monitor is ready", || {
             (monitor.get("/-/ready")?.0 == 200).then_some(())
         });

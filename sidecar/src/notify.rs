@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_beats_back_is_told_apart_from_a_refusal() {
+    fn what_keeps_beats_back_is_no_refusal() {
         assert_eq!(matter("ok").unwrap(), None);
         assert_eq!(matter("ok: why").unwrap().as_deref(), Some("why"));
         for answer in ["error: of another user", "okay", ""] {

@@ -1,6 +1,6 @@
 //! The channel that all databases of a Redis share: producers without hb publish there, whatever their database.
 //!
-//! Whose a beat is, its hash tells: only a producer of this database has one here. What waits is asked for in one
+//! Whose a beat is, its hash says: only a producer of this database has one here. What waits is asked for in one
 //! batch beside the inbox's loop, so that neither the number of beats nor the round trip holds up anything else.
 
 use super::Counters;

@@ -14,7 +14,7 @@ pub(crate) enum Store {
         info: Box<ConnectionInfo>,
         password: Option<Password>,
     },
-    /// Nobody said: where hbmonitor published its own, else the default; looked up anew for each try.
+    /// No URL is given: where hbmonitor published its own, else the default; looked up anew for each try.
     Nearby {
         published: PathBuf,
         password: Option<Password>,

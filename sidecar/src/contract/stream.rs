@@ -139,7 +139,7 @@ impl Room {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// That we answer is health already: what keeps beats back is told beside it.
+    /// That we answer is health already; what keeps beats back is reported beside it.
     fn health(&self) -> String {
         match &*self.health.borrow() {
             Health::Beating => "ok".to_owned(),
