@@ -124,7 +124,7 @@ impl Agent {
     ) -> BeatOutcome {
         let arrival = match source {
             Source::Channel => taking.now,
-            Source::Hash(age) => taking.now - age,
+            Source::Stored(age) => taking.now - age,
         };
         let life = beat.life();
         if !self.belongs(beat) {

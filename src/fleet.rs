@@ -54,8 +54,8 @@ impl Default for Policy {
 pub enum Input {
     /// A beat from the channel.
     Beat(Box<Beat>),
-    /// A beat from a hash, which was written this long ago.
-    HashRead(Box<Beat>, Duration),
+    /// A beat that was written this long ago: read from a hash, or held up on its way here.
+    AgedBeat(Box<Beat>, Duration),
     /// A lifecycle event.
     Event(Box<Event>),
     /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
@@ -186,7 +186,7 @@ impl Fleet {
         let mut effects = Vec::new();
         match input {
             Input::Beat(beat) => self.channel_beat(beat, now, &mut effects),
-            Input::HashRead(beat, age) => self.beat(*beat, Source::Hash(age), now, &mut effects),
+            Input::AgedBeat(beat, age) => self.beat(*beat, Source::Stored(age), now, &mut effects),
             Input::Event(event) => self.event(&event, now, &mut effects),
             Input::EventsRead => self.release(now, &mut effects),
             Input::RosterEntry(id, entry) => {
@@ -683,7 +683,7 @@ mod tests {
         let effects = stage.fleet.handle(Input::Tick, at(95));
         assert_eq!(effects, [Effect::Verify(id())]);
         stage.tell(
-            Input::HashRead(Box::new(beat(1, 3)), Duration::from_secs(5)),
+            Input::AgedBeat(Box::new(beat(1, 3)), Duration::from_secs(5)),
             95,
         );
         stage.tell(Input::Verified(id()), 95);

@@ -68,8 +68,8 @@ pub struct Run {
 pub enum Source {
     /// Over the channel, just now.
     Channel,
-    /// From the hash, where it was written this long ago.
-    Hash(Duration),
+    /// From the hash, or held up on its way: it was written this long ago.
+    Stored(Duration),
 }
 
 /// What became of a beat.

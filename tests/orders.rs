@@ -288,7 +288,7 @@ impl Stage {
         let rosters = self.store.rosters.len();
         if random.chance(50) && hashes > 0 {
             let beat = self.store.hashes[random.below(hashes)].clone();
-            self.handle(Input::HashRead(Box::new(beat), Duration::from_millis(1)));
+            self.handle(Input::AgedBeat(Box::new(beat), Duration::from_millis(1)));
         } else if rosters > 0 {
             let entry = self.store.rosters[random.below(rosters)].clone();
             self.handle(Input::RosterEntry(id(), Box::new(entry)));
@@ -322,7 +322,7 @@ impl Stage {
         let beat = self.store.hashes.last().cloned();
         match (beat.filter(|beat| beat.epoch() == epoch), &entry) {
             (Some(beat), _) => {
-                self.handle(Input::HashRead(Box::new(beat), Duration::from_millis(1)));
+                self.handle(Input::AgedBeat(Box::new(beat), Duration::from_millis(1)));
             }
             (None, Some(entry)) => {
                 let life = None; // the hash holds a registration that no beat has followed yet

@@ -161,48 +161,101 @@ fn whoever_is_not_of_the_agents_tree_is_refused_and_told_so() {
     fleet.tells("a1", &json!({"currentTask": "mine", "taskProgress": 7.0}));
 }
 
-#[test]
-fn a_health_check_follows_the_store() {
-    let mut fleet = Fleet::start();
-    let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
-    let check = |fleet: &Fleet| {
-        let checked = fleet.beside("a1", &["healthcheck"]);
-        (checked.status.code(), text(&checked.stderr))
-    };
-    let becomes = |fleet: &Fleet, code: i32| {
-        eventually(&format!("a health check ends with {code}"), || {
-            let (found, says) = check(fleet);
-            (found == Some(code)).then_some(says)
-        })
-    };
-    becomes(&fleet, 0);
-    fleet.redis.down();
-    let says = becomes(&fleet, 1);
-    assert!(says.contains("no beat was stored for"), "{says}");
-    fleet.redis.up();
-    becomes(&fleet, 0);
+/// Exit code, and what is printed: to standard output without an error, else to standard error.
+fn checked(fleet: &Fleet, id: &str, flags: &[&str]) -> (Option<i32>, String) {
+    let checked = fleet.beside(id, &[&["healthcheck"], flags].concat());
+    let (out, err) = (text(&checked.stdout), text(&checked.stderr));
+    let code = checked.status.code();
+    assert_eq!(code == Some(0), err.is_empty(), "{code:?}: {err}");
+    (code, out + &err)
+}
+
+fn beats_get_through(fleet: &Fleet, id: &str, code: i32) -> String {
+    eventually(&format!("healthcheck --beats ends with {code}"), || {
+        let (found, says) = checked(fleet, id, &["--beats"]);
+        (found == Some(code)).then_some(says)
+    })
 }
 
 #[test]
-fn a_health_check_without_a_sidecar_fails_and_one_that_knows_no_socket_finds_the_only_one() {
+fn a_health_check_is_of_the_sidecar_and_with_a_flag_of_its_beats() {
+    let mut fleet = Fleet::start();
+    let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
+    assert_eq!(beats_get_through(&fleet, "a1", 0), "");
+    assert_eq!(checked(&fleet, "a1", &[]), (Some(0), String::new()));
+    fleet.redis.down();
+    let says = beats_get_through(&fleet, "a1", 1);
+    assert!(says.contains("no beat was stored for"), "{says}");
+    let (code, says) = checked(&fleet, "a1", &[]);
+    assert_eq!(
+        code,
+        Some(0),
+        "a store that is away is no reason to end an agent"
+    );
+    assert!(says.contains("no beat was stored for"), "{says}");
+    fleet.redis.up();
+    beats_get_through(&fleet, "a1", 0);
+}
+
+#[test]
+fn an_agent_that_never_reached_a_store_has_a_healthy_sidecar() {
+    let mut fleet = Fleet::start();
+    fleet.redis.down();
+    let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
+    let says = eventually("the sidecar answers", || {
+        let checked = fleet.beside("a1", &["healthcheck"]);
+        checked.status.success().then(|| text(&checked.stdout))
+    });
+    assert!(says.contains("no beat was s"), "sent or stored: {says}");
+    assert_eq!(checked(&fleet, "a1", &["--beats"]).0, Some(1));
+}
+
+#[test]
+fn the_health_check_of_a_sidecar_that_lost_its_id_reports_it() {
+    let fleet = Fleet::start();
+    let _first = fleet.agent("a1", &[], &["sleep", "1000"]);
+    beats_get_through(&fleet, "a1", 0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut second = fleet.hbsidecar(&["-q", "--id", "a1", "--takeover", "--", "sleep", "1000"]);
+    let _second = Agent::start(second.env("XDG_RUNTIME_DIR", elsewhere.path()));
+    let why = "another sidecar has the id";
+    let says = beats_get_through(&fleet, "a1", 1);
+    assert!(says.contains(why), "{says}");
+    let (code, says) = checked(&fleet, "a1", &[]);
+    assert!(code == Some(0) && says.contains(why), "{code:?} {says}");
+}
+
+#[test]
+fn a_health_check_that_knows_no_socket_finds_the_only_one_that_answers() {
     let fleet = Fleet::start();
     let check = || {
         let mut command = clean(&program("hbsidecar"));
         command.env("XDG_RUNTIME_DIR", fleet.place.path());
         command.arg("healthcheck").output().unwrap()
     };
-    assert_eq!(check().status.code(), Some(1));
+    let found = || check().status.success().then_some(());
+    let none = check();
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("no sidecar answers in"));
     // XDG_RUNTIME_DIR/hb, as for every user of a desktop.
     let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
-    eventually("the sidecar is found", || {
-        check().status.success().then_some(())
-    });
-    let _other = fleet.agent("a2", &[], &["sleep", "1000"]);
+    eventually("the sidecar is found", found);
+    let mut other = fleet.agent("a2", &[], &["sleep", "1000"]);
     let says = eventually("there are two", || {
         let checked = check();
         (!checked.status.success()).then(|| text(&checked.stderr))
     });
-    assert!(says.contains("2 sockets"), "{says}");
+    assert!(says.contains("2 sidecars answer"), "{says}");
+    assert!(says.contains("a1.sock") && says.contains("a2.sock") && says.contains("--socket"));
+    fleet.tells("a2", &json!({"state": "healthy"}));
+    let orphan = u32::try_from(fleet.health("a2")["pid"].as_u64().unwrap()).unwrap();
+    other.0.kill();
+    support::signal(orphan, "KILL");
+    assert!(
+        fleet.path("hb/a2.sock").exists(),
+        "a killed sidecar leaves its socket behind"
+    );
+    eventually("the one that is left is found", found);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Configuration in two types: [`Args`] and the file as given, `Config` as checked. Flag over environment over file
 //! over default.
 
+mod address;
+
+pub(crate) use address::{Address, Password};
+
 use clap::Parser;
 use heartbeat::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use heartbeat::fleet::Policy;
-use redis::{ConnectionInfo, IntoConnectionInfo};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,7 +48,7 @@ pub struct Args {
     /// [env: HB_REDIS_URL, then REDIS_URL]
     #[arg(long, value_name = "URL", global = true)]
     redis_url: Option<String>,
-    /// A file that holds the store's password; it never stands in a command line
+    /// A file that holds the store's password, read again at each connection
     #[arg(
         long,
         env = "HB_REDIS_PASSWORD_FILE",
@@ -95,7 +98,10 @@ pub enum LogFormat {
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) act: Act,
-    pub(crate) store: Option<Box<ConnectionInfo>>,
+    /// Where the user said, if so.
+    pub(crate) store: Option<Address>,
+    /// Of the store, wherever that is.
+    pub(crate) password: Option<Password>,
     pub(crate) listen: SocketAddr,
     pub(crate) policy: Policy,
     pub(crate) log: Log,
@@ -200,6 +206,7 @@ impl TryFrom<Args> for Config {
             .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]))
             .or(file.redis_url);
         let password_file = args.redis_password_file.or(file.redis_password_file);
+        let password = password_file.map(Password::open).transpose()?;
         let listen = args
             .listen
             .or(file.listen)
@@ -210,7 +217,10 @@ impl TryFrom<Args> for Config {
                 None | Some(ActArgs::Serve) => Act::Serve,
                 Some(ActArgs::Demo { once }) => Act::Demo { once },
             },
-            store: store(url, password_file)?,
+            store: url
+                .map(|url| Address::new(&url, password.clone()))
+                .transpose()?,
+            password,
             listen: listen
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
@@ -286,33 +296,6 @@ fn time(text: &str) -> Result<Duration, ConfigError> {
         .ok()
         .filter(|time| (INTERVAL_MIN..=INTERVAL_MAX).contains(time))
         .ok_or_else(|| ConfigError::Interval(text.to_owned()))
-}
-
-fn store(
-    url: Option<String>,
-    password_file: Option<PathBuf>,
-) -> Result<Option<Box<ConnectionInfo>>, ConfigError> {
-    let password = password_file
-        .map(|path| match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) => Err(ConfigError::Password(path, error)),
-        })
-        .transpose()?;
-    let Some(url) = url else { return Ok(None) };
-    let info = url
-        .into_connection_info()
-        .map_err(|e| ConfigError::Url(e.to_string()))?;
-    if !info.addr().is_supported() {
-        return Err(ConfigError::Url("this build has no TLS".to_owned()));
-    }
-    let mut settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(redis::ProtocolVersion::RESP3);
-    if let Some(password) = password {
-        settings = settings.set_password(password);
-    }
-    Ok(Some(Box::new(info.set_redis_settings(settings))))
 }
 
 fn level(verbose: u8, quiet: bool) -> tracing::Level {

@@ -3,24 +3,26 @@
 //! One connection subscribes and asks (RESP3), a second one waits on the stream of events. Bad bytes are counted, said
 //! once per kind, and dropped. A lost or silent connection is told to the hub at once and made anew for ever.
 
+mod shared;
+
+use crate::config::Address;
 use heartbeat::backoff::Backoff;
 use heartbeat::beat::Beat;
 use heartbeat::event::Event;
 use heartbeat::fleet::Input;
 use heartbeat::id::AgentId;
+use heartbeat::keys::Channels;
 use heartbeat::roster::RosterEntry;
 use heartbeat::{hash, keys};
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value};
+use shared::Shared;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-
-/// Where the store is.
-pub(crate) type Address = Box<ConnectionInfo>;
 
 /// What waits for the hub: a burst of a whole large fleet.
 const INPUTS_MAX: usize = 65_536;
@@ -63,6 +65,7 @@ pub(crate) struct Inbox {
 
 struct Reader {
     address: Address,
+    channels: Channels,
     inputs: mpsc::Sender<Input>,
     questions: mpsc::Receiver<Question>,
     counters: Counters,
@@ -80,6 +83,7 @@ impl Inbox {
         let (questions, questions_out) = mpsc::channel(QUESTIONS_MAX);
         let counters = Counters::default();
         let reader = Reader {
+            channels: Channels::of(address.database()),
             address,
             inputs: inputs_in,
             questions: questions_out,
@@ -142,7 +146,11 @@ impl Reader {
     async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
         let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
         let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
-        connection.subscribe(keys::BEATS).await?;
+        connection.subscribe(self.channels.beats()).await?;
+        if let Some(shared) = self.channels.shared() {
+            connection.subscribe(shared).await?;
+        }
+        let mut shared = Shared::new(connection.clone(), self.counters.clone());
         self.load(&mut connection).await?;
         backoff.reset();
         self.up = true;
@@ -153,13 +161,18 @@ impl Reader {
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
-                    Some(push) => self.push(push).await?,
+                    Some(push) => self.push(push, &mut shared).await?,
                     None => anyhow::bail!("the connection was lost"),
                 },
                 question = self.questions.recv() => match question {
                     Some(question) => self.answer(&mut connection, question).await?,
                     None => return Ok(()),
                 },
+                ours = shared.next() => {
+                    for (beat, age) in ours? {
+                        self.tell(Input::AgedBeat(Box::new(beat), age)).await;
+                    }
+                }
                 read = &mut events => {
                     let (waiting, entries) = read?;
                     self.events(entries).await;
@@ -187,7 +200,7 @@ impl Reader {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let client = Client::open(ConnectionInfo::clone(&self.address))?;
+        let client = Client::open(self.address.resolve()?)?;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
@@ -297,7 +310,7 @@ impl Reader {
         match hash::read(id, &fields) {
             Ok(hash::Content::Beat(beat)) => {
                 let age = age(&beat, left);
-                self.tell(Input::HashRead(beat, age)).await;
+                self.tell(Input::AgedBeat(beat, age)).await;
             }
             Ok(hash::Content::Registration(entry)) => {
                 self.tell(Input::Registered(id.clone(), entry)).await;
@@ -335,11 +348,17 @@ impl Reader {
         Ok(())
     }
 
-    async fn push(&self, push: PushInfo) -> anyhow::Result<()> {
+    async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
         match push.kind {
             PushKind::Disconnection => anyhow::bail!("the connection was lost"),
             PushKind::Message => {
-                if let [_, Value::BulkString(payload)] = push.data.as_slice() {
+                if let [Value::BulkString(channel), Value::BulkString(payload)] =
+                    push.data.as_slice()
+                {
+                    if self.channels.is_shared(channel) {
+                        shared.offer(payload);
+                        return Ok(());
+                    }
                     match Beat::decode(payload) {
                         Ok(beat) => self.tell(Input::Beat(Box::new(beat))).await,
                         Err(error) => self.counters.count(error.kind(), &error),

@@ -60,7 +60,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let (stop, stopped) = channel::channel(false);
     let mut end = Box::pin(asked_to_end()?);
     let found = tokio::select! {
-        found = store::find(&config.store, stopped.clone()) => found?,
+        found = store::find(&config.store, config.password.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);
@@ -91,7 +91,7 @@ struct Running {
 fn start(
     config: &Config,
     listener: TcpListener,
-    store: inbox::Address,
+    store: config::Address,
     stopped: channel::Receiver<bool>,
 ) -> Running {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);

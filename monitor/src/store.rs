@@ -12,8 +12,8 @@ mod server;
 
 pub use server::{Limits, ServeError, serve};
 
+use crate::config::{Address, Password};
 use heartbeat::place;
-use redis::{ConnectionInfo, IntoConnectionInfo};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ const USUAL: &str = "127.0.0.1:6379";
 
 /// A store to use.
 pub(crate) struct Found {
-    pub(crate) address: Box<ConnectionInfo>,
+    pub(crate) address: Address,
     pub(crate) description: String,
     pub(crate) published: Option<Published>,
 }
@@ -37,11 +37,12 @@ pub(crate) struct Published(PathBuf);
 
 /// The configured store, else Redis in its usual place, else one embedded here.
 pub(crate) async fn find(
-    configured: &Option<Box<ConnectionInfo>>,
+    configured: &Option<Address>,
+    password: Option<Password>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Found> {
     if let Some(address) = configured {
-        let description = format!("{}, as configured", address.addr());
+        let description = format!("{address}, as configured");
         return Ok(Found {
             address: address.clone(),
             description,
@@ -51,7 +52,7 @@ pub(crate) async fn find(
     if answers(place::STORE_URL_DEFAULT).await {
         let description = format!("Redis on {USUAL}");
         return Ok(Found {
-            address: at(place::STORE_URL_DEFAULT)?,
+            address: Address::new(place::STORE_URL_DEFAULT, password)?,
             description,
             published: None,
         });
@@ -90,7 +91,7 @@ pub(crate) fn embed(
         }
     });
     Ok(Found {
-        address: at(&url)?,
+        address: Address::new(&url, None)?,
         description: url,
         published: None,
     })
@@ -109,15 +110,6 @@ async fn answers(url: &str) -> bool {
         Ok(Err(error)) => !error.is_io_error() && error.code() == Some("NOAUTH"),
         Err(_) => false,
     }
-}
-
-fn at(url: &str) -> anyhow::Result<Box<ConnectionInfo>> {
-    let info = url.into_connection_info()?;
-    let settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(redis::ProtocolVersion::RESP3);
-    Ok(Box::new(info.set_redis_settings(settings)))
 }
 
 fn publish(url: &str) -> std::io::Result<Published> {

@@ -1,17 +1,17 @@
 //! Configuration in two types: [`Args`] as given, `Config` as checked. Flag over environment over default.
 
 mod args;
+mod store;
 
 pub(crate) use args::{Act, Reaction};
 pub use args::{Args, LogFormat};
+pub(crate) use store::Store;
 
 use heartbeat::id::{AgentId, IdError};
+use heartbeat::lifecycle;
 use heartbeat::report::Thresholds;
-use heartbeat::{lifecycle, place};
-use redis::{ConnectionInfo, IntoConnectionInfo};
 use regex_lite::Regex;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,18 +97,6 @@ pub(crate) struct Command {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// Where the store is.
-#[derive(Clone, Debug)]
-pub(crate) enum Store {
-    /// Where the user said, and nowhere else.
-    Configured(Box<ConnectionInfo>),
-    /// Nobody said: where hbmonitor published its own, else the default; looked up anew for each try.
-    Nearby {
-        published: PathBuf,
-        password: Option<String>,
-    },
-}
-
 /// What is logged, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log {
@@ -187,7 +175,7 @@ impl TryFrom<Args> for Config {
                 .or_else(|| above.unless_given("HB_AGENT_TYPE"))
                 .unwrap_or(name),
             host,
-            store: store(url, args.redis_password_file)?,
+            store: Store::new(url, args.redis_password_file)?,
             interval: args.interval,
             work,
             policy,
@@ -267,23 +255,6 @@ impl Work {
             Self::Match(regex) => return AgentId::nearest(regex.as_str()).to_string(),
         };
         name.map_or_else(|| "agent".to_owned(), |name| name.into_owned())
-    }
-}
-
-impl Store {
-    /// Where to try next. What a monitor published may be stale: every second try goes to the default.
-    pub(crate) fn address(&self, tries: u32) -> Result<ConnectionInfo, ConfigError> {
-        match self {
-            Self::Configured(info) => Ok(ConnectionInfo::clone(info)),
-            Self::Nearby {
-                published,
-                password,
-            } => {
-                let published = own_file(published).filter(|_| tries.is_multiple_of(2));
-                let url = published.unwrap_or_else(|| place::STORE_URL_DEFAULT.to_owned());
-                parse_url(&url, password.as_deref())
-            }
-        }
     }
 }
 
@@ -375,53 +346,6 @@ fn first_of(names: &[&str]) -> Option<String> {
     names
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn store(url: Option<String>, password_file: Option<PathBuf>) -> Result<Store, ConfigError> {
-    let password = password_file
-        .map(|path| match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) => Err(ConfigError::Password(path, error)),
-        })
-        .transpose()?;
-    match url {
-        Some(url) => Ok(Store::Configured(Box::new(parse_url(
-            &url,
-            password.as_deref(),
-        )?))),
-        None => {
-            let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-            let dir = place::runtime_dir(xdg, nix::unistd::geteuid().as_raw());
-            Ok(Store::Nearby {
-                published: dir.join(place::STORE_FILE),
-                password,
-            })
-        }
-    }
-}
-
-fn parse_url(url: &str, password: Option<&str>) -> Result<ConnectionInfo, ConfigError> {
-    let info = url
-        .into_connection_info()
-        .map_err(|e| ConfigError::Url(e.to_string()))?;
-    if !info.addr().is_supported() {
-        return Err(ConfigError::Url("this build has no TLS".to_owned()));
-    }
-    let mut settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(redis::ProtocolVersion::RESP3);
-    if let Some(password) = password {
-        settings = settings.set_password(password);
-    }
-    Ok(info.set_redis_settings(settings))
-}
-
-/// A file's text, if the file is ours: in a shared directory anybody could have put one there.
-fn own_file(path: &Path) -> Option<String> {
-    let ours = std::fs::metadata(path).ok()?.uid() == nix::unistd::geteuid().as_raw();
-    let text = ours.then(|| std::fs::read_to_string(path).ok()).flatten()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn level(verbose: u8, quiet: bool) -> tracing::Level {

@@ -84,7 +84,7 @@ pub(crate) enum ContractError {
 pub(crate) struct Contract {
     /// Good lines, in the order they came.
     pub(crate) said: mpsc::Receiver<Said>,
-    /// What the hub knows of the store, for whoever asks.
+    /// What the hub knows of the store, for health checks.
     pub(crate) health: watch::Sender<Health>,
     intake: Arc<Intake>,
     sockets: Sockets,

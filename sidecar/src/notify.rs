@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How long the sidecar may take for an answer. It takes less than a millisecond, unless its machine is in trouble.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The same when it was asked long enough ago: what it has to say can be read already.
+const ANSWER_IS_THERE: Duration = Duration::from_millis(20);
+/// The question of a health check.
+const QUESTION: &[u8] = b"hb?\n";
 /// An agent waits for its hooks.
 const HOOK_WITHIN: Duration = Duration::from_millis(250);
 /// The longest hook input that is read, and the end of a transcript that is looked through.
@@ -37,12 +41,15 @@ pub(crate) struct NotifyArgs {
     hook: bool,
 }
 
-/// Succeeds when the sidecar answers and beats get through.
+/// Succeeds when the sidecar answers. A store that is away is printed: no reason to end an agent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HealthcheckArgs {
-    /// The sidecar's socket [default: the only one of this user]
+    /// The sidecar's socket [default: the only one of this user that answers]
     #[arg(long, env = "HB_SOCKET", value_name = "PATH")]
     socket: Option<OsString>,
+    /// Succeeds only when beats get through
+    #[arg(long)]
+    beats: bool,
 }
 
 /// Why nothing was said, or nobody answered well.
@@ -54,8 +61,10 @@ enum NotifyError {
     Line(#[from] heartbeat::line::LineError),
     #[error("no HB_SOCKET here; is this run by an agent under hbsidecar?")]
     NoSocket,
-    #[error("{0} sockets in {1:?}; say which with --socket")]
-    WhichSocket(usize, PathBuf),
+    #[error("{} sidecars answer: {}; say which with --socket", .0.len(), listed(.0))]
+    WhichSocket(Vec<PathBuf>),
+    #[error("no sidecar answers in {0:?}; is one elsewhere, say so with --socket")]
+    NoneAnswers(PathBuf),
     #[error("no sidecar answers at {0:?}: {1}")]
     NobodyThere(PathBuf, io::Error),
     #[error("{0}")]
@@ -81,28 +90,51 @@ pub(crate) fn notify(args: &NotifyArgs) -> u8 {
         Err(error @ (NotifyError::NotAPair(_) | NotifyError::Line(_))) => tell(&error, exit::USAGE),
         Err(
             error @ (NotifyError::NoSocket
-            | NotifyError::WhichSocket(..)
+            | NotifyError::WhichSocket(_)
+            | NotifyError::NoneAnswers(_)
             | NotifyError::NobodyThere(..)
             | NotifyError::Refused(_)),
         ) => tell(&error, 1),
     }
 }
 
-/// `hbsidecar healthcheck`. Returns the exit code: 0 only when the sidecar answers and beats get through.
+/// `hbsidecar healthcheck`. Returns the exit code: 0 when the sidecar answers and, if that is asked, beats get through.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> u8 {
-    let given = named(&args.socket).map(Path::to_owned);
-    let asked = given.map_or_else(only_socket, Ok).and_then(|socket| {
-        let answer = ask(&socket, b"hb?\n", Instant::now() + ANSWER_WITHIN)?;
-        if answer == "ok" {
-            Ok(())
-        } else {
-            Err(refused(&answer))
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let answer = match named(&args.socket) {
+        Some(socket) => ask(socket, QUESTION, deadline),
+        None => ask_the_only_one(&directory_of_sockets(), deadline),
+    };
+    match answer.and_then(|answer| matter(&answer)) {
+        Ok(None) => 0,
+        Ok(Some(why)) if args.beats => tell(&NotifyError::Refused(why), 1),
+        Ok(Some(why)) => {
+            // Standard output may be closed: the exit code is the answer.
+            let _ = writeln!(io::stdout(), "the sidecar answers; {why}");
+            0
         }
-    });
-    match asked {
-        Ok(()) => 0,
         Err(error) => tell(&error, 1),
     }
+}
+
+/// What keeps beats back, if anything does.
+fn matter(answer: &str) -> Result<Option<String>, NotifyError> {
+    match answer.strip_prefix("ok") {
+        Some("") => Ok(None),
+        Some(rest) => match rest.strip_prefix(": ") {
+            Some(why) => Ok(Some(why.to_owned())),
+            None => Err(refused(answer)),
+        },
+        None => Err(refused(answer)),
+    }
+}
+
+fn listed(sockets: &[PathBuf]) -> String {
+    let shown: Vec<String> = sockets
+        .iter()
+        .map(|socket| socket.display().to_string())
+        .collect();
+    shown.join(", ")
 }
 
 /// Set and empty is as not set; a parser that refuses it would end a hook with an exit code that agents obey.
@@ -158,22 +190,28 @@ fn say(socket: &Path, lines: &str, deadline: Instant) -> Result<(), NotifyError>
 
 /// Sends, and reads what comes back until the sidecar closes.
 fn ask(socket: &Path, text: &[u8], deadline: Instant) -> Result<String, NotifyError> {
-    let exchange = || -> io::Result<String> {
-        let mut stream = reach(socket)?;
-        stream.set_write_timeout(Some(left(deadline)?))?;
-        stream.write_all(text)?;
-        stream.shutdown(Shutdown::Write)?;
-        let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
-        while answer.len() < 4096 {
-            stream.set_read_timeout(Some(left(deadline)?))?;
-            match stream.read(&mut chunk)? {
-                0 => break,
-                read => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
-            }
+    let answer = send(socket, text, deadline).and_then(|stream| answer(stream, deadline));
+    answer.map_err(|error| NotifyError::NobodyThere(socket.to_owned(), error))
+}
+
+fn send(socket: &Path, text: &[u8], deadline: Instant) -> io::Result<UnixStream> {
+    let mut stream = reach(socket)?;
+    stream.set_write_timeout(Some(left(deadline)?))?;
+    stream.write_all(text)?;
+    stream.shutdown(Shutdown::Write)?;
+    Ok(stream)
+}
+
+fn answer(mut stream: UnixStream, deadline: Instant) -> io::Result<String> {
+    let (mut answer, mut chunk) = (Vec::new(), [0; 1024]);
+    while answer.len() < 4096 {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(&mut chunk)? {
+            0 => break,
+            read => answer.extend_from_slice(chunk.get(..read).unwrap_or_default()),
         }
-        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
-    };
-    exchange().map_err(|error| NotifyError::NobodyThere(socket.to_owned(), error))
+    }
+    Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
 }
 
 /// Never waits: where connections queue up, nobody answers.
@@ -195,26 +233,43 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-/// A health check is often started beside the agent, without its environment.
-fn only_socket() -> Result<PathBuf, NotifyError> {
+fn directory_of_sockets() -> PathBuf {
     let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let directory = runtime_dir(xdg, rustix::process::geteuid().as_raw());
-    let entries = std::fs::read_dir(&directory)
-        .into_iter()
-        .flatten()
-        .flatten();
-    let is_socket = |path: &PathBuf| {
-        path.extension()
-            .is_some_and(|extension| extension == "sock")
-    };
-    let mut found: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(is_socket)
+    runtime_dir(xdg, rustix::process::geteuid().as_raw())
+}
+
+/// A health check is often started beside the agent, without its environment. A sidecar that was killed has left its
+/// socket behind: only those count that answer.
+fn ask_the_only_one(directory: &Path, deadline: Instant) -> Result<String, NotifyError> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let mut sockets: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|name| name == "sock"))
         .collect();
-    match (found.pop(), found.len()) {
-        (None, _) => Err(NotifyError::NoSocket),
-        (Some(socket), 0) => Ok(socket),
-        (Some(_), others) => Err(NotifyError::WhichSocket(others + 1, directory)),
+    sockets.sort();
+    // All are asked before the first answer is waited for: one that hangs does not use up the time of the others.
+    let asked: Vec<(PathBuf, UnixStream)> = sockets
+        .into_iter()
+        .filter_map(|socket| {
+            let stream = send(&socket, QUESTION, deadline).ok()?;
+            Some((socket, stream))
+        })
+        .collect();
+    let answers: Vec<(PathBuf, String)> = asked
+        .into_iter()
+        .filter_map(|(socket, stream)| {
+            let until = deadline.max(Instant::now() + ANSWER_IS_THERE);
+            let answer = answer(stream, until).ok()?;
+            (!answer.is_empty()).then_some((socket, answer))
+        })
+        .collect();
+    match <[_; 1]>::try_from(answers) {
+        Ok([(_, answer)]) => Ok(answer),
+        Err(none) if none.is_empty() => Err(NotifyError::NoneAnswers(directory.to_owned())),
+        Err(several) => {
+            let sockets = several.into_iter().map(|(socket, _)| socket);
+            Err(NotifyError::WhichSocket(sockets.collect()))
+        }
     }
 }
 
@@ -334,6 +389,51 @@ mod tests {
             "{said:?}"
         );
         assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    /// A sidecar that answers so, once.
+    fn sidecar(path: &Path, answer: &'static str) {
+        let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_health_check_asks_the_only_one_that_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let asked = || {
+            ask_the_only_one(
+                directory.path(),
+                Instant::now() + Duration::from_millis(300),
+            )
+        };
+        assert!(matches!(asked(), Err(NotifyError::NoneAnswers(_))));
+        drop(std::os::unix::net::UnixListener::bind(path("killed.sock")).unwrap());
+        let _stopped = std::os::unix::net::UnixListener::bind(path("a-stopped.sock")).unwrap();
+        assert!(matches!(asked(), Err(NotifyError::NoneAnswers(_))));
+        sidecar(&path("b.sock"), "ok\n");
+        assert_eq!(asked().unwrap(), "ok");
+        sidecar(&path("c.sock"), "ok: no beat was sent yet\n");
+        sidecar(&path("d.sock"), "ok\n");
+        let error = asked().unwrap_err().to_string();
+        assert!(error.starts_with("2 sidecars answer: "), "{error}");
+        assert!(
+            error.contains("/c.sock, ") && error.contains("/d.sock; "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_keeps_beats_back_is_no_refusal() {
+        assert_eq!(matter("ok").unwrap(), None);
+        assert_eq!(matter("ok: why").unwrap().as_deref(), Some("why"));
+        for answer in ["error: of another user", "okay", ""] {
+            assert!(matter(answer).is_err(), "{answer}");
+        }
     }
 
     #[test]

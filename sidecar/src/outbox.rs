@@ -11,6 +11,7 @@ use heartbeat::backoff::Backoff;
 use heartbeat::beat::Beat;
 use heartbeat::event::{Detail, Event, EventKind};
 use heartbeat::id::AgentId;
+use heartbeat::keys::Channels;
 use heartbeat::lease::{Holder, Lease};
 use heartbeat::moment::{Moment, millis};
 use heartbeat::order::Order;
@@ -105,6 +106,8 @@ pub(crate) struct Outbox {
 struct Courier {
     store: Store,
     registration: Registration,
+    /// Of the database that the connection is in.
+    channels: Channels,
     epoch: u64,
     /// The epoch that was lost to a higher one, while the id is not ours.
     fenced: Option<u64>,
@@ -157,6 +160,7 @@ impl Outbox {
         let courier = Courier {
             store,
             registration,
+            channels: Channels::default(),
             epoch: 0,
             fenced: None,
             sent: 0,
@@ -265,7 +269,7 @@ impl Courier {
             return Ok(Over::Done);
         }
         connection
-            .subscribe(keys::control(&self.registration.id))
+            .subscribe(self.channels.control(&self.registration.id))
             .await?;
         self.enlisted = None; // a store that lost its data gets the roster entry again
         backoff.reset();
@@ -339,8 +343,10 @@ impl Courier {
         Ok(Over::Done)
     }
 
-    async fn connect(&self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let client = Client::open(self.store.address(self.tries)?)?;
+    async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
+        let address = self.store.address(self.tries)?;
+        self.channels = Channels::of(address.redis_settings().db());
+        let client = Client::open(address)?;
         let (send, pushes) = mpsc::channel(PUSHES_MAX);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_WITHIN))
@@ -396,7 +402,7 @@ impl Courier {
             .key(keys::control(id))
             .arg(self.epoch)
             .arg(millis(keys::time_to_live(interval)))
-            .arg(keys::BEATS)
+            .arg(self.channels.beats())
             .arg(&json);
         for (field, value) in hash::fields(beat, &json, self.registration.registered_ms, *last) {
             call.arg(field).arg(value);
@@ -464,7 +470,7 @@ impl Courier {
     fn longest_wait(&self) -> Duration {
         let local = match &self.store {
             Store::Nearby { .. } => true,
-            Store::Configured(info) => match info.addr() {
+            Store::Configured { info, .. } => match info.addr() {
                 redis::ConnectionAddr::Tcp(host, _) => {
                     host == "localhost"
                         || host

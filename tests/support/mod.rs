@@ -15,6 +15,7 @@ pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod pty;
 
+use redis::IntoConnectionInfo;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -130,6 +131,8 @@ pub(crate) fn signal(pid: u32, name: &str) {
 pub(crate) struct Redis {
     server: Option<Running>,
     pub(crate) port: u16,
+    /// What it asks its clients for, from the next start on.
+    pub(crate) password: Option<String>,
     dir: tempfile::TempDir,
 }
 
@@ -138,6 +141,7 @@ impl Redis {
         let mut redis = Self {
             server: None,
             port: free_port(),
+            password: None,
             dir: tempfile::tempdir().unwrap(),
         };
         redis.up();
@@ -150,6 +154,11 @@ impl Redis {
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.dir.path())
             .args(["--unixsocket", "redis.sock"])
+            .args(
+                self.password
+                    .iter()
+                    .flat_map(|password| ["--requirepass", password]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -177,7 +186,13 @@ impl Redis {
     }
 
     pub(crate) fn client(&self) -> redis::Client {
-        redis::Client::open(self.url()).unwrap()
+        let info = self.url().into_connection_info().unwrap();
+        let settings = info.redis_settings().clone();
+        let settings = match &self.password {
+            Some(password) => settings.set_password(password),
+            None => settings,
+        };
+        redis::Client::open(info.set_redis_settings(settings)).unwrap()
     }
 
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
@@ -195,11 +210,17 @@ pub(crate) struct Monitor {
 
 impl Monitor {
     pub(crate) fn start(redis_url: &str) -> Self {
+        Self::start_with(redis_url, |_| {})
+    }
+
+    /// With more flags, or a log to read.
+    pub(crate) fn start_with(redis_url: &str, more: impl FnOnce(&mut Command)) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = clean(&program("hbmonitor"));
         command
             .args(["--redis-url", redis_url, "--listen", &address])
             .stdout(Stdio::null());
+        more(&mut command);
         let process = Running::start(&mut command);
         let monitor = Self { process, address };
         eventually("the monitor serves", || monitor.get("/-/healthy"));

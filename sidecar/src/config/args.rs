@@ -20,7 +20,7 @@ const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 #[command(override_usage = "hbsidecar [OPTIONS] -- COMMAND [ARGS…]\n       \
 hbsidecar [OPTIONS] --transparent -- COMMAND [ARGS…]\n       hbsidecar [OPTIONS] --pid PID\n       \
-hbsidecar [OPTIONS] --match REGEX\n       hbsidecar notify KEY=VALUE… | diagnose PID | healthcheck | \
+hbsidecar [OPTIONS] --match REGEX\n       hbsidecar notify KEY=VALUE… | diagnose PID | healthcheck [--beats] | \
 hooks install claude")]
 #[command(
     after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
@@ -41,7 +41,7 @@ pub struct Args {
     /// [env: HB_REDIS_URL, then REDIS_URL]
     #[arg(long, value_name = "URL")]
     pub(super) redis_url: Option<String>,
-    /// A file that holds the store's password; it never stands in a command line
+    /// A file that holds the store's password, read again at each connection
     #[arg(long, env = "HB_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(super) redis_password_file: Option<PathBuf>,
     /// Time between beats, 100ms to 1h
@@ -155,7 +155,7 @@ pub struct Args {
 pub(crate) enum Act {
     /// Sends one status line of this agent
     Notify(NotifyArgs),
-    /// Succeeds when the sidecar answers and beats get through
+    /// Succeeds when the sidecar answers; with --beats only when beats get through
     Healthcheck(HealthcheckArgs),
     /// Says what a process is doing, with evidence; changes nothing
     Diagnose(DiagnoseArgs),

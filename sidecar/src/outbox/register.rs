@@ -122,7 +122,7 @@ impl Courier {
         for _ in 0..SILENT_LOOKS {
             let (_, listeners): (String, u64) = redis::cmd("PUBSUB")
                 .arg("NUMSUB")
-                .arg(keys::control(&self.registration.id))
+                .arg(self.channels.control(&self.registration.id))
                 .query_async(connection)
                 .await?;
             if listeners > 0 {
