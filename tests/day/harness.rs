@@ -5,7 +5,7 @@ use crate::support::{
     Redis, Running, clean, eventually, free_port, get, get_text, program, signal,
 };
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -325,8 +325,12 @@ impl Launch<'_> {
     /// On a machine of this name.
     pub(crate) fn on_host(mut self, name: &str) -> Self {
         let script = format!("hostname {name} && exec \"$@\"");
-        let before = ["unshare", "--uts", "sh", "-c", &script, "sh"];
-        self.before = before.map(str::to_owned).to_vec();
+        let mut before = vec!["unshare", "--uts"];
+        if !geteuid().is_root() {
+            before.push("--map-root-user");
+        }
+        before.extend(["sh", "-c", &script, "sh"]);
+        self.before = before.into_iter().map(str::to_owned).collect();
         self.apart(name)
     }
 
@@ -454,6 +458,14 @@ impl Sidecar {
         eventually(&format!("the sidecar logs {words:?}"), || {
             self.log().contains(words).then_some(())
         });
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("hbsidecar {} said:\n{}", self.pid(), self.log());
+        }
     }
 }
 

@@ -296,6 +296,7 @@ fn the_old_machine_died_without_a_word() {
 #[test]
 fn started_again_while_the_old_one_is_still_stopping() {
     a_day(|day| {
+        day.monitor().expects_outdated_beats();
         let mut old = day
             .agent("a1")
             .runs("trap 'sleep 1.5; exit 0' TERM; while :; do sleep 0.05; done");
@@ -342,6 +343,7 @@ fn the_second_run_knows_its_own_epoch() {
 #[test]
 fn five_start_one_id_in_one_moment() {
     a_day(|day| {
+        day.monitor().expects_outdated_beats();
         let mut rivals: Vec<_> = (0..5)
             .map(|n| day.agent("a1").apart(&format!("place-{n}")).sleeps())
             .collect();

@@ -122,11 +122,11 @@ fn only_the_monitor_stands_still() {
 #[test]
 fn only_redis_stands_still() {
     a_day(|day| {
-        let _sidecar = day.start("a1");
+        let _sidecar = day.agent("a1").every("1s").starts();
         day.has_beaten("a1", 2);
         let redis = day.redis.borrow().pid();
         signal(redis, "STOP");
-        pass(Duration::from_secs(3));
+        pass(Duration::from_secs(2));
         signal(redis, "CONT");
         day.becomes("a1", "healthy");
         day.stays("a1", "healthy", 4 * INTERVAL);
