@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check zoo zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
+.PHONY: help build demo test test-deps lint deny check day zoo zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -26,7 +26,7 @@ test-deps: ## redis-server, node, python clients, a Docker engine, cargo-deny
 lint: ## format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy -p heartbeat --test zoo -- -D warnings
+	$(CARGO) clippy -p heartbeat --test zoo --test day -- -D warnings
 	$(CARGO) clippy -p heartbeat --lib -- -D warnings -D clippy::iter_over_hash_type
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
@@ -38,6 +38,10 @@ deny: ## licences, bans and sources of all dependencies
 check: ## all tests
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+	$(MAKE) day
+
+day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
+	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
 
 # ARGS names rows, in part: make zoo ARGS="h07 g0". ZOO_SIDECAR=PATH tries another program in the sidecar's place.
 zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes

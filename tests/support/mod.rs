@@ -15,7 +15,6 @@ pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod pty;
 
-use redis::IntoConnectionInfo;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +22,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a loaded machine of two cores.
@@ -131,33 +131,50 @@ pub(crate) fn signal(pid: u32, name: &str) {
 pub(crate) struct Redis {
     server: Option<Running>,
     pub(crate) port: u16,
-    /// What it asks its clients for, from the next start on.
+    /// What its clients must say, and what it was started with beside the usual.
     pub(crate) password: Option<String>,
+    arguments: Vec<String>,
     dir: tempfile::TempDir,
 }
 
 impl Redis {
     pub(crate) fn start() -> Self {
-        let mut redis = Self {
-            server: None,
-            port: free_port(),
-            password: None,
-            dir: tempfile::tempdir().unwrap(),
-        };
+        let mut redis = Self::absent(&[]);
         redis.up();
         redis
     }
 
+    /// One that keeps every write on its disk.
+    pub(crate) fn start_durable() -> Self {
+        let mut redis = Self::absent(&["--appendonly", "yes", "--appendfsync", "always"]);
+        redis.up();
+        redis
+    }
+
+    /// One that is not there yet.
+    pub(crate) fn absent(arguments: &[&str]) -> Self {
+        Self {
+            server: None,
+            port: free_port(),
+            password: None,
+            arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
     pub(crate) fn up(&mut self) {
+        let password = self.password.as_deref();
         let started = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.dir.path())
             .args(["--unixsocket", "redis.sock"])
+            .args(&self.arguments)
             .args(
-                self.password
-                    .iter()
-                    .flat_map(|password| ["--requirepass", password]),
+                password
+                    .map(|password| ["--requirepass", password])
+                    .into_iter()
+                    .flatten(),
             )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -176,6 +193,10 @@ impl Redis {
         self.server.take().unwrap().kill();
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().0.id()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -186,13 +207,9 @@ impl Redis {
     }
 
     pub(crate) fn client(&self) -> redis::Client {
-        let info = self.url().into_connection_info().unwrap();
-        let settings = info.redis_settings().clone();
-        let settings = match &self.password {
-            Some(password) => settings.set_password(password),
-            None => settings,
-        };
-        redis::Client::open(info.set_redis_settings(settings)).unwrap()
+        let password = self.password.as_ref().map(|p| format!(":{p}@"));
+        let address = format!("127.0.0.1:{}", self.port);
+        redis::Client::open(format!("redis://{}{address}", password.unwrap_or_default())).unwrap()
     }
 
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
@@ -266,7 +283,8 @@ pub(crate) fn get_text(address: &str, path: &str) -> Option<(u16, String)> {
 pub(crate) fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
-        if name.starts_with("HB_") || name == "REDIS_URL" || name == "AGENT_ID" {
+        let ours = ["REDIS_URL", "AGENT_ID", "NOTIFY_SOCKET"];
+        if name.starts_with("HB_") || ours.contains(&name.as_str()) {
             command.env_remove(name);
         }
     }
@@ -301,10 +319,15 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
     }
 }
 
+/// Below those that the kernel gives to clients: a server that comes back later finds its port free.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 131;
+    loop {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + u16::try_from(next % 22_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

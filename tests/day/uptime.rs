@@ -1,0 +1,123 @@
+//! Uptime, restarts and `since` are those of the agent.
+
+use crate::harness::{Day, INTERVAL, a_day, now_ms};
+use crate::support::{eventually, signal};
+use std::time::{Duration, Instant};
+
+fn uptime(day: &Day, id: &str) -> u64 {
+    day.health(id)["uptimeSeconds"].as_u64().unwrap()
+}
+
+fn is_up(day: &Day, id: &str, seconds: u64) {
+    eventually(&format!("{id} has been up for {seconds} s"), || {
+        (uptime(day, id) >= seconds).then_some(())
+    });
+}
+
+#[test]
+fn an_attached_agent_shows_its_own_uptime() {
+    a_day(|day| {
+        let started_at = Instant::now();
+        let agent = day.foreign(&["sleep", "1000"]);
+        eventually("it has run for a while", || {
+            (started_at.elapsed() > Duration::from_secs(4)).then_some(())
+        });
+        let _sidecar = day.agent("a1").attaches(agent.0.id());
+        day.becomes("a1", "healthy");
+        let shown = uptime(day, "a1");
+        assert!((3..8).contains(&shown), "{shown} s, not 4 s");
+    });
+}
+
+#[test]
+fn a_new_run_starts_from_nothing() {
+    a_day(|day| {
+        let mut first = day.start("a1");
+        is_up(day, "a1", 3);
+        first.stop();
+        day.becomes("a1", "stopped");
+        let asked_at = now_ms();
+        let _second = day.start("a1");
+        let health = day.health("a1");
+        assert!(health["uptimeSeconds"].as_u64().unwrap() <= 2, "{health}");
+        assert!(
+            asked_at.abs_diff(health["since"].as_u64().unwrap()) < 2000,
+            "{health}"
+        );
+        assert_eq!(health["restarts"], 0, "{health}");
+    });
+}
+
+#[test]
+fn an_agent_that_is_restarted_starts_from_nothing() {
+    a_day(|day| {
+        let sidecar = day.agent("a1").with(&["--backoff", "100ms"]).starts();
+        is_up(day, "a1", 3);
+        signal(sidecar.agent(), "KILL");
+        day.shows("a1", "restarts", 1);
+        day.becomes("a1", "healthy");
+        assert!(uptime(day, "a1") <= 2);
+    });
+}
+
+#[test]
+fn a_new_monitor_knows_the_uptime() {
+    a_day(|day| {
+        let _sidecar = day.start("a1");
+        is_up(day, "a1", 3);
+        day.monitor_is_killed_and_started();
+        day.becomes("a1", "healthy");
+        assert!(uptime(day, "a1") >= 3);
+    });
+}
+
+#[test]
+fn an_upgrade_of_the_sidecar_does_not_touch_the_uptime() {
+    a_day(|day| {
+        let mut old = day.start("a1");
+        let agent = old.agent();
+        is_up(day, "a1", 3);
+        old.is_killed();
+        let _new = day.agent("a1").attaches(agent);
+        eventually("the new one has registered", || {
+            (day.events("a1").len() == 2).then_some(())
+        });
+        day.becomes("a1", "healthy");
+        day.shows("a1", "pid", agent);
+        day.monitor().holds(3 * INTERVAL, || {
+            let shown = uptime(day, "a1");
+            assert!(shown >= 3, "{shown} s");
+        });
+    });
+}
+
+#[test]
+fn the_restarts_of_a_bad_day_are_not_those_of_the_next() {
+    a_day(|day| {
+        let mut sidecar = day.agent("a1").with(&["--backoff", "100ms"]).starts();
+        for restarts in 1..=2 {
+            signal(sidecar.agent(), "KILL");
+            day.shows("a1", "restarts", restarts);
+        }
+        sidecar.stop();
+        day.becomes("a1", "stopped");
+        let _next = day.start("a1");
+        day.shows("a1", "restarts", 0);
+    });
+}
+
+#[test]
+fn a_stopped_agent_does_not_grow_older() {
+    a_day(|day| {
+        let mut sidecar = day.start("a1");
+        is_up(day, "a1", 1);
+        sidecar.stop();
+        let ended_at = now_ms();
+        day.becomes("a1", "stopped");
+        let before = uptime(day, "a1");
+        day.stays("a1", "stopped", 5 * INTERVAL);
+        assert_eq!(uptime(day, "a1"), before);
+        let since = day.health("a1")["since"].as_u64().unwrap();
+        assert!(ended_at.abs_diff(since) < 1500, "{since}, not {ended_at}");
+    });
+}
