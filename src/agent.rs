@@ -135,36 +135,29 @@ impl Agent {
                 .hb
                 .as_ref()
                 .map_or(self.run.detector.interval(), |hb| hb.interval);
-            self.replace(
-                Run::begin(beat.epoch(), interval, taking.now),
-                &life,
-                taking,
-            );
+            let mut run = Run::begin(beat.epoch(), interval, arrival);
+            run.detector.observe_from(taking.now);
+            self.replace(run, &life, taking);
         }
         let outcome = self.run.beat(beat, source, arrival);
         if outcome != BeatOutcome::Applied {
             return outcome;
         }
-        if taking.loading {
-            self.run.doubt(taking.now);
-        }
         // A producer without epochs has no steps: each of its beats says anew where it is.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
             self.follow(life, taking);
+        }
+        if taking.loading {
+            self.run.doubt(taking.now);
         }
         self.settle(taking);
         BeatOutcome::Applied
     }
 
-    /// Takes an event; false when it is of the past.
-    pub(crate) fn event(
-        &mut self,
-        event: &Event,
-        interval: Duration,
-        taking: &mut Taking<'_>,
-    ) -> bool {
+    /// Takes an event. One of the past changes nothing.
+    pub(crate) fn event(&mut self, event: &Event, interval: Duration, taking: &mut Taking<'_>) {
         if event.epoch < self.fence {
-            return false;
+            return;
         }
         let entry = event.detail.registration.as_deref();
         let life = event.life();
@@ -184,14 +177,11 @@ impl Agent {
                 ..entry.clone()
             }));
         }
-        let Some(life) = life else { return true };
-        if !life.is_after(&self.run.life) {
-            return false;
+        if let Some(life) = life.filter(|life| life.is_after(&self.run.life)) {
+            self.run.sign_of_life();
+            self.follow(life, taking);
+            self.settle(taking);
         }
-        self.run.sign_of_life();
-        self.follow(life, taking);
-        self.settle(taking);
-        true
     }
 
     /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.

@@ -93,7 +93,7 @@ pub struct Detail {
     /// What the roster holds, at [`EventKind::Registered`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Box<RosterEntry>>,
-    /// Milliseconds for which the event waited for a store that was away.
+    /// Milliseconds for which the event waited for a store that was away; then what followed it has happened too.
     #[serde(skip_serializing_if = "is_zero", deserialize_with = "number::count")]
     pub delayed_ms: u64,
     /// Everything that was seen of it, at [`EventKind::Evidence`].

@@ -26,8 +26,6 @@ pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
 /// A tick this late means that the observer itself stood still: silence during it proves nothing.
 pub const TILT_AFTER: Duration = Duration::from_secs(2);
 
-/// An event that waited this long for its store, in milliseconds, is of the past: what followed it counts.
-const LATE_MS: u64 = 1000;
 /// Beats that may wait until the stream was read.
 const AHEAD_MAX: usize = 65_536;
 
@@ -117,7 +115,7 @@ pub struct Counts {
     pub stopped: usize,
 }
 
-/// What became of beats and events, since the start.
+/// What became of the beats of the channel, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BeatCounters {
     /// Beats that changed something.
@@ -126,7 +124,7 @@ pub struct BeatCounters {
     pub known: u64,
     /// Beats that came over the channel twice, or after a later one: two producers, or a replay.
     pub duplicate: u64,
-    /// Beats or events of an epoch that was replaced.
+    /// Beats of an epoch that was replaced.
     pub outdated: u64,
     /// Beats with a slot that cannot be.
     pub doubted: u64,
@@ -141,7 +139,7 @@ pub struct Snapshot {
     pub agents: OrdMap<AgentId, Arc<Agent>>,
     /// Agents by state.
     pub counts: Counts,
-    /// What became of beats and events.
+    /// What became of beats.
     pub beats: BeatCounters,
     /// Whether the store can be heard.
     pub link_up: bool,
@@ -268,7 +266,7 @@ impl Fleet {
             BeatOutcome::Applied => beats.applied += 1,
             BeatOutcome::Known => beats.known += u64::from(source == Source::Channel),
             BeatOutcome::Duplicate => beats.duplicate += 1,
-            BeatOutcome::Outdated => beats.outdated += 1,
+            BeatOutcome::Outdated => beats.outdated += u64::from(source == Source::Channel),
             BeatOutcome::ImplausibleSlot => beats.doubted += 1,
         }
         if agent.state == State::Healthy {
@@ -294,12 +292,12 @@ impl Fleet {
         };
         let mut story = Vec::new();
         let mut taking = self.taking(now, &mut story);
-        let fresh = agent.event(event, interval, &mut taking);
-        if !fresh && event.epoch < agent.run.epoch {
-            self.now.beats.outdated += 1;
-        }
-        let late = event.detail.delayed_ms >= LATE_MS;
-        let when = if late { When::Before } else { self.when() };
+        agent.event(event, interval, &mut taking);
+        let when = if event.detail.delayed_ms > 0 {
+            When::Before
+        } else {
+            self.when()
+        };
         self.put(event.agent.clone(), agent, (story, when), now, effects);
     }
 
@@ -777,7 +775,7 @@ mod tests {
         stage.tell(Input::Beat(Box::new(beat(1, 1))), 30);
         assert_eq!(
             (stage.state(), stage.fleet.snapshot().beats.outdated),
-            (State::Healthy, 2)
+            (State::Healthy, 1)
         );
     }
 

@@ -97,7 +97,7 @@ impl HealthStatus {
         let (living, dead) = if run.is_alive() {
             (beat, None)
         } else {
-            (None, beat)
+            (None, run.last_alive.as_deref())
         };
         let task = |of: Option<&Beat>| of.and_then(|beat| beat.current_task.clone());
         let missed_beats = match agent.state {

@@ -48,7 +48,9 @@ pub struct Run {
     pub entry: Option<Arc<RosterEntry>>,
     /// The last beat that was taken.
     pub beat: Option<Arc<Beat>>,
-    /// When that beat was written, on our clock.
+    /// The last beat that a process was there for: what an agent that ended was doing last.
+    pub last_alive: Option<Arc<Beat>>,
+    /// When the last beat was written, on our clock.
     pub beat_at: Option<Moment>,
     /// Its freshness.
     pub detector: Detector,
@@ -96,6 +98,7 @@ impl Run {
             life_at: now,
             entry: None,
             beat: None,
+            last_alive: None,
             beat_at: None,
             detector: Detector::new(interval, now),
             first_at: now,
@@ -208,6 +211,9 @@ impl Run {
             None => {}
         }
         self.beat = Some(Arc::clone(beat));
+        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
+            self.last_alive = Some(Arc::clone(beat));
+        }
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
         self.unheard = false;
@@ -232,9 +238,14 @@ impl Run {
         self.lost = true;
     }
 
-    /// What the store kept is older than one interval and the slack: it does not say that the agent lives.
+    /// What the store kept does not say that the agent lives when it is older than one interval and the slack, or when
+    /// the agent was asked to stop.
     pub fn doubt(&mut self, now: Moment) {
-        self.unheard = self.detector.is_stale(now);
+        let stopping = match self.life.standing() {
+            Standing::Stopping => true,
+            Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
+        };
+        self.unheard = stopping || self.detector.is_stale(now);
     }
 
     /// Takes an interval that was read from the time to live of the hash, for a producer that does not report its own.

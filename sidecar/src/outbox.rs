@@ -33,8 +33,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const NEWS_MAX: usize = 16;
 /// Orders that wait to be read.
 const PUSHES_MAX: usize = 16;
-/// A delay of an event below this is that of any store, and not worth a word.
-const DELAY_TOLD_MS: u64 = 100;
 /// The largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
@@ -115,6 +113,8 @@ struct Courier {
     said: bool,
     /// Failed tries since the last registration.
     tries: u32,
+    /// When a store that had been away was there again: events from before have waited for it.
+    away_until: Option<Moment>,
     latest: watch::Receiver<Option<Offer>>,
     entry: watch::Receiver<Option<RosterEntry>>,
     /// What the roster holds.
@@ -166,6 +166,7 @@ impl Outbox {
             sent: 0,
             said: false,
             tries: 0,
+            away_until: None,
             latest: latest_out,
             entry: entry_out,
             enlisted: None,
@@ -272,6 +273,9 @@ impl Courier {
             .subscribe(self.channels.control(&self.registration.id))
             .await?;
         self.enlisted = None; // a store that lost its data gets the roster entry again
+        if self.tries > 0 {
+            self.away_until = Some(clock::now());
+        }
         backoff.reset();
         self.said = false;
         self.tries = 0;
@@ -422,7 +426,7 @@ impl Courier {
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<()> {
         while let Some(Queued { event, at }) = self.waiting.front() {
-            let delayed_ms = millis(clock::now().since(*at));
+            let delayed_ms = self.away_until.map_or(0, |until| millis(until.since(*at)));
             let mut add = redis::cmd("XADD");
             add.arg(keys::EVENTS)
                 .arg("MAXLEN")
@@ -430,11 +434,7 @@ impl Courier {
                 .arg(keys::EVENTS_KEPT)
                 .arg("*");
             let detail = Detail {
-                delayed_ms: if delayed_ms < DELAY_TOLD_MS {
-                    0
-                } else {
-                    delayed_ms
-                },
+                delayed_ms,
                 ..event.detail.clone()
             };
             for (field, value) in (Event {

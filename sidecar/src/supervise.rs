@@ -217,7 +217,10 @@ impl Hub {
             Input::Tick => self.tick(),
             Input::Signal(Heard::Child) => self.reap().await,
             Input::Signal(Heard::Signal(sent)) => self.signalled(sent),
-            Input::News(news) => self.news(news),
+            Input::News(news) => {
+                self.news(news);
+                self.word.health(self.health());
+            }
             Input::Gone => self.gone().await,
             Input::Said(said) => self.said(said),
             Input::Stored => {
