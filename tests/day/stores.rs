@@ -230,6 +230,7 @@ fn an_agent_crashes_twice_and_goes_on_while_redis_is_away() {
         eventually("it runs for the third time", || {
             (std::fs::read(day.path("runs")).ok()?.len() == 3).then_some(())
         });
+        pass(2);
         day.redis_starts();
         day.shows("a1", "restarts", 2);
         day.becomes("a1", "healthy");
