@@ -2,7 +2,7 @@
 
 use crate::support::fleet::path_with_programs;
 use crate::support::{
-    Redis, Running, clean, eventually, free_port, get, get_text, program, signal,
+    Redis, Running, clean, eventually, free_port, get, get_text, place, program, signal,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -32,7 +32,7 @@ pub(crate) fn a_day(story: impl FnOnce(&Day)) {
 pub(crate) fn a_day_with(redis: Redis, story: impl FnOnce(&Day)) {
     let day = Day {
         redis: RefCell::new(redis),
-        place: tempfile::tempdir().unwrap(),
+        place: place(),
         monitors: RefCell::default(),
     };
     story(&day);

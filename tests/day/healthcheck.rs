@@ -1,16 +1,16 @@
 //! `hbsidecar healthcheck`: what a liveness probe, cron or a person gets to know.
 
-use crate::harness::{INTERVAL, a_day};
+use crate::harness::{Day, INTERVAL, a_day};
 use crate::support::eventually;
 
 /// Exit code 0 with these flags; what is printed.
-fn passes(day: &crate::harness::Day, flags: &[&str]) -> String {
+fn passes(day: &Day, flags: &[&str]) -> String {
     let (code, words) = day.healthcheck("a1", flags);
     assert_eq!(code, 0, "{words}");
     words
 }
 
-fn beats_get_through(day: &crate::harness::Day, expected: bool) {
+fn beats_get_through(day: &Day, expected: bool) {
     eventually(&format!("beats get through: {expected}"), || {
         (expected == (day.healthcheck("a1", &["--beats"]).0 == 0)).then_some(())
     });

@@ -415,3 +415,27 @@ fn one_of_two_monitors_is_killed_and_the_other_goes_on() {
         });
     });
 }
+
+#[test]
+fn the_monitor_is_killed_at_every_step_of_a_life() {
+    a_day(|day| {
+        let is_known_as = |state| {
+            day.becomes("a1", state);
+            day.monitor_is_killed_and_started();
+            day.becomes("a1", state);
+            day.stays("a1", state, 2 * INTERVAL);
+            day.story("a1", &[state]);
+        };
+        let mut first = day.start("a1");
+        is_known_as("healthy");
+        first.stop();
+        is_known_as("stopped");
+        let mut second = day.agent("a1").with(&["--restart", "never"]).starts();
+        is_known_as("healthy");
+        signal(second.agent(), "KILL");
+        second.ends();
+        is_known_as("failed");
+        let _third = day.start("a1");
+        is_known_as("healthy");
+    });
+}

@@ -1,9 +1,8 @@
 //! A new run is a new run: nothing of the one before stands in its way.
 
 use crate::harness::{INTERVAL, a_day};
-use crate::support::eventually;
 use crate::support::pty::{CTRL_C, Terminal};
-use crate::support::signal;
+use crate::support::{eventually, signal};
 
 #[test]
 fn an_agent_that_is_stopped_and_started_again_is_healthy() {
@@ -374,5 +373,17 @@ fn an_agent_left_behind_is_ended_and_its_name_used_again() {
         let _second = day.start("a1");
         day.stays("a1", "healthy", 3 * INTERVAL);
         day.story("a1", &["healthy", "missing", "failed", "healthy"]);
+    });
+}
+
+#[test]
+fn the_sidecar_is_killed_and_the_same_line_started_again() {
+    a_day(|day| {
+        let mut first = day.agent("a1").every("1s").starts();
+        day.has_beaten("a1", 2);
+        first.is_killed();
+        let _second = day.agent("a1").every("1s").starts();
+        day.stays("a1", "healthy", 4 * INTERVAL);
+        day.story("a1", &["healthy"]);
     });
 }

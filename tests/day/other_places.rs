@@ -1,10 +1,8 @@
 //! Two fleets in one Redis, passwords, another Redis.
 
-use crate::harness::{Day, INTERVAL, a_day, a_day_with};
+use crate::harness::{Day, INTERVAL, Watcher, a_day, a_day_with};
 use crate::support::{Redis, eventually};
 use std::rc::Rc;
-
-use crate::harness::Watcher;
 
 fn two_fleets(story: impl FnOnce(&Day, &Rc<Watcher>, &Rc<Watcher>)) {
     a_day_with(Redis::start(), |day| {

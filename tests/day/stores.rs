@@ -1,6 +1,6 @@
 //! Redis goes, comes back, with and without what it knew; the monitor is shut out of it.
 
-use crate::harness::{Day, INTERVAL, a_day, a_day_with};
+use crate::harness::{Day, INTERVAL, a_day, a_day_with, now_ms};
 use crate::support::{Redis, eventually};
 use std::time::{Duration, Instant};
 
@@ -230,6 +230,7 @@ fn an_agent_crashes_twice_and_goes_on_while_redis_is_away() {
         eventually("it runs for the third time", || {
             (std::fs::read(day.path("runs")).ok()?.len() == 3).then_some(())
         });
+        pass(2);
         day.redis_starts();
         day.shows("a1", "restarts", 2);
         day.becomes("a1", "healthy");
@@ -253,7 +254,7 @@ fn a_new_redis_has_a_clock_that_is_an_hour_behind() {
             .with(&["--restart", "never"])
             .runs(UNTIL_FILE);
         day.becomes("a1", "healthy");
-        let in_an_hour = format!("{}-0", crate::harness::now_ms() + 3_600_000);
+        let in_an_hour = format!("{}-0", now_ms() + 3_600_000);
         let epoch = day.hash("a1")["epoch"].clone();
         let event = [
             "XADD",

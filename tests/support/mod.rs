@@ -158,7 +158,7 @@ impl Redis {
             port: free_port(),
             password: None,
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: place(),
         }
     }
 
@@ -316,6 +316,16 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         }
         assert!(Instant::now() < deadline, "waited {SOON:?} until {what}");
         std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A directory of the test's own, in memory where that can be: on a busy disk a write takes longer than an interval.
+pub(crate) fn place() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     }
 }
 
