@@ -7,12 +7,15 @@
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
+mod exchange;
+
+pub use exchange::{BeatCounters, Change, Counts, Effect, Input};
+
 use crate::agent::{Agent, State, Taking, Transition};
 use crate::beat::{Beat, INTERVAL_DEFAULT};
 use crate::detector::Silence;
 use crate::event::Event;
 use crate::id::AgentId;
-use crate::life::Reason;
 use crate::moment::Moment;
 use crate::roster::RosterEntry;
 use crate::run::{BeatOutcome, Run, Source};
@@ -47,91 +50,6 @@ impl Default for Policy {
     }
 }
 
-/// What the fleet takes.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// A beat from the channel.
-    Beat(Box<Beat>),
-    /// A beat that was written this long ago: read from a hash, or held up on its way here.
-    AgedBeat(Box<Beat>, Duration),
-    /// A lifecycle event.
-    Event(Box<Event>),
-    /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
-    EventsRead,
-    /// A roster entry.
-    RosterEntry(AgentId, Box<RosterEntry>),
-    /// What a hash holds that was registered and has no beat yet: it has a time to live, so it is young.
-    Registered(AgentId, Box<RosterEntry>),
-    /// The full time to live of a hash that has just been written.
-    TtlRead(AgentId, Duration),
-    /// The store was asked about a silent agent, and whatever it holds has been passed on.
-    Verified(AgentId),
-    /// The store is connected (again) and what it holds has been passed on.
-    LinkUp,
-    /// The connection to the store is lost.
-    LinkDown,
-    /// Time passed.
-    Tick,
-}
-
-/// What the fleet wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Read the agent's hash, pass on what is there, then send [`Input::Verified`].
-    Verify(AgentId),
-    /// Read the time to live of the agent's hash and send [`Input::TtlRead`].
-    ReadTtl(AgentId),
-    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`Input::EventsRead`].
-    ReadEvents,
-    /// A state or its reason changed. Announced once per change.
-    Changed(Change),
-}
-
-/// One transition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Whose.
-    pub agent: AgentId,
-    /// What was announced before; `None` when it was not known. The same as `to` when only the reason changed.
-    pub from: Option<State>,
-    /// Now.
-    pub to: State,
-    /// Why it is not healthy.
-    pub reason: Option<Reason>,
-    /// For people.
-    pub sentence: String,
-}
-
-/// Agents by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Beats come.
-    pub healthy: usize,
-    /// One beat overdue.
-    pub missing: usize,
-    /// Dead, or three beats overdue.
-    pub failed: usize,
-    /// Ended cleanly.
-    pub stopped: usize,
-}
-
-/// What became of the beats of the channel, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BeatCounters {
-    /// Beats that changed something.
-    pub applied: u64,
-    /// Beats whose content had been read from the hash before.
-    pub known: u64,
-    /// Beats that came over the channel twice, or after a later one: two producers, or a replay.
-    pub duplicate: u64,
-    /// Beats of an epoch that was replaced.
-    pub outdated: u64,
-    /// Beats with a slot that cannot be.
-    pub doubted: u64,
-    /// Newcomers to a full fleet.
-    pub refused: u64,
-}
-
 /// The fleet as it was at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -153,7 +71,7 @@ pub struct Fleet {
     deadlines: BTreeSet<(Moment, AgentId)>,
     verifying: HashSet<AgentId>,
     /// Beats that wait until the stream has been read, in order.
-    ahead: Vec<Box<Beat>>,
+    ahead: Vec<Beat>,
     /// Since when they wait.
     ahead_since: Option<Moment>,
     /// Agents whose state changed in the past, which is announced once as it is now.
@@ -228,7 +146,7 @@ impl Fleet {
         let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
         let behind = is_ahead(&beat, epoch, step);
         if (waits || behind) && self.ahead.len() < AHEAD_MAX {
-            self.ahead.push(beat);
+            self.ahead.push(*beat);
             if self.ahead_since.is_none() {
                 self.ahead_since = Some(now);
                 effects.push(Effect::ReadEvents);
@@ -242,7 +160,7 @@ impl Fleet {
     fn release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.ahead_since = None;
         for beat in std::mem::take(&mut self.ahead) {
-            self.beat(*beat, Source::Channel, now, effects);
+            self.beat(beat, Source::Channel, now, effects);
         }
     }
 
@@ -530,22 +448,6 @@ fn is_ahead(beat: &Beat, epoch: u64, step: u64) -> bool {
 enum When {
     Now,
     Before,
-}
-
-impl Counts {
-    /// All agents.
-    pub fn total(&self) -> usize {
-        self.healthy + self.missing + self.failed + self.stopped
-    }
-
-    fn of(&mut self, state: State) -> &mut usize {
-        match state {
-            State::Healthy => &mut self.healthy,
-            State::Missing => &mut self.missing,
-            State::Failed => &mut self.failed,
-            State::Stopped => &mut self.stopped,
-        }
-    }
 }
 
 #[cfg(test)]

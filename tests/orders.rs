@@ -44,7 +44,7 @@ fn id() -> AgentId {
 #[derive(Clone, Debug)]
 enum Write {
     Event(Box<Event>),
-    Roster(RosterEntry),
+    Roster(Box<RosterEntry>),
     Beat(Box<Beat>),
 }
 
@@ -82,7 +82,7 @@ impl Sidecar {
                 ..Detail::default()
             },
         })));
-        self.writes.push(Write::Roster(self.entry()));
+        self.writes.push(Write::Roster(Box::new(self.entry())));
     }
 
     fn entry(&self) -> RosterEntry {
@@ -213,7 +213,7 @@ impl Store {
     fn take(&mut self, write: Write) {
         match write {
             Write::Event(event) => self.events.push_back(*event),
-            Write::Roster(entry) => self.rosters.push(entry),
+            Write::Roster(entry) => self.rosters.push(*entry),
             Write::Beat(beat) => {
                 self.beats.push_back((*beat).clone());
                 self.hashes.push(*beat);

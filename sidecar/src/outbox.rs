@@ -3,20 +3,21 @@
 //! Beats are never queued: a slot holds the latest. Events are queued up to 64 and stay until stored. After each
 //! reconnection the first act is to register again; the hub, told so, beats at once.
 
+mod deliver;
 mod register;
 
 use crate::clock;
 use crate::config::Store;
 use heartbeat::backoff::Backoff;
 use heartbeat::beat::Beat;
-use heartbeat::event::{Detail, Event, EventKind};
+use heartbeat::event::{Event, EventKind};
 use heartbeat::id::AgentId;
+use heartbeat::keys;
 use heartbeat::keys::Channels;
 use heartbeat::lease::{Holder, Lease};
-use heartbeat::moment::{Moment, millis};
+use heartbeat::moment::Moment;
 use heartbeat::order::Order;
 use heartbeat::roster::RosterEntry;
-use heartbeat::{hash, keys};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Script};
 use std::collections::VecDeque;
@@ -365,91 +366,6 @@ impl Courier {
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
         Ok((connection, pushes))
-    }
-
-    /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
-    async fn deliver_entry(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
-        let offered = self.entry.borrow_and_update().clone();
-        let Some(entry) = offered.filter(|entry| self.enlisted.as_ref() != Some(entry)) else {
-            return Ok(());
-        };
-        let offered = entry.clone();
-        let entry = RosterEntry {
-            epoch: self.epoch,
-            ..entry
-        };
-        let mut call = self.roster.prepare_invoke();
-        call.key(keys::ROSTER)
-            .arg(self.registration.id.as_str())
-            .arg(self.epoch)
-            .arg(entry.encode());
-        call.invoke_async::<u64>(connection).await?;
-        self.enlisted = Some(offered);
-        Ok(())
-    }
-
-    /// One beat; the higher epoch comes back when it was refused.
-    async fn deliver(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        Offer { beat, last }: &Offer,
-    ) -> anyhow::Result<Option<u64>> {
-        let id = &self.registration.id;
-        let json = beat.encode();
-        let interval = beat.hb.as_ref().map_or(Duration::ZERO, |hb| hb.interval);
-        let mut call = self.beat.prepare_invoke();
-        call.key(keys::agent(id))
-            .key(keys::epoch(id))
-            .key(keys::control(id))
-            .arg(self.epoch)
-            .arg(millis(keys::time_to_live(interval)))
-            .arg(self.channels.beats())
-            .arg(&json);
-        for (field, value) in hash::fields(beat, &json, self.registration.registered_ms, *last) {
-            call.arg(field).arg(value);
-        }
-        let (answer, detail): (String, String) = call.invoke_async(connection).await?;
-        if answer == "fenced" {
-            return Ok(Some(detail.parse().unwrap_or(self.epoch)));
-        }
-        if !detail.is_empty() {
-            self.order(&detail);
-        }
-        Ok(None)
-    }
-
-    async fn deliver_events(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
-        while let Some(Queued { event, at }) = self.waiting.front() {
-            let delayed_ms = self.away_until.map_or(0, |until| millis(until.since(*at)));
-            let mut add = redis::cmd("XADD");
-            add.arg(keys::EVENTS)
-                .arg("MAXLEN")
-                .arg("~")
-                .arg(keys::EVENTS_KEPT)
-                .arg("*");
-            let detail = Detail {
-                delayed_ms,
-                ..event.detail.clone()
-            };
-            for (field, value) in (Event {
-                epoch: self.epoch,
-                detail,
-                ..event.clone()
-            })
-            .encode()
-            {
-                add.arg(field).arg(value);
-            }
-            add.exec_async(connection).await?;
-            self.waiting.pop_front();
-        }
-        Ok(())
     }
 
     /// Waits before the next try; events go on to be taken, an end cuts the wait short.
