@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot set up must stop")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use heartbeat::beat::Beat;
-use heartbeat::fleet::{Fleet, Input, Policy};
-use heartbeat::health::{Filter, FleetStatus, Reading};
-use heartbeat::moment::Moment;
+use heartbeat::base::moment::Moment;
+use heartbeat::fleet::machine::{Fleet, Input, Policy};
+use heartbeat::fleet::view::{Filter, FleetStatus, Reading};
+use heartbeat::wire::beat::Beat;
 
 const AGENTS: u64 = 10_000;
 const LARGE: u64 = 100_000;

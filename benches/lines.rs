@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot set up must stop")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use heartbeat::line::Line;
-use heartbeat::moment::Moment;
-use heartbeat::report::Report;
+use heartbeat::base::moment::Moment;
+use heartbeat::contract::line::Line;
+use heartbeat::contract::report::Report;
 
 const LINES: u64 = 10_000;
 

@@ -6,11 +6,11 @@
     reason = "how many cases is chosen from outside"
 )]
 
-use heartbeat::beat::TASK_CHARS_MAX;
-use heartbeat::line::{Field, LINE_BYTES_MAX, Line, pair};
-use heartbeat::moment::Moment;
-use heartbeat::number::COUNT_MAX;
-use heartbeat::report::Report;
+use heartbeat::base::moment::Moment;
+use heartbeat::base::number::COUNT_MAX;
+use heartbeat::contract::line::{Field, LINE_BYTES_MAX, Line, pair};
+use heartbeat::contract::report::Report;
+use heartbeat::wire::beat::TASK_CHARS_MAX;
 
 const CASES_DEFAULT: u64 = 1_000_000;
 

@@ -5,14 +5,14 @@
 //! the highest run, none of its beats was refused, and each change was announced once and in order.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
-use heartbeat::agent::State;
-use heartbeat::beat::{Beat, Exit, Extension, Metrics, Status};
-use heartbeat::event::{Detail, Event, EventKind};
-use heartbeat::fleet::{Effect, Fleet, Input, Policy};
-use heartbeat::id::AgentId;
-use heartbeat::life::{End, Life, NextStart, Phase, Standing};
-use heartbeat::moment::Moment;
-use heartbeat::roster::RosterEntry;
+use heartbeat::base::id::AgentId;
+use heartbeat::base::moment::Moment;
+use heartbeat::fleet::agent::State;
+use heartbeat::fleet::machine::{Effect, Fleet, Input, Policy};
+use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
+use heartbeat::wire::event::{Detail, Event, EventKind};
+use heartbeat::wire::life::{End, Life, NextStart, Phase, Standing};
+use heartbeat::wire::roster::RosterEntry;
 use std::collections::VecDeque;
 use std::time::Duration;
 

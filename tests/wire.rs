@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "golden files are files")]
 
-use heartbeat::beat::{Beat, Status, Verdict};
-use heartbeat::event::{Event, EventKind};
-use heartbeat::order::{Action, Order};
-use heartbeat::roster::RosterEntry;
+use heartbeat::wire::beat::{Beat, Status, Verdict};
+use heartbeat::wire::event::{Event, EventKind};
+use heartbeat::wire::order::{Action, Order};
+use heartbeat::wire::roster::RosterEntry;
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! The two clocks: one to decide by, one to show.
 
-use heartbeat::moment::{Moment, millis};
+use heartbeat::base::moment::{Moment, millis};
 use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

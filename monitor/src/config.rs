@@ -6,8 +6,8 @@ mod address;
 pub(crate) use address::{Address, Password};
 
 use clap::Parser;
-use heartbeat::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
-use heartbeat::fleet::Policy;
+use heartbeat::fleet::machine::Policy;
+use heartbeat::wire::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,9 @@
 //! say a word; it becomes missing, then failed, by silence alone, while the others stay healthy.
 
 use crate::config::{Config, exit};
-use heartbeat::agent::{State, words};
-use heartbeat::fleet::Change;
+use heartbeat::base::duration::format_duration;
+use heartbeat::fleet::agent::State;
+use heartbeat::fleet::machine::Change;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ struct Stage {
 pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     let sidecar = sidecar_program()?;
     let (stop, stopped) = watch::channel(false);
-    let store = crate::store::embed(TcpListener::bind("127.0.0.1:0").await?, stopped.clone())?;
+    let store =
+        crate::bus::find_store::embed(TcpListener::bind("127.0.0.1:0").await?, stopped.clone())?;
     // Another monitor may hold the usual port; the demo is content with any.
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
@@ -123,7 +125,9 @@ impl Stage {
         loop {
             let change = tokio::time::timeout_at(deadline, self.changes.recv())
                 .await
-                .map_err(|_| anyhow::anyhow!("waited {} until {what}", words(ACT_WITHIN)))??;
+                .map_err(|_| {
+                    anyhow::anyhow!("waited {} until {what}", format_duration(ACT_WITHIN))
+                })??;
             self.tell(&change);
             if over(&change)? {
                 return Ok(());

@@ -3,14 +3,12 @@
 //! `watch` is the hub and owns the fleet; `inbox` brings what the store says, `dashboard` and `metrics` show snapshots,
 //! `store` is the store of a machine that has none. The rooms never meet.
 
+mod bus;
 mod clock;
 pub mod config;
-mod dashboard;
 mod demo;
-mod inbox;
-mod metrics;
-pub mod store;
-mod watch;
+mod http;
+mod hub;
 
 use config::{Args, Config, ConfigError, exit};
 use std::io::Write;
@@ -60,7 +58,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let (stop, stopped) = channel::channel(false);
     let mut end = Box::pin(asked_to_end()?);
     let found = tokio::select! {
-        found = store::find(&config.store, config.password.clone(), stopped.clone()) => found?,
+        found = bus::find_store::find(&config.store, config.password.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);
@@ -85,7 +83,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
 struct Running {
     hub: tokio::task::JoinHandle<()>,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
-    changes: broadcast::Receiver<heartbeat::fleet::Change>,
+    changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
 }
 
 fn start(
@@ -95,10 +93,10 @@ fn start(
     stopped: channel::Receiver<bool>,
 ) -> Running {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
-    let inbox = inbox::Inbox::open(store);
+    let inbox = bus::inbox::Inbox::open(store);
     let counters = inbox.counters.clone();
-    let (hub, snapshots) = watch::Hub::new(config.policy, inbox, changes);
-    let app = dashboard::routes(dashboard::Shown {
+    let (hub, snapshots) = hub::Hub::new(config.policy, inbox, changes);
+    let app = http::api::routes(http::api::Shown {
         snapshots,
         counters,
     });

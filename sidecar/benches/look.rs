@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot set up must stop")]
 
 use hbsidecar::cost_of_looks;
-use heartbeat::evidence::Depth;
+use heartbeat::verdict::sample::Depth;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

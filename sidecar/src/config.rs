@@ -7,9 +7,9 @@ pub(crate) use args::{Act, Reaction};
 pub use args::{Args, LogFormat};
 pub(crate) use store::Store;
 
-use heartbeat::id::{AgentId, IdError};
-use heartbeat::lifecycle;
-use heartbeat::report::Thresholds;
+use heartbeat::base::id::{AgentId, IdError};
+use heartbeat::contract::report::Thresholds;
+use heartbeat::supervise::lifecycle;
 use regex_lite::Regex;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -250,7 +250,8 @@ impl Work {
                 .file_name()
                 .map(OsStr::to_string_lossy),
             Self::Pid(pid) => {
-                return crate::process::command_name(*pid).unwrap_or_else(|| format!("pid-{pid}"));
+                return crate::process::handle::command_name(*pid)
+                    .unwrap_or_else(|| format!("pid-{pid}"));
             }
             Self::Match(regex) => return AgentId::nearest(regex.as_str()).to_string(),
         };
@@ -361,7 +362,7 @@ fn level(verbose: u8, quiet: bool) -> tracing::Level {
 mod tests {
     use super::*;
     use clap::Parser;
-    use heartbeat::beat::INTERVAL_MAX;
+    use heartbeat::wire::beat::INTERVAL_MAX;
 
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let args = Args::try_parse_from([&["hbsidecar"], arguments].concat())

@@ -15,9 +15,9 @@ mod stream;
 mod tests;
 
 use file::Follower;
-use heartbeat::id::AgentId;
-use heartbeat::line::Line;
-use heartbeat::moment::Moment;
+use heartbeat::base::id::AgentId;
+use heartbeat::base::moment::Moment;
+use heartbeat::contract::line::Line;
 pub(crate) use intake::Counts;
 use intake::Intake;
 use place::Sockets;

@@ -3,38 +3,26 @@
 //! `supervise` is the hub and owns the state; the rooms around it never meet. The hub never waits for the store: what is
 //! to be sent goes into a slot where the latest beat wins.
 
-mod attach;
-mod child;
 mod clock;
+mod commands;
 pub mod config;
 mod contract;
-mod diagnose;
-mod evidence;
-mod hooks;
-mod inherited;
+mod fixes;
+mod hub;
 mod log;
-mod notify;
-mod oom;
 mod outbox;
+mod output_tee;
+mod probe;
 mod process;
-mod runtime;
-mod signals;
-mod stream;
-mod supervise;
-mod terminal;
-mod transparent;
-mod tree;
-mod unblock;
-mod vitals;
 mod wake;
 
-use heartbeat::evidence::Depth;
+use heartbeat::verdict::sample::Depth;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
-use inherited::Inherited;
-use supervise::{Outcome, supervise};
-use transparent::Side;
+use hub::{Outcome, supervise};
+use process::inherited::Inherited;
+use process::transparent::Side;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +39,7 @@ impl End {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => {
-                inherited::die_by(i32::from(signal));
+                process::inherited::die_by(i32::from(signal));
                 exit::SIGNAL_BASE.saturating_add(signal)
             }
         }
@@ -62,10 +50,10 @@ impl End {
 pub fn run(args: Args) -> End {
     match &args.act {
         None => {}
-        Some(Act::Notify(args)) => return End::Code(notify::notify(args)),
-        Some(Act::Healthcheck(args)) => return End::Code(notify::healthcheck(args)),
-        Some(Act::Hooks(args)) => return End::Code(hooks::hooks(args)),
-        Some(Act::Diagnose(args)) => return End::Code(diagnose::run(args)),
+        Some(Act::Notify(args)) => return End::Code(commands::notify::notify(args)),
+        Some(Act::Healthcheck(args)) => return End::Code(commands::notify::healthcheck(args)),
+        Some(Act::Hooks(args)) => return End::Code(commands::hooks::hooks(args)),
+        Some(Act::Diagnose(args)) => return End::Code(commands::diagnose::run(args)),
     }
     let config = match Config::try_from(args) {
         Ok(config) => config,
@@ -76,8 +64,8 @@ pub fn run(args: Args) -> End {
         Ok(end) => end,
         Err(error) => {
             let code = error
-                .downcast_ref::<child::StartError>()
-                .map_or(exit::OWN_FAILURE, child::StartError::exit_code);
+                .downcast_ref::<process::child::StartError>()
+                .map_or(exit::OWN_FAILURE, process::child::StartError::exit_code);
             say(&error, code)
         }
     }
@@ -85,7 +73,7 @@ pub fn run(args: Args) -> End {
 
 /// Processor time of each of so many looks at the tree under `root`, for `benches/look.rs`.
 pub fn cost_of_looks(root: u32, depth: Depth, times: usize) -> Vec<Duration> {
-    let mut evidence = evidence::Evidence::new();
+    let mut evidence = probe::Evidence::new();
     let mut look = || evidence.sample(root, &[], depth, clock::now()).cost;
     std::iter::repeat_with(&mut look).take(times).collect()
 }
@@ -94,10 +82,10 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
     let Work::Transparent(command) = &config.work else {
         return run_hub(config, inherited, None, &mut |_| {});
     };
-    match transparent::split(&supervise::VARIABLES)? {
+    match process::transparent::split(&hub::VARIABLES)? {
         Side::Refused => Ok(End::Code(exit::TAKEN)),
         Side::Agent(environment) => {
-            let start = child::Start {
+            let start = process::child::Start {
                 program: &command.program,
                 arguments: &command.arguments,
                 environment: &environment,
@@ -105,7 +93,7 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
                 in_front: false,
                 output: None,
             };
-            Err(child::become_agent(&start).into())
+            Err(process::child::become_agent(&start).into())
         }
         Side::Watcher(agent, answer) => {
             let mut answer = Some(answer);
@@ -125,8 +113,8 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
 fn run_hub(
     config: Config,
     inherited: Inherited,
-    already: Option<process::Process>,
-    ready: supervise::Ready<'_>,
+    already: Option<process::handle::Process>,
+    ready: hub::Ready<'_>,
 ) -> anyhow::Result<End> {
     let lines = log::Lines::start(config.log);
     let end = run_loop(config, inherited, already, ready);
@@ -137,8 +125,8 @@ fn run_hub(
 fn run_loop(
     config: Config,
     inherited: Inherited,
-    already: Option<process::Process>,
-    ready: supervise::Ready<'_>,
+    already: Option<process::handle::Process>,
+    ready: hub::Ready<'_>,
 ) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

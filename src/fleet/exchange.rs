@@ -1,11 +1,11 @@
 //! What the fleet takes, what it wants done, and what it counts.
 
-use crate::beat::Beat;
-use crate::event::Event;
-use crate::id::AgentId;
-use crate::life::Reason;
-use crate::roster::RosterEntry;
-use crate::run::State;
+use crate::base::id::AgentId;
+use crate::fleet::run::State;
+use crate::wire::beat::Beat;
+use crate::wire::event::Event;
+use crate::wire::life::Reason;
+use crate::wire::roster::RosterEntry;
 use std::time::Duration;
 
 /// What the fleet takes.

@@ -4,8 +4,8 @@ use super::{
     CHILD, MINUTE, ROOT, World, asked, end, event_loop, listener, parked, prints, process,
     socket_read, target, timer, wakes,
 };
-use heartbeat::beat::Verdict;
-use heartbeat::evidence::{Gap, Kind, RunState, Target, Tcp, TcpState, Until, Wait, Why};
+use heartbeat::verdict::sample::{Gap, Kind, RunState, Target, Tcp, TcpState, Until, Wait, Why};
+use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
 fn eventfd() -> Target {

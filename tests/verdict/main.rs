@@ -6,13 +6,14 @@
 mod loops;
 mod unmodified;
 
-use heartbeat::activity::{Activity, Fix, Input, Judgement, Said, Settings, Word, is_flag};
-use heartbeat::beat::Verdict;
-use heartbeat::evidence::{
+use heartbeat::base::moment::Moment;
+use heartbeat::verdict::machine::Activity;
+use heartbeat::verdict::sample::{
     Channel, Depth, End, FileLock, Gap, Host, Io, Kind, Output, Outsider, Process, RunState,
     Sample, Socket, SocketKind, Target, Tcp, TcpState, Thread, Until, Wait, Why,
 };
-use heartbeat::moment::Moment;
+use heartbeat::verdict::{Fix, Input, Judgement, Said, Settings, Word, is_flag};
+use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
 const ROOT: u32 = 100;

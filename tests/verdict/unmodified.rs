@@ -1,9 +1,9 @@
 //! Agents that say nothing of themselves, as the kernel shows Claude Code, Codex and other programs with an event loop.
 
 use super::{CHILD, MINUTE, ROOT, World, asked, burns, event_loop, process, target, timer, wakes};
-use heartbeat::activity::{Fix, Said, is_flag};
-use heartbeat::beat::Verdict;
-use heartbeat::evidence::{Kind, Tcp, Until, Wait};
+use heartbeat::verdict::sample::{Kind, Tcp, Until, Wait};
+use heartbeat::verdict::{Fix, Said, is_flag};
+use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
 /// An event loop that ticks, with an idle pool and telemetry beside it and a connection on which an answer has begun.

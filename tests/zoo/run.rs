@@ -4,7 +4,7 @@ use crate::score::{Heard, Outcome, Score, score};
 use crate::support::{Redis, eventually, program, signal};
 use crate::table::{Check, Row};
 use crate::world::World;
-use heartbeat::beat::Beat;
+use heartbeat::wire::beat::Beat;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -191,7 +191,7 @@ fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant
 fn tell(row: &Row, heard: &[Heard]) {
     let mut last = None;
     for beat in heard {
-        let works = beat.verdict == heartbeat::beat::Verdict::Working;
+        let works = beat.verdict == heartbeat::wire::beat::Verdict::Working;
         let what = (beat.verdict, works.then_some(&beat.shown));
         if last != Some(what) {
             let word = crate::score::word(beat.verdict);

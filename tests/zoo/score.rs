@@ -1,7 +1,7 @@
 //! What a row's beats are worth: found or missed, in time, for the right reason; or a flag where none may be.
 
 use crate::table::{Check, Row};
-use heartbeat::beat::Verdict;
+use heartbeat::wire::beat::Verdict;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The table of the zoo, `table.toml`, as types. A row that cannot be is refused when the table is read.
 
-use heartbeat::beat::Verdict;
+use heartbeat::wire::beat::Verdict;
 use serde::Deserialize;
 use std::time::Duration;
 

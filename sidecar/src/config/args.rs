@@ -1,11 +1,11 @@
 //! The command line as given. Every flag has an `HB_` twin in the environment.
 
-use crate::diagnose::DiagnoseArgs;
-use crate::hooks::HooksArgs;
-use crate::notify::{HealthcheckArgs, NotifyArgs};
+use crate::commands::diagnose::DiagnoseArgs;
+use crate::commands::hooks::HooksArgs;
+use crate::commands::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use heartbeat::beat::{INTERVAL_MAX, INTERVAL_MIN};
+use heartbeat::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
 use regex_lite::Regex;
 use std::ffi::OsString;
 use std::path::PathBuf;

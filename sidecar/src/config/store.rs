@@ -1,7 +1,7 @@
 //! Where the store is, and the password that opens it.
 
 use super::ConfigError;
-use heartbeat::place;
+use heartbeat::base::runtime_dir;
 use redis::{ConnectionInfo, IntoConnectionInfo};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ impl Store {
             return Ok(Self::Configured { info, password });
         }
         let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let dir = place::runtime_dir(xdg, nix::unistd::geteuid().as_raw());
-        let published = dir.join(place::STORE_FILE);
+        let dir = runtime_dir::runtime_dir(xdg, nix::unistd::geteuid().as_raw());
+        let published = dir.join(runtime_dir::STORE_FILE);
         Ok(Self::Nearby {
             published,
             password,
@@ -58,7 +58,7 @@ impl Store {
                 password,
             } => {
                 let published = own_file(published).filter(|_| tries.is_multiple_of(2));
-                let url = published.unwrap_or_else(|| place::STORE_URL_DEFAULT.to_owned());
+                let url = published.unwrap_or_else(|| runtime_dir::STORE_URL_DEFAULT.to_owned());
                 (parse_url(&url)?, password)
             }
         };

@@ -3,7 +3,7 @@
 
 use super::intake::{Intake, Taken};
 use super::sender::{IsOfTree, Sender};
-use heartbeat::line::{LINE_BYTES_MAX, LineError};
+use heartbeat::contract::line::{LINE_BYTES_MAX, LineError};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg, sockopt,
 };

@@ -2,8 +2,8 @@
 
 use super::Said;
 use crate::clock;
-use heartbeat::line::{Line, LineError};
-use heartbeat::window::Rate;
+use heartbeat::base::sliding::Rate;
+use heartbeat::contract::line::{Line, LineError};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;

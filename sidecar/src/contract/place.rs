@@ -1,8 +1,8 @@
 //! Where the sockets are, and how a place is taken without taking it from anybody.
 
 use super::ContractError;
-use heartbeat::id::AgentId;
-use heartbeat::place::runtime_dir;
+use heartbeat::base::id::AgentId;
+use heartbeat::base::runtime_dir::runtime_dir;
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
 use rustix::net::{

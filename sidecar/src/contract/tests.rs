@@ -5,8 +5,8 @@ mod one_liners;
 mod places;
 
 use super::{Belongs, Contract, Health, Said, Settings};
-use heartbeat::id::AgentId;
-use heartbeat::line::{Field, LINE_BYTES_MAX};
+use heartbeat::base::id::AgentId;
+use heartbeat::contract::line::{Field, LINE_BYTES_MAX};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

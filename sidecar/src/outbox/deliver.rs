@@ -1,10 +1,11 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
 use super::{Courier, Offer, Queued};
-use heartbeat::event::{Detail, Event};
-use heartbeat::moment::millis;
-use heartbeat::roster::RosterEntry;
-use heartbeat::{hash, keys};
+use heartbeat::base::moment::millis;
+use heartbeat::wire::event::{Detail, Event};
+use heartbeat::wire::hash;
+use heartbeat::wire::keys;
+use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! How an id becomes ours: an epoch from the store, unless a living holder has it.
 
 use super::{Courier, News, RETRY_MAX};
-use crate::process;
-use heartbeat::lease::{Grant, Lease};
-use heartbeat::moment::millis;
-use heartbeat::{hash, keys};
+use crate::process::handle;
+use heartbeat::base::moment::millis;
+use heartbeat::wire::hash;
+use heartbeat::wire::keys;
+use heartbeat::wire::lease::{Grant, Lease};
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ impl Courier {
             .as_ref()
             .filter(|holder| holder.is_visible_to(me))
         {
-            return Ok(process::is_dead(holder, me));
+            return Ok(handle::is_dead(holder, me));
         }
         let _ = self.news.send(News::Contested).await; // the hub is ending anyway
         for _ in 0..SILENT_LOOKS {

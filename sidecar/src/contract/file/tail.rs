@@ -1,8 +1,8 @@
 //! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two looks.
 
 use super::super::intake::{Intake, Taken};
-use heartbeat::line::LINE_BYTES_MAX;
-use heartbeat::lines::Lines;
+use heartbeat::contract::framing::Lines;
+use heartbeat::contract::line::LINE_BYTES_MAX;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,0 +1,4 @@
+//! Everything said with the store.
+
+pub(crate) mod find_store;
+pub(crate) mod inbox;

@@ -1,0 +1,140 @@
+//! Which store is used: the configured one, else Redis in its usual place, else one embedded here.
+
+use crate::config::{Address, Password};
+use hbstore::{Limits, serve};
+use heartbeat::base::runtime_dir;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long Redis may take to answer before a store is embedded.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
+const USUAL: &str = "127.0.0.1:6379";
+
+/// A store to use.
+pub(crate) struct Found {
+    pub(crate) address: Address,
+    pub(crate) description: String,
+    pub(crate) published: Option<Published>,
+}
+
+/// The file that tells sidecars where the embedded store is; removed when dropped.
+pub(crate) struct Published(PathBuf);
+
+/// The configured store, else Redis in its usual place, else one embedded here.
+pub(crate) async fn find(
+    configured: &Option<Address>,
+    password: Option<Password>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Found> {
+    if let Some(address) = configured {
+        let description = format!("{address}, as configured");
+        return Ok(Found {
+            address: address.clone(),
+            description,
+            published: None,
+        });
+    }
+    if answers(runtime_dir::STORE_URL_DEFAULT).await {
+        let description = format!("Redis on {USUAL}");
+        return Ok(Found {
+            address: Address::new(runtime_dir::STORE_URL_DEFAULT, password)?,
+            description,
+            published: None,
+        });
+    }
+    let listener = match TcpListener::bind(USUAL).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await?, // something that is no Redis listens there
+    };
+    let mut found = embed(listener, stop)?;
+    let url = found.description.clone();
+    match publish(&url) {
+        Ok(published) => found.published = Some(published),
+        Err(error) => {
+            tracing::warn!(
+                "sidecars of this machine need --redis-url {url}: cannot publish it: {error}"
+            );
+        }
+    }
+    found.description = format!("embedded on {url}");
+    Ok(found)
+}
+
+/// Serves an embedded store; the description is its URL.
+pub(crate) fn embed(
+    listener: TcpListener,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<Found> {
+    let bound: SocketAddr = listener.local_addr()?;
+    let url = format!("redis://{bound}");
+    tokio::spawn(async move {
+        let stopped = async move {
+            let _ = stop.wait_for(|stop| *stop).await; // the sender is gone: also an end
+        };
+        if let Err(error) = serve(listener, Limits::default(), stopped).await {
+            tracing::error!("the embedded store ended: {error}");
+        }
+    });
+    Ok(Found {
+        address: Address::new(&url, None)?,
+        description: url,
+        published: None,
+    })
+}
+
+async fn answers(url: &str) -> bool {
+    let asked = async {
+        let client = redis::Client::open(url)?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd("PING")
+            .query_async::<redis::Value>(&mut connection)
+            .await
+    };
+    match tokio::time::timeout(PROBE_WITHIN, asked).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => !error.is_io_error() && error.code() == Some("NOAUTH"),
+        Err(_) => false,
+    }
+}
+
+fn publish(url: &str) -> std::io::Result<Published> {
+    let uid = nix::unistd::geteuid().as_raw();
+    let dir = runtime_dir::runtime_dir(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), uid);
+    private_dir(&dir, uid)?;
+    let file = dir.join(runtime_dir::STORE_FILE);
+    let draft = dir.join(format!(
+        "{}.{}",
+        runtime_dir::STORE_FILE,
+        std::process::id()
+    ));
+    std::fs::write(&draft, format!("{url}\n"))?;
+    std::fs::rename(&draft, &file)?;
+    Ok(Published(file))
+}
+
+/// A directory that nobody else can write to: whoever could, could send every sidecar to a store of his own.
+fn private_dir(dir: &Path, uid: u32) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let found = std::fs::symlink_metadata(dir)?;
+    if found.is_dir() && found.uid() == uid && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let why = format!("{} is not a private directory of this user", dir.display());
+    Err(std::io::Error::new(
+        std::io::ErrorKind::PermissionDenied,
+        why,
+    ))
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // a stale file is passed over by whoever reads it
+    }
+}

@@ -1,0 +1,367 @@
+//! What the store says, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
+//!
+//! One connection subscribes and asks (RESP3), a second one waits on the stream of events. Bad bytes are counted, said
+//! once per kind, and dropped. A lost or silent connection is told to the hub at once and made anew for ever.
+
+mod events;
+mod shared;
+
+use crate::config::Address;
+use events::{EventId, newest_event, next_events};
+use heartbeat::base::backoff::Backoff;
+use heartbeat::base::id::AgentId;
+use heartbeat::fleet::machine::Input;
+use heartbeat::wire::beat::Beat;
+use heartbeat::wire::hash;
+use heartbeat::wire::keys;
+use heartbeat::wire::keys::Channels;
+use heartbeat::wire::roster::RosterEntry;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value};
+use shared::Shared;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// What waits for the hub: a burst of a whole large fleet.
+const INPUTS_MAX: usize = 65_536;
+const QUESTIONS_MAX: usize = 65_536;
+/// How long a connection or an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A quiet channel and a dead connection look alike: ask this often.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long one wait on the stream of events lasts.
+const EVENTS_BLOCK: Duration = Duration::from_secs(5);
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Keys and events per question at the start.
+const PAGE: usize = 500;
+/// Hashes without an entry on the roster that are taken at the start.
+const HASHES_MAX: usize = 200_000;
+
+/// What the hub asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What is in its hash?
+    Verify(AgentId),
+    /// What is the time to live of its hash?
+    Learn(AgentId),
+    /// What events are in the stream that were not passed on yet?
+    ReadEvents,
+}
+
+/// What was dropped here, by kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+/// The hub's end.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) questions: mpsc::Sender<Question>,
+    pub(crate) counters: Counters,
+}
+
+struct Reader {
+    address: Address,
+    channels: Channels,
+    inputs: mpsc::Sender<Input>,
+    questions: mpsc::Receiver<Question>,
+    counters: Counters,
+    /// The last event that was passed on.
+    last_event: EventId,
+    /// What the store holds was read once: from then on every event is passed on.
+    loaded: bool,
+    up: bool,
+}
+
+impl Inbox {
+    /// Starts to read.
+    pub(crate) fn open(address: Address) -> Self {
+        let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
+        let (questions, questions_out) = mpsc::channel(QUESTIONS_MAX);
+        let counters = Counters::default();
+        let reader = Reader {
+            channels: Channels::of(address.database()),
+            address,
+            inputs: inputs_in,
+            questions: questions_out,
+            counters: counters.clone(),
+            last_event: EventId::default(),
+            loaded: false,
+            up: false,
+        };
+        tokio::spawn(reader.run());
+        Self {
+            inputs,
+            questions,
+            counters,
+        }
+    }
+}
+
+impl Counters {
+    /// Every kind and how often.
+    pub(crate) fn read(&self) -> BTreeMap<&'static str, u64> {
+        self.0
+            .lock()
+            .map(|counts| counts.clone())
+            .unwrap_or_default()
+    }
+
+    fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
+        let Ok(mut counts) = self.0.lock() else {
+            return;
+        };
+        let count = counts.entry(kind).or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!("dropped ({kind}, said once, counted in /metrics): {why}");
+        }
+    }
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+        let mut said = false;
+        while !self.inputs.is_closed() {
+            let Err(error) = self.visit(&mut backoff).await else {
+                return;
+            };
+            if std::mem::take(&mut self.up) {
+                said = false;
+                self.tell(Input::LinkDown).await;
+            }
+            if !said {
+                tracing::error!("the store cannot be heard, trying on: {error:#}");
+                said = true;
+            }
+            tokio::time::sleep(backoff.next(fastrand::f64())).await;
+        }
+    }
+
+    /// One connection, until it is lost. Ends well only when the hub is gone.
+    async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
+        let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
+        let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
+        connection.subscribe(self.channels.beats()).await?;
+        if let Some(shared) = self.channels.shared() {
+            connection.subscribe(shared).await?;
+        }
+        let mut shared = Shared::new(connection.clone(), self.counters.clone());
+        self.load(&mut connection).await?;
+        backoff.reset();
+        self.up = true;
+        self.tell(Input::LinkUp).await;
+        tracing::info!("the store can be heard");
+        let mut ping = tokio::time::interval(PING_EVERY);
+        let mut events = Box::pin(next_events(waiting, self.last_event));
+        loop {
+            tokio::select! {
+                push = pushes.recv() => match push {
+                    Some(push) => self.push(push, &mut shared).await?,
+                    None => anyhow::bail!("the connection was lost"),
+                },
+                question = self.questions.recv() => match question {
+                    Some(question) => self.answer(&mut connection, question).await?,
+                    None => return Ok(()),
+                },
+                ours = shared.next() => {
+                    for (beat, age) in ours? {
+                        self.tell(Input::AgedBeat(Box::new(beat), age)).await;
+                    }
+                }
+                read = &mut events => {
+                    let (waiting, entries) = read?;
+                    self.events(entries).await;
+                    events = Box::pin(next_events(waiting, self.last_event));
+                }
+                // Also seen here: a stream that was emptied, whose numbers start again.
+                _ = ping.tick() => self.read_events(&mut connection).await?,
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        answer_within: Duration,
+    ) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<PushInfo>)> {
+        let (send, pushes) = mpsc::channel(INPUTS_MAX);
+        let counters = self.counters.clone();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(ANSWER_WITHIN))
+            .set_response_timeout(Some(answer_within))
+            .set_push_sender(move |push: PushInfo| {
+                // A closed channel is a connection that is being left: what it still pushes comes again on the next.
+                if let Err(TrySendError::Full(_)) = send.try_send(push) {
+                    counters.count("overrun", &"the hub is behind");
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let client = Client::open(self.address.resolve()?)?;
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        Ok((connection, pushes))
+    }
+
+    /// What the store holds. At the start the stream is skipped: roster and hashes say what is, events what was. Later the
+    /// events come first, so that what happened while the store was away is passed on in order. Hashes come before the roster:
+    /// whom only the roster knows was not heard.
+    async fn load(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+        if self.loaded {
+            self.read_events(connection).await?;
+        } else {
+            self.last_event = newest_event(connection).await?.unwrap_or_default();
+        }
+        for key in self.hashes(connection).await? {
+            if let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) {
+                self.hash(connection, &id).await?;
+            }
+        }
+        let roster: HashMap<String, String> = redis::cmd("HGETALL")
+            .arg(keys::ROSTER)
+            .query_async(connection)
+            .await?;
+        for (id, entry) in &roster {
+            match (AgentId::parse(id), RosterEntry::decode(entry)) {
+                (Ok(id), Ok(entry)) => self.tell(Input::RosterEntry(id, Box::new(entry))).await,
+                (Err(error), _) => self.counters.count("roster", &error),
+                (_, Err(error)) => self.counters.count("roster", &error),
+            }
+        }
+        self.loaded = true;
+        Ok(())
+    }
+
+    async fn hashes(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<HashSet<String>> {
+        let mut found = HashSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let (next, page): (String, Vec<String>) = redis::cmd("SCAN")
+                .arg(&cursor)
+                .arg("MATCH")
+                .arg(format!("{}*", keys::AGENT_PREFIX))
+                .arg("COUNT")
+                .arg(PAGE)
+                .query_async(connection)
+                .await?;
+            found.extend(page);
+            if next == "0" || found.len() > HASHES_MAX {
+                return Ok(found);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Passes on what the hash of an agent holds.
+    async fn hash(
+        &self,
+        connection: &mut MultiplexedConnection,
+        id: &AgentId,
+    ) -> anyhow::Result<()> {
+        let key = keys::agent(id);
+        let read: redis::RedisResult<(HashMap<String, String>, i64)> = redis::pipe()
+            .cmd("HGETALL")
+            .arg(&key)
+            .cmd("PTTL")
+            .arg(&key)
+            .query_async(connection)
+            .await;
+        let (fields, left) = match read {
+            Ok(read) => read,
+            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error.into()),
+            Err(error) => {
+                self.counters.count("hash", &error); // somebody else's key of that name
+                return Ok(());
+            }
+        };
+        if fields.is_empty() {
+            return Ok(());
+        }
+        match hash::read(id, &fields) {
+            Ok(hash::Content::Beat(beat)) => {
+                let age = age(&beat, left);
+                self.tell(Input::AgedBeat(beat, age)).await;
+            }
+            Ok(hash::Content::Registration(entry)) => {
+                self.tell(Input::Registered(id.clone(), entry)).await;
+            }
+            Err(error) => self.counters.count("hash", &error),
+        }
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        question: Question,
+    ) -> anyhow::Result<()> {
+        match question {
+            Question::Verify(id) => {
+                self.hash(connection, &id).await?;
+                self.tell(Input::Verified(id)).await;
+            }
+            Question::Learn(id) => {
+                let left: i64 = redis::cmd("PTTL")
+                    .arg(keys::agent(&id))
+                    .query_async(connection)
+                    .await?;
+                if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
+                    self.tell(Input::TtlRead(id, Duration::from_millis(left)))
+                        .await;
+                }
+            }
+            Question::ReadEvents => {
+                self.read_events(connection).await?;
+                self.tell(Input::EventsRead).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
+        match push.kind {
+            PushKind::Disconnection => anyhow::bail!("the connection was lost"),
+            PushKind::Message => {
+                if let [Value::BulkString(channel), Value::BulkString(payload)] =
+                    push.data.as_slice()
+                {
+                    if self.channels.is_shared(channel) {
+                        shared.offer(payload);
+                        return Ok(());
+                    }
+                    match Beat::decode(payload) {
+                        Ok(beat) => self.tell(Input::Beat(Box::new(beat))).await,
+                        Err(error) => self.counters.count(error.kind(), &error),
+                    }
+                }
+            }
+            // Confirmations of what we asked for, and what later versions may push.
+            PushKind::Subscribe | PushKind::Unsubscribe | PushKind::Other(_) | _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) async fn tell(&self, input: Input) {
+        let _ = self.inputs.send(input).await; // the hub is gone: the loop ends by itself
+    }
+}
+
+/// How long ago a hash was written: what is gone of its time to live, on the store's own clock.
+fn age(beat: &Beat, left_ms: i64) -> Duration {
+    let Some(hb) = &beat.hb else {
+        return Duration::ZERO;
+    };
+    let whole = keys::time_to_live(hb.interval);
+    match u64::try_from(left_ms) {
+        Ok(left) => whole.saturating_sub(Duration::from_millis(left)),
+        Err(_) => Duration::ZERO,
+    }
+}

@@ -1,0 +1,97 @@
+//! The channel that all databases of a Redis share: producers without hb publish there, whatever their database.
+//!
+//! Whose a beat is, its hash says: only a producer of this database has one here. What waits is asked for in one
+//! batch beside the inbox's loop, so that neither the number of beats nor the round trip holds up anything else.
+
+use crate::bus::inbox::Counters;
+use crate::clock;
+use heartbeat::base::moment::Moment;
+use heartbeat::wire::beat::Beat;
+use heartbeat::wire::keys;
+use redis::aio::MultiplexedConnection;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// Beats that wait for the question whose they are: a burst of a whole large fleet.
+const WAITING_MAX: usize = 65_536;
+/// Beats a question.
+const BATCH: usize = 1000;
+
+/// Beats of which it is not known yet whose they are.
+pub(super) struct Shared {
+    connection: MultiplexedConnection,
+    counters: Counters,
+    waiting: VecDeque<Arrived>,
+    asked: Option<Asked>,
+}
+
+struct Arrived {
+    beat: Beat,
+    at: Moment,
+}
+
+type Asked = Pin<Box<dyn Future<Output = redis::RedisResult<Vec<Arrived>>> + Send>>;
+
+impl Shared {
+    pub(super) fn new(connection: MultiplexedConnection, counters: Counters) -> Self {
+        Self {
+            connection,
+            counters,
+            waiting: VecDeque::new(),
+            asked: None,
+        }
+    }
+
+    /// Takes a message, if it may be a beat of this database. A sidecar's is not: it publishes on the channel of its own.
+    pub(super) fn offer(&mut self, payload: &[u8]) {
+        let beat = match Beat::decode(payload) {
+            Ok(beat) if beat.hb.is_none() => beat,
+            Ok(_) => return,
+            // Most likely of another database, whose monitor counts it.
+            Err(error) => return tracing::debug!("passed over on {}: {error}", keys::BEATS),
+        };
+        if self.waiting.len() == WAITING_MAX {
+            let why = "the store is slow to answer whose beats these are";
+            return self.counters.count("overrun", &why);
+        }
+        let at = clock::now();
+        self.waiting.push_back(Arrived { beat, at });
+    }
+
+    /// Beats of this database's producers and how long ago they came. It may be given up and called again: a question
+    /// that was asked stays asked.
+    pub(super) async fn next(&mut self) -> redis::RedisResult<Vec<(Beat, Duration)>> {
+        if self.asked.is_none() && !self.waiting.is_empty() {
+            let batch = self.waiting.len().min(BATCH);
+            let batch = self.waiting.drain(..batch).collect();
+            self.asked = Some(Box::pin(ours(self.connection.clone(), batch)));
+        }
+        let Some(asked) = &mut self.asked else {
+            return std::future::pending().await;
+        };
+        let answer = asked.await;
+        self.asked = None;
+        let now = clock::now();
+        let aged = |arrived: Arrived| (arrived.beat, now.since(arrived.at));
+        Ok(answer?.into_iter().map(aged).collect())
+    }
+}
+
+/// Those whose hash stands in this database.
+async fn ours(
+    mut connection: MultiplexedConnection,
+    batch: Vec<Arrived>,
+) -> redis::RedisResult<Vec<Arrived>> {
+    let mut questions = redis::pipe();
+    for arrived in &batch {
+        questions
+            .cmd("EXISTS")
+            .arg(keys::agent(&arrived.beat.agent));
+    }
+    let stands: Vec<bool> = questions.query_async(&mut connection).await?;
+    let answered = batch.into_iter().zip(stands);
+    Ok(answered
+        .filter_map(|(arrived, stands)| stands.then_some(arrived))
+        .collect())
+}

@@ -1,0 +1,4 @@
+//! The fleet over HTTP: API and metrics. Reads snapshots; cannot touch the fleet.
+
+pub(crate) mod api;
+pub(crate) mod metrics;

@@ -1,0 +1,130 @@
+//! HTTP over snapshots:
+//!
+//! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
+//! - `GET /metrics`
+//! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
+//!
+//! Nothing here can touch the fleet.
+
+use crate::bus::inbox::Counters;
+use crate::clock;
+use crate::http::metrics;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use heartbeat::base::id::AgentId;
+use heartbeat::fleet::agent;
+use heartbeat::fleet::machine::Snapshot;
+use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, Reading};
+use serde::Deserialize;
+use tokio::sync::watch;
+
+/// What is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown {
+    pub(crate) snapshots: watch::Receiver<Snapshot>,
+    pub(crate) counters: Counters,
+}
+
+/// All routes.
+pub(crate) fn routes(shown: Shown) -> Router {
+    Router::new()
+        .route("/health/agents", get(fleet))
+        .route("/health/agents/{id}", get(one))
+        .route("/metrics", get(prometheus))
+        .route("/-/healthy", get(healthy))
+        .route("/livez", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/readyz", get(ready))
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
+        .method_not_allowed_fallback(|| async {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+        })
+        .with_state(shown)
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    state: Option<agent::State>,
+    #[serde(rename = "type")]
+    agent_type: Option<String>,
+    host: Option<String>,
+    activity: Option<String>,
+    q: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<AgentId>,
+}
+
+async fn fleet(
+    State(shown): State<Shown>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let Query(asked) = match asked {
+        Ok(asked) => asked,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    if asked.limit == Some(0) {
+        return refuse(StatusCode::BAD_REQUEST, "limit must be at least 1");
+    }
+    let filter = Filter {
+        state: asked.state,
+        agent_type: asked.agent_type,
+        host: asked.host,
+        activity: asked.activity,
+        text: asked.q,
+        limit: asked.limit,
+        after: asked.cursor,
+    };
+    let snapshot = shown.snapshots.borrow().clone();
+    Json(FleetStatus::of(&snapshot, &filter, reading())).into_response()
+}
+
+async fn one(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
+    let snapshot = shown.snapshots.borrow().clone();
+    let found = AgentId::parse(&id)
+        .ok()
+        .and_then(|id| snapshot.agents.get_key_value(&id));
+    match found {
+        Some((id, agent)) => Json(HealthStatus::of(id, agent, reading())).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "Agent not found"),
+    }
+}
+
+async fn prometheus(State(shown): State<Shown>) -> Response {
+    let snapshot = shown.snapshots.borrow().clone();
+    let text = metrics::text(&snapshot, &shown.counters.read());
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+        .into_response()
+}
+
+async fn healthy() -> Response {
+    Json(serde_json::json!({"status": "ok"})).into_response()
+}
+
+async fn ready(State(shown): State<Shown>) -> Response {
+    if shown.snapshots.borrow().link_up {
+        Json(serde_json::json!({"status": "ok"})).into_response()
+    } else {
+        refuse(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be heard")
+    }
+}
+
+fn reading() -> Reading {
+    Reading {
+        now: clock::now(),
+        wall_ms: clock::wall_ms(),
+    }
+}
+
+fn refuse(code: StatusCode, why: &str) -> Response {
+    (code, Json(serde_json::json!({"error": why}))).into_response()
+}

@@ -1,0 +1,389 @@
+//! `hbsidecar diagnose PID`: one verdict with evidence on any process. No store, no privileges, nothing changed.
+
+use crate::clock;
+use crate::config::exit;
+use crate::probe::Evidence;
+use clap::Args;
+use heartbeat::base::moment::Moment;
+use heartbeat::verdict::machine::Activity;
+use heartbeat::verdict::sample::{Depth, Sample};
+use heartbeat::verdict::snapshot;
+use heartbeat::verdict::{Confidence, Input, Judgement, Settings, is_flag};
+use heartbeat::wire::beat;
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long a diagnosis looks when nothing else is asked: two looks show what moves.
+const WATCH: Duration = Duration::from_secs(2);
+/// Between two looks of a diagnosis.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Of the time watched: what follows from the waits alone must last so long.
+const GLANCE_SHARE: f64 = 0.6;
+/// Exit code: it needs attention.
+const ATTENTION: u8 = 3;
+/// Exit code: no such process.
+const NO_PROCESS: u8 = 4;
+
+/// What to look at and how long.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DiagnoseArgs {
+    /// The process; its children belong to it
+    pid: u32,
+    /// How long to look before the verdict: 500ms, 10s, 5m
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    watch: Option<Duration>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// Multiplies every waiting time
+    #[arg(
+        long,
+        env = "HB_PATIENCE",
+        default_value_t = 1.0,
+        value_name = "FACTOR"
+    )]
+    patience: f64,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    pid: u32,
+    verdict: beat::Verdict,
+    confidence: &'static str,
+    sentence: &'a str,
+    evidence: &'a [beat::Evidence],
+    tree: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    pid: u32,
+    command: String,
+    state: String,
+    waiting_on: String,
+}
+
+/// Looks, and says what it saw. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
+pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
+    let Some((judgement, sample)) = look(args) else {
+        eprintln!("hbsidecar: no process {}", args.pid);
+        return NO_PROCESS;
+    };
+    let report = report(args.pid, &judgement, &sample);
+    let text = if args.json {
+        json(&report)
+    } else {
+        plain(&report, &sample)
+    };
+    let code = if is_flag(judgement.verdict) {
+        ATTENTION
+    } else {
+        0
+    };
+    say(&text, code)
+}
+
+fn say(text: &str, code: u8) -> u8 {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => code,
+        // Whoever read it has gone: `| head` is no failure of the diagnosis.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => code,
+        Err(_) => exit::OWN_FAILURE,
+    }
+}
+
+/// Watches for the time asked. None when there is no such process, or it ended meanwhile.
+fn look(args: &DiagnoseArgs) -> Option<(Judgement, Sample)> {
+    let watch = args.watch.unwrap_or(WATCH).max(LOOK_EVERY);
+    let start = clock::now();
+    let settings = Settings {
+        patience: args.patience,
+        glance: Some(watch.mul_f64(GLANCE_SHARE)),
+        ..Settings::default()
+    };
+    let mut activity = Activity::new(settings, start);
+    let mut evidence = Evidence::new();
+    loop {
+        let sample = evidence.sample(args.pid, &[], Depth::Waits, clock::now());
+        if sample.root().is_none() && !exists(args.pid) {
+            return None;
+        }
+        let now = sample.at;
+        activity.handle(Input::Sample(Box::new(sample.clone())), now);
+        if now.since(start) >= watch {
+            return Some((activity.judgement().clone(), sample));
+        }
+        std::thread::sleep(pause(start + watch, now));
+    }
+}
+
+fn pause(end: Moment, now: Moment) -> Duration {
+    LOOK_EVERY.min(end.since(now)).max(Duration::from_millis(1))
+}
+
+/// A process that is hidden from us answers a signal with a refusal, one that is not there with nothing.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| {
+        !matches!(
+            rustix::process::test_kill_process(pid),
+            Err(rustix::io::Errno::SRCH)
+        )
+    })
+}
+
+fn report<'a>(pid: u32, judgement: &'a Judgement, sample: &Sample) -> Report<'a> {
+    let line = |process| {
+        let card = snapshot::process(sample, process);
+        let waiting_on = card.waiting_on.join("; ");
+        Line {
+            pid: card.pid,
+            command: card.command,
+            state: card.state,
+            waiting_on,
+        }
+    };
+    Report {
+        pid,
+        verdict: judgement.verdict,
+        confidence: match judgement.confidence {
+            Confidence::Proof => "proof",
+            Confidence::Suspicion => "suspicion",
+            Confidence::None => "none",
+        },
+        sentence: &judgement.sentence,
+        evidence: &judgement.evidence,
+        tree: sample.processes.iter().map(line).collect(),
+    }
+}
+
+fn json(report: &Report<'_>) -> String {
+    serde_json::to_string(report).unwrap_or_default()
+}
+
+fn plain(report: &Report<'_>, sample: &Sample) -> String {
+    let word = serde_json::to_value(report.verdict).unwrap_or_default();
+    let word = word.as_str().unwrap_or("unknown").to_owned();
+    let mut lines = vec![format!(
+        "{word} ({}): {}",
+        report.confidence, report.sentence
+    )];
+    lines.extend(
+        report
+            .evidence
+            .iter()
+            .map(|e| format!("  {}: {}", e.signal, e.value)),
+    );
+    for (line, process) in report.tree.iter().zip(&sample.processes) {
+        let depth = depth(sample, process.pid);
+        let indent = "  ".repeat(depth);
+        lines.push(format!(
+            "{indent}{} {} [{}]",
+            line.pid, line.command, line.state
+        ));
+        if !line.waiting_on.is_empty() {
+            lines.push(format!("{indent}  waits for {}", line.waiting_on));
+        }
+    }
+    for gap in &sample.gaps {
+        let whose = if gap.pid == 0 {
+            String::new()
+        } else {
+            format!(" of {}", gap.pid)
+        };
+        lines.push(format!(
+            "  not read: {}{whose}: {}",
+            gap.what,
+            gap.why.words()
+        ));
+    }
+    // A command line may hold anything; a terminal shall not obey it.
+    lines
+        .join("\n")
+        .replace(|c: char| c.is_control() && c != '\n', "?")
+}
+
+fn depth(sample: &Sample, pid: u32) -> usize {
+    let mut depth = 0;
+    let mut at = sample.process(pid);
+    while let Some(process) = at.filter(|p| p.pid != sample.root && depth < 32) {
+        depth += 1;
+        at = sample.process(process.parent);
+    }
+    depth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat::wire::beat::Verdict;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+
+    /// A program with its whole process group; all of it ends with the test.
+    struct Program(Child);
+
+    impl Program {
+        fn start(command: &[&str]) -> Self {
+            let mut program = Command::new(command[0]);
+            program
+                .args(&command[1..])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null());
+            Self(
+                program
+                    .stderr(Stdio::null())
+                    .process_group(0)
+                    .spawn()
+                    .unwrap(),
+            )
+        }
+
+        fn python(code: &str) -> Self {
+            Self::start(&["python3", "-c", code])
+        }
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            let group = rustix::process::Pid::from_child(&self.0);
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Diagnoses until the verdict is there: start-up takes what it takes.
+    fn becomes(program: &Program, verdict: Verdict, watch: u64) -> (Judgement, Sample) {
+        let start = Instant::now();
+        let args = DiagnoseArgs {
+            pid: program.0.id(),
+            watch: Some(Duration::from_millis(watch)),
+            json: false,
+            patience: 1.0,
+        };
+        loop {
+            let (judgement, sample) = look(&args).unwrap();
+            if judgement.verdict == verdict {
+                return (judgement, sample);
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "{judgement:#?} {sample:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pipe_knot_is_proof() {
+        let code = "import subprocess,sys\np=subprocess.Popen([sys.executable,'-c','print(\"x\"*1000000)'],stdout=subprocess.PIPE)\np.wait()";
+        let (found, sample) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        assert_eq!(found.confidence, Confidence::Proof);
+        assert!(
+            found.sentence.contains("its pipe is full"),
+            "{}",
+            found.sentence
+        );
+        assert!(sample.processes.len() >= 2);
+    }
+
+    #[test]
+    fn a_fork_under_a_lock_is_proof() {
+        let code = "import os,threading,time\nl=threading.Lock()\ndef hold():\n  with l: time.sleep(600)\nthreading.Thread(target=hold,daemon=True).start()\ntime.sleep(.3)\npid=os.fork()\nif pid==0:\n  l.acquire()\nos.waitpid(pid,0)";
+        let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        assert!(
+            found.sentence.contains("forked while a lock was held"),
+            "{}",
+            found.sentence
+        );
+    }
+
+    #[test]
+    fn two_threads_that_wait_for_each_others_mutex_are_named() {
+        let code = "import ctypes,threading,time\nc=ctypes.CDLL(None)\na=ctypes.create_string_buffer(64)\nb=ctypes.create_string_buffer(64)\ndef f(x,y):\n  c.pthread_mutex_lock(x)\n  time.sleep(.5)\n  c.pthread_mutex_lock(y)\nthreading.Thread(target=f,args=(a,b)).start()\nthreading.Thread(target=f,args=(b,a)).start()";
+        let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        assert!(
+            found.sentence.contains("which waits back"),
+            "{}",
+            found.sentence
+        );
+    }
+
+    #[test]
+    fn a_stopped_process_is_proof_and_a_sleeping_one_shows_its_deadline() {
+        let program = Program::start(&["sleep", "600"]);
+        let (found, _) = becomes(&program, Verdict::Sleeping, 600);
+        assert!(found.evidence[0].value.contains("m"), "{found:?}");
+        let pid = rustix::process::Pid::from_child(&program.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        becomes(&program, Verdict::Hung, 1500);
+    }
+
+    #[test]
+    fn an_idle_service_and_an_empty_queue_are_idle() {
+        let node = Program::start(&["node", "-e", "require('http').createServer().listen(0)"]);
+        becomes(&node, Verdict::Idle, 600);
+        becomes(
+            &Program::python("import queue\nqueue.Queue().get()"),
+            Verdict::Idle,
+            600,
+        );
+    }
+
+    #[test]
+    fn an_unanswered_request_is_a_wait_for_a_model() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || listener.accept().map(|(stream, _)| stream));
+        let code = format!(
+            "import socket\ns=socket.create_connection(('127.0.0.1',{port}))\ns.sendall(b'GET / HTTP/1.1\\r\\n')\ns.recv(9)"
+        );
+        let program = Program::python(&code);
+        let (found, _) = becomes(&program, Verdict::WaitingModel, 600);
+        assert!(
+            found.evidence[0].value.contains("keep-alive off"),
+            "{found:?}"
+        );
+        let _held: TcpStream = server.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_program_that_computes_is_working() {
+        becomes(
+            &Program::python("while 1: sum(range(10000))"),
+            Verdict::Working,
+            1000,
+        );
+    }
+
+    #[test]
+    fn no_process_is_exit_code_4_and_a_diagnosis_is_one_json_object() {
+        let gone = DiagnoseArgs {
+            pid: u32::MAX >> 1,
+            watch: None,
+            json: true,
+            patience: 1.0,
+        };
+        assert_eq!(run(&gone), NO_PROCESS);
+        let program = Program::start(&["sleep", "600"]);
+        let (judgement, sample) = becomes(&program, Verdict::Sleeping, 600);
+        let text = json(&report(program.0.id(), &judgement, &sample));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&value["verdict"], &value["confidence"]),
+            (&"sleeping".into(), &"none".into())
+        );
+        assert_eq!(value["tree"][0]["command"], "sleep 600");
+        assert!(
+            value["tree"][0]["waiting_on"]
+                .as_str()
+                .unwrap()
+                .starts_with("the end of its sleep"),
+            "{text}"
+        );
+    }
+}

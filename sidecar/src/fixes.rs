@@ -1,0 +1,274 @@
+//! Fixes below a restart: wake a stopped process, ask a silent peer, break one dead connection, end one child.
+//!
+//! Every process is held by pidfd before it is compared with what was meant: a number that came to mean another process
+//! is left alone.
+
+use heartbeat::verdict::Fix;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open, pidfd_send_signal,
+};
+use std::time::Duration;
+
+/// Silence before the first question to a peer's kernel, at patience 1.
+const PROBE_IDLE: Duration = Duration::from_secs(15);
+/// Between two questions, at patience 1.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// Unanswered questions after which the kernel itself gives the connection up: its own default.
+const PROBES_MAX: u32 = 9;
+
+/// What became of a fix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unblocked {
+    /// It was done.
+    Done,
+    /// Nothing is there any more that could be fixed.
+    Gone,
+    /// Not for this room: the supervisor closes pipes and ends agents.
+    NotMine,
+}
+
+/// Why a fix could not be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnblockError {
+    /// The number means another process or socket by now.
+    #[error("what was meant is no longer there; another one has its number")]
+    Another,
+    /// A security module, a filter, or another user's process.
+    #[error("not permitted")]
+    Denied,
+    /// The kernel refused.
+    #[error("the kernel refused: {0}")]
+    Kernel(Errno),
+}
+
+/// Carries out one fix. `patience` stretches the questions to a peer as it stretches everything else.
+pub(crate) fn unblock(fix: Fix, patience: f64) -> Result<Unblocked, UnblockError> {
+    match fix {
+        Fix::Cont { pid } => done(wake(pid)),
+        Fix::KeepAlive { pid, fd, inode } => done(keep_alive(pid, fd, inode, patience)),
+        Fix::ResetSocket { pid, fd, inode } => done(reset(pid, fd, inode)),
+        Fix::EndChild { pid, started } => done(end(pid, started, Signal::TERM)),
+        Fix::None | Fix::CloseStdin | Fix::End | Fix::Restart => Ok(Unblocked::NotMine),
+    }
+}
+
+/// Ends one process for good, after a TERM that it did not follow.
+pub(crate) fn kill(pid: u32, started: u64) -> Result<Unblocked, UnblockError> {
+    done(end(pid, started, Signal::KILL))
+}
+
+/// A process that vanished is no error: nothing of it is in anybody's way.
+fn done(result: Result<(), UnblockError>) -> Result<Unblocked, UnblockError> {
+    match result {
+        Ok(()) => Ok(Unblocked::Done),
+        Err(UnblockError::Kernel(Errno::SRCH | Errno::BADF)) => Ok(Unblocked::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+fn wake(pid: u32) -> Result<(), UnblockError> {
+    let process = hold(pid)?;
+    pidfd_send_signal(&process, Signal::CONT).map_err(error)
+}
+
+fn end(pid: u32, started: u64, signal: Signal) -> Result<(), UnblockError> {
+    let process = hold(pid)?;
+    // Held by now: the number cannot pass to another process between this look and the signal.
+    if start_time(pid) != Some(started) {
+        return Err(UnblockError::Another);
+    }
+    pidfd_send_signal(&process, signal).map_err(error)
+}
+
+fn keep_alive(pid: u32, fd: i32, inode: u64, patience: f64) -> Result<(), UnblockError> {
+    let socket = borrow(pid, fd, inode)?;
+    // The kernel counts in whole seconds.
+    let scaled = |time: Duration| Duration::from_secs(time.mul_f64(patience).as_secs().max(1));
+    sockopt::set_tcp_keepidle(&socket, scaled(PROBE_IDLE)).map_err(error)?;
+    sockopt::set_tcp_keepintvl(&socket, scaled(PROBE_EVERY)).map_err(error)?;
+    sockopt::set_tcp_keepcnt(&socket, PROBES_MAX).map_err(error)?;
+    sockopt::set_socket_keepalive(&socket, true).map_err(error)
+}
+
+/// Not `shutdown`: a client that reads line by line would take it for the proper end of its answer.
+fn reset(pid: u32, fd: i32, inode: u64) -> Result<(), UnblockError> {
+    let socket = borrow(pid, fd, inode)?;
+    rustix::net::connect_unspec(&socket).map_err(error)
+}
+
+fn borrow(pid: u32, fd: i32, inode: u64) -> Result<OwnedFd, UnblockError> {
+    let process = hold(pid)?;
+    let socket = pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).map_err(error)?;
+    if rustix::fs::fstat(socket.as_fd()).map_err(error)?.st_ino != inode {
+        return Err(UnblockError::Another);
+    }
+    Ok(socket)
+}
+
+fn hold(pid: u32) -> Result<OwnedFd, UnblockError> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(UnblockError::Kernel(Errno::SRCH))?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(error)
+}
+
+fn start_time(pid: u32) -> Option<u64> {
+    let pid = i32::try_from(pid).ok()?;
+    procfs::process::Process::new(pid)
+        .ok()?
+        .stat()
+        .ok()
+        .map(|stat| stat.starttime)
+}
+
+fn error(errno: Errno) -> UnblockError {
+    match errno {
+        Errno::PERM | Errno::ACCESS | Errno::NOSYS => UnblockError::Denied,
+        errno => UnblockError::Kernel(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::{Child, Command};
+    use std::time::Instant;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").spawn().unwrap()
+    }
+
+    fn state(pid: u32) -> char {
+        let process = procfs::process::Process::new(i32::try_from(pid).unwrap()).unwrap();
+        process.stat().unwrap().state
+    }
+
+    fn eventually(what: &str, mut ok: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !ok() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_stopped_process_is_woken() {
+        let mut child = sleeper();
+        let process = hold(child.id()).unwrap();
+        pidfd_send_signal(&process, Signal::STOP).unwrap();
+        eventually("it is stopped", || state(child.id()) == 'T');
+        assert_eq!(
+            unblock(Fix::Cont { pid: child.id() }, 1.0),
+            Ok(Unblocked::Done)
+        );
+        eventually("it goes on", || state(child.id()) == 'S');
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_is_ended_only_when_it_is_the_one_that_was_meant() {
+        let mut child = sleeper();
+        let pid = child.id();
+        let started = start_time(pid).unwrap();
+        let another = Fix::EndChild {
+            pid,
+            started: started + 1,
+        };
+        assert_eq!(unblock(another, 1.0), Err(UnblockError::Another));
+        assert_eq!(
+            unblock(Fix::EndChild { pid, started }, 1.0),
+            Ok(Unblocked::Done)
+        );
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(
+            unblock(Fix::EndChild { pid, started }, 1.0),
+            Ok(Unblocked::Gone)
+        );
+    }
+
+    const CLIENT: &str = "import socket,sys\ns=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\ntry:\n  print('got', s.recv(10))\nexcept OSError as e:\n  print('error', e.errno)\n";
+
+    /// A python client that waits for an answer, the server's side of its connection, and its descriptor and inode.
+    fn waiting_client() -> (Child, TcpStream, i32, u64) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let child = Command::new("python3")
+            .args(["-c", CLIENT, &port])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let mut found = None;
+        eventually("its socket is there", || {
+            let process =
+                procfs::process::Process::new(i32::try_from(child.id()).unwrap()).unwrap();
+            found = process.fd().unwrap().flatten().find_map(|fd| {
+                let procfs::process::FDTarget::Socket(inode) = fd.target else {
+                    return None;
+                };
+                Some((fd.fd, inode))
+            });
+            found.is_some()
+        });
+        let (fd, inode) = found.unwrap();
+        (child, server, fd, inode)
+    }
+
+    fn said(mut child: Child) -> String {
+        let mut text = String::new();
+        child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        child.wait().unwrap();
+        text
+    }
+
+    #[test]
+    fn a_broken_connection_is_an_error_to_its_owner_and_not_an_end_of_file() {
+        let (child, _server, fd, inode) = waiting_client();
+        let wrong = Fix::ResetSocket {
+            pid: child.id(),
+            fd,
+            inode: inode + 1,
+        };
+        assert_eq!(unblock(wrong, 1.0), Err(UnblockError::Another));
+        let fix = Fix::ResetSocket {
+            pid: child.id(),
+            fd,
+            inode,
+        };
+        assert_eq!(unblock(fix, 1.0), Ok(Unblocked::Done));
+        let text = said(child);
+        assert!(text.starts_with("error"), "{text}");
+    }
+
+    #[test]
+    fn keep_alive_does_not_hurt_a_living_peer() {
+        let (child, mut server, fd, inode) = waiting_client();
+        let fix = Fix::KeepAlive {
+            pid: child.id(),
+            fd,
+            inode,
+        };
+        assert_eq!(unblock(fix, 0.05), Ok(Unblocked::Done));
+        let socket = borrow(child.id(), fd, inode).unwrap();
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        assert_eq!(
+            sockopt::tcp_keepidle(&socket).unwrap(),
+            Duration::from_secs(1)
+        );
+        drop(socket);
+        std::thread::sleep(Duration::from_millis(2500));
+        std::io::Write::write_all(&mut server, b"hi").unwrap();
+        let text = said(child);
+        assert!(text.starts_with("got b'hi'"), "{text}");
+    }
+}

@@ -1,0 +1,263 @@
+//! The hub's eyes: the tree is looked at on the verdict's own timetable, what it means is told and acted upon.
+
+use super::Hub;
+use crate::clock;
+use crate::config::{Config, Reaction, Reads};
+use crate::fixes::{self, UnblockError, Unblocked};
+use crate::probe::{self, Evidence};
+use heartbeat::base::moment::{Moment, millis};
+use heartbeat::contract::line::State;
+use heartbeat::contract::report::Report;
+use heartbeat::supervise::lifecycle;
+use heartbeat::supervise::remedy::{Remedy, Step, Wanted};
+use heartbeat::verdict::machine::Activity;
+use heartbeat::verdict::{Input, Judgement, Said, Settings, Word};
+use heartbeat::wire::beat::{self, Verdict, cut};
+use heartbeat::wire::event::{Detail, EventKind};
+use heartbeat::wire::life::Reason;
+
+/// The longest sentence, in characters.
+const SENTENCE_MAX: usize = 300;
+/// The longest piece of evidence in a beat, in characters: six of them fit.
+const PIECE_MAX: usize = 200;
+
+/// What is known of the present incarnation's work.
+pub(super) struct Judge {
+    settings: Settings,
+    wanted: Wanted,
+    evidence: Evidence,
+    activity: Activity,
+    remedy: Remedy,
+    /// What was told last: each trouble once.
+    told: Option<Verdict>,
+    in_turns: bool,
+}
+
+impl Judge {
+    pub(super) fn new(config: &Config, now: Moment) -> Self {
+        let settings = Settings {
+            patience: config.patience,
+            stall_after: config.stall_after,
+            owns_stdin: false,
+            glance: None,
+        };
+        let wanted = Wanted {
+            hung_is_restarted: config.on_hung == Reaction::Restart,
+            stalled_is_restarted: config.on_stalled == Reaction::Restart,
+        };
+        Self {
+            activity: Activity::new(settings, now),
+            remedy: Remedy::new(wanted, config.patience),
+            evidence: Evidence::new(),
+            told: None,
+            in_turns: matches!(config.reads, Some(Reads::Events)),
+            settings,
+            wanted,
+        }
+    }
+
+    /// Another process: what was seen of the last one says nothing of it.
+    pub(super) fn new_incarnation(&mut self, now: Moment) {
+        self.activity = Activity::new(self.settings, now);
+        self.remedy = Remedy::new(self.wanted, self.settings.patience);
+    }
+
+    pub(super) fn deadline(&self) -> Moment {
+        self.remedy
+            .deadline()
+            .map_or(self.activity.deadline(), |at| {
+                at.min(self.activity.deadline())
+            })
+    }
+}
+
+impl Hub {
+    /// Looks at the tree, when there is one.
+    pub(super) fn observe(&mut self) {
+        let (Some(pid), true) = (self.pid(), self.life.is_running()) else {
+            return;
+        };
+        let now = clock::now();
+        let (root, orphans) = self.roots(pid);
+        let depth = self.judge.activity.depth();
+        let sample = self.judge.evidence.sample(root, &orphans, depth, now);
+        let changed = self
+            .judge
+            .activity
+            .handle(Input::Sample(Box::new(sample)), now);
+        self.judged(changed.as_ref(), now);
+    }
+
+    /// The agent has spoken: that is evidence too.
+    pub(super) fn listened(&mut self) {
+        let now = clock::now();
+        let word = Word {
+            in_turns: self.judge.in_turns,
+            ..word(&self.word.report, now)
+        };
+        let changed = self.judge.activity.handle(Input::Word(word), now);
+        self.judged(changed.as_ref(), now);
+    }
+
+    /// The verdict for the beat.
+    pub(super) fn activity(&self) -> Option<beat::Activity> {
+        self.pid()?;
+        let judgement = self.judge.activity.judgement();
+        let since = clock::now().since(judgement.since);
+        let piece = |e: &beat::Evidence| beat::Evidence {
+            signal: e.signal.clone(),
+            value: cut(e.value.clone(), PIECE_MAX),
+            source: e.source,
+        };
+        Some(beat::Activity {
+            verdict: judgement.verdict,
+            since: clock::wall_ms().saturating_sub(millis(since)),
+            sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
+            evidence: judgement.evidence.iter().map(piece).collect(),
+        })
+    }
+
+    /// Writes down what is there before something is done to it.
+    pub(super) fn take_evidence(&mut self) {
+        let Some(pid) = self.pid() else {
+            return;
+        };
+        let (root, orphans) = self.roots(pid);
+        let lines = self
+            .word
+            .report
+            .lines()
+            .map(|heard| heard.line.clone())
+            .collect();
+        let judgement = self.judge.activity.judgement().clone();
+        let card = probe::card(
+            &mut self.judge.evidence,
+            root,
+            &orphans,
+            Some(&judgement),
+            lines,
+            clock::now(),
+        );
+        let incarnation = Some(self.life.incarnation());
+        let card = Some(Box::new(card.for_the_stream()));
+        self.tell(
+            EventKind::Evidence,
+            Detail {
+                incarnation,
+                card,
+                ..Detail::default()
+            },
+        );
+    }
+
+    fn roots(&self, pid: i32) -> (u32, Vec<u32>) {
+        let mut roots = self
+            .tree
+            .roots(pid)
+            .into_iter()
+            .filter_map(|pid| u32::try_from(pid).ok());
+        let root = roots.next().unwrap_or(0);
+        (root, roots.collect())
+    }
+
+    fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
+        if self.judge.activity.progressed() {
+            self.decide(lifecycle::Input::Progress);
+        }
+        if let Some(judgement) = changed {
+            self.tell_judgement(judgement);
+        }
+        let judgement = self.judge.activity.judgement().clone();
+        if let Some(step) = self.judge.remedy.handle(&judgement, now) {
+            self.remedy(step, &judgement);
+        }
+    }
+
+    /// Trouble is told once, and its end. A verdict that matters is on the next beat, which is now.
+    fn tell_judgement(&mut self, judgement: &Judgement) {
+        let before = self.judge.told;
+        let kind = match judgement.verdict {
+            Verdict::Hung => Some(EventKind::Hung),
+            Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Some(EventKind::Stalled),
+            Verdict::WaitingInput => Some(EventKind::WaitingInput),
+            Verdict::Starting
+            | Verdict::Working
+            | Verdict::WaitingModel
+            | Verdict::Sleeping
+            | Verdict::Idle
+            | Verdict::Paused
+            | Verdict::Unknown => before.map(|_| EventKind::Recovered),
+        };
+        let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
+        if !trouble && self.facts.trouble == Some(Reason::CrashLoop) {
+            self.facts.trouble = None; // it moves again, and needs no restart
+        }
+        self.judge.told = trouble.then_some(judgement.verdict);
+        if let Some(kind) = kind.filter(|_| before != self.judge.told) {
+            let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
+            let incarnation = Some(self.life.incarnation());
+            tracing::warn!("{}: {}", kind.word(), judgement.sentence);
+            self.tell(
+                kind,
+                Detail {
+                    incarnation,
+                    message,
+                    ..Detail::default()
+                },
+            );
+        }
+        self.beat();
+    }
+
+    fn remedy(&mut self, step: Step, judgement: &Judgement) {
+        let done = match step {
+            Step::Fix(fix) => fixes::unblock(fix, self.config.patience),
+            Step::KillChild { pid, started } => {
+                self.take_evidence();
+                fixes::kill(pid, started)
+            }
+            Step::End => {
+                self.decide(lifecycle::Input::Stop);
+                Ok(Unblocked::Done)
+            }
+            Step::Restart => {
+                self.facts.condemned = true;
+                self.decide(lifecycle::Input::Condemned);
+                Ok(Unblocked::Done)
+            }
+        };
+        match done {
+            Ok(Unblocked::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
+            Ok(Unblocked::Gone | Unblocked::NotMine) => {}
+            Err(
+                error @ (UnblockError::Another | UnblockError::Denied | UnblockError::Kernel(_)),
+            ) => {
+                tracing::warn!("{step:?} was not possible: {error}");
+            }
+        }
+    }
+}
+
+/// What the agent says of itself, as the verdict needs it.
+fn word(report: &Report, now: Moment) -> Word {
+    let (repeated, repeats) = report.repeated();
+    Word {
+        ready: true,
+        task_owed: report.work_owed(),
+        state: report.state().map(|(state, _)| match state {
+            State::Working => Said::Working,
+            State::WaitingInput => Said::WaitingInput,
+            State::WaitingModel => Said::WaitingModel,
+            State::Idle => Said::Idle,
+            State::Done => Said::Done,
+        }),
+        expect_until: report.expect_until(now),
+        limited_until: None,
+        last_progress_at: report.progress_at(),
+        last_line_at: report.heard_at(),
+        repeats,
+        repeated: repeated.to_owned(),
+        stopping: report.stopping(),
+        in_turns: false,
+    }
+}

@@ -1,0 +1,196 @@
+//! The open descriptors of one process: what each stands for, and the ends of pipes and terminals among them.
+
+use super::read::{Reader, link, numbers};
+use heartbeat::verdict::sample::{Channel, End, Kind, Target, Why};
+use heartbeat::wire::beat::cut;
+use rustix::fs::{AtFlags, CWD, FileType, statat};
+use std::collections::BTreeMap;
+
+/// Descriptors looked at in one process.
+pub(super) const DESCRIPTORS_MAX: usize = 8192;
+const PATH_CHARS_MAX: usize = 200;
+/// Permissions of a link in `fd`: what the descriptor was opened for.
+const MAY_READ: u32 = 0o400;
+const MAY_WRITE: u32 = 0o200;
+/// Keeps inodes of file systems apart from those of nameless pipes.
+pub(super) const NAMED: u64 = 1 << 63;
+
+/// The descriptors of one process, by number.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    kinds: BTreeMap<i32, Kind>,
+    /// Why they could not be read, or not all.
+    pub(super) gap: Option<Why>,
+}
+
+impl Descriptors {
+    /// Reads them all.
+    pub(super) fn of(pid: u32) -> Self {
+        let (fds, gap) = match numbers(&format!("/proc/{pid}/fd"), DESCRIPTORS_MAX) {
+            Ok((fds, cut)) => (fds, cut.then_some(Why::TooMany)),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let mut kinds = BTreeMap::new();
+        for fd in fds.into_iter().filter_map(|fd| i32::try_from(fd).ok()) {
+            if let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) {
+                kinds.insert(fd, named_pipe(pid, fd, kind(target)));
+            }
+        }
+        Self { kinds, gap }
+    }
+
+    /// What a system call's argument stands for.
+    pub(super) fn target(&self, argument: u64) -> Target {
+        let fd = argument as u32 as i32;
+        let kind = match (self.kinds.get(&fd), self.gap) {
+            (Some(kind), _) => kind.clone(),
+            (None, why) => Kind::Unreadable(why.unwrap_or(Why::Gone)),
+        };
+        Target {
+            fd,
+            kind,
+            full: false,
+        }
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (i32, &Kind)> {
+        self.kinds.iter().map(|(fd, kind)| (*fd, kind))
+    }
+
+    /// The ends of pipes, and masters of terminals.
+    pub(super) fn ends(&self, reader: &mut Reader, pid: u32) -> Vec<End> {
+        let named = self
+            .iter()
+            .filter(|(_, kind)| !matches!(kind, Kind::Socket(_)));
+        named
+            .filter_map(|(fd, kind)| end(reader, pid, fd, kind))
+            .collect()
+    }
+}
+
+/// The end of a pipe or socket, or the master of a terminal, that this descriptor is.
+pub(super) fn end(reader: &mut Reader, pid: u32, fd: i32, kind: &Kind) -> Option<End> {
+    match kind {
+        Kind::Pipe(inode) => {
+            let path = format!("/proc/{pid}/fd/{fd}");
+            let mode = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?.st_mode;
+            Some(End {
+                pid,
+                fd,
+                of: Channel::Pipe(*inode),
+                reads: mode & MAY_READ != 0,
+                writes: mode & MAY_WRITE != 0,
+            })
+        }
+        Kind::File(path) if path.ends_with("/ptmx") => {
+            let info = reader.text(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+            let index: u32 = info
+                .lines()
+                .find_map(|l| l.strip_prefix("tty-index:"))?
+                .trim()
+                .parse()
+                .ok()?;
+            let of = Channel::Terminal(format!("/dev/pts/{index}"));
+            Some(End {
+                pid,
+                fd,
+                of,
+                reads: true,
+                writes: true,
+            })
+        }
+        Kind::Socket(inode) => Some(End {
+            pid,
+            fd,
+            of: Channel::Socket(*inode),
+            reads: true,
+            writes: true,
+        }),
+        Kind::File(_) | Kind::Terminal(_) | Kind::Internal(_) | Kind::Unreadable(_) => None,
+    }
+}
+
+/// A pipe with a name in the file system is a pipe all the same.
+pub(super) fn named_pipe(pid: u32, fd: i32, kind: Kind) -> Kind {
+    let Kind::File(path) = &kind else { return kind };
+    if path.starts_with("/dev/") {
+        return kind;
+    }
+    match rustix::fs::stat(format!("/proc/{pid}/fd/{fd}")) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => {
+            Kind::Pipe(stat.st_ino | NAMED)
+        }
+        Ok(_) | Err(_) => kind,
+    }
+}
+
+/// A link's text as what it names.
+pub(super) fn kind(target: String) -> Kind {
+    let inode = |prefix: &str| {
+        let rest = target.strip_prefix(prefix)?.strip_suffix(']')?;
+        rest.parse::<u64>().ok()
+    };
+    if let Some(inode) = inode("pipe:[") {
+        return Kind::Pipe(inode);
+    }
+    if let Some(inode) = inode("socket:[") {
+        return Kind::Socket(inode);
+    }
+    if let Some(name) = target.strip_prefix("anon_inode:") {
+        return Kind::Internal(cut(
+            name.trim_matches(['[', ']']).to_owned(),
+            PATH_CHARS_MAX,
+        ));
+    }
+    let path = cut(target, PATH_CHARS_MAX);
+    let terminal = path
+        .strip_prefix("/dev/")
+        .is_some_and(|device| device.starts_with("tty") || device == "console" || is_slave(device));
+    if terminal {
+        Kind::Terminal(path)
+    } else {
+        Kind::File(path)
+    }
+}
+
+fn is_slave(device: &str) -> bool {
+    let number = device.strip_prefix("pts/");
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_says_what_a_descriptor_is() {
+        let terminal = |path: &str| Kind::Terminal(path.to_owned());
+        for (link, expected) in [
+            ("pipe:[42]", Kind::Pipe(42)),
+            ("socket:[7]", Kind::Socket(7)),
+            ("/dev/tty", terminal("/dev/tty")),
+            ("/dev/pts/3", terminal("/dev/pts/3")),
+            ("/dev/pts/ptmx", Kind::File("/dev/pts/ptmx".into())),
+            ("anon_inode:[eventfd]", Kind::Internal("eventfd".into())),
+            ("pipe:[x]", Kind::File("pipe:[x]".into())),
+        ] {
+            assert_eq!(kind(link.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn both_ends_of_a_pipe_are_found() {
+        let (_reader, _writer) = std::io::pipe().unwrap();
+        let pid = std::process::id();
+        let ends = Descriptors::of(pid).ends(&mut Reader::default(), pid);
+        assert!(ends.iter().any(|e| e.reads && !e.writes), "{ends:?}");
+        assert!(ends.iter().any(|e| e.writes && !e.reads), "{ends:?}");
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_open_is_named_so() {
+        let target = Descriptors::of(std::process::id()).target(999_999);
+        assert_eq!(target.kind, Kind::Unreadable(Why::Gone));
+    }
+}

@@ -1,0 +1,148 @@
+//! The processes of a tree, parents first.
+
+use super::process::{command, counters, threads};
+use super::read::{Reader, numbers, open_file};
+use heartbeat::verdict::sample::{Gap, Process, Why};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Processes looked at in one tree.
+pub(super) const PROCESSES_MAX: usize = 2048;
+/// Threads looked at in one tree.
+const THREADS_MAX: usize = 10_000;
+
+/// What does not change while a program runs.
+#[derive(Clone, Debug)]
+pub(super) struct Words {
+    /// The short name it had: `exec` changes it.
+    name: String,
+    command: String,
+    batch: bool,
+    /// Its word size is not this machine's.
+    pub(super) foreign: bool,
+}
+
+/// The tree under the root and under what it left behind.
+pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Process>, Vec<Gap>) {
+    let mut found: Vec<Process> = Vec::new();
+    let mut gaps = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut queue: VecDeque<(u32, bool)> = VecDeque::from([(root, false)]);
+    queue.extend(orphans.iter().map(|pid| (*pid, true)));
+    let mut room = THREADS_MAX;
+    let mut listed = None;
+    while let Some((pid, orphan)) = queue.pop_front() {
+        if !seen.insert(pid) {
+            continue;
+        }
+        if found.len() == PROCESSES_MAX {
+            gaps.push(Gap {
+                pid: 0,
+                what: "processes",
+                why: Why::TooMany,
+            });
+            break;
+        }
+        let mut process = match counters(reader, pid) {
+            Ok(process) => process,
+            Err(Why::Gone) => continue,
+            Err(why) => {
+                gaps.push(Gap {
+                    pid,
+                    what: "process",
+                    why,
+                });
+                continue;
+            }
+        };
+        process.orphan = orphan;
+        if process.io.is_none() {
+            gaps.push(Gap {
+                pid,
+                what: "io",
+                why: Why::Denied,
+            });
+        }
+        match threads(reader, &mut process, room) {
+            Ok(children) => queue.extend(children.into_iter().map(|child| (child, orphan))),
+            Err(why) => {
+                // A kernel without lists of children: everybody's parent must be asked, once a look.
+                let parents = listed.get_or_insert_with(|| parents(reader));
+                let of = parents.iter().filter(|(_, parent)| *parent == pid);
+                queue.extend(of.map(|(child, _)| (*child, orphan)));
+                if process.threads.is_empty() {
+                    gaps.push(Gap {
+                        pid,
+                        what: "threads",
+                        why,
+                    });
+                }
+            }
+        }
+        room = room.saturating_sub(process.threads.len());
+        found.push(process);
+    }
+    // Without the root there is no agent, whatever it left behind.
+    if found.first().is_none_or(|p| p.pid != root) {
+        found.clear();
+    }
+    (found, gaps)
+}
+
+/// Gives every process its command line; read once in its life.
+pub(super) fn name(
+    reader: &mut Reader,
+    known: &mut BTreeMap<(u32, u64), Words>,
+    processes: &mut [Process],
+) {
+    for process in processes.iter_mut() {
+        let key = (process.pid, process.started);
+        let words = match known.get(&key) {
+            Some(words) if words.name == process.name => words.clone(),
+            Some(_) | None => {
+                let (command, batch) =
+                    command(reader, process.pid).unwrap_or_else(|| (process.name.clone(), false));
+                let words = Words {
+                    name: process.name.clone(),
+                    command,
+                    batch,
+                    foreign: is_foreign(process.pid),
+                };
+                known.insert(key, words.clone());
+                words
+            }
+        };
+        process.command = words.command;
+        process.batch = words.batch;
+    }
+    let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
+    known.retain(|key, _| present.contains(key));
+}
+
+/// A program file begins with its kind; the fifth byte is its word size. One that cannot be read is taken as native: then
+/// its waits cannot be read either.
+fn is_foreign(pid: u32) -> bool {
+    let native = if cfg!(target_pointer_width = "64") {
+        2
+    } else {
+        1
+    };
+    let mut head = [0; 5];
+    let read = open_file(&format!("/proc/{pid}/exe"))
+        .map(|file| rustix::io::pread(file, &mut head, 0) == Ok(5));
+    read == Ok(true) && head.starts_with(b"\x7fELF") && head[4] != native
+}
+
+fn parents(reader: &mut Reader) -> Vec<(u32, u32)> {
+    let pids = numbers("/proc", 65_536)
+        .map(|(pids, _)| pids)
+        .unwrap_or_default();
+    let mut parents = Vec::new();
+    for pid in pids {
+        if let Ok(stat) = reader.text(&format!("/proc/{pid}/stat"))
+            && let Some(process) = super::process::stat_line(pid, &stat)
+        {
+            parents.push((pid, process.parent));
+        }
+    }
+    parents
+}

@@ -1,0 +1,231 @@
+//! Finding a running process to watch: by number, or by what its command line says.
+
+use crate::config::Target;
+use crate::process::handle::{self, Process, is_alive};
+use regex_lite::Regex;
+use std::os::unix::fs::MetadataExt;
+
+/// Candidates that are named in a refusal.
+const NAMED_MAX: usize = 8;
+/// The longest command line that is looked at, in bytes.
+const COMMAND_BYTES_MAX: usize = 64 * 1024;
+
+/// Why there is nobody to attach to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttachError {
+    /// No such number.
+    #[error("there is no process {0}; see `ps -e`")]
+    Gone(i32),
+    /// Nobody is attached to itself.
+    #[error("process {0} is this hbsidecar; give the agent's number")]
+    Myself(i32),
+    /// Not a program.
+    #[error("process {0} is a thread of the kernel, not an agent")]
+    Kernel(i32),
+    /// Its /proc cannot be read, it cannot be signalled.
+    #[error(
+        "process {pid} belongs to user {owner}, hbsidecar runs as {me}; run it as that user or as root"
+    )]
+    Foreign { pid: i32, owner: u32, me: u32 },
+    /// The kernel refuses.
+    #[error("cannot attach to process {0}: {1}")]
+    Refused(i32, std::io::Error),
+    /// Nobody matches yet.
+    #[error("no command line matches yet")]
+    NoMatch,
+    /// Several match and none is above all others.
+    #[error("{count} processes match: {named}; make the expression match one, or use --pid")]
+    Ambiguous { count: usize, named: String },
+}
+
+impl AttachError {
+    /// Whether another process may yet come that fits.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoMatch => true,
+            Self::Gone(_)
+            | Self::Myself(_)
+            | Self::Kernel(_)
+            | Self::Foreign { .. }
+            | Self::Refused(..)
+            | Self::Ambiguous { .. } => false,
+        }
+    }
+}
+
+/// The process, held by its descriptor.
+pub(crate) fn find(target: &Target) -> Result<Process, AttachError> {
+    match target {
+        Target::Pid(pid) => open(*pid),
+        Target::Match(regex) => open(the_one(&matching(regex))?),
+    }
+}
+
+fn open(pid: i32) -> Result<Process, AttachError> {
+    let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    if pid == me {
+        return Err(AttachError::Myself(pid));
+    }
+    let stat = handle::stat(pid)
+        .filter(is_alive)
+        .ok_or(AttachError::Gone(pid))?;
+    if pid == KERNEL || stat.ppid == KERNEL {
+        return Err(AttachError::Kernel(pid));
+    }
+    let owner = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |meta| meta.uid());
+    let mine = nix::unistd::geteuid().as_raw();
+    if mine != 0 && owner != mine {
+        return Err(AttachError::Foreign {
+            pid,
+            owner,
+            me: mine,
+        });
+    }
+    Process::open(pid).map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ESRCH) => AttachError::Gone(pid),
+        _ => AttachError::Refused(pid, error),
+    })
+}
+
+/// The parent of all threads of the kernel.
+const KERNEL: i32 = 2;
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    pid: i32,
+    parent: i32,
+    command: String,
+}
+
+/// Living processes whose command line matches, without ourselves, those that started us, and other sidecars: the
+/// expression stands on their command lines too.
+fn matching(regex: &Regex) -> Vec<Candidate> {
+    let program =
+        |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino()));
+    let ours = program("self").ok();
+    let above = ancestors();
+    let processes = procfs::process::all_processes()
+        .into_iter()
+        .flatten()
+        .flatten();
+    processes
+        .filter(|process| !above.contains(&process.pid))
+        .filter_map(|process| {
+            let words = process.cmdline().ok().filter(|words| !words.is_empty())?;
+            let mut command = words.join(" ");
+            command.truncate(command.floor_char_boundary(COMMAND_BYTES_MAX));
+            let stat = process.stat().ok().filter(is_alive)?;
+            let is_sidecar = ours.is_some() && program(&process.pid.to_string()).ok() == ours;
+            (!is_sidecar && regex.is_match(&command)).then_some(Candidate {
+                pid: process.pid,
+                parent: stat.ppid,
+                command,
+            })
+        })
+        .collect()
+}
+
+/// The only candidate, or the one that started all the others.
+fn the_one(candidates: &[Candidate]) -> Result<i32, AttachError> {
+    let tops: Vec<&Candidate> = candidates
+        .iter()
+        .filter(|c| !candidates.iter().any(|other| other.pid == c.parent))
+        .collect();
+    match tops.as_slice() {
+        [] => Err(AttachError::NoMatch),
+        [only] => Ok(only.pid),
+        _ => {
+            let named = tops.iter().take(NAMED_MAX);
+            let named: Vec<String> = named
+                .map(|c| {
+                    format!(
+                        "{} {}",
+                        c.pid,
+                        heartbeat::wire::beat::cut(c.command.clone(), 60)
+                    )
+                })
+                .collect();
+            Err(AttachError::Ambiguous {
+                count: tops.len(),
+                named: named.join("; "),
+            })
+        }
+    }
+}
+
+/// Ourselves and those that started us.
+fn ancestors() -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut pid = i32::try_from(std::process::id()).unwrap_or(0);
+    while pid > 0 && !found.contains(&pid) {
+        found.push(pid);
+        pid = handle::stat(pid).map_or(0, |stat| stat.ppid);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(pid: i32, parent: i32) -> Candidate {
+        Candidate {
+            pid,
+            parent,
+            command: format!("agent {pid}"),
+        }
+    }
+
+    #[test]
+    fn an_agent_and_the_workers_it_forked_are_one_candidate() {
+        assert_eq!(
+            the_one(&[candidate(10, 1), candidate(11, 10), candidate(12, 11)]).unwrap(),
+            10
+        );
+    }
+
+    #[test]
+    fn two_agents_are_refused_with_their_names() {
+        let error = the_one(&[candidate(10, 1), candidate(20, 1)]).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("10 agent 10") && text.contains("20 agent 20"),
+            "{text}"
+        );
+        assert!(!error.may_pass());
+    }
+
+    #[test]
+    fn nobody_is_attached_to_itself_to_the_kernel_or_to_nobody() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(matches!(open(me), Err(AttachError::Myself(_))));
+        assert!(matches!(
+            open(2),
+            Err(AttachError::Kernel(_) | AttachError::Gone(_))
+        ));
+        assert!(matches!(open(i32::MAX), Err(AttachError::Gone(_))));
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_command_line_and_we_are_not() {
+        let mark = format!("hb-attach-{}", std::process::id());
+        let mut agent = std::process::Command::new("sh")
+            .args(["-c", "read x", &mark])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let regex = Regex::new(&mark).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let found = loop {
+            match find(&Target::Match(regex.clone())) {
+                Err(AttachError::NoMatch) if std::time::Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                found => break found,
+            }
+        };
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        assert_eq!(found.unwrap().pid, i32::try_from(agent.id()).unwrap());
+    }
+}

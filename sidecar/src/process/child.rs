@@ -1,0 +1,193 @@
+//! The agent's process: fork, exec, reap. One reaper owns every wait: a library that waited for children beside it would
+//! steal exit codes. As subreaper (and as PID 1 of a container) hbsidecar inherits orphans of the tree; they are reaped too.
+
+mod image;
+
+use crate::config::exit;
+use crate::process::handle::{self, Process, exit_of};
+use crate::process::inherited::Inherited;
+use heartbeat::wire::beat::Exit;
+use image::Image;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// What the agent is started with.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a OsStr,
+    pub(crate) arguments: &'a [OsString],
+    /// Beside what we got ourselves.
+    pub(crate) environment: &'a [(&'static str, OsString)],
+    pub(crate) inherited: Inherited,
+    /// Whether it starts with the terminal.
+    pub(crate) in_front: bool,
+    /// What becomes its standard output, when that is not ours.
+    pub(crate) output: Option<i32>,
+}
+
+/// Why the agent could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// No such command.
+    #[error("cannot run {0:?}: command not found; check the name and PATH")]
+    NotFound(OsString),
+    /// The command is there.
+    #[error("cannot run {0:?}: {1}; is it executable, and its interpreter there?")]
+    NotExecutable(OsString, std::io::Error),
+    /// No process could be made.
+    #[error("cannot start {0:?}: {1}; check the limits of processes (ulimit -u) and memory")]
+    NoProcess(OsString, std::io::Error),
+    /// An argument that no program can be given.
+    #[error("cannot run {0:?}: its name, arguments and environment must not hold a NUL byte")]
+    Nul(OsString),
+}
+
+impl StartError {
+    /// What a shell would exit with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) => exit::NOT_FOUND,
+            Self::NotExecutable(..) => exit::NOT_EXECUTABLE,
+            Self::NoProcess(..) | Self::Nul(_) => exit::OWN_FAILURE,
+        }
+    }
+
+    /// Whether another try would end the same way.
+    pub(crate) fn is_permanent(&self) -> bool {
+        match self {
+            Self::NotFound(_) | Self::NotExecutable(..) | Self::Nul(_) => true,
+            Self::NoProcess(..) => false,
+        }
+    }
+}
+
+/// Orphans of the agent's tree come to us instead of leaving for init.
+pub(crate) fn adopt_orphans() {
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        tracing::warn!("cannot adopt orphans of the agent: {error}");
+    }
+}
+
+/// Starts the agent in a process group of its own.
+pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
+    let no_process = |error: Errno| StartError::NoProcess(start.program.to_owned(), error.into());
+    let mut image = Image::new(start)?;
+    let (report, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
+    #[expect(
+        unsafe_code,
+        reason = "an exact copy of what we were given needs code between fork and exec"
+    )]
+    // SAFETY: the child calls only what is async-signal-safe and never returns.
+    let pid = match unsafe { libc::fork() } {
+        -1 => return Err(no_process(Errno::last())),
+        0 => image.become_agent(tell.as_raw_fd()),
+        pid => pid,
+    };
+    drop(tell);
+    if let Some(error) = failure(report) {
+        handle::wait_for(pid);
+        return Err(start_error(start.program, error));
+    }
+    Process::of_child(pid).map_err(|error| StartError::NoProcess(start.program.to_owned(), error))
+}
+
+/// Becomes the agent, in this very process. Returns only when that fails.
+pub(crate) fn become_agent(start: &Start<'_>) -> StartError {
+    match Image::new(start) {
+        Ok(mut image) => start_error(
+            start.program,
+            std::io::Error::from_raw_os_error(image.exec()),
+        ),
+        Err(error) => error,
+    }
+}
+
+/// What one round of reaping found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    /// How the agent ended, if it did.
+    pub(crate) exit: Option<Exit>,
+    /// The agent was stopped by this signal.
+    pub(crate) stopped: Option<i32>,
+    /// Some process ended.
+    pub(crate) any: bool,
+    /// Nobody is left to wait for.
+    pub(crate) alone: bool,
+}
+
+/// Reaps every process that ended.
+pub(crate) fn reap(agent: Option<i32>) -> Reaped {
+    let mut reaped = Reaped::default();
+    loop {
+        let (pid, status) = match next_status() {
+            Next::Status(pid, status) => (pid, status),
+            Next::NoneNow => return reaped,
+            Next::NoChild => {
+                return Reaped {
+                    alone: true,
+                    ..reaped
+                };
+            }
+        };
+        let is_agent = Some(pid) == agent;
+        if libc::WIFSTOPPED(status) {
+            if is_agent {
+                reaped.stopped = Some(libc::WSTOPSIG(status));
+            }
+            continue;
+        }
+        reaped.any = true;
+        if is_agent {
+            reaped.exit = Some(exit_of(status));
+        }
+    }
+}
+
+enum Next {
+    Status(i32, i32),
+    NoneNow,
+    NoChild,
+}
+
+/// The next process that ended or stopped, and its raw status.
+fn next_status() -> Next {
+    loop {
+        let mut status = 0;
+        #[expect(
+            unsafe_code,
+            reason = "nix reaps deaths by real-time signals and loses them: it has no name for them"
+        )]
+        // SAFETY: the only pointer is to a local that outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+        match pid {
+            1.. => return Next::Status(pid, status),
+            0 => return Next::NoneNow,
+            ..0 if Errno::last() == Errno::EINTR => {}
+            ..0 => return Next::NoChild,
+        }
+    }
+}
+
+/// What the child had to report; nothing when it became the agent, which closed the pipe.
+fn failure(report: OwnedFd) -> Option<std::io::Error> {
+    let mut number = [0; 4];
+    let read = std::fs::File::from(report).read_exact(&mut number);
+    read.is_ok()
+        .then(|| std::io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+}
+
+fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
+    let program = program.to_owned();
+    match error.raw_os_error() {
+        // A script whose interpreter is not there says the same; the script itself is there.
+        Some(libc::ENOENT) if !std::path::Path::new(&program).exists() => {
+            StartError::NotFound(program)
+        }
+        Some(libc::EAGAIN | libc::ENOMEM) => StartError::NoProcess(program, error),
+        _ => StartError::NotExecutable(program, error),
+    }
+}

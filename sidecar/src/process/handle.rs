@@ -1,0 +1,364 @@
+//! Processes, named so that a number that was given away cannot be acted upon: by descriptor and start time.
+//!
+//! This room is part of the vocabulary, as `clock` is: the others may use it.
+
+use crate::clock;
+use heartbeat::base::moment::{Moment, millis};
+use heartbeat::wire::beat::Exit;
+use heartbeat::wire::lease::Holder;
+use nix::errno::Errno;
+use nix::libc;
+use procfs::process::Stat;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// One process. Holds its descriptor: it stays the same one for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// In clock ticks after the start of the machine.
+    pub(crate) started: u64,
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// The process that has this number now. A zombie is dead.
+    pub(crate) fn open(pid: i32) -> io::Result<Self> {
+        let raw = Pid::from_raw(pid).ok_or_else(gone)?;
+        let fd = pidfd_open(raw, PidfdFlags::empty())?;
+        // Read after the descriptor was opened: if the number had been given away before, this is its new owner's.
+        let stat = stat(pid).filter(is_alive).ok_or_else(gone)?;
+        Ok(Self {
+            pid,
+            started: stat.starttime,
+            fd,
+        })
+    }
+
+    /// A child of ours that was not waited for: it may have ended, and its number is its own all the same.
+    pub(crate) fn of_child(pid: i32) -> io::Result<Self> {
+        let raw = Pid::from_raw(pid).ok_or_else(gone)?;
+        let fd = pidfd_open(raw, PidfdFlags::empty())?;
+        Ok(Self {
+            pid,
+            started: stat(pid).ok_or_else(gone)?.starttime,
+            fd,
+        })
+    }
+
+    /// The process of this number, if it is still the one that started then.
+    pub(crate) fn named(pid: i32, started: u64) -> io::Result<Self> {
+        Self::open(pid).and_then(|found| {
+            if found.started == started {
+                Ok(found)
+            } else {
+                Err(gone())
+            }
+        })
+    }
+
+    /// Sends a signal to it and to no other.
+    pub(crate) fn signal(&self, number: i32) -> io::Result<()> {
+        send(&self.fd, number, None, 0)
+    }
+
+    /// Sends a signal, with its value, to the process group that it leads.
+    pub(crate) fn signal_group(&self, number: i32, value: Option<u64>) -> io::Result<()> {
+        const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2; // Linux 6.9
+        match send(&self.fd, number, value, PIDFD_SIGNAL_PROCESS_GROUP) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.signal_group_by_number(number, value)
+            }
+            sent => sent,
+        }
+    }
+
+    /// On older kernels; it has not been reaped while we hold it as a child, so its number is still its own.
+    fn signal_group_by_number(&self, number: i32, value: Option<u64>) -> io::Result<()> {
+        if value.is_some() {
+            return send(&self.fd, number, value, 0); // a value can only be queued to one process there
+        }
+        #[expect(unsafe_code, reason = "nix has no names for real-time signals")]
+        // SAFETY: numbers only.
+        let sent = unsafe { libc::kill(-self.pid, number) };
+        if sent == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// How it ended, if it was reaped and the kernel remembers (Linux 6.15).
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        pidfd_exit(&self.fd).map(exit_of)
+    }
+
+    /// Whether it has ended, reaped or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// When it started, Unix milliseconds, as the clocks stand now.
+    pub(crate) fn started_ms(&self) -> u64 {
+        let after_boot = self.started.saturating_mul(1000) / procfs::ticks_per_second().max(1);
+        let ago = clock::now().since(Moment::from_millis(after_boot));
+        clock::wall_ms().saturating_sub(millis(ago))
+    }
+
+    /// Whether somebody has taken note of its end.
+    pub(crate) fn is_reaped(&self) -> bool {
+        named_stat(self.pid, self.started).is_none()
+    }
+}
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Process {
+    /// Readable once the process has ended.
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Something that can be waited for until it is readable.
+pub(crate) fn until_readable<T: AsFd + AsRawFd>(of: T) -> io::Result<AsyncFd<T>> {
+    #[expect(
+        unsafe_code,
+        reason = "tokio does not ask for AsFd, which is what makes this sound"
+    )]
+    // SAFETY: `AsFd` promises that the descriptor stays open for as long as the value lives.
+    let registered = unsafe { AsyncFd::register_with_interest(of, Interest::READABLE) };
+    Ok(registered?)
+}
+
+/// How a process ended, from the status that `wait` gives.
+pub(crate) fn exit_of(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit {
+            code: None,
+            signal: u8::try_from(libc::WTERMSIG(status)).ok(),
+        }
+    } else {
+        Exit {
+            code: u8::try_from(libc::WEXITSTATUS(status)).ok(),
+            signal: None,
+        }
+    }
+}
+
+/// Waits for one child that is about to end.
+pub(crate) fn wait_for(pid: i32) {
+    #[expect(unsafe_code, reason = "nix has no way to wait and not to look")]
+    // SAFETY: no pointer but null.
+    while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } == -1
+        && Errno::last() == Errno::EINTR
+    {}
+}
+
+/// What `/proc/PID/stat` says; `None` when there is no such process.
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    procfs::process::Process::new(pid).ok()?.stat().ok()
+}
+
+/// The same for one that was seen before.
+pub(crate) fn named_stat(pid: i32, started: u64) -> Option<Stat> {
+    stat(pid).filter(|stat| stat.starttime == started)
+}
+
+/// The first word of a process's command line, without its directory.
+pub(crate) fn command_name(pid: i32) -> Option<String> {
+    let words = procfs::process::Process::new(pid).ok()?.cmdline().ok()?;
+    let name = std::path::Path::new(words.first()?).file_name()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// Whether it is neither a zombie nor about to become one.
+pub(crate) fn is_alive(stat: &Stat) -> bool {
+    !matches!(stat.state, 'Z' | 'X' | 'x')
+}
+
+/// This process, as others may see it.
+pub(crate) fn myself(host: &str) -> Holder {
+    let pid = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Holder {
+        host: host.to_owned(),
+        boot: boot.trim().to_owned(),
+        pid_namespace: pid_namespace().unwrap_or(0),
+        pid,
+        started: stat(pid).map_or(0, |stat| stat.starttime),
+    }
+}
+
+/// Whether this holder is provably dead: of our machine and namespace, and not there.
+pub(crate) fn is_dead(holder: &Holder, me: &Holder) -> bool {
+    holder.is_visible_to(me)
+        && named_stat(holder.pid, holder.started).is_none_or(|stat| !is_alive(&stat))
+}
+
+fn pid_namespace() -> Option<u64> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    link.to_str()?
+        .strip_prefix("pid:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+fn gone() -> io::Error {
+    io::Error::from_raw_os_error(libc::ESRCH)
+}
+
+/// `siginfo_t` as the kernel reads it for a queued signal; libc keeps the fields to itself.
+#[repr(C)]
+struct Queued {
+    number: i32,
+    errno: i32,
+    code: i32,
+    _pad: i32,
+    pid: i32,
+    uid: u32,
+    value: u64,
+    _rest: [u64; 12],
+}
+
+fn send(fd: &OwnedFd, number: i32, value: Option<u64>, flags: libc::c_uint) -> io::Result<()> {
+    let info = value.map(|value| Queued {
+        number,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        _pad: 0,
+        pid: i32::try_from(std::process::id()).unwrap_or(0),
+        uid: nix::unistd::getuid().as_raw(),
+        value,
+        _rest: [0; 12],
+    });
+    let info = info.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    #[expect(
+        unsafe_code,
+        reason = "no library sends a value or to a group by descriptor"
+    )]
+    // SAFETY: the pointer is null or to a local of the size of a siginfo_t, 128 bytes, that outlives the call.
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            fd.as_raw_fd(),
+            number,
+            info,
+            flags,
+        )
+    };
+    if sent == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `struct pidfd_info` of Linux 6.15, as far as its first published size goes.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    _who: [u32; 11],
+    status: i32,
+}
+
+nix::ioctl_readwrite!(pidfd_get_info, 0xFF, 11, PidfdInfo);
+
+fn pidfd_exit(fd: &OwnedFd) -> Option<i32> {
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    #[expect(unsafe_code, reason = "no library knows this request yet")]
+    // SAFETY: the structure has the size that is part of the request's number.
+    let asked = unsafe { pidfd_get_info(fd.as_raw_fd(), &raw mut info) };
+    (asked.is_ok() && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    fn child(script: &str) -> Child {
+        Command::new("sh").args(["-c", script]).spawn().unwrap()
+    }
+
+    fn pid(child: &Child) -> i32 {
+        i32::try_from(child.id()).unwrap()
+    }
+
+    #[test]
+    fn the_exit_of_a_reaped_process_is_remembered_by_its_descriptor() {
+        let mut child = child("exec sleep 60");
+        let process = Process::open(pid(&child)).unwrap();
+        assert_eq!(process.exit(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Linux before 6.15 does not remember; then nothing is claimed.
+        let remembered = process.exit();
+        assert!(
+            remembered.is_none_or(|exit| exit
+                == Exit {
+                    code: None,
+                    signal: Some(9)
+                }),
+            "{remembered:?}"
+        );
+    }
+
+    #[test]
+    fn a_zombie_is_dead() {
+        let mut child = child("exit 0");
+        let pid = pid(&child);
+        while stat(pid).is_some_and(|stat| stat.state != 'Z') {
+            std::thread::yield_now();
+        }
+        assert!(Process::open(pid).is_err());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_number_that_was_given_away_is_not_the_process() {
+        let mut child = child("exec sleep 60");
+        let started = Process::open(pid(&child)).unwrap().started;
+        assert!(Process::named(pid(&child), started).is_ok());
+        assert!(Process::named(pid(&child), started + 1).is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn i_am_not_dead_and_a_process_that_never_was_is() {
+        let me = myself("h");
+        assert!(!is_dead(&me, &me));
+        assert!(is_dead(
+            &Holder {
+                started: me.started + 1,
+                ..me.clone()
+            },
+            &me
+        ));
+        assert!(!is_dead(
+            &Holder {
+                boot: "another".into(),
+                started: 1,
+                ..me.clone()
+            },
+            &me
+        ));
+    }
+}

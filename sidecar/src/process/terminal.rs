@@ -1,0 +1,113 @@
+//! The terminal: the agent's while it runs in front, ours to give and to take back.
+//!
+//! Only who has the terminal may give it: in the background nothing is taken. Every signal is blocked here, SIGTTOU with
+//! them, so the calls below never stop us.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp, tcsetpgrp};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::io::{IsTerminal, Stdin, stdin};
+
+/// Whether somebody could bring us back to the front if we stopped: a shell of our session, above our process group. In a
+/// container or a window of its own there is none, and the kernel ignores Ctrl-Z for a program alone; so must we.
+pub(crate) fn can_be_resumed() -> bool {
+    let (session, group) = (getsid(None), getpgrp());
+    let mut above = getppid();
+    while above.as_raw() > 0 && getsid(Some(above)) == session {
+        if getpgid(Some(above)) != Ok(group) {
+            return true;
+        }
+        let parent = crate::process::handle::stat(above.as_raw()).map_or(0, |stat| stat.ppid);
+        above = Pid::from_raw(parent);
+    }
+    false
+}
+
+/// Sends a signal to our own process group: to the shells, scripts and pipelines around us, which the terminal would have
+/// told of it together with the agent, had we not given it away.
+pub(crate) fn share(signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        let _ = kill(Pid::from_raw(0), signal); // we belong to it: somebody is there
+    }
+}
+
+/// Our controlling terminal, when standard input is one.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    stdin: Stdin,
+    ours: Pid,
+    /// How it was set when we had it, and how the agent last had it set.
+    our_settings: Option<Termios>,
+    agents_settings: Option<Termios>,
+    given_to: Option<Pid>,
+}
+
+impl Terminal {
+    /// The terminal on standard input, if there is one.
+    pub(crate) fn find() -> Option<Self> {
+        let stdin = stdin();
+        if !stdin.is_terminal() || tcgetpgrp(&stdin).is_err() {
+            return None;
+        }
+        let our_settings = tcgetattr(&stdin).ok();
+        Some(Self {
+            stdin,
+            ours: getpgrp(),
+            our_settings,
+            agents_settings: None,
+            given_to: None,
+        })
+    }
+
+    /// Whether it listens to us.
+    pub(crate) fn is_ours(&self) -> bool {
+        tcgetpgrp(&self.stdin) == Ok(self.ours)
+    }
+
+    /// Whether it was given to the agent and not taken back since.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given_to.is_some()
+    }
+
+    /// Gives it to the agent's process group, if it is ours to give.
+    pub(crate) fn give_to(&mut self, group: i32) {
+        let group = Pid::from_raw(group);
+        // The agent's process has done the same for itself before its first instruction.
+        let there = self.is_ours() || tcgetpgrp(&self.stdin) == Ok(group);
+        if !there || (self.is_ours() && tcsetpgrp(&self.stdin, group).is_err()) {
+            return;
+        }
+        if let Some(settings) = self.agents_settings.take() {
+            let _ = tcsetattr(&self.stdin, OptionalActions::Now, &settings); // it hung up: there is nothing to set
+        }
+        self.given_to = Some(group);
+    }
+
+    /// The agent has stopped: the terminal is ours again, and the agent's settings are kept for when it goes on.
+    pub(crate) fn take_for_now(&mut self) {
+        let settings = tcgetattr(&self.stdin).ok();
+        if self.take_back() {
+            self.agents_settings = settings;
+        }
+    }
+
+    /// The agent has ended, perhaps in the middle of a full-screen picture: the terminal is ours, as it was. True when it
+    /// was taken; somebody else's is left alone.
+    pub(crate) fn take_back(&mut self) -> bool {
+        let Some(group) = self.given_to.take() else {
+            return false;
+        };
+        self.agents_settings = None;
+        if tcgetpgrp(&self.stdin) != Ok(group) {
+            return false;
+        }
+        if let Err(error) = tcsetpgrp(&self.stdin, self.ours) {
+            tracing::debug!("cannot take the terminal back: {error}");
+            return false;
+        }
+        if let Some(settings) = &self.our_settings {
+            let _ = tcsetattr(&self.stdin, OptionalActions::Now, settings); // it hung up: there is nothing to set
+        }
+        true
+    }
+}

@@ -1,0 +1,281 @@
+//! Who belongs to the agent, wherever it hides, and how to end them all.
+//!
+//! The agent's children may leave its process group and its session (`setsid`), and orphans leave their parent. As
+//! subreaper every one of them stays below us. For an agent that is not our child (attached, transparent) the mark in the
+//! environment finds those that left. The whole process table is read: this happens when something ends, not on a tick.
+
+use crate::process::handle::{self, Process};
+use nix::libc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+/// Rounds of looking for newcomers before they are killed; each stops all it finds, so a storm of forks runs dry.
+const ROUNDS_MAX: usize = 64;
+
+/// Where a tree begins.
+#[derive(Debug)]
+pub(crate) enum Tree {
+    /// Everything below us but what was there before the agent.
+    Below {
+        me: i32,
+        strangers: BTreeSet<(i32, u64)>,
+    },
+    /// A process that is not our child, what is below it, and what carries the mark.
+    Of {
+        pid: i32,
+        started: u64,
+        mark: Option<OsString>,
+    },
+}
+
+/// One living process of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) pid: i32,
+    pub(crate) started: u64,
+    pub(crate) state: char,
+    pub(crate) name: String,
+}
+
+#[derive(Debug)]
+struct Table {
+    stats: BTreeMap<i32, (i32, Member)>,
+}
+
+impl Tree {
+    /// Below this process, from now on. Children that it has already are not the agent's.
+    pub(crate) fn below_me() -> Self {
+        let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+        let strangers = children(me)
+            .into_iter()
+            .filter_map(|pid| Some((pid, handle::stat(pid)?.starttime)))
+            .collect();
+        Self::Below { me, strangers }
+    }
+
+    /// The living, parents before children. A zombie is dead.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        let table = Table::read();
+        match self {
+            Self::Below { me, strangers } => table.below(&[*me], strangers),
+            Self::Of { pid, started, mark } => {
+                let mut roots: Vec<i32> = table.marked(mark.as_ref());
+                let root = table
+                    .stats
+                    .get(pid)
+                    .filter(|(_, root)| root.started == *started);
+                roots.extend(root.map(|(_, root)| root.pid));
+                let mut found: Vec<Member> = roots
+                    .iter()
+                    .filter_map(|pid| Some(table.stats.get(pid)?.1.clone()))
+                    .collect();
+                found.extend(table.below(&roots, &BTreeSet::new()));
+                let mut seen = BTreeSet::new();
+                found.retain(|member| seen.insert(member.pid));
+                found
+            }
+        }
+    }
+
+    /// Roots for sampling: the agent, and orphans that came to us.
+    pub(crate) fn roots(&self, agent: i32) -> Vec<i32> {
+        let mut roots = vec![agent];
+        if let Self::Below { me, strangers } = self {
+            let is_stranger = |pid: &i32| strangers.iter().any(|(stranger, _)| stranger == pid);
+            roots.extend(
+                children(*me)
+                    .into_iter()
+                    .filter(|pid| *pid != agent && !is_stranger(pid)),
+            );
+        }
+        roots
+    }
+
+    /// Sends these signals, in this order, to every living member.
+    pub(crate) fn signal(&self, numbers: &[i32]) {
+        for member in self.members() {
+            member.signal(numbers);
+        }
+    }
+
+    /// Kills every member. All are stopped first, so that nobody can fork while others die.
+    pub(crate) fn kill(&self) {
+        let mut stopped = BTreeSet::new();
+        for _ in 0..ROUNDS_MAX {
+            let new: Vec<Member> = self
+                .members()
+                .into_iter()
+                .filter(|member| !stopped.contains(&(member.pid, member.started)))
+                .collect();
+            if new.is_empty() {
+                break;
+            }
+            for member in new {
+                member.signal(&[libc::SIGSTOP]);
+                stopped.insert((member.pid, member.started));
+            }
+        }
+        self.signal(&[libc::SIGKILL]);
+    }
+}
+
+impl Member {
+    fn signal(&self, numbers: &[i32]) {
+        let Ok(process) = Process::named(self.pid, self.started) else {
+            return; // it has ended
+        };
+        for number in numbers {
+            if let Err(error) = process.signal(*number)
+                && error.raw_os_error() != Some(libc::ESRCH)
+            {
+                tracing::warn!(
+                    "cannot send signal {number} to {} ({}): {error}",
+                    self.pid,
+                    self.name
+                );
+            }
+        }
+    }
+
+    /// What it is held up by, for people.
+    pub(crate) fn describe(&self) -> String {
+        let wait = std::fs::read_to_string(format!("/proc/{}/wchan", self.pid)).unwrap_or_default();
+        let wait = if wait.is_empty() || wait == "0" {
+            String::new()
+        } else {
+            format!(" in {wait}")
+        };
+        format!("{} ({}) state {}{wait}", self.pid, self.name, self.state)
+    }
+}
+
+impl Table {
+    fn read() -> Self {
+        let processes = procfs::process::all_processes().into_iter().flatten();
+        let stats = processes
+            .filter_map(|process| process.ok()?.stat().ok())
+            .filter(handle::is_alive)
+            .map(|stat| {
+                let member = Member {
+                    pid: stat.pid,
+                    started: stat.starttime,
+                    state: stat.state,
+                    name: stat.comm,
+                };
+                (stat.pid, (stat.ppid, member))
+            })
+            .collect();
+        Self { stats }
+    }
+
+    fn below(&self, roots: &[i32], except: &BTreeSet<(i32, u64)>) -> Vec<Member> {
+        let mut children: BTreeMap<i32, Vec<&Member>> = BTreeMap::new();
+        for (parent, member) in self.stats.values() {
+            children.entry(*parent).or_default().push(member);
+        }
+        let mut found = Vec::new();
+        let mut parents = roots.to_vec();
+        while let Some(parent) = parents.pop() {
+            // Taken out: a table read while processes move may hold a ring.
+            for member in children.remove(&parent).unwrap_or_default() {
+                if !except.contains(&(member.pid, member.started)) {
+                    parents.push(member.pid);
+                    found.push(member.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Processes whose environment carries the mark.
+    fn marked(&self, mark: Option<&OsString>) -> Vec<i32> {
+        let Some(mark) = mark else {
+            return Vec::new();
+        };
+        let carries = |pid: &i32| {
+            std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable == mark.as_bytes())
+            })
+        };
+        let me = std::process::id();
+        self.stats
+            .keys()
+            .copied()
+            .filter(|pid| u32::try_from(*pid) != Ok(me))
+            .filter(carries)
+            .collect()
+    }
+}
+
+/// The children of a process, as its threads list them.
+fn children(pid: i32) -> Vec<i32> {
+    let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
+    let tasks = tasks.into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| task.children().ok())
+        .flatten()
+        .filter_map(|pid| i32::try_from(pid).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_tree_of_another_process_is_itself_what_is_below_and_what_carries_its_mark() {
+        let mark = format!("HB_TREE_TEST={}", std::process::id());
+        let (name, value) = mark.split_once('=').unwrap();
+        let sleeper = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::piped());
+            command
+        };
+        let mut agent = sleeper("sleep 60 & sleep 60; true").spawn().unwrap();
+        let mut escaped = sleeper("read x").env(name, value).spawn().unwrap();
+        let mut stranger = sleeper("read x").spawn().unwrap();
+        let [pid, far, foreign] =
+            [&agent, &escaped, &stranger].map(|child| i32::try_from(child.id()).unwrap());
+        let started = handle::stat(pid).unwrap().starttime;
+        let tree = Tree::Of {
+            pid,
+            started,
+            mark: Some(mark.clone().into()),
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while tree.members().len() < 4 && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let members = tree.members();
+        tree.kill();
+        for child in [&mut agent, &mut escaped] {
+            assert!(!child.wait().unwrap().success());
+        }
+        assert!(members.iter().any(|m| m.pid == pid) && members.iter().any(|m| m.pid == far));
+        assert_eq!(
+            members.iter().filter(|m| m.name == "sleep").count(),
+            2,
+            "{members:?}"
+        );
+        assert!(!members.iter().any(|m| m.pid == foreign));
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
+
+    #[test]
+    fn children_from_before_are_strangers() {
+        let mut before = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(before.id()).unwrap();
+        let started = handle::stat(pid).unwrap().starttime;
+        let Tree::Below { strangers, .. } = Tree::below_me() else {
+            panic!("not below");
+        };
+        before.kill().unwrap();
+        before.wait().unwrap();
+        assert!(strangers.contains(&(pid, started)));
+    }
+}

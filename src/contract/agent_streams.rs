@@ -1,0 +1,654 @@
+//! What agents say anyway, in the words of the contract: the event streams of `claude -p --output-format stream-json`
+//! and `codex exec --json`, and the hooks of both.
+//!
+//! Prompts, commands and results are never repeated: what is shown of an agent reaches everybody who watches the fleet.
+//! What is not known is passed over; a line that comes out is one that [`crate::contract::line::Line`] takes.
+
+use crate::contract::line::pair;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Events longer than this are not read, in bytes: what matters in them is small.
+pub const EVENT_BYTES_MAX: usize = 256 * 1024;
+
+/// One event stream, from its beginning.
+#[derive(Debug, Default)]
+pub struct Events {
+    seen: u64,
+    /// Tokens that were told.
+    told: u64,
+    /// The message that is being told, and its tokens so far: it comes in several events.
+    message: (String, u64),
+    rounds: Rounds,
+}
+
+/// Calls of tools and what came of them, as fingerprints: nothing of either is kept.
+#[derive(Debug, Default)]
+struct Rounds {
+    call: Option<u64>,
+    last: Option<(u64, u64)>,
+    /// The last round was the same call with the same result as the one before.
+    repeats: bool,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    r#type: String,
+    subtype: Option<String>,
+    message: Option<OrOther<Message>>,
+    usage: Option<Usage>,
+    is_error: Option<bool>,
+    item: Option<Item>,
+    error: Option<OrOther<Failure>>,
+    request: Option<Request>,
+}
+
+/// The same name means other things in events of no interest.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OrOther<T> {
+    This(T),
+    Text(String),
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    id: String,
+    content: Option<OrOther<Vec<Block>>>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    r#type: String,
+    name: Option<String>,
+    input: Option<Value>,
+    /// Of a result.
+    content: Option<Value>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+struct Usage {
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_creation_input_tokens: u64,
+    /// Codex counts them among `input_tokens`.
+    cached_input_tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    #[serde(alias = "item_type")]
+    r#type: Option<String>,
+    server: Option<String>,
+    tool: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    subtype: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Hook {
+    hook_event_name: String,
+    tool_name: Option<String>,
+    tool_use_id: Option<String>,
+    tool_input: Option<Value>,
+    notification_type: Option<String>,
+    message: Option<OrOther<String>>,
+    reason: Option<OrOther<String>>,
+    error: Option<OrOther<String>>,
+}
+
+impl Usage {
+    /// What was read or written anew; what came from a cache costs next to nothing and is not counted.
+    fn tokens(self) -> u64 {
+        let input = self.input_tokens.saturating_sub(self.cached_input_tokens);
+        input
+            .saturating_add(self.output_tokens)
+            .saturating_add(self.cache_creation_input_tokens)
+    }
+}
+
+impl Events {
+    /// The status line that an event amounts to, if any.
+    pub fn line(&mut self, event: &[u8]) -> Option<String> {
+        if event.len() > EVENT_BYTES_MAX || event.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
+        let event: Event = serde_json::from_slice(event).ok()?;
+        let step = self.step(&event.r#type);
+        match (event.r#type.as_str(), event.subtype.as_deref()) {
+            ("system", Some("init")) => Some("ready=1 state=waiting_model".to_owned()),
+            ("system", Some("api_retry")) => {
+                let error = text_of(event.error).unwrap_or_else(|| "retry".to_owned());
+                Some(format!(
+                    "state=waiting_model {}",
+                    pair("error", &format!("model: {error}"))
+                ))
+            }
+            ("assistant", _) => self.assistant(event.message, &step),
+            ("user", _) => Some(self.answered(event.message, &step)),
+            ("item.completed", _) => Some(format!("state=waiting_model {step}")),
+            ("stream_event", _) if self.rounds.repeats => Some("state=working".to_owned()),
+            ("stream_event", _) => Some(format!("state=working {step}")),
+            ("control_request", _) => {
+                let asks = event.request.and_then(|request| request.subtype);
+                (asks.as_deref() == Some("can_use_tool")).then(|| "state=waiting_input".to_owned())
+            }
+            ("result", subtype) => {
+                let failed = event.is_error == Some(true);
+                let error = failed.then(|| format!("ended: {}", subtype.unwrap_or("error")));
+                Some(self.end(event.usage, error))
+            }
+            ("thread.started", _) => Some("ready=1".to_owned()),
+            ("turn.started", _) => Some("state=waiting_model".to_owned()),
+            ("item.started" | "item.updated", _) => Some(item(event.item, &step)),
+            ("turn.completed", _) => Some(self.end(event.usage, None)),
+            ("turn.failed", _) => {
+                let error = text_of(event.error).unwrap_or_else(|| "turn failed".to_owned());
+                Some(self.end(event.usage, Some(error)))
+            }
+            ("error", _) => text_of(event.message).map(|error| pair("error", &error)),
+            _ => None,
+        }
+    }
+
+    /// Each event of the work itself is a step; that it never says the same twice is what makes it one.
+    fn step(&mut self, kind: &str) -> String {
+        self.seen += 1;
+        pair("step", &format!("{kind} {}", self.seen))
+    }
+
+    fn assistant(&mut self, message: Option<OrOther<Message>>, step: &str) -> Option<String> {
+        let Some(OrOther::This(message)) = message else {
+            return None;
+        };
+        let tokens = self.tokens_of(&message);
+        let Some(OrOther::This(blocks)) = message.content else {
+            return Some(format!("state=working {step} tokens={tokens}"));
+        };
+        let calls: Vec<&Block> = of_type(&blocks, "tool_use").collect();
+        self.rounds
+            .call(calls.iter().map(|block| (&block.name, &block.input)));
+        let task = calls
+            .last()
+            .and_then(|block| Some(tool(block.name.as_deref()?, block.input.as_ref())));
+        // What is said again between two equal calls is no step of the work.
+        let step = match &task {
+            _ if !self.rounds.repeats => format!(" {step}"),
+            Some(task) => format!(" {}", pair("step", &format!("again {task}"))),
+            None => String::new(),
+        };
+        let task = task
+            .map(|task| format!(" {}", pair("task", &task)))
+            .unwrap_or_default();
+        Some(format!("state=working{step} tokens={tokens}{task}"))
+    }
+
+    /// Results have come, or a prompt.
+    fn answered(&mut self, message: Option<OrOther<Message>>, step: &str) -> String {
+        if let Some(OrOther::This(message)) = message
+            && let Some(OrOther::This(blocks)) = message.content
+        {
+            self.rounds
+                .result(of_type(&blocks, "tool_result").map(|block| &block.content));
+        } else {
+            self.rounds = Rounds::default();
+        }
+        if self.rounds.repeats {
+            "state=waiting_model".to_owned()
+        } else {
+            format!("state=waiting_model {step}")
+        }
+    }
+
+    /// Tokens of this event that no event before has told.
+    fn tokens_of(&mut self, message: &Message) -> u64 {
+        let tokens = message.usage.unwrap_or_default().tokens();
+        if self.message.0 != message.id {
+            self.message = (message.id.clone(), 0);
+        }
+        let new = tokens.saturating_sub(self.message.1);
+        self.message.1 = self.message.1.max(tokens);
+        self.told = self.told.saturating_add(new);
+        new
+    }
+
+    /// The last event sums up: what was not told yet is told now.
+    fn end(&mut self, usage: Option<Usage>, error: Option<String>) -> String {
+        let total = usage.unwrap_or_default().tokens();
+        let left = total.saturating_sub(self.told);
+        self.told = self.told.max(total);
+        let error = error
+            .map(|error| format!(" {}", pair("error", &error)))
+            .unwrap_or_default();
+        format!("task= state=done tokens={left}{error}")
+    }
+}
+
+impl Rounds {
+    /// Another call, or the same once more; no call at all says nothing.
+    fn call(&mut self, calls: impl ExactSizeIterator<Item = impl Hash>) {
+        if calls.len() == 0 {
+            return;
+        }
+        let call = Some(fingerprint(calls));
+        self.repeats &= self.call == call;
+        self.call = call;
+    }
+
+    fn result(&mut self, results: impl Iterator<Item = impl Hash>) {
+        let round = self.call.map(|call| (call, fingerprint(results)));
+        self.repeats = round.is_some() && self.last == round;
+        self.last = round;
+    }
+}
+
+fn fingerprint(parts: impl Iterator<Item = impl Hash>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in parts {
+        part.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn of_type<'a>(blocks: &'a [Block], kind: &'static str) -> impl Iterator<Item = &'a Block> {
+    blocks.iter().filter(move |block| block.r#type == kind)
+}
+
+/// The status line that a hook's input amounts to, if any. `turn_tokens` are those of the turn that just ended.
+pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
+    let hook: Hook = serde_json::from_slice(input).ok()?;
+    let step = |what: &str| {
+        let id = hook.tool_use_id.as_deref()?;
+        Some(format!(" {}", pair("step", &format!("{what} {id}"))))
+    };
+    match hook.hook_event_name.as_str() {
+        "SessionStart" => Some("ready=1 state=idle".to_owned()),
+        "UserPromptSubmit" | "PreCompact" => Some("state=waiting_model".to_owned()),
+        "PreToolUse" => {
+            let name = hook.tool_name.as_deref().unwrap_or("tool");
+            let asks = matches!(name, "AskUserQuestion" | "ExitPlanMode");
+            let state = if asks { "waiting_input" } else { "working" };
+            let step = step("use").unwrap_or_default();
+            Some(format!(
+                "state={state} {}{step}",
+                pair("task", &tool(name, hook.tool_input.as_ref()))
+            ))
+        }
+        "PostToolUse" | "PostToolUseFailure" | "SubagentStop" => Some(format!(
+            "state=waiting_model{}",
+            step("result").unwrap_or_default()
+        )),
+        "PermissionRequest" => Some("state=waiting_input".to_owned()),
+        "Notification" => Some(notification(
+            hook.notification_type.as_deref(),
+            hook.message,
+        )),
+        "Stop" => Some(format!("task= state=idle tokens={turn_tokens}")),
+        "StopFailure" => {
+            let error = plain(hook.error).unwrap_or_else(|| "the turn failed".to_owned());
+            Some(format!(
+                "task= state=idle tokens={turn_tokens} {}",
+                pair("error", &error)
+            ))
+        }
+        "SessionEnd" => Some(match plain(hook.reason).as_deref() {
+            // The same process goes on.
+            Some("clear" | "resume") => "task= state=idle".to_owned(),
+            // A person ended it, and the exit code says nothing.
+            Some("prompt_input_exit" | "logout") => "task= state=done stopping=1".to_owned(),
+            // The session is over because the process is: how well, its exit code says.
+            Some(_) | None => "task= state=done".to_owned(),
+        }),
+        _ => None,
+    }
+}
+
+/// Tokens of the last turn, from the end of a Claude Code transcript: everything after the last prompt of a person.
+pub fn turn_tokens(transcript: &str) -> u64 {
+    let (mut sum, mut message) = (0_u64, (String::new(), 0));
+    for line in transcript.lines() {
+        let Ok(event) = serde_json::from_str::<Event>(line) else {
+            continue; // the first line is cut off, others are none of ours
+        };
+        let Some(OrOther::This(said)) = event.message else {
+            continue;
+        };
+        match event.r#type.as_str() {
+            "assistant" => {
+                let tokens = said.usage.unwrap_or_default().tokens();
+                if message.0 != said.id {
+                    message = (said.id, 0);
+                }
+                sum = sum.saturating_add(tokens.saturating_sub(message.1));
+                message.1 = message.1.max(tokens);
+            }
+            "user" if is_prompt(said.content.as_ref()) => sum = 0,
+            _ => {}
+        }
+    }
+    sum
+}
+
+fn is_prompt(content: Option<&OrOther<Vec<Block>>>) -> bool {
+    match content {
+        Some(OrOther::This(blocks)) => blocks.iter().all(|block| block.r#type != "tool_result"),
+        Some(OrOther::Text(_) | OrOther::Other(_)) => true,
+        None => false,
+    }
+}
+
+fn notification(kind: Option<&str>, message: Option<OrOther<String>>) -> String {
+    let waits = match kind {
+        Some(kind) => kind != "idle_prompt",
+        // Versions that name no kind: the sentence about waiting comes when nothing is left to do.
+        None => plain(message).is_none_or(|message| !message.contains("waiting for your input")),
+    };
+    format!("state={}", if waits { "waiting_input" } else { "idle" })
+}
+
+fn item(item: Option<Item>, step: &str) -> String {
+    let name = item.and_then(|item| match (item.server, item.tool) {
+        (Some(server), Some(tool)) => Some(format!("{server}/{tool}")),
+        _ => item.r#type,
+    });
+    let task = name
+        .map(|name| format!(" {}", pair("task", &name)))
+        .unwrap_or_default();
+    format!("state=working {step}{task}")
+}
+
+/// A tool's name, and how the agent describes this use of it in a few words.
+fn tool(name: &str, input: Option<&Value>) -> String {
+    match input.and_then(|input| input.get("description")?.as_str()) {
+        Some(description) => format!("{name}: {description}"),
+        None => name.to_owned(),
+    }
+}
+
+fn text_of<T: Into<Option<String>>>(of: Option<OrOther<T>>) -> Option<String> {
+    match of? {
+        OrOther::This(this) => this.into(),
+        OrOther::Text(text) => Some(text),
+        OrOther::Other(_) => None,
+    }
+}
+
+fn plain(of: Option<OrOther<String>>) -> Option<String> {
+    match of? {
+        OrOther::This(text) | OrOther::Text(text) => Some(text),
+        OrOther::Other(_) => None,
+    }
+}
+
+impl From<Failure> for Option<String> {
+    fn from(failure: Failure) -> Self {
+        failure.message
+    }
+}
+
+impl From<Message> for Option<String> {
+    fn from(_: Message) -> Self {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::moment::Moment;
+    use crate::contract::line::{Line, LineError};
+    use crate::contract::report::{Report, Worth};
+
+    /// What a program printed, heard as the hub hears it.
+    fn heard(printed: &str) -> (Report, Vec<String>, u32) {
+        let (mut report, mut events, mut steps) = (Report::default(), Events::default(), 0);
+        let lines: Vec<String> = printed
+            .lines()
+            .filter_map(|event| events.line(event.as_bytes()))
+            .collect();
+        for line in &lines {
+            let parsed = Line::parse(line.as_bytes()).unwrap();
+            assert_eq!(parsed.unknown, 0, "{line}");
+            steps +=
+                u32::from(report.handle(parsed, line, Moment::from_millis(0)) == Worth::Progress);
+        }
+        (report, lines, steps)
+    }
+
+    fn tokens(report: &Report) -> u64 {
+        report.metrics(Moment::from_millis(0)).tokens_used_this_hour
+    }
+
+    const CLAUDE: &str = r#"{"type":"system","subtype":"init","session_id":"s","tools":["Bash"],"model":"sonnet"}
+{"type":"assistant","session_id":"s","message":{"id":"m1","role":"assistant","content":[{"type":"text","text":"I look."}],"usage":{"input_tokens":100,"output_tokens":1,"cache_read_input_tokens":5000}}}
+{"type":"assistant","session_id":"s","message":{"id":"m1","role":"assistant","content":[{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"cat /etc/secret","description":"Read the file"}}],"usage":{"input_tokens":100,"output_tokens":20}}}"#;
+    const CLAUDE_END: &str = r#"
+{"type":"user","session_id":"s","message":{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"secret"}]}}
+{"type":"system","subtype":"api_retry","attempt":1,"error_status":429,"error":"rate_limit"}
+{"type":"rate_limit_event","rate_limit_info":{"status":"allowed"}}
+{"type":"result","subtype":"success","is_error":false,"usage":{"input_tokens":150,"output_tokens":80},"result":"done"}"#;
+
+    #[test]
+    fn claude_tells_its_tool_its_tokens_and_its_end() {
+        let (report, lines, steps) = heard(CLAUDE);
+        assert_eq!(report.task(), Some("Bash: Read the file"));
+        assert_eq!(
+            (tokens(&report), steps, report.ready(), report.work_owed()),
+            (120, 2, true, true)
+        );
+        assert!(
+            !lines.iter().any(|line| line.contains("secret")),
+            "{lines:?}"
+        );
+        let (report, lines, _) = heard(&format!("{CLAUDE}{CLAUDE_END}"));
+        assert_eq!(
+            (report.task(), report.work_owed(), tokens(&report)),
+            (None, false, 230)
+        );
+        assert_eq!(report.error(), Some("model: rate_limit"));
+        assert!(
+            !lines.iter().any(|line| line.contains("secret")),
+            "{lines:?}"
+        );
+    }
+
+    fn round(n: u32, result: &str) -> String {
+        format!(
+            r#"{{"type":"stream_event","event":{{"type":"content_block_delta"}}}}
+{{"type":"assistant","message":{{"id":"a{n}","content":[{{"type":"text","text":"Once more, {n}."}}],"usage":{{"output_tokens":9}}}}}}
+{{"type":"assistant","message":{{"id":"a{n}","content":[{{"type":"tool_use","id":"t{n}","name":"Bash","input":{{"command":"cat secret"}}}}],"usage":{{"output_tokens":19}}}}}}
+{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t{n}","content":"{result}"}}]}}}}
+"#
+        )
+    }
+
+    #[test]
+    fn the_same_call_with_the_same_result_is_counted_whatever_is_said_between() {
+        let same: String = (0..24).map(|n| round(n, "no such file")).collect();
+        let (report, lines, _) = heard(&same);
+        assert_eq!(report.repeated(), ("again Bash", 22));
+        assert!(
+            !lines.iter().any(|line| line.contains("secret")),
+            "{lines:?}"
+        );
+        let (report, ..) = heard(&format!("{same}{}", round(24, "found")));
+        assert_eq!(report.repeated().1, 1, "another result goes on");
+    }
+
+    #[test]
+    fn the_same_question_with_another_answer_is_no_repetition() {
+        let polls: String = (0..40).map(|n| round(n, &format!("{n} of 40"))).collect();
+        assert_eq!(heard(&polls).0.repeated().1, 1);
+    }
+
+    #[test]
+    fn parts_of_an_answer_are_progress_while_it_comes() {
+        let part = r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"text":"a"}}}"#;
+        assert_eq!(heard(&format!("{part}\n{part}\n{part}")).2, 3);
+    }
+
+    #[test]
+    fn a_run_that_fails_is_an_error_and_over() {
+        let (report, ..) =
+            heard(r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#);
+        assert_eq!(
+            (report.error(), report.work_owed()),
+            (Some("ended: error_max_turns"), false)
+        );
+    }
+
+    #[test]
+    fn codex_tells_its_items_its_tokens_and_its_end() {
+        let started = r#"{"type":"thread.started","thread_id":"t"}
+{"type":"turn.started"}
+{"type":"item.started","item":{"id":"item_1","type":"command_execution","command":"bash -lc ls","status":"in_progress"}}"#;
+        let (report, ..) = heard(started);
+        assert_eq!(
+            (report.ready(), report.task(), report.work_owed()),
+            (true, Some("command_execution"), true)
+        );
+        let ended = r#"
+{"type":"item.completed","item":{"id":"item_1","type":"command_execution","exit_code":0}}
+{"type":"item.started","item":{"id":"item_2","type":"mcp_tool_call","server":"docs","tool":"search","status":"in_progress"}}
+{"type":"turn.completed","usage":{"input_tokens":24763,"cached_input_tokens":24448,"output_tokens":122}}"#;
+        let (report, lines, steps) = heard(&format!("{started}{ended}"));
+        assert_eq!(
+            (tokens(&report), report.work_owed(), steps),
+            (437, false, 4)
+        );
+        assert!(
+            lines.iter().any(|line| line.contains("task=docs/search")),
+            "{lines:?}"
+        );
+        let (report, ..) = heard(r#"{"type":"turn.failed","error":{"message":"stream lost"}}"#);
+        assert_eq!(report.error(), Some("stream lost"));
+        let (report, ..) = heard(r#"{"type":"error","message":"no network"}"#);
+        assert_eq!(report.error(), Some("no network"));
+    }
+
+    #[test]
+    fn what_is_no_event_says_nothing() {
+        for text in [
+            "",
+            "hello",
+            "{",
+            "[]",
+            r#"{"type":7}"#,
+            r#"{"type":"news"}"#,
+            r#"{"message":{}}"#,
+        ] {
+            assert_eq!(Events::default().line(text.as_bytes()), None, "{text}");
+        }
+        let large = format!(r#"{{"type":"user","x":"{}"}}"#, "x".repeat(EVENT_BYTES_MAX));
+        assert_eq!(Events::default().line(large.as_bytes()), None);
+    }
+
+    #[test]
+    fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
+        let told = |event: &str, more: &str| {
+            hook(
+                format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
+                7,
+            )
+        };
+        for (event, more, line) in [
+            ("SessionStart", "", "ready=1 state=idle"),
+            (
+                "UserPromptSubmit",
+                r#","prompt":"secret""#,
+                "state=waiting_model",
+            ),
+            (
+                "PreToolUse",
+                r#","tool_name":"Bash","tool_use_id":"t1","tool_input":{"command":"x","description":"Run tests"}"#,
+                r#"state=working task="Bash: Run tests" step="use t1""#,
+            ),
+            (
+                "PreToolUse",
+                r#","tool_name":"AskUserQuestion""#,
+                "state=waiting_input task=AskUserQuestion",
+            ),
+            (
+                "PostToolUse",
+                r#","tool_use_id":"t1""#,
+                r#"state=waiting_model step="result t1""#,
+            ),
+            ("PermissionRequest", "", "state=waiting_input"),
+            (
+                "Notification",
+                r#","notification_type":"permission_prompt""#,
+                "state=waiting_input",
+            ),
+            (
+                "Notification",
+                r#","notification_type":"idle_prompt""#,
+                "state=idle",
+            ),
+            (
+                "Notification",
+                r#","message":"Claude is waiting for your input""#,
+                "state=idle",
+            ),
+            (
+                "Notification",
+                r#","message":"Claude needs your permission to use Bash""#,
+                "state=waiting_input",
+            ),
+            ("Stop", "", "task= state=idle tokens=7"),
+            (
+                "StopFailure",
+                r#","error":"rate_limit""#,
+                "task= state=idle tokens=7 error=rate_limit",
+            ),
+            ("SessionEnd", r#","reason":"clear""#, "task= state=idle"),
+            (
+                "SessionEnd",
+                r#","reason":"prompt_input_exit""#,
+                "task= state=done stopping=1",
+            ),
+            // A run that failed ends its session too: its exit code must stay what it is.
+            ("SessionEnd", r#","reason":"other""#, "task= state=done"),
+            ("SessionEnd", "", "task= state=done"),
+        ] {
+            assert_eq!(told(event, more).as_deref(), Some(line));
+            let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
+            assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
+        }
+        assert_eq!(told("WorktreeCreate", ""), None);
+        assert_eq!(hook(b"no json", 0), None);
+    }
+
+    #[test]
+    fn a_turns_tokens_are_those_after_the_last_prompt() {
+        let assistant = |id: &str, tokens: u64| {
+            format!(
+                r#"{{"type":"assistant","message":{{"id":"{id}","content":[],"usage":{{"input_tokens":1,"output_tokens":{tokens}}}}}}}"#
+            )
+        };
+        let lines = [
+            r#"cut off"}}"#.to_owned(),
+            assistant("m0", 1000),
+            r#"{"type":"user","message":{"content":"do it"}}"#.to_owned(),
+            assistant("m1", 9),
+            assistant("m1", 19),
+            r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t"}]}}"#
+                .to_owned(),
+            assistant("m2", 4),
+        ];
+        assert_eq!(turn_tokens(&lines.join("\n")), 25);
+    }
+}

@@ -1,0 +1,412 @@
+//! One agent as the monitor knows it: its present registration, what was announced of it, and how it is described.
+//!
+//! Reports of a replaced epoch, and reports with a lower step, change nothing: what comes late is defused by its
+//! numbers, never by its time.
+
+use crate::base::duration::format_duration;
+use crate::base::moment::{Moment, millis};
+use crate::fleet::run::{BeatOutcome, Belief, Run, Source};
+use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
+use crate::wire::event::{Event, EventKind};
+use crate::wire::keys;
+use crate::wire::life::{Life, NextStart, Phase, Reason};
+use crate::wire::roster::RosterEntry;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::fleet::run::State;
+
+/// A producer's interval is taken from this many readings of its hash.
+const READINGS: u8 = 3;
+/// Learnt intervals are rounded to this: a reading comes some milliseconds after the write.
+const LEARN_STEP_MS: u64 = 50;
+
+/// One agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// What is known of its present registration.
+    pub run: Run,
+    /// The state.
+    pub state: State,
+    /// Why it is not healthy.
+    pub reason: Option<Reason>,
+    /// Since when the state holds.
+    pub since: Since,
+    /// The highest epoch that was ever seen of it.
+    fence: u64,
+    /// Where the fleet's index of deadlines has it.
+    pub(crate) indexed_at: Option<Moment>,
+    /// The state that was announced last.
+    pub(crate) announced: Option<State>,
+    /// No state was settled yet: the first one is a change too.
+    is_new: bool,
+}
+
+/// When a state began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Seen by this monitor.
+    Seen(Moment),
+    /// As the sender's wall clock had it, Unix milliseconds: it happened before this monitor looked.
+    Reported(u64),
+}
+
+/// A change of belief.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    pub(crate) to: State,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) sentence: String,
+}
+
+/// When something is taken, and what that changes.
+pub(crate) struct Taking<'a> {
+    pub(crate) now: Moment,
+    /// What the store kept is being read at the start: it happened before.
+    pub(crate) loading: bool,
+    /// Changes, in order.
+    pub(crate) story: &'a mut Vec<Transition>,
+}
+
+impl Agent {
+    pub(crate) fn new(run: Run, now: Moment) -> Self {
+        let Belief { state, reason } = run.belief(now);
+        Self {
+            fence: run.epoch,
+            run,
+            state,
+            reason,
+            since: Since::Seen(now),
+            indexed_at: None,
+            announced: None,
+            is_new: true,
+        }
+    }
+
+    /// What is the matter, for people.
+    pub fn sentence(&self, now: Moment) -> String {
+        match self.state {
+            State::Healthy => self.healthy_sentence(now),
+            State::Missing => format!(
+                "{} overdue; {}",
+                beats(self.run.detector.missed(now)),
+                self.last_beat(now)
+            ),
+            State::Stopped => self.stopped_sentence(),
+            State::Failed => self.failed_sentence(now),
+        }
+    }
+
+    /// What will happen by itself, and when.
+    pub fn next(&self, now: Moment) -> Option<String> {
+        let within = |at: Moment| format!("in {}", format_duration(at.since(now)));
+        match self.state {
+            State::Healthy if self.run.life.phase == Phase::Running => Some(format!(
+                "missing {} unless a beat arrives",
+                within(self.run.detector.missing_at())
+            )),
+            State::Missing => Some(format!(
+                "failed {} unless a beat arrives",
+                within(self.run.detector.failed_at())
+            )),
+            State::Healthy | State::Failed | State::Stopped => self.next_start(now),
+        }
+    }
+
+    pub(crate) fn wants_interval(&self) -> bool {
+        self.run.readings() < READINGS
+    }
+
+    pub(crate) fn beat(
+        &mut self,
+        beat: &Arc<Beat>,
+        source: Source,
+        taking: &mut Taking<'_>,
+    ) -> BeatOutcome {
+        let arrival = match source {
+            Source::Channel => taking.now,
+            Source::Stored(age) => taking.now - age,
+        };
+        let life = beat.life();
+        if !self.belongs(beat) {
+            return BeatOutcome::Outdated;
+        }
+        if beat.epoch() != self.run.epoch {
+            let interval = beat
+                .hb
+                .as_ref()
+                .map_or(self.run.detector.interval(), |hb| hb.interval);
+            let mut run = Run::begin(beat.epoch(), interval, arrival);
+            run.detector.observe_from(taking.now);
+            self.replace(run, &life, taking);
+        }
+        let outcome = self.run.beat(beat, source, arrival);
+        if outcome != BeatOutcome::Applied {
+            return outcome;
+        }
+        // A producer without epochs has no steps: each of its beats says anew where it is.
+        if life.is_after(&self.run.life) || beat.hb.is_none() {
+            self.follow(life, taking);
+        }
+        if taking.loading {
+            self.run.doubt(taking.now);
+        }
+        self.settle(taking);
+        BeatOutcome::Applied
+    }
+
+    /// Takes an event. One of the past changes nothing.
+    pub(crate) fn event(&mut self, event: &Event, interval: Duration, taking: &mut Taking<'_>) {
+        if event.epoch < self.fence {
+            return;
+        }
+        let entry = event.detail.registration.as_deref();
+        let life = event.life();
+        if event.epoch > self.run.epoch {
+            let interval = entry.map_or(interval, RosterEntry::interval);
+            let begun = life.clone().unwrap_or_default();
+            self.replace(
+                Run::begin(event.epoch, interval, taking.now),
+                &begun,
+                taking,
+            );
+        }
+        if let Some(entry) = entry.filter(|_| event.kind == EventKind::Registered) {
+            let epoch = event.epoch;
+            self.run.entry = Some(Arc::new(RosterEntry {
+                epoch,
+                ..entry.clone()
+            }));
+        }
+        if let Some(life) = life.filter(|life| life.is_after(&self.run.life)) {
+            self.run.sign_of_life();
+            self.follow(life, taking);
+            self.settle(taking);
+        }
+    }
+
+    /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.
+    pub(crate) fn enlisted(&mut self, entry: &RosterEntry, run: &Run, taking: &mut Taking<'_>) {
+        if entry.epoch < self.fence {
+            return;
+        }
+        let life = entry.life();
+        if entry.epoch > self.run.epoch {
+            self.replace(run.clone(), &life, taking);
+        }
+        // The roster knows more than a hash that was only registered.
+        if entry.life.is_some() || self.run.entry.is_none() {
+            self.run.entry = Some(Arc::new(entry.clone()));
+        }
+        if life.is_after(&self.run.life) {
+            self.follow(life, taking);
+        }
+        self.settle(taking);
+    }
+
+    pub(crate) fn learned(&mut self, time_to_live: Duration) {
+        let millis = millis(keys::interval_of(time_to_live));
+        let rounded = (millis + LEARN_STEP_MS / 2) / LEARN_STEP_MS * LEARN_STEP_MS;
+        let learnt = Duration::from_millis(rounded).clamp(INTERVAL_MIN, INTERVAL_MAX);
+        self.run.learn(learnt);
+    }
+
+    /// Silence was looked into and stands.
+    pub(crate) fn lost(&mut self, taking: &mut Taking<'_>) {
+        if self.state == State::Missing {
+            self.run.lose();
+            self.settle(taking);
+        }
+    }
+
+    /// Brings the state into step with what is known.
+    pub(crate) fn settle(&mut self, taking: &mut Taking<'_>) {
+        let Belief { state, reason } = self.run.belief(taking.now);
+        let is_new = std::mem::take(&mut self.is_new);
+        if !is_new && (self.state, self.reason) == (state, reason) {
+            return;
+        }
+        if is_new || self.state != state {
+            self.since = Since::Seen(taking.now);
+        }
+        if taking.loading && !self.run.is_alive() && self.run.life.since > 0 {
+            self.since = Since::Reported(self.run.life.since);
+        }
+        (self.state, self.reason) = (state, reason);
+        if state == State::Missing && self.run.is_unheard() {
+            return; // that nothing is known yet of an agent that should be there is no news
+        }
+        taking.story.push(Transition {
+            to: state,
+            reason,
+            sentence: self.sentence(taking.now),
+        });
+    }
+
+    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past.
+    fn belongs(&self, beat: &Beat) -> bool {
+        let over = matches!(self.state, State::Failed | State::Stopped);
+        let present = beat.epoch() == self.run.epoch || beat.epoch() > self.fence;
+        present || (beat.hb.is_none() && over)
+    }
+
+    /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
+    /// that brings it is of the end.
+    fn replace(&mut self, run: Run, life: &Life, taking: &mut Taking<'_>) {
+        self.fence = self.fence.max(run.epoch);
+        let heard = !run.is_unheard();
+        self.run = run;
+        if life.had_process() && heard {
+            self.settle(taking);
+        }
+    }
+
+    /// Takes a report of the process, and what must have happened before it where reports were passed over.
+    fn follow(&mut self, life: Life, taking: &mut Taking<'_>) {
+        let between = self.passed_over(&life);
+        for life in between.into_iter().chain([life]) {
+            self.run.report(life, taking.now);
+            self.settle(taking);
+        }
+    }
+
+    /// The end before a start, or the start before an end, that this report shows to have been passed over.
+    fn passed_over(&self, life: &Life) -> Option<Life> {
+        let known = &self.run.life;
+        let end = life.end.as_ref()?;
+        let between = Life {
+            step: known.step,
+            incarnation: end.incarnation,
+            ..Life::default()
+        };
+        if life.has_process() {
+            let news = known.has_process()
+                && end.incarnation >= known.incarnation
+                && life.incarnation > known.incarnation;
+            return news.then(|| Life {
+                phase: Phase::Restarting,
+                end: Some(end.clone()),
+                restart: Some(NextStart::AT_ONCE),
+                ..between
+            });
+        }
+        let started = end.incarnation > known.incarnation && !end.not_started;
+        (started && !known.has_process()).then_some(between)
+    }
+
+    fn healthy_sentence(&self, now: Moment) -> String {
+        match self.run.life.phase {
+            Phase::Stopping => format!(
+                "was asked to stop {} ago; its process is still running",
+                format_duration(now.since(self.run.life_at))
+            ),
+            Phase::Restarting => "ended cleanly; it is being started again".to_owned(),
+            Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
+                let activity = self.activity_sentence().map(str::to_owned);
+                activity.unwrap_or_else(|| match self.run.beat {
+                    Some(_) => format!(
+                        "beats come every {}",
+                        format_duration(self.run.detector.interval())
+                    ),
+                    None => "registered; no beat yet".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn stopped_sentence(&self) -> String {
+        let life = &self.run.life;
+        match (life.phase, &life.waits_for) {
+            (Phase::Suspended, _) => {
+                "suspended at its terminal (Ctrl-Z); its sidecar stands still with it and sends no beats".to_owned()
+            }
+            (Phase::Detached, _) => "detached: its sidecar does not watch it any more".to_owned(),
+            (Phase::Stopping, _) => {
+                "was asked to stop, and fell silent before its end was reported".to_owned()
+            }
+            (Phase::Waiting, Some(what)) if life.end.is_none() => format!("waiting for {what}"),
+            (Phase::Waiting, Some(what)) => format!("ended cleanly; waiting for {what}"),
+            (Phase::Restarting, _) => "ended cleanly; it is started again".to_owned(),
+            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "ended cleanly".to_owned(),
+        }
+    }
+
+    fn failed_sentence(&self, now: Moment) -> String {
+        let end = self.run.life.end.as_ref();
+        match self.reason {
+            Some(Reason::HeartbeatLost) | None => {
+                format!("silent for three intervals; {}", self.last_beat(now))
+            }
+            Some(Reason::Exited) => match end.and_then(|end| end.exit.code) {
+                Some(code) if end.is_some_and(|end| end.not_started) => {
+                    format!("its command could not be started (code {code})")
+                }
+                Some(code) => format!("its process exited with code {code}"),
+                None => "its process ended; the exit code could not be read".to_owned(),
+            },
+            Some(Reason::Killed) => match end.and_then(|end| end.exit.signal) {
+                Some(signal) => format!("its process was ended by signal {signal}"),
+                None => "its process was killed".to_owned(),
+            },
+            Some(Reason::OomKilled) => "the kernel killed its process for memory".to_owned(),
+            Some(Reason::Hung) => self
+                .activity_sentence()
+                .unwrap_or("it cannot go on by itself")
+                .to_owned(),
+            Some(Reason::CrashLoop) => match end.and_then(|end| end.exit.code) {
+                Some(code) => {
+                    format!("crash loop: it exits again and again, last with code {code}")
+                }
+                None => "crash loop: it ends again and again".to_owned(),
+            },
+            Some(Reason::Duplicate) => "a living holder has its id".to_owned(),
+            Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
+            Some(Reason::Operator) => "a person ended it".to_owned(),
+            Some(Reason::Unkillable) => "it survives every signal".to_owned(),
+        }
+    }
+
+    fn activity_sentence(&self) -> Option<&str> {
+        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
+        let activity = hb.activity.as_ref()?;
+        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
+    }
+
+    fn last_beat(&self, now: Moment) -> String {
+        match self.run.beat_at {
+            Some(at) => format!("last beat {} ago", format_duration(now.since(at))),
+            None => "no beat since this monitor started".to_owned(),
+        }
+    }
+
+    fn next_start(&self, now: Moment) -> Option<String> {
+        let life = &self.run.life;
+        match life.phase {
+            Phase::Restarting => {
+                let restart = life.restart?;
+                let at = self.run.life_at + Duration::from_millis(restart.in_ms);
+                let attempt = restart
+                    .attempt
+                    .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
+                Some(format!(
+                    "restarting in {}{attempt}",
+                    format_duration(at.since(now))
+                ))
+            }
+            Phase::Waiting => {
+                let what = life.waits_for.as_deref().unwrap_or("its process");
+                Some(format!("healthy as soon as there is {what}"))
+            }
+            Phase::Stopping => Some("stopped as soon as its process has ended".to_owned()),
+            Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => None,
+        }
+    }
+}
+
+fn beats(n: u64) -> String {
+    if n == 1 {
+        "1 beat".to_owned()
+    } else {
+        format!("{n} beats")
+    }
+}

@@ -1,0 +1,372 @@
+//! Tells a fresh agent from a silent one: freshness points after Chen, Toueg and Aguilera.
+//!
+//! Intuition: a bus that comes every 30 s is late with respect to its timetable, not to the bus before it. A sidecar
+//! numbers its timetable: `slot` counts whole intervals since its start. The smallest `arrival - slot x interval` seen
+//! lately is the best guess of where that timetable lies on our clock; from it follows when each later slot is due. So
+//! a beat that was held up in a queue for two minutes refreshes nothing, and a fast beat makes no later one look late.
+//!
+//! A producer without slots (written from the seed) is judged from its last arrival.
+//!
+//! Deliberately absent: accrual (phi). At one beat in 30 s its model convicts after a single lost message.
+
+use crate::base::moment::{Moment, millis};
+use std::time::Duration;
+
+/// Beats per half of the window whose smallest offset counts: 16 to 32 beats, as long as a route keeps its delay.
+const WINDOW_HALF: u32 = 16;
+/// A slot this far ahead of the timetable is not believed at once: one poisoned number must not lock the agent out.
+const SLOTS_AHEAD_MAX: u64 = 2;
+/// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
+const SLACK_MIN: Duration = Duration::from_millis(100);
+/// Beats that may be lost before silence means failure.
+const BEATS_TO_FAIL: u32 = 3;
+
+/// What a beat says of its place in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// From a sidecar.
+    Slot(u64),
+    /// From a producer without slots.
+    Arrival,
+}
+
+/// What became of a beat's stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// The agent is fresher than before.
+    Renewed,
+    /// A slot that was known already: content may be new, time is not.
+    Known,
+    /// A slot far ahead of the timetable; believed only when the next one agrees.
+    Doubted,
+}
+
+/// Silence so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// No beat is overdue.
+    None,
+    /// At least one beat is overdue: the state `missing`.
+    Missing,
+    /// Three beats are overdue: the state `failed`, once verified.
+    Failed,
+}
+
+/// The freshness of one agent.
+#[derive(Clone, Debug)]
+pub struct Detector {
+    interval: Duration,
+    /// When the freshest beat was due on our clock.
+    fresh_at: Moment,
+    /// Nothing is concluded from silence before one whole period of observation after this.
+    observed_from: Moment,
+    timetable: Option<Timetable>,
+}
+
+#[derive(Clone, Debug)]
+struct Timetable {
+    slot: u64,
+    offset: Window,
+    doubted: Option<u64>,
+}
+
+/// The smallest value among the last 16 to 32.
+#[derive(Clone, Debug)]
+struct Window {
+    before: i64,
+    now: i64,
+    filled: u32,
+}
+
+impl Detector {
+    /// An agent first heard of at `now`, with one beat every `interval`.
+    pub fn new(interval: Duration, now: Moment) -> Self {
+        Self {
+            interval,
+            fresh_at: now,
+            observed_from: now,
+            timetable: None,
+        }
+    }
+
+    /// An agent that should be there and was not heard: it has until the end of one period of observation.
+    pub fn unheard(interval: Duration, now: Moment) -> Self {
+        let mut detector = Self::new(interval, now);
+        detector.fresh_at = now - (interval * BEATS_TO_FAIL + detector.slack());
+        detector
+    }
+
+    /// A beat that was written at `arrival`.
+    pub fn beat(&mut self, stamp: Stamp, arrival: Moment) -> Freshness {
+        match stamp {
+            Stamp::Arrival => {
+                self.fresh_at = self.fresh_at.max(arrival);
+                Freshness::Renewed
+            }
+            Stamp::Slot(slot) => self.slot(slot, arrival),
+        }
+    }
+
+    /// Takes a learnt interval without touching freshness.
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// The observer could not see before `now`: silence up to here proves nothing.
+    pub fn observe_from(&mut self, now: Moment) {
+        self.observed_from = self.observed_from.max(now);
+    }
+
+    /// What the silence up to `now` means.
+    pub fn silence(&self, now: Moment) -> Silence {
+        if now >= self.failed_at() {
+            Silence::Failed
+        } else if now >= self.missing_at() {
+            Silence::Missing
+        } else {
+            Silence::None
+        }
+    }
+
+    /// Whether a beat is overdue by the clock alone, however short a time was observed.
+    pub fn is_stale(&self, now: Moment) -> bool {
+        now >= self.fresh_at + self.interval + self.slack()
+    }
+
+    /// One beat after it was due: interval + slack after the freshest one.
+    pub fn missing_at(&self) -> Moment {
+        self.due(1)
+    }
+
+    /// Three intervals + slack after the freshest beat.
+    pub fn failed_at(&self) -> Moment {
+        self.due(BEATS_TO_FAIL)
+    }
+
+    /// Beats that should have come and did not.
+    pub fn missed(&self, now: Moment) -> u64 {
+        millis(now.since(self.fresh_at + self.slack())) / millis(self.interval).max(1)
+    }
+
+    /// How long ago the freshest beat was due.
+    pub fn age(&self, now: Moment) -> Duration {
+        now.since(self.fresh_at)
+    }
+
+    /// Time between beats.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// A sixth of the interval, 100 ms at least: 5 s at 30 s.
+    pub fn slack(&self) -> Duration {
+        (self.interval / 6).max(SLACK_MIN)
+    }
+
+    fn due(&self, beats: u32) -> Moment {
+        let held = self.observed_from + self.interval + self.slack();
+        (self.fresh_at + self.interval * beats + self.slack()).max(held)
+    }
+
+    fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
+        let offset = signed(arrival) - signed_product(slot, self.interval);
+        let Some(timetable) = &mut self.timetable else {
+            self.timetable = Some(Timetable {
+                slot,
+                offset: Window::new(offset),
+                doubted: None,
+            });
+            self.fresh_at = self.fresh_at.max(arrival);
+            return Freshness::Renewed;
+        };
+        if slot <= timetable.slot {
+            timetable.offset.lower(offset);
+            return Freshness::Known;
+        }
+        let due_now = (signed(arrival) - timetable.offset.min())
+            .max(0)
+            .unsigned_abs()
+            / millis(self.interval).max(1);
+        if slot > due_now.saturating_add(SLOTS_AHEAD_MAX) {
+            let agrees = timetable
+                .doubted
+                .is_some_and(|d| slot > d && slot - d <= SLOTS_AHEAD_MAX + 1);
+            if !agrees {
+                timetable.doubted = Some(slot);
+                return Freshness::Doubted;
+            }
+            timetable.offset = Window::new(offset);
+        }
+        timetable.doubted = None;
+        timetable.slot = slot;
+        timetable.offset.push(offset);
+        let due = timetable.offset.min() + signed_product(slot, self.interval);
+        let due = Moment::from_millis(due.max(0).unsigned_abs());
+        self.fresh_at = self.fresh_at.max(due.min(arrival));
+        Freshness::Renewed
+    }
+}
+
+impl Window {
+    fn new(value: i64) -> Self {
+        Self {
+            before: i64::MAX,
+            now: value,
+            filled: 1,
+        }
+    }
+
+    fn push(&mut self, value: i64) {
+        if self.filled == WINDOW_HALF {
+            *self = Self {
+                before: self.now,
+                now: value,
+                filled: 1,
+            };
+        } else {
+            self.now = self.now.min(value);
+            self.filled += 1;
+        }
+    }
+
+    fn lower(&mut self, value: i64) {
+        self.now = self.now.min(value);
+    }
+
+    fn min(&self) -> i64 {
+        self.before.min(self.now)
+    }
+}
+
+fn signed(moment: Moment) -> i64 {
+    i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn signed_product(slot: u64, interval: Duration) -> i64 {
+    i64::try_from(slot.saturating_mul(millis(interval))).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_millis(1_000_000 + seconds * 1000)
+    }
+
+    fn beating(until_slot: u64) -> Detector {
+        let mut detector = Detector::new(INTERVAL, at(0));
+        for slot in 0..=until_slot {
+            detector.beat(Stamp::Slot(slot), at(slot * 30));
+        }
+        detector
+    }
+
+    #[test]
+    fn silence_is_missing_at_35_seconds_and_failed_at_95() {
+        let d = beating(4);
+        let after = |s: u64| d.silence(at(120 + s));
+        assert_eq!(
+            [after(34), after(35), after(94), after(95)],
+            [
+                Silence::None,
+                Silence::Missing,
+                Silence::Missing,
+                Silence::Failed
+            ]
+        );
+    }
+
+    #[test]
+    fn missed_beats_are_beats_not_sweeps() {
+        let d = beating(4);
+        let missed: Vec<u64> = [34, 35, 64, 65, 95].map(|s| d.missed(at(120 + s))).into();
+        assert_eq!(missed, [0, 1, 1, 2, 3]);
+    }
+
+    #[test]
+    fn two_lost_beats_and_a_slow_third_are_no_failure() {
+        let mut d = beating(4);
+        assert_eq!(d.silence(at(120 + 90)), Silence::Missing);
+        d.beat(Stamp::Slot(7), at(120 + 92));
+        assert_eq!(d.silence(at(120 + 92)), Silence::None);
+    }
+
+    #[test]
+    fn a_backlog_that_arrives_late_does_not_rejuvenate() {
+        let mut d = beating(4);
+        d.beat(Stamp::Slot(5), at(300));
+        assert_eq!(
+            d.silence(at(300)),
+            Silence::Failed,
+            "slot 5 was due at 150 s"
+        );
+    }
+
+    #[test]
+    fn a_beat_held_up_once_does_not_make_the_next_deadline_later() {
+        let mut d = beating(4);
+        d.beat(Stamp::Slot(5), at(158));
+        assert_eq!(d.missing_at(), at(150 + 35));
+    }
+
+    #[test]
+    fn a_sidecar_that_was_paused_is_fresh_with_its_next_slot() {
+        let mut d = beating(4);
+        assert_eq!(d.beat(Stamp::Slot(10), at(300)), Freshness::Renewed);
+        assert_eq!(d.silence(at(301)), Silence::None);
+    }
+
+    #[test]
+    fn one_poisoned_slot_does_not_lock_the_agent_out() {
+        let mut d = beating(4);
+        assert_eq!(d.beat(Stamp::Slot(1 << 50), at(140)), Freshness::Doubted);
+        assert_eq!(d.beat(Stamp::Slot(5), at(150)), Freshness::Renewed);
+    }
+
+    #[test]
+    fn a_timetable_that_really_jumped_is_believed_when_the_next_slot_agrees() {
+        let mut d = beating(4);
+        assert_eq!(d.beat(Stamp::Slot(1000), at(150)), Freshness::Doubted);
+        assert_eq!(d.beat(Stamp::Slot(1001), at(180)), Freshness::Renewed);
+        assert_eq!(d.silence(at(200)), Silence::None);
+    }
+
+    #[test]
+    fn an_observer_that_could_not_see_waits_one_period_before_it_judges() {
+        let mut d = beating(4);
+        d.observe_from(at(600));
+        assert_eq!(d.silence(at(634)), Silence::None);
+        assert_eq!(d.silence(at(635)), Silence::Failed);
+    }
+
+    #[test]
+    fn a_producer_without_slots_is_judged_from_its_last_arrival() {
+        let mut d = Detector::new(INTERVAL, at(0));
+        d.beat(Stamp::Arrival, at(40));
+        assert_eq!((d.missing_at(), d.failed_at()), (at(75), at(135)));
+    }
+
+    #[test]
+    fn slack_is_a_sixth_of_the_interval_and_never_below_100_ms() {
+        let slack = |ms| {
+            Detector::new(Duration::from_millis(ms), at(0))
+                .slack()
+                .as_millis()
+        };
+        assert_eq!([slack(100), slack(1000), slack(30_000)], [100, 166, 5000]);
+    }
+
+    #[test]
+    fn extreme_numbers_do_not_overflow() {
+        let mut d = Detector::new(
+            crate::wire::beat::INTERVAL_MAX,
+            Moment::from_millis(u64::MAX),
+        );
+        d.beat(Stamp::Slot(u64::MAX), Moment::from_millis(u64::MAX));
+        d.beat(Stamp::Slot(0), Moment::from_millis(0));
+        assert_eq!(d.missed(Moment::from_millis(0)), 0);
+    }
+}

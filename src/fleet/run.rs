@@ -1,0 +1,303 @@
+//! One registration of an agent: everything the monitor knows that belongs to it, as one value.
+//!
+//! A higher epoch replaces the whole value, whichever of beat, event, roster or hash brings it: no field of the run
+//! before can stay. What is believed ([`Run::belief`]) is a function of these facts, so that no transition is forgotten.
+
+use crate::base::moment::Moment;
+use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
+use crate::wire::beat::{Beat, Verdict};
+use crate::wire::life::{Life, Reason, Standing};
+use crate::wire::roster::RosterEntry;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The monitor's belief.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Ended badly, stuck by proof, or three beats overdue.
+    Failed,
+    /// One beat overdue.
+    Missing,
+    /// Beats come.
+    Healthy,
+    /// Ended cleanly, or not watched.
+    Stopped,
+}
+
+/// State and reason together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belief {
+    /// The state.
+    pub state: State,
+    /// Why it is not healthy.
+    pub reason: Option<Reason>,
+}
+
+/// One registration.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The fencing number; 0 for a producer without epochs.
+    pub epoch: u64,
+    /// Where the process is, by the latest report.
+    pub life: Life,
+    /// When that report arrived.
+    pub life_at: Moment,
+    /// What the roster or the registration says of it.
+    pub entry: Option<Arc<RosterEntry>>,
+    /// The last beat that was taken.
+    pub beat: Option<Arc<Beat>>,
+    /// The last beat that a process was there for: what an agent that ended was doing last.
+    pub last_alive: Option<Arc<Beat>>,
+    /// When the last beat was written, on our clock.
+    pub beat_at: Option<Moment>,
+    /// Its freshness.
+    pub detector: Detector,
+    /// When the run was first known here.
+    pub first_at: Moment,
+    /// The highest sequence that came over the channel.
+    channel_sequence: u64,
+    /// Silence was looked into and stands.
+    lost: bool,
+    /// Known only from what the store kept, and that is old: nothing says that it lives.
+    unheard: bool,
+    readings: u8,
+}
+
+/// How a beat came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Over the channel, just now.
+    Channel,
+    /// From the hash, or held up on its way: it was written this long ago.
+    Stored(Duration),
+}
+
+/// What became of a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatOutcome {
+    /// It was news.
+    Applied,
+    /// Its content was known already: read from the hash, or overtaken by a newer one that was.
+    Known,
+    /// The channel brought it, or a later one, before: two producers, or a replay.
+    Duplicate,
+    /// It belongs to a registration that was replaced.
+    Outdated,
+    /// Its slot cannot be; believed when the next one agrees.
+    ImplausibleSlot,
+}
+
+impl Run {
+    /// A registration first known at `now`, with one beat every `interval`.
+    pub fn begin(epoch: u64, interval: Duration, now: Moment) -> Self {
+        Self {
+            epoch,
+            life: Life::default(),
+            life_at: now,
+            entry: None,
+            beat: None,
+            last_alive: None,
+            beat_at: None,
+            detector: Detector::new(interval, now),
+            first_at: now,
+            channel_sequence: 0,
+            lost: false,
+            unheard: false,
+            readings: 0,
+        }
+    }
+
+    /// One that should be there and was not heard: it has until the end of one period of observation.
+    pub fn unheard(epoch: u64, interval: Duration, now: Moment) -> Self {
+        Self {
+            detector: Detector::unheard(interval, now),
+            unheard: true,
+            ..Self::begin(epoch, interval, now)
+        }
+    }
+
+    /// Whether nothing but what the store kept speaks of it.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard
+    }
+
+    /// What the facts come to at `now`.
+    pub fn belief(&self, now: Moment) -> Belief {
+        let belief = |state, reason| Belief { state, reason };
+        let silence = if self.unheard {
+            Silence::Missing
+        } else {
+            self.detector.silence(now)
+        };
+        match self.life.standing() {
+            Standing::Off => belief(State::Stopped, None),
+            Standing::Down(reason) => belief(State::Failed, Some(reason)),
+            Standing::Stopping => match silence {
+                Silence::None => belief(State::Healthy, None),
+                Silence::Missing | Silence::Failed => belief(State::Stopped, None),
+            },
+            Standing::Up | Standing::Troubled(_) if self.lost => {
+                belief(State::Failed, Some(Reason::HeartbeatLost))
+            }
+            Standing::Troubled(reason) => belief(State::Failed, Some(reason)),
+            // It beats, and it cannot go on: two clocks that are never mixed.
+            Standing::Up if self.is_hung() => belief(State::Failed, Some(Reason::Hung)),
+            Standing::Up => match silence {
+                Silence::None => belief(State::Healthy, None),
+                Silence::Missing | Silence::Failed => belief(State::Missing, None),
+            },
+        }
+    }
+
+    /// When silence next changes the belief; may be past, then it is due now.
+    pub fn deadline(&self, now: Moment) -> Option<Moment> {
+        let silence = match self.life.standing() {
+            Standing::Up if !self.is_hung() => true,
+            Standing::Stopping => true,
+            Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
+        };
+        match self.belief(now).state {
+            State::Healthy if silence => Some(self.detector.missing_at()),
+            State::Missing if silence => Some(self.detector.failed_at()),
+            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+        }
+    }
+
+    /// Whether the proof of a hang stands.
+    pub fn is_hung(&self) -> bool {
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        // A beat of an incarnation that has ended proves nothing of the next one.
+        hb.filter(|hb| hb.restarts == self.life.incarnation)
+            .and_then(|hb| hb.activity.as_ref())
+            .is_some_and(|activity| activity.verdict == Verdict::Hung)
+    }
+
+    /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
+    pub fn is_alive(&self) -> bool {
+        match self.life.standing() {
+            Standing::Up => !self.lost,
+            Standing::Stopping | Standing::Troubled(_) => true,
+            Standing::Off | Standing::Down(_) => false,
+        }
+    }
+
+    /// Takes a beat of this registration, which was written at `arrival`.
+    pub fn beat(&mut self, beat: &Arc<Beat>, source: Source, arrival: Moment) -> BeatOutcome {
+        if let Some(known) = self.is_known(beat, source) {
+            return known;
+        }
+        if source == Source::Channel {
+            self.channel_sequence = beat.sequence;
+        }
+        let stamp = beat
+            .hb
+            .as_ref()
+            .map_or(Stamp::Arrival, |hb| Stamp::Slot(hb.slot));
+        if self.detector.beat(stamp, arrival) == Freshness::Doubted {
+            return BeatOutcome::ImplausibleSlot;
+        }
+        match &beat.hb {
+            Some(hb) => self.detector.set_interval(hb.interval),
+            // A producer that counts from the start again may have another interval too.
+            None if self
+                .beat
+                .as_ref()
+                .is_some_and(|b| beat.sequence < b.sequence) =>
+            {
+                self.readings = 0;
+            }
+            None => {}
+        }
+        self.beat = Some(Arc::clone(beat));
+        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
+            self.last_alive = Some(Arc::clone(beat));
+        }
+        self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
+        self.lost = false;
+        self.unheard = false;
+        BeatOutcome::Applied
+    }
+
+    /// Takes a report of the process; the caller has seen that it is news.
+    pub fn report(&mut self, life: Life, now: Moment) {
+        let step = life.step.max(self.life.step);
+        self.life = Life { step, ..life };
+        self.life_at = now;
+    }
+
+    /// A report that comes at this moment, and not from what the store kept, is a sign of life.
+    pub fn sign_of_life(&mut self) {
+        self.lost = false;
+        self.unheard = false;
+    }
+
+    /// Silence was looked into and stands.
+    pub fn lose(&mut self) {
+        self.lost = true;
+    }
+
+    /// What the store kept does not say that the agent lives when it is older than one interval and the slack, or when
+    /// the agent was asked to stop.
+    pub fn doubt(&mut self, now: Moment) {
+        let stopping = match self.life.standing() {
+            Standing::Stopping => true,
+            Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
+        };
+        self.unheard = stopping || self.detector.is_stale(now);
+    }
+
+    /// Takes an interval that was read from the time to live of the hash, for a producer that does not report its own.
+    /// Of some readings the longest counts: it is the least worn.
+    pub fn learn(&mut self, interval: Duration) {
+        let longest = if self.readings == 0 {
+            interval
+        } else {
+            interval.max(self.detector.interval())
+        };
+        self.readings = self.readings.saturating_add(1);
+        self.detector.set_interval(longest);
+    }
+
+    /// How many intervals were read so far.
+    pub fn readings(&self) -> u8 {
+        self.readings
+    }
+
+    /// How many incarnations came before the present or last one.
+    pub fn restarts(&self) -> u64 {
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        self.life.incarnation.max(hb.map_or(0, |hb| hb.restarts))
+    }
+
+    /// How long the agent's process has been up; zero without a process.
+    pub fn uptime(&self, now: Moment) -> Duration {
+        let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
+            return Duration::ZERO;
+        };
+        if !self.is_alive() {
+            return Duration::ZERO;
+        }
+        let until_beat = match &beat.hb {
+            // Both of the sender's clock: the difference is a duration, not a comparison of clocks.
+            Some(hb) => Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms)),
+            None => beat_at.since(self.first_at),
+        };
+        until_beat + now.since(beat_at)
+    }
+
+    fn is_known(&self, beat: &Beat, source: Source) -> Option<BeatOutcome> {
+        let last = self.beat.as_ref()?;
+        let known = match beat.hb {
+            Some(_) => beat.sequence <= last.sequence,
+            None => (beat.sequence, beat.timestamp_ms) == (last.sequence, last.timestamp_ms),
+        };
+        let again = source == Source::Channel && beat.sequence <= self.channel_sequence;
+        known.then_some(if again {
+            BeatOutcome::Duplicate
+        } else {
+            BeatOutcome::Known
+        })
+    }
+}

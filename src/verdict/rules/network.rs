@@ -1,0 +1,389 @@
+//! Waits for somebody who is gone: a dead peer, a dead child, a process left behind.
+
+use crate::base::duration::format_duration;
+use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::rules::deadlock::end_or_restart;
+use crate::verdict::sample::{
+    End, Kind, Process, RunState, Socket, SocketKind, Target, Tcp, TcpState, Until, Wait,
+};
+use crate::verdict::thresholds;
+use crate::verdict::tree_view::{Scene, is_parked};
+use crate::wire::beat::Verdict;
+
+/// All of them.
+pub(in crate::verdict) fn find(scene: &Scene<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = scene
+        .tcp()
+        .filter_map(|(socket, tcp)| dead_peer(scene, socket, tcp))
+        .collect();
+    found.extend(
+        scene
+            .tcp()
+            .filter_map(|(socket, tcp)| closed_unread(scene, socket, tcp)),
+    );
+    found.extend(
+        scene
+            .tcp()
+            .filter_map(|(socket, tcp)| no_connection(scene, socket, tcp)),
+    );
+    found.extend(scene.own().filter_map(|p| dead_child(scene, p)));
+    found.extend(scene.own().filter_map(|p| left_behind(scene, p)));
+    found.extend(
+        scene
+            .waits()
+            .filter_map(|(p, t, wait)| stopped_peer(scene, p, t.tid, wait)),
+    );
+    found
+}
+
+/// The peer's kernel answers nothing any more.
+fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+    let silent = tcp.probes >= thresholds::PROBES && tcp.keep_alive != Some(false)
+        || tcp.retransmits >= thresholds::RETRANSMITS && tcp.unacked > 0;
+    if tcp.state != TcpState::Established || !silent || !is_wanted(scene, socket) {
+        return None;
+    }
+    let asked = tcp.probes.max(tcp.retransmits);
+    let sentence = format!(
+        "the connection to {} is dead: its machine left {asked} questions in a row unanswered",
+        tcp.remote
+    );
+    let key = format!("dead peer {}", socket.inode);
+    let found = Finding::new(key, Verdict::Hung, thresholds::KNOT, sentence)
+        .counted()
+        .logical();
+    let fix = Fix::ResetSocket {
+        pid: socket.pid,
+        fd: socket.fd,
+        inode: socket.inode,
+    };
+    Some(
+        found
+            .seen(
+                "tcp.probes",
+                format!(
+                    "{} keep-alive, {} repeats unanswered",
+                    tcp.probes, tcp.retransmits
+                ),
+            )
+            .seen(
+                "tcp.last_ack",
+                format!("{} ago", format_duration(tcp.acked_ago)),
+            )
+            .seen(
+                "tcp.last_received",
+                format!("{} ago", format_duration(tcp.received_ago)),
+            )
+            .fix(fix),
+    )
+}
+
+/// A resting connection of a pool may die without harm; one that somebody waits for may not.
+fn is_wanted(scene: &Scene<'_>, socket: &Socket) -> bool {
+    let alone = scene
+        .tcp()
+        .filter(|(_, t)| t.state == TcpState::Established)
+        .count()
+        == 1;
+    scene
+        .in_flight()
+        .iter()
+        .any(|(s, _)| s.inode == socket.inode)
+        || alone && scene.word.owes()
+        || stands_in(scene, socket)
+}
+
+fn stands_in(scene: &Scene<'_>, socket: &Socket) -> bool {
+    let of = |wait: &Wait| match wait {
+        Wait::Read(target) | Wait::Write(target) => target.kind == Kind::Socket(socket.inode),
+        Wait::Running
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Poll { .. }
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => false,
+    };
+    scene
+        .waits()
+        .any(|(p, _, wait)| p.pid == socket.pid && of(wait))
+}
+
+/// The peer has closed without an answer, or with one that nobody reads, and the program waits for something else.
+fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+    if tcp.state != TcpState::CloseWait || scene.is_served(tcp) {
+        return None;
+    }
+    let process = scene.sample.process(socket.pid)?;
+    let parked = |w: &Wait| scene.is_deaf(process, w) || matches!(w, Wait::Child(_));
+    let all_parked = process
+        .threads
+        .iter()
+        .all(|t| t.wait.as_ref().is_some_and(parked));
+    if !process.is_whole() || !all_parked {
+        return None;
+    }
+    let unread = tcp.unread.unwrap_or(0);
+    let unanswered = tcp.acked > 1 && tcp.sent_ago < tcp.received_ago;
+    // A resting connection has been read to its end; the end itself counts as a byte that came.
+    let never_read = u64::from(unread) + 1 >= tcp.received;
+    if !(unanswered || never_read || scene.word.owes()) {
+        return None;
+    }
+    let sentence = format!(
+        "{} closed the connection, {} did not notice and waits for ever for something else",
+        tcp.remote,
+        process.title()
+    );
+    let key = format!("close-wait {}", socket.inode);
+    let found = Finding::new(key, Verdict::Hung, thresholds::LOST, sentence).logical();
+    Some(
+        found
+            .still(process.threads.iter().map(|t| (process.pid, t.tid)))
+            // The end of the stream is one more thing to read than its bytes.
+            .seen("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
+            .seen(
+                "thread.wait",
+                "every thread waits without a limit, none for this connection",
+            )
+            .fix(end_or_restart(scene, process)),
+    )
+}
+
+/// A connection request that is repeated into the void.
+fn no_connection(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+    if tcp.state != TcpState::SynSent || tcp.retransmits < 2 {
+        return None;
+    }
+    let process = scene.sample.process(socket.pid)?;
+    let limited = process
+        .threads
+        .iter()
+        .filter_map(|t| t.wait.as_ref())
+        .any(|wait| {
+            wait.targets()
+                .iter()
+                .any(|t| t.kind == Kind::Socket(socket.inode))
+                && matches!(wait.until(), Until::In(_))
+        });
+    // The program gives up by itself: only past the kernel's own limit is that to be doubted.
+    let after = if limited {
+        thresholds::CONNECT * 4
+    } else {
+        thresholds::CONNECT
+    };
+    let sentence = format!("{} does not answer connection requests", tcp.remote);
+    let found = Finding::new(
+        format!("syn {}", socket.inode),
+        Verdict::Stalled,
+        after,
+        sentence,
+    );
+    Some(found.seen(
+        "tcp.state",
+        format!("SYN-SENT to {}, {} repeats", tcp.remote, tcp.retransmits),
+    ))
+}
+
+/// A child ended, and its parent waits for an answer that only the child could give.
+fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
+    let child = scene
+        .sample
+        .processes
+        .iter()
+        .find(|p| p.state == RunState::Zombie && p.parent == parent.pid)?;
+    // A pipe to it that has lost its other side.
+    let broken = scene.sample.ends.iter().any(|end| {
+        let same = |e: &&End| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd);
+        end.pid == parent.pid
+            && end.reads != end.writes
+            && !scene.sample.ends.iter().any(|e| same(&e))
+    });
+    let deaf = parent
+        .threads
+        .iter()
+        .all(|t| t.wait.as_ref().is_some_and(|w| scene.is_deaf(parent, w)));
+    let hidden = scene.sample.lacks(0, "holders").is_some();
+    if !broken || hidden || !deaf || !parent.is_whole() || scene.listens(parent.pid) {
+        return None;
+    }
+    let sentence = format!(
+        "{} has ended, and {} waits for ever for an answer that only it could give",
+        child.title(),
+        parent.title()
+    );
+    let key = format!("dead child {}", child.pid);
+    let found = Finding::new(key, Verdict::Hung, thresholds::LOST, sentence).logical();
+    Some(
+        found
+            .still(parent.threads.iter().map(|t| (parent.pid, t.tid)))
+            .seen("child", format!("{} is a zombie", child.title()))
+            .seen(
+                "thread.wait",
+                "every thread of the parent waits without a limit for the process itself, as in a futex",
+            )
+            .fix(end_or_restart(scene, parent)),
+    )
+}
+
+/// The tool is over, but something it started and left behind keeps its output open.
+fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
+    if scene.listens(0) || scene.takes_input(process) || !scene.in_flight().is_empty() {
+        return None;
+    }
+    let (thread, target, holders) = process.threads.iter().find_map(|thread| {
+        let wait = thread.wait.as_ref()?;
+        let reading = match wait {
+            Wait::Read(target) => std::slice::from_ref(target),
+            Wait::Poll { targets, until } if !is_long(*until) => targets.as_slice(),
+            Wait::Poll { .. }
+            | Wait::Running
+            | Wait::Write(_)
+            | Wait::Accept(_)
+            | Wait::Connect(_)
+            | Wait::Sleep(_)
+            | Wait::Futex { .. }
+            | Wait::Child(_)
+            | Wait::Fork
+            | Wait::Lock(_)
+            | Wait::Signal(_)
+            | Wait::Sync(_)
+            | Wait::Call(_)
+            | Wait::Unreadable(_) => return None,
+        };
+        reading.iter().find_map(|target| {
+            let holders = abandoned(scene, process.pid, target)?;
+            Some((thread, target, holders))
+        })
+    })?;
+    // Whoever can hear of anything else may go on.
+    let except: Vec<i32> = thread
+        .wait
+        .iter()
+        .flat_map(Wait::targets)
+        .filter(|t| abandoned(scene, process.pid, t).is_some())
+        .map(|t| t.fd)
+        .collect();
+    let others = process.threads.iter().filter(|t| t.tid != thread.tid);
+    let deaf = others.filter_map(|t| t.wait.as_ref()).all(|w| {
+        (is_parked(w) || matches!(w, Wait::Poll { .. }))
+            && !scene.hears_outside(process.pid, w, &except)
+    });
+    if !deaf || scene.hears_outside(process.pid, thread.wait.as_ref()?, &except) {
+        return None;
+    }
+    let (pid, name, started) = holders.first()?;
+    let sentence = format!(
+        "{} waits for the end of the output of a tool that is over: {name} ({pid}), left behind by it, keeps it open",
+        process.title()
+    );
+    let key = format!("left behind {} {}", process.pid, target.fd);
+    let found = Finding::new(key, Verdict::Hung, thresholds::LEFT_BEHIND, sentence);
+    Some(
+        found
+            .seen(
+                "pipe.holder",
+                format!("{name} ({pid}), whose parent has ended"),
+            )
+            .seen(
+                "thread.wait",
+                format!("{} reads descriptor {}", process.title(), target.fd),
+            )
+            .fix(Fix::EndChild {
+                pid: *pid,
+                started: *started,
+            }),
+    )
+}
+
+fn is_long(until: Until) -> bool {
+    matches!(until, Until::In(time) if time > thresholds::TIMER)
+}
+
+/// The holders of the writing side, when all of them have lost the parent that started them.
+fn abandoned(scene: &Scene<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
+    let writers = scene.writers(pid, target);
+    if writers.is_empty() || scene.sample.lacks(0, "holders").is_some() {
+        return None;
+    }
+    writers
+        .iter()
+        .map(|end| {
+            match (
+                scene.sample.process(end.pid),
+                scene.sample.outsider(end.pid),
+            ) {
+                (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
+                (None, Some(o)) if o.parent == 1 && !o.own && is_pair(scene, target) => {
+                    Some((o.pid, o.name.clone(), o.started))
+                }
+                (Some(_) | None, _) => None,
+            }
+        })
+        .collect()
+}
+
+/// One of a pair of sockets that the tree made for itself. Whoever listens for clients was not left behind by one of them.
+fn is_pair(scene: &Scene<'_>, target: &Target) -> bool {
+    let Kind::Socket(inode) = target.kind else {
+        return false;
+    };
+    scene
+        .sample
+        .socket(inode)
+        .is_some_and(|socket| match socket.kind {
+            SocketKind::Unix { peer, .. } => peer.is_some_and(|pid| scene.is_inside(pid)),
+            SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => false,
+        })
+}
+
+/// A child waits for a daemon that is stopped: the child can be ended, the daemon is not ours.
+fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
+    let peer = wait.targets().iter().find_map(|target| {
+        let Kind::Socket(inode) = target.kind else {
+            return None;
+        };
+        match scene.sample.socket(inode)?.kind {
+            SocketKind::Unix {
+                peer,
+                listens: false,
+                ..
+            } => scene.sample.outsider(peer?),
+            SocketKind::Unix { .. }
+            | SocketKind::Tcp(_)
+            | SocketKind::Other
+            | SocketKind::Unreadable(_) => None,
+        }
+    })?;
+    if peer.state != RunState::Stopped {
+        return None;
+    }
+    let sentence = format!(
+        "{} waits for {} ({}), which is stopped",
+        process.title(),
+        peer.name,
+        peer.pid
+    );
+    let key = format!("stopped peer {} {}", process.pid, peer.pid);
+    let fix = if process.pid == scene.sample.root {
+        Fix::None
+    } else {
+        end_or_restart(scene, process)
+    };
+    let found = Finding::new(key, Verdict::Stalled, thresholds::UNSERVED, sentence);
+    Some(
+        found
+            .still([(process.pid, tid)])
+            .seen(
+                "unix.peer",
+                format!("{} ({}), state T", peer.name, peer.pid),
+            )
+            .fix(fix),
+    )
+}

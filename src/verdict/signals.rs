@@ -1,0 +1,456 @@
+//! What moved between two looks, sorted into progress, signs of life and noise.
+//!
+//! Progress: bytes that came, files written, processor time of children and helpers, new processes. Signs of life: the
+//! process woke. Noise: keep-alives, spinners, repeated lines, an event loop waking itself.
+
+use crate::base::moment::Moment;
+use crate::verdict::cadence::{Frames, Line, Step};
+use crate::verdict::notes::{self, Growth};
+use crate::verdict::sample::{
+    Depth, Io, Kind, Process, Sample, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
+};
+use crate::verdict::self_report::Word;
+use crate::verdict::thresholds::{self, Bar};
+use crate::wire::beat::{Evidence, Source};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What one interval showed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flow {
+    /// Between the two looks.
+    pub(super) elapsed: Duration,
+    /// Signals of progress.
+    pub(super) progress: Vec<Evidence>,
+    /// Bytes of whatever class came over TCP: the peer sends signs of life.
+    pub(super) pinged: bool,
+    /// Share of a core that the root's first thread burnt.
+    pub(super) main_cpu: f64,
+    /// The root's first thread burns: it computes, or would if it were let.
+    pub(super) burns: bool,
+    /// The machine did not let the tree run.
+    pub(super) starved: bool,
+    /// Output that goes to a file grew.
+    pub(super) output_grew: bool,
+    /// All that was written for so long were the frames of a spinner.
+    pub(super) frames: Option<Duration>,
+    /// Other things worth telling, whatever the verdict.
+    pub(super) notes: Vec<Evidence>,
+    /// Only small requests with small answers, again and again: somebody asks a queue.
+    pub(super) polls_queue: bool,
+}
+
+/// Remembers what the last looks showed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory {
+    last: Option<Counters>,
+    /// The look before the last one: a close look right after a cheap one is compared with it.
+    before_last: Option<Counters>,
+    sockets: BTreeMap<u64, Line>,
+    outputs: BTreeMap<String, u64>,
+    /// What was written in the last look, and by how much the outputs grew.
+    earlier: (Io, u64),
+    frames: Frames,
+    /// As of the look before the last one.
+    frames_before: Frames,
+    growth: Growth,
+    peers: BTreeMap<(u32, u64), (u64, f64)>,
+    /// When sockets were last looked at.
+    looked: Option<Moment>,
+}
+
+#[derive(Clone, Debug)]
+struct Counters {
+    at: Moment,
+    root: (u32, u64),
+    processes: BTreeMap<(u32, u64), Process>,
+}
+
+/// What became of what was written.
+struct Written {
+    /// Some of it went into an output file.
+    grew: bool,
+    /// And said something new.
+    fresh: bool,
+    /// Bytes that went elsewhere.
+    elsewhere: u64,
+}
+
+impl Memory {
+    /// Takes a look; nothing comes back for the first one of an incarnation.
+    /// `at_once`: it only looks closer at what the last one saw.
+    pub(super) fn follow(
+        &mut self,
+        sample: &Sample,
+        word: &Word,
+        bar: &Bar,
+        at_once: bool,
+    ) -> Option<Flow> {
+        let now = Counters::of(sample)?;
+        let Some(before) = self.before(&now, at_once) else {
+            *self = Self {
+                last: Some(now),
+                ..Self::default()
+            };
+            self.sockets(sample);
+            self.outputs(sample, Io::default());
+            self.peers(sample, Duration::ZERO);
+            return None;
+        };
+        let mut flow = Flow {
+            elapsed: now.at.since(before.at),
+            ..Flow::default()
+        };
+        flow.processor(&before, &now, sample, word, bar);
+        let closely = sample.depth == Depth::Waits;
+        let total = traffic(&before, &now, closely);
+        self.files(total, closely, bar, &mut flow);
+        flow.notes.extend(notes::zombies(sample));
+        flow.notes.extend(self.growth.follow(sample, at_once));
+        if closely {
+            let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
+            let steps = self.sockets(sample);
+            flow.network(&steps, &self.sockets);
+            let output = self.outputs(sample, total);
+            flow.output_grew = output.grew;
+            let log = output.elsewhere == 0 && total.disk_written <= thresholds::LOG_BYTES;
+            if total.disk_written >= bar.written && !log {
+                flow.add("files written", bytes(total.disk_written));
+            }
+            if output.fresh {
+                flow.add("output", "new lines in its output file".to_owned());
+            } else if output.elsewhere > 0 && flow.frames.is_none() {
+                // Output into a file is judged by what it says; elsewhere only by its rhythm.
+                flow.add("output", bytes(output.elsewhere));
+            }
+            self.peers(sample, since_looked);
+            self.looked = Some(sample.at);
+        }
+        Some(flow)
+    }
+
+    fn before(&mut self, now: &Counters, at_once: bool) -> Option<Counters> {
+        let last = self
+            .last
+            .take()
+            .filter(|last| last.root == now.root && now.at >= last.at)?;
+        let before = match self.before_last.take() {
+            Some(before) if at_once => {
+                self.frames.clone_from(&self.frames_before);
+                before
+            }
+            Some(_) | None => {
+                self.frames_before.clone_from(&self.frames);
+                last
+            }
+        };
+        self.before_last = Some(before.clone());
+        self.last = Some(now.clone());
+        Some(before)
+    }
+
+    /// Share of a core that somebody outside the tree used in the last interval.
+    pub(super) fn peer_cpu(&self, pid: u32) -> f64 {
+        let of = |((p, _), (_, share)): (&(u32, u64), &(u64, f64))| (*p == pid).then_some(*share);
+        self.peers.iter().find_map(of).unwrap_or(0.0)
+    }
+
+    /// How long this connection is there at most.
+    pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
+        let first = self.sockets.get(&inode).and_then(|line| line.first);
+        first.map_or(Duration::ZERO, |first| now.since(first))
+    }
+
+    fn peers(&mut self, sample: &Sample, elapsed: Duration) {
+        let before = std::mem::take(&mut self.peers);
+        for outsider in &sample.outsiders {
+            let key = (outsider.pid, outsider.started);
+            let ticks = before
+                .get(&key)
+                .map_or(0, |(t, _)| outsider.cpu_ticks.saturating_sub(*t));
+            let share = if elapsed.is_zero() {
+                0.0
+            } else {
+                seconds(ticks) / elapsed.as_secs_f64()
+            };
+            self.peers.insert(key, (outsider.cpu_ticks, share));
+        }
+    }
+
+    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, Step)> {
+        let before = std::mem::take(&mut self.sockets);
+        let elapsed = self.looked.map_or(Duration::ZERO, |at| sample.at.since(at));
+        let mut steps = Vec::new();
+        for socket in &sample.sockets {
+            let SocketKind::Tcp(tcp) = &socket.kind else {
+                continue;
+            };
+            if tcp.state == TcpState::Listen {
+                continue;
+            }
+            let known = before.get(&socket.inode);
+            // A connection that is new since the last look brings all that it has.
+            let mut line = known.cloned().unwrap_or_default();
+            let step = Step {
+                received: tcp.received.saturating_sub(line.received),
+                acked: tcp.acked.saturating_sub(line.acked),
+                segments: tcp.segments_in.saturating_sub(line.segments),
+                elapsed,
+            };
+            line.first.get_or_insert(sample.at);
+            line.take(tcp, step, known.is_some());
+            if known.is_some() || self.looked.is_some() {
+                steps.push((socket.inode, step));
+            }
+            self.sockets.insert(socket.inode, line);
+        }
+        if sample.depth == Depth::Waits {
+            self.looked = Some(sample.at);
+        }
+        steps
+    }
+
+    /// What became of the bytes that the tree wrote.
+    fn outputs(&mut self, sample: &Sample, moved: Io) -> Written {
+        let written = moved.written;
+        let (mut into, mut fresh) = (0, false);
+        for output in &sample.outputs {
+            let before = self.outputs.insert(output.path.clone(), output.length);
+            let grown = before.map_or(0, |length| output.length.saturating_sub(length));
+            into += grown;
+            // Three times the same thing is a heartbeat, not news.
+            fresh |= grown > 0 && output.repeats < 3.min(output.lines);
+        }
+        // A file is measured a moment after the counters: only two looks together say how much went elsewhere.
+        let earlier = std::mem::replace(&mut self.earlier, (moved, into));
+        let both = (earlier.0.plus(moved), earlier.1 + into);
+        let mut elsewhere = written
+            .saturating_sub(into)
+            .min(both.0.written.saturating_sub(both.1));
+        // Beside lines into a file, no more than the counters of eight bytes by which threads wake each other.
+        if both.1 > 0
+            && elsewhere <= 8 * both.0.writes
+            && sample.processes.iter().any(polls_counter)
+        {
+            elsewhere = 0;
+        }
+        // Others may write to the same file.
+        Written {
+            grew: written > 0 && into > 0,
+            fresh: written > 0 && fresh,
+            elsewhere,
+        }
+    }
+
+    /// What the tree read and wrote, as far as that can be said without a look at its output.
+    fn files(&mut self, total: Io, closely: bool, bar: &Bar, flow: &mut Flow) {
+        if total.read.max(total.disk_read) >= bar.read {
+            flow.add("files read", bytes(total.read.max(total.disk_read)));
+        }
+        self.frames.take(total.written, total.writes, flow.elapsed);
+        // Who burns for it draws no spinner: that is output.
+        flow.frames = self.frames.animation().filter(|_| !flow.burns);
+        if closely {
+            return;
+        }
+        let logs = !self.outputs.is_empty();
+        if total.disk_written >= bar.written
+            && !(logs && total.disk_written <= thresholds::LOG_BYTES)
+        {
+            flow.add("files written", bytes(total.disk_written));
+        }
+        if total.written > 0 && !logs && flow.frames.is_none() {
+            flow.add("output", bytes(total.written));
+        }
+    }
+}
+
+/// What the tree read and wrote between two looks.
+fn traffic(before: &Counters, now: &Counters, closely: bool) -> Io {
+    let mut total = Io::default();
+    for (key, process) in &now.processes {
+        let Some(io) = process.io else { continue };
+        let then = before.processes.get(key).and_then(|p| p.io);
+        let part = io.since(then.unwrap_or_default());
+        // What is seen from afar is no output before a closer look says so.
+        let wakes = part.writes > 0
+            && part.written == 8 * part.writes
+            && (!closely || part.read >= 8 || polls_counter(process));
+        total = total.plus(if wakes { without_wake_ups(part) } else { part });
+    }
+    total
+}
+
+impl Counters {
+    fn of(sample: &Sample) -> Option<Self> {
+        let root = sample.root()?;
+        let key = |p: &Process| (p.pid, p.started);
+        Some(Self {
+            at: sample.at,
+            root: key(root),
+            processes: sample
+                .processes
+                .iter()
+                .map(|p| (key(p), p.clone()))
+                .collect(),
+        })
+    }
+
+    fn root(&self) -> Option<&Process> {
+        self.processes.get(&self.root)
+    }
+}
+
+impl Flow {
+    /// Whether something moved that counts.
+    pub(super) fn is_progress(&self) -> bool {
+        !self.progress.is_empty()
+    }
+
+    /// Whether all of that is output of which nothing is known.
+    pub(super) fn is_output_only(&self) -> bool {
+        !self.output_grew && self.progress.iter().all(|seen| seen.signal == "output")
+    }
+
+    fn add(&mut self, signal: &str, value: String) {
+        self.progress.push(Evidence {
+            signal: signal.to_owned(),
+            value,
+            source: Source::Observed,
+        });
+    }
+
+    fn processor(
+        &mut self,
+        before: &Counters,
+        now: &Counters,
+        sample: &Sample,
+        word: &Word,
+        bar: &Bar,
+    ) {
+        let wall = self.elapsed.as_secs_f64().max(0.001);
+        let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
+        let mut wants = 0.0;
+        for (key, process) in &now.processes {
+            let then = before.processes.get(key);
+            for thread in &process.threads {
+                let earlier = then.and_then(|p| p.threads.iter().find(|t| t.tid == thread.tid));
+                let (was_run, was_ready) =
+                    earlier.map_or_else(Default::default, |t| (t.run, t.ready));
+                let used = thread.run.saturating_sub(was_run).as_secs_f64() / wall;
+                let waited = thread.ready.saturating_sub(was_ready).as_secs_f64() / wall;
+                if earlier.is_some() {
+                    ready = ready.max(waited);
+                }
+                run += used;
+                if *key != now.root {
+                    children += used;
+                } else if thread.tid == process.pid {
+                    self.main_cpu = used;
+                    wants = used + waited;
+                } else {
+                    helpers += used;
+                }
+            }
+        }
+        let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
+        children += seconds(reaped(now).saturating_sub(reaped(before))) / wall;
+        self.starved = (ready >= thresholds::STARVED_READY && run < thresholds::STARVED_RUN)
+            || sample
+                .host
+                .memory_full
+                .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
+        if children >= bar.cpu {
+            self.add("cpu of children", percent(children));
+        }
+        self.burns = self.main_cpu >= thresholds::CPU_BURN
+            || wants >= thresholds::CPU_WANT && self.main_cpu >= thresholds::CPU_GOT;
+        let needed = if self.burns {
+            thresholds::CPU_HELPERS
+        } else {
+            bar.cpu
+        };
+        if helpers >= needed {
+            self.add("cpu of helper threads", percent(helpers));
+        }
+        self.turnover(before, now, children, word);
+    }
+
+    /// New processes. An agent that reports only that it is alive starts some to say so: those are no progress.
+    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, word: &Word) {
+        let fresh = now
+            .processes
+            .keys()
+            .filter(|key| !before.processes.contains_key(key))
+            .count();
+        let ended = before
+            .processes
+            .keys()
+            .filter(|key| !now.processes.contains_key(key))
+            .count();
+        let trivial =
+            children < thresholds::CPU_TRIVIAL && word.only_says_alive(now.at, self.elapsed);
+        if fresh + ended > 0 && !trivial {
+            self.add("processes", format!("{fresh} new, {ended} ended"));
+        }
+    }
+
+    fn network(&mut self, steps: &[(u64, Step)], lines: &BTreeMap<u64, Line>) {
+        let (mut received, mut sent) = (0, 0);
+        for (inode, step) in steps {
+            self.pinged |= step.received > 0;
+            let line = lines.get(inode);
+            if step.received > 0 && !line.is_some_and(Line::is_rhythm) {
+                received += step.received;
+            }
+            if line.is_some_and(|l| l.is_rhythm() && l.is_asked()) {
+                self.polls_queue = true;
+            }
+            if step.acked >= thresholds::SENT_BYTES {
+                sent += step.acked;
+            }
+        }
+        if received > 0 {
+            self.add("tcp.bytes_received", bytes(received));
+        }
+        if sent > 0 {
+            self.add("tcp.bytes_acked", bytes(sent));
+        }
+    }
+}
+
+/// Threads wake each other through a counter of eight bytes, which some runtimes read and others never do: where all
+/// writes are that long, none of them is output.
+fn without_wake_ups(io: Io) -> Io {
+    Io {
+        read: io.read.saturating_sub(io.written),
+        written: 0,
+        writes: 0,
+        ..io
+    }
+}
+
+fn polls_counter(process: &Process) -> bool {
+    let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+    waits
+        .flat_map(Wait::targets)
+        .any(|target| matches!(&target.kind, Kind::Internal(name) if name == "eventfd"))
+}
+
+/// Clock ticks as processor time.
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / TICKS_PER_SECOND as f64
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} % of a core", share * 100.0)
+}
+
+/// An amount of data as people say it.
+pub(super) fn bytes(n: u64) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{} kB", n / 1000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}

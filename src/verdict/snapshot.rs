@@ -1,0 +1,117 @@
+//! An evidence snapshot made from a sample: what a person needs afterwards to judge an end.
+
+use crate::base::duration::format_duration;
+use crate::verdict::Judgement;
+use crate::verdict::explain::{state_word, wait_words};
+use crate::verdict::sample::{Process, Sample, Socket, SocketKind, Wait};
+use crate::wire::beat::cut;
+use crate::wire::evidence_snapshot::{Card, CardProcess};
+use std::collections::BTreeMap;
+
+const TEXT_CHARS_MAX: usize = 200;
+const LAST_LINES_MAX: usize = 20;
+
+/// What the sample shows.
+pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<String>) -> Card {
+    let mut last_lines = last_lines;
+    last_lines.extend(
+        sample
+            .outputs
+            .iter()
+            .map(|o| format!("{}: {}", o.path, o.last)),
+    );
+    let skip = last_lines.len().saturating_sub(LAST_LINES_MAX);
+    let outsider = |o: &crate::verdict::sample::Outsider| {
+        format!("{} ({}), {}", o.name, o.pid, state_word(o.state))
+    };
+    Card {
+        pid: sample.root,
+        verdict: judgement.map(|j| j.verdict),
+        sentence: judgement
+            .map(|j| short(j.sentence.clone()))
+            .unwrap_or_default(),
+        evidence: judgement.map(|j| j.evidence.clone()).unwrap_or_default(),
+        tree: sample
+            .processes
+            .iter()
+            .map(|p| process(sample, p))
+            .collect(),
+        sockets: sample.sockets.iter().filter_map(socket_words).collect(),
+        outside: sample.outsiders.iter().map(outsider).collect(),
+        last_lines: last_lines.into_iter().skip(skip).map(short).collect(),
+        missing: missing(sample),
+    }
+}
+
+/// One process of a sample.
+pub fn process(sample: &Sample, process: &Process) -> CardProcess {
+    CardProcess {
+        pid: process.pid,
+        parent: process.parent,
+        command: short(process.command.clone()),
+        state: state_word(process.state).to_owned(),
+        waiting_on: waits(sample, process),
+    }
+}
+
+/// Threads with the same wait are told once, with their number; the first thread comes first.
+fn waits(sample: &Sample, process: &Process) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut order = Vec::new();
+    for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
+        if matches!(wait, Wait::Unreadable(crate::verdict::sample::Why::Gone)) {
+            continue;
+        }
+        let text = short(wait_words(sample, wait));
+        let count = counts.entry(text.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            order.push(text);
+        }
+    }
+    let tell = |text: String| match counts.get(&text) {
+        Some(n) if *n > 1 => format!("{n} × {text}"),
+        Some(_) | None => text,
+    };
+    order.into_iter().take(8).map(tell).collect()
+}
+
+fn socket_words(socket: &Socket) -> Option<String> {
+    let SocketKind::Tcp(tcp) = &socket.kind else {
+        return None;
+    };
+    Some(format!(
+        "{}/{} {:?} {} → {}: in {} B ({} ago), out {} B ({} ago), ack {} ago, unread {}, repeats {}, probes {}, keep-alive {}",
+        socket.pid,
+        socket.fd,
+        tcp.state,
+        tcp.local,
+        tcp.remote,
+        tcp.received,
+        format_duration(tcp.received_ago),
+        tcp.acked,
+        format_duration(tcp.sent_ago),
+        format_duration(tcp.acked_ago),
+        tcp.unread.map_or("?".to_owned(), |n| n.to_string()),
+        tcp.retransmits,
+        tcp.probes,
+        tcp.keep_alive
+            .map_or("?", |on| if on { "on" } else { "off" }),
+    ))
+}
+
+fn missing(sample: &Sample) -> Vec<String> {
+    let gap = |gap: &crate::verdict::sample::Gap| {
+        let whose = if gap.pid == 0 {
+            String::new()
+        } else {
+            format!(" of {}", gap.pid)
+        };
+        format!("{}{whose}: {}", gap.what, gap.why.words())
+    };
+    sample.gaps.iter().map(gap).collect()
+}
+
+fn short(text: String) -> String {
+    cut(text, TEXT_CHARS_MAX)
+}

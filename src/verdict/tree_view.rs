@@ -1,0 +1,372 @@
+//! A close look, with the questions that the causes ask of it.
+
+use crate::base::moment::millis;
+use crate::verdict::sample::{
+    End, Kind, Process, RunState, Sample, Socket, SocketKind, TICKS_PER_SECOND, Target, Tcp,
+    TcpState, Thread, Until, Wait,
+};
+use crate::verdict::self_report::Word;
+use std::collections::BTreeSet;
+
+/// Signals every program of a common runtime handles without meaning anything by it: INT, and the two the C library
+/// keeps for itself.
+const COMMON_SIGNALS: u64 = 1 << 1 | 1 << 31 | 1 << 32;
+/// Nobody answers a request on these: clients rest there until something happens (ssh, mail, queues, databases).
+const RESTING_PORTS: [u16; 24] = [
+    22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
+    6697, 8883, 9092, 11211, 26379, 27017, 61613,
+];
+
+/// Processes are dated in these; the clock of looks counts from the same start.
+const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
+
+/// Programs whose clients rest in a read: queues, stores, and what people log into.
+const RESTING_PEERS: [&str; 16] = [
+    "redis-server",
+    "valkey-server",
+    "keydb-server",
+    "dragonfly",
+    "hbmonitor",
+    "nats-server",
+    "mosquitto",
+    "beam.smp",
+    "postgres",
+    "mysqld",
+    "mariadbd",
+    "mongod",
+    "memcached",
+    "etcd",
+    "sshd",
+    "dockerd",
+];
+
+/// One close look.
+pub(super) struct Scene<'a> {
+    pub(super) sample: &'a Sample,
+    pub(super) word: &'a Word,
+}
+
+impl<'a> Scene<'a> {
+    /// Every thread with what it waits for; ended processes have none.
+    pub(super) fn waits(&self) -> impl Iterator<Item = (&'a Process, &'a Thread, &'a Wait)> {
+        let living = self.living();
+        living.flat_map(|p| {
+            p.threads
+                .iter()
+                .filter_map(move |t| Some((p, t, t.wait.as_ref()?)))
+        })
+    }
+
+    /// Processes that have not ended.
+    pub(super) fn living(&self) -> impl Iterator<Item = &'a Process> + use<'a> {
+        self.sample
+            .processes
+            .iter()
+            .filter(|p| p.state != RunState::Zombie)
+    }
+
+    /// Processes that were not left behind.
+    pub(super) fn own(&self) -> impl Iterator<Item = &'a Process> + use<'a> {
+        self.living().filter(|p| !p.orphan)
+    }
+
+    /// Who can take out what this process puts in; of a pipe also itself, when it holds both ends.
+    pub(super) fn readers(&self, target: &Target) -> Vec<&'a End> {
+        self.others(target, |end| end.reads)
+    }
+
+    /// Who besides this process can put in what it takes out.
+    pub(super) fn writers(&self, pid: u32, target: &Target) -> Vec<&'a End> {
+        let mut ends = self.others(target, |end| end.writes);
+        ends.retain(|end| end.pid != pid);
+        ends
+    }
+
+    /// Whether only processes of the tree can write what is read here.
+    pub(super) fn is_from_inside(&self, process: &Process, target: &Target) -> bool {
+        let writers = self.writers(process.pid, target);
+        !writers.is_empty() && writers.iter().all(|end| self.is_inside(end.pid))
+    }
+
+    fn others(&self, target: &Target, needs: fn(&End) -> bool) -> Vec<&'a End> {
+        let Some(channel) = self.sample.channel(&target.kind) else {
+            return Vec::new();
+        };
+        self.sample
+            .ends
+            .iter()
+            .filter(|end| end.of == channel && needs(end))
+            .collect()
+    }
+
+    /// Whether this process belongs to the tree.
+    pub(super) fn is_inside(&self, pid: u32) -> bool {
+        self.sample.process(pid).is_some()
+    }
+
+    fn is_watcher(&self, pid: u32) -> bool {
+        self.sample.outsider(pid).is_some_and(|o| o.own)
+    }
+
+    /// A tool: a process below the one that asked, started after the last byte on any of these connections came. The model
+    /// has had its word, and the word is the tool's.
+    pub(super) fn tool(&self, asked: &[(&Socket, &Tcp)]) -> Option<&'a Process> {
+        let heard_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min()?;
+        let heard = self.sample.at.as_millis().checked_sub(millis(heard_ago))?;
+        let below = |process: &Process| {
+            let mut parent = process.parent;
+            while !asked.iter().any(|(socket, _)| socket.pid == parent) {
+                match self.sample.process(parent) {
+                    Some(process) if process.pid != process.parent => parent = process.parent,
+                    Some(_) | None => return false,
+                }
+            }
+            true
+        };
+        self.own()
+            .filter(|process| process.started.saturating_mul(TICK_MS) > heard && below(process))
+            .max_by_key(|process| process.started)
+    }
+
+    /// Whether an ancestor inside the tree waits for this process to end.
+    pub(super) fn is_awaited(&self, process: &Process) -> bool {
+        self.sample.process(process.parent).is_some_and(|parent| {
+            parent
+                .threads
+                .iter()
+                .filter_map(|t| t.wait.as_ref())
+                .any(|wait| match wait {
+                    Wait::Child(pid) => *pid <= 0 || u32::try_from(*pid) == Ok(process.pid),
+                    Wait::Read(target) => self.is_written_by(target, process.pid),
+                    Wait::Running
+                    | Wait::Write(_)
+                    | Wait::Accept(_)
+                    | Wait::Connect(_)
+                    | Wait::Poll { .. }
+                    | Wait::Sleep(_)
+                    | Wait::Futex { .. }
+                    | Wait::Fork
+                    | Wait::Lock(_)
+                    | Wait::Signal(_)
+                    | Wait::Sync(_)
+                    | Wait::Call(_)
+                    | Wait::Unreadable(_) => false,
+                })
+        })
+    }
+
+    /// Whether this process can write what the descriptor reads.
+    fn is_written_by(&self, target: &Target, pid: u32) -> bool {
+        self.writers(0, target).iter().any(|end| end.pid == pid)
+    }
+
+    /// TCP sockets of the tree.
+    pub(super) fn tcp(&self) -> impl Iterator<Item = (&'a Socket, &'a Tcp)> {
+        self.sample
+            .sockets
+            .iter()
+            .filter_map(|socket| match &socket.kind {
+                SocketKind::Tcp(tcp) => Some((socket, &**tcp)),
+                SocketKind::Unix { .. } | SocketKind::Other | SocketKind::Unreadable(_) => None,
+            })
+    }
+
+    /// Whether this process, or the whole tree for 0, takes clients.
+    pub(super) fn listens(&self, pid: u32) -> bool {
+        self.sample
+            .sockets
+            .iter()
+            .filter(|s| pid == 0 || s.pid == pid)
+            .any(|s| match &s.kind {
+                SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
+                SocketKind::Unix { listens, .. } => *listens,
+                SocketKind::Other | SocketKind::Unreadable(_) => false,
+            })
+    }
+
+    /// Connections that clients made to the tree.
+    pub(super) fn is_served(&self, tcp: &Tcp) -> bool {
+        let ports: BTreeSet<u16> = self
+            .tcp()
+            .filter(|(_, t)| t.state == TcpState::Listen)
+            .map(|(_, t)| t.local_port)
+            .collect();
+        ports.contains(&tcp.local_port)
+    }
+
+    /// Whether some process of the tree was started for one piece of work.
+    pub(super) fn is_batch(&self) -> bool {
+        self.own().any(|process| process.batch)
+    }
+
+    /// Connections of clients of the tree over which an answer could come: something was asked on them once.
+    pub(super) fn asked_over(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+        self.tcp()
+            .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
+            .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
+            .filter(|(_, tcp)| !RESTING_PEERS.contains(&tcp.peer.as_str()))
+            // The first confirmed byte is the handshake's: nothing was asked yet.
+            .filter(|(_, tcp)| tcp.acked > 1)
+            .collect()
+    }
+
+    /// Connections on which a request may be unanswered: asked after the last answer, or some thread stands in it.
+    pub(super) fn in_flight(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+        let stands_in = |socket: &Socket| {
+            self.waits().any(|(p, _, wait)| {
+                is_for_one(wait)
+                    && p.pid == socket.pid
+                    && wait
+                        .targets()
+                        .iter()
+                        .any(|t| t.kind == Kind::Socket(socket.inode))
+            })
+        };
+        self.asked_over()
+            .into_iter()
+            .filter(|(socket, tcp)| is_asked(tcp) || stands_in(socket))
+            .collect()
+    }
+
+    /// Whether nothing but the process itself could end this wait, not even a signal that it expects.
+    pub(super) fn is_deaf(&self, process: &Process, wait: &Wait) -> bool {
+        let own = |target: &Target| self.wakes_itself(process.pid, target);
+        if let Wait::Poll {
+            targets,
+            until: Until::Never,
+        } = wait
+            && !targets.is_empty()
+        {
+            return targets.iter().all(own);
+        }
+        let alone = match wait {
+            Wait::Poll { until, .. } | Wait::Signal(until) => *until == Until::Never,
+            // An heir elsewhere might still write.
+            Wait::Read(target) => own(target) && self.sample.lacks(0, "holders").is_none(),
+            Wait::Running
+            | Wait::Write(_)
+            | Wait::Accept(_)
+            | Wait::Connect(_)
+            | Wait::Sleep(_)
+            | Wait::Futex { .. }
+            | Wait::Child(_)
+            | Wait::Fork
+            | Wait::Lock(_)
+            | Wait::Sync(_)
+            | Wait::Call(_)
+            | Wait::Unreadable(_) => return is_parked(wait),
+        };
+        alone && !handles_signals(process)
+    }
+
+    /// Whether both ends are in this one process: a way of its threads, or of its signal handlers, to wake it.
+    pub(super) fn wakes_itself(&self, pid: u32, target: &Target) -> bool {
+        match &target.kind {
+            Kind::Internal(name) => name == "eventfd",
+            Kind::Pipe(_) | Kind::Socket(_) => {
+                let ends = self.others(target, |end| end.writes);
+                !ends.is_empty() && ends.iter().all(|end| end.pid == pid)
+            }
+            Kind::Terminal(_) | Kind::File(_) | Kind::Unreadable(_) => false,
+        }
+    }
+
+    /// Whether a wait hears of anything outside its own process, besides the descriptors left out. The watcher holds ends
+    /// too, such as that of the status contract: it owes nothing and never speaks first.
+    pub(super) fn hears_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
+        let targets = wait
+            .targets()
+            .iter()
+            .filter(|target| !except.contains(&target.fd));
+        targets.into_iter().any(|target| match &target.kind {
+            Kind::Pipe(_) => {
+                let writers = self.writers(pid, target);
+                writers.iter().any(|end| !self.is_watcher(end.pid))
+            }
+            // Both ends in one process: a way of waking itself.
+            Kind::Socket(inode) => {
+                let known = self.sample.socket(*inode).and_then(Socket::other).is_some();
+                let ends = self.others(target, |end| end.writes);
+                let speaks = |end: &&End| end.pid != pid && !self.is_watcher(end.pid);
+                !known || ends.is_empty() || ends.iter().any(speaks)
+            }
+            Kind::Internal(name) => matches!(name.as_str(), "inotify" | "fanotify" | "perf_event"),
+            Kind::Terminal(_) | Kind::File(_) | Kind::Unreadable(_) => true,
+        })
+    }
+
+    /// Whether a thread of this process waits for a person or an input that is not of the tree.
+    pub(super) fn takes_input(&self, process: &Process) -> bool {
+        let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+        waits
+            .flat_map(Wait::targets)
+            .any(|target| match &target.kind {
+                Kind::Terminal(_) => true,
+                Kind::Pipe(_) => {
+                    let writers = self.writers(process.pid, target);
+                    writers.iter().any(|end| !self.is_inside(end.pid))
+                }
+                Kind::Socket(_) => (0..=2).contains(&target.fd),
+                Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
+            })
+    }
+}
+
+/// Whether this is a wait for one descriptor. A poll of one alone is; among others it may only rest there.
+pub(super) fn is_for_one(wait: &Wait) -> bool {
+    match wait {
+        Wait::Read(_) => true,
+        Wait::Poll { targets, .. } => targets.len() == 1,
+        Wait::Running
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => false,
+    }
+}
+
+/// Whether the last word is the question. Nothing at all has come where it went out with the handshake.
+fn is_asked(tcp: &Tcp) -> bool {
+    tcp.sent_ago < tcp.received_ago || tcp.sent_ago == tcp.received_ago && tcp.received <= 1
+}
+
+/// Whether every thread waits for memory that nobody outside the process can write.
+pub(super) fn is_private_knot(process: &Process) -> bool {
+    let knot = |t: &Thread| {
+        matches!(
+            t.wait,
+            Some(Wait::Futex {
+                private: true,
+                until: Until::Never,
+                ..
+            })
+        )
+    };
+    process.is_whole() && !process.threads.is_empty() && process.threads.iter().all(knot)
+}
+
+/// Whether a signal could wake the process into code of its own.
+pub(super) fn handles_signals(process: &Process) -> bool {
+    process
+        .caught
+        .is_none_or(|caught| caught & !COMMON_SIGNALS != 0)
+}
+
+/// Whether this thread waits without a limit for memory.
+pub(super) fn is_parked(wait: &Wait) -> bool {
+    matches!(
+        wait,
+        Wait::Futex {
+            until: Until::Never,
+            ..
+        }
+    )
+}

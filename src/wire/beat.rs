@@ -1,0 +1,572 @@
+//! A beat: what a sidecar, or any producer written from the seed's interface, says of its agent. Encode and decode.
+//!
+//! The domain type [`Beat`] cannot be wrong; a private wire type is what stands on the channel. A beat without the object `hb`
+//! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
+
+use crate::base::id::AgentId;
+use crate::base::number;
+use crate::wire::life::{End, Life, Phase};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The largest beat, in bytes; checked before a byte of it is parsed.
+pub const BEAT_BYTES_MAX: usize = 8 * 1024;
+/// The shortest interval between beats: below it the store would carry more beats than news.
+pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The longest interval between beats: beyond it a dead agent would be news of yesterday.
+pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// The default interval between beats.
+pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest task text that is kept, in characters.
+pub const TASK_CHARS_MAX: usize = 200;
+/// The longest type, host, instance or runtime id that is kept, in characters.
+const NAME_CHARS_MAX: usize = 255;
+/// Progress is a percentage.
+const PROGRESS_MAX: f64 = 100.0;
+
+/// One heartbeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beat {
+    /// Whose beat this is.
+    pub agent: AgentId,
+    /// What sort of agent it is; free text.
+    pub agent_type: String,
+    /// The sender's wall clock in Unix milliseconds: shown, never compared.
+    pub timestamp_ms: u64,
+    /// Counts what this sender emitted.
+    pub sequence: u64,
+    /// What the agent's load looks like from inside.
+    pub status: Status,
+    /// Figures of the whole process tree.
+    pub metrics: Metrics,
+    /// What the agent says it is working on.
+    pub current_task: Option<String>,
+    /// How far it says it is, 0 to 100.
+    pub task_progress: Option<f64>,
+    /// What only hb's own sidecar says.
+    pub hb: Option<Extension>,
+}
+
+/// What a beat says of load, and the two ends of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Not ready yet.
+    Starting,
+    /// Nothing unusual.
+    Healthy,
+    /// Memory above its limit.
+    Degraded,
+    /// Queue above its limit.
+    Busy,
+    /// Errors above their limit.
+    Recovering,
+    /// A clean end: nothing more will come of this epoch.
+    Stopped,
+}
+
+/// Figures of an agent's whole process tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metrics {
+    /// Of one core: 400 is four cores busy.
+    #[serde(deserialize_with = "number::amount")]
+    pub cpu_percent: f64,
+    /// Proportional set size where readable, else resident set size; in MiB.
+    #[serde(rename = "memoryMB", deserialize_with = "number::amount")]
+    pub memory_mb: f64,
+    /// As the agent reported.
+    #[serde(deserialize_with = "number::count")]
+    pub active_tasks: u64,
+    /// As the agent reported.
+    #[serde(deserialize_with = "number::count")]
+    pub queue_depth: u64,
+    /// Sliding hour.
+    #[serde(deserialize_with = "number::count")]
+    pub tokens_used_this_hour: u64,
+    /// Sliding five minutes.
+    #[serde(rename = "errorsLast5Min", deserialize_with = "number::count")]
+    pub errors_last_5_min: u64,
+}
+
+/// The object `hb` of a beat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extension {
+    /// Time between beats, [`INTERVAL_MIN`] to [`INTERVAL_MAX`].
+    pub interval: Duration,
+    /// The fencing number of this registration.
+    pub epoch: u64,
+    /// Whole intervals since the sidecar started, on its own boot-time clock: freshness comes from here.
+    pub slot: u64,
+    /// One sidecar process.
+    pub instance: String,
+    /// The machine.
+    pub host: String,
+    /// The agent's process on that machine.
+    pub pid: u32,
+    /// When this incarnation started, Unix milliseconds of the sender.
+    pub started_at_ms: u64,
+    /// Incarnations before this one inside the epoch.
+    pub restarts: u64,
+    /// Start-up is over.
+    pub ready: bool,
+    /// What the agent is doing, with evidence.
+    pub activity: Option<Activity>,
+    /// What it runs in.
+    pub runtime: Option<Runtime>,
+    /// How the last incarnation ended.
+    pub exit: Option<Exit>,
+    /// Where its process is; `None` from a sidecar that does not report it.
+    pub life: Option<Life>,
+    /// What became of the last order.
+    pub order: Option<OrderOutcome>,
+}
+
+/// What an agent is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// One of the verdicts.
+    pub verdict: Verdict,
+    /// Unix milliseconds of the sender.
+    #[serde(deserialize_with = "number::count")]
+    pub since: u64,
+    /// What a person understands of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sentence: String,
+    /// Why.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
+}
+
+/// Working or stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Not ready yet.
+    Starting,
+    /// Progress seen.
+    Working,
+    /// A live peer owes an answer.
+    WaitingModel,
+    /// Blocked on a person.
+    WaitingInput,
+    /// A timer whose deadline is known.
+    Sleeping,
+    /// No work owed.
+    Idle,
+    /// Debugger or frozen cgroup.
+    Paused,
+    /// Owed work, no progress, no proof.
+    Stalled,
+    /// Processor time burnt without effect.
+    Spinning,
+    /// The same action again and again.
+    Looping,
+    /// Proof that it cannot go on by itself.
+    Hung,
+    /// Evidence unreadable, or a word this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One reason for a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was looked at.
+    pub signal: String,
+    /// What was seen.
+    pub value: String,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// Who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The agent's own word.
+    Reported,
+    /// Seen from outside.
+    Observed,
+}
+
+/// What the agent runs in; decides which rung can reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// `docker`, `kubernetes`, `systemd` or `host`.
+    pub kind: String,
+    /// Container, pod or unit.
+    #[serde(default)]
+    pub id: String,
+}
+
+/// How an incarnation ended: with a code or by a signal. Neither: nobody could read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// 0 to 255.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// The signal's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+}
+
+impl Exit {
+    /// An end that nobody could read.
+    pub const UNKNOWN: Self = Self {
+        code: None,
+        signal: None,
+    };
+}
+
+/// What became of an order; rides on the next beat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderOutcome {
+    /// The order's id.
+    pub id: String,
+    /// `done`, `refused` or `failed`.
+    pub outcome: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// Why a payload is no beat. The payload is dropped and counted; the agent's last good beat stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BeatError {
+    /// More than [`BEAT_BYTES_MAX`]; not parsed.
+    #[error("a beat has at most {BEAT_BYTES_MAX} bytes, this one has {0}")]
+    TooLarge(usize),
+    /// Not text.
+    #[error("a beat is UTF-8 text; byte {0} is not")]
+    NotUtf8(usize),
+    /// Not JSON.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// JSON, but a field is missing or out of range.
+    #[error("not a beat: {0}")]
+    NotABeat(String),
+    /// An interval outside the allowed range, in milliseconds.
+    #[error("intervalMs is from 100 to 3600000, not {0}")]
+    Interval(u64),
+    /// Progress outside 0 to 100.
+    #[error("taskProgress is from 0 to 100")]
+    Progress,
+}
+
+impl BeatError {
+    /// A short stable word for counters.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "too_large",
+            Self::NotUtf8(_) => "not_utf8",
+            Self::NotJson(_) => "not_json",
+            Self::NotABeat(_) | Self::Interval(_) | Self::Progress => "not_a_beat",
+        }
+    }
+}
+
+impl Beat {
+    /// Takes a payload from the channel or from the hash's field `beat`.
+    pub fn decode(payload: &[u8]) -> Result<Self, BeatError> {
+        if payload.len() > BEAT_BYTES_MAX {
+            return Err(BeatError::TooLarge(payload.len()));
+        }
+        let text = std::str::from_utf8(payload).map_err(|e| BeatError::NotUtf8(e.valid_up_to()))?;
+        let wire: Wire = serde_json::from_str(text).map_err(|e| match e.classify() {
+            serde_json::error::Category::Data => BeatError::NotABeat(e.to_string()),
+            serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof
+            | serde_json::error::Category::Io => BeatError::NotJson(e.to_string()),
+        })?;
+        wire.try_into()
+    }
+
+    /// The payload for the channel. Fits [`BEAT_BYTES_MAX`] whenever its texts came through [`cut`].
+    pub fn encode(&self) -> String {
+        serde_json::to_string(&Wire::from(self)).unwrap_or_default()
+    }
+
+    /// Where the agent's process is. Without a report of it, what process number, exit and status say.
+    pub fn life(&self) -> Life {
+        let Some(hb) = &self.hb else {
+            return Life {
+                phase: stopped_or_running(self.status, Phase::Ended),
+                ..Life::default()
+            };
+        };
+        if let Some(life) = &hb.life {
+            return life.clone();
+        }
+        let end = hb.exit.filter(|_| hb.pid == 0).map(|exit| End {
+            incarnation: hb.restarts,
+            exit,
+            reason: None,
+            requested: self.status == Status::Stopped,
+            not_started: false,
+        });
+        let phase = match (hb.pid, &end) {
+            (0, Some(_)) => Phase::Ended,
+            (0, None) => stopped_or_running(self.status, Phase::Ended),
+            (_, _) => stopped_or_running(self.status, Phase::Suspended),
+        };
+        Life {
+            phase,
+            incarnation: hb.restarts,
+            end,
+            ..Life::default()
+        }
+    }
+
+    /// The registration this beat belongs to; 0 for a producer without epochs.
+    pub fn epoch(&self) -> u64 {
+        self.hb.as_ref().map_or(0, |hb| hb.epoch)
+    }
+}
+
+fn stopped_or_running(status: Status, stopped: Phase) -> Phase {
+    match status {
+        Status::Stopped => stopped,
+        Status::Starting
+        | Status::Healthy
+        | Status::Degraded
+        | Status::Busy
+        | Status::Recovering => Phase::Running,
+    }
+}
+
+/// A text of at most so many characters; the rest is dropped.
+pub fn cut(mut text: String, chars_max: usize) -> String {
+    if let Some((at, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(at);
+    }
+    text
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    agent_id: AgentId,
+    #[serde(default)]
+    agent_type: String,
+    #[serde(deserialize_with = "number::count")]
+    timestamp: u64,
+    #[serde(deserialize_with = "number::count")]
+    sequence: u64,
+    status: Status,
+    #[serde(default)]
+    metrics: Metrics,
+    #[serde(default)]
+    current_task: Option<String>,
+    #[serde(default, deserialize_with = "number::amount_or_null")]
+    task_progress: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hb: Option<WireExtension>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireExtension {
+    v: u32,
+    #[serde(deserialize_with = "number::count")]
+    interval_ms: u64,
+    #[serde(deserialize_with = "number::count")]
+    epoch: u64,
+    #[serde(deserialize_with = "number::count")]
+    slot: u64,
+    #[serde(default)]
+    instance: String,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    pid: u32,
+    #[serde(default, deserialize_with = "number::count")]
+    started_at: u64,
+    #[serde(default, deserialize_with = "number::count")]
+    restarts: u64,
+    #[serde(default)]
+    ready: bool,
+    #[serde(default)]
+    activity: Option<Activity>,
+    #[serde(default)]
+    runtime: Option<Runtime>,
+    #[serde(default)]
+    exit: Option<Exit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    life: Option<Life>,
+    #[serde(default)]
+    order: Option<OrderOutcome>,
+}
+
+impl TryFrom<Wire> for Beat {
+    type Error = BeatError;
+
+    fn try_from(wire: Wire) -> Result<Self, BeatError> {
+        if wire.task_progress.is_some_and(|p| p > PROGRESS_MAX) {
+            return Err(BeatError::Progress);
+        }
+        Ok(Self {
+            agent: wire.agent_id,
+            agent_type: cut(wire.agent_type, NAME_CHARS_MAX),
+            timestamp_ms: wire.timestamp,
+            sequence: wire.sequence,
+            status: wire.status,
+            metrics: wire.metrics,
+            current_task: wire
+                .current_task
+                .filter(|t| !t.is_empty())
+                .map(|t| cut(t, TASK_CHARS_MAX)),
+            task_progress: wire.task_progress,
+            hb: wire.hb.map(Extension::try_from).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<WireExtension> for Extension {
+    type Error = BeatError;
+
+    fn try_from(wire: WireExtension) -> Result<Self, BeatError> {
+        let interval = Duration::from_millis(wire.interval_ms);
+        if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
+            return Err(BeatError::Interval(wire.interval_ms));
+        }
+        Ok(Self {
+            interval,
+            epoch: wire.epoch,
+            slot: wire.slot,
+            instance: cut(wire.instance, NAME_CHARS_MAX),
+            host: cut(wire.host, NAME_CHARS_MAX),
+            pid: wire.pid,
+            started_at_ms: wire.started_at,
+            restarts: wire.restarts,
+            ready: wire.ready,
+            activity: wire.activity,
+            runtime: wire.runtime,
+            exit: wire.exit,
+            life: wire.life,
+            order: wire.order,
+        })
+    }
+}
+
+impl From<&Beat> for Wire {
+    fn from(beat: &Beat) -> Self {
+        Self {
+            agent_id: beat.agent.clone(),
+            agent_type: beat.agent_type.clone(),
+            timestamp: beat.timestamp_ms,
+            sequence: beat.sequence,
+            status: beat.status,
+            metrics: beat.metrics,
+            current_task: beat.current_task.clone(),
+            task_progress: beat.task_progress,
+            hb: beat.hb.as_ref().map(WireExtension::from),
+        }
+    }
+}
+
+impl From<&Extension> for WireExtension {
+    fn from(hb: &Extension) -> Self {
+        Self {
+            v: 1,
+            interval_ms: crate::base::moment::millis(hb.interval),
+            epoch: hb.epoch,
+            slot: hb.slot,
+            instance: hb.instance.clone(),
+            host: hb.host.clone(),
+            pid: hb.pid,
+            started_at: hb.started_at_ms,
+            restarts: hb.restarts,
+            ready: hb.ready,
+            activity: hb.activity.clone(),
+            runtime: hb.runtime.clone(),
+            exit: hb.exit,
+            life: hb.life.clone(),
+            order: hb.order.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: &str = r#"{"agentId":"w1","agentType":"writer","timestamp":1764000000000,"sequence":1,"status":"healthy","metrics":{"cpuPercent":1.5,"memoryMB":10,"activeTasks":0,"queueDepth":0,"tokensUsedThisHour":0,"errorsLast5Min":0}}"#;
+
+    #[test]
+    fn a_beat_without_hb_is_a_beat() {
+        let beat = Beat::decode(SEED.as_bytes()).unwrap();
+        assert_eq!(
+            (beat.agent.as_str(), beat.epoch(), beat.hb),
+            ("w1", 0, None)
+        );
+    }
+
+    #[test]
+    fn a_python_clock_with_a_fraction_is_a_timestamp() {
+        let text = SEED.replace("1764000000000", "1764000000000.75");
+        assert_eq!(
+            Beat::decode(text.as_bytes()).unwrap().timestamp_ms,
+            1_764_000_000_000
+        );
+    }
+
+    #[test]
+    fn fields_of_a_newer_version_are_ignored() {
+        let text = SEED.replace("\"sequence\":1", "\"sequence\":1,\"mood\":{\"deep\":[1,2]}");
+        assert!(Beat::decode(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn every_wrong_beat_is_refused_with_its_kind() {
+        let wrong = |from: &str, to: &str| Beat::decode(SEED.replace(from, to).as_bytes());
+        let kind = |r: Result<Beat, BeatError>| r.unwrap_err().kind();
+        assert_eq!(kind(Beat::decode(&[b'x'; BEAT_BYTES_MAX + 1])), "too_large");
+        assert_eq!(kind(Beat::decode(b"\"\xff\xfe\"")), "not_utf8");
+        assert_eq!(kind(Beat::decode(b"{oops")), "not_json");
+        assert_eq!(kind(Beat::decode(b"")), "not_json");
+        assert_eq!(kind(Beat::decode(b"[]")), "not_a_beat");
+        assert_eq!(kind(wrong("1.5", "NaN")), "not_json");
+        assert_eq!(kind(wrong("1.5", "1e999")), "not_json");
+        assert_eq!(kind(wrong("1.5", "-1.5")), "not_a_beat");
+        assert_eq!(kind(wrong("1.5", "\"1.5\"")), "not_a_beat");
+        assert_eq!(
+            kind(wrong(":1,\"status", ":18446744073709551615,\"status")),
+            "not_a_beat"
+        );
+        assert_eq!(kind(wrong(":1,\"status", ":-1,\"status")), "not_a_beat");
+        assert_eq!(kind(wrong("\"w1\"", "\"w}1\"")), "not_a_beat");
+        assert_eq!(kind(wrong("\"healthy\"", "\"splendid\"")), "not_a_beat");
+    }
+
+    #[test]
+    fn progress_beyond_a_hundred_is_refused() {
+        let text = SEED.replace("\"sequence\":1", "\"sequence\":1,\"taskProgress\":150");
+        assert_eq!(Beat::decode(text.as_bytes()), Err(BeatError::Progress));
+    }
+
+    #[test]
+    fn nesting_without_end_in_an_unknown_field_is_passed_over() {
+        let deep = SEED.replace(
+            "\"sequence\":1",
+            &format!(
+                "\"sequence\":1,\"x\":{}{}",
+                "[".repeat(3000),
+                "]".repeat(3000)
+            ),
+        );
+        assert!(Beat::decode(deep.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_verdict_of_a_newer_version_is_unknown() {
+        let activity: Activity =
+            serde_json::from_str(r#"{"verdict":"dreaming","since":1}"#).unwrap();
+        assert_eq!(activity.verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_long_task_is_cut_at_a_character_not_inside_one() {
+        assert_eq!(cut("ääää".into(), 3), "äää");
+    }
+}

@@ -1,0 +1,223 @@
+//! Lifecycle events: what must not be lost. They go through a stream, not through the channel of beats.
+
+use crate::base::id::{AgentId, IdError};
+use crate::base::number;
+use crate::wire::beat::Exit;
+use crate::wire::evidence_snapshot::Card;
+use crate::wire::life::{End, Life, Phase, Reason};
+use crate::wire::roster::RosterEntry;
+use serde::{Deserialize, Serialize};
+
+/// One entry of the stream `hb:events`: the fields `event agent epoch at detail`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// To whom.
+    pub agent: AgentId,
+    /// In which registration; 0 when none was granted.
+    pub epoch: u64,
+    /// Unix milliseconds of the sender: shown, never compared.
+    pub at_ms: u64,
+    /// The rest, as JSON.
+    pub detail: Detail,
+}
+
+/// What can happen to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// An epoch was granted.
+    Registered,
+    /// Start-up is over.
+    Ready,
+    /// A process ended; the detail says how.
+    Exited,
+    /// A new incarnation was started.
+    Restarted,
+    /// Proof that it cannot go on by itself.
+    Hung,
+    /// Owed work does not move.
+    Stalled,
+    /// It moves again.
+    Recovered,
+    /// A clean end.
+    Stopped,
+    /// A higher epoch holds the id.
+    Fenced,
+    /// An order was carried out or refused.
+    Order,
+    /// Its restarts are used up: the sidecar hands it over.
+    CrashLoop,
+    /// Processes of it survive KILL.
+    Unkillable,
+    /// A newcomer wanted an id that a living holder has.
+    Duplicate,
+    /// What was seen of it before it was killed.
+    Evidence,
+    /// A person must answer it.
+    WaitingInput,
+}
+
+/// What the kinds of event have to say; absent fields are left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Detail {
+    /// How a process ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// Which incarnation of the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<u64>,
+    /// The process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The program, without its arguments: those may hold secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// What the end is put down to, where more is known than its exit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Whether the end was asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub requested: bool,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Where the process is after this event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<Box<Life>>,
+    /// What the roster holds, at [`EventKind::Registered`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<Box<RosterEntry>>,
+    /// Milliseconds for which the event waited for a store that was away; then what followed it has happened too.
+    #[serde(skip_serializing_if = "is_zero", deserialize_with = "number::count")]
+    pub delayed_ms: u64,
+    /// Everything that was seen of it, at [`EventKind::Evidence`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub card: Option<Box<Card>>,
+}
+
+/// Why a stream entry is no event. The entry is passed over and counted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// A field is not there.
+    #[error("an event needs the field {0}")]
+    Missing(&'static str),
+    /// A field is there but means nothing.
+    #[error("the event's field {0} is {1:?}")]
+    Field(&'static str, String),
+    /// The agent's id.
+    #[error("the event's agent: {0}")]
+    Agent(#[from] IdError),
+}
+
+impl EventKind {
+    /// The word in the stream.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Ready => "ready",
+            Self::Exited => "exited",
+            Self::Restarted => "restarted",
+            Self::Hung => "hung",
+            Self::Stalled => "stalled",
+            Self::Recovered => "recovered",
+            Self::Stopped => "stopped",
+            Self::Fenced => "fenced",
+            Self::Order => "order",
+            Self::CrashLoop => "crash_loop",
+            Self::Unkillable => "unkillable",
+            Self::Duplicate => "duplicate",
+            Self::Evidence => "evidence",
+            Self::WaitingInput => "waiting_input",
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Event {
+    /// Where the agent's process is after this event; `None` when the event does not tell.
+    pub fn life(&self) -> Option<Life> {
+        if let Some(life) = &self.detail.life {
+            return Some(Life::clone(life));
+        }
+        let incarnation = self.detail.incarnation.unwrap_or(0);
+        let (phase, reason, trouble) = match self.kind {
+            EventKind::Exited | EventKind::Stopped => (Phase::Ended, self.detail.reason, None),
+            EventKind::CrashLoop => (Phase::Ended, Some(Reason::CrashLoop), None),
+            EventKind::Ready | EventKind::Restarted => (Phase::Running, None, None),
+            EventKind::Unkillable => (Phase::Running, None, Some(Reason::Unkillable)),
+            EventKind::Registered
+            | EventKind::Hung
+            | EventKind::Stalled
+            | EventKind::Recovered
+            | EventKind::Fenced
+            | EventKind::Order
+            | EventKind::Duplicate
+            | EventKind::Evidence
+            | EventKind::WaitingInput => return None,
+        };
+        let end = (phase == Phase::Ended).then(|| End {
+            incarnation,
+            exit: self.detail.exit.unwrap_or(Exit::UNKNOWN),
+            reason,
+            requested: self.detail.requested || self.kind == EventKind::Stopped,
+            not_started: false,
+        });
+        Some(Life {
+            phase,
+            since: self.at_ms,
+            incarnation,
+            end,
+            trouble,
+            ..Life::default()
+        })
+    }
+
+    /// The stream entry's fields and values.
+    pub fn encode(&self) -> [(&'static str, String); 5] {
+        [
+            ("event", self.kind.word().to_owned()),
+            ("agent", self.agent.to_string()),
+            ("epoch", self.epoch.to_string()),
+            ("at", self.at_ms.to_string()),
+            (
+                "detail",
+                serde_json::to_string(&self.detail).unwrap_or_default(),
+            ),
+        ]
+    }
+
+    /// Takes an entry; `field` looks a value up by name. Unknown fields do not matter.
+    pub fn decode<'a>(field: impl Fn(&'static str) -> Option<&'a str>) -> Result<Self, EventError> {
+        let need = |name| field(name).ok_or(EventError::Missing(name));
+        let wrong =
+            |name, text: &str| EventError::Field(name, crate::wire::beat::cut(text.into(), 80));
+        let number = |name| {
+            let text = need(name)?;
+            text.parse::<u64>()
+                .ok()
+                .filter(|n| *n <= crate::base::number::COUNT_MAX)
+                .ok_or_else(|| wrong(name, text))
+        };
+        let kind = need("event")?;
+        let detail = field("detail")
+            .filter(|text| !text.is_empty())
+            .unwrap_or("{}");
+        Ok(Self {
+            kind: serde_json::from_value(serde_json::Value::from(kind))
+                .map_err(|_| wrong("event", kind))?,
+            agent: AgentId::parse(need("agent")?)?,
+            epoch: number("epoch")?,
+            at_ms: number("at")?,
+            detail: serde_json::from_str(detail).map_err(|_| wrong("detail", detail))?,
+        })
+    }
+}

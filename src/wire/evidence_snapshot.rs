@@ -1,0 +1,154 @@
+//! What was seen of a tree before something is done to it: small enough for the stream of events, whole enough for a
+//! person to judge afterwards.
+
+use crate::wire::beat::{Evidence, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// The longest card, in bytes of JSON.
+pub const CARD_BYTES_MAX: usize = 16 * 1024;
+
+/// The evidence before an end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Card {
+    /// The agent's first process.
+    pub pid: u32,
+    /// What was thought of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// In words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sentence: String,
+    /// Why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// Its processes, parents first.
+    pub tree: Vec<CardProcess>,
+    /// Its connections.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<String>,
+    /// Processes outside that hold a pipe or lock of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
+    /// The last lines it wrote or reported.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+    /// What could not be read, or not be kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+}
+
+/// One process on a card, or in a diagnosis.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its parent.
+    pub parent: u32,
+    /// The command line, cut.
+    pub command: String,
+    /// In one word.
+    pub state: String,
+    /// What its threads wait for, the most frequent last: `12 × a lock or condition`.
+    pub waiting_on: Vec<String>,
+}
+
+impl Card {
+    /// For the stream of events: at most [`CARD_BYTES_MAX`] of JSON, what does not fit left out from the end of its lists
+    /// and counted; commands without their arguments, which may hold secrets.
+    pub fn for_the_stream(mut self) -> Self {
+        for process in &mut self.tree {
+            let program = process.command.split(' ').next().unwrap_or_default();
+            process.command = program.to_owned();
+        }
+        while serde_json::to_string(&self).map_or(0, |text| text.len()) > CARD_BYTES_MAX {
+            self.halve();
+        }
+        self
+    }
+
+    /// Shortens the lists that are longest in bytes.
+    fn halve(&mut self) {
+        let tree: usize = self.tree.iter().map(CardProcess::size).sum();
+        let size = |list: &[String]| list.iter().map(String::len).sum::<usize>();
+        let largest = [
+            tree,
+            size(&self.sockets),
+            size(&self.outside),
+            size(&self.last_lines),
+            size(&self.missing),
+            self.evidence
+                .iter()
+                .map(|e| e.value.len() + e.signal.len())
+                .sum(),
+        ];
+        let at = (0..largest.len())
+            .max_by_key(|at| largest[*at])
+            .unwrap_or(0);
+        let (name, left_out) = match at {
+            0 => ("processes", half(&mut self.tree)),
+            1 => ("sockets", half(&mut self.sockets)),
+            2 => ("outside", half(&mut self.outside)),
+            3 => ("lines", half(&mut self.last_lines)),
+            4 => ("missing", half(&mut self.missing)),
+            _ => ("evidence", half(&mut self.evidence)),
+        };
+        if at != 4 {
+            self.missing.push(format!("{left_out} {name} left out"));
+        }
+    }
+}
+
+impl CardProcess {
+    fn size(&self) -> usize {
+        self.command.len() + self.waiting_on.iter().map(String::len).sum::<usize>() + 80
+    }
+}
+
+fn half<T>(list: &mut Vec<T>) -> usize {
+    let keep = list.len() / 2;
+    list.drain(keep..).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_card_of_a_huge_tree_fits_and_says_what_was_left_out() {
+        let process = CardProcess {
+            command: "ü".repeat(200),
+            ..CardProcess::default()
+        };
+        let card = Card {
+            tree: vec![process; 3000],
+            sockets: vec!["s".repeat(200); 5000],
+            missing: vec!["m".repeat(200); 500],
+            ..Card::default()
+        };
+        let text = serde_json::to_string(&card.for_the_stream()).unwrap();
+        assert!(text.len() <= CARD_BYTES_MAX, "{}", text.len());
+        let back: Card = serde_json::from_str(&text).unwrap();
+        assert!(!back.tree.is_empty() && !back.sockets.is_empty());
+        assert!(
+            back.missing.iter().any(|m| m.ends_with("sockets left out")),
+            "{:?}",
+            back.missing
+        );
+    }
+
+    #[test]
+    fn a_small_card_is_whole_but_for_arguments_that_may_be_secrets() {
+        let command = |text: &str| CardProcess {
+            command: text.to_owned(),
+            ..CardProcess::default()
+        };
+        let card = |text| Card {
+            pid: 7,
+            tree: vec![command(text)],
+            last_lines: vec!["bye".into()],
+            ..Card::default()
+        };
+        assert_eq!(card("curl -H key:s3cret").for_the_stream(), card("curl"));
+    }
+}

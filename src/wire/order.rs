@@ -1,0 +1,100 @@
+//! Orders: what a monitor asks of a sidecar. Bound to one epoch and one incarnation, with an expiry.
+
+use crate::base::number;
+use serde::{Deserialize, Serialize};
+
+/// The value of `hb:control:{agent:ID}` and the message on the channel of that name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Names the order; its outcome carries it back.
+    pub id: String,
+    /// What to do.
+    pub action: Action,
+    /// The registration it is meant for; another one drops it.
+    #[serde(deserialize_with = "number::count")]
+    pub epoch: u64,
+    /// The incarnation it is meant for; another one drops it.
+    #[serde(deserialize_with = "number::count")]
+    pub incarnation: u64,
+    /// Milliseconds from its receipt after which it must not be carried out any more.
+    #[serde(deserialize_with = "number::count")]
+    pub ttl_ms: u64,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// End the agent and start a new incarnation.
+    Restart,
+    /// End the agent for good.
+    Stop,
+    /// Beat at once.
+    Ping,
+}
+
+/// Why an order is not carried out; the words go back to whoever gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It speaks of another registration.
+    #[error("it is for epoch {0}, this is {1}")]
+    Epoch(u64, u64),
+    /// It speaks of another incarnation.
+    #[error("it is for incarnation {0}, this is {1}")]
+    Incarnation(u64, u64),
+    /// Its time was over when it came.
+    #[error("it had expired")]
+    Expired,
+}
+
+impl Order {
+    /// Whether it may be carried out now, by this epoch and incarnation.
+    pub fn check(&self, epoch: u64, incarnation: u64) -> Result<(), Refusal> {
+        if self.epoch != epoch {
+            return Err(Refusal::Epoch(self.epoch, epoch));
+        }
+        if self.incarnation != incarnation {
+            return Err(Refusal::Incarnation(self.incarnation, incarnation));
+        }
+        if self.ttl_ms == 0 {
+            return Err(Refusal::Expired);
+        }
+        Ok(())
+    }
+
+    /// Takes a value from the store.
+    pub fn decode(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// The value for the store.
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_binds_one_incarnation_of_one_epoch_for_a_while() {
+        let order = Order {
+            id: "o1".into(),
+            action: Action::Restart,
+            epoch: 7,
+            incarnation: 2,
+            ttl_ms: 1000,
+            reason: String::new(),
+        };
+        assert_eq!(order.check(7, 2), Ok(()));
+        assert_eq!(order.check(8, 2), Err(Refusal::Epoch(7, 8)));
+        assert_eq!(order.check(7, 3), Err(Refusal::Incarnation(2, 3)));
+        let late = Order { ttl_ms: 0, ..order };
+        assert_eq!(late.check(7, 2), Err(Refusal::Expired));
+    }
+}

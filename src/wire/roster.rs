@@ -1,0 +1,66 @@
+//! The roster: which agents there are and where each one's process is, kept in the store for longer than any beat.
+
+use crate::base::number;
+use crate::wire::beat::{INTERVAL_MAX, INTERVAL_MIN, Runtime};
+use crate::wire::life::{Life, Phase};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One entry of the hash `hb:agents`, written at registration, at each start and at each end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RosterEntry {
+    /// What sort of agent.
+    #[serde(rename = "type", default)]
+    pub agent_type: String,
+    /// The machine it registered on.
+    #[serde(default)]
+    pub host: String,
+    /// Time between its beats in milliseconds.
+    #[serde(deserialize_with = "number::count")]
+    pub interval_ms: u64,
+    /// Its registration.
+    #[serde(deserialize_with = "number::count")]
+    pub epoch: u64,
+    /// When its first incarnation started, Unix milliseconds of the sender.
+    #[serde(default, deserialize_with = "number::count")]
+    pub started_at: u64,
+    /// What it runs in.
+    #[serde(default)]
+    pub runtime: Option<Runtime>,
+    /// When it ended cleanly, Unix milliseconds of the sender; a tombstone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<u64>,
+    /// Where its process is: written at each start and each end, so that it outlives the hash and the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Life>,
+}
+
+impl RosterEntry {
+    /// Takes a value of the hash. The error names what is wrong; the entry is passed over and counted.
+    pub fn decode(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// Where its process is; without a report of it, a tombstone is a clean end.
+    pub fn life(&self) -> Life {
+        self.life.clone().unwrap_or_else(|| Life {
+            phase: match self.stopped_at {
+                Some(_) => Phase::Ended,
+                None => Phase::Running,
+            },
+            since: self.stopped_at.unwrap_or(self.started_at),
+            ..Life::default()
+        })
+    }
+
+    /// Time between its beats, within the allowed range.
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX)
+    }
+
+    /// The value for the hash.
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}

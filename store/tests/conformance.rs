@@ -1,0 +1,737 @@
+//! One suite, two stores: what hb and its clients ask of a store is answered alike by the embedded one and by Redis.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the message says what is missing"
+)]
+
+use hbstore::{Limits, ServeError, serve};
+use heartbeat::wire::keys::{BEAT_SCRIPT, REGISTER_SCRIPT};
+use heartbeat::wire::lease::Grant;
+use redis::{Commands, Connection, FromRedisValue, RedisError, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+type Entries = Vec<(String, Vec<(String, String)>)>;
+
+/// A store under test; ends with the test.
+enum Store {
+    Embedded {
+        _runtime: tokio::runtime::Runtime,
+        port: u16,
+    },
+    Real {
+        server: Child,
+        port: u16,
+        _dir: tempfile::TempDir,
+    },
+}
+
+impl Store {
+    fn embedded() -> Self {
+        Self::embedded_with(Limits::default())
+    }
+
+    fn embedded_with(limits: Limits) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let port = listener.local_addr().unwrap().port();
+        runtime.spawn(serve(listener, limits, std::future::pending()));
+        Self::Embedded {
+            _runtime: runtime,
+            port,
+        }
+    }
+
+    fn real() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let dir = tempfile::tempdir().unwrap();
+        let server = Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
+            .arg("--dir")
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is needed: run `make test-deps`");
+        let store = Self::Real {
+            server,
+            port,
+            _dir: dir,
+        };
+        eventually("redis answers", || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        store
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Self::Embedded { port, .. } | Self::Real { port, .. } => *port,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port())
+    }
+
+    fn connect(&self) -> Connection {
+        redis::Client::open(self.url())
+            .unwrap()
+            .get_connection()
+            .unwrap()
+    }
+
+    fn connect_resp3(&self) -> Connection {
+        let url = format!("{}/?protocol=resp3", self.url());
+        redis::Client::open(url).unwrap().get_connection().unwrap()
+    }
+
+    /// A bare connection: bytes out, bytes in.
+    fn raw(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Self::Real { server, .. } = self {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {SOON:?} until {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn run<T: FromRedisValue>(c: &mut Connection, command: &str) -> T {
+    try_run(c, command).unwrap_or_else(|error| panic!("{command}: {error}"))
+}
+
+fn try_run<T: FromRedisValue>(c: &mut Connection, command: &str) -> Result<T, RedisError> {
+    let mut words = command.split(' ');
+    redis::cmd(words.next().unwrap())
+        .arg(words.collect::<Vec<_>>())
+        .query(c)
+}
+
+fn error(c: &mut Connection, command: &str) -> String {
+    try_run::<Value>(c, command).unwrap_err().to_string()
+}
+
+/// Each behaviour becomes two tests, one a store.
+macro_rules! conformance {
+    ($($name:ident)*) => {
+        mod embedded { $(#[test] fn $name() { super::$name(&super::Store::embedded()); })* }
+        mod real { $(#[test] fn $name() { super::$name(&super::Store::real()); })* }
+    };
+}
+
+conformance! {
+    text_is_set_and_read set_obeys_nx_xx_and_px increments_count_and_refuse_text keys_are_deleted_and_counted
+    hashes_hold_fields a_key_expires_by_itself time_to_live_tells_what_is_left a_scan_finds_every_key
+    a_wrong_type_is_refused unknown_commands_and_arities_are_refused pipelines_answer_in_order
+    a_channel_reaches_its_subscriber a_pattern_reaches_its_subscriber pushes_come_beside_answers_in_resp3
+    subscribers_are_counted a_stream_keeps_order_and_length a_blocked_read_wakes_up
+    a_blocked_read_ends_in_time an_unknown_script_is_refused_by_name an_epoch_is_strictly_increasing
+    a_living_holder_refuses_a_newcomer a_lease_may_be_broken_by_name_or_by_force
+    a_holder_that_is_silent_for_three_intervals_or_has_stopped_refuses_nobody
+    a_poisoned_counter_does_not_lock_out a_beat_is_one_atomic_write a_beat_of_a_lower_epoch_is_fenced
+    a_beat_returns_the_pending_order a_beat_restores_a_lost_counter the_store_tells_who_it_is
+    inline_commands_are_answered garbage_is_answered_and_the_store_lives resp3_maps_are_maps
+    node_redis_is_content redis_py_is_content
+}
+
+fn text_is_set_and_read(store: &Store) {
+    let c = &mut store.connect();
+    assert_eq!(run::<String>(c, "SET a hello"), "OK");
+    assert_eq!(run::<String>(c, "GET a"), "hello");
+    assert_eq!(run::<Option<String>>(c, "GET b"), None);
+    assert_eq!(run::<String>(c, "TYPE a"), "string");
+    c.set::<_, _, ()>("bytes", b"\x00\xff\r\n".as_slice())
+        .unwrap();
+    assert_eq!(c.get::<_, Vec<u8>>("bytes").unwrap(), b"\x00\xff\r\n");
+}
+
+fn set_obeys_nx_xx_and_px(store: &Store) {
+    let c = &mut store.connect();
+    assert_eq!(run::<Option<String>>(c, "SET a 1 XX"), None);
+    assert_eq!(
+        run::<Option<String>>(c, "SET a 1 NX PX 5000"),
+        Some("OK".into())
+    );
+    assert_eq!(run::<Option<String>>(c, "SET a 2 NX PX 5000"), None);
+    assert!((1..=5000).contains(&run::<i64>(c, "PTTL a")));
+    assert_eq!(run::<String>(c, "SET a 3"), "OK");
+    assert_eq!(run::<i64>(c, "PTTL a"), -1);
+    assert!(error(c, "SET a 1 PX 0").contains("invalid expire time"));
+    assert!(error(c, "SET a 1 WHAT").contains("syntax error"));
+}
+
+fn increments_count_and_refuse_text(store: &Store) {
+    let c = &mut store.connect();
+    assert_eq!(run::<i64>(c, "INCR n"), 1);
+    assert_eq!(run::<i64>(c, "INCR n"), 2);
+    run::<()>(c, "SET t x");
+    assert!(error(c, "INCR t").contains("not an integer"));
+}
+
+fn keys_are_deleted_and_counted(store: &Store) {
+    let c = &mut store.connect();
+    run::<()>(c, "SET a 1");
+    run::<()>(c, "SET b 1");
+    assert_eq!(run::<i64>(c, "EXISTS a b c"), 2);
+    assert_eq!(run::<i64>(c, "DEL a c"), 1);
+    assert_eq!(run::<i64>(c, "DBSIZE"), 1);
+    run::<()>(c, "FLUSHALL");
+    assert_eq!(run::<i64>(c, "DBSIZE"), 0);
+}
+
+fn hashes_hold_fields(store: &Store) {
+    let c = &mut store.connect();
+    assert_eq!(run::<i64>(c, "HSET h a 1 b 2"), 2);
+    assert_eq!(run::<i64>(c, "HSET h a 9 c 3"), 1);
+    assert_eq!(run::<String>(c, "HGET h a"), "9");
+    assert_eq!(
+        run::<Vec<Option<String>>>(c, "HMGET h a x"),
+        [Some("9".into()), None]
+    );
+    let all: BTreeMap<String, String> = run(c, "HGETALL h");
+    assert_eq!(
+        all.into_iter().map(|(k, v)| k + &v).collect::<Vec<_>>(),
+        ["a9", "b2", "c3"]
+    );
+    assert_eq!(run::<i64>(c, "HLEN h"), 3);
+    assert_eq!(run::<i64>(c, "HEXISTS h a"), 1);
+    assert_eq!(run::<i64>(c, "HDEL h a b c"), 3);
+    assert_eq!(run::<String>(c, "TYPE h"), "none");
+}
+
+fn a_key_expires_by_itself(store: &Store) {
+    let c = &mut store.connect();
+    run::<()>(c, "SET a 1 PX 30");
+    eventually("the key is gone", || {
+        (run::<i64>(c, "EXISTS a") == 0).then_some(())
+    });
+    assert_eq!(run::<i64>(c, "PTTL a"), -2);
+}
+
+fn time_to_live_tells_what_is_left(store: &Store) {
+    let c = &mut store.connect();
+    assert_eq!(run::<i64>(c, "PEXPIRE a 100"), 0);
+    run::<()>(c, "SET a 1");
+    assert_eq!(run::<i64>(c, "PTTL a"), -1);
+    assert_eq!(run::<i64>(c, "EXPIRE a 100"), 1);
+    assert_eq!(run::<i64>(c, "TTL a"), 100);
+    assert_eq!(run::<i64>(c, "PERSIST a"), 1);
+    assert_eq!(run::<i64>(c, "TTL a"), -1);
+}
+
+fn a_scan_finds_every_key(store: &Store) {
+    let c = &mut store.connect();
+    let mut pipe = redis::pipe();
+    for n in 0..10_000 {
+        pipe.cmd("SET").arg(format!("agent:{n}")).arg(n).ignore();
+    }
+    pipe.exec(c).unwrap();
+    run::<()>(c, "SET other 1");
+    let (mut cursor, mut seen) = ("0".to_owned(), BTreeSet::new());
+    loop {
+        let (next, page): (String, Vec<String>) =
+            run(c, &format!("SCAN {cursor} MATCH agent:* COUNT 500"));
+        seen.extend(page);
+        cursor = next;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 10_000);
+}
+
+fn a_wrong_type_is_refused(store: &Store) {
+    let c = &mut store.connect();
+    run::<()>(c, "HSET h a 1");
+    for command in ["GET h", "INCR h", "XADD h * a 1", "XRANGE h - +"] {
+        assert!(
+            error(c, command).contains("wrong kind of value"),
+            "{command}"
+        );
+    }
+}
+
+fn unknown_commands_and_arities_are_refused(store: &Store) {
+    let c = &mut store.connect();
+    assert!(error(c, "NONSENSE a b").contains("unknown command"));
+    assert!(error(c, "GET").contains("wrong number of arguments"));
+    assert!(error(c, "HSET h a").contains("wrong number of arguments"));
+    assert!(error(c, "SELECT 99").contains("out of range"));
+}
+
+fn pipelines_answer_in_order(store: &Store) {
+    let c = &mut store.connect();
+    let mut pipe = redis::pipe();
+    for n in 0..1000 {
+        pipe.cmd("ECHO").arg(n);
+    }
+    let answers: Vec<i64> = pipe.query(c).unwrap();
+    assert_eq!(answers, (0..1000).collect::<Vec<_>>());
+}
+
+fn a_channel_reaches_its_subscriber(store: &Store) {
+    let mut hearing = store.connect();
+    let mut pubsub = hearing.as_pubsub();
+    pubsub.set_read_timeout(Some(SOON)).unwrap();
+    pubsub.subscribe("heartbeats").unwrap();
+    assert_eq!(
+        run::<i64>(&mut store.connect(), "PUBLISH heartbeats hello"),
+        1
+    );
+    let message = pubsub.get_message().unwrap();
+    assert_eq!(message.get_channel_name(), "heartbeats");
+    assert_eq!(message.get_payload_bytes(), b"hello");
+    pubsub.unsubscribe("heartbeats").unwrap();
+    assert_eq!(
+        run::<i64>(&mut store.connect(), "PUBLISH heartbeats hello"),
+        0
+    );
+}
+
+fn a_pattern_reaches_its_subscriber(store: &Store) {
+    let mut hearing = store.connect();
+    let mut pubsub = hearing.as_pubsub();
+    pubsub.set_read_timeout(Some(SOON)).unwrap();
+    pubsub.psubscribe("hb:control:*").unwrap();
+    run::<i64>(&mut store.connect(), "PUBLISH hb:control:{agent:a} x");
+    assert_eq!(
+        pubsub.get_message().unwrap().get_channel_name(),
+        "hb:control:{agent:a}"
+    );
+}
+
+fn pushes_come_beside_answers_in_resp3(store: &Store) {
+    let mut c = store.connect_resp3();
+    let (send, pushes) = std::sync::mpsc::channel();
+    c.set_push_sender(send);
+    c.subscribe_resp3("heartbeats").unwrap();
+    run::<i64>(&mut store.connect(), "PUBLISH heartbeats hello");
+    let message = eventually("the message is pushed", || {
+        run::<String>(&mut c, "PING");
+        pushes
+            .try_iter()
+            .find(|push| push.kind == redis::PushKind::Message)
+    });
+    assert_eq!(message.data[1], Value::BulkString(b"hello".to_vec()));
+}
+
+fn subscribers_are_counted(store: &Store) {
+    let mut hearing = store.connect();
+    let mut pubsub = hearing.as_pubsub();
+    pubsub.subscribe("one").unwrap();
+    let c = &mut store.connect();
+    let counted: Vec<(String, i64)> = run(c, "PUBSUB NUMSUB one two");
+    assert_eq!(counted, [("one".into(), 1), ("two".into(), 0)]);
+    assert_eq!(run::<Vec<String>>(c, "PUBSUB CHANNELS o*"), ["one"]);
+    drop(pubsub);
+    drop(hearing);
+    eventually("a subscriber that left is not counted", || {
+        (run::<Vec<(String, i64)>>(c, "PUBSUB NUMSUB one")[0].1 == 0).then_some(())
+    });
+}
+
+fn values(entries: &Entries) -> Vec<&str> {
+    entries
+        .iter()
+        .map(|(_, fields)| fields[0].1.as_str())
+        .collect()
+}
+
+fn a_stream_keeps_order_and_length(store: &Store) {
+    let c = &mut store.connect();
+    for n in 0..20 {
+        run::<String>(c, &format!("XADD s MAXLEN = 5 * n {n}"));
+    }
+    assert_eq!(run::<i64>(c, "XLEN s"), 5);
+    let all: Entries = run(c, "XRANGE s - +");
+    assert_eq!(values(&all), ["15", "16", "17", "18", "19"]);
+    let after: Entries = run(c, &format!("XRANGE s ({} + COUNT 2", all[1].0));
+    assert_eq!(values(&after), ["17", "18"]);
+    let last: Entries = run(c, "XREVRANGE s + - COUNT 1");
+    assert_eq!(values(&last), ["19"]);
+    run::<String>(c, "XADD t 5-1 a 1");
+    assert!(error(c, "XADD t 5-1 a 1").contains("equal or smaller"));
+    assert!(error(c, "XRANGE t what +").contains("Invalid stream ID"));
+    assert!(run::<String>(c, "XADD t MAXLEN ~ 10000 * a 1").contains('-'));
+}
+
+fn a_blocked_read_wakes_up(store: &Store) {
+    let url = store.url();
+    let reader = std::thread::spawn(move || {
+        let c = &mut redis::Client::open(url).unwrap().get_connection().unwrap();
+        run::<Vec<(String, Entries)>>(c, "XREAD COUNT 5 BLOCK 20000 STREAMS s $")
+    });
+    let c = &mut store.connect();
+    eventually("the reader has read", || {
+        run::<String>(c, "XADD s * who me");
+        reader.is_finished().then_some(())
+    });
+    let found = reader.join().unwrap();
+    assert_eq!((found[0].0.as_str(), values(&found[0].1)[0]), ("s", "me"));
+}
+
+fn a_blocked_read_ends_in_time(store: &Store) {
+    let c = &mut store.connect();
+    assert_eq!(run::<Value>(c, "XREAD BLOCK 30 STREAMS s $"), Value::Nil);
+    assert_eq!(run::<Value>(c, "XREAD STREAMS s 0"), Value::Nil);
+}
+
+fn an_unknown_script_is_refused_by_name(store: &Store) {
+    let c = &mut store.connect();
+    let sha = "0".repeat(40);
+    let refused = error(c, &format!("EVALSHA {sha} 0"));
+    assert!(refused.to_uppercase().contains("NOSCRIPT"), "{refused}");
+    assert_eq!(run::<Vec<i64>>(c, &format!("SCRIPT EXISTS {sha}")), [0]);
+}
+
+fn ask_for_the_id(c: &mut Connection, floor: u64, instance: &str, breakable: &str) -> Grant {
+    let answer: Vec<String> = redis::Script::new(REGISTER_SCRIPT)
+        .key("hb:epoch:{agent:a1}")
+        .key("agent:a1")
+        .arg(floor)
+        .arg(instance)
+        .arg(4000)
+        .arg(breakable)
+        .arg(&["intervalMs", "1000", "holder", "boot 1 7 99 node-3"])
+        .invoke(c)
+        .unwrap();
+    Grant::decode(&answer).unwrap()
+}
+
+fn register(c: &mut Connection, floor: u64) -> u64 {
+    match ask_for_the_id(c, floor, "i", "") {
+        Grant::Granted(epoch) => epoch,
+        Grant::Held(lease) => panic!("held by {lease}"),
+    }
+}
+
+fn a_living_holder_refuses_a_newcomer(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    let Grant::Held(lease) = ask_for_the_id(c, 0, "j", "") else {
+        panic!("two hold the id");
+    };
+    assert_eq!((lease.epoch, lease.instance.as_str()), (epoch, "i"));
+    assert_eq!(lease.holder.unwrap().pid, 7);
+}
+
+fn a_lease_may_be_broken_by_name_or_by_force(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    assert!(matches!(
+        ask_for_the_id(c, 0, "j", "somebody"),
+        Grant::Held(_)
+    ));
+    assert_eq!(ask_for_the_id(c, 0, "j", "i"), Grant::Granted(epoch + 1));
+    assert_eq!(ask_for_the_id(c, 0, "k", "*"), Grant::Granted(epoch + 2));
+}
+
+fn a_holder_that_is_silent_for_three_intervals_or_has_stopped_refuses_nobody(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    run::<()>(c, "PEXPIRE agent:a1 800");
+    assert_eq!(ask_for_the_id(c, 0, "j", ""), Grant::Granted(epoch + 1));
+    run::<()>(c, "HSET agent:a1 status stopped");
+    assert_eq!(ask_for_the_id(c, 0, "k", ""), Grant::Granted(epoch + 2));
+}
+
+fn beat(c: &mut Connection, epoch: u64) -> (String, String) {
+    redis::Script::new(BEAT_SCRIPT)
+        .key("agent:a1")
+        .key("hb:epoch:{agent:a1}")
+        .key("hb:control:{agent:a1}")
+        .arg(epoch)
+        .arg(4000)
+        .arg("heartbeats")
+        .arg("{\"the\":\"beat\"}")
+        .arg(&["epoch", &epoch.to_string(), "status", "healthy"])
+        .invoke(c)
+        .unwrap()
+}
+
+fn an_epoch_is_strictly_increasing(store: &Store) {
+    let c = &mut store.connect();
+    let first = register(c, 0);
+    assert_eq!(register(c, 0), first + 1);
+    assert_eq!(register(c, first + 100), first + 101);
+    assert_eq!(run::<u64>(c, "GET hb:epoch:{agent:a1}"), first + 101);
+}
+
+fn a_poisoned_counter_does_not_lock_out(store: &Store) {
+    let c = &mut store.connect();
+    for poison in ["nonsense", "99999999999999999999", "-5"] {
+        run::<()>(c, &format!("SET hb:epoch:{{agent:a1}} {poison}"));
+        let epoch = register(c, 0);
+        assert!(
+            (1_000_000_000_000..1 << 53).contains(&epoch),
+            "{poison}: {epoch}"
+        );
+    }
+}
+
+fn a_beat_is_one_atomic_write(store: &Store) {
+    let mut hearing = store.connect();
+    let mut pubsub = hearing.as_pubsub();
+    pubsub.set_read_timeout(Some(SOON)).unwrap();
+    pubsub.subscribe("heartbeats").unwrap();
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    assert_eq!(beat(c, epoch), ("ok".into(), String::new()));
+    assert_eq!(run::<String>(c, "HGET agent:a1 status"), "healthy");
+    assert!((1..=4000).contains(&run::<i64>(c, "PTTL agent:a1")));
+    assert_eq!(
+        pubsub.get_message().unwrap().get_payload_bytes(),
+        b"{\"the\":\"beat\"}"
+    );
+}
+
+fn a_beat_of_a_lower_epoch_is_fenced(store: &Store) {
+    let c = &mut store.connect();
+    let old = register(c, 0);
+    let new = register(c, 0);
+    assert_eq!(beat(c, old), ("fenced".into(), new.to_string()));
+    assert_eq!(run::<i64>(c, "HEXISTS agent:a1 status"), 0);
+    beat(c, new);
+    run::<()>(c, "DEL hb:epoch:{agent:a1}");
+    assert_eq!(beat(c, old).0, "fenced", "the hash remembers too");
+}
+
+fn a_beat_returns_the_pending_order(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    run::<()>(c, "SET hb:control:{agent:a1} {\"action\":\"ping\"} PX 5000");
+    assert_eq!(
+        beat(c, epoch),
+        ("ok".into(), "{\"action\":\"ping\"}".into())
+    );
+}
+
+fn a_beat_restores_a_lost_counter(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = register(c, 0);
+    run::<()>(c, "FLUSHALL");
+    beat(c, epoch);
+    assert_eq!(register(c, 0), epoch + 1);
+}
+
+fn the_store_tells_who_it_is(store: &Store) {
+    let c = &mut store.connect();
+    let info: String = run(c, "INFO server");
+    assert!(info.contains("redis_version:") && info.contains("run_id:"));
+    let (seconds, _): (u64, u64) = run(c, "TIME");
+    assert!(seconds > 1_700_000_000);
+    assert_eq!(run::<String>(c, "CLIENT SETNAME hb"), "OK");
+    assert_eq!(run::<String>(c, "CLIENT GETNAME"), "hb");
+    assert_eq!(run::<String>(c, "SELECT 0"), "OK");
+    assert!(error(c, "AUTH secret").contains("without any password"));
+    assert_eq!(run::<String>(c, "PING"), "PONG");
+}
+
+fn ask(stream: &mut TcpStream, bytes: &[u8], until: &str) -> String {
+    // The other side may have hung up already: what it said last still counts.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&answer).contains(until) {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => answer.extend_from_slice(&buffer[..n]),
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn inline_commands_are_answered(store: &Store) {
+    assert_eq!(ask(&mut store.raw(), b"PING\r\n", "\n"), "+PONG\r\n");
+}
+
+fn garbage_is_answered_and_the_store_lives(store: &Store) {
+    for garbage in [
+        b"*1\r\n$99999999999\r\n".as_slice(),
+        b"*10000000000\r\n",
+        b"*2\r\n*1\r\n$1\r\na\r\n",
+        b"*1\r\n:5\r\n",
+    ] {
+        let answer = ask(&mut store.raw(), garbage, "\n");
+        assert!(
+            answer.starts_with("-ERR Protocol error"),
+            "{garbage:?}: {answer}"
+        );
+    }
+    assert_eq!(run::<String>(&mut store.connect(), "PING"), "PONG");
+}
+
+fn resp3_maps_are_maps(store: &Store) {
+    run::<()>(&mut store.connect(), "HSET h a 1");
+    let answer = ask(&mut store.raw(), b"HELLO 3\r\nHGETALL h\r\n", "$1\r\n1\r\n");
+    assert!(answer.starts_with('%'), "{answer}");
+    assert!(answer.ends_with("%1\r\n$1\r\na\r\n$1\r\n1\r\n"), "{answer}");
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn client(program: &Path, script: &str, store: &Store) {
+    let output = Command::new(program)
+        .arg(script)
+        .arg(store.url())
+        .current_dir(root().join("tests/clients"))
+        .output()
+        .unwrap_or_else(|e| panic!("{}: {e}; run `make test-deps`", program.display()));
+    assert!(
+        output.status.success(),
+        "is `make test-deps` done?\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn node_redis_is_content(store: &Store) {
+    client(Path::new("node"), "conformance.mjs", store);
+}
+
+fn redis_py_is_content(store: &Store) {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let python = std::path::absolute(target.join("test-python/bin/python3")).unwrap();
+    client(&python, "conformance.py", store);
+}
+
+mod bounds {
+    use super::*;
+
+    #[test]
+    fn random_bytes_never_end_the_store() {
+        let store = Store::embedded();
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let alphabet = b"*$:+-_%~>\r\n0123456789 GETSPINGXREAD\x00\xff";
+        for _ in 0..300 {
+            let bytes: Vec<u8> = (0..random.usize(1..400))
+                .map(|_| alphabet[random.usize(..alphabet.len())])
+                .collect();
+            // It may hang up in the middle of the nonsense.
+            let _ = store.raw().write_all(&bytes);
+        }
+        assert_eq!(run::<String>(&mut store.connect(), "PING"), "PONG");
+    }
+
+    #[test]
+    fn a_client_too_many_is_turned_away_and_room_is_made_when_one_leaves() {
+        let store = Store::embedded_with(Limits {
+            clients: 2,
+            ..Limits::default()
+        });
+        let (first, _second) = (store.connect(), store.connect());
+        assert_eq!(
+            ask(&mut store.raw(), b"", "\n"),
+            "-ERR max number of clients reached\r\n"
+        );
+        drop(first);
+        eventually("there is room again", || {
+            (ask(&mut store.raw(), b"PING\r\n", "\n") == "+PONG\r\n").then_some(())
+        });
+    }
+
+    #[test]
+    fn memory_is_bounded_and_reads_and_deletions_go_on() {
+        let store = Store::embedded_with(Limits {
+            memory_bytes: 100_000,
+            ..Limits::default()
+        });
+        let c = &mut store.connect();
+        let text = "x".repeat(10_000);
+        let refused = (0..20).find_map(|n| c.set::<_, _, ()>(format!("k{n}"), &text).err());
+        assert!(refused.unwrap().to_string().contains("OOM"));
+        assert_eq!(run::<String>(c, "GET k0"), text);
+        run::<()>(c, "DEL k0 k1 k2");
+        c.set::<_, _, ()>("k0", &text).unwrap();
+    }
+
+    #[test]
+    fn a_subscriber_that_does_not_read_is_cut_off() {
+        let store = Store::embedded_with(Limits {
+            output_bytes: 100_000,
+            ..Limits::default()
+        });
+        let mut deaf = store.raw();
+        ask(&mut deaf, b"SUBSCRIBE heartbeats\r\n", ":1\r\n");
+        let c = &mut store.connect();
+        let payload = "x".repeat(60_000);
+        eventually("nobody hears any more", || {
+            let heard: i64 = redis::cmd("PUBLISH")
+                .arg("heartbeats")
+                .arg(&payload)
+                .query(c)
+                .unwrap();
+            (heard == 0).then_some(())
+        });
+    }
+
+    #[test]
+    fn it_is_not_served_to_other_machines() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let refused = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+            serve(listener, Limits::default(), std::future::pending()).await
+        });
+        assert!(matches!(refused, Err(ServeError::NotLoopback(_))));
+    }
+
+    #[test]
+    fn a_script_of_somebody_else_is_refused_with_the_way_out() {
+        let store = Store::embedded();
+        let refused = error(&mut store.connect(), "EVAL return 0");
+        assert!(refused.contains("use a Redis server"), "{refused}");
+    }
+}
