@@ -61,7 +61,7 @@ fn every_line_that_is_shown_is_in_the_beat_of_the_agent_that_says_it() {
         let flags = ["--status-file", status.to_str().unwrap()];
         let mut agent = fleet.agent(&id, &flags, &words);
         assert_eq!(agent.0.exit_code(), Some(0), "{text}");
-        let said = json!({"currentTask": "build", "taskProgress": 10.0, "state": "stopped"});
+        let said = json!({"lastTask": "build", "lastTaskProgress": 10.0, "state": "stopped"});
         fleet.tells(&id, &said);
         languages.insert(language);
         programs.extend(text.split_whitespace().next());

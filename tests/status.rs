@@ -332,7 +332,7 @@ fn the_last_word_of_an_agent_that_ends_is_in_its_last_beat() {
         assert_eq!(agent.0.exit_code(), Some(0), "{id}");
         fleet.tells(
             id,
-            &json!({"state": "stopped", "currentTask": "over", "taskProgress": 100.0}),
+            &json!({"state": "stopped", "lastTask": "over", "lastTaskProgress": 100.0}),
         );
     }
 }

@@ -180,6 +180,10 @@ impl Agent {
         }
         if let Some(life) = life.filter(|life| life.is_after(&self.run.life)) {
             self.run.sign_of_life();
+            if life.has_process() {
+                // A process that was just started has a whole interval for its first beat.
+                self.run.detector.observe_from(taking.now);
+            }
             self.follow(life, taking);
             self.settle(taking);
         }

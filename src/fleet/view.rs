@@ -97,8 +97,13 @@ impl HealthStatus {
         let (living, dead) = if run.is_alive() {
             (beat, None)
         } else {
-            (None, run.last_alive.as_deref())
+            (None, run.last_alive.as_deref().or(beat))
         };
+        // The last beat of all has what the agent said at last.
+        let last_words = dead
+            .and(beat)
+            .filter(|beat| beat.current_task.is_some())
+            .or(dead);
         let task = |of: Option<&Beat>| of.and_then(|beat| beat.current_task.clone());
         let missed_beats = match agent.state {
             State::Healthy | State::Stopped => 0,
@@ -120,8 +125,8 @@ impl HealthStatus {
             current_task: task(living),
             task_progress: living.and_then(|b| b.task_progress),
             metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
-            last_task: task(dead),
-            last_task_progress: dead.and_then(|b| b.task_progress),
+            last_task: task(last_words),
+            last_task_progress: last_words.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
             host: host_of(agent).map(str::to_owned),
             pid: pid.filter(|_| run.life.has_process()),

@@ -402,10 +402,12 @@ impl Sidecar {
         self.process.0.id()
     }
 
-    /// The process that it started.
+    /// The process that it started. On a host of its own it was a shell before, which had children too.
     pub(crate) fn agent(&self) -> u32 {
         eventually("the sidecar has a child", || {
-            self.children().first().copied()
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pid())).ok()?;
+            let child = self.children().first().copied()?;
+            (name == "hbsidecar\n").then_some(child)
         })
     }
 

@@ -7,7 +7,7 @@ use crate::outbox::News;
 use crate::process::child;
 use crate::process::usage::Sample;
 use heartbeat::base::moment::{Moment, millis};
-use heartbeat::contract::report::{self, Report};
+use heartbeat::contract::report;
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status, cut};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::life::Standing;
@@ -91,10 +91,6 @@ impl Hub {
             memory_mb: sample.memory_mb,
             ..self.word.report.metrics(now)
         };
-        // What the last incarnation said of its work ended with it.
-        let report = Some(&self.word.report).filter(|_| pid.is_some());
-        let task = report.and_then(Report::task);
-        let progress = report.and_then(Report::progress);
         let load = report::status(&metrics, &self.config.thresholds);
         self.sequence += 1;
         let beat = Beat {
@@ -109,8 +105,9 @@ impl Hub {
                 (status, _) => status,
             },
             metrics,
-            current_task: task.map(str::to_owned),
-            task_progress: progress,
+            // In a last beat: what it was doing when it ended.
+            current_task: self.word.report.task().map(str::to_owned),
+            task_progress: self.word.report.progress(),
             hb: Some(Extension {
                 interval: self.config.interval,
                 epoch,
