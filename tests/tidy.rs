@@ -42,7 +42,7 @@ fn read(path: &Path) -> Source {
 }
 
 fn all() -> Vec<Source> {
-    ["src", "sidecar/src", "monitor/src"]
+    ["src", "store/src", "sidecar/src", "monitor/src"]
         .into_iter()
         .flat_map(sources)
         .collect()
@@ -127,56 +127,109 @@ fn sidecar_and_monitor_never_import_each_other() {
     }
 }
 
-/// Rooms that may know others: the entrance and the hubs. `clock`, `config`, `inherited`, `process` and `wake` are vocabulary: all may know them.
+/// The rooms of the core, and which others each may import.
+const ARROWS: [(&str, &[&str]); 6] = [
+    ("base", &[]),
+    ("wire", &["base"]),
+    ("contract", &["base", "wire"]),
+    ("verdict", &["base", "wire"]),
+    ("supervise", &["base", "wire", "verdict"]),
+    ("fleet", &["base", "wire"]),
+];
+
+/// Every path `crate::ROOM`, in imports and in the middle of a line, that points to a room which is not allowed.
+fn upward(source: &Source) -> Vec<String> {
+    let Some((room, allowed)) = ARROWS.iter().find(|(room, _)| of_room(source) == *room) else {
+        return Vec::new();
+    };
+    let mut faults = Vec::new();
+    for (n, line) in code(&source.text) {
+        for path in line.split("crate::").skip(1) {
+            let other = path
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next();
+            let other = other.unwrap_or_default();
+            let known = ARROWS.iter().any(|(room, _)| *room == other);
+            if other == *room || allowed.contains(&other) {
+                continue;
+            }
+            // `crate::{wire::…}` would hide the room.
+            if known || other.is_empty() {
+                faults.push(format!("{}:{n}: {room} imports {other}", source.path));
+            }
+        }
+    }
+    faults
+}
+
+fn of_room(source: &Source) -> &str {
+    let path = source.path.strip_prefix("src/").unwrap_or("");
+    path.split(['/', '.']).next().unwrap_or("")
+}
+
+#[test]
+fn rooms_of_the_core_import_only_what_stands_before_them() {
+    none(sources("src").iter().flat_map(upward).collect());
+    for (path, text, faults) in [
+        ("src/wire/event.rs", "use crate::verdict::Judgement;", 1),
+        ("src/base/id.rs", "let x = crate::wire::keys::agent(id);", 1),
+        ("src/fleet/agent.rs", "use crate::{verdict::Judgement};", 1),
+        ("src/fleet/agent.rs", "use crate::wire::beat::Beat;", 0),
+    ] {
+        let planted = Source {
+            path: path.into(),
+            text: text.into(),
+        };
+        assert_eq!(upward(&planted).len(), faults, "the check can fail: {text}");
+    }
+}
+
+/// What all rooms of a program may import: its vocabulary.
+const VOCABULARY: [&str; 4] = ["clock", "config", "wake", "process::handle"];
+
+/// Imports of siblings, by a room that is no hub.
 fn neighbourly(source: &Source, hubs: &[&str]) -> Vec<String> {
-    let room = source
-        .path
-        .split("/src/")
-        .nth(1)
-        .unwrap()
-        .split(['/', '.'])
-        .next()
-        .unwrap();
-    if hubs.contains(&room) {
+    let file = source.path.split("/src/").nth(1).unwrap();
+    let room = file.split(['/', '.']).next().unwrap();
+    if hubs.iter().any(|hub| file.starts_with(hub)) {
         return Vec::new();
     }
-    code(&source.text)
-        .filter_map(|(n, line)| {
-            let sibling = line
-                .trim_start()
-                .strip_prefix("use crate::")?
-                .split([':', ';'])
-                .next()?;
+    let mut faults = Vec::new();
+    for (n, line) in code(&source.text) {
+        for path in line.split("crate::").skip(1) {
+            let sibling = path
+                .split([':', ';', ' ', '(', '}'])
+                .next()
+                .unwrap_or_default();
+            let known = sibling == room || VOCABULARY.iter().any(|word| path.starts_with(word));
             // The command line is made of those of the other commands.
-            let commands = ["diagnose", "hooks", "notify"];
-            let known = ["clock", "config", "inherited", "process", "wake", room]
-                .contains(&sibling)
-                || (room == "config" && commands.contains(&sibling));
-            (!known).then(|| format!("{}:{n}: a room imports its sibling {sibling}", source.path))
-        })
-        .collect()
+            if !known && !(room == "config" && sibling == "commands") {
+                faults.push(format!(
+                    "{}:{n}: a room imports its sibling {sibling}",
+                    source.path
+                ));
+            }
+        }
+    }
+    faults
 }
 
 #[test]
 fn rooms_never_import_siblings() {
+    // A diagnosis is a small hub of its own: a sample in, a verdict out, once.
+    let hubs = ["main", "lib", "hub", "commands/diagnose"];
     let sidecar = sources("sidecar/src");
-    // A diagnosis is a small hub of its own: evidence in, verdict out, once.
-    none(
-        sidecar
-            .iter()
-            .flat_map(|s| neighbourly(s, &["main", "lib", "supervise", "diagnose"]))
-            .collect(),
-    );
+    none(sidecar.iter().flat_map(|s| neighbourly(s, &hubs)).collect());
+    // The API shows what the bus counts: it hands it plain values.
+    let hubs = ["main", "lib", "hub", "demo", "http"];
     let monitor = sources("monitor/src");
-    // The dashboard shows what inbox and metrics count: both hand it plain values.
-    let hubs = ["main", "lib", "watch", "demo", "dashboard"];
     none(monitor.iter().flat_map(|s| neighbourly(s, &hubs)).collect());
     let planted = Source {
-        path: "sidecar/src/child.rs".into(),
-        text: "use crate::outbox::X;".into(),
+        path: "sidecar/src/process/child.rs".into(),
+        text: "let x = crate::outbox::X;".into(),
     };
     assert_eq!(
-        neighbourly(&planted, &["supervise"]).len(),
+        neighbourly(&planted, &["hub"]).len(),
         1,
         "the check can fail"
     );
