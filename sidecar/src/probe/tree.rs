@@ -99,15 +99,19 @@ pub(super) fn name(
         let words = match known.get(&key) {
             Some(words) if words.name == process.name => words.clone(),
             Some(_) | None => {
-                let (command, batch) =
-                    command(reader, process.pid).unwrap_or_else(|| (process.name.clone(), false));
+                let read = command(reader, process.pid);
+                let is_read = read.is_some();
+                let (command, batch) = read.unwrap_or_else(|| (process.name.clone(), false));
                 let words = Words {
                     name: process.name.clone(),
                     command,
                     batch,
                     foreign: is_foreign(process.pid),
                 };
-                known.insert(key, words.clone());
+                // In the middle of an exec the command line is empty for a moment.
+                if is_read {
+                    known.insert(key, words.clone());
+                }
                 words
             }
         };
