@@ -74,6 +74,7 @@ fn said(beat: Beat, text: &str) -> Option<Heard> {
     Some(Heard {
         at: 0.0,
         verdict: activity.verdict,
+        cause: json["hb"]["activity"]["cause"].as_str().map(Into::into),
         text: json["hb"]["activity"].to_string().to_lowercase().into(),
         shown: reasons.collect::<Vec<_>>().join("; ").into(),
     })
