@@ -73,7 +73,7 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
 
-bench-look: test-deps ## what one look at a tree of ten processes costs, beside ps and lsof
+bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
 
 clean: ## what was built

@@ -157,7 +157,7 @@ fn a_stop_while_redis_is_away_takes_no_longer() {
         day.redis_is_killed();
         sidecar.stop(); // and it ends: hbsidecar gives up on the store, which stays away until then
         day.redis_starts();
-        // What the store was not told in time can only be seen as silence.
+        // What did not reach the store in time can only be seen as silence.
         day.becomes("a1", "failed");
         let _again = day.start("a1");
         day.stays("a1", "healthy", 3 * INTERVAL);

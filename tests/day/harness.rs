@@ -151,7 +151,7 @@ impl Day {
         output(&mut command)
     }
 
-    /// `hbsidecar healthcheck` by somebody who names no socket.
+    /// `hbsidecar healthcheck` without a socket.
     pub(crate) fn healthcheck_of_the_only_one(&self) -> (i32, String) {
         let mut command = self.clean(&program("hbsidecar"), &self.runtime("r"));
         output(command.arg("healthcheck"))
@@ -269,7 +269,7 @@ impl Day {
 }
 
 impl Drop for Day {
-    /// Whoever was started by the story has its directory in the environment, also those that were left alone.
+    /// Each process that the story started has its directory in the environment, also those that were left alone.
     fn drop(&mut self) {
         if std::thread::panicking() {
             for monitor in self.monitors.borrow().iter() {
@@ -529,7 +529,7 @@ impl Watcher {
         assert_eq!(process.exit_code(), Some(0), "a monitor that is stopped");
     }
 
-    /// In this story somebody who has lost its id goes on beating.
+    /// In this story a sidecar that has lost its id goes on beating.
     pub(crate) fn expects_outdated_beats(&self) {
         self.outdated_beats.set(true);
     }

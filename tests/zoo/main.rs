@@ -103,7 +103,7 @@ fn possible(rows: Vec<Row>) -> Vec<Row> {
 
 fn run_all(rows: &[Row], patience: f64, at_once: usize) -> Vec<Score> {
     let redis = support::Redis::start();
-    let ear = Arc::new(run::Ear::listen(&redis));
+    let listener = Arc::new(run::Listener::listen(&redis));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut waiting = rows.to_vec();
     // Taken from the end: first what needs processors, for it takes turns; of the rest the longest first.
@@ -120,8 +120,9 @@ fn run_all(rows: &[Row], patience: f64, at_once: usize) -> Vec<Score> {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(row) = take(&queue, cores) {
-                    let score =
-                        catch_unwind(AssertUnwindSafe(|| run::run(&row, patience, &redis, &ear)));
+                    let score = catch_unwind(AssertUnwindSafe(|| {
+                        run::run(&row, patience, &redis, &listener)
+                    }));
                     let score = score.unwrap_or_else(|_| Score::of(Outcome::Broken, "see above"));
                     eprintln!("{:<34} {:?}: {}", row.name, score.outcome, score.got);
                     scores.lock().unwrap().push((row.name.clone(), score));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// One beat's activity as the harness received it.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     /// Seconds since the mark; negative before it.
     pub(crate) at: f64,
     pub(crate) verdict: Verdict,
@@ -93,14 +93,14 @@ impl Score {
 pub(crate) fn score(
     row: &Row,
     evidence: &[String],
-    heard: &[Heard],
+    received: &[Received],
     due: Duration,
     over: bool,
 ) -> Option<Score> {
-    let alarm = heard.iter().find(|beat| is_false_flag(row, beat));
+    let alarm = received.iter().find(|beat| is_false_flag(row, beat));
     if let Some(beat) = alarm {
         let early = row.sick() && beat.at < 0.0;
-        return Some(told(
+        return Some(scored(
             if early {
                 Outcome::Early
             } else {
@@ -109,55 +109,55 @@ pub(crate) fn score(
             beat,
         ));
     }
-    let right = |beat: &&Heard| row.expect.is_empty() || row.expect.contains(&beat.verdict);
-    let proved = |beat: &&Heard| {
+    let right = |beat: &&Received| row.expect.is_empty() || row.expect.contains(&beat.verdict);
+    let proved = |beat: &&Received| {
         let quoted = evidence.iter().all(|words| quotes(&beat.text, words));
         quoted && caused(row, beat)
     };
     if row.sick() {
-        let in_time = |beat: &&Heard| beat.at >= 0.0 && beat.at <= due.as_secs_f64();
-        if let Some(beat) = heard.iter().filter(in_time).filter(right).find(proved) {
-            return Some(told(Outcome::Found, beat));
+        let in_time = |beat: &&Received| beat.at >= 0.0 && beat.at <= due.as_secs_f64();
+        if let Some(beat) = received.iter().filter(in_time).filter(right).find(proved) {
+            return Some(scored(Outcome::Found, beat));
         }
     }
-    let last = match heard.last() {
+    let last = match received.last() {
         None => return over.then(|| Score::of(Outcome::NoVerdict, "no verdict")),
         Some(last) => over.then_some(last)?,
     };
-    let first_right = heard.iter().filter(|beat| beat.at >= 0.0).find(right);
+    let first_right = received.iter().filter(|beat| beat.at >= 0.0).find(right);
     Some(match (row.sick(), first_right) {
         (true, Some(beat)) if !row.expect.is_empty() && !proved(&beat) => {
-            told(Outcome::WrongReason, beat)
+            scored(Outcome::WrongReason, beat)
         }
-        (true, _) => told(Outcome::Missed, loudest(heard).unwrap_or(last)),
+        (true, _) => scored(Outcome::Missed, loudest(received).unwrap_or(last)),
         (false, _) => {
-            let beat = longest(heard).unwrap_or(last);
+            let beat = longest(received).unwrap_or(last);
             let outcome = match row.expect.is_empty() || row.expect.contains(&beat.verdict) {
                 true => Outcome::Quiet,
                 false => Outcome::Other,
             };
             Score {
                 at: Some(last.at),
-                ..told(outcome, beat)
+                ..scored(outcome, beat)
             }
         }
     })
 }
 
 /// Of the verdict that most beats after the mark carry: beats come in equal intervals.
-fn longest(heard: &[Heard]) -> Option<&Heard> {
-    let after = || heard.iter().filter(|beat| beat.at >= 0.0);
+fn longest(received: &[Received]) -> Option<&Received> {
+    let after = || received.iter().filter(|beat| beat.at >= 0.0);
     let beats = |verdict| after().filter(|beat| beat.verdict == verdict).count();
     after().rev().max_by_key(|beat| beats(beat.verdict))
 }
 
 /// Whether the row's rule found it; true where the row or the sidecar names none.
-fn caused(row: &Row, beat: &Heard) -> bool {
+fn caused(row: &Row, beat: &Received) -> bool {
     let cause = row.cause.as_ref().zip(beat.cause.as_ref());
     cause.is_none_or(|(wanted, cause)| **wanted == **cause)
 }
 
-/// `stalled spinning looping hung`: somebody is alerted, or worse.
+/// `stalled spinning looping hung`: a person is alerted, or the agent is restarted.
 pub(crate) fn flags(verdict: Verdict) -> bool {
     match verdict {
         Verdict::Stalled | Verdict::Spinning | Verdict::Looping | Verdict::Hung => true,
@@ -178,7 +178,7 @@ pub(crate) fn word(verdict: Verdict) -> String {
     quoted.trim_matches('"').to_owned()
 }
 
-fn is_false_flag(row: &Row, beat: &Heard) -> bool {
+fn is_false_flag(row: &Row, beat: &Received) -> bool {
     let expected = row.expect.contains(&beat.verdict);
     if row.sick() {
         // Before the mark nothing is wrong yet. Who waits for a person must not be restarted.
@@ -194,11 +194,11 @@ fn quotes(text: &str, words: &str) -> bool {
         .any(|word| text.contains(&word.to_lowercase()))
 }
 
-fn loudest(heard: &[Heard]) -> Option<&Heard> {
-    heard.iter().rev().find(|beat| flags(beat.verdict))
+fn loudest(received: &[Received]) -> Option<&Received> {
+    received.iter().rev().find(|beat| flags(beat.verdict))
 }
 
-fn told(outcome: Outcome, beat: &Heard) -> Score {
+fn scored(outcome: Outcome, beat: &Received) -> Score {
     Score {
         outcome,
         got: word(beat.verdict),
@@ -220,8 +220,8 @@ mod tests {
             .unwrap()
     }
 
-    fn beat(at: f64, verdict: Verdict, text: &str) -> Heard {
-        Heard {
+    fn beat(at: f64, verdict: Verdict, text: &str) -> Received {
+        Received {
             at,
             verdict,
             cause: None,
@@ -230,41 +230,44 @@ mod tests {
         }
     }
 
-    fn outcome(name: &str, heard: &[Heard]) -> (Outcome, bool) {
+    fn outcome(name: &str, received: &[Received]) -> (Outcome, bool) {
         let row = row(name);
-        let score = score(&row, &row.evidence, heard, DUE, true).unwrap();
+        let score = score(&row, &row.evidence, received, DUE, true).unwrap();
         (score.outcome, score.fails())
     }
 
     #[test]
     fn the_right_verdict_with_its_proof_in_time_is_found() {
-        let heard = [
+        let received = [
             beat(1.0, Verdict::Working, ""),
             beat(2.0, Verdict::Hung, "write into a pipe"),
         ];
         assert_eq!(
-            outcome("h12_pipe_full_wait", &heard),
+            outcome("h12_pipe_full_wait", &received),
             (Outcome::Found, false)
         );
     }
 
     #[test]
     fn the_right_verdict_for_a_wrong_reason_fails() {
-        let heard = [beat(2.0, Verdict::Hung, "it is quiet")];
+        let received = [beat(2.0, Verdict::Hung, "it is quiet")];
         assert_eq!(
-            outcome("h12_pipe_full_wait", &heard),
+            outcome("h12_pipe_full_wait", &received),
             (Outcome::WrongReason, true)
         );
     }
 
     #[test]
     fn a_missed_hang_and_a_missed_stall_fail() {
-        let heard = [beat(1.0, Verdict::Working, "")];
+        let received = [beat(1.0, Verdict::Working, "")];
         assert_eq!(
-            outcome("h12_pipe_full_wait", &heard),
+            outcome("h12_pipe_full_wait", &received),
             (Outcome::Missed, true)
         );
-        assert_eq!(outcome("h02_stream_stall", &heard), (Outcome::Missed, true));
+        assert_eq!(
+            outcome("h02_stream_stall", &received),
+            (Outcome::Missed, true)
+        );
         let late = [beat(9.0, Verdict::Hung, "write into a pipe")];
         assert_eq!(
             outcome("h12_pipe_full_wait", &late),
@@ -290,10 +293,10 @@ mod tests {
     fn the_right_verdict_by_another_rule_fails() {
         let mut row = row("h12_pipe_full_wait");
         row.cause = Some("full-pipe".into());
-        let mut heard = [beat(2.0, Verdict::Hung, "write into a pipe")];
+        let mut received = [beat(2.0, Verdict::Hung, "write into a pipe")];
         let mut outcome = |cause: Option<&str>| {
-            heard[0].cause = cause.map(Into::into);
-            let score = score(&row, &row.evidence, &heard, DUE, true);
+            received[0].cause = cause.map(Into::into);
+            let score = score(&row, &row.evidence, &received, DUE, true);
             score.map(|score| score.outcome)
         };
         assert_eq!(outcome(Some("full-pipe")), Some(Outcome::Found));
@@ -303,57 +306,60 @@ mod tests {
 
     #[test]
     fn a_quiet_row_must_mostly_have_the_verdict_that_it_names() {
-        let mut heard = vec![beat(1.0, Verdict::Idle, ""); 100];
-        heard[50].verdict = Verdict::Working;
+        let mut received = vec![beat(1.0, Verdict::Idle, ""); 100];
+        received[50].verdict = Verdict::Working;
         assert_eq!(
-            outcome("g02_slow_tokens_py", &heard),
+            outcome("g02_slow_tokens_py", &received),
             (Outcome::Other, true)
         );
-        assert_eq!(outcome("g11_idle_queue", &heard), (Outcome::Quiet, false));
+        assert_eq!(
+            outcome("g11_idle_queue", &received),
+            (Outcome::Quiet, false)
+        );
     }
 
     #[test]
     fn a_suspicion_is_no_proof() {
-        let heard = [beat(1.0, Verdict::Stalled, "write into a pipe")];
+        let received = [beat(1.0, Verdict::Stalled, "write into a pipe")];
         assert_eq!(
-            outcome("h12_pipe_full_wait", &heard),
+            outcome("h12_pipe_full_wait", &received),
             (Outcome::Missed, true)
         );
     }
 
     #[test]
     fn one_flag_among_many_beats_is_a_false_flag() {
-        let mut heard = vec![beat(1.0, Verdict::Working, ""); 100];
+        let mut received = vec![beat(1.0, Verdict::Working, ""); 100];
         assert_eq!(
-            outcome("g02_slow_tokens_py", &heard),
+            outcome("g02_slow_tokens_py", &received),
             (Outcome::Quiet, false)
         );
-        heard[50].verdict = Verdict::Stalled;
+        received[50].verdict = Verdict::Stalled;
         assert_eq!(
-            outcome("g02_slow_tokens_py", &heard),
+            outcome("g02_slow_tokens_py", &received),
             (Outcome::FalseFlag, true)
         );
-        heard[50].verdict = Verdict::WaitingInput;
+        received[50].verdict = Verdict::WaitingInput;
         assert_eq!(
-            outcome("g02_slow_tokens_py", &heard),
+            outcome("g02_slow_tokens_py", &received),
             (Outcome::FalseFlag, true)
         );
     }
 
     #[test]
     fn a_flag_before_the_mark_is_early() {
-        let heard = [beat(-0.5, Verdict::Hung, "write into a pipe")];
+        let received = [beat(-0.5, Verdict::Hung, "write into a pipe")];
         assert_eq!(
-            outcome("h12_pipe_full_wait", &heard),
+            outcome("h12_pipe_full_wait", &received),
             (Outcome::Early, true)
         );
     }
 
     #[test]
     fn who_waits_for_a_person_must_not_be_called_hung() {
-        let heard = [beat(1.0, Verdict::Hung, "tty")];
+        let received = [beat(1.0, Verdict::Hung, "tty")];
         assert_eq!(
-            outcome("h14_tty_password", &heard),
+            outcome("h14_tty_password", &received),
             (Outcome::FalseFlag, true)
         );
     }
