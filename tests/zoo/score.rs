@@ -33,6 +33,8 @@ pub(crate) enum Outcome {
     KnownMiss,
     /// Found although known_misses.txt has it as missed.
     FoundAtLast,
+    /// Missed, or quiet with another verdict, where that is only listed.
+    Listed,
     /// The right verdict without the evidence it must quote, or by another rule.
     WrongReason,
     /// Flagged before there was anything to see.
@@ -43,6 +45,17 @@ pub(crate) enum Outcome {
     NoVerdict,
     /// The row itself could not be run.
     Broken,
+}
+
+/// What a miss of a row means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// It fails.
+    Fails,
+    /// known_misses.txt has it: finding it fails, until its line is removed.
+    Known,
+    /// It is listed: real agents change with each of their releases.
+    Listed,
 }
 
 #[derive(Debug)]
@@ -63,12 +76,13 @@ impl Score {
         }
     }
 
-    /// The same score of a row that is, or is not, among the known misses.
-    pub(crate) fn against(mut self, known_miss: bool) -> Self {
-        self.outcome = match (known_miss, self.outcome) {
-            (true, Outcome::Missed | Outcome::WrongReason) => Outcome::KnownMiss,
-            (true, Outcome::Found) => Outcome::FoundAtLast,
-            (_, outcome) => outcome,
+    /// The same score where a miss means this.
+    pub(crate) fn against(mut self, miss: Miss) -> Self {
+        self.outcome = match (miss, self.outcome) {
+            (Miss::Known, Outcome::Missed | Outcome::WrongReason) => Outcome::KnownMiss,
+            (Miss::Known, Outcome::Found) => Outcome::FoundAtLast,
+            (Miss::Listed, Outcome::Missed | Outcome::Other) => Outcome::Listed,
+            (Miss::Fails | Miss::Known | Miss::Listed, outcome) => outcome,
         };
         self
     }
@@ -76,7 +90,7 @@ impl Score {
     /// Whether the zoo fails by it.
     pub(crate) fn fails(&self) -> bool {
         match self.outcome {
-            Outcome::Found | Outcome::Quiet | Outcome::KnownMiss => false,
+            Outcome::Found | Outcome::Quiet | Outcome::KnownMiss | Outcome::Listed => false,
             Outcome::Missed
             | Outcome::FoundAtLast
             | Outcome::Other
@@ -277,15 +291,26 @@ mod tests {
 
     #[test]
     fn a_known_miss_may_be_missed_and_must_be_struck_from_the_list_when_it_is_found() {
-        let of = |outcome, known| {
-            let score = Score::of(outcome, "").against(known);
+        let of = |outcome, miss| {
+            let score = Score::of(outcome, "").against(miss);
             (score.outcome, score.fails())
         };
-        assert_eq!(of(Outcome::Missed, true), (Outcome::KnownMiss, false));
-        assert_eq!(of(Outcome::Found, true), (Outcome::FoundAtLast, true));
-        assert_eq!(of(Outcome::Early, true), (Outcome::Early, true));
-        assert_eq!(of(Outcome::Missed, false), (Outcome::Missed, true));
-        assert_eq!(of(Outcome::Found, false), (Outcome::Found, false));
+        assert_eq!(
+            of(Outcome::Missed, Miss::Known),
+            (Outcome::KnownMiss, false)
+        );
+        assert_eq!(
+            of(Outcome::Found, Miss::Known),
+            (Outcome::FoundAtLast, true)
+        );
+        assert_eq!(of(Outcome::Early, Miss::Known), (Outcome::Early, true));
+        assert_eq!(of(Outcome::Missed, Miss::Fails), (Outcome::Missed, true));
+        assert_eq!(of(Outcome::Found, Miss::Fails), (Outcome::Found, false));
+        assert_eq!(of(Outcome::Missed, Miss::Listed), (Outcome::Listed, false));
+        assert_eq!(
+            of(Outcome::FalseFlag, Miss::Listed),
+            (Outcome::FalseFlag, true)
+        );
         assert!(!crate::table::known_misses().contains(&"h12_pipe_full_wait"));
     }
 
