@@ -233,3 +233,25 @@ fn the_beat_and_the_order_of_the_wire_format_can_be_read() {
     assert_eq!(beat.life().step, 3);
     heartbeat::wire::order::Order::decode(order).unwrap();
 }
+
+/// The names that `src/verdict/rule.rs` gives its rules.
+fn rules() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verdict/rule.rs");
+    let source = std::fs::read_to_string(path).unwrap();
+    let table = source.split("\nrules! {\n").nth(1).unwrap();
+    let table = table.split("\n}\n").next().unwrap();
+    let lines = table.lines().filter(|line| line.ends_with("\","));
+    let names = lines.filter_map(|line| line.split('"').nth(1));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_rule_is_in_the_table_of_verdicts() {
+    let table = VERDICTS.split("\n## What each rule sees\n").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let rules = rules();
+    assert!(rules.len() > 30, "{rules:?}");
+    let in_table = |rule: &str| table.contains(&format!("`{rule}`"));
+    let missing: Vec<&String> = rules.iter().filter(|rule| !in_table(rule)).collect();
+    assert!(missing.is_empty(), "not in docs/verdicts.md: {missing:?}");
+}
