@@ -269,6 +269,9 @@ impl Hub {
         self.fenced = false;
         if self.facts.registered && before.is_some_and(|before| before != epoch) {
             tracing::info!("the id {} is free again: this agent has it", self.config.id);
+            if self.body.process().is_some() {
+                self.facts.end = None; // it ended in a time that belongs to no registration
+            }
             self.tell_registration();
         }
     }

@@ -34,6 +34,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const NEWS_MAX: usize = 16;
 /// Orders that wait to be read.
 const PUSHES_MAX: usize = 16;
+/// How often the roster is asked whether it still holds the agent: a store that was emptied under a living connection has
+/// lost it.
+const ROSTER_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// The largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
@@ -120,6 +123,8 @@ struct Courier {
     entry: watch::Receiver<Option<RosterEntry>>,
     /// What the roster holds.
     enlisted: Option<RosterEntry>,
+    /// When the roster was last seen to hold it.
+    roster_checked: Moment,
     events: mpsc::Receiver<Queued>,
     waiting: VecDeque<Queued>,
     news: mpsc::Sender<News>,
@@ -171,6 +176,7 @@ impl Outbox {
             latest: latest_out,
             entry: entry_out,
             enlisted: None,
+            roster_checked: clock::now(),
             events: events_out,
             waiting: VecDeque::new(),
             news: news_in,
@@ -292,8 +298,10 @@ impl Courier {
             self.deliver_entry(&mut connection).await?;
             if let Some(offer) = self.unsent() {
                 if let Some(holder) = self.deliver(&mut connection, &offer).await? {
+                    self.deliver_fenced(&mut connection, holder).await?;
                     return Ok(Over::Fenced(holder));
                 }
+                self.check_roster(&mut connection).await?;
                 self.sent = offer.beat.sequence;
                 self.stored.send_replace(Some(Stored {
                     at: clock::now(),

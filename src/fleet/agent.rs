@@ -83,6 +83,38 @@ impl Agent {
         }
     }
 
+    /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
+    pub fn is_alive(&self) -> bool {
+        match self.state {
+            State::Healthy | State::Missing => true,
+            State::Stopped => false,
+            State::Failed => match self.reason {
+                Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop) => {
+                    self.run.life.has_process()
+                }
+                Some(
+                    Reason::HeartbeatLost
+                    | Reason::Exited
+                    | Reason::Killed
+                    | Reason::OomKilled
+                    | Reason::Duplicate
+                    | Reason::Fenced
+                    | Reason::Operator,
+                )
+                | None => false,
+            },
+        }
+    }
+
+    /// How long the agent's process has been up; zero without a process.
+    pub fn uptime(&self, now: Moment) -> Duration {
+        if self.is_alive() {
+            self.run.uptime(now)
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// What is the matter, for people.
     pub fn sentence(&self, now: Moment) -> String {
         match self.state {
@@ -209,6 +241,9 @@ impl Agent {
     }
 
     pub(crate) fn learned(&mut self, time_to_live: Duration) {
+        if self.run.epoch != 0 {
+            return; // a sidecar reports its interval; the hash may be another producer's too
+        }
         let millis = millis(keys::interval_of(time_to_live));
         let rounded = (millis + LEARN_STEP_MS / 2) / LEARN_STEP_MS * LEARN_STEP_MS;
         let learnt = Duration::from_millis(rounded).clamp(INTERVAL_MIN, INTERVAL_MAX);
@@ -233,10 +268,11 @@ impl Agent {
         if is_new || self.state != state {
             self.since = Since::Seen(taking.now);
         }
-        if taking.loading && !self.run.is_alive() && self.run.life.since > 0 {
+        (self.state, self.reason) = (state, reason);
+        // An end is reported with its time: every monitor shows the same, also one that starts later.
+        if !self.run.life.is_watched() && self.run.life.since > 0 {
             self.since = Since::Reported(self.run.life.since);
         }
-        (self.state, self.reason) = (state, reason);
         if state == State::Missing && self.run.is_unheard() {
             return; // that nothing is known yet of an agent that should be there is no news
         }
@@ -247,11 +283,13 @@ impl Agent {
         });
     }
 
-    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past.
+    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past. The registration
+    /// that such a producer followed may go on.
     fn belongs(&self, beat: &Beat) -> bool {
-        let over = matches!(self.state, State::Failed | State::Stopped);
-        let present = beat.epoch() == self.run.epoch || beat.epoch() > self.fence;
-        present || (beat.hb.is_none() && over)
+        match beat.hb {
+            Some(_) => beat.epoch() >= self.fence,
+            None => self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped),
+        }
     }
 
     /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
@@ -392,17 +430,24 @@ impl Agent {
                 let attempt = restart
                     .attempt
                     .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
-                Some(format!(
-                    "restarting in {}{attempt}",
-                    format_duration(at.since(now))
-                ))
+                let left = at.since(now);
+                if left.is_zero() {
+                    return Some(format!("restarting now{attempt}"));
+                }
+                Some(format!("restarting in {}{attempt}", format_duration(left)))
             }
             Phase::Waiting => {
                 let what = life.waits_for.as_deref().unwrap_or("its process");
                 Some(format!("healthy as soon as there is {what}"))
             }
-            Phase::Stopping => Some("stopped as soon as its process has ended".to_owned()),
-            Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => None,
+            Phase::Stopping if self.state == State::Healthy => {
+                Some("stopped as soon as its process has ended".to_owned())
+            }
+            Phase::Stopping
+            | Phase::Suspended
+            | Phase::Detached
+            | Phase::Ended
+            | Phase::Running => None,
         }
     }
 }

@@ -173,7 +173,7 @@ impl Fleet {
             self.now.beats.refused += 1;
             return;
         };
-        let learn = beat.hb.is_none() && agent.wants_interval();
+        let without_epoch = beat.hb.is_none();
         let mut story = Vec::new();
         let mut taking = self.taking(now, &mut story);
         let outcome = agent.beat(&Arc::new(beat), source, &mut taking);
@@ -188,7 +188,7 @@ impl Fleet {
         if agent.state == State::Healthy {
             self.verifying.remove(&id);
         }
-        if learn {
+        if without_epoch && outcome == BeatOutcome::Applied && agent.wants_interval() {
             effects.push(Effect::ReadTtl(id.clone()));
         }
         let when = self.when();

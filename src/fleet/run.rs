@@ -174,15 +174,6 @@ impl Run {
             .is_some_and(|activity| activity.verdict == Verdict::Hung)
     }
 
-    /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
-    pub fn is_alive(&self) -> bool {
-        match self.life.standing() {
-            Standing::Up => !self.lost,
-            Standing::Stopping | Standing::Troubled(_) => true,
-            Standing::Off | Standing::Down(_) => false,
-        }
-    }
-
     /// Takes a beat of this registration, which was written at `arrival`.
     pub fn beat(&mut self, beat: &Arc<Beat>, source: Source, arrival: Moment) -> BeatOutcome {
         if let Some(known) = self.is_known(beat, source) {
@@ -271,14 +262,11 @@ impl Run {
         self.life.incarnation.max(hb.map_or(0, |hb| hb.restarts))
     }
 
-    /// How long the agent's process has been up; zero without a process.
+    /// How long the agent's process has been up, if it is there.
     pub fn uptime(&self, now: Moment) -> Duration {
         let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
             return Duration::ZERO;
         };
-        if !self.is_alive() {
-            return Duration::ZERO;
-        }
         let until_beat = match &beat.hb {
             // Both of the sender's clock: the difference is a duration, not a comparison of clocks.
             Some(hb) => Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms)),

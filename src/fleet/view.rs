@@ -94,7 +94,7 @@ impl HealthStatus {
         let beat = run.beat.as_deref();
         let hb = beat.and_then(|b| b.hb.as_ref());
         // The dead have no task, figures or activity: those of the run that ended are named so.
-        let (living, dead) = if run.is_alive() {
+        let (living, dead) = if agent.is_alive() {
             (beat, None)
         } else {
             (None, run.last_alive.as_deref().or(beat))
@@ -110,12 +110,15 @@ impl HealthStatus {
             State::Missing | State::Failed => run.detector.missed(at.now),
         };
         let pid = hb.map(|hb| hb.pid).filter(|pid| *pid != 0);
+        // Of a silent, a suspended or a left one the number is still of use.
+        let gone = agent.state == State::Stopped && run.life.is_watched();
+        let shows_pid = run.life.has_process() && !gone;
         Self {
             agent_id: id.clone(),
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
-            uptime_seconds: run.uptime(at.now).as_secs(),
+            uptime_seconds: agent.uptime(at.now).as_secs(),
             agent_type: type_of(agent).to_owned(),
             status: status_of(agent),
             reason: agent.reason,
@@ -129,7 +132,7 @@ impl HealthStatus {
             last_task_progress: last_words.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
             host: host_of(agent).map(str::to_owned),
-            pid: pid.filter(|_| run.life.has_process()),
+            pid: pid.filter(|_| shows_pid),
             epoch: run.epoch,
             restarts: run.restarts(),
             since: match agent.since {
@@ -181,7 +184,7 @@ impl FleetStatus {
 }
 
 fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
-    let beat = agent.run.beat.as_deref().filter(|_| agent.run.is_alive());
+    let beat = agent.run.beat.as_deref().filter(|_| agent.is_alive());
     let activity = || {
         let verdict = beat
             .and_then(|b| b.hb.as_ref()?.activity.as_ref())
@@ -218,6 +221,9 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
 /// The load as the agent's last beat has it; without a process `stopped`, before the first beat `starting`.
 fn status_of(agent: &Agent) -> Option<Status> {
     let run = &agent.run;
+    if agent.state == State::Stopped {
+        return Some(Status::Stopped);
+    }
     match run.life.standing() {
         Standing::Off => Some(Status::Stopped),
         Standing::Down(_) => None,

@@ -65,6 +65,8 @@ pub struct Ended {
     pub alone: bool,
     /// The person at its terminal ended it.
     pub by_person: bool,
+    /// It said before that it would end.
+    pub announced: bool,
 }
 
 /// What happened.
@@ -316,8 +318,11 @@ impl Lifecycle {
     fn exited(&mut self, ended: Ended, now: Moment, random: f64) -> Vec<Effect> {
         match self.phase {
             Phase::Running => {
-                self.requested = ended.by_person || self.hinted_until.is_some_and(|at| now <= at);
-                let then = self.after(ended.exit, now, random);
+                let asked = ended.by_person || self.hinted_until.is_some_and(|at| now <= at);
+                self.requested = asked || ended.announced;
+                // Always is always: that an agent says goodbye is no wish of its user.
+                let over = asked || (ended.announced && self.policy.restart != Restart::Always);
+                let then = self.after(ended.exit, over, now, random);
                 if ended.alone || self.policy.keep_orphans {
                     return self.follow(then, now);
                 }
@@ -343,15 +348,16 @@ impl Lifecycle {
     }
 
     /// What this end of a running agent leads to.
-    fn after(&mut self, exit: Exit, now: Moment, random: f64) -> Then {
+    fn after(&mut self, exit: Exit, asked: bool, now: Moment, random: f64) -> Then {
         let fatal = exit.code.is_some_and(|code| FATAL.contains(&code));
-        let over = self.requested || fatal;
-        if over && self.policy.restart != Restart::Follow {
+        if (asked || fatal) && self.policy.restart != Restart::Follow {
             return Then::End;
         }
         match (self.policy.restart, exit.code) {
             (Restart::Follow, _) => NOW,
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
+            // No restart at all is a choice, and its end no loop.
+            (Restart::OnFailure, _) if self.policy.restarts_max == 0 => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
                 self.attempts.charged = false;
@@ -538,6 +544,7 @@ mod tests {
             exit: self::code(code),
             alone,
             by_person: false,
+            announced: false,
         })
     }
 

@@ -160,6 +160,18 @@ impl Life {
         }
     }
 
+    /// Whether a process is there and its sidecar watches it.
+    pub fn is_watched(&self) -> bool {
+        match self.phase {
+            Phase::Running | Phase::Stopping => true,
+            Phase::Suspended
+            | Phase::Detached
+            | Phase::Restarting
+            | Phase::Waiting
+            | Phase::Ended => false,
+        }
+    }
+
     /// Whether a process was there at some time of this registration.
     pub fn had_process(&self) -> bool {
         self.has_process() || self.end.as_ref().is_some_and(|end| !end.not_started)

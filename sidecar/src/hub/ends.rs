@@ -79,7 +79,7 @@ impl Hub {
     fn ended(&mut self, exit: Exit, alone: bool) {
         self.suspension = None;
         let by_terminal = self.by_person(exit);
-        let by_person = by_terminal || self.word.report.stopping();
+        let announced = self.word.report.stopping();
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
         }
@@ -99,7 +99,8 @@ impl Hub {
         let effects = self.decide_only(lifecycle::Input::Exited(Ended {
             exit,
             alone,
-            by_person,
+            by_person: by_terminal,
+            announced,
         }));
         self.body = Body::Absent;
         if started {

@@ -1,8 +1,9 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
-use super::{Courier, Offer, Queued};
+use super::{Courier, Offer, Queued, ROSTER_CHECK_EVERY};
+use crate::clock;
 use heartbeat::base::moment::millis;
-use heartbeat::wire::event::{Detail, Event};
+use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
@@ -32,6 +33,52 @@ impl Courier {
         call.invoke_async::<u64>(connection).await?;
         self.enlisted = Some(offered);
         Ok(())
+    }
+
+    /// Whether the roster still holds the agent; if not it is written again.
+    pub(super) async fn check_roster(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<()> {
+        let now = clock::now();
+        if now.since(self.roster_checked) < ROSTER_CHECK_EVERY {
+            return Ok(());
+        }
+        let held: bool = redis::cmd("HEXISTS")
+            .arg(keys::ROSTER)
+            .arg(self.registration.id.as_str())
+            .query_async(connection)
+            .await?;
+        self.roster_checked = now;
+        if !held {
+            self.enlisted = None;
+            self.deliver_entry(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// The end of this registration: a higher epoch has the id.
+    pub(super) async fn deliver_fenced(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        holder: u64,
+    ) -> anyhow::Result<()> {
+        let event = Event {
+            kind: EventKind::Fenced,
+            agent: self.registration.id.clone(),
+            epoch: self.epoch,
+            at_ms: clock::wall_ms(),
+            detail: Detail {
+                host: Some(self.registration.entry.host.clone()),
+                message: Some(format!("epoch {holder} has the id")),
+                ..Detail::default()
+            },
+        };
+        self.waiting.push_back(Queued {
+            event,
+            at: clock::now(),
+        });
+        self.deliver_events(connection).await
     }
 
     /// One beat; the higher epoch comes back when it was refused.

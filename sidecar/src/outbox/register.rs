@@ -36,7 +36,11 @@ impl Courier {
             let lease = match self.grant(connection, &breakable).await? {
                 Grant::Granted(epoch) => {
                     self.epoch = epoch;
-                    self.fenced = None;
+                    if self.fenced.take().is_some() {
+                        // What happened while another had the id is no part of this registration.
+                        self.waiting.clear();
+                        while self.events.try_recv().is_ok() {}
+                    }
                     return Ok(true);
                 }
                 Grant::Held(lease) => lease,
