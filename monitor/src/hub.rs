@@ -1,9 +1,9 @@
 //! The hub: one loop, the only owner of the fleet. Inputs in, effects performed, a snapshot published.
 
-use crate::bus::inbox::{Inbox, Question};
+use crate::bus::inbox::{Inbox, Lookup};
 use crate::clock;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Change, Effect, Fleet, Input, Policy, Snapshot};
+use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
@@ -22,12 +22,12 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(
-        policy: Policy,
+        settings: FleetSettings,
         inbox: Inbox,
         changes: broadcast::Sender<Change>,
     ) -> (Self, watch::Receiver<Snapshot>) {
-        let fleet = Fleet::new(policy, clock::now());
-        let (snapshots, shown) = watch::channel(fleet.snapshot());
+        let fleet = Fleet::new(settings, clock::now());
+        let (snapshots, shown) = watch::channel(fleet.view());
         (
             Self {
                 fleet,
@@ -46,7 +46,7 @@ impl Hub {
         loop {
             tokio::select! {
                 biased;
-                _ = tick.tick() => batch.push(Input::Tick),
+                _ = tick.tick() => batch.push(FleetInput::Tick),
                 count = self.inbox.inputs.recv_many(&mut batch, BATCH) => if count == 0 {
                     return; // the inbox never ends while we live
                 },
@@ -57,24 +57,24 @@ impl Hub {
                     self.perform(effect);
                 }
             }
-            self.snapshots.send_replace(self.fleet.snapshot());
+            self.snapshots.send_replace(self.fleet.view());
         }
     }
 
-    fn perform(&self, effect: Effect) {
-        let question = match effect {
-            Effect::Verify(id) => Question::Verify(id),
-            Effect::ReadTtl(id) => Question::Learn(id),
-            Effect::ReadEvents => Question::ReadEvents,
-            Effect::Changed(change) => return self.tell(change),
+    fn perform(&self, effect: FleetEffect) {
+        let lookup = match effect {
+            FleetEffect::Verify(id) => Lookup::Verify(id),
+            FleetEffect::ReadTtl(id) => Lookup::ReadTtl(id),
+            FleetEffect::ReadEvents => Lookup::ReadEvents,
+            FleetEffect::Changed(change) => return self.announce(change),
         };
         // Unanswered questions time out in the fleet; a full queue is one more way not to be answered.
-        if let Err(error) = self.inbox.questions.try_send(question) {
-            tracing::debug!("a question to the store was not asked: {error}");
+        if let Err(error) = self.inbox.lookups.try_send(lookup) {
+            tracing::debug!("a lookup to the store was not asked: {error}");
         }
     }
 
-    fn tell(&self, change: Change) {
+    fn announce(&self, change: Change) {
         let Change {
             agent,
             from,

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 /// What the fleet takes.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub enum FleetInput {
     /// A beat from the channel.
     Beat(Box<Beat>),
     /// A beat that was written this long ago: read from a hash, or held up on its way here.
     AgedBeat(Box<Beat>, Duration),
     /// A lifecycle event.
     Event(Box<Event>),
-    /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
+    /// All events that were in the stream when [`FleetEffect::ReadEvents`] was asked for have been passed on.
     EventsRead,
     /// A roster entry.
     RosterEntry(AgentId, Box<RosterEntry>),
@@ -37,12 +37,12 @@ pub enum Input {
 
 /// What the fleet wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Read the agent's hash, pass on what is there, then send [`Input::Verified`].
+pub enum FleetEffect {
+    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`].
     Verify(AgentId),
-    /// Read the time to live of the agent's hash and send [`Input::TtlRead`].
+    /// Read the time to live of the agent's hash and send [`FleetInput::TtlRead`].
     ReadTtl(AgentId),
-    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`Input::EventsRead`].
+    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`FleetInput::EventsRead`].
     ReadEvents,
     /// A state or its reason changed. Announced once per change.
     Changed(Change),
@@ -88,7 +88,7 @@ pub struct BeatCounters {
     /// Beats of an epoch that was replaced.
     pub outdated: u64,
     /// Beats with a slot that cannot be.
-    pub doubted: u64,
+    pub implausible_slot: u64,
     /// Newcomers to a full fleet.
     pub refused: u64,
 }

@@ -1,19 +1,19 @@
 //! The fleet: the monitor's machine. Beats, events and what the store holds go in; transitions come out.
 //!
-//! One writer owns it. Readers get [`Fleet::snapshot`], an immutable copy that shares all its agents, so it costs the
+//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents, so it costs the
 //! same for ten agents and for a hundred thousand. Deadlines stand in an ordered index: a tick looks at the agents that
 //! are due and at no others.
 //!
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
-pub use crate::fleet::exchange::{BeatCounters, Change, Counts, Effect, Input};
+pub use crate::fleet::exchange::{BeatCounters, Change, Counts, FleetEffect, FleetInput};
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, State, Taking, Transition};
+use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
 use crate::fleet::detector::Silence;
-use crate::fleet::run::{BeatOutcome, Run, Source};
+use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
@@ -32,14 +32,14 @@ const AHEAD_MAX: usize = 65_536;
 
 /// What is fixed for a fleet.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub struct FleetSettings {
     /// For producers that do not say their interval and whose hash has no time to live.
     pub interval_default: Duration,
     /// Newcomers beyond this many agents are refused and counted.
     pub agents_max: usize,
 }
 
-impl Default for Policy {
+impl Default for FleetSettings {
     fn default() -> Self {
         Self {
             interval_default: INTERVAL_DEFAULT,
@@ -64,7 +64,7 @@ pub struct Snapshot {
 /// The monitor's machine.
 #[derive(Debug)]
 pub struct Fleet {
-    policy: Policy,
+    settings: FleetSettings,
     now: Snapshot,
     deadlines: BTreeSet<(Moment, AgentId)>,
     verifying: HashSet<AgentId>,
@@ -81,9 +81,9 @@ pub struct Fleet {
 
 impl Fleet {
     /// A fleet of nobody, not yet connected.
-    pub fn new(policy: Policy, now: Moment) -> Self {
+    pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
-            policy,
+            settings,
             now: Snapshot::default(),
             deadlines: BTreeSet::new(),
             verifying: HashSet::new(),
@@ -96,29 +96,31 @@ impl Fleet {
     }
 
     /// Takes one input; what must be done comes back.
-    pub fn handle(&mut self, input: Input, now: Moment) -> Vec<Effect> {
+    pub fn handle(&mut self, input: FleetInput, now: Moment) -> Vec<FleetEffect> {
         let mut effects = Vec::new();
         match input {
-            Input::Beat(beat) => self.channel_beat(beat, now, &mut effects),
-            Input::AgedBeat(beat, age) => self.beat(*beat, Source::Stored(age), now, &mut effects),
-            Input::Event(event) => self.event(&event, now, &mut effects),
-            Input::EventsRead => self.release(now, &mut effects),
-            Input::RosterEntry(id, entry) => {
-                let run = Run::unheard(entry.epoch, entry.interval(), now);
-                self.enlisted(id, &entry, run, now, &mut effects);
+            FleetInput::Beat(beat) => self.channel_beat(beat, now, &mut effects),
+            FleetInput::AgedBeat(beat, age) => {
+                self.beat(*beat, BeatSource::Stored(age), now, &mut effects)
             }
-            Input::Registered(id, entry) => {
+            FleetInput::Event(event) => self.event(&event, now, &mut effects),
+            FleetInput::EventsRead => self.release(now, &mut effects),
+            FleetInput::RosterEntry(id, entry) => {
+                let run = Run::unconfirmed(entry.epoch, entry.interval(), now);
+                self.roster_entry(id, &entry, run, now, &mut effects);
+            }
+            FleetInput::Registered(id, entry) => {
                 let run = Run::begin(entry.epoch, entry.interval(), now);
-                self.enlisted(id, &entry, run, now, &mut effects);
+                self.roster_entry(id, &entry, run, now, &mut effects);
             }
-            Input::TtlRead(id, time_to_live) => {
+            FleetInput::TtlRead(id, time_to_live) => {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
-            Input::Verified(id) => self.verified(&id, now, &mut effects),
-            Input::LinkUp => self.link_up(now, &mut effects),
+            FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
+            FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream go on to wait: the next connection reads it first.
-            Input::LinkDown => self.now.link_up = false,
-            Input::Tick => self.tick(now, &mut effects),
+            FleetInput::LinkDown => self.now.link_up = false,
+            FleetInput::Tick => self.tick(now, &mut effects),
         }
         effects
     }
@@ -132,13 +134,13 @@ impl Fleet {
     }
 
     /// The fleet as it is now; shares its agents with the fleet.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn view(&self) -> Snapshot {
         self.now.clone()
     }
 
     /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
     /// stored the events before it, so they are there.
-    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<Effect>) {
+    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<FleetEffect>) {
         let agent = self.now.agents.get(&beat.agent);
         let waits = self.ahead.iter().any(|waiting| waiting.agent == beat.agent);
         let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
@@ -147,105 +149,121 @@ impl Fleet {
             self.ahead.push(*beat);
             if self.ahead_since.is_none() {
                 self.ahead_since = Some(now);
-                effects.push(Effect::ReadEvents);
+                effects.push(FleetEffect::ReadEvents);
             }
             return;
         }
-        self.beat(*beat, Source::Channel, now, effects);
+        self.beat(*beat, BeatSource::Channel, now, effects);
     }
 
     /// Takes the beats that waited for the stream.
-    fn release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.ahead_since = None;
         for beat in std::mem::take(&mut self.ahead) {
-            self.beat(beat, Source::Channel, now, effects);
+            self.beat(beat, BeatSource::Channel, now, effects);
         }
     }
 
-    fn beat(&mut self, beat: Beat, source: Source, now: Moment, effects: &mut Vec<Effect>) {
+    fn beat(
+        &mut self,
+        beat: Beat,
+        source: BeatSource,
+        now: Moment,
+        effects: &mut Vec<FleetEffect>,
+    ) {
         let id = beat.agent.clone();
         let interval = beat
             .hb
             .as_ref()
-            .map_or(self.policy.interval_default, |hb| hb.interval);
+            .map_or(self.settings.interval_default, |hb| hb.interval);
         let unknown = || Agent::new(Run::begin(0, interval, now), now);
         let Some(mut agent) = self.take(&id, now, unknown) else {
             self.now.beats.refused += 1;
             return;
         };
         let learn = beat.hb.is_none() && agent.wants_interval();
-        let mut story = Vec::new();
-        let mut taking = self.taking(now, &mut story);
-        let outcome = agent.beat(&Arc::new(beat), source, &mut taking);
+        let mut transitions = Vec::new();
+        let mut context = self.context(now, &mut transitions);
+        let outcome = agent.beat(&Arc::new(beat), source, &mut context);
         let beats = &mut self.now.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
-            BeatOutcome::Known => beats.known += u64::from(source == Source::Channel),
+            BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
             BeatOutcome::Duplicate => beats.duplicate += 1,
-            BeatOutcome::Outdated => beats.outdated += u64::from(source == Source::Channel),
-            BeatOutcome::ImplausibleSlot => beats.doubted += 1,
+            BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
+            BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
         }
         if agent.state == State::Healthy {
             self.verifying.remove(&id);
         }
         if learn {
-            effects.push(Effect::ReadTtl(id.clone()));
+            effects.push(FleetEffect::ReadTtl(id.clone()));
         }
-        let when = self.when();
-        self.put(id, agent, (story, when), now, effects);
+        let when = self.occurred();
+        self.put(id, agent, (transitions, when), now, effects);
     }
 
-    fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<Effect>) {
+    fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
         if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
             return; // it does not say that there is an agent
         }
-        let interval = self.policy.interval_default;
+        let interval = self.settings.interval_default;
         let Some(mut agent) = self.take(&event.agent, now, || {
             Agent::new(Run::begin(0, interval, now), now)
         }) else {
             self.now.beats.refused += 1;
             return;
         };
-        let mut story = Vec::new();
-        let mut taking = self.taking(now, &mut story);
-        agent.event(event, interval, &mut taking);
+        let mut transitions = Vec::new();
+        let mut context = self.context(now, &mut transitions);
+        agent.event(event, interval, &mut context);
         let when = if event.detail.delayed_ms > 0 {
-            When::Before
+            Occurred::Earlier
         } else {
-            self.when()
+            self.occurred()
         };
-        self.put(event.agent.clone(), agent, (story, when), now, effects);
+        self.put(
+            event.agent.clone(),
+            agent,
+            (transitions, when),
+            now,
+            effects,
+        );
     }
 
-    fn enlisted(
+    fn roster_entry(
         &mut self,
         id: AgentId,
         entry: &RosterEntry,
         run: Run,
         now: Moment,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<FleetEffect>,
     ) {
         let unknown = || Agent::new(run.clone(), now);
         let Some(mut agent) = self.take(&id, now, unknown) else {
             self.now.beats.refused += 1;
             return;
         };
-        let mut story = Vec::new();
-        agent.enlisted(entry, &run, &mut self.taking(now, &mut story));
-        let when = self.when();
-        self.put(id, agent, (story, when), now, effects);
+        let mut transitions = Vec::new();
+        agent.roster_entry(entry, &run, &mut self.context(now, &mut transitions));
+        let when = self.occurred();
+        self.put(id, agent, (transitions, when), now, effects);
     }
 
-    fn taking<'a>(&self, now: Moment, story: &'a mut Vec<Transition>) -> Taking<'a> {
-        Taking {
+    fn context<'a>(&self, now: Moment, transitions: &'a mut Vec<Transition>) -> ApplyContext<'a> {
+        ApplyContext {
             now,
             loading: !self.loaded,
-            story,
+            transitions,
         }
     }
 
-    fn when(&self) -> When {
-        if self.loaded { When::Now } else { When::Before }
+    fn occurred(&self) -> Occurred {
+        if self.loaded {
+            Occurred::Now
+        } else {
+            Occurred::Earlier
+        }
     }
 
     fn learned(
@@ -253,23 +271,23 @@ impl Fleet {
         id: &AgentId,
         time_to_live: Duration,
         now: Moment,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<FleetEffect>,
     ) {
         if let Some(agent) = self.now.agents.get(id) {
             let mut agent = Agent::clone(agent);
             agent.learned(time_to_live);
-            self.put(id.clone(), agent, (Vec::new(), When::Now), now, effects);
+            self.put(id.clone(), agent, (Vec::new(), Occurred::Now), now, effects);
         }
     }
 
-    fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+    fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
         if self.verifying.remove(id).is_none() || !self.now.link_up {
             return;
         }
         self.declare(id, now, effects);
     }
 
-    fn link_up(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn link_up(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.now.link_up = true;
         self.loaded = true;
         self.last_tick = now;
@@ -278,7 +296,7 @@ impl Fleet {
         self.announce(now, effects);
     }
 
-    fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn tick(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         let late = now.since(self.last_tick) > TILT_AFTER;
         self.last_tick = now;
         if !self.now.link_up {
@@ -298,7 +316,7 @@ impl Fleet {
         }
     }
 
-    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
         let Some(agent) = self.now.agents.get(id) else {
             return;
         };
@@ -310,32 +328,44 @@ impl Fleet {
             } else {
                 self.verifying.insert(id.clone());
                 self.deadlines.insert((now + VERIFY_WITHIN, id.clone()));
-                effects.push(Effect::Verify(id.clone()));
+                effects.push(FleetEffect::Verify(id.clone()));
             }
             return;
         }
         let mut agent = Agent::clone(agent);
-        let mut story = Vec::new();
-        agent.settle(&mut self.taking(now, &mut story));
-        self.put(id.clone(), agent, (story, When::Now), now, effects);
+        let mut transitions = Vec::new();
+        agent.settle(&mut self.context(now, &mut transitions));
+        self.put(
+            id.clone(),
+            agent,
+            (transitions, Occurred::Now),
+            now,
+            effects,
+        );
     }
 
     /// The silence was looked into and stands.
-    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
         let Some(agent) = self.now.agents.get(id) else {
             return;
         };
         let mut agent = Agent::clone(agent);
-        let mut story = Vec::new();
-        let mut taking = self.taking(now, &mut story);
+        let mut transitions = Vec::new();
+        let mut context = self.context(now, &mut transitions);
         if agent.run.detector.silence(now) == Silence::Failed {
-            agent.lost(&mut taking);
+            agent.lost(&mut context);
         }
-        self.put(id.clone(), agent, (story, When::Now), now, effects);
+        self.put(
+            id.clone(),
+            agent,
+            (transitions, Occurred::Now),
+            now,
+            effects,
+        );
     }
 
     /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
-    fn observe_from(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.verifying = HashSet::new();
         let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
         for id in ids {
@@ -344,21 +374,21 @@ impl Fleet {
             };
             let mut agent = Agent::clone(agent);
             agent.run.detector.observe_from(now);
-            self.put(id, agent, (Vec::new(), When::Now), now, effects);
+            self.put(id, agent, (Vec::new(), Occurred::Now), now, effects);
         }
     }
 
     /// What changed in the past is announced as it is now, once.
-    fn announce(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         for id in std::mem::take(&mut self.unannounced) {
             let Some(agent) = self.now.agents.get(&id) else {
                 continue;
             };
             let mut agent = Agent::clone(agent);
             let from = agent.announced.replace(agent.state);
-            let unheard = agent.state == State::Missing && agent.run.is_unheard();
-            if from != Some(agent.state) && !unheard {
-                effects.push(Effect::Changed(Change {
+            let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
+            if from != Some(agent.state) && !unconfirmed {
+                effects.push(FleetEffect::Changed(Change {
                     agent: id.clone(),
                     from,
                     to: agent.state,
@@ -379,7 +409,7 @@ impl Fleet {
                 }
                 Some(agent)
             }
-            None if self.now.agents.len() < self.policy.agents_max => Some(new()),
+            None if self.now.agents.len() < self.settings.agents_max => Some(new()),
             None => None,
         }
     }
@@ -389,9 +419,9 @@ impl Fleet {
         &mut self,
         id: AgentId,
         mut agent: Agent,
-        (story, when): (Vec<Transition>, When),
+        (transitions, when): (Vec<Transition>, Occurred),
         now: Moment,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<FleetEffect>,
     ) {
         if let Some(at) = agent.indexed_at.take() {
             self.deadlines.remove(&(at, id.clone()));
@@ -408,19 +438,19 @@ impl Fleet {
         }
         *self.now.counts.of(agent.state) += 1;
         match when {
-            When::Before => drop(self.unannounced.insert(id.clone())),
-            When::Now if self.unannounced.contains(&id) => {
+            Occurred::Earlier => drop(self.unannounced.insert(id.clone())),
+            Occurred::Now if self.unannounced.contains(&id) => {
                 self.now.agents.insert(id, Arc::new(agent));
                 return self.announce(now, effects);
             }
-            When::Now => {
+            Occurred::Now => {
                 for Transition {
                     to,
                     reason,
                     sentence,
-                } in story
+                } in transitions
                 {
-                    effects.push(Effect::Changed(Change {
+                    effects.push(FleetEffect::Changed(Change {
                         agent: id.clone(),
                         from: agent.announced.replace(to),
                         to,
@@ -443,9 +473,9 @@ fn is_ahead(beat: &Beat, epoch: u64, step: u64) -> bool {
 
 /// Whether a change happens now, or happened before this monitor could see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
+enum Occurred {
     Now,
-    Before,
+    Earlier,
 }
 
 #[cfg(test)]
@@ -493,8 +523,8 @@ mod tests {
         }
     }
 
-    fn event(kind: EventKind, epoch: u64, detail: Detail) -> Input {
-        Input::Event(Box::new(Event {
+    fn event(kind: EventKind, epoch: u64, detail: Detail) -> FleetInput {
+        FleetInput::Event(Box::new(Event {
             kind,
             agent: id(),
             epoch,
@@ -522,30 +552,30 @@ mod tests {
     impl Stage {
         /// A connected fleet that has heard `slots` beats of one agent from second 0 on.
         fn with_beats(slots: u64) -> Self {
-            let mut fleet = Fleet::new(Policy::default(), at(0));
-            fleet.handle(Input::LinkUp, at(0));
+            let mut fleet = Fleet::new(FleetSettings::default(), at(0));
+            fleet.handle(FleetInput::LinkUp, at(0));
             let mut stage = Self {
                 fleet,
                 told: Vec::new(),
                 verified: 0,
             };
             for slot in 0..slots {
-                stage.tell(Input::Beat(Box::new(beat(1, slot))), slot * 30);
+                stage.tell(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
             }
             stage
         }
 
-        fn tell(&mut self, input: Input, second: u64) {
+        fn tell(&mut self, input: FleetInput, second: u64) {
             for effect in self.fleet.handle(input, at(second)) {
                 match effect {
-                    Effect::Changed(change) => self.told.push((second, change.to)),
-                    Effect::Verify(id) => {
+                    FleetEffect::Changed(change) => self.told.push((second, change.to)),
+                    FleetEffect::Verify(id) => {
                         self.verified += 1;
-                        self.tell(Input::Verified(id), second);
+                        self.tell(FleetInput::Verified(id), second);
                     }
-                    Effect::ReadEvents => self.tell(Input::EventsRead, second),
-                    Effect::ReadTtl(id) => {
-                        self.tell(Input::TtlRead(id, Duration::from_millis(3998)), second);
+                    FleetEffect::ReadEvents => self.tell(FleetInput::EventsRead, second),
+                    FleetEffect::ReadTtl(id) => {
+                        self.tell(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
                 }
             }
@@ -553,12 +583,12 @@ mod tests {
 
         fn tick_through(&mut self, seconds: std::ops::RangeInclusive<u64>) {
             for second in seconds {
-                self.tell(Input::Tick, second);
+                self.tell(FleetInput::Tick, second);
             }
         }
 
         fn state(&self) -> State {
-            self.fleet.snapshot().agents[&id()].state
+            self.fleet.view().agents[&id()].state
         }
     }
 
@@ -578,13 +608,13 @@ mod tests {
     fn a_beat_found_at_verification_prevents_the_failure() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        let effects = stage.fleet.handle(Input::Tick, at(95));
-        assert_eq!(effects, [Effect::Verify(id())]);
+        let effects = stage.fleet.handle(FleetInput::Tick, at(95));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
         stage.tell(
-            Input::AgedBeat(Box::new(beat(1, 3)), Duration::from_secs(5)),
+            FleetInput::AgedBeat(Box::new(beat(1, 3)), Duration::from_secs(5)),
             95,
         );
-        stage.tell(Input::Verified(id()), 95);
+        stage.tell(FleetInput::Verified(id()), 95);
         assert_eq!(stage.state(), State::Healthy);
     }
 
@@ -592,7 +622,7 @@ mod tests {
     fn a_store_that_does_not_answer_the_question_delays_the_verdict_by_two_seconds_only() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        stage.fleet.handle(Input::Tick, at(95));
+        stage.fleet.handle(FleetInput::Tick, at(95));
         stage.tick_through(96..=96);
         assert_eq!(stage.state(), State::Missing);
         stage.tick_through(97..=97);
@@ -602,9 +632,9 @@ mod tests {
     #[test]
     fn nobody_fails_while_the_store_cannot_be_heard_nor_right_after() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::LinkDown, 10);
+        stage.tell(FleetInput::LinkDown, 10);
         stage.tick_through(11..=600);
-        stage.tell(Input::LinkUp, 600);
+        stage.tell(FleetInput::LinkUp, 600);
         stage.tick_through(601..=634);
         assert_eq!(stage.state(), State::Healthy);
     }
@@ -612,8 +642,8 @@ mod tests {
     #[test]
     fn an_agent_that_died_during_the_blindness_is_failed_one_period_after_it() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::LinkDown, 10);
-        stage.tell(Input::LinkUp, 600);
+        stage.tell(FleetInput::LinkDown, 10);
+        stage.tell(FleetInput::LinkUp, 600);
         stage.tick_through(601..=640);
         assert_eq!(stage.state(), State::Failed);
     }
@@ -630,7 +660,7 @@ mod tests {
     fn an_exit_is_a_failure_at_once_and_a_late_beat_of_the_dead_does_not_undo_it() {
         let mut stage = Stage::with_beats(2);
         stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
-        stage.tell(Input::Beat(Box::new(beat(1, 2))), 32);
+        stage.tell(FleetInput::Beat(Box::new(beat(1, 2))), 32);
         assert_eq!(stage.state(), State::Failed);
     }
 
@@ -642,7 +672,7 @@ mod tests {
         if let Some(hb) = &mut next.hb {
             hb.restarts = 1;
         }
-        stage.tell(Input::Beat(Box::new(next)), 60);
+        stage.tell(FleetInput::Beat(Box::new(next)), 60);
         assert_eq!(stage.state(), State::Healthy);
     }
 
@@ -660,26 +690,26 @@ mod tests {
         let mut stage = Stage::with_beats(2);
         let mut last = beat(1, 2);
         last.status = Status::Stopped;
-        stage.tell(Input::Beat(Box::new(last)), 40);
+        stage.tell(FleetInput::Beat(Box::new(last)), 40);
         stage.tick_through(41..=4000);
         assert_eq!(stage.state(), State::Stopped);
-        stage.tell(Input::Beat(Box::new(beat(1, 134))), 4020);
+        stage.tell(FleetInput::Beat(Box::new(beat(1, 134))), 4020);
         assert_eq!(stage.state(), State::Healthy);
     }
 
     #[test]
     fn beats_and_events_of_a_replaced_epoch_change_nothing() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::Beat(Box::new(beat(2, 0))), 5);
+        stage.tell(FleetInput::Beat(Box::new(beat(2, 0))), 5);
         stage.tell(event(EventKind::Exited, 1, exit(3)), 6);
-        stage.tell(Input::Beat(Box::new(beat(1, 1))), 30);
+        stage.tell(FleetInput::Beat(Box::new(beat(1, 1))), 30);
         assert_eq!(
-            (stage.state(), stage.fleet.snapshot().beats.outdated),
+            (stage.state(), stage.fleet.view().beats.outdated),
             (State::Healthy, 1)
         );
     }
 
-    fn roster(stopped_at: Option<u64>) -> Input {
+    fn roster(stopped_at: Option<u64>) -> FleetInput {
         let entry = RosterEntry {
             agent_type: "test".into(),
             host: "h".into(),
@@ -690,7 +720,7 @@ mod tests {
             stopped_at,
             life: None,
         };
-        Input::RosterEntry(id(), Box::new(entry))
+        FleetInput::RosterEntry(id(), Box::new(entry))
     }
 
     #[test]
@@ -716,7 +746,7 @@ mod tests {
         let mut stage = Stage::with_beats(0);
         let mut seed = beat(0, 0);
         seed.hb = None;
-        stage.tell(Input::Beat(Box::new(seed)), 0);
+        stage.tell(FleetInput::Beat(Box::new(seed)), 0);
         stage.tick_through(1..=4);
         let told = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
         assert_eq!(stage.told, told, "1 s, not the default 30 s");
@@ -724,13 +754,13 @@ mod tests {
 
     #[test]
     fn newcomers_to_a_full_fleet_are_refused_and_counted() {
-        let policy = Policy {
+        let settings = FleetSettings {
             agents_max: 0,
-            ..Policy::default()
+            ..FleetSettings::default()
         };
-        let mut fleet = Fleet::new(policy, at(0));
-        fleet.handle(Input::Beat(Box::new(beat(1, 0))), at(0));
-        let snapshot = fleet.snapshot();
+        let mut fleet = Fleet::new(settings, at(0));
+        fleet.handle(FleetInput::Beat(Box::new(beat(1, 0))), at(0));
+        let snapshot = fleet.view();
         assert_eq!((snapshot.counts.total(), snapshot.beats.refused), (0, 1));
     }
 
@@ -738,8 +768,8 @@ mod tests {
     fn counts_always_agree_with_the_agents() {
         let mut stage = Stage::with_beats(2);
         for second in (31..200).step_by(7) {
-            stage.tell(Input::Tick, second);
-            let snapshot = stage.fleet.snapshot();
+            stage.tell(FleetInput::Tick, second);
+            let snapshot = stage.fleet.view();
             let healthy = snapshot
                 .agents
                 .values()
