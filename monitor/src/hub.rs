@@ -2,13 +2,14 @@
 
 use crate::bus::inbox::{Inbox, Lookup};
 use crate::clock;
+use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
-/// How often time is told to the fleet: also how late a verdict can be, and how soon a pause of our own is seen.
-const TICK: Duration = Duration::from_millis(250);
+/// A tick comes at the latest this long after the one before: a late one shows the fleet that this program stood still.
+const TICK_MAX: Duration = Duration::from_secs(1);
 /// Inputs taken before a snapshot is published.
 const BATCH: usize = 256;
 
@@ -40,16 +41,21 @@ impl Hub {
     }
 
     pub(crate) async fn run(mut self) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut last_tick = clock::now();
         loop {
-            tokio::select! {
-                biased;
-                _ = tick.tick() => batch.push(FleetInput::Tick),
-                count = self.inbox.inputs.recv_many(&mut batch, BATCH) => if count == 0 {
-                    return; // the inbox never ends while we live
-                },
+            let wake = self.next_tick(last_tick);
+            let wait = wake.since(clock::now());
+            if wait.is_zero() {
+                batch.push(FleetInput::Tick);
+                last_tick = clock::now();
+            } else {
+                tokio::select! {
+                    count = self.inbox.inputs.recv_many(&mut batch, BATCH) => if count == 0 {
+                        return; // the inbox never ends while the hub lives
+                    },
+                    () = tokio::time::sleep(wait) => continue,
+                }
             }
             let now = clock::now();
             for input in batch.drain(..) {
@@ -58,6 +64,18 @@ impl Hub {
                 }
             }
             self.snapshots.send_replace(self.fleet.view());
+        }
+    }
+
+    /// The fleet's next deadline, at most [`TICK_MAX`] after the last tick.
+    fn next_tick(&self, last_tick: Moment) -> Moment {
+        let latest = last_tick + TICK_MAX;
+        match self.fleet.deadline() {
+            Some((at, why)) if at < latest => {
+                tracing::trace!("next tick for: {why}");
+                at
+            }
+            Some(_) | None => latest,
         }
     }
 

@@ -113,6 +113,20 @@ impl Agent {
         }
     }
 
+    /// When silence next changes the state, and to what; may be past, then it is due now.
+    pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
+        let detector = &self.run.detector;
+        match self.state {
+            State::Healthy if self.run.depends_on_silence() => {
+                Some((detector.missing_at(), "missing"))
+            }
+            State::Missing if self.run.depends_on_silence() => {
+                Some((detector.failed_at(), "verification"))
+            }
+            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+        }
+    }
+
     pub(crate) fn wants_interval(&self) -> bool {
         self.run.readings() < READINGS
     }

@@ -169,7 +169,7 @@ impl Detector {
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
-        let offset = signed(arrival) - signed_product(slot, self.interval);
+        let offset = signed(arrival).saturating_sub(signed_product(slot, self.interval));
         let Some(timetable) = &mut self.timetable else {
             self.timetable = Some(Timetable {
                 slot,
@@ -183,7 +183,8 @@ impl Detector {
             timetable.offset.lower(offset);
             return Freshness::Known;
         }
-        let due_now = (signed(arrival) - timetable.offset.min())
+        let due_now = signed(arrival)
+            .saturating_sub(timetable.offset.min())
             .max(0)
             .unsigned_abs()
             / millis(self.interval).max(1);
@@ -200,7 +201,10 @@ impl Detector {
         timetable.implausible = None;
         timetable.slot = slot;
         timetable.offset.push(offset);
-        let due = timetable.offset.min() + signed_product(slot, self.interval);
+        let due = timetable
+            .offset
+            .min()
+            .saturating_add(signed_product(slot, self.interval));
         let due = Moment::from_millis(due.max(0).unsigned_abs());
         self.fresh_at = self.fresh_at.max(due.min(arrival));
         Freshness::Renewed

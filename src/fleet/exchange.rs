@@ -1,12 +1,46 @@
 //! What the fleet takes, what it wants done, and what it counts.
 
 use crate::base::id::AgentId;
+use crate::fleet::agent::Agent;
 use crate::fleet::run::State;
-use crate::wire::beat::Beat;
+use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
+use imbl::OrdMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// What is fixed for a fleet.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetSettings {
+    /// For producers that do not say their interval and whose hash has no time to live.
+    pub interval_default: Duration,
+    /// Newcomers beyond this many agents are refused and counted.
+    pub agents_max: usize,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self {
+            interval_default: INTERVAL_DEFAULT,
+            agents_max: 200_000,
+        }
+    }
+}
+
+/// The fleet as it was at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every agent, by id.
+    pub agents: OrdMap<AgentId, Arc<Agent>>,
+    /// Agents by state.
+    pub counts: Counts,
+    /// What became of beats.
+    pub beats: BeatCounters,
+    /// Whether the monitor is connected to the store.
+    pub link_up: bool,
+}
 
 /// What the fleet takes.
 #[derive(Clone, Debug)]

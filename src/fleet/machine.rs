@@ -7,18 +7,20 @@
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
-pub use crate::fleet::exchange::{BeatCounters, Change, Counts, FleetEffect, FleetInput};
+pub use crate::fleet::exchange::{
+    BeatCounters, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+};
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
 use crate::fleet::detector::Silence;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
-use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
+use crate::fleet::stream_wait::StreamWait;
+use crate::wire::beat::Beat;
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
-use imbl::{HashSet, OrdMap};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,39 +29,8 @@ pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
 /// A tick this late means that the observer itself stood still: silence during it proves nothing.
 pub const TILT_AFTER: Duration = Duration::from_secs(2);
 
-/// Beats that may wait until the stream was read.
-const AHEAD_MAX: usize = 65_536;
-
-/// What is fixed for a fleet.
-#[derive(Clone, Copy, Debug)]
-pub struct FleetSettings {
-    /// For producers that do not say their interval and whose hash has no time to live.
-    pub interval_default: Duration,
-    /// Newcomers beyond this many agents are refused and counted.
-    pub agents_max: usize,
-}
-
-impl Default for FleetSettings {
-    fn default() -> Self {
-        Self {
-            interval_default: INTERVAL_DEFAULT,
-            agents_max: 200_000,
-        }
-    }
-}
-
-/// The fleet as it was at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Every agent, by id.
-    pub agents: OrdMap<AgentId, Arc<Agent>>,
-    /// Agents by state.
-    pub counts: Counts,
-    /// What became of beats.
-    pub beats: BeatCounters,
-    /// Whether the store can be heard.
-    pub link_up: bool,
-}
+/// How long changes of the past are collected before they are announced as they are now: what was delayed comes in a burst.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
 
 /// The monitor's machine.
 #[derive(Debug)]
@@ -67,13 +38,14 @@ pub struct Fleet {
     settings: FleetSettings,
     now: Snapshot,
     deadlines: BTreeSet<(Moment, AgentId)>,
-    verifying: HashSet<AgentId>,
-    /// Beats that wait until the stream has been read, in order.
-    ahead: Vec<Beat>,
-    /// Since when they wait.
-    ahead_since: Option<Moment>,
+    /// Agents whose silence is being verified with the store, and when that times out.
+    verifying: BTreeMap<AgentId, Moment>,
+    /// Beats that wait until the stream has been read.
+    ahead: StreamWait,
     /// Agents whose state changed in the past, which is announced once as it is now.
     unannounced: BTreeSet<AgentId>,
+    /// When those are announced.
+    announce_at: Option<Moment>,
     /// What the store holds has been read at least once.
     loaded: bool,
     last_tick: Moment,
@@ -86,10 +58,10 @@ impl Fleet {
             settings,
             now: Snapshot::default(),
             deadlines: BTreeSet::new(),
-            verifying: HashSet::new(),
-            ahead: Vec::new(),
-            ahead_since: None,
+            verifying: BTreeMap::new(),
+            ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
+            announce_at: None,
             loaded: false,
             last_tick: now,
         }
@@ -125,12 +97,32 @@ impl Fleet {
         effects
     }
 
-    /// When something next changes by itself. Nothing does while the store cannot be heard.
-    pub fn deadline(&self) -> Option<Moment> {
-        self.deadlines
+    /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
+    /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late.
+    pub fn deadline(&self) -> Option<(Moment, &'static str)> {
+        if !self.now.link_up {
+            return None;
+        }
+        let agent = self
+            .deadlines
             .first()
-            .filter(|_| self.now.link_up)
-            .map(|(at, _)| *at)
+            .map(|(at, id)| (*at, self.due_for(id)));
+        let stream = self.ahead.deadline(VERIFY_WITHIN).map(|at| (at, "stream"));
+        let announce = self.announce_at.map(|at| (at, "announce"));
+        [agent, stream, announce]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn due_for(&self, id: &AgentId) -> &'static str {
+        if self.verifying.contains_key(id) {
+            return "verification timeout";
+        }
+        let agent = self.now.agents.get(id);
+        agent
+            .and_then(|agent| agent.deadline())
+            .map_or("missing", |(_, why)| why)
     }
 
     /// The fleet as it is now; shares its agents with the fleet.
@@ -142,13 +134,9 @@ impl Fleet {
     /// stored the events before it, so they are there.
     fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<FleetEffect>) {
         let agent = self.now.agents.get(&beat.agent);
-        let waits = self.ahead.iter().any(|waiting| waiting.agent == beat.agent);
         let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
-        let behind = is_ahead(&beat, epoch, step);
-        if (waits || behind) && self.ahead.len() < AHEAD_MAX {
-            self.ahead.push(*beat);
-            if self.ahead_since.is_none() {
-                self.ahead_since = Some(now);
+        if self.ahead.holds(&beat, epoch, step) {
+            if self.ahead.push(*beat, now) {
                 effects.push(FleetEffect::ReadEvents);
             }
             return;
@@ -158,8 +146,7 @@ impl Fleet {
 
     /// Takes the beats that waited for the stream.
     fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.ahead_since = None;
-        for beat in std::mem::take(&mut self.ahead) {
+        for beat in self.ahead.take() {
             self.beat(beat, BeatSource::Channel, now, effects);
         }
     }
@@ -192,9 +179,6 @@ impl Fleet {
             BeatOutcome::Duplicate => beats.duplicate += 1,
             BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
             BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
-        }
-        if agent.state == State::Healthy {
-            self.verifying.remove(&id);
         }
         if learn {
             effects.push(FleetEffect::ReadTtl(id.clone()));
@@ -281,7 +265,7 @@ impl Fleet {
     }
 
     fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if self.verifying.remove(id).is_none() || !self.now.link_up {
+        if !self.now.link_up || self.verifying.remove(id).is_none() {
             return;
         }
         self.declare(id, now, effects);
@@ -302,11 +286,13 @@ impl Fleet {
         if !self.now.link_up {
             return;
         }
-        let waited = self.ahead_since.map(|since| now.since(since));
-        if waited.is_some_and(|waited| waited >= VERIFY_WITHIN) {
+        let answer_due = self.ahead.deadline(VERIFY_WITHIN);
+        if answer_due.is_some_and(|at| at <= now) {
             self.release(now, effects);
         }
-        self.announce(now, effects);
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce(now, effects);
+        }
         if late {
             self.observe_from(now, effects);
         }
@@ -320,28 +306,19 @@ impl Fleet {
         let Some(agent) = self.now.agents.get(id) else {
             return;
         };
-        let silence = agent.run.detector.silence(now);
-        if silence == Silence::Failed && agent.state == State::Missing {
-            if self.verifying.contains(id) {
-                self.verifying.remove(id);
-                self.declare(id, now, effects);
-            } else {
-                self.verifying.insert(id.clone());
-                self.deadlines.insert((now + VERIFY_WITHIN, id.clone()));
-                effects.push(FleetEffect::Verify(id.clone()));
-            }
-            return;
+        if self.verifying.remove(id).is_some() {
+            return self.declare(id, now, effects);
         }
         let mut agent = Agent::clone(agent);
         let mut transitions = Vec::new();
-        agent.settle(&mut self.context(now, &mut transitions));
-        self.put(
-            id.clone(),
-            agent,
-            (transitions, Occurred::Now),
-            now,
-            effects,
-        );
+        if agent.state == State::Missing && agent.run.detector.silence(now) == Silence::Failed {
+            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
+            effects.push(FleetEffect::Verify(id.clone()));
+        } else {
+            agent.settle(&mut self.context(now, &mut transitions));
+        }
+        let changes = (transitions, Occurred::Now);
+        self.put(id.clone(), agent, changes, now, effects);
     }
 
     /// The silence was looked into and stands.
@@ -366,7 +343,7 @@ impl Fleet {
 
     /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
     fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.verifying = HashSet::new();
+        self.verifying.clear();
         let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
         for id in ids {
             let Some(agent) = self.now.agents.get(&id) else {
@@ -380,6 +357,7 @@ impl Fleet {
 
     /// What changed in the past is announced as it is now, once.
     fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.announce_at = None;
         for id in std::mem::take(&mut self.unannounced) {
             let Some(agent) = self.now.agents.get(&id) else {
                 continue;
@@ -426,10 +404,12 @@ impl Fleet {
         if let Some(at) = agent.indexed_at.take() {
             self.deadlines.remove(&(at, id.clone()));
         }
-        // While a silence is looked into, the index holds the end of that look and nothing else.
-        let deadline = agent.run.deadline(now);
-        if let Some(at) = deadline.filter(|_| !self.verifying.contains(&id)) {
-            agent.indexed_at = Some(at);
+        if agent.state != State::Missing {
+            self.verifying.remove(&id);
+        }
+        let timeout = self.verifying.get(&id).copied();
+        agent.indexed_at = timeout.or_else(|| agent.deadline().map(|(at, _)| at));
+        if let Some(at) = agent.indexed_at {
             self.deadlines.insert((at, id.clone()));
         }
         let before = self.now.agents.get(&id).map(|agent| agent.state);
@@ -438,7 +418,10 @@ impl Fleet {
         }
         *self.now.counts.of(agent.state) += 1;
         match when {
-            Occurred::Earlier => drop(self.unannounced.insert(id.clone())),
+            Occurred::Earlier => {
+                self.unannounced.insert(id.clone());
+                self.announce_at.get_or_insert(now + ANNOUNCE_AFTER);
+            }
             Occurred::Now if self.unannounced.contains(&id) => {
                 self.now.agents.insert(id, Arc::new(agent));
                 return self.announce(now, effects);
@@ -462,13 +445,6 @@ impl Fleet {
         }
         self.now.agents.insert(id, Arc::new(agent));
     }
-}
-
-/// Whether the stream must hold events that were not seen yet by somebody who knows this epoch and step of the agent.
-fn is_ahead(beat: &Beat, epoch: u64, step: u64) -> bool {
-    let life = beat.hb.as_ref().and_then(|hb| hb.life.as_ref());
-    let known = if beat.epoch() > epoch { 0 } else { step };
-    beat.epoch() >= epoch && life.is_some_and(|life| life.step > known + 1)
 }
 
 /// Whether a change happens now, or happened before this monitor could see it.
@@ -780,5 +756,83 @@ mod tests {
                 (1, healthy)
             );
         }
+    }
+
+    /// Ticks every millisecond up to the deadline; the first effect, when it came, and why it was due.
+    fn effect_at_deadline(
+        fleet: &mut Fleet,
+        from: Moment,
+    ) -> (Moment, &'static str, Vec<FleetEffect>) {
+        let (due, why) = fleet.deadline().unwrap();
+        for millis in from.as_millis()..due.as_millis() {
+            let early = fleet.handle(FleetInput::Tick, Moment::from_millis(millis));
+            assert_eq!(early, [], "{} ms before {why}", due.as_millis() - millis);
+        }
+        (due, why, fleet.handle(FleetInput::Tick, due))
+    }
+
+    #[test]
+    fn a_tick_at_the_deadline_changes_something_and_no_tick_before_it_does() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let (due, why, effects) = effect_at_deadline(&mut fleet, at(0));
+        assert_eq!((due, why, effects.len()), (at(35), "missing", 1));
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
+        assert_eq!((due, why), (at(95), "verification"));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
+        assert_eq!(
+            (due, why, effects.len()),
+            (at(97), "verification timeout", 1)
+        );
+        assert_eq!(fleet.deadline(), None, "a failed agent waits for nothing");
+    }
+
+    #[test]
+    fn an_agent_that_was_verified_leaves_no_deadline_of_the_verification_behind() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=95);
+        assert_eq!(
+            (stage.state(), stage.fleet.deadline()),
+            (State::Failed, None)
+        );
+    }
+
+    #[test]
+    fn beats_that_wait_for_the_stream_are_released_at_their_deadline() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let mut ahead = beat(1, 1);
+        let life = crate::wire::life::Life {
+            step: 3,
+            phase: crate::wire::life::Phase::Ended,
+            ..crate::wire::life::Life::default()
+        };
+        ahead.hb.as_mut().unwrap().life = Some(life);
+        let effects = fleet.handle(FleetInput::Beat(Box::new(ahead)), at(1));
+        assert_eq!(effects, [FleetEffect::ReadEvents]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, at(1));
+        assert_eq!((due, why, effects.len()), (at(3), "stream", 1));
+    }
+
+    #[test]
+    fn a_change_that_was_reported_late_is_announced_at_its_deadline() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let delayed = Detail {
+            delayed_ms: 5000,
+            ..exit(3)
+        };
+        let effects = fleet.handle(event(EventKind::Exited, 1, delayed), at(1));
+        assert_eq!(effects, []);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, at(1));
+        assert_eq!(
+            (due, why, effects.len()),
+            (at(1) + ANNOUNCE_AFTER, "announce", 1)
+        );
+    }
+
+    #[test]
+    fn nothing_is_due_while_the_store_is_unreachable() {
+        let mut stage = Stage::with_beats(1);
+        stage.tell(FleetInput::LinkDown, 1);
+        assert_eq!(stage.fleet.deadline(), None);
     }
 }

@@ -151,17 +151,12 @@ impl Run {
         }
     }
 
-    /// When silence next changes the belief; may be past, then it is due now.
-    pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        let silence = match self.life.standing() {
-            Standing::Up if !self.is_hung() => true,
+    /// Whether silence decides the state: a process is there, and nothing else is known against it.
+    pub fn depends_on_silence(&self) -> bool {
+        match self.life.standing() {
+            Standing::Up => !self.is_hung(),
             Standing::Stopping => true,
-            Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
-        };
-        match self.belief(now).state {
-            State::Healthy if silence => Some(self.detector.missing_at()),
-            State::Missing if silence => Some(self.detector.failed_at()),
-            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+            Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
         }
     }
 
