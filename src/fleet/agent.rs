@@ -391,6 +391,10 @@ impl Agent {
             Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
             Some(Reason::Operator) => "a person ended it".to_owned(),
             Some(Reason::Unkillable) => "it survives every signal".to_owned(),
+            Some(Reason::Unknown) => {
+                "Its sidecar reports a problem that this version does not know; upgrade hbmonitor."
+                    .to_owned()
+            }
         }
     }
 
