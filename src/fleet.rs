@@ -5,4 +5,5 @@ pub mod detector;
 mod exchange;
 pub mod machine;
 pub mod run;
+mod stream_wait;
 pub mod view;

@@ -8,7 +8,7 @@
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Effect, Fleet, Input, Policy};
+use heartbeat::fleet::machine::{Fleet, FleetEffect, FleetInput, FleetSettings};
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::life::{End, Life, NextStart, Phase, Standing};
@@ -234,40 +234,40 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let mut stage = Self {
-            fleet: Fleet::new(Policy::default(), Moment::from_millis(1_000_000)),
+            fleet: Fleet::new(FleetSettings::default(), Moment::from_millis(1_000_000)),
             store: Store::default(),
             now: 1_000_000,
             story: Vec::new(),
             asked: 0,
         };
-        stage.handle(Input::LinkUp);
+        stage.handle(FleetInput::LinkUp);
         stage
     }
 
-    fn handle(&mut self, input: Input) {
+    fn handle(&mut self, input: FleetInput) {
         self.now += 1;
         for effect in self.fleet.handle(input, Moment::from_millis(self.now)) {
             match effect {
-                Effect::Changed(change) => {
+                FleetEffect::Changed(change) => {
                     if change.from != Some(change.to) {
                         self.story.push(change.to);
                     }
                 }
-                Effect::ReadEvents => self.asked += 1,
-                Effect::Verify(_) | Effect::ReadTtl(_) => {}
+                FleetEffect::ReadEvents => self.asked += 1,
+                FleetEffect::Verify(_) | FleetEffect::ReadTtl(_) => {}
             }
         }
     }
 
     fn event(&mut self) {
         if let Some(event) = self.store.events.pop_front() {
-            self.handle(Input::Event(Box::new(event)));
+            self.handle(FleetInput::Event(Box::new(event)));
         }
     }
 
     fn beat(&mut self) {
         if let Some(beat) = self.store.beats.pop_front() {
-            self.handle(Input::Beat(Box::new(beat)));
+            self.handle(FleetInput::Beat(Box::new(beat)));
         }
     }
 
@@ -278,7 +278,7 @@ impl Stage {
             while !self.store.events.is_empty() {
                 self.event();
             }
-            self.handle(Input::EventsRead);
+            self.handle(FleetInput::EventsRead);
         }
     }
 
@@ -288,16 +288,19 @@ impl Stage {
         let rosters = self.store.rosters.len();
         if random.chance(50) && hashes > 0 {
             let beat = self.store.hashes[random.below(hashes)].clone();
-            self.handle(Input::AgedBeat(Box::new(beat), Duration::from_millis(1)));
+            self.handle(FleetInput::AgedBeat(
+                Box::new(beat),
+                Duration::from_millis(1),
+            ));
         } else if rosters > 0 {
             let entry = self.store.rosters[random.below(rosters)].clone();
-            self.handle(Input::RosterEntry(id(), Box::new(entry)));
+            self.handle(FleetInput::RosterEntry(id(), Box::new(entry)));
         }
     }
 
     /// The connection is lost and made again: what was published meanwhile is gone, what is stored is read.
     fn reconnect(&mut self) {
-        self.handle(Input::LinkDown);
+        self.handle(FleetInput::LinkDown);
         self.asked = 0;
         self.store.beats.clear();
         while !self.store.events.is_empty() {
@@ -308,7 +311,7 @@ impl Stage {
 
     /// Another monitor takes over, which knows nothing: it reads what is stored and skips the events of the past.
     fn restart(&mut self) {
-        self.fleet = Fleet::new(Policy::default(), Moment::from_millis(self.now));
+        self.fleet = Fleet::new(FleetSettings::default(), Moment::from_millis(self.now));
         self.story.clear();
         self.asked = 0;
         self.store.beats.clear();
@@ -322,7 +325,10 @@ impl Stage {
         let beat = self.store.hashes.last().cloned();
         match (beat.filter(|beat| beat.epoch() == epoch), &entry) {
             (Some(beat), _) => {
-                self.handle(Input::AgedBeat(Box::new(beat), Duration::from_millis(1)));
+                self.handle(FleetInput::AgedBeat(
+                    Box::new(beat),
+                    Duration::from_millis(1),
+                ));
             }
             (None, Some(entry)) => {
                 let life = None; // the hash holds a registration that no beat has followed yet
@@ -330,14 +336,14 @@ impl Stage {
                     life,
                     ..entry.clone()
                 });
-                self.handle(Input::Registered(id(), entry));
+                self.handle(FleetInput::Registered(id(), entry));
             }
             (None, None) => {}
         }
         if let Some(entry) = entry {
-            self.handle(Input::RosterEntry(id(), Box::new(entry)));
+            self.handle(FleetInput::RosterEntry(id(), Box::new(entry)));
         }
-        self.handle(Input::LinkUp);
+        self.handle(FleetInput::LinkUp);
     }
 
     fn deliver(&mut self, random: &mut Random, replies: bool) {
@@ -346,7 +352,7 @@ impl Stage {
             3..6 => self.beat(),
             6 => self.answer(),
             _ if replies => self.reply(random),
-            _ => self.handle(Input::Tick),
+            _ => self.handle(FleetInput::Tick),
         }
     }
 
@@ -354,7 +360,7 @@ impl Stage {
         while !self.store.events.is_empty() || !self.store.beats.is_empty() || self.asked > 0 {
             self.deliver(random, false);
         }
-        self.handle(Input::Tick);
+        self.handle(FleetInput::Tick);
     }
 }
 
@@ -384,7 +390,7 @@ fn play(seed: u64, replies: bool) -> (Stage, u64, State, Vec<State>) {
 /// What is wrong after this interleaving, if anything.
 fn fault(seed: u64, replies: bool) -> Option<String> {
     let (stage, epoch, last, states) = play(seed, replies);
-    let snapshot = stage.fleet.snapshot();
+    let snapshot = stage.fleet.view();
     let agent = &snapshot.agents[&id()];
     let seen = (agent.run.epoch, agent.state);
     if seen != (epoch, last) {

@@ -6,7 +6,7 @@ mod address;
 pub(crate) use address::{Address, Password};
 
 use clap::Parser;
-use heartbeat::fleet::machine::Policy;
+use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -103,7 +103,7 @@ pub(crate) struct Config {
     /// Of the store, wherever that is.
     pub(crate) password: Option<Password>,
     pub(crate) listen: SocketAddr,
-    pub(crate) policy: Policy,
+    pub(crate) settings: FleetSettings,
     pub(crate) log: Log,
 }
 
@@ -224,9 +224,9 @@ impl TryFrom<Args> for Config {
             listen: listen
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
-            policy: Policy {
+            settings: FleetSettings {
                 interval_default: interval.map_or(Ok(INTERVAL_DEFAULT), |text| time(&text))?,
-                ..Policy::default()
+                ..FleetSettings::default()
             },
             log: Log {
                 format: args.log_format,

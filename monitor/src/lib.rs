@@ -95,8 +95,8 @@ fn start(
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let inbox = bus::inbox::Inbox::open(store);
     let counters = inbox.counters.clone();
-    let (hub, snapshots) = hub::Hub::new(config.policy, inbox, changes);
-    let app = http::api::routes(http::api::Shown {
+    let (hub, snapshots) = hub::Hub::new(config.settings, inbox, changes);
+    let app = http::api::routes(http::api::AppState {
         snapshots,
         counters,
     });

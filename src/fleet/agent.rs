@@ -5,7 +5,7 @@
 
 use crate::base::duration::format_duration;
 use crate::base::moment::{Moment, millis};
-use crate::fleet::run::{BeatOutcome, Belief, Run, Source};
+use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
 use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
 use crate::wire::event::{Event, EventKind};
 use crate::wire::keys;
@@ -60,12 +60,12 @@ pub(crate) struct Transition {
 }
 
 /// When something is taken, and what that changes.
-pub(crate) struct Taking<'a> {
+pub(crate) struct ApplyContext<'a> {
     pub(crate) now: Moment,
     /// What the store kept is being read at the start: it happened before.
     pub(crate) loading: bool,
     /// Changes, in order.
-    pub(crate) story: &'a mut Vec<Transition>,
+    pub(crate) transitions: &'a mut Vec<Transition>,
 }
 
 impl Agent {
@@ -99,7 +99,8 @@ impl Agent {
                     | Reason::OomKilled
                     | Reason::Duplicate
                     | Reason::Fenced
-                    | Reason::Operator,
+                    | Reason::Operator
+                    | Reason::Unknown,
                 )
                 | None => false,
             },
@@ -145,6 +146,20 @@ impl Agent {
         }
     }
 
+    /// When silence next changes the state, and to what; may be past, then it is due now.
+    pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
+        let detector = &self.run.detector;
+        match self.state {
+            State::Healthy if self.run.depends_on_silence() => {
+                Some((detector.missing_at(), "missing"))
+            }
+            State::Missing if self.run.depends_on_silence() => {
+                Some((detector.failed_at(), "verification"))
+            }
+            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+        }
+    }
+
     pub(crate) fn wants_interval(&self) -> bool {
         self.run.readings() < READINGS
     }
@@ -152,12 +167,12 @@ impl Agent {
     pub(crate) fn beat(
         &mut self,
         beat: &Arc<Beat>,
-        source: Source,
-        taking: &mut Taking<'_>,
+        source: BeatSource,
+        context: &mut ApplyContext<'_>,
     ) -> BeatOutcome {
         let arrival = match source {
-            Source::Channel => taking.now,
-            Source::Stored(age) => taking.now - age,
+            BeatSource::Channel => context.now,
+            BeatSource::Stored(age) => context.now - age,
         };
         let life = beat.life();
         if !self.belongs(beat) {
@@ -169,8 +184,8 @@ impl Agent {
                 .as_ref()
                 .map_or(self.run.detector.interval(), |hb| hb.interval);
             let mut run = Run::begin(beat.epoch(), interval, arrival);
-            run.detector.observe_from(taking.now);
-            self.replace(run, &life, taking);
+            run.detector.observe_from(context.now);
+            self.replace(run, &life, context);
         }
         let outcome = self.run.beat(beat, source, arrival);
         if outcome != BeatOutcome::Applied {
@@ -178,17 +193,22 @@ impl Agent {
         }
         // A producer without epochs has no steps: each of its beats says anew where it is.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
-            self.follow(life, taking);
+            self.follow(life, context);
         }
-        if taking.loading {
-            self.run.doubt(taking.now);
+        if context.loading {
+            self.run.mark_unconfirmed_if_stale(context.now);
         }
-        self.settle(taking);
+        self.settle(context);
         BeatOutcome::Applied
     }
 
     /// Takes an event. One of the past changes nothing.
-    pub(crate) fn event(&mut self, event: &Event, interval: Duration, taking: &mut Taking<'_>) {
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        interval: Duration,
+        context: &mut ApplyContext<'_>,
+    ) {
         if event.epoch < self.fence {
             return;
         }
@@ -198,9 +218,9 @@ impl Agent {
             let interval = entry.map_or(interval, RosterEntry::interval);
             let begun = life.clone().unwrap_or_default();
             self.replace(
-                Run::begin(event.epoch, interval, taking.now),
+                Run::begin(event.epoch, interval, context.now),
                 &begun,
-                taking,
+                context,
             );
         }
         if let Some(entry) = entry.filter(|_| event.kind == EventKind::Registered) {
@@ -214,30 +234,35 @@ impl Agent {
             self.run.sign_of_life();
             if life.has_process() {
                 // A process that was just started has a whole interval for its first beat.
-                self.run.detector.observe_from(taking.now);
+                self.run.detector.observe_from(context.now);
             }
-            self.follow(life, taking);
-            self.settle(taking);
+            self.follow(life, context);
+            self.settle(context);
         }
     }
 
     /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.
-    pub(crate) fn enlisted(&mut self, entry: &RosterEntry, run: &Run, taking: &mut Taking<'_>) {
+    pub(crate) fn roster_entry(
+        &mut self,
+        entry: &RosterEntry,
+        run: &Run,
+        context: &mut ApplyContext<'_>,
+    ) {
         if entry.epoch < self.fence {
             return;
         }
         let life = entry.life();
         if entry.epoch > self.run.epoch {
-            self.replace(run.clone(), &life, taking);
+            self.replace(run.clone(), &life, context);
         }
         // The roster knows more than a hash that was only registered.
         if entry.life.is_some() || self.run.entry.is_none() {
             self.run.entry = Some(Arc::new(entry.clone()));
         }
         if life.is_after(&self.run.life) {
-            self.follow(life, taking);
+            self.follow(life, context);
         }
-        self.settle(taking);
+        self.settle(context);
     }
 
     pub(crate) fn learned(&mut self, time_to_live: Duration) {
@@ -251,35 +276,35 @@ impl Agent {
     }
 
     /// Silence was looked into and stands.
-    pub(crate) fn lost(&mut self, taking: &mut Taking<'_>) {
+    pub(crate) fn lost(&mut self, context: &mut ApplyContext<'_>) {
         if self.state == State::Missing {
-            self.run.lose();
-            self.settle(taking);
+            self.run.confirm_lost();
+            self.settle(context);
         }
     }
 
     /// Brings the state into step with what is known.
-    pub(crate) fn settle(&mut self, taking: &mut Taking<'_>) {
-        let Belief { state, reason } = self.run.belief(taking.now);
+    pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
+        let Belief { state, reason } = self.run.belief(context.now);
         let is_new = std::mem::take(&mut self.is_new);
         if !is_new && (self.state, self.reason) == (state, reason) {
             return;
         }
         if is_new || self.state != state {
-            self.since = Since::Seen(taking.now);
+            self.since = Since::Seen(context.now);
         }
         (self.state, self.reason) = (state, reason);
         // An end is reported with its time: every monitor shows the same, also one that starts later.
         if !self.run.life.is_watched() && self.run.life.since > 0 {
             self.since = Since::Reported(self.run.life.since);
         }
-        if state == State::Missing && self.run.is_unheard() {
+        if state == State::Missing && self.run.is_unconfirmed() {
             return; // that nothing is known yet of an agent that should be there is no news
         }
-        taking.story.push(Transition {
+        context.transitions.push(Transition {
             to: state,
             reason,
-            sentence: self.sentence(taking.now),
+            sentence: self.sentence(context.now),
         });
     }
 
@@ -294,21 +319,21 @@ impl Agent {
 
     /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
     /// that brings it is of the end.
-    fn replace(&mut self, run: Run, life: &Life, taking: &mut Taking<'_>) {
+    fn replace(&mut self, run: Run, life: &Life, context: &mut ApplyContext<'_>) {
         self.fence = self.fence.max(run.epoch);
-        let heard = !run.is_unheard();
+        let heard = !run.is_unconfirmed();
         self.run = run;
         if life.had_process() && heard {
-            self.settle(taking);
+            self.settle(context);
         }
     }
 
     /// Takes a report of the process, and what must have happened before it where reports were passed over.
-    fn follow(&mut self, life: Life, taking: &mut Taking<'_>) {
+    fn follow(&mut self, life: Life, context: &mut ApplyContext<'_>) {
         let between = self.passed_over(&life);
         for life in between.into_iter().chain([life]) {
-            self.run.report(life, taking.now);
-            self.settle(taking);
+            self.run.report(life, context.now);
+            self.settle(context);
         }
     }
 
@@ -405,6 +430,10 @@ impl Agent {
             Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
             Some(Reason::Operator) => "a person ended it".to_owned(),
             Some(Reason::Unkillable) => "it survives every signal".to_owned(),
+            Some(Reason::Unknown) => {
+                "Its sidecar reports a problem that this version does not know; upgrade hbmonitor."
+                    .to_owned()
+            }
         }
     }
 

@@ -1,23 +1,57 @@
 //! What the fleet takes, what it wants done, and what it counts.
 
 use crate::base::id::AgentId;
+use crate::fleet::agent::Agent;
 use crate::fleet::run::State;
-use crate::wire::beat::Beat;
+use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
+use imbl::OrdMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// What is fixed for a fleet.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetSettings {
+    /// For producers that do not say their interval and whose hash has no time to live.
+    pub interval_default: Duration,
+    /// Newcomers beyond this many agents are refused and counted.
+    pub agents_max: usize,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self {
+            interval_default: INTERVAL_DEFAULT,
+            agents_max: 200_000,
+        }
+    }
+}
+
+/// The fleet as it was at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every agent, by id.
+    pub agents: OrdMap<AgentId, Arc<Agent>>,
+    /// Agents by state.
+    pub counts: Counts,
+    /// What became of beats.
+    pub beats: BeatCounters,
+    /// Whether the monitor is connected to the store.
+    pub link_up: bool,
+}
 
 /// What the fleet takes.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub enum FleetInput {
     /// A beat from the channel.
     Beat(Box<Beat>),
     /// A beat that was written this long ago: read from a hash, or held up on its way here.
     AgedBeat(Box<Beat>, Duration),
     /// A lifecycle event.
     Event(Box<Event>),
-    /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
+    /// All events that were in the stream when [`FleetEffect::ReadEvents`] was asked for have been passed on.
     EventsRead,
     /// A roster entry.
     RosterEntry(AgentId, Box<RosterEntry>),
@@ -37,12 +71,12 @@ pub enum Input {
 
 /// What the fleet wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Read the agent's hash, pass on what is there, then send [`Input::Verified`].
+pub enum FleetEffect {
+    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`].
     Verify(AgentId),
-    /// Read the time to live of the agent's hash and send [`Input::TtlRead`].
+    /// Read the time to live of the agent's hash and send [`FleetInput::TtlRead`].
     ReadTtl(AgentId),
-    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`Input::EventsRead`].
+    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`FleetInput::EventsRead`].
     ReadEvents,
     /// A state or its reason changed. Announced once per change.
     Changed(Change),
@@ -88,7 +122,7 @@ pub struct BeatCounters {
     /// Beats of an epoch that was replaced.
     pub outdated: u64,
     /// Beats with a slot that cannot be.
-    pub doubted: u64,
+    pub implausible_slot: u64,
     /// Newcomers to a full fleet.
     pub refused: u64,
 }

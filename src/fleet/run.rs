@@ -61,13 +61,13 @@ pub struct Run {
     /// Silence was looked into and stands.
     lost: bool,
     /// Known only from what the store kept, and that is old: nothing says that it lives.
-    unheard: bool,
+    unconfirmed: bool,
     readings: u8,
 }
 
 /// How a beat came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum BeatSource {
     /// Over the channel, just now.
     Channel,
     /// From the hash, or held up on its way: it was written this long ago.
@@ -104,29 +104,29 @@ impl Run {
             first_at: now,
             channel_sequence: 0,
             lost: false,
-            unheard: false,
+            unconfirmed: false,
             readings: 0,
         }
     }
 
     /// One that should be there and was not heard: it has until the end of one period of observation.
-    pub fn unheard(epoch: u64, interval: Duration, now: Moment) -> Self {
+    pub fn unconfirmed(epoch: u64, interval: Duration, now: Moment) -> Self {
         Self {
-            detector: Detector::unheard(interval, now),
-            unheard: true,
+            detector: Detector::unconfirmed(interval, now),
+            unconfirmed: true,
             ..Self::begin(epoch, interval, now)
         }
     }
 
     /// Whether nothing but what the store kept speaks of it.
-    pub fn is_unheard(&self) -> bool {
-        self.unheard
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
     }
 
     /// What the facts come to at `now`.
     pub fn belief(&self, now: Moment) -> Belief {
         let belief = |state, reason| Belief { state, reason };
-        let silence = if self.unheard {
+        let silence = if self.unconfirmed {
             Silence::Missing
         } else {
             self.detector.silence(now)
@@ -151,17 +151,12 @@ impl Run {
         }
     }
 
-    /// When silence next changes the belief; may be past, then it is due now.
-    pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        let silence = match self.life.standing() {
-            Standing::Up if !self.is_hung() => true,
+    /// Whether silence decides the state: a process is there, and nothing else is known against it.
+    pub fn depends_on_silence(&self) -> bool {
+        match self.life.standing() {
+            Standing::Up => !self.is_hung(),
             Standing::Stopping => true,
-            Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
-        };
-        match self.belief(now).state {
-            State::Healthy if silence => Some(self.detector.missing_at()),
-            State::Missing if silence => Some(self.detector.failed_at()),
-            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+            Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
         }
     }
 
@@ -175,18 +170,18 @@ impl Run {
     }
 
     /// Takes a beat of this registration, which was written at `arrival`.
-    pub fn beat(&mut self, beat: &Arc<Beat>, source: Source, arrival: Moment) -> BeatOutcome {
+    pub fn beat(&mut self, beat: &Arc<Beat>, source: BeatSource, arrival: Moment) -> BeatOutcome {
         if let Some(known) = self.is_known(beat, source) {
             return known;
         }
-        if source == Source::Channel {
+        if source == BeatSource::Channel {
             self.channel_sequence = beat.sequence;
         }
         let stamp = beat
             .hb
             .as_ref()
             .map_or(Stamp::Arrival, |hb| Stamp::Slot(hb.slot));
-        if self.detector.beat(stamp, arrival) == Freshness::Doubted {
+        if self.detector.beat(stamp, arrival) == Freshness::Implausible {
             return BeatOutcome::ImplausibleSlot;
         }
         match &beat.hb {
@@ -207,7 +202,7 @@ impl Run {
         }
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
-        self.unheard = false;
+        self.unconfirmed = false;
         BeatOutcome::Applied
     }
 
@@ -221,22 +216,22 @@ impl Run {
     /// A report that comes at this moment, and not from what the store kept, is a sign of life.
     pub fn sign_of_life(&mut self) {
         self.lost = false;
-        self.unheard = false;
+        self.unconfirmed = false;
     }
 
     /// Silence was looked into and stands.
-    pub fn lose(&mut self) {
+    pub fn confirm_lost(&mut self) {
         self.lost = true;
     }
 
     /// What the store kept does not say that the agent lives when it is older than one interval and the slack, or when
     /// the agent was asked to stop.
-    pub fn doubt(&mut self, now: Moment) {
+    pub fn mark_unconfirmed_if_stale(&mut self, now: Moment) {
         let stopping = match self.life.standing() {
             Standing::Stopping => true,
             Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
         };
-        self.unheard = stopping || self.detector.is_stale(now);
+        self.unconfirmed = stopping || self.detector.is_stale(now);
     }
 
     /// Takes an interval that was read from the time to live of the hash, for a producer that does not report its own.
@@ -275,13 +270,13 @@ impl Run {
         until_beat + now.since(beat_at)
     }
 
-    fn is_known(&self, beat: &Beat, source: Source) -> Option<BeatOutcome> {
+    fn is_known(&self, beat: &Beat, source: BeatSource) -> Option<BeatOutcome> {
         let last = self.beat.as_ref()?;
         let known = match beat.hb {
             Some(_) => beat.sequence <= last.sequence,
             None => (beat.sequence, beat.timestamp_ms) == (last.sequence, last.timestamp_ms),
         };
-        let again = source == Source::Channel && beat.sequence <= self.channel_sequence;
+        let again = source == BeatSource::Channel && beat.sequence <= self.channel_sequence;
         known.then_some(if again {
             BeatOutcome::Duplicate
         } else {

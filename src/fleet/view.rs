@@ -80,7 +80,7 @@ pub struct Filter {
 
 /// The two clocks of a reading: moments decide, the wall clock is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ViewTime {
     /// The monitor's own clock.
     pub now: Moment,
     /// Unix milliseconds.
@@ -89,7 +89,7 @@ pub struct Reading {
 
 impl HealthStatus {
     /// One agent as it is at the reading.
-    pub fn of(id: &AgentId, agent: &Agent, at: Reading) -> Self {
+    pub fn of(id: &AgentId, agent: &Agent, at: ViewTime) -> Self {
         let run = &agent.run;
         let beat = run.beat.as_deref();
         let hb = beat.and_then(|b| b.hb.as_ref());
@@ -149,7 +149,7 @@ impl HealthStatus {
 
 impl FleetStatus {
     /// A page of the snapshot; the counts are of the whole fleet.
-    pub fn of(snapshot: &Snapshot, filter: &Filter, at: Reading) -> Self {
+    pub fn of(snapshot: &Snapshot, filter: &Filter, at: ViewTime) -> Self {
         let wanted = filter.text.as_deref().map(str::to_lowercase);
         let start = match &filter.after {
             Some(id) => std::ops::Bound::Excluded(id.clone()),

@@ -53,8 +53,6 @@ pub struct Beat {
 pub enum Status {
     /// Not ready yet.
     Starting,
-    /// Nothing unusual.
-    Healthy,
     /// Memory above its limit.
     Degraded,
     /// Queue above its limit.
@@ -63,6 +61,9 @@ pub enum Status {
     Recovering,
     /// A clean end: nothing more will come of this epoch.
     Stopped,
+    /// Nothing unusual. Also what a status of a newer version counts as: the beat proves that the agent is there.
+    #[serde(other)]
+    Healthy,
 }
 
 /// Figures of an agent's whole process tree.
@@ -184,9 +185,10 @@ pub struct Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// The agent's own word.
+    /// The agent reported it.
     Reported,
-    /// Seen from outside.
+    /// It was sampled from outside. Also what a source of a newer version counts as.
+    #[serde(other)]
     Observed,
 }
 
@@ -536,7 +538,7 @@ mod tests {
         );
         assert_eq!(kind(wrong(":1,\"status", ":-1,\"status")), "not_a_beat");
         assert_eq!(kind(wrong("\"w1\"", "\"w}1\"")), "not_a_beat");
-        assert_eq!(kind(wrong("\"healthy\"", "\"splendid\"")), "not_a_beat");
+        assert_eq!(kind(wrong("\"status\":\"healthy\",", "")), "not_a_beat");
     }
 
     #[test]
@@ -556,6 +558,13 @@ mod tests {
             ),
         );
         assert!(Beat::decode(deep.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_status_of_a_newer_version_is_still_a_beat() {
+        let text = SEED.replace("\"healthy\"", "\"splendid\"");
+        let beat = Beat::decode(text.as_bytes()).unwrap();
+        assert_eq!(beat.status, Status::Healthy);
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub enum EventKind {
     Evidence,
     /// A person must answer it.
     WaitingInput,
+    /// A kind of a newer version: only its detail counts.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What the kinds of event have to say; absent fields are left out.
@@ -115,29 +118,6 @@ pub enum EventError {
     Agent(#[from] IdError),
 }
 
-impl EventKind {
-    /// The word in the stream.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Ready => "ready",
-            Self::Exited => "exited",
-            Self::Restarted => "restarted",
-            Self::Hung => "hung",
-            Self::Stalled => "stalled",
-            Self::Recovered => "recovered",
-            Self::Stopped => "stopped",
-            Self::Fenced => "fenced",
-            Self::Order => "order",
-            Self::CrashLoop => "crash_loop",
-            Self::Unkillable => "unkillable",
-            Self::Duplicate => "duplicate",
-            Self::Evidence => "evidence",
-            Self::WaitingInput => "waiting_input",
-        }
-    }
-}
-
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -162,7 +142,8 @@ impl Event {
             | EventKind::Order
             | EventKind::Duplicate
             | EventKind::Evidence
-            | EventKind::WaitingInput => return None,
+            | EventKind::WaitingInput
+            | EventKind::Unknown => return None,
         };
         let end = (phase == Phase::Ended).then(|| End {
             incarnation,
@@ -184,7 +165,7 @@ impl Event {
     /// The stream entry's fields and values.
     pub fn encode(&self) -> [(&'static str, String); 5] {
         [
-            ("event", self.kind.word().to_owned()),
+            ("event", crate::wire::word(&self.kind)),
             ("agent", self.agent.to_string()),
             ("epoch", self.epoch.to_string()),
             ("at", self.at_ms.to_string()),

@@ -5,6 +5,7 @@ use crate::base::number::COUNT_MAX;
 use crate::wire::beat::{Beat, BeatError, INTERVAL_DEFAULT, Metrics, Status, cut};
 use crate::wire::lease::Holder;
 use crate::wire::roster::RosterEntry;
+use crate::wire::word;
 use std::collections::HashMap;
 
 /// What the hash holds after this beat, field by field. `registered_ms` is when the agent id was registered. `last`: the
@@ -18,7 +19,7 @@ pub fn fields(
     let mut fields = vec![
         ("registeredAt", registered_ms.to_string()),
         ("type", beat.agent_type.clone()),
-        ("status", word(beat.status).to_owned()),
+        ("status", word(&beat.status)),
         ("lastHeartbeat", beat.timestamp_ms.to_string()),
         ("sequence", beat.sequence.to_string()),
         ("cpuPercent", beat.metrics.cpu_percent.to_string()),
@@ -59,7 +60,7 @@ pub fn registration(
         ("registeredAt", registered_ms.to_string()),
         ("type", entry.agent_type.clone()),
         ("host", entry.host.clone()),
-        ("status", word(Status::Starting).to_owned()),
+        ("status", word(&Status::Starting)),
         ("intervalMs", entry.interval_ms.to_string()),
         ("holder", holder.encode()),
     ]
@@ -142,17 +143,6 @@ fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatErro
         task_progress: None,
         hb: None,
     })
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Starting => "starting",
-        Status::Healthy => "healthy",
-        Status::Degraded => "degraded",
-        Status::Busy => "busy",
-        Status::Recovering => "recovering",
-        Status::Stopped => "stopped",
-    }
 }
 
 #[cfg(test)]

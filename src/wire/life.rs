@@ -119,6 +119,9 @@ pub enum Reason {
     Operator,
     /// It survives every signal.
     Unkillable,
+    /// A reason of a newer version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What a report means for the agent's state.
@@ -213,8 +216,10 @@ impl End {
             return None;
         }
         match (self.reason, self.exit.signal, self.exit.code) {
+            (Some(Reason::Unknown), Some(_), _) | (None, Some(_), _) => Some(Reason::Killed),
+            // The newer sidecar has a reason, so the end was no success.
+            (Some(Reason::Unknown), None, _) => Some(Reason::Exited),
             (Some(reason), _, _) => Some(reason),
-            (None, Some(_), _) => Some(Reason::Killed),
             (None, None, Some(0)) => None,
             (None, None, Some(_) | None) => Some(Reason::Exited),
         }

@@ -35,6 +35,9 @@ pub enum Action {
     Stop,
     /// Beat at once.
     Ping,
+    /// An action of a newer version: it is refused, and the refusal is reported.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why an order is not carried out; the words go back to whoever gave it.
@@ -49,6 +52,9 @@ pub enum Refusal {
     /// Its time was over when it came.
     #[error("it had expired")]
     Expired,
+    /// The action is of a newer version.
+    #[error("this version of hbsidecar does not know the action; upgrade it")]
+    Action,
 }
 
 impl Order {
@@ -63,7 +69,10 @@ impl Order {
         if self.ttl_ms == 0 {
             return Err(Refusal::Expired);
         }
-        Ok(())
+        match self.action {
+            Action::Unknown => Err(Refusal::Action),
+            Action::Restart | Action::Stop | Action::Ping => Ok(()),
+        }
     }
 
     /// Takes a value from the store.

@@ -24,7 +24,7 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
         ("known", beats.known),
         ("duplicate", beats.duplicate),
         ("outdated", beats.outdated),
-        ("doubted", beats.doubted),
+        ("doubted", beats.implausible_slot),
         ("refused", beats.refused),
     ] {
         page.line("hb_beats_total", "result", result, count);

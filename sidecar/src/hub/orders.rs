@@ -31,6 +31,7 @@ impl Hub {
                 self.decide(Input::Stop);
             }
             Action::Restart => self.ordered_restart(order),
+            Action::Unknown => {} // `check` has refused it
         }
     }
 
@@ -68,6 +69,7 @@ impl Hub {
             Action::Restart => "restart",
             Action::Stop => "stop",
             Action::Ping => "ping",
+            Action::Unknown => "unknown action",
         };
         let id = cut(order.id.clone(), WORDS_MAX);
         let because = if detail.is_empty() {

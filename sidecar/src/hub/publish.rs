@@ -33,7 +33,8 @@ impl Hub {
             | EventKind::Order
             | EventKind::Duplicate
             | EventKind::Evidence
-            | EventKind::WaitingInput => None,
+            | EventKind::WaitingInput
+            | EventKind::Unknown => None,
         };
         let pid = self.pid().and_then(|pid| u32::try_from(pid).ok());
         self.outbox.tell(Event {

@@ -196,7 +196,7 @@ impl Hub {
         if let Some(kind) = kind.filter(|_| before != self.judge.told) {
             let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
             let incarnation = Some(self.life.incarnation());
-            tracing::warn!("{}: {}", kind.word(), judgement.sentence);
+            tracing::warn!("{}: {}", heartbeat::wire::word(&kind), judgement.sentence);
             self.tell(
                 kind,
                 Detail {
