@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod detector;
 mod exchange;
+mod explain;
 pub mod machine;
 pub mod run;
 mod stream_wait;

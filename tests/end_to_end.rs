@@ -114,7 +114,7 @@ fn a_crash_is_known_within_a_second_with_its_code() {
     let took = monitor.wait_for("a1", "failed");
     assert!(took < Duration::from_secs(1), "{took:?}");
     let (_, agent) = monitor.get("/health/agents/a1").unwrap();
-    assert_eq!(agent["sentence"], "its process exited with code 7");
+    assert_eq!(agent["sentence"], "It exited with code 7.");
 }
 
 #[test]

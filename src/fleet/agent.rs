@@ -3,7 +3,6 @@
 //! Reports of a replaced epoch, and reports with a lower step, change nothing: what comes late is defused by its
 //! numbers, never by its time.
 
-use crate::base::duration::format_duration;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
 use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
@@ -80,36 +79,6 @@ impl Agent {
             indexed_at: None,
             announced: None,
             is_new: true,
-        }
-    }
-
-    /// What is the matter, for people.
-    pub fn sentence(&self, now: Moment) -> String {
-        match self.state {
-            State::Healthy => self.healthy_sentence(now),
-            State::Missing => format!(
-                "{} overdue; {}",
-                beats(self.run.detector.missed(now)),
-                self.last_beat(now)
-            ),
-            State::Stopped => self.stopped_sentence(),
-            State::Failed => self.failed_sentence(now),
-        }
-    }
-
-    /// What will happen by itself, and when.
-    pub fn next(&self, now: Moment) -> Option<String> {
-        let within = |at: Moment| format!("in {}", format_duration(at.since(now)));
-        match self.state {
-            State::Healthy if self.run.life.phase == Phase::Running => Some(format!(
-                "missing {} unless a beat arrives",
-                within(self.run.detector.missing_at())
-            )),
-            State::Missing => Some(format!(
-                "failed {} unless a beat arrives",
-                within(self.run.detector.failed_at())
-            )),
-            State::Healthy | State::Failed | State::Stopped => self.next_start(now),
         }
     }
 
@@ -320,125 +289,5 @@ impl Agent {
         }
         let started = end.incarnation > known.incarnation && !end.not_started;
         (started && !known.has_process()).then_some(between)
-    }
-
-    fn healthy_sentence(&self, now: Moment) -> String {
-        match self.run.life.phase {
-            Phase::Stopping => format!(
-                "was asked to stop {} ago; its process is still running",
-                format_duration(now.since(self.run.life_at))
-            ),
-            Phase::Restarting => "ended cleanly; it is being started again".to_owned(),
-            Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
-                let activity = self.activity_sentence().map(str::to_owned);
-                activity.unwrap_or_else(|| match self.run.beat {
-                    Some(_) => format!(
-                        "beats come every {}",
-                        format_duration(self.run.detector.interval())
-                    ),
-                    None => "registered; no beat yet".to_owned(),
-                })
-            }
-        }
-    }
-
-    fn stopped_sentence(&self) -> String {
-        let life = &self.run.life;
-        match (life.phase, &life.waits_for) {
-            (Phase::Suspended, _) => {
-                "suspended at its terminal (Ctrl-Z); its sidecar stands still with it and sends no beats".to_owned()
-            }
-            (Phase::Detached, _) => "detached: its sidecar does not watch it any more".to_owned(),
-            (Phase::Stopping, _) => {
-                "was asked to stop, and fell silent before its end was reported".to_owned()
-            }
-            (Phase::Waiting, Some(what)) if life.end.is_none() => format!("waiting for {what}"),
-            (Phase::Waiting, Some(what)) => format!("ended cleanly; waiting for {what}"),
-            (Phase::Restarting, _) => "ended cleanly; it is started again".to_owned(),
-            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "ended cleanly".to_owned(),
-        }
-    }
-
-    fn failed_sentence(&self, now: Moment) -> String {
-        let end = self.run.life.end.as_ref();
-        match self.reason {
-            Some(Reason::HeartbeatLost) | None => {
-                format!("silent for three intervals; {}", self.last_beat(now))
-            }
-            Some(Reason::Exited) => match end.and_then(|end| end.exit.code) {
-                Some(code) if end.is_some_and(|end| end.not_started) => {
-                    format!("its command could not be started (code {code})")
-                }
-                Some(code) => format!("its process exited with code {code}"),
-                None => "its process ended; the exit code could not be read".to_owned(),
-            },
-            Some(Reason::Killed) => match end.and_then(|end| end.exit.signal) {
-                Some(signal) => format!("its process was ended by signal {signal}"),
-                None => "its process was killed".to_owned(),
-            },
-            Some(Reason::OomKilled) => "the kernel killed its process for memory".to_owned(),
-            Some(Reason::Hung) => self
-                .activity_sentence()
-                .unwrap_or("it cannot go on by itself")
-                .to_owned(),
-            Some(Reason::CrashLoop) => match end.and_then(|end| end.exit.code) {
-                Some(code) => {
-                    format!("crash loop: it exits again and again, last with code {code}")
-                }
-                None => "crash loop: it ends again and again".to_owned(),
-            },
-            Some(Reason::Duplicate) => "a living holder has its id".to_owned(),
-            Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
-            Some(Reason::Operator) => "a person ended it".to_owned(),
-            Some(Reason::Unkillable) => "it survives every signal".to_owned(),
-            Some(Reason::Unknown) => {
-                "Its sidecar reports a problem that this version does not know; upgrade hbmonitor."
-                    .to_owned()
-            }
-        }
-    }
-
-    fn activity_sentence(&self) -> Option<&str> {
-        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
-        let activity = hb.activity.as_ref()?;
-        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
-    }
-
-    fn last_beat(&self, now: Moment) -> String {
-        match self.run.beat_at {
-            Some(at) => format!("last beat {} ago", format_duration(now.since(at))),
-            None => "no beat since this monitor started".to_owned(),
-        }
-    }
-
-    fn next_start(&self, now: Moment) -> Option<String> {
-        let life = &self.run.life;
-        match life.phase {
-            Phase::Restarting => {
-                let restart = life.restart?;
-                let at = self.run.life_at + Duration::from_millis(restart.in_ms);
-                let attempt = restart
-                    .attempt
-                    .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
-                Some(format!(
-                    "restarting in {}{attempt}",
-                    format_duration(at.since(now))
-                ))
-            }
-            Phase::Waiting => {
-                let what = life.waits_for.as_deref().unwrap_or("its process");
-                Some(format!("healthy as soon as there is {what}"))
-            }
-            Phase::Stopping => Some("stopped as soon as its process has ended".to_owned()),
-            Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => None,
-        }
-    }
-}
-
-fn beats(n: u64) -> String {
-    if n == 1 {
-        "1 beat".to_owned()
-    } else {
-        format!("{n} beats")
     }
 }

@@ -114,7 +114,10 @@ async fn ready(State(app): State<AppState>) -> Response {
     if app.snapshots.borrow().link_up {
         Json(serde_json::json!({"status": "ok"})).into_response()
     } else {
-        refuse(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be heard")
+        refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not connected to the store",
+        )
     }
 }
 
