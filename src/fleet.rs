@@ -1,4 +1,4 @@
-//! What the monitor believes of every agent.
+//! The monitor's state of every agent: freshness, health, counts, and how they are described.
 
 pub mod agent;
 pub mod detector;

@@ -1,7 +1,7 @@
-//! One agent as the monitor knows it: its present registration, what was announced of it, and how it is described.
+//! One agent as the monitor knows it: its present registration, its state and what was announced of it.
 //!
-//! Reports of a replaced epoch, and reports with a lower step, change nothing: what comes late is defused by its
-//! numbers, never by its time.
+//! Reports of a replaced epoch, and reports with a lower step, change nothing: a late message is recognised by its
+//! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::{Moment, millis};
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
@@ -37,20 +37,20 @@ pub struct Agent {
     pub(crate) indexed_at: Option<Moment>,
     /// The state that was announced last.
     pub(crate) announced: Option<State>,
-    /// No state was settled yet: the first one is a change too.
+    /// No state was settled yet: the first one is a transition too.
     is_new: bool,
 }
 
 /// When a state began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Seen by this monitor.
+    /// Observed by this monitor.
     Seen(Moment),
-    /// As the sender's wall clock had it, Unix milliseconds: it happened before this monitor looked.
+    /// By the sender's wall clock, Unix milliseconds: it happened before this monitor started.
     Reported(u64),
 }
 
-/// A change of belief.
+/// A change of state or reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) to: State,
@@ -58,10 +58,10 @@ pub(crate) struct Transition {
     pub(crate) sentence: String,
 }
 
-/// When something is taken, and what that changes.
+/// What an input is applied with, and the transitions that it causes.
 pub(crate) struct ApplyContext<'a> {
     pub(crate) now: Moment,
-    /// What the store kept is being read at the start: it happened before.
+    /// The initial state is being loaded: what it shows happened before.
     pub(crate) loading: bool,
     /// Changes, in order.
     pub(crate) transitions: &'a mut Vec<Transition>,
@@ -127,7 +127,7 @@ impl Agent {
         if outcome != BeatOutcome::Applied {
             return outcome;
         }
-        // A producer without epochs has no steps: each of its beats says anew where it is.
+        // A producer without epochs has no steps: each of its beats reports its whole state.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
             self.follow(life, context);
         }
@@ -138,7 +138,7 @@ impl Agent {
         BeatOutcome::Applied
     }
 
-    /// Takes an event. One of the past changes nothing.
+    /// Applies an event. A late one changes nothing.
     pub(crate) fn event(
         &mut self,
         event: &Event,
@@ -177,7 +177,7 @@ impl Agent {
         }
     }
 
-    /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.
+    /// Applies a roster entry, or a hash without a beat; `run` is the run that a new registration begins with.
     pub(crate) fn roster_entry(
         &mut self,
         entry: &RosterEntry,
@@ -208,7 +208,7 @@ impl Agent {
         self.run.learn(learnt);
     }
 
-    /// Silence was looked into and stands.
+    /// The silence was verified.
     pub(crate) fn lost(&mut self, context: &mut ApplyContext<'_>) {
         if self.state == State::Missing {
             self.run.confirm_lost();
@@ -231,7 +231,7 @@ impl Agent {
         }
         (self.state, self.reason) = (state, reason);
         if state == State::Missing && self.run.is_unconfirmed() {
-            return; // that nothing is known yet of an agent that should be there is no news
+            return; // an agent of the roster without any beat yet is not announced
         }
         context.transitions.push(Transition {
             to: state,
@@ -247,28 +247,28 @@ impl Agent {
         present || (beat.hb.is_none() && over)
     }
 
-    /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
-    /// that brings it is of the end.
+    /// A new registration replaces everything of the one before. The start of its process is announced, even when the
+    /// report that brings it is of the end.
     fn replace(&mut self, run: Run, life: &Life, context: &mut ApplyContext<'_>) {
         self.fence = self.fence.max(run.epoch);
-        let heard = !run.is_unconfirmed();
+        let confirmed = !run.is_unconfirmed();
         self.run = run;
-        if life.had_process() && heard {
+        if life.had_process() && confirmed {
             self.settle(context);
         }
     }
 
-    /// Takes a report of the process, and what must have happened before it where reports were passed over.
+    /// Applies a report of the process, preceded by the transition that it shows to be missing, if any.
     fn follow(&mut self, life: Life, context: &mut ApplyContext<'_>) {
-        let between = self.passed_over(&life);
+        let between = self.missing_report(&life);
         for life in between.into_iter().chain([life]) {
             self.run.report(life, context.now);
             self.settle(context);
         }
     }
 
-    /// The end before a start, or the start before an end, that this report shows to have been passed over.
-    fn passed_over(&self, life: &Life) -> Option<Life> {
+    /// The end before a start, or the start before an end, whose own report did not arrive.
+    fn missing_report(&self, life: &Life) -> Option<Life> {
         let known = &self.run.life;
         let end = life.end.as_ref()?;
         let between = Life {

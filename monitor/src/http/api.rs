@@ -22,7 +22,7 @@ use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, ViewTime};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-/// What is app.
+/// What the handlers read.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState {
     pub(crate) snapshots: watch::Receiver<Snapshot>,
