@@ -273,7 +273,7 @@ fn a_configured_store_that_cannot_be_reached_is_said_and_no_store_is_embedded() 
     let (code, body) = monitor.get("/-/ready").unwrap();
     assert_eq!(
         (code, body["error"].as_str()),
-        (503, Some("the store cannot be heard"))
+        (503, Some("not connected to the store"))
     );
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }
