@@ -74,7 +74,7 @@ fn page(c: &mut Criterion) {
 
 fn idle_tick(c: &mut Criterion) {
     let mut fleet = fleet_of(LARGE);
-    c.bench_function("tick with nobody due among 100 k agents", |b| {
+    c.bench_function("tick with no agent due among 100 k agents", |b| {
         b.iter(|| fleet.handle(FleetInput::Tick, Moment::from_millis(1000)));
     });
 }

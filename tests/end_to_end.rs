@@ -114,7 +114,7 @@ fn a_crash_is_known_within_a_second_with_its_code() {
     let took = monitor.wait_for("a1", "failed");
     assert!(took < Duration::from_secs(1), "{took:?}");
     let (_, agent) = monitor.get("/health/agents/a1").unwrap();
-    assert_eq!(agent["sentence"], "its process exited with code 7");
+    assert_eq!(agent["sentence"], "It exited with code 7.");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_configured_store_that_cannot_be_reached_is_said_and_no_store_is_embedded() 
     let (code, body) = monitor.get("/-/ready").unwrap();
     assert_eq!(
         (code, body["error"].as_str()),
-        (503, Some("the store cannot be heard"))
+        (503, Some("not connected to the store"))
     );
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }

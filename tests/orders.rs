@@ -1,4 +1,4 @@
-//! Runs of one agent, told by beats, events, roster and hash in every order that a network can make.
+//! Runs of one agent, reported by beats, events, roster and hash in every order that a network can make.
 //!
 //! A run writes to the store in one order: event, roster, beat. What reaches the monitor are two queues, each in its
 //! own order, and replies that show the store as it was at some time. Whatever the interleaving: the state is that of
@@ -227,7 +227,7 @@ struct Stage {
     store: Store,
     now: u64,
     story: Vec<State>,
-    /// Questions to the stream that are not answered yet.
+    /// Reads of the stream that are not answered yet.
     asked: usize,
 }
 
@@ -410,7 +410,9 @@ fn fault(seed: u64, replies: bool) -> Option<String> {
 /// A reply that shows a later time may pass over what was in between, and nothing else.
 fn is_part_of(story: &[State], states: &[State]) -> bool {
     let mut states = states.iter();
-    let in_order = story.iter().all(|told| states.any(|state| state == told));
+    let in_order = story
+        .iter()
+        .all(|announced| states.any(|state| state == announced));
     in_order && story.windows(2).all(|pair| pair[0] != pair[1])
 }
 
@@ -423,12 +425,12 @@ fn no_fault(replies: bool) {
 }
 
 #[test]
-fn events_and_beats_in_any_interleaving_tell_every_change_once_and_in_order() {
+fn events_and_beats_in_any_interleaving_announce_every_change_once_and_in_order() {
     no_fault(false);
 }
 
 #[test]
-fn a_monitor_that_is_cut_off_again_and_again_tells_every_change_once_and_in_order() {
+fn a_monitor_that_is_cut_off_again_and_again_announces_every_change_once_and_in_order() {
     for seed in 0..INTERLEAVINGS / 10 {
         let mut random = Random(seed);
         let mut stage = Stage::new();
@@ -453,7 +455,7 @@ fn a_monitor_that_is_cut_off_again_and_again_tells_every_change_once_and_in_orde
 }
 
 #[test]
-fn a_monitor_that_starts_at_any_time_tells_what_is_and_then_what_follows() {
+fn a_monitor_that_starts_at_any_time_announces_what_is_and_then_what_follows() {
     for seed in 0..INTERLEAVINGS / 10 {
         let mut random = Random(seed);
         let mut stage = Stage::new();

@@ -1,4 +1,4 @@
-//! Golden files: what is on the wire today is read for ever, and written the same.
+//! Golden files: what is on the wire today must stay readable, and is written the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "golden files are files")]
 

@@ -86,9 +86,9 @@ impl Hub {
             FleetEffect::ReadEvents => Lookup::ReadEvents,
             FleetEffect::Changed(change) => return self.announce(change),
         };
-        // Unanswered questions time out in the fleet; a full queue is one more way not to be answered.
+        // A lookup without an answer times out in the fleet; a full queue is one of the causes.
         if let Err(error) = self.inbox.lookups.try_send(lookup) {
-            tracing::debug!("a lookup to the store was not asked: {error}");
+            tracing::debug!("dropped a lookup in the store, the queue is full: {error}");
         }
     }
 
@@ -109,6 +109,6 @@ impl Hub {
             State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
-        let _ = self.changes.send(change); // nobody listens: the log has it
+        let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }
 }

@@ -1,9 +1,8 @@
-//! One agent as the monitor knows it: its present registration, what was announced of it, and how it is described.
+//! One agent as the monitor knows it: its present registration, its state and what was announced of it.
 //!
-//! Reports of a replaced epoch, and reports with a lower step, change nothing: what comes late is defused by its
-//! numbers, never by its time.
+//! Reports of a replaced epoch, and reports with a lower step, change nothing: a late message is recognised by its
+//! numbers, never by its time. How an agent is described stands in `explain`.
 
-use crate::base::duration::format_duration;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
 use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
@@ -38,20 +37,20 @@ pub struct Agent {
     pub(crate) indexed_at: Option<Moment>,
     /// The state that was announced last.
     pub(crate) announced: Option<State>,
-    /// No state was settled yet: the first one is a change too.
+    /// No state was settled yet: the first one is a transition too.
     is_new: bool,
 }
 
 /// When a state began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Seen by this monitor.
+    /// Observed by this monitor.
     Seen(Moment),
-    /// As the sender's wall clock had it, Unix milliseconds: it happened before this monitor looked.
+    /// By the sender's wall clock, Unix milliseconds: it happened before this monitor started.
     Reported(u64),
 }
 
-/// A change of belief.
+/// A change of state or reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) to: State,
@@ -59,10 +58,10 @@ pub(crate) struct Transition {
     pub(crate) sentence: String,
 }
 
-/// When something is taken, and what that changes.
+/// What an input is applied with, and the transitions that it causes.
 pub(crate) struct ApplyContext<'a> {
     pub(crate) now: Moment,
-    /// What the store kept is being read at the start: it happened before.
+    /// The initial state is being loaded: what it shows happened before.
     pub(crate) loading: bool,
     /// Changes, in order.
     pub(crate) transitions: &'a mut Vec<Transition>,
@@ -116,36 +115,6 @@ impl Agent {
         }
     }
 
-    /// What is the matter, for people.
-    pub fn sentence(&self, now: Moment) -> String {
-        match self.state {
-            State::Healthy => self.healthy_sentence(now),
-            State::Missing => format!(
-                "{} overdue; {}",
-                beats(self.run.detector.missed(now)),
-                self.last_beat(now)
-            ),
-            State::Stopped => self.stopped_sentence(),
-            State::Failed => self.failed_sentence(now),
-        }
-    }
-
-    /// What will happen by itself, and when.
-    pub fn next(&self, now: Moment) -> Option<String> {
-        let within = |at: Moment| format!("in {}", format_duration(at.since(now)));
-        match self.state {
-            State::Healthy if self.run.life.phase == Phase::Running => Some(format!(
-                "missing {} unless a beat arrives",
-                within(self.run.detector.missing_at())
-            )),
-            State::Missing => Some(format!(
-                "failed {} unless a beat arrives",
-                within(self.run.detector.failed_at())
-            )),
-            State::Healthy | State::Failed | State::Stopped => self.next_start(now),
-        }
-    }
-
     /// When silence next changes the state, and to what; may be past, then it is due now.
     pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
         let detector = &self.run.detector;
@@ -191,7 +160,7 @@ impl Agent {
         if outcome != BeatOutcome::Applied {
             return outcome;
         }
-        // A producer without epochs has no steps: each of its beats says anew where it is.
+        // A producer without epochs has no steps: each of its beats reports its whole state.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
             self.follow(life, context);
         }
@@ -202,7 +171,7 @@ impl Agent {
         BeatOutcome::Applied
     }
 
-    /// Takes an event. One of the past changes nothing.
+    /// Applies an event. A late one changes nothing.
     pub(crate) fn event(
         &mut self,
         event: &Event,
@@ -241,7 +210,7 @@ impl Agent {
         }
     }
 
-    /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.
+    /// Applies a roster entry, or a hash without a beat; `run` is the run that a new registration begins with.
     pub(crate) fn roster_entry(
         &mut self,
         entry: &RosterEntry,
@@ -275,7 +244,7 @@ impl Agent {
         self.run.learn(learnt);
     }
 
-    /// Silence was looked into and stands.
+    /// The silence was verified.
     pub(crate) fn lost(&mut self, context: &mut ApplyContext<'_>) {
         if self.state == State::Missing {
             self.run.confirm_lost();
@@ -299,7 +268,7 @@ impl Agent {
             self.since = Since::Reported(self.run.life.since);
         }
         if state == State::Missing && self.run.is_unconfirmed() {
-            return; // that nothing is known yet of an agent that should be there is no news
+            return; // an agent of the roster without any beat yet is not announced
         }
         context.transitions.push(Transition {
             to: state,
@@ -317,28 +286,28 @@ impl Agent {
         }
     }
 
-    /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
-    /// that brings it is of the end.
+    /// A new registration replaces everything of the one before. The start of its process is announced, even when the
+    /// report that brings it is of the end.
     fn replace(&mut self, run: Run, life: &Life, context: &mut ApplyContext<'_>) {
         self.fence = self.fence.max(run.epoch);
-        let heard = !run.is_unconfirmed();
+        let confirmed = !run.is_unconfirmed();
         self.run = run;
-        if life.had_process() && heard {
+        if life.had_process() && confirmed {
             self.settle(context);
         }
     }
 
-    /// Takes a report of the process, and what must have happened before it where reports were passed over.
+    /// Applies a report of the process, preceded by the transition that it shows to be missing, if any.
     fn follow(&mut self, life: Life, context: &mut ApplyContext<'_>) {
-        let between = self.passed_over(&life);
+        let between = self.missing_report(&life);
         for life in between.into_iter().chain([life]) {
             self.run.report(life, context.now);
             self.settle(context);
         }
     }
 
-    /// The end before a start, or the start before an end, that this report shows to have been passed over.
-    fn passed_over(&self, life: &Life) -> Option<Life> {
+    /// The end before a start, or the start before an end, whose own report did not arrive.
+    fn missing_report(&self, life: &Life) -> Option<Life> {
         let known = &self.run.life;
         let end = life.end.as_ref()?;
         let between = Life {
@@ -359,132 +328,5 @@ impl Agent {
         }
         let started = end.incarnation > known.incarnation && !end.not_started;
         (started && !known.has_process()).then_some(between)
-    }
-
-    fn healthy_sentence(&self, now: Moment) -> String {
-        match self.run.life.phase {
-            Phase::Stopping => format!(
-                "was asked to stop {} ago; its process is still running",
-                format_duration(now.since(self.run.life_at))
-            ),
-            Phase::Restarting => "ended cleanly; it is being started again".to_owned(),
-            Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
-                let activity = self.activity_sentence().map(str::to_owned);
-                activity.unwrap_or_else(|| match self.run.beat {
-                    Some(_) => format!(
-                        "beats come every {}",
-                        format_duration(self.run.detector.interval())
-                    ),
-                    None => "registered; no beat yet".to_owned(),
-                })
-            }
-        }
-    }
-
-    fn stopped_sentence(&self) -> String {
-        let life = &self.run.life;
-        match (life.phase, &life.waits_for) {
-            (Phase::Suspended, _) => {
-                "suspended at its terminal (Ctrl-Z); its sidecar stands still with it and sends no beats".to_owned()
-            }
-            (Phase::Detached, _) => "detached: its sidecar does not watch it any more".to_owned(),
-            (Phase::Stopping, _) => {
-                "was asked to stop, and fell silent before its end was reported".to_owned()
-            }
-            (Phase::Waiting, Some(what)) if life.end.is_none() => format!("waiting for {what}"),
-            (Phase::Waiting, Some(what)) => format!("ended cleanly; waiting for {what}"),
-            (Phase::Restarting, _) => "ended cleanly; it is started again".to_owned(),
-            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "ended cleanly".to_owned(),
-        }
-    }
-
-    fn failed_sentence(&self, now: Moment) -> String {
-        let end = self.run.life.end.as_ref();
-        match self.reason {
-            Some(Reason::HeartbeatLost) | None => {
-                format!("silent for three intervals; {}", self.last_beat(now))
-            }
-            Some(Reason::Exited) => match end.and_then(|end| end.exit.code) {
-                Some(code) if end.is_some_and(|end| end.not_started) => {
-                    format!("its command could not be started (code {code})")
-                }
-                Some(code) => format!("its process exited with code {code}"),
-                None => "its process ended; the exit code could not be read".to_owned(),
-            },
-            Some(Reason::Killed) => match end.and_then(|end| end.exit.signal) {
-                Some(signal) => format!("its process was ended by signal {signal}"),
-                None => "its process was killed".to_owned(),
-            },
-            Some(Reason::OomKilled) => "the kernel killed its process for memory".to_owned(),
-            Some(Reason::Hung) => self
-                .activity_sentence()
-                .unwrap_or("it cannot go on by itself")
-                .to_owned(),
-            Some(Reason::CrashLoop) => match end.and_then(|end| end.exit.code) {
-                Some(code) => {
-                    format!("crash loop: it exits again and again, last with code {code}")
-                }
-                None => "crash loop: it ends again and again".to_owned(),
-            },
-            Some(Reason::Duplicate) => "a living holder has its id".to_owned(),
-            Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
-            Some(Reason::Operator) => "a person ended it".to_owned(),
-            Some(Reason::Unkillable) => "it survives every signal".to_owned(),
-            Some(Reason::Unknown) => {
-                "Its sidecar reports a problem that this version does not know; upgrade hbmonitor."
-                    .to_owned()
-            }
-        }
-    }
-
-    fn activity_sentence(&self) -> Option<&str> {
-        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
-        let activity = hb.activity.as_ref()?;
-        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
-    }
-
-    fn last_beat(&self, now: Moment) -> String {
-        match self.run.beat_at {
-            Some(at) => format!("last beat {} ago", format_duration(now.since(at))),
-            None => "no beat since this monitor started".to_owned(),
-        }
-    }
-
-    fn next_start(&self, now: Moment) -> Option<String> {
-        let life = &self.run.life;
-        match life.phase {
-            Phase::Restarting => {
-                let restart = life.restart?;
-                let at = self.run.life_at + Duration::from_millis(restart.in_ms);
-                let attempt = restart
-                    .attempt
-                    .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
-                let left = at.since(now);
-                if left.is_zero() {
-                    return Some(format!("restarting now{attempt}"));
-                }
-                Some(format!("restarting in {}{attempt}", format_duration(left)))
-            }
-            Phase::Waiting => {
-                let what = life.waits_for.as_deref().unwrap_or("its process");
-                Some(format!("healthy as soon as there is {what}"))
-            }
-            Phase::Stopping if self.state == State::Healthy => {
-                Some("stopped as soon as its process has ended".to_owned())
-            }
-            Phase::Stopping
-            | Phase::Suspended
-            | Phase::Detached
-            | Phase::Ended
-            | Phase::Running => None,
-        }
-    }
-}
-
-fn beats(n: u64) -> String {
-    if n == 1 {
-        "1 beat".to_owned()
-    } else {
-        format!("{n} beats")
     }
 }

@@ -5,23 +5,23 @@
 //! lately is the best guess of where that timetable lies on our clock; from it follows when each later slot is due. So
 //! a beat that was held up in a queue for two minutes refreshes nothing, and a fast beat makes no later one look late.
 //!
-//! A producer without slots (written from the seed) is judged from its last arrival.
+//! A producer without slots (written from the seed) is measured from its last arrival.
 //!
-//! Deliberately absent: accrual (phi). At one beat in 30 s its model convicts after a single lost message.
+//! Deliberately absent: accrual (phi). At one beat in 30 s its model suspects an agent after a single lost message.
 
 use crate::base::moment::{Moment, millis};
 use std::time::Duration;
 
 /// Beats per half of the window whose smallest offset counts: 16 to 32 beats, as long as a route keeps its delay.
 const WINDOW_HALF: u32 = 16;
-/// A slot this far ahead of the timetable is not believed at once: one poisoned number must not lock the agent out.
+/// A slot this far ahead of the timetable is not accepted at once: one wrong number must not make later beats look old.
 const SLOTS_AHEAD_MAX: u64 = 2;
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
 /// Beats that may be lost before silence means failure.
 const BEATS_TO_FAIL: u32 = 3;
 
-/// What a beat says of its place in time.
+/// Where in time a beat belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
     /// From a sidecar.
@@ -37,7 +37,7 @@ pub enum Freshness {
     Renewed,
     /// A slot that was known already: content may be new, time is not.
     Known,
-    /// A slot far ahead of the timetable; believed only when the next one agrees.
+    /// A slot far ahead of the timetable; accepted only when the next one agrees.
     Implausible,
 }
 
@@ -79,7 +79,7 @@ struct MinimumWindow {
 }
 
 impl Detector {
-    /// An agent first heard of at `now`, with one beat every `interval`.
+    /// An agent first known at `now`, with one beat every `interval`.
     pub fn new(interval: Duration, now: Moment) -> Self {
         Self {
             interval,
@@ -89,7 +89,7 @@ impl Detector {
         }
     }
 
-    /// An agent that should be there and was not heard: it has until the end of one period of observation.
+    /// An agent without a beat yet: it has until the end of one period of observation.
     pub fn unconfirmed(interval: Duration, now: Moment) -> Self {
         let mut detector = Self::new(interval, now);
         detector.fresh_at = now - (interval * BEATS_TO_FAIL + detector.slack());
@@ -112,7 +112,7 @@ impl Detector {
         self.interval = interval;
     }
 
-    /// The observer could not see before `now`: silence up to here proves nothing.
+    /// The observer was blind before `now`: silence up to here proves nothing.
     pub fn observe_from(&mut self, now: Moment) {
         self.observed_from = self.observed_from.max(now);
     }

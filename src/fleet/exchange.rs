@@ -1,4 +1,4 @@
-//! What the fleet takes, what it wants done, and what it counts.
+//! The fleet's inputs, effects, settings and view.
 
 use crate::base::id::AgentId;
 use crate::fleet::agent::Agent;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What is fixed for a fleet.
 #[derive(Clone, Copy, Debug)]
 pub struct FleetSettings {
-    /// For producers that do not say their interval and whose hash has no time to live.
+    /// For producers that do not report their interval and whose hash has no time to live.
     pub interval_default: Duration,
     /// Newcomers beyond this many agents are refused and counted.
     pub agents_max: usize,
@@ -42,7 +42,7 @@ pub struct Snapshot {
     pub link_up: bool,
 }
 
-/// What the fleet takes.
+/// An input of the fleet.
 #[derive(Clone, Debug)]
 pub enum FleetInput {
     /// A beat from the channel.
@@ -59,7 +59,7 @@ pub enum FleetInput {
     Registered(AgentId, Box<RosterEntry>),
     /// The full time to live of a hash that has just been written.
     TtlRead(AgentId, Duration),
-    /// The store was asked about a silent agent, and whatever it holds has been passed on.
+    /// The hash of a silent agent was read, and what it holds has been passed on.
     Verified(AgentId),
     /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
@@ -69,7 +69,7 @@ pub enum FleetInput {
     Tick,
 }
 
-/// What the fleet wants done.
+/// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FleetEffect {
     /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`].
@@ -85,11 +85,11 @@ pub enum FleetEffect {
 /// One transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whose.
+    /// The agent.
     pub agent: AgentId,
-    /// What was announced before; `None` when it was not known. The same as `to` when only the reason changed.
+    /// The state announced before; `None` for a new agent. The same as `to` when only the reason changed.
     pub from: Option<State>,
-    /// Now.
+    /// The state now.
     pub to: State,
     /// Why it is not healthy.
     pub reason: Option<Reason>,
@@ -100,17 +100,17 @@ pub struct Change {
 /// Agents by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Beats come.
+    /// Beats come in time.
     pub healthy: usize,
     /// One beat overdue.
     pub missing: usize,
-    /// Dead, or three beats overdue.
+    /// Ended badly, hung, or three beats overdue.
     pub failed: usize,
     /// Ended cleanly.
     pub stopped: usize,
 }
 
-/// What became of the beats of the channel, since the start.
+/// Beats of the channel since the start, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BeatCounters {
     /// Beats that changed something.
@@ -121,7 +121,7 @@ pub struct BeatCounters {
     pub duplicate: u64,
     /// Beats of an epoch that was replaced.
     pub outdated: u64,
-    /// Beats with a slot that cannot be.
+    /// Beats with a slot that is far ahead of the timetable.
     pub implausible_slot: u64,
     /// Newcomers to a full fleet.
     pub refused: u64,

@@ -24,9 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the store may take to confirm a silence before the silence stands alone.
+/// How long the store may take to answer a verification. Without an answer the silence counts as verified.
 pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
-/// A tick this late means that the observer itself stood still: silence during it proves nothing.
+/// A gap between ticks longer than this means that the monitor itself stood still (TILT): silence meanwhile proves nothing.
 pub const TILT_AFTER: Duration = Duration::from_secs(2);
 
 /// How long changes of the past are collected before they are announced as they are now: what was delayed comes in a burst.
@@ -52,7 +52,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A fleet of nobody, not yet connected.
+    /// An empty fleet, not yet connected.
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
             settings,
@@ -67,7 +67,7 @@ impl Fleet {
         }
     }
 
-    /// Takes one input; what must be done comes back.
+    /// Applies one input and returns what the caller must do.
     pub fn handle(&mut self, input: FleetInput, now: Moment) -> Vec<FleetEffect> {
         let mut effects = Vec::new();
         match input {
@@ -90,7 +90,7 @@ impl Fleet {
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
-            // Beats that wait for the stream go on to wait: the next connection reads it first.
+            // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.now.link_up = false,
             FleetInput::Tick => self.tick(now, &mut effects),
         }
@@ -189,7 +189,7 @@ impl Fleet {
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
         if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
-            return; // it does not say that there is an agent
+            return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
         let Some(mut agent) = self.take(&event.agent, now, || {
@@ -321,7 +321,7 @@ impl Fleet {
         self.put(id.clone(), agent, changes, now, effects);
     }
 
-    /// The silence was looked into and stands.
+    /// The verification found no newer beat, or timed out.
     fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
         let Some(agent) = self.now.agents.get(id) else {
             return;
@@ -383,7 +383,7 @@ impl Fleet {
             Some(agent) => {
                 let mut agent = Agent::clone(agent);
                 if self.loaded && !self.now.link_up {
-                    agent.run.detector.observe_from(now); // the silence so far was ours
+                    agent.run.detector.observe_from(now); // the monitor was blind, so the silence proves nothing
                 }
                 Some(agent)
             }
@@ -521,37 +521,37 @@ mod tests {
 
     struct Stage {
         fleet: Fleet,
-        told: Vec<(u64, State)>,
+        announced: Vec<(u64, State)>,
         verified: usize,
     }
 
     impl Stage {
-        /// A connected fleet that has heard `slots` beats of one agent from second 0 on.
+        /// A connected fleet that has received `slots` beats of one agent from second 0 on.
         fn with_beats(slots: u64) -> Self {
             let mut fleet = Fleet::new(FleetSettings::default(), at(0));
             fleet.handle(FleetInput::LinkUp, at(0));
             let mut stage = Self {
                 fleet,
-                told: Vec::new(),
+                announced: Vec::new(),
                 verified: 0,
             };
             for slot in 0..slots {
-                stage.tell(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
+                stage.apply(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
             }
             stage
         }
 
-        fn tell(&mut self, input: FleetInput, second: u64) {
+        fn apply(&mut self, input: FleetInput, second: u64) {
             for effect in self.fleet.handle(input, at(second)) {
                 match effect {
-                    FleetEffect::Changed(change) => self.told.push((second, change.to)),
+                    FleetEffect::Changed(change) => self.announced.push((second, change.to)),
                     FleetEffect::Verify(id) => {
                         self.verified += 1;
-                        self.tell(FleetInput::Verified(id), second);
+                        self.apply(FleetInput::Verified(id), second);
                     }
-                    FleetEffect::ReadEvents => self.tell(FleetInput::EventsRead, second),
+                    FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
                     FleetEffect::ReadTtl(id) => {
-                        self.tell(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
+                        self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
                 }
             }
@@ -559,7 +559,7 @@ mod tests {
 
         fn tick_through(&mut self, seconds: std::ops::RangeInclusive<u64>) {
             for second in seconds {
-                self.tell(FleetInput::Tick, second);
+                self.apply(FleetInput::Tick, second);
             }
         }
 
@@ -569,15 +569,18 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_agent_is_missing_then_failed_and_each_is_told_once() {
+    fn a_silent_agent_is_missing_then_failed_and_each_is_announced_once() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=300);
-        let told = [
+        let announced = [
             (0, State::Healthy),
             (35, State::Missing),
             (95, State::Failed),
         ];
-        assert_eq!((stage.told.as_slice(), stage.verified), (&told[..], 1));
+        assert_eq!(
+            (stage.announced.as_slice(), stage.verified),
+            (&announced[..], 1)
+        );
     }
 
     #[test]
@@ -586,11 +589,11 @@ mod tests {
         stage.tick_through(1..=94);
         let effects = stage.fleet.handle(FleetInput::Tick, at(95));
         assert_eq!(effects, [FleetEffect::Verify(id())]);
-        stage.tell(
+        stage.apply(
             FleetInput::AgedBeat(Box::new(beat(1, 3)), Duration::from_secs(5)),
             95,
         );
-        stage.tell(FleetInput::Verified(id()), 95);
+        stage.apply(FleetInput::Verified(id()), 95);
         assert_eq!(stage.state(), State::Healthy);
     }
 
@@ -606,11 +609,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_fails_while_the_store_cannot_be_heard_nor_right_after() {
+    fn no_agent_fails_while_the_store_is_unreachable_nor_right_after() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(FleetInput::LinkDown, 10);
+        stage.apply(FleetInput::LinkDown, 10);
         stage.tick_through(11..=600);
-        stage.tell(FleetInput::LinkUp, 600);
+        stage.apply(FleetInput::LinkUp, 600);
         stage.tick_through(601..=634);
         assert_eq!(stage.state(), State::Healthy);
     }
@@ -618,14 +621,14 @@ mod tests {
     #[test]
     fn an_agent_that_died_during_the_blindness_is_failed_one_period_after_it() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(FleetInput::LinkDown, 10);
-        stage.tell(FleetInput::LinkUp, 600);
+        stage.apply(FleetInput::LinkDown, 10);
+        stage.apply(FleetInput::LinkUp, 600);
         stage.tick_through(601..=640);
         assert_eq!(stage.state(), State::Failed);
     }
 
     #[test]
-    fn an_observer_that_stood_still_blames_nobody_for_it() {
+    fn a_monitor_that_stood_still_fails_no_agent_for_it() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=5);
         stage.tick_through(500..=534);
@@ -635,28 +638,28 @@ mod tests {
     #[test]
     fn an_exit_is_a_failure_at_once_and_a_late_beat_of_the_dead_does_not_undo_it() {
         let mut stage = Stage::with_beats(2);
-        stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
-        stage.tell(FleetInput::Beat(Box::new(beat(1, 2))), 32);
+        stage.apply(event(EventKind::Exited, 1, exit(3)), 31);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 2))), 32);
         assert_eq!(stage.state(), State::Failed);
     }
 
     #[test]
     fn the_next_incarnation_of_a_dead_agent_is_healthy() {
         let mut stage = Stage::with_beats(2);
-        stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
+        stage.apply(event(EventKind::Exited, 1, exit(3)), 31);
         let mut next = beat(1, 2);
         if let Some(hb) = &mut next.hb {
             hb.restarts = 1;
         }
-        stage.tell(FleetInput::Beat(Box::new(next)), 60);
+        stage.apply(FleetInput::Beat(Box::new(next)), 60);
         assert_eq!(stage.state(), State::Healthy);
     }
 
     #[test]
     fn a_clean_end_is_stopped_and_stays_so() {
         let mut stage = Stage::with_beats(2);
-        stage.tell(event(EventKind::Exited, 1, exit(0)), 31);
-        stage.tell(event(EventKind::Stopped, 1, Detail::default()), 31);
+        stage.apply(event(EventKind::Exited, 1, exit(0)), 31);
+        stage.apply(event(EventKind::Stopped, 1, Detail::default()), 31);
         stage.tick_through(32..=400);
         assert_eq!(stage.state(), State::Stopped);
     }
@@ -666,19 +669,19 @@ mod tests {
         let mut stage = Stage::with_beats(2);
         let mut last = beat(1, 2);
         last.status = Status::Stopped;
-        stage.tell(FleetInput::Beat(Box::new(last)), 40);
+        stage.apply(FleetInput::Beat(Box::new(last)), 40);
         stage.tick_through(41..=4000);
         assert_eq!(stage.state(), State::Stopped);
-        stage.tell(FleetInput::Beat(Box::new(beat(1, 134))), 4020);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 134))), 4020);
         assert_eq!(stage.state(), State::Healthy);
     }
 
     #[test]
     fn beats_and_events_of_a_replaced_epoch_change_nothing() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(FleetInput::Beat(Box::new(beat(2, 0))), 5);
-        stage.tell(event(EventKind::Exited, 1, exit(3)), 6);
-        stage.tell(FleetInput::Beat(Box::new(beat(1, 1))), 30);
+        stage.apply(FleetInput::Beat(Box::new(beat(2, 0))), 5);
+        stage.apply(event(EventKind::Exited, 1, exit(3)), 6);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 1))), 30);
         assert_eq!(
             (stage.state(), stage.fleet.view().beats.outdated),
             (State::Healthy, 1)
@@ -702,7 +705,7 @@ mod tests {
     #[test]
     fn an_agent_that_died_while_no_monitor_ran_is_failed_within_40_seconds_of_the_start() {
         let mut stage = Stage::with_beats(0);
-        stage.tell(roster(None), 0);
+        stage.apply(roster(None), 0);
         stage.tick_through(1..=34);
         assert_eq!(stage.state(), State::Missing);
         stage.tick_through(35..=40);
@@ -712,20 +715,20 @@ mod tests {
     #[test]
     fn an_agent_that_stopped_cleanly_while_no_monitor_ran_is_stopped() {
         let mut stage = Stage::with_beats(0);
-        stage.tell(roster(Some(5)), 0);
+        stage.apply(roster(Some(5)), 0);
         stage.tick_through(1..=200);
         assert_eq!(stage.state(), State::Stopped);
     }
 
     #[test]
-    fn a_producer_from_the_seed_is_judged_by_the_interval_its_hash_tells() {
+    fn a_producer_from_the_seed_is_measured_by_the_interval_of_its_hash() {
         let mut stage = Stage::with_beats(0);
         let mut seed = beat(0, 0);
         seed.hb = None;
-        stage.tell(FleetInput::Beat(Box::new(seed)), 0);
+        stage.apply(FleetInput::Beat(Box::new(seed)), 0);
         stage.tick_through(1..=4);
-        let told = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
-        assert_eq!(stage.told, told, "1 s, not the default 30 s");
+        let announced = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
+        assert_eq!(stage.announced, announced, "1 s, not the default 30 s");
     }
 
     #[test]
@@ -744,7 +747,7 @@ mod tests {
     fn counts_always_agree_with_the_agents() {
         let mut stage = Stage::with_beats(2);
         for second in (31..200).step_by(7) {
-            stage.tell(FleetInput::Tick, second);
+            stage.apply(FleetInput::Tick, second);
             let snapshot = stage.fleet.view();
             let healthy = snapshot
                 .agents
@@ -832,7 +835,7 @@ mod tests {
     #[test]
     fn nothing_is_due_while_the_store_is_unreachable() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(FleetInput::LinkDown, 1);
+        stage.apply(FleetInput::LinkDown, 1);
         assert_eq!(stage.fleet.deadline(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! One registration of an agent: everything the monitor knows that belongs to it, as one value.
 //!
 //! A higher epoch replaces the whole value, whichever of beat, event, roster or hash brings it: no field of the run
-//! before can stay. What is believed ([`Run::belief`]) is a function of these facts, so that no transition is forgotten.
+//! before can stay. State and reason ([`Run::belief`]) are a function of these facts, so that no transition is forgotten.
 
 use crate::base::moment::Moment;
 use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The monitor's belief.
+/// The state of an agent, as far as the monitor knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -44,9 +44,9 @@ pub struct Run {
     pub life: Life,
     /// When that report arrived.
     pub life_at: Moment,
-    /// What the roster or the registration says of it.
+    /// Its roster entry or registration.
     pub entry: Option<Arc<RosterEntry>>,
-    /// The last beat that was taken.
+    /// The last beat that was applied.
     pub beat: Option<Arc<Beat>>,
     /// The last beat that a process was there for: what an agent that ended was doing last.
     pub last_alive: Option<Arc<Beat>>,
@@ -58,9 +58,9 @@ pub struct Run {
     pub first_at: Moment,
     /// The highest sequence that came over the channel.
     channel_sequence: u64,
-    /// Silence was looked into and stands.
+    /// Silence was verified: there is no beat.
     lost: bool,
-    /// Known only from what the store kept, and that is old: nothing says that it lives.
+    /// Known only from old data of the store: no sign of life yet.
     unconfirmed: bool,
     readings: u8,
 }
@@ -77,7 +77,7 @@ pub enum BeatSource {
 /// What became of a beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BeatOutcome {
-    /// It was news.
+    /// It changed something.
     Applied,
     /// Its content was known already: read from the hash, or overtaken by a newer one that was.
     Known,
@@ -109,7 +109,7 @@ impl Run {
         }
     }
 
-    /// One that should be there and was not heard: it has until the end of one period of observation.
+    /// An agent of the roster without a beat yet: it counts as missing until one period of observation has passed.
     pub fn unconfirmed(epoch: u64, interval: Duration, now: Moment) -> Self {
         Self {
             detector: Detector::unconfirmed(interval, now),
@@ -118,12 +118,12 @@ impl Run {
         }
     }
 
-    /// Whether nothing but what the store kept speaks of it.
+    /// Whether only old data of the store names it.
     pub fn is_unconfirmed(&self) -> bool {
         self.unconfirmed
     }
 
-    /// What the facts come to at `now`.
+    /// State and reason at `now`.
     pub fn belief(&self, now: Moment) -> Belief {
         let belief = |state, reason| Belief { state, reason };
         let silence = if self.unconfirmed {
@@ -142,7 +142,7 @@ impl Run {
                 belief(State::Failed, Some(Reason::HeartbeatLost))
             }
             Standing::Troubled(reason) => belief(State::Failed, Some(reason)),
-            // It beats, and it cannot go on: two clocks that are never mixed.
+            // It sends beats and is hung: freshness and activity are two clocks that are never mixed.
             Standing::Up if self.is_hung() => belief(State::Failed, Some(Reason::Hung)),
             Standing::Up => match silence {
                 Silence::None => belief(State::Healthy, None),
@@ -219,13 +219,13 @@ impl Run {
         self.unconfirmed = false;
     }
 
-    /// Silence was looked into and stands.
+    /// Silence was verified: there is no beat.
     pub fn confirm_lost(&mut self) {
         self.lost = true;
     }
 
-    /// What the store kept does not say that the agent lives when it is older than one interval and the slack, or when
-    /// the agent was asked to stop.
+    /// Data of the store is no sign of life when it is older than one interval and the slack, or when the agent was asked
+    /// to stop.
     pub fn mark_unconfirmed_if_stale(&mut self, now: Moment) {
         let stopping = match self.life.standing() {
             Standing::Stopping => true,

@@ -1,4 +1,4 @@
-//! What is told of an agent over HTTP: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
+//! The HTTP view of an agent: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
@@ -62,13 +62,13 @@ pub struct FleetStatus {
 /// Which agents are asked for. Every condition that is given must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The monitor's belief.
+    /// The agent's state.
     pub state: Option<State>,
     /// The agent's type, exactly.
     pub agent_type: Option<String>,
     /// The agent's host, exactly.
     pub host: Option<String>,
-    /// The activity verdict's word.
+    /// The code of the verdict.
     pub activity: Option<String>,
     /// Part of id, type, host or task; upper and lower case are the same.
     pub text: Option<String>,
@@ -78,7 +78,7 @@ pub struct Filter {
     pub after: Option<AgentId>,
 }
 
-/// The two clocks of a reading: moments decide, the wall clock is shown.
+/// When the view is taken, on both clocks: moments decide, the wall clock is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewTime {
     /// The monitor's own clock.
@@ -88,19 +88,19 @@ pub struct ViewTime {
 }
 
 impl HealthStatus {
-    /// One agent as it is at the reading.
+    /// One agent as it is at that time.
     pub fn of(id: &AgentId, agent: &Agent, at: ViewTime) -> Self {
         let run = &agent.run;
         let beat = run.beat.as_deref();
         let hb = beat.and_then(|b| b.hb.as_ref());
-        // The dead have no task, figures or activity: those of the run that ended are named so.
+        // An agent without a process has no task, figures or activity; those of the ended run have names of their own.
         let (living, dead) = if agent.is_alive() {
             (beat, None)
         } else {
             (None, run.last_alive.as_deref().or(beat))
         };
-        // The last beat of all has what the agent said at last.
-        let last_words = dead
+        // The final beat has the task that the agent reported last.
+        let final_beat = dead
             .and(beat)
             .filter(|beat| beat.current_task.is_some())
             .or(dead);
@@ -128,8 +128,8 @@ impl HealthStatus {
             current_task: task(living),
             task_progress: living.and_then(|b| b.task_progress),
             metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
-            last_task: task(last_words),
-            last_task_progress: last_words.and_then(|b| b.task_progress),
+            last_task: task(final_beat),
+            last_task_progress: final_beat.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
             host: host_of(agent).map(str::to_owned),
             pid: pid.filter(|_| shows_pid),

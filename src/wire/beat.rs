@@ -1,4 +1,4 @@
-//! A beat: what a sidecar, or any producer written from the seed's interface, says of its agent. Encode and decode.
+//! A beat: what a sidecar, or any producer written from the seed's interface, reports of its agent. Encode and decode.
 //!
 //! The domain type [`Beat`] cannot be wrong; a private wire type is what stands on the channel. A beat without the object `hb`
 //! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 /// The largest beat, in bytes; checked before a byte of it is parsed.
 pub const BEAT_BYTES_MAX: usize = 8 * 1024;
-/// The shortest interval between beats: below it the store would carry more beats than news.
+/// The shortest interval between beats: below it the load on the store outweighs what is gained.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// The longest interval between beats: beyond it a dead agent would be news of yesterday.
+/// The longest interval between beats: beyond it a failure would be detected hours late.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// The default interval between beats.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ const PROGRESS_MAX: f64 = 100.0;
 /// One heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beat {
-    /// Whose beat this is.
+    /// The agent that the beat is about.
     pub agent: AgentId,
     /// What sort of agent it is; free text.
     pub agent_type: String,
@@ -39,15 +39,15 @@ pub struct Beat {
     pub status: Status,
     /// Figures of the whole process tree.
     pub metrics: Metrics,
-    /// What the agent says it is working on.
+    /// The task that the agent reported.
     pub current_task: Option<String>,
-    /// How far it says it is, 0 to 100.
+    /// The progress that the agent reported, 0 to 100.
     pub task_progress: Option<f64>,
-    /// What only hb's own sidecar says.
+    /// What only hb's own sidecar reports.
     pub hb: Option<Extension>,
 }
 
-/// What a beat says of load, and the two ends of a life.
+/// The load that a beat reports, and both ends of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -131,7 +131,7 @@ pub struct Activity {
     /// Unix milliseconds of the sender.
     #[serde(deserialize_with = "number::count")]
     pub since: u64,
-    /// What a person understands of it.
+    /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sentence: String,
     /// Why.
@@ -173,15 +173,15 @@ pub enum Verdict {
 /// One reason for a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// What was looked at.
+    /// What was measured.
     pub signal: String,
-    /// What was seen.
+    /// The measured value.
     pub value: String,
-    /// Who says so.
+    /// Where the evidence comes from.
     pub source: Source,
 }
 
-/// Who says so.
+/// Where evidence comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -202,7 +202,7 @@ pub struct Runtime {
     pub id: String,
 }
 
-/// How an incarnation ended: with a code or by a signal. Neither: nobody could read it.
+/// How an incarnation ended: with a code or by a signal. Neither: the exit status could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// 0 to 255.
@@ -214,7 +214,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// An end that nobody could read.
+    /// An exit status that could not be read.
     pub const UNKNOWN: Self = Self {
         code: None,
         signal: None,
@@ -237,7 +237,7 @@ pub struct OrderOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BeatError {
     /// More than [`BEAT_BYTES_MAX`]; not parsed.
-    #[error("a beat has at most {BEAT_BYTES_MAX} bytes, this one has {0}")]
+    #[error("a beat may have {BEAT_BYTES_MAX} bytes, this one has {0}")]
     TooLarge(usize),
     /// Not text.
     #[error("a beat is UTF-8 text; byte {0} is not")]
@@ -249,10 +249,10 @@ pub enum BeatError {
     #[error("not a beat: {0}")]
     NotABeat(String),
     /// An interval outside the allowed range, in milliseconds.
-    #[error("intervalMs is from 100 to 3600000, not {0}")]
+    #[error("intervalMs must be from 100 to 3600000, got {0}")]
     Interval(u64),
     /// Progress outside 0 to 100.
-    #[error("taskProgress is from 0 to 100")]
+    #[error("taskProgress must be from 0 to 100")]
     Progress,
 }
 
@@ -289,7 +289,7 @@ impl Beat {
         serde_json::to_string(&Wire::from(self)).unwrap_or_default()
     }
 
-    /// Where the agent's process is. Without a report of it, what process number, exit and status say.
+    /// Where the agent's process is. Without a report of it, it is derived from process number, exit and status.
     pub fn life(&self) -> Life {
         let Some(hb) = &self.hb else {
             return Life {

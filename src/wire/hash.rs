@@ -75,7 +75,7 @@ pub enum Content {
     Registration(Box<RosterEntry>),
 }
 
-/// What the hash of this agent holds. A beat of an earlier registration is passed over: a higher epoch replaced it.
+/// What the hash of this agent holds. A beat of an earlier registration is ignored: a higher epoch replaced it.
 pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, BeatError> {
     let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok());
     let epoch = number("epoch").filter(|epoch| *epoch <= COUNT_MAX);
@@ -100,7 +100,7 @@ pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, B
     })))
 }
 
-/// The last beat a hash speaks of: its field `beat` when there is one, else what the seed's fields tell.
+/// The last beat of a hash: its field `beat` when there is one, else one made of the seed's fields.
 fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatError> {
     if let Some(json) = fields.get("beat") {
         let beat = Beat::decode(json.as_bytes())?;
@@ -120,10 +120,10 @@ fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatErro
         .or_else(|| count("registeredAt"))
         .ok_or_else(|| BeatError::NotABeat("its hash has no lastHeartbeat".to_owned()))?;
     let stopped = fields.get("stoppedAt").is_some_and(|text| !text.is_empty());
-    let said = fields
+    let status = fields
         .get("status")
         .map(|text| serde_json::Value::from(text.as_str()));
-    let status = said.and_then(|word| serde_json::from_value(word).ok());
+    let status = status.and_then(|word| serde_json::from_value(word).ok());
     Ok(Beat {
         agent: id.clone(),
         agent_type: cut(fields.get("type").cloned().unwrap_or_default(), 255),

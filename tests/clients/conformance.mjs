@@ -3,7 +3,7 @@ import assert from "node:assert";
 import { readFileSync } from "node:fs";
 import { createClient } from "redis";
 
-const script = (name) => readFileSync(new URL(`../../src/scripts/${name}.lua`, import.meta.url), "utf8");
+const script = (name) => readFileSync(new URL(`../../src/wire/scripts/${name}.lua`, import.meta.url), "utf8");
 const url = process.argv[2];
 
 for (const RESP of [2, 3]) {

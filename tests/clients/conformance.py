@@ -5,7 +5,7 @@ import sys
 
 import redis
 
-SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "src" / "scripts"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "src" / "wire" / "scripts"
 
 for protocol in (2, 3):
     r = redis.Redis.from_url(sys.argv[1], protocol=protocol, decode_responses=True)

@@ -1,7 +1,8 @@
-//! What the store says, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
+//! What the store holds and publishes, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
 //!
-//! One connection subscribes and asks (RESP3), a second one waits on the stream of events. Bad bytes are counted, logged
-//! once per kind, and dropped. A lost or silent connection is told to the hub at once and made anew for ever.
+//! One connection subscribes and looks up (RESP3), a second one blocks on the stream of events. Malformed payloads are
+//! dropped and counted; the first of each kind is logged. A lost or silent connection is reported to the hub at once,
+//! and the reader reconnects indefinitely.
 
 mod events;
 mod shared;
@@ -30,29 +31,32 @@ const INPUTS_MAX: usize = 65_536;
 const LOOKUPS_MAX: usize = 65_536;
 /// How long a connection or an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// A quiet channel and a dead connection look alike: ask this often.
+/// A quiet channel and a dead connection look alike: the stream is read this often.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long one wait on the stream of events lasts.
 const EVENTS_BLOCK: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Keys and events per lookup at the start.
+/// Keys and events per request while the initial state is loaded.
 const PAGE: usize = 500;
-/// Hashes without an entry on the roster that are taken at the start.
+/// Hashes that are loaded at the start.
 const HASHES_MAX: usize = 200_000;
 
-/// What the hub asks.
+/// The kind of a beat that was dropped because a queue was full.
+const OVERRUN: &str = "overrun";
+
+/// What the hub looks up in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// What is in its hash?
+    /// The agent's hash: a silence is verified.
     Verify(AgentId),
-    /// What is the time to live of its hash?
+    /// The time to live of the agent's hash.
     ReadTtl(AgentId),
-    /// What events are in the stream that were not passed on yet?
+    /// The events of the stream that were not passed on yet.
     ReadEvents,
 }
 
-/// What was dropped here, by kind.
+/// Payloads that were dropped here, by kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
@@ -117,8 +121,18 @@ impl Counters {
         };
         let count = counts.entry(kind).or_default();
         *count += 1;
-        if *count == 1 {
-            tracing::warn!("dropped ({kind}, logged once, counted in /metrics): {why}");
+        if *count > 1 {
+            return;
+        }
+        if kind == OVERRUN {
+            tracing::warn!(
+                "dropped beat (further ones are only counted, see hb_dropped_total): {why}"
+            );
+        } else {
+            tracing::warn!(
+                "dropped malformed {} (further ones are only counted, see hb_dropped_total{{kind={kind:?}}}): {why}",
+                payload_of(kind)
+            );
         }
     }
 }
@@ -136,14 +150,14 @@ impl StoreReader {
                 self.send(FleetInput::LinkDown).await;
             }
             if !logged {
-                tracing::error!("the store cannot be heard, trying on: {error:#}");
+                tracing::error!("lost connection to the store, retrying: {error:#}");
                 logged = true;
             }
             tokio::time::sleep(backoff.next(fastrand::f64())).await;
         }
     }
 
-    /// One connection, until it is lost. Ends well only when the hub is gone.
+    /// One connection, until it is lost. `Ok` only when the hub has ended.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
         let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
         let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
@@ -156,14 +170,14 @@ impl StoreReader {
         backoff.reset();
         self.up = true;
         self.send(FleetInput::LinkUp).await;
-        tracing::info!("the store can be heard");
+        tracing::info!("connected to the store");
         let mut ping = tokio::time::interval(PING_EVERY);
         let mut events = Box::pin(next_events(waiting, self.last_event));
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
                     Some(push) => self.push(push, &mut shared).await?,
-                    None => anyhow::bail!("the connection was lost"),
+                    None => anyhow::bail!("the store closed the connection"),
                 },
                 lookup = self.lookups.recv() => match lookup {
                     Some(lookup) => self.answer(&mut connection, lookup).await?,
@@ -195,9 +209,12 @@ impl StoreReader {
             .set_connection_timeout(Some(ANSWER_WITHIN))
             .set_response_timeout(Some(answer_within))
             .set_push_sender(move |push: PushInfo| {
-                // A closed channel is a connection that is being left: what it still pushes comes again on the next.
+                // A closed channel belongs to a session that is over: the next one loads the state again.
                 if let Err(TrySendError::Full(_)) = send.try_send(push) {
-                    counters.count("overrun", &"the hub is behind");
+                    counters.count(
+                        OVERRUN,
+                        &"the hub does not keep up; see the load of this machine",
+                    );
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
@@ -208,9 +225,9 @@ impl StoreReader {
         Ok((connection, pushes))
     }
 
-    /// What the store holds. At the start the stream is skipped: roster and hashes say what is, events what was. Later the
-    /// events come first, so that what happened while the store was away is passed on in order. Hashes come before the roster:
-    /// whom only the roster knows was not heard.
+    /// Passes on what the store holds. At the start the stream is skipped: roster and hashes hold the present, events the
+    /// past. Later the events come first, so that what happened while the store was unreachable is passed on in order.
+    /// Hashes come before the roster: an agent that only the roster knows has no fresh beat.
     async fn load_initial_state(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -284,7 +301,7 @@ impl StoreReader {
             Ok(read) => read,
             Err(error) if error.is_io_error() || error.is_timeout() => return Err(error.into()),
             Err(error) => {
-                self.counters.count("hash", &error); // somebody else's key of that name
+                self.counters.count("hash", &error); // a key of another program with that name
                 return Ok(());
             }
         };
@@ -334,7 +351,7 @@ impl StoreReader {
 
     async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
         match push.kind {
-            PushKind::Disconnection => anyhow::bail!("the connection was lost"),
+            PushKind::Disconnection => anyhow::bail!("the store closed the connection"),
             PushKind::Message => {
                 if let [Value::BulkString(channel), Value::BulkString(payload)] =
                     push.data.as_slice()
@@ -349,18 +366,28 @@ impl StoreReader {
                     }
                 }
             }
-            // Confirmations of what we asked for, and what later versions may push.
+            // Confirmations of subscriptions, and what later versions may push.
             PushKind::Subscribe | PushKind::Unsubscribe | PushKind::Other(_) | _ => {}
         }
         Ok(())
     }
 
     pub(super) async fn send(&self, input: FleetInput) {
-        let _ = self.inputs.send(input).await; // the hub is gone: the loop ends by itself
+        let _ = self.inputs.send(input).await; // the hub has ended: so does the loop
     }
 }
 
-/// How long ago a hash was written: what is gone of its time to live, on the store's own clock.
+/// What a kind of dropped payload was meant to be; the kinds are label values of `hb_dropped_total`.
+fn payload_of(kind: &str) -> &str {
+    match kind {
+        "event" => "event",
+        "hash" => "agent hash",
+        "roster" => "roster entry",
+        _ => "beat",
+    }
+}
+
+/// How long ago a hash was written: what has passed of its time to live, on the store's own clock.
 fn age(beat: &Beat, left_ms: i64) -> Duration {
     let Some(hb) = &beat.hb else {
         return Duration::ZERO;

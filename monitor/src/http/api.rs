@@ -22,7 +22,7 @@ use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, ViewTime};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-/// What is app.
+/// What the handlers read.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState {
     pub(crate) snapshots: watch::Receiver<Snapshot>,
@@ -114,7 +114,10 @@ async fn ready(State(app): State<AppState>) -> Response {
     if app.snapshots.borrow().link_up {
         Json(serde_json::json!({"status": "ok"})).into_response()
     } else {
-        refuse(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be heard")
+        refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not connected to the store",
+        )
     }
 }
 
