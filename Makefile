@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check day zoo zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
+.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -39,6 +39,7 @@ check: ## all tests
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 	$(MAKE) day
+	$(MAKE) zoo-smoke
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
@@ -46,6 +47,9 @@ day: ## an operator's ordinary days, one story a test; ARGS names stories, in pa
 # ARGS names rows, in part: make zoo ARGS="h07 g0". ZOO_SIDECAR=PATH tries another program in the sidecar's place.
 zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- $(ARGS)
+
+zoo-smoke: test-deps ## fifty of its rows, each rule once; two minutes, part of `make test`
+	$(CARGO) test --quiet -p heartbeat --test zoo -- --smoke $(ARGS)
 
 zoo-slow: test-deps ## some of its rows in real time; half an hour
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
@@ -69,7 +73,7 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
 
-bench-look: test-deps ## what one look at a tree of ten processes costs, beside ps and lsof
+bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
 
 clean: ## what was built

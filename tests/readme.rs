@@ -1,4 +1,5 @@
-//! What README shows is true: lines are run as they stand there, as agents of the real hbsidecar; settings are the programs'.
+//! What README and docs/ show is true: lines are run as they are written, as agents of the real hbsidecar; settings, flags,
+//! `make` targets and links exist.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(
     clippy::panic,
@@ -16,13 +17,33 @@ use support::fleet::Fleet;
 use support::{clean, program};
 
 const README: &str = include_str!("../README.md");
+const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
+const CONTRACT: &str = include_str!("../docs/contract.md");
+const SETTINGS: &str = include_str!("../docs/settings.md");
+const VERDICTS: &str = include_str!("../docs/verdicts.md");
+const WIRE: &str = include_str!("../docs/wire.md");
+const DEVELOPMENT: &str = include_str!("../docs/development.md");
+/// Each page with the directory that its links start from.
+const PAGES: [(&str, &str); 7] = [
+    ("", README),
+    ("", ARCHITECTURE),
+    ("docs", CONTRACT),
+    ("docs", SETTINGS),
+    ("docs", VERDICTS),
+    ("docs", WIRE),
+    ("docs", DEVELOPMENT),
+];
 
-/// The fenced blocks of the section: language and text.
+/// The fenced blocks of a text: language and content.
+fn blocks(text: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.split_once('\n'))
+}
+
+/// The lines that an agent may send, in each language.
 fn shown() -> Vec<(&'static str, &'static str)> {
-    let section = README.split("\n## What an agent may say\n").nth(1).unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let blocks = section.split("\n```").skip(1).step_by(2);
-    blocks.filter_map(|block| block.split_once('\n')).collect()
+    let section = CONTRACT.split("\n## Send a status line\n").nth(1).unwrap();
+    blocks(section.split("\n## ").next().unwrap()).collect()
 }
 
 /// The words that run a text of this language.
@@ -50,7 +71,7 @@ fn words(language: &str, text: &str, directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_line_that_is_shown_is_in_the_beat_of_the_agent_that_says_it() {
+fn every_line_that_is_shown_is_in_the_beat_of_the_agent_that_sends_it() {
     let fleet = Fleet::start();
     let (mut languages, mut programs) = (BTreeSet::new(), BTreeSet::new());
     for (number, (language, text)) in shown().into_iter().enumerate() {
@@ -61,8 +82,8 @@ fn every_line_that_is_shown_is_in_the_beat_of_the_agent_that_says_it() {
         let flags = ["--status-file", status.to_str().unwrap()];
         let mut agent = fleet.agent(&id, &flags, &words);
         assert_eq!(agent.0.exit_code(), Some(0), "{text}");
-        let said = json!({"lastTask": "build", "lastTaskProgress": 10.0, "state": "stopped"});
-        fleet.tells(&id, &said);
+        let expected = json!({"lastTask": "build", "lastTaskProgress": 10.0, "state": "stopped"});
+        fleet.tells(&id, &expected);
         languages.insert(language);
         programs.extend(text.split_whitespace().next());
     }
@@ -96,41 +117,119 @@ fn flags(of: &str) -> Vec<(String, String)> {
 }
 
 /// A word that help gives in brackets: of the environment, or a default.
-fn told<'a>(text: &'a str, what: &str) -> Option<&'a str> {
-    let told = text
+fn in_brackets<'a>(text: &'a str, what: &str) -> Option<&'a str> {
+    let words = text
         .split(&format!("[{what}: "))
         .nth(1)?
         .split(']')
         .next()?;
-    let word = told.split([',', '=']).next()?;
+    let word = words.split([',', '=']).next()?;
     (!word.contains(' ')).then_some(word)
 }
 
-fn untold(of: &str, readme: &str) -> Vec<String> {
-    let table = readme.split(&format!("\n| {of} | environment |")).nth(1);
+fn missing(of: &str, settings: &str) -> Vec<String> {
+    let table = settings.split(&format!("\n| {of} | environment |")).nth(1);
     let table = table.unwrap().split("\n\n").next().unwrap();
     let missing = |(flag, text): (String, String)| {
         let flag = format!("`{flag}`");
         let Some(row) = table.lines().find(|row| row.contains(&flag)) else {
             return Some(format!("{of}: {flag} is not in the table"));
         };
-        let words = ["env", "default"].map(|what| told(&text, what));
+        let words = ["env", "default"].map(|what| in_brackets(&text, what));
         let word = words
             .into_iter()
             .flatten()
             .find(|word| !row.contains(&format!("`{word}`")))?;
-        Some(format!("{of}: {flag} does not tell of {word}"))
+        Some(format!("{of}: {flag} is without {word}"))
     };
     flags(of).into_iter().filter_map(missing).collect()
 }
 
 #[test]
-fn every_flag_stands_in_the_table_of_settings_with_its_variable_and_its_default() {
-    assert_eq!(untold("hbsidecar", README), [""; 0]);
-    assert_eq!(untold("hbmonitor", README), [""; 0]);
-    let wrong = README
-        .replace("`HB_GRACE`", "`HB_PATIENCE`")
-        .replace("| `3` |", "| `4` |")
-        .replace("`--keep-orphans` |", "");
-    assert_eq!(untold("hbsidecar", &wrong).len(), 3, "the check can fail");
+fn every_flag_is_in_the_table_of_settings_with_its_variable_and_its_default() {
+    assert_eq!(missing("hbsidecar", SETTINGS), [""; 0]);
+    assert_eq!(missing("hbmonitor", SETTINGS), [""; 0]);
+    assert_eq!(
+        missing("hbmonitor", &SETTINGS.replace("`--listen`", "")).len(),
+        1
+    );
+}
+
+/// What no page may name because it does not exist: (the page's directory and text) to faults.
+fn faults((directory, text): (&str, &str), targets: &str, flags: &[String]) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = Vec::new();
+    for link in text.split("](").skip(1) {
+        let link = link.split([')', '#']).next().unwrap();
+        if !link.is_empty() && !root.join(directory).join(link).exists() {
+            faults.push(format!("the link {link} leads nowhere"));
+        }
+    }
+    for target in text
+        .split("`make ")
+        .skip(1)
+        .chain(text.split("\nmake ").skip(1))
+    {
+        let target = target.split([' ', '`', '\n']).next().unwrap();
+        if !targets.contains(&format!("\n{target}:")) {
+            faults.push(format!("make {target} is no target"));
+        }
+    }
+    for flag in text.split("`--").skip(1) {
+        let name = flag
+            .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+            .next();
+        let flag = format!("--{}", name.unwrap());
+        if !flags.contains(&flag) {
+            faults.push(format!("{flag} is no flag"));
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
+    let makefile = include_str!("../Makefile");
+    let commands: [&[&str]; 7] = [
+        &["hbsidecar"],
+        &["hbsidecar", "notify"],
+        &["hbsidecar", "diagnose"],
+        &["hbsidecar", "healthcheck"],
+        &["hbsidecar", "hooks"],
+        &["hbmonitor"],
+        &["hbmonitor", "demo"],
+    ];
+    let mut flags = vec!["--help".to_owned()];
+    for words in commands {
+        let mut command = clean(&program(words[0]));
+        let help = command.args(&words[1..]).arg("--help").output().unwrap();
+        let help = String::from_utf8(help.stdout).unwrap();
+        flags.extend(help.split_whitespace().filter_map(|word| {
+            let name = word.trim_matches(|c: char| "[]().,".contains(c));
+            let name = name.trim_end_matches('…').trim_end_matches("...");
+            name.starts_with("--").then(|| name.to_owned())
+        }));
+    }
+    let all: Vec<String> = PAGES
+        .into_iter()
+        .flat_map(|page| faults(page, makefile, &flags))
+        .collect();
+    assert_eq!(all, [""; 0]);
+    let planted = "[x](nowhere.md) `make nothing` `--no-such-flag`";
+    assert_eq!(faults(("", planted), makefile, &flags).len(), 3);
+}
+
+/// Every place that shows JSON of the wire format shows what the types accept.
+#[test]
+fn the_beat_and_the_order_of_the_wire_format_can_be_read() {
+    let json: Vec<&str> = blocks(WIRE)
+        .filter(|(language, _)| *language == "json")
+        .map(|(_, text)| text)
+        .collect();
+    let [beat, order] = json[..] else {
+        panic!("a beat and an order, not {} blocks", json.len());
+    };
+    let beat = heartbeat::wire::beat::Beat::decode(beat.as_bytes()).unwrap();
+    assert_eq!(beat.life().step, 3);
+    heartbeat::wire::order::Order::decode(order).unwrap();
 }

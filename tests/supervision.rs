@@ -82,18 +82,14 @@ fn pid(beat: &Value) -> u32 {
 fn a_killed_agent_is_failed_at_once_and_healthy_with_its_next_incarnation() {
     let redis = Redis::start();
     let monitor = Monitor::start(&redis.url());
-    let _agent = start(
-        &redis,
-        &["--id", "a1", "--backoff", "2s", "--", "sleep", "1000"],
-    );
+    // At this interval silence alone would take 95 s: an exit is known by its event.
+    let flags = ["--id", "a1", "--interval", "30s", "--backoff", "2s"];
+    let agent = [&flags[..], &["--", "sleep", "1000"]].concat();
+    let _agent = start(&redis, &agent);
     let first = beating(&redis, "a1", 0);
     monitor.wait_for("a1", "healthy");
     signal(pid(&first), "KILL");
-    let took = monitor.wait_for("a1", "failed");
-    assert!(
-        took < Duration::from_secs(1),
-        "an exit is known by its event, not after {took:?}"
-    );
+    monitor.wait_for("a1", "failed");
     monitor.wait_for("a1", "healthy");
     let second = beating(&redis, "a1", 1);
     assert_eq!(second["hb"]["epoch"], first["hb"]["epoch"]);
@@ -269,7 +265,9 @@ fn a_restart_of_an_attached_agent_is_refused_for_it_belongs_to_others() {
 fn a_restart_of_a_matched_agent_ends_it_and_whoever_comes_next_is_followed() {
     let redis = Redis::start();
     let mark = format!("hb-order-{}", std::process::id());
-    let create = || Running::start(Command::new("sh").args(["-c", "sleep 1000; true", &mark]));
+    // One process: what a shell has started would outlive it, and the test.
+    let asleep = "import time; time.sleep(1000)";
+    let create = || Running::start(Command::new("python3").args(["-c", asleep, &mark]));
     let mut agent = create();
     let _watcher = start(&redis, &["--id", "a1", "--match", &mark]);
     let epoch = beating(&redis, "a1", 0)["hb"]["epoch"].clone();
@@ -364,17 +362,12 @@ fn a_sidecar_that_was_killed_is_replaced_at_once_on_its_own_machine() {
     let first = beating(&redis, "a1", 0);
     holder.kill();
     signal(pid(&first), "KILL");
-    let started = Instant::now();
+    // The holder's lease has 95 s to go: longer than any test waits.
     let _next = start(&redis, &["--id", "a1", "--", "sleep", "1000"]);
     let epoch = first["hb"]["epoch"].clone();
     eventually("the next one beats", || {
         beat(&redis, "a1").filter(|beat| beat["hb"]["epoch"].as_u64() > epoch.as_u64())
     });
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
 }
 
 #[test]

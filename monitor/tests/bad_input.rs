@@ -1,17 +1,14 @@
 //! The real program with input that cannot be: one clear line, the right exit code.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 fn refused(arguments: &[&str], code: i32) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hbmonitor"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HB_") || name == "REDIS_URL" {
-            command.env_remove(name);
-        }
-    }
-    let output = command
+    let output = support::clean(&support::program("hbmonitor"))
         .args(arguments)
         .stdin(Stdio::null())
         .output()

@@ -1,27 +1,15 @@
 //! The real program: exit codes, bad input, what the agent sees of its supervisor. No store anywhere.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 fn sidecar(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hbsidecar"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HB_") || name == "REDIS_URL" || name == "AGENT_ID" {
-            command.env_remove(name);
-        }
-    }
-    // Nobody listens on port 1: these tests are about an agent without a store.
-    command
-        .args([
-            "-q",
-            "--redis-url",
-            "redis://127.0.0.1:1",
-            "--restart",
-            "never",
-        ])
-        .args(arguments)
-        .stdin(Stdio::null());
+    let mut command = support::alone::sidecar(&["--restart", "never"]);
+    command.args(arguments);
     command
 }
 
@@ -108,7 +96,7 @@ fn bad_arguments_are_one_clear_line_and_exit_code_2() {
 
 #[test]
 fn a_bad_url_is_refused_without_repeating_it() {
-    let output = Command::new(env!("CARGO_BIN_EXE_hbsidecar"))
+    let output = support::clean(&support::program("hbsidecar"))
         .args(["--redis-url", "http://user:secret@host", "--", "true"])
         .output()
         .unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::fleet::path_with_programs;
 use crate::support::{
-    Redis, Running, clean, eventually, free_port, get, get_text, place, program, signal,
+    Redis, Running, clean, eventually, get, get_text, place, program, serving, signal,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -88,7 +88,7 @@ impl Day {
 
     pub(crate) fn new_monitor_of(&self, url: &str, flags: &[&str]) -> Rc<Watcher> {
         let monitor = Rc::new(Watcher {
-            address: format!("127.0.0.1:{}", free_port()),
+            address: RefCell::default(),
             url: RefCell::new(url.to_owned()),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             place: self.place.path().to_owned(),
@@ -151,7 +151,7 @@ impl Day {
         output(&mut command)
     }
 
-    /// `hbsidecar healthcheck` by somebody who names no socket.
+    /// `hbsidecar healthcheck` without a socket.
     pub(crate) fn healthcheck_of_the_only_one(&self) -> (i32, String) {
         let mut command = self.clean(&program("hbsidecar"), &self.runtime("r"));
         output(command.arg("healthcheck"))
@@ -269,7 +269,7 @@ impl Day {
 }
 
 impl Drop for Day {
-    /// Whoever was started by the story has its directory in the environment, also those that were left alone.
+    /// Each process that the story started has its directory in the environment, also those that were left alone.
     fn drop(&mut self) {
         if std::thread::panicking() {
             for monitor in self.monitors.borrow().iter() {
@@ -471,9 +471,9 @@ impl Drop for Sidecar {
     }
 }
 
-/// A monitor that can be ended and started again at the same address.
+/// A monitor that can be ended and started again; each start gets a port from the kernel.
 pub(crate) struct Watcher {
-    pub(crate) address: String,
+    address: RefCell<String>,
     url: RefCell<String>,
     flags: Vec<String>,
     place: PathBuf,
@@ -490,17 +490,22 @@ impl Watcher {
         let log = OpenOptions::new().create_new(true).append(true).open(&path);
         let mut command = clean(&program("hbmonitor"));
         command
-            .args(["--redis-url", &self.url.borrow(), "--listen", &self.address])
+            .args(["--redis-url", &self.url.borrow()])
             .args(&self.flags)
             .current_dir(&self.place)
             .env("XDG_RUNTIME_DIR", &self.place)
             .env("XDG_STATE_HOME", self.place.join("state"))
             .env("NO_COLOR", "1")
-            .stdout(Stdio::null())
             .stderr(Stdio::from(log.unwrap()));
         self.log.replace(path);
-        self.process.replace(Some(Running::start(&mut command)));
-        eventually("the monitor serves", || get(&self.address, "/-/healthy"));
+        let (process, address) = serving(&mut command);
+        self.process.replace(Some(process));
+        self.address.replace(address);
+        eventually("the monitor serves", || get(&self.address(), "/-/healthy"));
+    }
+
+    fn address(&self) -> String {
+        self.address.borrow().clone()
     }
 
     /// The next start is with another store.
@@ -524,7 +529,7 @@ impl Watcher {
         assert_eq!(process.exit_code(), Some(0), "a monitor that is stopped");
     }
 
-    /// In this story somebody who has lost its id goes on beating.
+    /// In this story a sidecar that has lost its id goes on beating.
     pub(crate) fn expects_outdated_beats(&self) {
         self.outdated_beats.set(true);
     }
@@ -539,18 +544,18 @@ impl Watcher {
 
     fn answers(&self, path: &str, code: u16) {
         eventually(&format!("{path} answers {code}"), || {
-            (get_text(&self.address, path)?.0 == code).then_some(())
+            (get_text(&self.address(), path)?.0 == code).then_some(())
         });
     }
 
     pub(crate) fn fleet(&self, query: &str) -> Value {
-        let (_, fleet) = get(&self.address, &format!("/health/agents{query}")).unwrap();
+        let (_, fleet) = get(&self.address(), &format!("/health/agents{query}")).unwrap();
         fleet
     }
 
     /// What HTTP says of an agent that is known.
     pub(crate) fn health(&self, id: &str) -> Option<Value> {
-        let (code, health) = get(&self.address, &format!("/health/agents/{id}"))?;
+        let (code, health) = get(&self.address(), &format!("/health/agents/{id}"))?;
         (code == 200).then_some(health)
     }
 
@@ -645,7 +650,7 @@ impl Watcher {
 
     /// What became of beats, as `/metrics` counts them.
     fn beats(&self, result: &str) -> u64 {
-        let (_, text) = get_text(&self.address, "/metrics").expect("the monitor serves");
+        let (_, text) = get_text(&self.address(), "/metrics").expect("the monitor serves");
         let name = format!("hb_beats_total{{result=\"{result}\"}} ");
         let count = text.lines().find_map(|line| line.strip_prefix(&name));
         count.expect("beats are counted").parse().unwrap()

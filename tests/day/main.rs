@@ -1,5 +1,5 @@
 //! The ordinary days of an operator: one story a test, with real programs and a real Redis. After every operation the fleet
-//! shows the truth, each change is told once and in order, and no honest beat is thrown away.
+//! shows the truth, each change is announced once and in order, and no honest beat is thrown away.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

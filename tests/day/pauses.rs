@@ -1,4 +1,4 @@
-//! Somebody stands still for a while: one matter, one story.
+//! A process stands still for a while: one matter, one story.
 
 use crate::harness::{INTERVAL, a_day};
 use crate::support::pty::{CTRL_Z, Terminal};

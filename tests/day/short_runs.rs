@@ -1,4 +1,4 @@
-//! Short runs and quick changes are told, each once and in order.
+//! Short runs and quick changes are announced, each once and in order.
 
 use crate::harness::{Day, INTERVAL, a_day};
 use crate::support::signal;

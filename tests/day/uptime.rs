@@ -39,11 +39,11 @@ fn a_new_run_starts_from_nothing() {
         let asked_at = now_ms();
         let _second = day.start("a1");
         let health = day.health("a1");
-        assert!(health["uptimeSeconds"].as_u64().unwrap() <= 2, "{health}");
-        assert!(
-            asked_at.abs_diff(health["since"].as_u64().unwrap()) < 2000,
-            "{health}"
-        );
+        let number = |field: &str| health[field].as_u64().unwrap();
+        // Both began after it was asked for; a clock that is read twice may differ by some milliseconds.
+        let ago = now_ms() - asked_at + 20;
+        assert!(number("uptimeSeconds") * 1000 <= ago, "{health}");
+        assert!(now_ms() - number("since") <= ago, "{health}");
         assert_eq!(health["restarts"], 0, "{health}");
     });
 }
@@ -53,10 +53,11 @@ fn an_agent_that_is_restarted_starts_from_nothing() {
     a_day(|day| {
         let sidecar = day.agent("a1").with(&["--backoff", "100ms"]).starts();
         is_up(day, "a1", 3);
+        let killed_at = now_ms();
         signal(sidecar.agent(), "KILL");
         day.shows("a1", "restarts", 1);
         day.becomes("a1", "healthy");
-        assert!(uptime(day, "a1") <= 2);
+        assert!(uptime(day, "a1") * 1000 <= now_ms() - killed_at);
     });
 }
 

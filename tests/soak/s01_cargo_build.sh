@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A tiny crate, built again and again as somebody edits it.
+# A tiny crate, built again and again as a person edits it.
 . "$(dirname "$0")/../zoo/programs/zoo.sh"
 cd "$ZOO_DIR" || exit 1
 unset CARGO_TARGET_DIR RUSTFLAGS

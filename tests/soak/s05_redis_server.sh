@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A store that nobody uses.
+# A store without clients.
 . "$(dirname "$0")/../zoo/programs/zoo.sh"
 mark
 exec redis-server --port 0 --unixsocket "$ZOO_DIR/idle.sock" --dir "$ZOO_DIR" --save "" --appendonly no

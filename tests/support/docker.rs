@@ -13,7 +13,7 @@ pub(crate) struct Docker {
 }
 
 enum Engine {
-    /// Somebody else's: nothing but our image and containers may change there.
+    /// The user's own: nothing but our image and containers may change there.
     Found,
     /// Ends when the guard's standard input is closed.
     Own { host: String, guard: Child },

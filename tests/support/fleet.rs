@@ -65,7 +65,7 @@ impl Fleet {
         found.map(|(_, health)| health).unwrap_or_default()
     }
 
-    /// Waits until HTTP tells all this of an agent.
+    /// Waits until HTTP serves all this of an agent.
     pub(crate) fn tells(&self, id: &str, all: &Value) {
         let start = Instant::now();
         loop {
@@ -75,7 +75,7 @@ impl Fleet {
             }) {
                 return;
             }
-            assert!(start.elapsed() < SOON, "{all} is not told: {health}");
+            assert!(start.elapsed() < SOON, "{all} is not served: {health}");
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }

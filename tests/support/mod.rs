@@ -1,26 +1,28 @@
-//! What the end-to-end tests stand on: the programs, a real Redis, conditions with a deadline.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot set up must stop"
-)]
-#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+//! What the tests of all crates stand on: the programs, a real Redis, conditions with a deadline.
+//!
+//! No test meets the fleet of the user who runs it: [`clean`] gives every program that a test starts a runtime and a
+//! state directory of the test's own.
 #![allow(
     dead_code,
     clippy::allow_attributes,
-    reason = "each test binary uses a part"
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "each test binary uses a part; a test that cannot set up must stop; tests run the real world"
 )]
 
+pub(crate) mod alone;
 pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod pty;
 
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,8 +30,16 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a loaded machine of two cores.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A program of this workspace, built once.
+/// A program of this workspace: the one that cargo built for the tests of its own crate, else built once.
 pub(crate) fn program(name: &str) -> PathBuf {
+    let built_by_cargo = [
+        ("hbsidecar", option_env!("CARGO_BIN_EXE_hbsidecar")),
+        ("hbmonitor", option_env!("CARGO_BIN_EXE_hbmonitor")),
+    ];
+    let own = |(known, path): (&str, Option<&'static str>)| path.filter(|_| known == name);
+    if let Some(path) = built_by_cargo.into_iter().find_map(own) {
+        return path.into();
+    }
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let dir = BUILT.get_or_init(|| {
         // target/debug/deps/test-xyz -> target/debug
@@ -62,8 +72,14 @@ pub(crate) fn program(name: &str) -> PathBuf {
 pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
+    /// With no standard input.
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
+        Self::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// With the standard input that the command names.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -71,13 +87,21 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         signal(self.0.id(), name);
     }
 
-    /// As a shell tells it: a death by signal n is 128+n.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        eventually("the process ends", || self.0.try_wait().unwrap())
+    }
+
+    /// As a shell reports it: a death by signal n is 128+n.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        let status = eventually("the process ends", || self.0.try_wait().unwrap());
+        let status = self.wait();
         status.code().or_else(|| Some(128 + status.signal()?))
     }
 }
@@ -97,7 +121,7 @@ impl Drop for Running {
     }
 }
 
-/// Everybody below a process, as far as it can be seen.
+/// All descendants of a process, as far as /proc shows them.
 fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut parents = vec![pid];
@@ -117,14 +141,10 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-pub(crate) fn signal(pid: u32, name: &str) {
-    assert!(
-        Command::new("kill")
-            .args(["-s", name, &pid.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+pub(crate) fn signal(pid: impl std::fmt::Display, name: &str) {
+    let mut kill = Command::new("kill");
+    let status = kill.args(["-s", name, &pid.to_string()]).status();
+    assert!(status.unwrap().success(), "kill -s {name} {pid}");
 }
 
 /// A real redis-server of the test's own.
@@ -139,15 +159,20 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) fn start() -> Self {
-        let mut redis = Self::absent(&[]);
-        redis.up();
-        redis
+        Self::start_with(&[])
     }
 
     /// One that keeps every write on its disk.
     pub(crate) fn start_durable() -> Self {
-        let mut redis = Self::absent(&["--appendonly", "yes", "--appendfsync", "always"]);
-        redis.up();
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// redis-server cannot report a port that the kernel chose: when the port is taken in between, another one is tried.
+    fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::absent(arguments);
+        while !redis.try_up() {
+            redis.port = unused_port();
+        }
         redis
     }
 
@@ -155,14 +180,20 @@ impl Redis {
     pub(crate) fn absent(arguments: &[&str]) -> Self {
         Self {
             server: None,
-            port: free_port(),
+            port: unused_port(),
             password: None,
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
             dir: place(),
         }
     }
 
+    /// On the port that its clients know; a port that another program holds for a moment is waited for.
     pub(crate) fn up(&mut self) {
+        eventually("redis gets its port", || self.try_up().then_some(()));
+    }
+
+    /// Whether it answers; false when it ended at its start, as it does when its port is in use.
+    fn try_up(&mut self) -> bool {
         let password = self.password.as_deref();
         let started = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -180,12 +211,17 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is needed: run `make test-deps`");
-        self.server = Some(Running(started));
-        eventually("redis answers", || {
-            redis::cmd("PING")
-                .exec(&mut self.client().get_connection().ok()?)
-                .ok()
+        let mut server = Running(started);
+        let answers = eventually("redis answers or ends", || {
+            let ended = server.0.try_wait().unwrap().map(|_| false);
+            ended.or_else(|| {
+                let mut connection = self.client().get_connection().ok()?;
+                redis::cmd("PING").exec(&mut connection).ok()?;
+                Some(true)
+            })
         });
+        self.server = answers.then_some(server);
+        answers
     }
 
     /// kill -9.
@@ -201,7 +237,7 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The same server for who lives in another network namespace.
+    /// The same server for programs in another network namespace.
     pub(crate) fn socket_url(&self) -> String {
         format!("redis+unix://{}/redis.sock", self.dir.path().display())
     }
@@ -232,13 +268,10 @@ impl Monitor {
 
     /// With more flags, or a log to read.
     pub(crate) fn start_with(redis_url: &str, more: impl FnOnce(&mut Command)) -> Self {
-        let address = format!("127.0.0.1:{}", free_port());
         let mut command = clean(&program("hbmonitor"));
-        command
-            .args(["--redis-url", redis_url, "--listen", &address])
-            .stdout(Stdio::null());
+        command.args(["--redis-url", redis_url]);
         more(&mut command);
-        let process = Running::start(&mut command);
+        let (process, address) = serving(&mut command);
         let monitor = Self { process, address };
         eventually("the monitor serves", || monitor.get("/-/healthy"));
         monitor
@@ -263,6 +296,30 @@ impl Monitor {
     }
 }
 
+/// An hbmonitor on a port that the kernel chose, with the address that it prints.
+pub(crate) fn serving(command: &mut Command) -> (Running, String) {
+    command.args(["--listen", "127.0.0.1:0"]);
+    let mut process = Running::start(command.stdout(Stdio::piped()));
+    let address = printed_address(process.0.stdout.take().unwrap());
+    (process, address)
+}
+
+/// The host and port of the first line with `http://`. What is printed later is read and dropped: a full pipe stops no monitor.
+fn printed_address(stdout: ChildStdout) -> String {
+    let mut stdout = BufReader::new(stdout);
+    let mut printed = String::new();
+    while stdout.read_line(&mut printed).unwrap() > 0 {
+        let Some((_, rest)) = printed.split_once("http://") else {
+            continue;
+        };
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
+        let address = rest[..end.unwrap_or(rest.len())].to_owned();
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        return address;
+    }
+    panic!("hbmonitor ended without an address: {printed}");
+}
+
 pub(crate) fn get(address: &str, path: &str) -> Option<(u16, Value)> {
     let (code, body) = get_text(address, path)?;
     Some((code, serde_json::from_str(&body).ok()?))
@@ -279,15 +336,25 @@ pub(crate) fn get_text(address: &str, path: &str) -> Option<(u16, String)> {
     Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
-/// A program without the settings of whoever runs the tests.
+thread_local! {
+    /// Each test has a thread of its own, so this is a directory of the test's own; it goes with the thread.
+    static HOME: tempfile::TempDir = place();
+}
+
+/// A program without the settings of the user who runs the tests, and without that user's sockets and store.
 pub(crate) fn clean(program: &Path) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars() {
-        let ours = ["REDIS_URL", "AGENT_ID", "NOTIFY_SOCKET"];
-        if name.starts_with("HB_") || ours.contains(&name.as_str()) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let ours = ["REDIS_URL", "AGENT_ID", "NOTIFY_SOCKET"].contains(&&*text);
+        if ours || text.starts_with("HB_") || text.starts_with("WATCHDOG_") {
             command.env_remove(name);
         }
     }
+    HOME.with(|home| {
+        command.env("XDG_RUNTIME_DIR", home.path());
+        command.env("XDG_STATE_HOME", home.path().join("state"));
+    });
     command
 }
 
@@ -329,8 +396,9 @@ pub(crate) fn place() -> tempfile::TempDir {
     }
 }
 
-/// Below those that the kernel gives to clients: a server that comes back later finds its port free.
-pub(crate) fn free_port() -> u16 {
+/// A port that was free a moment ago, below those that the kernel gives to clients: a server that comes back later finds
+/// it free again. Only for redis-server; hbmonitor prints what it bound.
+fn unused_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id() * 131;
     loop {

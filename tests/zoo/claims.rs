@@ -9,12 +9,12 @@ const FAR: f64 = 3600.0;
 
 /// What the claim says and /proc does not show; none when all of it holds.
 pub(crate) fn fault(claim: &Claim, world: &World, before: &Look, after: &Look) -> Option<String> {
-    let heard = [("said", &claim.said), ("notified", &claim.notified)];
-    for (file, text) in heard
+    let received = [("said", &claim.said), ("notified", &claim.notified)];
+    for (file, text) in received
         .into_iter()
         .filter_map(|(file, text)| Some((file, text.as_ref()?)))
     {
-        if !world.heard(file).contains(text.as_str()) {
+        if !world.received(file).contains(text.as_str()) {
             return Some(format!("never {file} {text}"));
         }
     }
@@ -54,7 +54,7 @@ fn who(words: &str, world: &World, look: &Look) -> Vec<i32> {
             .and_then(|pid| pid.parse().ok())
             .into_iter()
             .collect(),
-        _ => panic!("nobody is {words:?}"),
+        _ => panic!("no process is {words:?}"),
     }
 }
 
@@ -198,8 +198,8 @@ fn in_time(claim: &Claim, pid: i32, call: &(i64, [u64; 6])) -> bool {
 }
 
 fn pipes(claim: &Claim, process: &Process, world: &World, look: &Look) -> Option<String> {
-    let shares = |whom: &String| {
-        let others = who(whom, world, look);
+    let shares = |other: &String| {
+        let others = who(other, world, look);
         others
             .iter()
             .filter_map(|pid| look.processes.get(pid))
@@ -208,14 +208,14 @@ fn pipes(claim: &Claim, process: &Process, world: &World, look: &Look) -> Option
     let missing = [&claim.read_by, &claim.holds_pipe_of]
         .into_iter()
         .flatten()
-        .find(|whom| !shares(whom))?;
+        .find(|other| !shares(other))?;
     Some(format!("shares no pipe with {missing}"))
 }
 
 /// What holds between the looks.
 fn moves(claim: &Claim, pid: i32, before: &Look, after: &Look) -> Option<String> {
     let changed = |counter: &String| before.counter(counter, pid) != after.counter(counter, pid);
-    let told = |counter: &String| {
+    let change = |counter: &String| {
         format!(
             "{:?} -> {:?}",
             before.counter(counter, pid),
@@ -223,10 +223,10 @@ fn moves(claim: &Claim, pid: i32, before: &Look, after: &Look) -> Option<String>
         )
     };
     if let Some(counter) = claim.moving.iter().find(|counter| !changed(counter)) {
-        return Some(format!("{counter} does not move: {}", told(counter)));
+        return Some(format!("{counter} does not move: {}", change(counter)));
     }
     if let Some(counter) = claim.still.iter().find(|counter| changed(counter)) {
-        return Some(format!("{counter} moves: {}", told(counter)));
+        return Some(format!("{counter} moves: {}", change(counter)));
     }
     let total = |look: &Look, counter| {
         look.counter(counter, pid)

@@ -7,7 +7,7 @@ const CLIENT: &str = "10.77.0.1";
 /// Where the peer is, in each pair: no two pairs see each other.
 pub(crate) const SERVER: &str = "10.77.0.2";
 
-/// Named `hbzoo` + pid + number, so that what a killed run left behind can be told.
+/// Named `hbzoo` + pid + number, so that what a killed run left behind is recognised.
 pub(crate) struct Pair {
     client: String,
     server: String,
@@ -51,7 +51,7 @@ impl Pair {
         &self.server
     }
 
-    /// From now on no packet comes back, and nobody is told: no FIN, no RST, no ICMP.
+    /// From now on no packet comes back, and no side gets a notice: no FIN, no RST, no ICMP.
     pub(crate) fn cut(&self) {
         ip(&format!(
             "-n {} route add blackhole {CLIENT}/32",

@@ -1,6 +1,6 @@
 //! One row under a real sidecar: started, marked, acted upon, listened to until its verdict or its time is there.
 
-use crate::score::{Heard, Outcome, Score, score};
+use crate::score::{Outcome, Received, Score, score};
 use crate::support::{Redis, eventually, program, signal};
 use crate::table::{Check, Row};
 use crate::world::World;
@@ -14,15 +14,15 @@ const SLACK: Duration = Duration::from_secs(3);
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// Hears every beat: a flag of one beat's length is a flag.
-pub(crate) struct Ear(Arc<Mutex<Beats>>);
+pub(crate) struct Listener(Arc<Mutex<Beats>>);
 
-/// By agent: when it was heard, and what. A beat is read once, as it comes: who listens for long must not delay the rest.
-type Beats = HashMap<String, Vec<(Instant, Heard)>>;
+/// By agent: when it was received, and what. A beat is read once, as it comes: who listens for long must not delay the rest.
+type Beats = HashMap<String, Vec<(Instant, Received)>>;
 
-impl Ear {
+impl Listener {
     pub(crate) fn listen(redis: &Redis) -> Self {
-        let heard: Arc<Mutex<Beats>> = Arc::default();
-        let (ours, client) = (heard.clone(), redis.client());
+        let received: Arc<Mutex<Beats>> = Arc::default();
+        let (ours, client) = (received.clone(), redis.client());
         let (ready, is_ready) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut connection = client.get_connection().unwrap();
@@ -35,51 +35,52 @@ impl Ear {
                 let (at, beat) = (Instant::now(), Beat::decode(text.as_bytes()));
                 let beat = beat.unwrap_or_else(|error| panic!("{error}: {text}"));
                 let id = beat.agent.to_string();
-                if let Some(heard) = said(beat, &text) {
+                if let Some(received) = verdict_of(beat, &text) {
                     ours.lock()
                         .unwrap()
                         .entry(id)
                         .or_default()
-                        .push((at, heard));
+                        .push((at, received));
                 }
             }
         });
         is_ready.recv().unwrap();
-        Self(heard)
+        Self(received)
     }
 
     /// The activities of an agent, in seconds from `mark`.
-    fn heard(&self, id: &str, mark: Instant) -> Vec<Heard> {
+    fn received(&self, id: &str, mark: Instant) -> Vec<Received> {
         let all = self.0.lock().unwrap();
         let seconds = |at: Instant| match at.checked_duration_since(mark) {
             Some(after) => after.as_secs_f64(),
             None => -(mark - at).as_secs_f64(),
         };
-        let from_mark = |(at, heard): &(Instant, Heard)| Heard {
+        let from_mark = |(at, received): &(Instant, Received)| Received {
             at: seconds(*at),
-            ..heard.clone()
+            ..received.clone()
         };
         all.get(id).into_iter().flatten().map(from_mark).collect()
     }
 }
 
 /// What a beat says of the agent's activity, without its time.
-fn said(beat: Beat, text: &str) -> Option<Heard> {
+fn verdict_of(beat: Beat, text: &str) -> Option<Received> {
     let activity = beat.hb?.activity?;
     let json: serde_json::Value = serde_json::from_str(text).ok()?;
     let reasons = activity
         .evidence
         .iter()
         .map(|e| format!("{}: {}", e.signal, e.value));
-    Some(Heard {
+    Some(Received {
         at: 0.0,
         verdict: activity.verdict,
+        cause: json["hb"]["activity"]["cause"].as_str().map(Into::into),
         text: json["hb"]["activity"].to_string().to_lowercase().into(),
         shown: reasons.collect::<Vec<_>>().join("; ").into(),
     })
 }
 
-pub(crate) fn run(row: &Row, patience: f64, redis: &Redis, ear: &Ear) -> Score {
+pub(crate) fn run(row: &Row, patience: f64, redis: &Redis, listener: &Listener) -> Score {
     let mut world = World::open(row, patience);
     let argv = wrapped(row, patience, redis, &world);
     let watcher = world.start(&argv);
@@ -100,7 +101,7 @@ pub(crate) fn run(row: &Row, patience: f64, redis: &Redis, ear: &Ear) -> Score {
     match row.check {
         Check::Verdict => {
             world.act(agent, Some(watcher));
-            verdict(row, patience, &mut world, ear, mark)
+            verdict(row, patience, &mut world, listener, mark)
         }
         Check::CrashLoop => crash_loop(row, patience, &world, redis, mark),
         Check::Budget => budget(row, patience, &world, redis, mark),
@@ -156,7 +157,13 @@ fn pid(redis: &Redis, id: &str) -> Option<u32> {
     Some(beat.hb.unwrap().pid)
 }
 
-fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant) -> Score {
+fn verdict(
+    row: &Row,
+    patience: f64,
+    world: &mut World,
+    listener: &Listener,
+    mark: Instant,
+) -> Score {
     let time = row.time(patience);
     let due = if row.sick() { time + SLACK } else { time };
     let evidence: Vec<String> = row
@@ -166,18 +173,18 @@ fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant
         .collect();
     loop {
         let over = mark.elapsed() > due;
-        let heard = ear.heard(&row.name, mark);
-        if let Some(score) = score(row, &evidence, &heard, due, over) {
+        let received = listener.received(&row.name, mark);
+        if let Some(score) = score(row, &evidence, &received, due, over) {
             if !matches!(score.outcome, Outcome::Found | Outcome::Quiet) {
-                tell(row, &heard);
+                print_story(row, &received);
             }
             return score;
         }
         if let Some(code) = world.ended() {
             // What was done about the hang may be its end: the verdict came before that.
             std::thread::park_timeout(GLANCE * 10);
-            let heard = ear.heard(&row.name, mark);
-            if let Some(score) = score(row, &evidence, &heard, due, false) {
+            let received = listener.received(&row.name, mark);
+            if let Some(score) = score(row, &evidence, &received, due, false) {
                 return score;
             }
             eprintln!("{}: ended with {code}\n{}", row.name, world.complained());
@@ -187,10 +194,10 @@ fn verdict(row: &Row, patience: f64, world: &mut World, ear: &Ear, mark: Instant
     }
 }
 
-/// What was heard, for whoever asks why: each verdict once, and each reason of work.
-fn tell(row: &Row, heard: &[Heard]) {
+/// Prints what was received, for the question why: each verdict once, and each reason of work.
+fn print_story(row: &Row, received: &[Received]) {
     let mut last = None;
-    for beat in heard {
+    for beat in received {
         let works = beat.verdict == heartbeat::wire::beat::Verdict::Working;
         let what = (beat.verdict, works.then_some(&beat.shown));
         if last != Some(what) {
@@ -203,13 +210,13 @@ fn tell(row: &Row, heard: &[Heard]) {
 
 /// Starts again within its budget, then stops and says why.
 fn crash_loop(row: &Row, patience: f64, world: &World, redis: &Redis, mark: Instant) -> Score {
-    let told = || events(redis, &row.name).contains("crash_loop");
-    while !told() && mark.elapsed() < row.time(patience) {
+    let reported = || events(redis, &row.name).contains("crash_loop");
+    while !reported() && mark.elapsed() < row.time(patience) {
         std::thread::park_timeout(GLANCE);
     }
     let at = mark.elapsed().as_secs_f64();
     let starts = settled_starts(world);
-    let ok = told() && (2..=4).contains(&starts);
+    let ok = reported() && (2..=4).contains(&starts);
     counted(ok, starts, at, &events(redis, &row.name))
 }
 
@@ -254,7 +261,7 @@ fn term(row: &Row, patience: f64, world: &World, watcher: u32) -> Score {
 }
 
 fn starts(world: &World) -> usize {
-    world.heard("starts").lines().count()
+    world.received("starts").lines().count()
 }
 
 /// How often it was started, once that has not grown for three seconds.

@@ -1,4 +1,4 @@
-//! What /proc shows of a tree at one moment. It stands on its own: nothing of the sidecar is used to judge the programs it is judged by.
+//! What /proc shows of a tree at one moment. It uses nothing of the sidecar: it checks the programs that check the sidecar.
 
 use crate::leftovers::pids;
 use nix::libc;
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{read_link, read_to_string};
 use std::process::Command;
 
-/// A root, its descendants, and whoever else was asked for.
+/// A root, its descendants, and the other processes that were asked for.
 pub(crate) struct Look {
     pub(crate) root: i32,
     pub(crate) processes: BTreeMap<i32, Process>,
@@ -80,7 +80,7 @@ pub(crate) fn look(root: i32, others: &[i32]) -> Look {
 impl Look {
     /// Whether one holds an end of what the other holds: a pipe, or a socket pair, which is what node makes of one.
     pub(crate) fn share_a_pipe(&self, one: &Process, other: &Process) -> bool {
-        // What whoever started the tests left open in everyone says nothing.
+        // What the starter of the tests left open in every process is no evidence.
         let everyones = links(std::os::unix::process::parent_id());
         let pipe =
             |link: &&String| link.starts_with("pipe:") && !everyones.values().any(|l| l == *link);

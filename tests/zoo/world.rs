@@ -223,7 +223,7 @@ impl World {
         });
     }
 
-    pub(crate) fn heard(&self, file: &str) -> String {
+    pub(crate) fn received(&self, file: &str) -> String {
         std::fs::read_to_string(self.dir.path().join(file)).unwrap_or_default()
     }
 

@@ -3,11 +3,11 @@
 use super::*;
 use std::process::{Command, Stdio};
 
-const SHOWN: &str = include_str!("../../../../README.md");
+const SHOWN: &str = include_str!("../../../../docs/contract.md");
 
 /// Every fenced block of a language that has an interpreter.
 fn blocks() -> Vec<(&'static str, &'static str)> {
-    let section = SHOWN.split("\n## What an agent may say\n").nth(1).unwrap();
+    let section = SHOWN.split("\n## Send a status line\n").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     section
         .split("\n```")
