@@ -1,6 +1,6 @@
 //! The status contract's room: a stream socket, a datagram socket and a file through which an agent says what it does.
 //!
-//! What comes in is parsed at once and handed to the hub as [`Said`]; a bad line is answered, counted and changes
+//! What comes in is parsed at once and handed to the hub as [`StatusLine`]; a bad line is answered, counted and changes
 //! nothing. Whatever the agent sends, memory is bounded and no sender is made to wait for the hub. Nothing wakes up
 //! while nobody says anything.
 
@@ -50,7 +50,7 @@ pub(crate) struct Settings {
 
 /// A good line.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Said {
+pub(crate) struct StatusLine {
     /// What it says.
     pub(crate) line: Line,
     /// The line itself, for evidence.
@@ -83,7 +83,7 @@ pub(crate) enum ContractError {
 #[derive(Debug)]
 pub(crate) struct Contract {
     /// Good lines, in the order they came.
-    pub(crate) said: mpsc::Receiver<Said>,
+    pub(crate) said: mpsc::Receiver<StatusLine>,
     /// What the hub knows of the store, for health checks.
     pub(crate) health: watch::Sender<Health>,
     intake: Arc<Intake>,

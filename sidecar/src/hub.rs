@@ -14,8 +14,8 @@ mod startup;
 
 use crate::clock;
 use crate::config::{Config, INSTANCE};
-use crate::contract::Said;
-use crate::outbox::{News, Outbox};
+use crate::contract::StatusLine;
+use crate::outbox::{Outbox, StoreEvent};
 use crate::process::attach;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
@@ -24,7 +24,7 @@ use crate::process::signals::{Heard, Sent, Signals};
 use crate::process::terminal::Terminal;
 use crate::process::tree::Tree;
 use crate::process::usage::Vitals;
-use agent_io::Word;
+use agent_io::AgentIo;
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::lifecycle::{self, Lifecycle};
 use heartbeat::wire::beat::{Exit, OrderOutcome};
@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
 /// How often a process is looked for that is not there yet.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const SEARCH_EVERY: Duration = Duration::from_millis(500);
 
 /// The longest type of an agent that is sent, in characters.
 const TYPE_CHARS_MAX: usize = 64;
@@ -70,11 +70,11 @@ pub(crate) enum Outcome {
 enum Input {
     Tick,
     Signal(Heard),
-    News(News),
+    StoreEvent(StoreEvent),
     /// An agent that is not our child has ended.
     Gone,
     /// The agent has spoken.
-    Said(Said),
+    Line(StatusLine),
     /// A beat was stored.
     Stored,
 }
@@ -98,7 +98,7 @@ struct Hub {
     vitals: Vitals,
     oom: OomKills,
     outbox: Outbox,
-    word: Word,
+    word: AgentIo,
     judge: Judge,
     about: About,
     /// When this sidecar started: slots are counted from here.
@@ -110,7 +110,7 @@ struct Hub {
     fenced: bool,
     never_reached: bool,
     last_exit: Option<Exit>,
-    next_look: Option<Moment>,
+    next_search: Option<Moment>,
     suspension: Option<Suspension>,
     orders_seen: VecDeque<String>,
     order: Option<Order>,
@@ -161,7 +161,7 @@ pub(crate) async fn supervise(
         (already, _) => already,
     };
     let mut hub = Hub::new(config, inherited);
-    if hub.ask_for_the_id().await {
+    if hub.acquire_id().await {
         hub.leave().await;
         return Ok(Outcome::Taken);
     }
@@ -175,9 +175,9 @@ pub(crate) async fn supervise(
         let input = tokio::select! {
             biased;
             heard = signals.next() => Input::Signal(heard?),
-            Some(news) = hub.outbox.news.recv() => Input::News(news),
+            Some(news) = hub.outbox.store_events.recv() => Input::StoreEvent(news),
             () = hub.body.gone() => Input::Gone,
-            said = hub.word.next() => Input::Said(said),
+            said = hub.word.next() => Input::Line(said),
             Ok(()) = hub.outbox.stored.changed() => Input::Stored,
             () = tokio::time::sleep(wait) => Input::Tick,
         };
@@ -212,15 +212,15 @@ impl Hub {
             Input::Tick => self.tick(),
             Input::Signal(Heard::Child) => self.reap().await,
             Input::Signal(Heard::Signal(sent)) => self.signalled(sent),
-            Input::News(news) => {
+            Input::StoreEvent(news) => {
                 self.news(news);
                 self.word.health(self.health());
             }
             Input::Gone => self.gone().await,
-            Input::Said(said) => self.said(said),
+            Input::Line(said) => self.said(said),
             Input::Stored => {
                 self.word.health(self.health());
-                self.suspend_when_told();
+                self.suspend_when_stored();
             }
         }
     }
@@ -230,10 +230,10 @@ impl Hub {
         if self.life.deadline().is_some_and(|at| at <= now) {
             self.decide(lifecycle::Input::Due);
         }
-        if self.next_look.is_some_and(|at| at <= now) {
+        if self.next_search.is_some_and(|at| at <= now) {
             self.look();
         }
-        self.suspend_when_told();
+        self.suspend_when_stored();
         if self.judge.deadline() <= now {
             self.observe();
         }
@@ -248,18 +248,18 @@ impl Hub {
         }
     }
 
-    fn news(&mut self, news: News) {
+    fn news(&mut self, news: StoreEvent) {
         match news {
-            News::Connected(epoch) => {
+            StoreEvent::Connected(epoch) => {
                 self.connected(epoch);
                 self.beat();
             }
-            News::Unreachable => self.never_reached = self.epoch.is_none(),
-            News::Fenced(holder) => self.fenced(&format!("epoch {holder}")),
-            News::Contested => {}
+            StoreEvent::Unreachable => self.never_reached = self.epoch.is_none(),
+            StoreEvent::Fenced(holder) => self.fenced(&format!("epoch {holder}")),
+            StoreEvent::LeaseContested => {}
             // The agent was started before the store could be asked.
-            News::Held(lease) => self.fenced(&lease.to_string()),
-            News::Order(order) => self.ordered(order),
+            StoreEvent::LeaseHeld(lease) => self.fenced(&lease.to_string()),
+            StoreEvent::Order(order) => self.ordered(order),
         }
     }
 
@@ -269,7 +269,7 @@ impl Hub {
         self.fenced = false;
         if self.facts.registered && before.is_some_and(|before| before != epoch) {
             tracing::info!("the id {} is free again: this agent has it", self.config.id);
-            self.tell_registration();
+            self.report_registration();
         }
     }
 
@@ -310,7 +310,7 @@ impl Hub {
                 return self.decide(lifecycle::Input::Stop);
             }
             libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
-                self.decide(lifecycle::Input::Hinted);
+                self.decide(lifecycle::Input::SignalForwarded);
                 if self.body.process().is_none() {
                     self.decide(lifecycle::Input::Stop);
                 }
@@ -339,7 +339,7 @@ impl Hub {
         let look = self.life.is_running().then(|| self.judge.deadline());
         let dues = [
             self.life.deadline(),
-            self.next_look,
+            self.next_search,
             self.suspension.filter(|s| !s.done).map(|s| s.until),
             look,
             Some(self.next_slot()),

@@ -30,8 +30,8 @@ use tokio::task::JoinHandle;
 const EVENTS_MAX: usize = 64;
 /// How long a connection or an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// News that wait for the hub.
-const NEWS_MAX: usize = 16;
+/// Events that wait for the hub.
+const STORE_EVENTS_MAX: usize = 16;
 /// Orders that wait to be read.
 const PUSHES_MAX: usize = 16;
 /// The largest order, in bytes.
@@ -59,7 +59,7 @@ pub(crate) struct Registration {
 
 /// What the store has to say to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum StoreEvent {
     /// Registered (again) with this epoch: beat at once.
     Connected(u64),
     /// The store cannot be reached for now; said once until it can.
@@ -67,9 +67,9 @@ pub(crate) enum News {
     /// Another sidecar holds the id with this higher epoch: no beat will be taken any more.
     Fenced(u64),
     /// Somebody holds the id and may be dead: an answer takes a moment.
-    Contested,
+    LeaseContested,
     /// A living sidecar holds the id; said once until it does no more.
-    Held(Lease),
+    LeaseHeld(Lease),
     /// The monitor wants something.
     Order(Order),
 }
@@ -94,15 +94,15 @@ pub(crate) struct Outbox {
     latest: watch::Sender<Option<Offer>>,
     entry: watch::Sender<Option<RosterEntry>>,
     events: mpsc::Sender<Queued>,
-    pub(crate) news: mpsc::Receiver<News>,
+    pub(crate) store_events: mpsc::Receiver<StoreEvent>,
     /// The last beat that was stored.
     pub(crate) stored: watch::Receiver<Option<Stored>>,
     /// Events are being dropped, and it was said.
     full: bool,
-    courier: JoinHandle<()>,
+    session: JoinHandle<()>,
 }
 
-struct Courier {
+struct StoreSession {
     store: Store,
     registration: Registration,
     /// Of the database that the connection is in.
@@ -111,7 +111,7 @@ struct Courier {
     /// The epoch that was lost to a higher one, while the id is not ours.
     fenced: Option<u64>,
     sent: u64,
-    said: bool,
+    outage_logged: bool,
     /// Failed tries since the last registration.
     tries: u32,
     /// When a store that had been away was there again: events from before have waited for it.
@@ -119,10 +119,10 @@ struct Courier {
     latest: watch::Receiver<Option<Offer>>,
     entry: watch::Receiver<Option<RosterEntry>>,
     /// What the roster holds.
-    enlisted: Option<RosterEntry>,
+    roster_written: Option<RosterEntry>,
     events: mpsc::Receiver<Queued>,
     waiting: VecDeque<Queued>,
-    news: mpsc::Sender<News>,
+    store_events: mpsc::Sender<StoreEvent>,
     stored: watch::Sender<Option<Stored>>,
     register: Script,
     beat: Script,
@@ -142,8 +142,8 @@ enum Push {
     Lost,
 }
 
-/// Why a visit to the store ended.
-enum Over {
+/// Why a session with the store ended.
+enum SessionEnd {
     /// The hub has nothing more to send, and everything is stored.
     Done,
     /// A higher epoch holds the id.
@@ -151,29 +151,29 @@ enum Over {
 }
 
 impl Outbox {
-    /// Starts the courier; nothing is sent before the first registration.
+    /// Starts the session; nothing is sent before the first registration.
     pub(crate) fn open(store: Store, registration: Registration) -> Self {
         let (latest, latest_out) = watch::channel(None);
         let (entry, entry_out) = watch::channel(None);
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
-        let (news_in, news) = mpsc::channel(NEWS_MAX);
+        let (events_in, store_events) = mpsc::channel(STORE_EVENTS_MAX);
         let (stored_in, stored) = watch::channel(None);
-        let courier = Courier {
+        let session = StoreSession {
             store,
             registration,
             channels: Channels::default(),
             epoch: 0,
             fenced: None,
             sent: 0,
-            said: false,
+            outage_logged: false,
             tries: 0,
             away_until: None,
             latest: latest_out,
             entry: entry_out,
-            enlisted: None,
+            roster_written: None,
             events: events_out,
             waiting: VecDeque::new(),
-            news: news_in,
+            store_events: events_in,
             stored: stored_in,
             register: Script::new(keys::REGISTER_SCRIPT),
             beat: Script::new(keys::BEAT_SCRIPT),
@@ -183,10 +183,10 @@ impl Outbox {
             latest,
             entry,
             events,
-            news,
+            store_events,
             stored,
             full: false,
-            courier: tokio::spawn(courier.run()),
+            session: tokio::spawn(session.run()),
         }
     }
 
@@ -197,12 +197,12 @@ impl Outbox {
     }
 
     /// Offers what the roster holds from now on; the store has it before the next beat.
-    pub(crate) fn enlist(&self, entry: RosterEntry) {
+    pub(crate) fn offer_roster_entry(&self, entry: RosterEntry) {
         self.entry.send_replace(Some(entry));
     }
 
     /// Queues an event.
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn queue_event(&mut self, event: Event) {
         let event = Queued {
             event,
             at: clock::now(),
@@ -224,39 +224,39 @@ impl Outbox {
             latest,
             entry,
             events,
-            news,
+            store_events,
             stored: _,
             full: _,
-            mut courier,
+            mut session,
         } = self;
-        drop((latest, entry, events, news));
-        let done = tokio::time::timeout(within, &mut courier).await.is_ok();
-        courier.abort();
+        drop((latest, entry, events, store_events));
+        let done = tokio::time::timeout(within, &mut session).await.is_ok();
+        session.abort();
         done
     }
 }
 
-impl Courier {
+impl StoreSession {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_MIN, self.longest_wait());
         loop {
             if self.tries <= 1 || self.tries == TRIES_LOCAL {
                 backoff = Backoff::new(RETRY_MIN, self.longest_wait());
             }
-            match self.visit(&mut backoff).await {
-                Ok(Over::Done) => return,
-                Ok(Over::Fenced(holder)) => {
-                    let _ = self.news.send(News::Fenced(holder)).await; // the hub is ending anyway
+            match self.run_session(&mut backoff).await {
+                Ok(SessionEnd::Done) => return,
+                Ok(SessionEnd::Fenced(holder)) => {
+                    let _ = self.store_events.send(StoreEvent::Fenced(holder)).await; // the hub is ending anyway
                     // Fenced means that somebody higher lives: the id is asked for again until that is over.
                     self.fenced = Some(self.epoch);
                     self.epoch = 0;
                     continue;
                 }
-                Err(error) if self.said => tracing::debug!("the store: {error:#}"),
+                Err(error) if self.outage_logged => tracing::debug!("the store: {error:#}"),
                 Err(error) => {
-                    self.said = true;
+                    self.outage_logged = true;
                     tracing::warn!("no store, the agent goes on without: {error:#}");
-                    let _ = self.news.try_send(News::Unreachable); // the hub has older news to read
+                    let _ = self.store_events.try_send(StoreEvent::Unreachable); // the hub has older events to read
                 }
             }
             self.tries = self.tries.saturating_add(1);
@@ -265,20 +265,20 @@ impl Courier {
     }
 
     /// One connection, from registration to its loss.
-    async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<Over> {
+    async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<SessionEnd> {
         let (mut connection, mut pushes) = self.connect().await?;
-        if self.epoch == 0 && !self.obtain(&mut connection).await? {
-            return Ok(Over::Done);
+        if self.epoch == 0 && !self.acquire_lease(&mut connection).await? {
+            return Ok(SessionEnd::Done);
         }
         connection
             .subscribe(self.channels.control(&self.registration.id))
             .await?;
-        self.enlisted = None; // a store that lost its data gets the roster entry again
+        self.roster_written = None; // a store that lost its data gets the roster entry again
         if self.tries > 0 {
             self.away_until = Some(clock::now());
         }
         backoff.reset();
-        self.said = false;
+        self.outage_logged = false;
         self.tries = 0;
         tracing::info!(
             "registered {} with epoch {}",
@@ -286,13 +286,15 @@ impl Courier {
             self.epoch
         );
         // A full channel means that the hub has not yet heard of the last connection: it will beat all the same.
-        let _ = self.news.try_send(News::Connected(self.epoch));
+        let _ = self
+            .store_events
+            .try_send(StoreEvent::Connected(self.epoch));
         loop {
             self.deliver_events(&mut connection).await?;
-            self.deliver_entry(&mut connection).await?;
+            self.write_roster(&mut connection).await?;
             if let Some(offer) = self.unsent() {
                 if let Some(holder) = self.deliver(&mut connection, &offer).await? {
-                    return Ok(Over::Fenced(holder));
+                    return Ok(SessionEnd::Fenced(holder));
                 }
                 self.sent = offer.beat.sequence;
                 self.stored.send_replace(Some(Stored {
@@ -327,13 +329,16 @@ impl Courier {
     fn order(&self, text: &str) {
         match Order::decode(text) {
             Ok(order) => {
-                let _ = self.news.try_send(News::Order(order)); // it comes again with the next beat
+                let _ = self.store_events.try_send(StoreEvent::Order(order)); // it comes again with the next beat
             }
             Err(error) => tracing::warn!("an order that cannot be read was dropped: {error}"),
         }
     }
 
-    async fn finish(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<Over> {
+    async fn finish(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<SessionEnd> {
         while let Ok(event) = self.events.try_recv() {
             self.waiting.push_back(event);
         }
@@ -341,11 +346,14 @@ impl Courier {
             // Without a registration only this is ours to say.
             self.waiting
                 .retain(|queued| queued.event.kind == EventKind::Duplicate);
-            return self.deliver_events(connection).await.map(|()| Over::Done);
+            return self
+                .deliver_events(connection)
+                .await
+                .map(|()| SessionEnd::Done);
         }
         self.deliver_events(connection).await?;
-        self.deliver_entry(connection).await?;
-        Ok(Over::Done)
+        self.write_roster(connection).await?;
+        Ok(SessionEnd::Done)
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {

@@ -5,11 +5,11 @@
 
 use crate::clock;
 use crate::config::Reads;
-use crate::wake::{self, Asked, Sleeper, Waker, Woken};
+use crate::wake::{self, Listener, Notifier, Request, Woken};
 use heartbeat::base::moment::{Moment, millis};
-use heartbeat::base::sliding::Rate;
+use heartbeat::base::sliding::RateLimiter;
 use heartbeat::contract::agent_streams::{EVENT_BYTES_MAX, Events};
-use heartbeat::contract::framing::Lines;
+use heartbeat::contract::framing::LineSplitter;
 use heartbeat::contract::line::{Field, LINE_BYTES_MAX, Line, State, pair};
 use regex_lite::Regex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -40,7 +40,7 @@ const STEPS_PER_SECOND: usize = 5;
 
 /// Something that output told.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct OutputLine {
     /// As the agent could have said it itself.
     pub(crate) line: Line,
     /// The line, for evidence.
@@ -53,8 +53,8 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) struct Tee {
     /// What the output tells.
-    pub(crate) told: mpsc::Receiver<Told>,
-    waker: Waker,
+    pub(crate) told: mpsc::Receiver<OutputLine>,
+    notifier: Notifier,
 }
 
 impl Tee {
@@ -62,12 +62,12 @@ impl Tee {
     pub(crate) fn start(to: OwnedFd, reads: Reads) -> io::Result<(Self, OwnedFd)> {
         let (from, agents) = pipe_with(PipeFlags::CLOEXEC)?;
         let _ = fcntl_setpipe_size(&from, PIPE_BYTES); // a user's limit may forbid it: then it stays as it was
-        let (waker, sleeper) = wake::pair()?;
+        let (notifier, listener) = wake::pair()?;
         let (tell, told) = mpsc::channel(WAITING_MAX);
         let copier = Copier {
             from,
             to,
-            sleeper,
+            listener,
             reader: Reader::new(reads, tell),
             splices: true,
         };
@@ -75,19 +75,19 @@ impl Tee {
             .name("output".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || copier.run())?;
-        Ok((Self { told, waker }, agents))
+        Ok((Self { told, notifier }, agents))
     }
 
     /// The agent is gone: what it printed last still goes on and is told, unless whoever reads us does not read.
     pub(crate) async fn caught_up(&self, within: Duration) {
-        self.waker.caught_up(within).await;
+        self.notifier.caught_up(within).await;
     }
 }
 
 struct Copier {
     from: OwnedFd,
     to: OwnedFd,
-    sleeper: Sleeper,
+    listener: Listener,
     reader: Reader,
     splices: bool,
 }
@@ -96,12 +96,12 @@ impl Copier {
     /// Until all writers are gone, the reader is gone, or the end is told and nothing is left.
     fn run(mut self) {
         let mut chunk = vec![0; CHUNK];
-        let mut asked = Vec::<Asked>::new();
+        let mut asked = Vec::<Request>::new();
         let mut ends = false;
         loop {
-            // The bell first: what was printed before it rang is then seen to be there.
+            // The eventfd first: what was printed before it rang is then seen to be there.
             let mut fds = [
-                PollFd::new(&self.sleeper, PollFlags::IN),
+                PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::new(&self.from, PollFlags::IN),
             ];
             let sleeps = asked.is_empty() && !ends;
@@ -115,12 +115,12 @@ impl Copier {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
-            let [bell, source] = &fds;
+            let [eventfd, source] = &fds;
             let there = !source.revents().is_empty();
-            if !bell.revents().is_empty() {
-                match self.sleeper.woken() {
-                    Woken::Not => {}
-                    Woken::For(who) => asked.push(who),
+            if !eventfd.revents().is_empty() {
+                match self.listener.woken() {
+                    Woken::Otherwise => {}
+                    Woken::ToCatchUp(who) => asked.push(who),
                     Woken::ToEnd => ends = true,
                 }
             }
@@ -192,14 +192,14 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
 /// Understands what passes, as far as there is time for it.
 struct Reader {
     kind: Kind,
-    lines: Lines,
-    tell: mpsc::Sender<Told>,
+    lines: LineSplitter,
+    tell: mpsc::Sender<OutputLine>,
     per_second: u64,
     /// Bytes that may be read now.
     allowance: u64,
     since: Moment,
-    all: Rate,
-    steps: Rate,
+    all: RateLimiter,
+    steps: RateLimiter,
 }
 
 enum Kind {
@@ -212,7 +212,7 @@ enum Kind {
 }
 
 impl Reader {
-    fn new(reads: Reads, tell: mpsc::Sender<Told>) -> Self {
+    fn new(reads: Reads, tell: mpsc::Sender<OutputLine>) -> Self {
         let (kind, longest, per_second) = match reads {
             Reads::Events => {
                 let kind = Kind::Events(Events::default());
@@ -230,13 +230,13 @@ impl Reader {
         };
         Self {
             kind,
-            lines: Lines::new(longest),
+            lines: LineSplitter::new(longest),
             tell,
             per_second,
             allowance: per_second,
             since: clock::now(),
-            all: Rate::new(TOLD_PER_SECOND),
-            steps: Rate::new(STEPS_PER_SECOND),
+            all: RateLimiter::new(TOLD_PER_SECOND),
+            steps: RateLimiter::new(STEPS_PER_SECOND),
         }
     }
 
@@ -268,7 +268,7 @@ impl Reader {
                 *byte = b'\n';
             }
         }
-        let mut lines = std::mem::replace(&mut self.lines, Lines::new(0));
+        let mut lines = std::mem::replace(&mut self.lines, LineSplitter::new(0));
         lines.feed(bytes, |line| {
             if let Ok(line) = line {
                 self.line(line);
@@ -313,7 +313,7 @@ impl Reader {
         let told = passes
             && self
                 .tell
-                .try_send(Told {
+                .try_send(OutputLine {
                     line,
                     raw: raw.clone(),
                     at,
@@ -349,7 +349,7 @@ impl Reader {
         if let Some((line, raw)) =
             untold.and_then(|raw| Some((Line::parse(raw.as_bytes()).ok()?, raw)))
         {
-            let _ = self.tell.try_send(Told {
+            let _ = self.tell.try_send(OutputLine {
                 line,
                 raw,
                 at: clock::now(),
@@ -382,7 +382,7 @@ mod tests {
         (tee, File::from(agents), File::from(out))
     }
 
-    async fn next(tee: &mut Tee) -> Told {
+    async fn next(tee: &mut Tee) -> OutputLine {
         tokio::time::timeout(WITHIN, tee.told.recv())
             .await
             .expect("nothing was told")

@@ -4,14 +4,14 @@ use crate::contract::line::LineError;
 
 /// Splits what is fed to it. An empty line's memory is given back: idle senders hold nothing.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineSplitter {
     bytes_max: usize,
     pending: Vec<u8>,
     /// The present line is dropped up to its end.
     dropping: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     /// For lines of at most this many bytes, their end not counted.
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::contract::line::LINE_BYTES_MAX;
 
-    fn fed(lines: &mut Lines, bytes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
+    fn fed(lines: &mut LineSplitter, bytes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
         let mut taken = Vec::new();
         lines.feed(bytes, |line| taken.push(line.map(<[u8]>::to_vec)));
         taken
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_line_may_come_in_pieces_and_several_at_once() {
-        let mut lines = Lines::new(LINE_BYTES_MAX);
+        let mut lines = LineSplitter::new(LINE_BYTES_MAX);
         assert!(fed(&mut lines, b"a").is_empty());
         assert_eq!(
             fed(&mut lines, b"b\nc\r\n\nd"),
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_told_once_and_holds_no_memory() {
-        let mut lines = Lines::new(LINE_BYTES_MAX);
+        let mut lines = LineSplitter::new(LINE_BYTES_MAX);
         let mut told = 0;
         for _ in 0..1000 {
             told += fed(&mut lines, &[b'x'; 10_000]).len();
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn eight_kib_pass_and_one_byte_more_does_not() {
-        let mut lines = Lines::new(LINE_BYTES_MAX);
+        let mut lines = LineSplitter::new(LINE_BYTES_MAX);
         let mut full = vec![b'x'; LINE_BYTES_MAX];
         full.push(b'\n');
         assert_eq!(fed(&mut lines, &full), [Ok(vec![b'x'; LINE_BYTES_MAX])]);

@@ -3,7 +3,7 @@
 //! The receiver's clock is the only one. Whatever comes in, memory stays bounded and the last good value is kept.
 
 use crate::base::moment::Moment;
-use crate::base::sliding::Window;
+use crate::base::sliding::SlidingSum;
 use crate::contract::line::{Field, Line, State};
 use crate::wire::beat::{Metrics, Status, TASK_CHARS_MAX, cut};
 use std::collections::VecDeque;
@@ -53,7 +53,7 @@ pub enum Worth {
 
 /// A line as it was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct KeptLine {
     /// When it came.
     pub at: Moment,
     /// The line itself, cut.
@@ -63,16 +63,16 @@ pub struct Heard {
 /// The agent's own word.
 #[derive(Clone, Debug)]
 pub struct Report {
-    said: Said,
-    tokens: Window,
-    errors: Window,
-    lines: VecDeque<Heard>,
+    declared: Declared,
+    tokens: SlidingSum,
+    errors: SlidingSum,
+    lines: VecDeque<KeptLine>,
     unknown: u64,
 }
 
 /// What an incarnation has said; the next one starts from nothing.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct Declared {
     task: Option<String>,
     owed_since: Option<Moment>,
     progress: Option<f64>,
@@ -96,9 +96,9 @@ struct Said {
 impl Default for Report {
     fn default() -> Self {
         Self {
-            said: Said::default(),
-            tokens: Window::new(TOKENS_OVER),
-            errors: Window::new(ERRORS_OVER),
+            declared: Declared::default(),
+            tokens: SlidingSum::new(TOKENS_OVER),
+            errors: SlidingSum::new(ERRORS_OVER),
             lines: VecDeque::with_capacity(LINES_KEPT),
             unknown: 0,
         }
@@ -112,7 +112,7 @@ impl Report {
         self.unknown = self.unknown.saturating_add(u64::from(line.unknown));
         self.tokens.add(line.tokens, now);
         self.errors.add(line.errors, now);
-        let moved = self.said.handle(line, now);
+        let moved = self.declared.handle(line, now);
         if moved {
             Worth::Progress
         } else {
@@ -122,82 +122,82 @@ impl Report {
 
     /// The agent's process was started anew. What the former one said is over; what it used and missed still counts.
     pub fn new_incarnation(&mut self) {
-        self.said = Said::default();
+        self.declared = Declared::default();
     }
 
     /// The task, for the beat.
     pub fn task(&self) -> Option<&str> {
-        self.said.task.as_deref()
+        self.declared.task.as_deref()
     }
 
     /// 0 to 100, for the beat.
     pub fn progress(&self) -> Option<f64> {
-        self.said.progress
+        self.declared.progress
     }
 
     /// The last step, cut.
     pub fn step(&self) -> Option<&str> {
-        self.said.step.as_deref()
+        self.declared.step.as_deref()
     }
 
     /// The agent's own word, and since when.
     pub fn state(&self) -> Option<(State, Moment)> {
-        self.said.state.zip(self.said.state_since)
+        self.declared.state.zip(self.declared.state_since)
     }
 
     /// `STATUS` of sd_notify.
     pub fn status_text(&self) -> Option<&str> {
-        self.said.status.as_deref()
+        self.declared.status.as_deref()
     }
 
     /// The last error's text.
     pub fn error(&self) -> Option<&str> {
-        self.said.error.as_deref()
+        self.declared.error.as_deref()
     }
 
     /// Until when silence is normal, if that is still to come.
     pub fn expect_until(&self, now: Moment) -> Option<Moment> {
-        self.said.expect_until.filter(|until| *until > now)
+        self.declared.expect_until.filter(|until| *until > now)
     }
 
     /// The agent has said that its start-up is over.
     pub fn ready(&self) -> bool {
-        self.said.ready
+        self.declared.ready
     }
 
     /// The agent has said that a clean end follows.
     pub fn stopping(&self) -> bool {
-        self.said.stopping
+        self.declared.stopping
     }
 
     /// When this incarnation was last heard.
     pub fn heard_at(&self) -> Option<Moment> {
-        self.said.heard_at
+        self.declared.heard_at
     }
 
     /// When this incarnation last told of progress.
     pub fn progress_at(&self) -> Option<Moment> {
-        self.said.progress_at
+        self.declared.progress_at
     }
 
     /// The last step or error that it named, and how often in a row.
     pub fn repeated(&self) -> (&str, u32) {
-        let (text, times) = &self.said.repeated;
+        let (text, times) = &self.declared.repeated;
         (text, *times)
     }
 
     /// Whether the agent owes work, by its own word: it named a task or says that it works, and is not done.
     pub fn work_owed(&self) -> bool {
-        self.said.owes()
+        self.declared.owes()
     }
 
     /// Since when it owes it.
     pub fn owed_since(&self) -> Option<Moment> {
-        self.said.owed_since
+        self.declared.owed_since
     }
 
     /// The last lines, oldest first.
-    pub fn lines(&self) -> impl Iterator<Item = &Heard> {
+    pub fn lines(&self) -> impl Iterator<Item = &KeptLine> {
         self.lines.iter()
     }
 
@@ -209,8 +209,8 @@ impl Report {
     /// The figures that only the agent can tell; those of the process tree are zero.
     pub fn metrics(&self, now: Moment) -> Metrics {
         Metrics {
-            active_tasks: self.said.active.unwrap_or(0),
-            queue_depth: self.said.queue.unwrap_or(0),
+            active_tasks: self.declared.active.unwrap_or(0),
+            queue_depth: self.declared.queue.unwrap_or(0),
             tokens_used_this_hour: self.tokens.sum(now),
             errors_last_5_min: self.errors.sum(now),
             ..Metrics::default()
@@ -222,11 +222,11 @@ impl Report {
             self.lines.pop_front();
         }
         let line = cut(raw.chars().take(LINE_CHARS_KEPT).collect(), LINE_CHARS_KEPT);
-        self.lines.push_back(Heard { at: now, line });
+        self.lines.push_back(KeptLine { at: now, line });
     }
 }
 
-impl Said {
+impl Declared {
     /// Whether work moved.
     fn handle(&mut self, line: Line, now: Moment) -> bool {
         self.heard_at = Some(now);
@@ -571,12 +571,12 @@ mod tests {
         for n in 0..1000 {
             hear(&mut report, &format!("step={n}{}", "ä".repeat(3000)), n);
         }
-        let kept: Vec<&Heard> = report.lines().collect();
+        let kept: Vec<&KeptLine> = report.lines().collect();
         assert_eq!(
             (kept.len(), kept[0].at, kept[0].line.chars().count()),
             (20, at(980), 500)
         );
-        assert_eq!(report.said.steps.len(), STEPS_REMEMBERED);
+        assert_eq!(report.declared.steps.len(), STEPS_REMEMBERED);
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 mod tail;
 
 use super::intake::Intake;
-use crate::wake::{self, Sleeper, Waker, Woken};
+use crate::wake::{self, Listener, Notifier, Woken};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
@@ -27,24 +27,24 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Follower {
     path: PathBuf,
-    waker: Waker,
+    notifier: Notifier,
     new_incarnation: Arc<AtomicBool>,
 }
 
 impl Follower {
     /// Starts to follow. What is in the file now was left by an earlier incarnation and is not read.
     pub(super) fn start(path: PathBuf, intake: Arc<Intake>) -> io::Result<Self> {
-        let (waker, sleeper) = wake::pair()?;
+        let (notifier, listener) = wake::pair()?;
         // The agent must not find its own first line taken for an old one: this look comes before the agent starts.
         let mut tail = Tail::new(path.clone());
         tail.pass_over();
         let new_incarnation = Arc::new(AtomicBool::new(false));
         let follower = Self {
             path,
-            waker,
+            notifier,
             new_incarnation: Arc::clone(&new_incarnation),
         };
-        let run = move || follow(&mut tail, &sleeper, &new_incarnation, &intake);
+        let run = move || follow(&mut tail, &listener, &new_incarnation, &intake);
         std::thread::Builder::new()
             .name("status-file".to_owned())
             .stack_size(128 * 1024)
@@ -63,11 +63,11 @@ impl Follower {
 
     /// Waits until all that is in the file by now was taken, but no longer than `within`.
     pub(super) async fn caught_up(&self, within: Duration) {
-        self.waker.caught_up(within).await;
+        self.notifier.caught_up(within).await;
     }
 }
 
-fn follow(tail: &mut Tail, sleeper: &Sleeper, new_incarnation: &AtomicBool, intake: &Intake) {
+fn follow(tail: &mut Tail, listener: &Listener, new_incarnation: &AtomicBool, intake: &Intake) {
     let mut watch = Watch::new();
     if watch.is_none() {
         intake.tell("inotify", || "the kernel does not tell of file changes; the status file is looked at every second".to_owned());
@@ -75,14 +75,14 @@ fn follow(tail: &mut Tail, sleeper: &Sleeper, new_incarnation: &AtomicBool, inta
     loop {
         // Watched before it is looked at: a change in between is seen twice, not missed.
         let watched = watch.as_mut().is_some_and(|watch| watch.cover(tail.path()));
-        let woken = sleeper.woken();
+        let woken = listener.woken();
         if new_incarnation.swap(false, Ordering::Relaxed) {
             tail.new_incarnation();
         }
         let look = tail.look(intake);
         match woken {
-            Woken::Not => {}
-            Woken::For(asked) => {
+            Woken::Otherwise => {}
+            Woken::ToCatchUp(asked) => {
                 // Whoever wrote it is gone: no end will come.
                 if look == Look::Unended {
                     tail.settle(intake);
@@ -97,25 +97,25 @@ fn follow(tail: &mut Tail, sleeper: &Sleeper, new_incarnation: &AtomicBool, inta
             (Look::Whole, true) => None,
             (Look::Whole, false) => Some(POLL_EVERY),
         };
-        let silent = sleep(sleeper, watch.as_mut(), wait);
+        let silent = sleep(listener, watch.as_mut(), wait);
         if silent && look == Look::Unended {
             tail.settle(intake);
             let wait = (!watched).then_some(POLL_EVERY);
-            sleep(sleeper, watch.as_mut(), wait);
+            sleep(listener, watch.as_mut(), wait);
         }
-        sleep(sleeper, None, Some(BETWEEN_LOOKS));
+        sleep(listener, None, Some(BETWEEN_LOOKS));
     }
 }
 
 /// Sleeps until something happens; true when nothing did.
-fn sleep(sleeper: &Sleeper, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
+fn sleep(listener: &Listener, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
     let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
     let Some(watch) = watch else {
-        let mut fds = [PollFd::new(sleeper, PollFlags::IN)];
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
         return !matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
     };
     let mut fds = [
-        PollFd::new(sleeper, PollFlags::IN),
+        PollFd::new(listener, PollFlags::IN),
         PollFd::new(&watch.inotify, PollFlags::IN),
     ];
     let silent = !matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));

@@ -1,8 +1,8 @@
 //! Where all ways in meet: the limit, the parser, the counters, the hub's queue.
 
-use super::Said;
+use super::StatusLine;
 use crate::clock;
-use heartbeat::base::sliding::Rate;
+use heartbeat::base::sliding::RateLimiter;
 use heartbeat::contract::line::{Line, LineError};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,21 +51,21 @@ pub(super) enum Taken {
 
 #[derive(Debug)]
 pub(super) struct Intake {
-    say: mpsc::Sender<Said>,
+    say: mpsc::Sender<StatusLine>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    rate: Rate,
+    rate: RateLimiter,
     counts: Counts,
     told: BTreeSet<&'static str>,
 }
 
 impl Intake {
-    pub(super) fn new(say: mpsc::Sender<Said>) -> Self {
+    pub(super) fn new(say: mpsc::Sender<StatusLine>) -> Self {
         let state = State {
-            rate: Rate::new(LINES_PER_SECOND),
+            rate: RateLimiter::new(LINES_PER_SECOND),
             counts: Counts::default(),
             told: BTreeSet::new(),
         };
@@ -100,7 +100,7 @@ impl Intake {
             });
         }
         let raw = String::from_utf8_lossy(line).trim_end().to_owned();
-        let said = Said {
+        let said = StatusLine {
             line: parsed,
             raw,
             at: now,

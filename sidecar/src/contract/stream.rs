@@ -5,7 +5,7 @@ use super::intake::{Intake, Taken};
 use super::sender::{IsOfTree, Sender};
 use crate::clock;
 use heartbeat::base::moment::Moment;
-use heartbeat::contract::framing::Lines;
+use heartbeat::contract::framing::LineSplitter;
 use heartbeat::contract::line::{LINE_BYTES_MAX, LineError};
 use std::collections::BTreeMap;
 use std::io;
@@ -110,7 +110,7 @@ impl Room {
             number,
             sender,
             stream: Arc::clone(&stream),
-            lines: Lines::new(LINE_BYTES_MAX),
+            lines: LineSplitter::new(LINE_BYTES_MAX),
             refusal: None,
             told_excess: false,
             ends_when_told: waits_for_our_end(sender.pid),
@@ -172,7 +172,7 @@ struct Connection {
     number: u64,
     sender: Sender,
     stream: Arc<UnixStream>,
-    lines: Lines,
+    lines: LineSplitter,
     /// Once it is known: whether this process may speak for the agent.
     refusal: Option<Option<String>>,
     told_excess: bool,
@@ -202,7 +202,7 @@ impl Connection {
         if let Some(open) = room.connections().open.get_mut(&self.number) {
             open.heard = clock::now();
         }
-        let mut lines = std::mem::replace(&mut self.lines, Lines::new(LINE_BYTES_MAX));
+        let mut lines = std::mem::replace(&mut self.lines, LineSplitter::new(LINE_BYTES_MAX));
         lines.feed(bytes, |line| self.line(line, room));
         self.lines = lines;
         if self.ends_when_told && self.lines.pending().is_empty() {

@@ -4,7 +4,7 @@ mod files;
 mod one_liners;
 mod places;
 
-use super::{Belongs, Contract, Health, Said, Settings};
+use super::{Belongs, Contract, Health, Settings, StatusLine};
 use heartbeat::base::id::AgentId;
 use heartbeat::contract::line::{Field, LINE_BYTES_MAX};
 use std::path::Path;
@@ -37,7 +37,7 @@ async fn connect(contract: &Contract) -> UnixStream {
     UnixStream::connect(contract.socket()).await.unwrap()
 }
 
-async fn next(contract: &mut Contract) -> Said {
+async fn next(contract: &mut Contract) -> StatusLine {
     tokio::time::timeout(WITHIN, contract.said.recv())
         .await
         .expect("no line came")
@@ -64,7 +64,7 @@ async fn until(condition: impl Fn() -> bool) {
     }
 }
 
-fn progress(said: &Said) -> f64 {
+fn progress(said: &StatusLine) -> f64 {
     match said.line.progress {
         Field::Set(progress) => progress,
         Field::Kept | Field::Cleared => panic!("{said:?} tells no progress"),

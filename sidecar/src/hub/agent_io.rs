@@ -3,8 +3,8 @@
 use super::Hub;
 use crate::clock;
 use crate::config::Config;
-use crate::contract::{Belongs, Contract, Health, IsOfTree, Said, Settings};
-use crate::output_tee::{Tee, Told};
+use crate::contract::{Belongs, Contract, Health, IsOfTree, Settings, StatusLine};
+use crate::output_tee::{OutputLine, Tee};
 use crate::process::handle;
 use heartbeat::contract::report::{Report, Worth};
 use heartbeat::supervise::lifecycle::Input;
@@ -23,7 +23,7 @@ const OUTPUT_WITHIN: Duration = Duration::from_millis(500);
 const LAST_WORD_WITHIN: Duration = Duration::from_millis(50);
 
 /// Everything through which the agent speaks.
-pub(super) struct Word {
+pub(super) struct AgentIo {
     pub(super) report: Report,
     contract: Option<Contract>,
     tee: Option<(Tee, OwnedFd)>,
@@ -31,7 +31,7 @@ pub(super) struct Word {
     root: Arc<AtomicI32>,
 }
 
-impl Word {
+impl AgentIo {
     /// Opens what is asked for. An agent runs without a contract rather than not at all.
     pub(super) fn open(config: &Config, supervises: bool) -> Self {
         let me = i32::try_from(std::process::id()).unwrap_or(0);
@@ -67,7 +67,7 @@ impl Word {
     }
 
     /// The next thing that it says.
-    pub(super) async fn next(&mut self) -> Said {
+    pub(super) async fn next(&mut self) -> StatusLine {
         tokio::select! {
             biased;
             Some(said) = from_contract(&mut self.contract) => said,
@@ -114,11 +114,11 @@ impl Word {
     }
 
     /// What an agent that is gone has said and printed before, as far as it was not heard yet.
-    async fn left(&mut self) -> Vec<Said> {
+    async fn left(&mut self) -> Vec<StatusLine> {
         let mut left = Vec::new();
         if let Some((tee, _)) = &mut self.tee {
             tee.caught_up(LAST_WORD_WITHIN).await;
-            left.extend(std::iter::from_fn(|| tee.told.try_recv().ok()).map(Said::from));
+            left.extend(std::iter::from_fn(|| tee.told.try_recv().ok()).map(StatusLine::from));
         }
         if let Some(contract) = &mut self.contract {
             contract.caught_up().await;
@@ -141,13 +141,13 @@ impl Word {
 
 impl Hub {
     /// The agent is gone: its end is judged by all that it said, and its last word is not the next incarnation's.
-    pub(super) async fn hear_out(&mut self) {
+    pub(super) async fn drain_agent_output(&mut self) {
         for said in self.word.left().await {
             self.said(said);
         }
     }
 
-    pub(super) fn said(&mut self, said: Said) {
+    pub(super) fn said(&mut self, said: StatusLine) {
         let was_ready = self.word.report.ready();
         let worth = self.word.report.handle(said.line, &said.raw, said.at);
         if worth == Worth::Progress {
@@ -155,7 +155,7 @@ impl Hub {
         }
         if self.word.report.ready() && !was_ready {
             let incarnation = Some(self.life.incarnation());
-            self.tell(
+            self.report_event(
                 EventKind::Ready,
                 Detail {
                     incarnation,
@@ -187,17 +187,17 @@ impl Hub {
     }
 }
 
-async fn from_contract(contract: &mut Option<Contract>) -> Option<Said> {
+async fn from_contract(contract: &mut Option<Contract>) -> Option<StatusLine> {
     contract.as_mut()?.said.recv().await
 }
 
-async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<Said> {
-    tee.as_mut()?.0.told.recv().await.map(Said::from)
+async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<StatusLine> {
+    tee.as_mut()?.0.told.recv().await.map(StatusLine::from)
 }
 
-impl From<Told> for Said {
-    fn from(told: Told) -> Self {
-        let Told { line, raw, at } = told;
+impl From<OutputLine> for StatusLine {
+    fn from(told: OutputLine) -> Self {
+        let OutputLine { line, raw, at } = told;
         Self { line, raw, at }
     }
 }

@@ -1,6 +1,6 @@
 //! The hub's hands: what the lifecycle decides is carried out here.
 
-use super::{Body, Hub, LOOK_EVERY, Outcome, Suspension};
+use super::{Body, Hub, Outcome, SEARCH_EVERY, Suspension};
 use crate::clock;
 use crate::config::{INSTANCE, Work};
 use crate::process::attach;
@@ -37,21 +37,21 @@ impl Hub {
         for effect in effects {
             match effect {
                 Effect::Start => self.start_or_look(),
-                Effect::Ask => {
+                Effect::RequestStop => {
                     self.ask();
                     // A stop is in the store when it is asked for: KILL may follow, of us too.
                     if self.report_life() {
                         self.beat();
                     }
                 }
-                Effect::Sweep => self.tree.signal(&[libc::SIGTERM, libc::SIGCONT]),
+                Effect::CleanUp => self.tree.signal(&[libc::SIGTERM, libc::SIGCONT]),
                 Effect::TakeEvidence => self.take_evidence(),
                 Effect::Kill => self.kill(),
-                Effect::TellSurvivors => self.tell_survivors(),
-                Effect::TellDelay(delay) => {
+                Effect::ReportSurvivors => self.report_survivors(),
+                Effect::ReportDelay(delay) => {
                     tracing::warn!("the agent is started again in {delay:.1?}")
                 }
-                Effect::TellCrashLoop => self.tell_crash_loop(),
+                Effect::ReportCrashLoop => self.report_crash_loop(),
                 Effect::End => {
                     let exit = self.last_exit.unwrap_or(Exit {
                         code: None,
@@ -67,7 +67,7 @@ impl Hub {
         if self.starts_agents() {
             self.start();
         } else {
-            self.next_look = Some(clock::now());
+            self.next_search = Some(clock::now());
         }
     }
 
@@ -106,7 +106,7 @@ impl Hub {
                 let effects = self.decide_only(Input::NotStarted {
                     permanent: error.is_permanent(),
                 });
-                let crash_loop = effects.contains(&Effect::TellCrashLoop);
+                let crash_loop = effects.contains(&Effect::ReportCrashLoop);
                 self.facts.end = Some(End {
                     incarnation: self.facts.incarnation,
                     exit,
@@ -115,11 +115,11 @@ impl Hub {
                     not_started: true,
                 });
                 if !self.facts.registered {
-                    self.tell_registration();
+                    self.report_registration();
                 }
                 self.report_life();
                 let message = Some(cut(error.to_string(), 200));
-                self.tell(
+                self.report_event(
                     EventKind::Exited,
                     Detail {
                         exit: self.last_exit,
@@ -141,10 +141,10 @@ impl Hub {
         tracing::info!("attached to process {}", process.pid);
         self.word.new_incarnation();
         self.word.attached_to(process.pid);
-        self.tree = Tree::Of {
+        self.tree = Tree::Attached {
             pid: process.pid,
             started: process.started,
-            mark: matches!(self.config.work, Work::Transparent(_)).then(|| self.mark()),
+            env_marker: matches!(self.config.work, Work::Transparent(_)).then(|| self.env_marker()),
         };
         self.body = Body::Attached(until_readable(process)?);
         self.started();
@@ -153,7 +153,7 @@ impl Hub {
 
     /// Looks for the agent's next incarnation.
     pub(super) fn look(&mut self) {
-        self.next_look = None;
+        self.next_search = None;
         if !self.life.is_starting() {
             return;
         }
@@ -167,7 +167,7 @@ impl Hub {
         };
         if let Err(error) = attached {
             tracing::debug!("{error}");
-            self.next_look = Some(clock::now() + LOOK_EVERY);
+            self.next_search = Some(clock::now() + SEARCH_EVERY);
         }
     }
 
@@ -184,11 +184,11 @@ impl Hub {
         self.facts.trouble = None;
         self.facts.condemned = false;
         if !self.facts.registered {
-            self.tell_registration();
+            self.report_registration();
         } else {
             self.report_life();
             let incarnation = Some(self.facts.incarnation);
-            self.tell(
+            self.report_event(
                 EventKind::Restarted,
                 Detail {
                     incarnation,
@@ -201,7 +201,7 @@ impl Hub {
     }
 
     /// What marks the environment of every process of this agent.
-    fn mark(&self) -> OsString {
+    fn env_marker(&self) -> OsString {
         format!("{INSTANCE}={}", self.instance()).into()
     }
 
@@ -245,11 +245,11 @@ impl Hub {
         }
         self.tree.kill();
         if matches!(self.body, Body::Absent) && self.tree.members().is_empty() {
-            self.decide(Input::Empty);
+            self.decide(Input::TreeEmpty);
         }
     }
 
-    fn tell_survivors(&mut self) {
+    fn report_survivors(&mut self) {
         let survivors = self.tree.members();
         let named: Vec<String> = survivors
             .iter()
@@ -264,7 +264,7 @@ impl Hub {
         tracing::error!("{message}");
         self.facts.trouble = Some(Reason::Unkillable);
         self.report_life();
-        self.tell(
+        self.report_event(
             EventKind::Unkillable,
             Detail {
                 message: Some(cut(message, 500)),
@@ -273,7 +273,7 @@ impl Hub {
         );
     }
 
-    fn tell_crash_loop(&mut self) {
+    fn report_crash_loop(&mut self) {
         let message = format!(
             "{} restarts in {} are used up",
             self.config.policy.restarts_max,
@@ -284,7 +284,7 @@ impl Hub {
             self.facts.trouble = Some(Reason::CrashLoop);
             self.report_life();
         }
-        self.tell(
+        self.report_event(
             EventKind::CrashLoop,
             Detail {
                 message: Some(message),
@@ -319,12 +319,12 @@ impl Hub {
                 done: false,
             });
             self.beat_as(Status::Stopped, false);
-            self.suspend_when_told();
+            self.suspend_when_stored();
         }
     }
 
     /// Stops this process once the fleet knows, or has had its time to hear of it.
-    pub(super) fn suspend_when_told(&mut self) {
+    pub(super) fn suspend_when_stored(&mut self) {
         let Some(suspension) = self.suspension.as_mut().filter(|s| !s.done) else {
             return;
         };

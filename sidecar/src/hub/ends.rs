@@ -29,7 +29,7 @@ impl Hub {
             alone,
         } = child::reap(child);
         if let Some(exit) = exit {
-            self.hear_out().await;
+            self.drain_agent_output().await;
             let alone = alone || self.tree.members().is_empty();
             return self.ended(exit, alone);
         }
@@ -39,9 +39,9 @@ impl Hub {
         if any && child.is_none() {
             let empty = alone || self.tree.members().is_empty();
             self.decide(if empty {
-                lifecycle::Input::Empty
+                lifecycle::Input::TreeEmpty
             } else {
-                lifecycle::Input::Fewer
+                lifecycle::Input::DescendantExited
             });
             if empty && std::mem::take(&mut self.facts.trouble).is_some() {
                 self.report_life();
@@ -72,7 +72,7 @@ impl Hub {
                 "the agent ended; its exit code is unknown: this kernel does not tell, or nobody took note of the end"
             );
         }
-        self.hear_out().await;
+        self.drain_agent_output().await;
         self.ended(exit, true);
     }
 
@@ -104,7 +104,7 @@ impl Hub {
         self.body = Body::Absent;
         if started {
             let requested = self.life.requested();
-            let crash_loop = effects.contains(&lifecycle::Effect::TellCrashLoop);
+            let crash_loop = effects.contains(&lifecycle::Effect::ReportCrashLoop);
             let condemned = std::mem::take(&mut self.facts.condemned);
             self.facts.trouble = None;
             self.facts.end = Some(End {
@@ -127,7 +127,7 @@ impl Hub {
                 reason,
                 ..Detail::default()
             };
-            self.tell(EventKind::Exited, detail);
+            self.report_event(EventKind::Exited, detail);
         }
         self.carry_out(effects);
         if self.over.is_none() {

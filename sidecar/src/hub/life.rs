@@ -45,16 +45,16 @@ impl Hub {
             since: clock::wall_ms(),
             ..life
         };
-        self.outbox.enlist(self.entry());
+        self.outbox.offer_roster_entry(self.entry());
         true
     }
 
     /// Reports the registration, once for each epoch, when there is something to say of the agent.
-    pub(super) fn tell_registration(&mut self) {
+    pub(super) fn report_registration(&mut self) {
         self.facts.registered = true;
         self.report_life();
         let registration = Some(Box::new(self.entry()));
-        self.tell(
+        self.report_event(
             EventKind::Registered,
             Detail {
                 registration,
@@ -88,15 +88,15 @@ impl Hub {
         } else if self.body.process().is_some() || unkillable {
             match outlook {
                 Outlook::Ends if !unkillable => Phase::Stopping,
-                Outlook::Ends | Outlook::GoesOn | Outlook::StartsAgain(_) => Phase::Running,
+                Outlook::Ends | Outlook::Continues | Outlook::Restarts(_) => Phase::Running,
             }
         } else {
             match outlook {
                 Outlook::Ends => Phase::Ended,
-                Outlook::GoesOn | Outlook::StartsAgain(_) if self.starts_agents() => {
+                Outlook::Continues | Outlook::Restarts(_) if self.starts_agents() => {
                     Phase::Restarting
                 }
-                Outlook::GoesOn | Outlook::StartsAgain(_) => Phase::Waiting,
+                Outlook::Continues | Outlook::Restarts(_) => Phase::Waiting,
             }
         };
         Life {
@@ -105,7 +105,7 @@ impl Hub {
             end: facts.end.clone(),
             trouble: facts.trouble,
             restart: match (phase, outlook) {
-                (Phase::Restarting, Outlook::StartsAgain(delay)) => Some(NextStart {
+                (Phase::Restarting, Outlook::Restarts(delay)) => Some(NextStart {
                     in_ms: millis(delay),
                     attempt: self.life.attempt(),
                 }),

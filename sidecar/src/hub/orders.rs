@@ -76,7 +76,7 @@ impl Hub {
             format!(": {detail}")
         };
         let message = Some(format!("{action} {id} {outcome}{because}"));
-        self.tell(
+        self.report_event(
             EventKind::Order,
             Detail {
                 message,

@@ -3,7 +3,7 @@
 use super::{Hub, Outcome};
 use crate::clock;
 use crate::config::Work;
-use crate::outbox::News;
+use crate::outbox::StoreEvent;
 use crate::process::child;
 use crate::process::usage::Sample;
 use heartbeat::base::moment::{Moment, millis};
@@ -17,7 +17,7 @@ use std::time::Duration;
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Hub {
-    pub(super) fn tell(&mut self, kind: EventKind, detail: Detail) {
+    pub(super) fn report_event(&mut self, kind: EventKind, detail: Detail) {
         let life = match kind {
             EventKind::Registered
             | EventKind::Ready
@@ -36,7 +36,7 @@ impl Hub {
             | EventKind::WaitingInput => None,
         };
         let pid = self.pid().and_then(|pid| u32::try_from(pid).ok());
-        self.outbox.tell(Event {
+        self.outbox.queue_event(Event {
             kind,
             agent: self.config.id.clone(),
             epoch: self.epoch.unwrap_or(0),
@@ -156,7 +156,7 @@ impl Hub {
         self.facts.detached = outcome == Outcome::Detached;
         if let Some(end) = &mut self.facts.end {
             // A person who stops it during a back-off wants it to stay as it is.
-            end.requested |= self.life.is_asked_to_stop();
+            end.requested |= self.life.is_stop_requested();
         }
         if self.facts.registered {
             self.report_life();
@@ -165,7 +165,7 @@ impl Hub {
             let requested = outcome == Outcome::Detached || self.life.requested();
             let message =
                 (outcome == Outcome::Detached).then(|| "detached; the agent runs on".to_owned());
-            self.tell(
+            self.report_event(
                 EventKind::Stopped,
                 Detail {
                     requested,
@@ -180,10 +180,16 @@ impl Hub {
         // Not yet registered: the registration may be a moment away, and an end must not be lost.
         let deadline = tokio::time::Instant::now() + LAST_WORDS_WITHIN;
         while self.epoch.is_none() {
-            match tokio::time::timeout_at(deadline, self.outbox.news.recv()).await {
-                Ok(Some(News::Connected(epoch))) => self.epoch = Some(epoch),
-                Ok(Some(News::Order(_) | News::Contested)) => {}
-                Ok(Some(News::Unreachable | News::Fenced(_) | News::Held(_)) | None) | Err(_) => {
+            match tokio::time::timeout_at(deadline, self.outbox.store_events.recv()).await {
+                Ok(Some(StoreEvent::Connected(epoch))) => self.epoch = Some(epoch),
+                Ok(Some(StoreEvent::Order(_) | StoreEvent::LeaseContested)) => {}
+                Ok(
+                    Some(
+                        StoreEvent::Unreachable | StoreEvent::Fenced(_) | StoreEvent::LeaseHeld(_),
+                    )
+                    | None,
+                )
+                | Err(_) => {
                     return;
                 }
             }

@@ -140,7 +140,7 @@ impl Hub {
         );
         let incarnation = Some(self.life.incarnation());
         let card = Some(Box::new(card.for_the_stream()));
-        self.tell(
+        self.report_event(
             EventKind::Evidence,
             Detail {
                 incarnation,
@@ -197,7 +197,7 @@ impl Hub {
             let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
             let incarnation = Some(self.life.incarnation());
             tracing::warn!("{}: {}", kind.word(), judgement.sentence);
-            self.tell(
+            self.report_event(
                 kind,
                 Detail {
                     incarnation,
@@ -222,7 +222,7 @@ impl Hub {
             }
             Step::Restart => {
                 self.facts.condemned = true;
-                self.decide(lifecycle::Input::Condemned);
+                self.decide(lifecycle::Input::RestartCharged);
                 Ok(Unblocked::Done)
             }
         };

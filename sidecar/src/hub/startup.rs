@@ -1,12 +1,12 @@
 //! How it begins: the id is asked for, then the agent is started or attached to.
 
-use super::agent_io::Word;
+use super::agent_io::AgentIo;
 use super::life::Facts;
 use super::sampling::Judge;
-use super::{About, Body, Hub, LOOK_EVERY, TYPE_CHARS_MAX};
+use super::{About, Body, Hub, SEARCH_EVERY, TYPE_CHARS_MAX};
 use crate::clock;
 use crate::config::{Config, Work};
-use crate::outbox::{News, Outbox, Registration};
+use crate::outbox::{Outbox, Registration, StoreEvent};
 use crate::process::child;
 use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
@@ -58,13 +58,13 @@ impl Hub {
         };
         let supervises = matches!(config.work, Work::Supervise(_));
         Self {
-            word: Word::open(&config, supervises),
+            word: AgentIo::open(&config, supervises),
             judge: Judge::new(&config, clock::now()),
             outbox: Outbox::open(config.store.clone(), registration),
             life: Lifecycle::new(config.policy),
             facts: Facts::default(),
             body: Body::Absent,
-            tree: Tree::below_me(),
+            tree: Tree::subreaper(),
             terminal: Terminal::find(),
             vitals: Vitals::new(),
             oom: OomKills::watch(),
@@ -77,7 +77,7 @@ impl Hub {
             fenced: false,
             never_reached: false,
             last_exit: None,
-            next_look: None,
+            next_search: None,
             suspension: None,
             orders_seen: VecDeque::new(),
             order: None,
@@ -90,25 +90,27 @@ impl Hub {
 
     /// Gives the store a moment to say whose the id is; true when it is a living other's. With no store the agent is
     /// started all the same.
-    pub(super) async fn ask_for_the_id(&mut self) -> bool {
+    pub(super) async fn acquire_id(&mut self) -> bool {
         let mut until = tokio::time::Instant::now() + STORE_WITHIN;
         loop {
-            match tokio::time::timeout_at(until, self.outbox.news.recv()).await {
-                Ok(Some(News::Contested)) => until = tokio::time::Instant::now() + CONTEST_WITHIN,
-                Ok(Some(News::Connected(epoch))) => {
+            match tokio::time::timeout_at(until, self.outbox.store_events.recv()).await {
+                Ok(Some(StoreEvent::LeaseContested)) => {
+                    until = tokio::time::Instant::now() + CONTEST_WITHIN
+                }
+                Ok(Some(StoreEvent::Connected(epoch))) => {
                     self.connected(epoch);
                     return false;
                 }
-                Ok(Some(News::Unreachable)) => {
+                Ok(Some(StoreEvent::Unreachable)) => {
                     self.never_reached = true;
                     return false;
                 }
-                Ok(Some(News::Held(lease))) => {
+                Ok(Some(StoreEvent::LeaseHeld(lease))) => {
                     tracing::error!(
                         "the id {} is taken by {lease}; stop that one, or use --takeover",
                         self.config.id
                     );
-                    self.tell(
+                    self.report_event(
                         EventKind::Duplicate,
                         Detail {
                             message: Some(lease.to_string()),
@@ -117,7 +119,7 @@ impl Hub {
                     );
                     return true;
                 }
-                Ok(Some(News::Fenced(_) | News::Order(_))) => {}
+                Ok(Some(StoreEvent::Fenced(_) | StoreEvent::Order(_))) => {}
                 Ok(None) | Err(_) => return false,
             }
         }
@@ -133,8 +135,8 @@ impl Hub {
             }
             None => {
                 tracing::warn!("no command line matches yet; waiting for one that does");
-                self.next_look = Some(clock::now() + LOOK_EVERY);
-                self.tell_registration();
+                self.next_search = Some(clock::now() + SEARCH_EVERY);
+                self.report_registration();
                 self.beat();
             }
         }

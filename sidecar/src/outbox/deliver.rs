@@ -1,6 +1,6 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
-use super::{Courier, Offer, Queued};
+use super::{Offer, Queued, StoreSession};
 use heartbeat::base::moment::millis;
 use heartbeat::wire::event::{Detail, Event};
 use heartbeat::wire::hash;
@@ -9,14 +9,15 @@ use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
-impl Courier {
+impl StoreSession {
     /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
-    pub(super) async fn deliver_entry(
+    pub(super) async fn write_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<()> {
         let offered = self.entry.borrow_and_update().clone();
-        let Some(entry) = offered.filter(|entry| self.enlisted.as_ref() != Some(entry)) else {
+        let Some(entry) = offered.filter(|entry| self.roster_written.as_ref() != Some(entry))
+        else {
             return Ok(());
         };
         let offered = entry.clone();
@@ -30,7 +31,7 @@ impl Courier {
             .arg(self.epoch)
             .arg(entry.encode());
         call.invoke_async::<u64>(connection).await?;
-        self.enlisted = Some(offered);
+        self.roster_written = Some(offered);
         Ok(())
     }
 

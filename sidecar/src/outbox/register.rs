@@ -1,6 +1,6 @@
 //! How an id becomes ours: an epoch from the store, unless a living holder has it.
 
-use super::{Courier, News, RETRY_MAX};
+use super::{RETRY_MAX, StoreEvent, StoreSession};
 use crate::process::handle;
 use heartbeat::base::moment::millis;
 use heartbeat::wire::hash;
@@ -16,9 +16,9 @@ const SILENT_LOOKS: u32 = 8;
 const LOOK_MIN: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
-impl Courier {
+impl StoreSession {
     /// Gets an epoch, however long a living holder keeps the id; false when the hub gave up before.
-    pub(super) async fn obtain(
+    pub(super) async fn acquire_lease(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<bool> {
@@ -47,7 +47,7 @@ impl Courier {
             }
             if !said {
                 said = true;
-                let _ = self.news.send(News::Held(lease)).await; // the hub is ending anyway
+                let _ = self.store_events.send(StoreEvent::LeaseHeld(lease)).await; // the hub is ending anyway
             }
             self.wait(RETRY_MAX.min(interval)).await;
             if self.latest.has_changed().is_err() {
@@ -119,7 +119,7 @@ impl Courier {
         {
             return Ok(handle::is_dead(holder, me));
         }
-        let _ = self.news.send(News::Contested).await; // the hub is ending anyway
+        let _ = self.store_events.send(StoreEvent::LeaseContested).await; // the hub is ending anyway
         for _ in 0..SILENT_LOOKS {
             let (_, listeners): (String, u64) = redis::cmd("PUBSUB")
                 .arg("NUMSUB")

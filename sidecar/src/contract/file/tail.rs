@@ -1,7 +1,7 @@
 //! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two looks.
 
 use super::super::intake::{Intake, Taken};
-use heartbeat::contract::framing::Lines;
+use heartbeat::contract::framing::LineSplitter;
 use heartbeat::contract::line::LINE_BYTES_MAX;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{File, Metadata};
@@ -31,7 +31,7 @@ pub(super) enum Look {
 pub(super) struct Tail {
     path: PathBuf,
     open: Option<Open>,
-    lines: Lines,
+    lines: LineSplitter,
     /// An unended line that was taken as it was: not taken again when only its end comes.
     settled: Vec<u8>,
 }
@@ -53,7 +53,7 @@ impl Tail {
         Self {
             path,
             open: None,
-            lines: Lines::new(LINE_BYTES_MAX),
+            lines: LineSplitter::new(LINE_BYTES_MAX),
             settled: Vec::new(),
         }
     }
@@ -127,7 +127,7 @@ impl Tail {
 
     fn forget(&mut self) {
         self.open = None;
-        self.lines = Lines::new(LINE_BYTES_MAX);
+        self.lines = LineSplitter::new(LINE_BYTES_MAX);
         self.settled.clear();
     }
 
@@ -138,7 +138,7 @@ impl Tail {
         let found = open.file.metadata()?;
         if open.was_rewritten(&found)? {
             open.rewind();
-            self.lines = Lines::new(LINE_BYTES_MAX);
+            self.lines = LineSplitter::new(LINE_BYTES_MAX);
             self.settled.clear();
         }
         open.written = written(&found);
