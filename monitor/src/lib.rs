@@ -4,11 +4,12 @@
 //! `store` is the store of a machine that has none. The rooms never meet.
 
 mod bus;
-mod clock;
 pub mod config;
 mod demo;
 mod http;
 mod hub;
+
+use hbshell::clock;
 
 use config::{Args, Config, ConfigError, exit};
 use std::io::Write;
@@ -32,7 +33,7 @@ pub fn run(args: Args) -> u8 {
         }
     };
     if config.act == config::Act::Serve {
-        config.log.start(); // the demo tells its story itself
+        config.log.start(std::io::stderr); // the demo tells its story itself
     }
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

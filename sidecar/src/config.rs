@@ -3,10 +3,14 @@
 mod args;
 mod store;
 
+pub use args::Args;
 pub(crate) use args::{Act, Reaction};
-pub use args::{Args, LogFormat};
+pub use hbshell::log::LogFormat;
 pub(crate) use store::Store;
 
+use hbshell::command_line::first_set;
+use hbshell::log::Log;
+use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::lifecycle;
@@ -18,7 +22,7 @@ use std::time::Duration;
 /// Exit codes of hbsidecar's own; all others are the agent's.
 pub(crate) mod exit {
     /// A flag, an id, an interval or a URL that cannot be.
-    pub(crate) const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = hbshell::command_line::USAGE;
     /// A living sidecar holds the id.
     pub(crate) const TAKEN: u8 = 73;
     /// hbsidecar itself failed.
@@ -97,13 +101,6 @@ pub(crate) struct Command {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
-    pub(crate) format: LogFormat,
-    pub(crate) level: tracing::Level,
-}
-
 /// Why arguments are no configuration. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
@@ -113,35 +110,17 @@ pub(crate) enum ConfigError {
     /// Not an id.
     #[error("--id {0:?}: {1}")]
     Id(String, IdError),
-    /// Not a store. The URL itself is not repeated: it may hold a password.
-    #[error("the store's URL cannot be used ({0}); write it as in redis://127.0.0.1:6379")]
-    Url(String),
+    /// Not a store, or a password file that is not readable.
+    #[error(transparent)]
+    Store(#[from] AddressError),
     /// Not a pattern for output.
     #[error("--progress-regex: {0}")]
     Pattern(String),
-    /// No password there.
-    #[error("cannot read the password file {0}: {1}")]
-    Password(PathBuf, std::io::Error),
 }
 
-/// Says in one line what is wrong with a command line, or prints the help that was asked for.
+/// Reports a bad command line in one line, or prints the help that was requested; returns the exit code.
 pub fn refuse(error: &clap::Error) -> u8 {
-    if !error.use_stderr() {
-        let _ = error.print(); // standard output is closed: nobody is there to be told
-        return 0;
-    }
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim);
-    let mut line = lines
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
-    if line.ends_with(':') {
-        line = format!("{line} {}", lines.next().unwrap_or_default());
-    }
-    eprintln!("hbsidecar: {line}; see hbsidecar --help");
-    exit::USAGE
+    hbshell::command_line::refuse("hbsidecar", error)
 }
 
 impl TryFrom<Args> for Config {
@@ -166,7 +145,7 @@ impl TryFrom<Args> for Config {
         };
         let url = args
             .redis_url
-            .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]));
+            .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]));
         Ok(Self {
             id,
             agent_type: args
@@ -204,10 +183,12 @@ impl TryFrom<Args> for Config {
             },
             exclusive: args.exclusive,
             takeover: args.takeover,
-            log: Log {
-                format: args.log_format,
-                level: level(args.verbose, args.quiet),
-            },
+            log: Log::new(
+                args.log_format,
+                tracing::Level::WARN,
+                args.verbose,
+                args.quiet,
+            ),
         })
     }
 }
@@ -265,18 +246,18 @@ struct Above(Option<String>);
 impl Above {
     fn look() -> Self {
         let mark = std::env::var(INSTANCE).unwrap_or_default();
-        let marked = first_of(&["HB_AGENT_ID"])
+        let marked = first_set(&["HB_AGENT_ID"])
             .filter(|id| mark.split_once('/').is_some_and(|(_, given)| given == id));
         Self(marked)
     }
 
     fn unless_given(&self, name: &str) -> Option<String> {
-        first_of(&[name]).filter(|_| self.0.is_none())
+        first_set(&[name]).filter(|_| self.0.is_none())
     }
 
     /// One that was set for our agent is another than the one that named the sidecar above.
     fn unless_its_id(&self, name: &str) -> Option<String> {
-        first_of(&[name]).filter(|id| self.0.as_ref() != Some(id))
+        first_set(&[name]).filter(|id| self.0.as_ref() != Some(id))
     }
 }
 
@@ -341,21 +322,6 @@ fn work(
     } else {
         Work::Supervise(command)
     })
-}
-
-fn first_of(names: &[&str]) -> Option<String> {
-    names
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn level(verbose: u8, quiet: bool) -> tracing::Level {
-    match (quiet, verbose) {
-        (true, _) => tracing::Level::ERROR,
-        (false, 0) => tracing::Level::WARN,
-        (false, 1) => tracing::Level::INFO,
-        (false, _) => tracing::Level::DEBUG,
-    }
 }
 
 #[cfg(test)]

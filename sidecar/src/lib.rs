@@ -3,7 +3,6 @@
 //! `supervise` is the hub and owns the state; the rooms around it never meet. The hub never waits for the store: what is
 //! to be sent goes into a slot where the latest beat wins.
 
-mod clock;
 mod commands;
 pub mod config;
 mod contract;
@@ -16,6 +15,7 @@ mod probe;
 mod process;
 mod wake;
 
+use hbshell::clock;
 use heartbeat::verdict::sample::Depth;
 use std::time::Duration;
 

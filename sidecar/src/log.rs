@@ -1,8 +1,8 @@
 //! The log's way to standard error. That may be a terminal or a pipe that nobody reads, the very one on which the agent
 //! hangs: writing there waits for ever. So a thread of its own writes, and who logs never waits.
 
-use crate::config::{Log, LogFormat};
-use std::io::{IsTerminal, Write, stderr};
+use hbshell::log::Log;
+use std::io::{Write, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -34,17 +34,8 @@ impl Lines {
             queue: None,
             lost: Arc::default(),
         });
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let queue = lines.clone();
-        let format = tracing_subscriber::fmt()
-            .with_max_level(log.level)
-            .with_target(false)
-            .with_ansi(!plain && stderr().is_terminal())
-            .with_writer(move || queue.clone());
-        match log.format {
-            LogFormat::Text => format.init(),
-            LogFormat::Json => format.json().init(),
-        }
+        log.start(move || queue.clone());
         lines
     }
 

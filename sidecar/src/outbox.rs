@@ -357,7 +357,7 @@ impl StoreSession {
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let address = self.store.address(self.tries)?;
+        let address = self.store.resolve(self.tries)?;
         self.channels = Channels::of(address.redis_settings().db());
         let client = Client::open(address)?;
         let (send, pushes) = mpsc::channel(PUSHES_MAX);
@@ -392,20 +392,7 @@ impl StoreSession {
 
     /// Never more than a quarter of an interval, so that no beat is lost to waiting alone.
     fn longest_wait(&self) -> Duration {
-        let local = match &self.store {
-            Store::Nearby { .. } => true,
-            Store::Configured { info, .. } => match info.addr() {
-                redis::ConnectionAddr::Tcp(host, _) => {
-                    host == "localhost"
-                        || host
-                            .parse()
-                            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-                }
-                redis::ConnectionAddr::Unix(_) => true,
-                redis::ConnectionAddr::TcpTls { .. } | _ => false,
-            },
-        };
-        let soon = local && self.tries < TRIES_LOCAL;
+        let soon = self.store.is_local() && self.tries < TRIES_LOCAL;
         let longest = if soon { RETRY_MAX_LOCAL } else { RETRY_MAX };
         longest
             .min(Duration::from_millis(self.registration.entry.interval_ms) / 4)

@@ -5,14 +5,12 @@ use crate::commands::hooks::HooksArgs;
 use crate::commands::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use heartbeat::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
+use hbshell::command_line::{duration, interval};
+use hbshell::log::LogFormat;
 use regex_lite::Regex;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The longest time that any flag takes.
-const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Starts an agent, or attaches to one; watches it, restarts it and sends its heartbeat.
 #[derive(Debug, Parser)]
@@ -67,16 +65,16 @@ pub struct Args {
     #[arg(long, env = "HB_MAX_RESTARTS", value_name = "N", default_value_t = 3)]
     pub(super) max_restarts: u32,
     /// The sliding window of --max-restarts
-    #[arg(long, env = "HB_RESTART_WINDOW", value_name = "TIME", default_value = "30m", value_parser = time)]
+    #[arg(long, env = "HB_RESTART_WINDOW", value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub(super) restart_window: Duration,
     /// Wait before a restart; doubles with each. The first restart of an agent that made progress is immediate
-    #[arg(long, env = "HB_BACKOFF", value_name = "TIME", default_value = "1s", value_parser = time)]
+    #[arg(long, env = "HB_BACKOFF", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(super) backoff: Duration,
     /// The longest wait before a restart
-    #[arg(long, env = "HB_BACKOFF_MAX", value_name = "TIME", default_value = "60s", value_parser = time)]
+    #[arg(long, env = "HB_BACKOFF_MAX", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(super) backoff_max: Duration,
     /// Time between the stop signal and KILL
-    #[arg(long, env = "HB_GRACE", value_name = "TIME", default_value = "10s", value_parser = time)]
+    #[arg(long, env = "HB_GRACE", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) grace: Duration,
     /// The signal that asks the agent to end
     #[arg(long, env = "HB_STOP_SIGNAL", value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
@@ -98,7 +96,7 @@ pub struct Args {
     #[arg(long, env = "HB_ON_STALLED", value_enum, default_value_t = Reaction::Alert)]
     pub(super) on_stalled: Reaction,
     /// Silence that makes an owed piece of work suspicious
-    #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = time)]
+    #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub(super) stall_after: Duration,
     /// Multiplies every waiting time before a verdict; 3 for a slow agent
     #[arg(long, env = "HB_PATIENCE", value_name = "FACTOR", default_value = "1.0", value_parser = patience)]
@@ -179,15 +177,6 @@ pub(crate) enum Read {
     StreamJson,
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
 /// When an agent that ended is started again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Restart {
@@ -199,30 +188,11 @@ pub(crate) enum Restart {
     Never,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it as in 30s, 500ms or 5m"))?;
-    if time <= TIME_MAX {
-        Ok(time)
-    } else {
-        Err("must be at most a year".to_owned())
-    }
-}
-
 fn patience(text: &str) -> Result<f64, String> {
     let patience = text.parse::<f64>().ok();
     patience
         .filter(|factor| (0.001..=1000.0).contains(factor))
         .ok_or_else(|| "must be a number from 0.001 to 1000".to_owned())
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = time(text)?;
-    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        Ok(interval)
-    } else {
-        Err("must be from 100ms to 1h".to_owned())
-    }
 }
 
 fn regex(text: &str) -> Result<Regex, String> {
