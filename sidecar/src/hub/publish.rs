@@ -97,6 +97,7 @@ impl Hub {
             metrics,
             task: report.task().map(str::to_owned),
             progress: report.progress(),
+            status_text: report.status_text().map(str::to_owned),
             activity: self.activity(),
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct Reading {
     pub(super) load: Status,
     pub(super) task: Option<String>,
     pub(super) progress: Option<f64>,
+    /// `STATUS=` of sd_notify.
+    pub(super) status_text: Option<String>,
     pub(super) activity: Option<Activity>,
 }
 
@@ -233,6 +235,7 @@ impl Publisher {
                 started_at_ms: reading.started_ms,
                 restarts: reading.incarnation,
                 ready: true,
+                status_text: reading.status_text,
                 activity: reading.activity,
                 runtime: Some(self.about.runtime.clone()),
                 exit: reading.last_exit.filter(|_| no_process),
