@@ -1,7 +1,7 @@
-//! The way to the store: registration, the latest beat, lifecycle events. Reconnects for ever; the hub never waits for it.
+//! The way to the store: registration, the latest beat, lifecycle events. Reconnects indefinitely; the hub never waits for it.
 //!
 //! Beats are never queued: a slot holds the latest. Events are queued up to 64 and stay until stored. After each
-//! reconnection the first act is to register again; the hub, told so, beats at once.
+//! reconnection the first act is to register again; the hub gets an event and beats at once.
 
 mod deliver;
 mod register;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Events that wait for the store; beyond it the oldest stay and the newest is dropped and said.
+/// Events that wait for the store; beyond it the oldest stay and the newest is dropped and logged.
 const EVENTS_MAX: usize = 64;
 /// How long a connection or an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -39,8 +39,8 @@ const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
-/// The longest wait where nobody but this machine can be disturbed, for so many tries: a store that does not come back
-/// soon is waited for quietly.
+/// The longest wait where retries disturb only this machine, for so many attempts: a store that does not come back soon
+/// is retried less often.
 const RETRY_MAX_LOCAL: Duration = Duration::from_secs(1);
 const TRIES_LOCAL: u32 = 60;
 
@@ -57,20 +57,20 @@ pub(crate) struct Registration {
     pub(crate) takeover: bool,
 }
 
-/// What the store has to say to the hub.
+/// What the session with the store reports to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreEvent {
     /// Registered (again) with this epoch: beat at once.
     Connected(u64),
-    /// The store cannot be reached for now; said once until it can.
+    /// The store is unreachable; reported once until it is reachable.
     Unreachable,
-    /// Another sidecar holds the id with this higher epoch: no beat will be taken any more.
+    /// Another sidecar holds the id with this higher epoch: the store refuses our beats.
     Fenced(u64),
-    /// Somebody holds the id and may be dead: an answer takes a moment.
+    /// Another holder has the id and may be dead: finding out takes up to 2 s.
     LeaseContested,
-    /// A living sidecar holds the id; said once until it does no more.
+    /// A living sidecar holds the id; reported once until it releases it.
     LeaseHeld(Lease),
-    /// The monitor wants something.
+    /// An order of the monitor.
     Order(Order),
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Outbox {
     pub(crate) store_events: mpsc::Receiver<StoreEvent>,
     /// The last beat that was stored.
     pub(crate) stored: watch::Receiver<Option<Stored>>,
-    /// Events are being dropped, and it was said.
+    /// Events are being dropped, and that was logged.
     full: bool,
     session: JoinHandle<()>,
 }
@@ -136,7 +136,7 @@ struct Queued {
     at: Moment,
 }
 
-/// What the store sends without being asked.
+/// What the store pushes.
 enum Push {
     Order(String),
     Lost,
@@ -207,13 +207,15 @@ impl Outbox {
             event,
             at: clock::now(),
         };
-        // Closed: another sidecar has the id, and nobody listens to this one any more.
+        // Closed: the session has ended.
         let full = matches!(
             self.events.try_send(event),
             Err(mpsc::error::TrySendError::Full(_))
         );
         if full && !self.full {
-            tracing::error!("{EVENTS_MAX} events wait for the store: newer ones are dropped");
+            tracing::error!(
+                "{EVENTS_MAX} events wait for the store; dropping newer ones until it is reachable"
+            );
         }
         self.full = full;
     }
@@ -247,15 +249,19 @@ impl StoreSession {
                 Ok(SessionEnd::Done) => return,
                 Ok(SessionEnd::Fenced(holder)) => {
                     let _ = self.store_events.send(StoreEvent::Fenced(holder)).await; // the hub is ending anyway
-                    // Fenced means that somebody higher lives: the id is asked for again until that is over.
+                    // Fenced means that a higher epoch lives: the lease is requested again until that one ends.
                     self.fenced = Some(self.epoch);
                     self.epoch = 0;
                     continue;
                 }
-                Err(error) if self.outage_logged => tracing::debug!("the store: {error:#}"),
+                Err(error) if self.outage_logged => {
+                    tracing::debug!("store still unreachable, retrying: {error:#}")
+                }
                 Err(error) => {
                     self.outage_logged = true;
-                    tracing::warn!("no store, the agent goes on without: {error:#}");
+                    tracing::warn!(
+                        "store unreachable; continuing without heartbeats, retrying: {error:#}"
+                    );
                     let _ = self.store_events.try_send(StoreEvent::Unreachable); // the hub has older events to read
                 }
             }
@@ -285,7 +291,7 @@ impl StoreSession {
             self.registration.id,
             self.epoch
         );
-        // A full channel means that the hub has not yet heard of the last connection: it will beat all the same.
+        // A full channel means that the hub has not read the last connection yet: it will beat all the same.
         let _ = self
             .store_events
             .try_send(StoreEvent::Connected(self.epoch));
@@ -314,7 +320,7 @@ impl StoreSession {
                 Ok(()) = self.entry.changed() => {}
                 push = pushes.recv() => match push {
                     Some(Push::Order(text)) => self.order(&text),
-                    Some(Push::Lost) | None => anyhow::bail!("the connection was lost"),
+                    Some(Push::Lost) | None => anyhow::bail!("lost connection to the store"),
                 },
             }
         }
@@ -325,13 +331,13 @@ impl StoreSession {
         latest.filter(|offer| offer.beat.epoch() == self.epoch && offer.beat.sequence > self.sent)
     }
 
-    /// Hands an order on. The same one comes with every beat until it expires: the hub knows those it has seen.
+    /// Passes an order on. The same one comes with every beat until it expires: the hub remembers those it has seen.
     fn order(&self, text: &str) {
         match Order::decode(text) {
             Ok(order) => {
                 let _ = self.store_events.try_send(StoreEvent::Order(order)); // it comes again with the next beat
             }
-            Err(error) => tracing::warn!("an order that cannot be read was dropped: {error}"),
+            Err(error) => tracing::warn!("dropped a malformed order: {error}"),
         }
     }
 
@@ -343,7 +349,7 @@ impl StoreSession {
             self.waiting.push_back(event);
         }
         if self.epoch == 0 {
-            // Without a registration only this is ours to say.
+            // Without a registration only this event is ours to report.
             self.waiting
                 .retain(|queued| queued.event.kind == EventKind::Duplicate);
             return self

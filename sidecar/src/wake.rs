@@ -1,4 +1,4 @@
-//! How a thread that sleeps in the kernel is woken: to take what is there by now, or to end.
+//! Wakes a thread that sleeps in `poll`: to process what has arrived, or to end.
 
 use rustix::event::EventfdFlags;
 use std::io;
@@ -7,21 +7,21 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The end of whoever wakes. Dropped, it ends the thread, which is not waited for.
+/// The waking side. Dropped, it ends the thread without waiting for it.
 #[derive(Debug)]
 pub(crate) struct Notifier {
     eventfd: Arc<OwnedFd>,
     ask: Option<mpsc::Sender<oneshot::Sender<()>>>,
 }
 
-/// The thread's end.
+/// The thread's side.
 #[derive(Debug)]
 pub(crate) struct Listener {
     eventfd: Arc<OwnedFd>,
     asked: mpsc::Receiver<oneshot::Sender<()>>,
 }
 
-/// Somebody waits until the thread has taken what is there. Dropped, it is answered.
+/// A caller waits until the thread has processed what has arrived. Dropping it is the answer.
 #[derive(Debug)]
 pub(crate) struct Request(
     #[expect(dead_code, reason = "its end is the answer")] oneshot::Sender<()>,
@@ -30,15 +30,15 @@ pub(crate) struct Request(
 /// Why a thread was woken.
 #[derive(Debug)]
 pub(crate) enum Woken {
-    /// By something else.
+    /// By another descriptor.
     Otherwise,
-    /// To take what is there.
+    /// To process what has arrived.
     ToCatchUp(Request),
     /// To end.
     ToEnd,
 }
 
-/// Both ends.
+/// Both sides.
 pub(crate) fn pair() -> io::Result<(Notifier, Listener)> {
     let eventfd = Arc::new(rustix::event::eventfd(
         0,
@@ -53,7 +53,7 @@ pub(crate) fn pair() -> io::Result<(Notifier, Listener)> {
 }
 
 impl Notifier {
-    /// Waits until the thread has taken all that was there when it was asked, or is gone, but no longer than `within`.
+    /// Waits until the thread has processed all that had arrived, or has ended, but no longer than `within`.
     pub(crate) async fn caught_up(&self, within: Duration) {
         let (done, over) = oneshot::channel();
         if self.ask.as_ref().is_some_and(|ask| ask.send(done).is_ok()) {
@@ -78,7 +78,7 @@ impl Drop for Notifier {
 impl Listener {
     /// Why the thread was woken.
     pub(crate) fn woken(&self) -> Woken {
-        let _ = rustix::io::read(&*self.eventfd, &mut [0_u8; 8]); // silent already
+        let _ = rustix::io::read(&*self.eventfd, &mut [0_u8; 8]); // no notification is pending
         match self.asked.try_recv() {
             Ok(done) => Woken::ToCatchUp(Request(done)),
             Err(mpsc::TryRecvError::Empty) => Woken::Otherwise,

@@ -1,4 +1,4 @@
-//! What happened lately: sums over a sliding window, and a limit on how often. Bounded, whatever comes in.
+//! Sums over a sliding window, and a rate limit. Memory is bounded, whatever the input.
 
 use crate::base::moment::{Moment, millis};
 use crate::base::number::COUNT_MAX;
@@ -76,7 +76,7 @@ impl RateLimiter {
         }
     }
 
-    /// Whether one more may pass now.
+    /// Whether one more event passes the limit now.
     pub fn pass(&mut self, now: Moment) -> bool {
         if self.passed.len() < self.per_second {
             self.passed.push_back(now);
@@ -146,15 +146,15 @@ mod tests {
         fn a_sum_lies_between_those_of_the_window_and_of_one_second_more(
             steps in prop::collection::vec((0u64..40_000, 0u64..100), 1..200), ahead in 0u64..700_000,
         ) {
-            let (mut now, mut told, mut window) = (0, Vec::new(), SlidingSum::new(Duration::from_secs(300)));
+            let (mut now, mut added, mut window) = (0, Vec::new(), SlidingSum::new(Duration::from_secs(300)));
             for (step, amount) in steps {
                 now += step;
-                told.push((now, amount));
+                added.push((now, amount));
                 window.add(amount, at(now));
             }
             now += ahead;
             let within = |age: u64| -> u64 {
-                told.iter().filter(|(at, _)| now - at <= age).map(|(_, amount)| amount).sum()
+                added.iter().filter(|(at, _)| now - at <= age).map(|(_, amount)| amount).sum()
             };
             let sum = window.sum(at(now));
             prop_assert!(within(300_000) <= sum && sum <= within(301_000), "{sum}");

@@ -1,8 +1,8 @@
-//! What agents say anyway, in the words of the contract: the event streams of `claude -p --output-format stream-json`
+//! Events that agents print anyway, translated into status lines: the event streams of `claude -p --output-format stream-json`
 //! and `codex exec --json`, and the hooks of both.
 //!
 //! Prompts, commands and results are never repeated: what is shown of an agent reaches everybody who watches the fleet.
-//! What is not known is passed over; a line that comes out is one that [`crate::contract::line::Line`] takes.
+//! Unknown events are skipped; a line that comes out is one that [`crate::contract::line::Line`] takes.
 
 use crate::contract::line::pair;
 use serde::Deserialize;
@@ -17,9 +17,9 @@ pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub struct Events {
     seen: u64,
-    /// Tokens that were told.
-    told: u64,
-    /// The message that is being told, and its tokens so far: it comes in several events.
+    /// Tokens that were reported.
+    reported: u64,
+    /// The present message, and its tokens so far: it comes in several events.
     message: (String, u64),
     rounds: Rounds,
 }
@@ -112,7 +112,7 @@ struct Hook {
 }
 
 impl Usage {
-    /// What was read or written anew; what came from a cache costs next to nothing and is not counted.
+    /// What was read or written; what came from a cache costs next to nothing and is not counted.
     fn tokens(self) -> u64 {
         let input = self.input_tokens.saturating_sub(self.cached_input_tokens);
         input
@@ -165,7 +165,7 @@ impl Events {
         }
     }
 
-    /// Each event of the work itself is a step; that it never says the same twice is what makes it one.
+    /// Each event of the work itself is a step; its value never repeats, so it counts as progress.
     fn step(&mut self, kind: &str) -> String {
         self.seen += 1;
         pair("step", &format!("{kind} {}", self.seen))
@@ -185,7 +185,7 @@ impl Events {
         let task = calls
             .last()
             .and_then(|block| Some(tool(block.name.as_deref()?, block.input.as_ref())));
-        // What is said again between two equal calls is no step of the work.
+        // Text that is repeated between two equal calls is no step of the work.
         let step = match &task {
             _ if !self.rounds.repeats => format!(" {step}"),
             Some(task) => format!(" {}", pair("step", &format!("again {task}"))),
@@ -214,7 +214,7 @@ impl Events {
         }
     }
 
-    /// Tokens of this event that no event before has told.
+    /// Tokens of this event that no event before has reported.
     fn tokens_of(&mut self, message: &Message) -> u64 {
         let tokens = message.usage.unwrap_or_default().tokens();
         if self.message.0 != message.id {
@@ -222,15 +222,15 @@ impl Events {
         }
         let new = tokens.saturating_sub(self.message.1);
         self.message.1 = self.message.1.max(tokens);
-        self.told = self.told.saturating_add(new);
+        self.reported = self.reported.saturating_add(new);
         new
     }
 
-    /// The last event sums up: what was not told yet is told now.
+    /// The last event sums up: what was not reported yet is reported now.
     fn end(&mut self, usage: Option<Usage>, error: Option<String>) -> String {
         let total = usage.unwrap_or_default().tokens();
-        let left = total.saturating_sub(self.told);
-        self.told = self.told.max(total);
+        let left = total.saturating_sub(self.reported);
+        self.reported = self.reported.max(total);
         let error = error
             .map(|error| format!(" {}", pair("error", &error)))
             .unwrap_or_default();
@@ -239,7 +239,7 @@ impl Events {
 }
 
 impl Rounds {
-    /// Another call, or the same once more; no call at all says nothing.
+    /// Another call, or the same once more; no call at all changes nothing.
     fn call(&mut self, calls: impl ExactSizeIterator<Item = impl Hash>) {
         if calls.len() == 0 {
             return;
@@ -308,9 +308,9 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
         "SessionEnd" => Some(match plain(hook.reason).as_deref() {
             // The same process goes on.
             Some("clear" | "resume") => "task= state=idle".to_owned(),
-            // A person ended it, and the exit code says nothing.
+            // A person ended it, and the exit code does not show it.
             Some("prompt_input_exit" | "logout") => "task= state=done stopping=1".to_owned(),
-            // The session is over because the process is: how well, its exit code says.
+            // The session is over because the process has ended: its exit code shows how.
             Some(_) | None => "task= state=done".to_owned(),
         }),
         _ => None,
@@ -413,7 +413,7 @@ mod tests {
     use crate::contract::line::{Line, LineError};
     use crate::contract::report::{Report, Worth};
 
-    /// What a program printed, heard as the hub hears it.
+    /// What a program printed, parsed as the hub parses it.
     fn heard(printed: &str) -> (Report, Vec<String>, u32) {
         let (mut report, mut events, mut steps) = (Report::default(), Events::default(), 0);
         let lines: Vec<String> = printed

@@ -1,4 +1,4 @@
-//! Bytes, however they come, to lines. Holds at most one line's worth.
+//! Splits a byte stream into lines. Memory: at most one line.
 
 use crate::contract::line::LineError;
 
@@ -21,7 +21,7 @@ impl LineSplitter {
         }
     }
 
-    /// Hands on each line that ends within `bytes`, and says once of a line that grows too long.
+    /// Calls `take` with each line that ends within `bytes`, and once with the error of a line that grows too long.
     pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Result<&[u8], LineError>)) {
         let mut parts = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = parts.next() {

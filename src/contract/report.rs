@@ -1,4 +1,4 @@
-//! What the agent says of itself, as a machine: lines in, what is known and whether it proves that work moves out.
+//! What the agent reports of itself: status lines in, the present report and whether it proves progress out.
 //!
 //! The receiver's clock is the only one. Whatever comes in, memory stays bounded and the last good value is kept.
 
@@ -42,16 +42,16 @@ impl Default for Thresholds {
     }
 }
 
-/// What a line was worth.
+/// What a line proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
     /// Work moved: progress changed, a step never seen lately, tokens were used.
     Progress,
-    /// The agent is there; whether its work moves is not said.
+    /// The agent is alive; the line does not show whether its work moves.
     Liveness,
 }
 
-/// A line as it was heard.
+/// A line as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptLine {
     /// When it came.
@@ -60,7 +60,7 @@ pub struct KeptLine {
     pub line: String,
 }
 
-/// The agent's own word.
+/// The agent's report.
 #[derive(Clone, Debug)]
 pub struct Report {
     declared: Declared,
@@ -70,7 +70,7 @@ pub struct Report {
     unknown: u64,
 }
 
-/// What an incarnation has said; the next one starts from nothing.
+/// What one incarnation has reported; the next one starts from nothing.
 #[derive(Clone, Debug, Default)]
 struct Declared {
     task: Option<String>,
@@ -106,7 +106,7 @@ impl Default for Report {
 }
 
 impl Report {
-    /// Takes what a line says; `raw` is the line for evidence.
+    /// Takes a parsed line; `raw` is its text, for evidence.
     pub fn handle(&mut self, line: Line, raw: &str, now: Moment) -> Worth {
         self.keep(raw, now);
         self.unknown = self.unknown.saturating_add(u64::from(line.unknown));
@@ -120,7 +120,7 @@ impl Report {
         }
     }
 
-    /// The agent's process was started anew. What the former one said is over; what it used and missed still counts.
+    /// A new incarnation starts: what the previous one reported does not count for it, its tokens and errors still do.
     pub fn new_incarnation(&mut self) {
         self.declared = Declared::default();
     }
@@ -140,7 +140,7 @@ impl Report {
         self.declared.step.as_deref()
     }
 
-    /// The agent's own word, and since when.
+    /// The state that the agent declares, and since when.
     pub fn state(&self) -> Option<(State, Moment)> {
         self.declared.state.zip(self.declared.state_since)
     }
@@ -160,33 +160,33 @@ impl Report {
         self.declared.expect_until.filter(|until| *until > now)
     }
 
-    /// The agent has said that its start-up is over.
+    /// The agent has reported `ready`.
     pub fn ready(&self) -> bool {
         self.declared.ready
     }
 
-    /// The agent has said that a clean end follows.
+    /// The agent has reported `stopping`: a clean exit follows.
     pub fn stopping(&self) -> bool {
         self.declared.stopping
     }
 
-    /// When this incarnation was last heard.
+    /// When this incarnation sent its last line.
     pub fn heard_at(&self) -> Option<Moment> {
         self.declared.heard_at
     }
 
-    /// When this incarnation last told of progress.
+    /// When this incarnation last reported progress.
     pub fn progress_at(&self) -> Option<Moment> {
         self.declared.progress_at
     }
 
-    /// The last step or error that it named, and how often in a row.
+    /// The last step or error, and how often it was reported in a row.
     pub fn repeated(&self) -> (&str, u32) {
         let (text, times) = &self.declared.repeated;
         (text, *times)
     }
 
-    /// Whether the agent owes work, by its own word: it named a task or says that it works, and is not done.
+    /// Whether the agent reports unfinished work: it named a task or declares `working`, and is not done.
     pub fn work_owed(&self) -> bool {
         self.declared.owes()
     }
@@ -201,12 +201,12 @@ impl Report {
         self.lines.iter()
     }
 
-    /// Keys that nobody knew.
+    /// Unknown keys.
     pub fn unknown(&self) -> u64 {
         self.unknown
     }
 
-    /// The figures that only the agent can tell; those of the process tree are zero.
+    /// The figures that only the agent can report; those of the process tree are zero.
     pub fn metrics(&self, now: Moment) -> Metrics {
         Metrics {
             active_tasks: self.declared.active.unwrap_or(0),
@@ -289,7 +289,7 @@ impl Declared {
         }
     }
 
-    /// Progress belongs to the task it was told of.
+    /// Progress belongs to the task it was reported for.
     fn task(&mut self, task: Field<String>) {
         let before = self.task.take();
         self.task = before.clone();

@@ -1,11 +1,11 @@
-//! The life of one agent's process under supervision: start, end, back-off, stop. Decides; `sidecar/` does.
+//! The life of one agent's process under supervision: start, exit, back-off, stop. Decides; `sidecar/` carries out.
 //!
 //! ```text
-//! Starting ─► Running ─► Stopping(Asked ─► Killed ─► Unkillable) ─► Waiting ─► Starting …
-//!                   └──► Stopping(Swept ─► Killed …) (leftovers of an agent that ended) ─► Over
+//! Starting ─► Running ─► Stopping(Stopping ─► Killed ─► Unkillable) ─► BackingOff ─► Starting …
+//!                   └──► Stopping(CleaningUp ─► Killed …) (processes left by an agent that exited) ─► Done
 //! ```
 //!
-//! An incarnation is over when its *last* process is gone, not when the first one ended. Numbers are those of
+//! An incarnation is over when its *last* process has ended, not when the first one did. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
 mod restart_budget;
@@ -15,25 +15,25 @@ use crate::wire::beat::Exit;
 use restart_budget::RestartBudget;
 use std::time::Duration;
 
-/// How long leftovers have between TERM and KILL, and everything between KILL and being called unkillable.
+/// Time from TERM to KILL for processes left behind, and from KILL to the report as unkillable for every process.
 pub const AFTER_KILL: Duration = Duration::from_secs(2);
-/// How often survivors of KILL are looked at again.
+/// How often KILL is repeated for survivors.
 pub const RECHECK: Duration = Duration::from_secs(30);
-/// `EX_CONFIG`, not executable, not found: starting again changes nothing.
+/// `EX_CONFIG`, not executable, not found: a restart changes nothing.
 const FATAL: [u8; 3] = [78, 126, 127];
-/// `EX_TEMPFAIL`: the agent itself says that it wants another try.
+/// `EX_TEMPFAIL`: the agent itself requests another attempt.
 const TRY_AGAIN: u8 = 75;
 
-/// When an agent that ended is started again.
+/// When an agent that ended is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// After anything but exit code 0.
     OnFailure,
     /// After everything but a fatal exit code.
     Always,
-    /// Not by itself; an order still restarts it.
+    /// Never automatically; an order still restarts it.
     Never,
-    /// Somebody else starts it: whoever comes next is the next incarnation.
+    /// Another program starts it: the next process that matches is the next incarnation.
     Follow,
 }
 
@@ -56,7 +56,7 @@ pub struct Policy {
     pub keep_orphans: bool,
 }
 
-/// What an incarnation came to.
+/// The exit of an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// Of its first process.
@@ -79,21 +79,21 @@ pub enum Input {
     },
     /// The first process ended.
     Exited(Ended),
-    /// Some descendant ended; others are left.
+    /// A descendant ended; others are left.
     DescendantExited,
-    /// The last process of the tree is gone.
+    /// The last process of the tree has ended.
     TreeEmpty,
     /// The deadline is reached.
     Due,
     /// Proof that work moves.
     Progress,
-    /// A signal that may mean an end was passed on to the agent.
+    /// A signal that may end the agent was forwarded to it.
     SignalForwarded,
-    /// It shall end.
+    /// Stop the agent.
     Stop,
-    /// It shall end and start again, whatever the policy says.
+    /// Restart the agent, whatever the policy is.
     Restart,
-    /// It does not work any more: it shall be started again as if it had ended badly.
+    /// The agent is hung: restart it at the expense of the restart budget, like after a crash.
     RestartCharged,
 }
 
@@ -106,17 +106,17 @@ pub enum Effect {
     RequestStop,
     /// TERM and CONT to every process that is left.
     CleanUp,
-    /// Write down what can be seen before it is gone.
+    /// Capture evidence before the process ends.
     TakeEvidence,
     /// KILL to the group and to every process that is left.
     Kill,
-    /// Say who survived KILL.
+    /// Report the processes that survived KILL.
     ReportSurvivors,
-    /// Say that the next start comes after this delay.
+    /// Report that the next start comes after this delay.
     ReportDelay(Duration),
-    /// Say that restarts are used up: others must act.
+    /// Report that the restart budget is used up: the monitor must act.
     ReportCrashLoop,
-    /// The supervisor's work is over.
+    /// The supervisor is done.
     End,
 }
 
@@ -144,7 +144,7 @@ pub enum Outlook {
     Continues,
     /// It ends, or has ended, and nothing follows.
     Ends,
-    /// The next one is started, or looked for, this long after the end.
+    /// The next one is started, or searched for, this long after the end.
     Restarts(Duration),
 }
 
@@ -175,11 +175,11 @@ pub struct Lifecycle {
     phase: Phase,
     incarnation: u64,
     budget: RestartBudget,
-    /// An end before this was asked for by a signal that was passed on.
+    /// An exit before this was requested by a signal that was forwarded.
     end_expected_until: Option<Moment>,
     requested: bool,
     stop_requested: bool,
-    /// It was told that no restart is left for this incarnation.
+    /// The crash loop of this incarnation was reported.
     crash_loop_reported: bool,
 }
 
@@ -203,12 +203,12 @@ impl Lifecycle {
         self.incarnation
     }
 
-    /// Whether the present or last end was asked for.
+    /// Whether the present or last exit was requested.
     pub fn requested(&self) -> bool {
         self.requested
     }
 
-    /// Whether a stop was asked for, with or without a process to end.
+    /// Whether a stop was requested, with or without a process to stop.
     pub fn is_stop_requested(&self) -> bool {
         self.stop_requested
     }
@@ -218,7 +218,7 @@ impl Lifecycle {
         matches!(self.phase, Phase::Running)
     }
 
-    /// Whether KILL has been sent: a death by it is then no news.
+    /// Whether KILL has been sent: a death by KILL is then our own doing.
     pub fn is_killing(&self) -> bool {
         matches!(
             self.phase,
@@ -234,7 +234,7 @@ impl Lifecycle {
         matches!(self.phase, Phase::Running | Phase::BackingOff { .. })
     }
 
-    /// Whether a process is looked for or being started.
+    /// Whether a process is searched for or being started.
     pub fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting)
     }
@@ -253,7 +253,7 @@ impl Lifecycle {
         }
     }
 
-    /// The how-manieth restart of its window the next or last one is, and how many the window holds; `None` for one that
+    /// Which restart of its window the next or last one is, from 1, and how many the window holds; `None` for one that
     /// costs nothing.
     pub fn attempt(&self) -> Option<(u32, u32)> {
         let used = u32::try_from(self.budget.counted.len()).unwrap_or(u32::MAX);
@@ -364,7 +364,7 @@ impl Lifecycle {
         }
     }
 
-    /// A restart like any other costs. With none left the agent stays as it is, and others must act.
+    /// The restart costs like any other. With none left the agent stays as it is, and the monitor must act.
     fn restart_charged(&mut self, now: Moment, random: f64) -> Vec<Effect> {
         let restarts = matches!(self.policy.restart, Restart::OnFailure | Restart::Always);
         if self.phase != Phase::Running || !restarts {
@@ -390,7 +390,7 @@ impl Lifecycle {
         }
     }
 
-    /// One less, and not the last: whoever was born during KILL is looked for again.
+    /// One less, and not the last: processes that were forked during KILL are killed again.
     fn descendant_exited(&self) -> Vec<Effect> {
         match self.phase {
             Phase::Stopping {
@@ -456,7 +456,7 @@ impl Lifecycle {
                 self.enter_stopping(Stage::Stopping, self.policy.grace, wanted, now);
                 match wanted {
                     Then::End | Then::CrashLoop => vec![Effect::RequestStop],
-                    // Whoever wants another incarnation wants to know what was wrong with this one.
+                    // A restart is requested because something is wrong with this incarnation: keep the evidence.
                     Then::Start { .. } => vec![Effect::TakeEvidence, Effect::RequestStop],
                 }
             }
@@ -700,7 +700,7 @@ backing off + restart = starting [Start]
     }
 
     #[test]
-    fn delays_double_and_the_budget_ends_in_a_crash_loop_told_once() {
+    fn delays_double_and_the_budget_ends_in_one_crash_loop_report() {
         let mut life = running(POLICY);
         let (delays, last) = crash(&mut life, 1, at(0), 0.0);
         assert_eq!(delays, [1000, 2000, 4000]);
@@ -841,7 +841,7 @@ backing off + restart = starting [Start]
     }
 
     #[test]
-    fn a_hung_agent_costs_restarts_and_is_left_alone_and_told_once_when_they_are_used_up() {
+    fn a_hung_agent_costs_restarts_and_is_left_alone_and_reported_once_when_they_are_used_up() {
         let mut life = running(POLICY);
         for round in 0..3 {
             let effects = life.handle(Input::RestartCharged, at(round * 100), 0.0);
@@ -871,7 +871,7 @@ backing off + restart = starting [Start]
     }
 
     #[test]
-    fn an_agent_that_others_start_again_is_followed_for_ever_and_ends_when_told() {
+    fn an_agent_that_another_program_restarts_is_followed_until_a_stop() {
         let mut life = running(Policy {
             restart: Restart::Follow,
             ..POLICY

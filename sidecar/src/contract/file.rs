@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tail::{Look, Tail};
 
-/// A file that is written without end is looked at this often and no more.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// A file that is written without end is read this often and no more.
+const BETWEEN_READS: Duration = Duration::from_millis(20);
 /// A line without its end counts as whole when nothing followed for this long.
 const SETTLED_AFTER: Duration = Duration::from_millis(250);
-/// Where the kernel does not tell of changes, or there is no directory yet to watch.
+/// Where the kernel does not report changes, or there is no directory yet to watch.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The thread that follows. Dropped, it ends; it is not waited for.
@@ -35,7 +35,7 @@ impl Follower {
     /// Starts to follow. What is in the file now was left by an earlier incarnation and is not read.
     pub(super) fn start(path: PathBuf, intake: Arc<Intake>) -> io::Result<Self> {
         let (notifier, listener) = wake::pair()?;
-        // The agent must not find its own first line taken for an old one: this look comes before the agent starts.
+        // The agent must not find its own first line taken for an old one: this read comes before the agent starts.
         let mut tail = Tail::new(path.clone());
         tail.pass_over();
         let new_incarnation = Arc::new(AtomicBool::new(false));
@@ -56,7 +56,7 @@ impl Follower {
         &self.path
     }
 
-    /// What was read so far is not the word of the incarnation that is about to start.
+    /// What was read so far does not count for the incarnation that is about to start.
     pub(super) fn new_incarnation(&self) {
         self.new_incarnation.store(true, Ordering::Relaxed);
     }
@@ -70,10 +70,12 @@ impl Follower {
 fn follow(tail: &mut Tail, listener: &Listener, new_incarnation: &AtomicBool, intake: &Intake) {
     let mut watch = Watch::new();
     if watch.is_none() {
-        intake.tell("inotify", || "the kernel does not tell of file changes; the status file is looked at every second".to_owned());
+        intake.warn_once("inotify", || {
+            "inotify is not available; reading the status file every second".to_owned()
+        });
     }
     loop {
-        // Watched before it is looked at: a change in between is seen twice, not missed.
+        // Watched before it is read: a change in between is seen twice, not missed.
         let watched = watch.as_mut().is_some_and(|watch| watch.cover(tail.path()));
         let woken = listener.woken();
         if new_incarnation.swap(false, Ordering::Relaxed) {
@@ -83,7 +85,7 @@ fn follow(tail: &mut Tail, listener: &Listener, new_incarnation: &AtomicBool, in
         match woken {
             Woken::Otherwise => {}
             Woken::ToCatchUp(asked) => {
-                // Whoever wrote it is gone: no end will come.
+                // Its writer has ended: the line will get no end.
                 if look == Look::Unended {
                     tail.settle(intake);
                 }
@@ -103,7 +105,7 @@ fn follow(tail: &mut Tail, listener: &Listener, new_incarnation: &AtomicBool, in
             let wait = (!watched).then_some(POLL_EVERY);
             sleep(listener, watch.as_mut(), wait);
         }
-        sleep(listener, None, Some(BETWEEN_LOOKS));
+        sleep(listener, None, Some(BETWEEN_READS));
     }
 }
 
@@ -123,7 +125,7 @@ fn sleep(listener: &Listener, watch: Option<&mut Watch>, wait: Option<Duration>)
     silent
 }
 
-/// What the kernel tells of: the file itself, and names that appear in its directory.
+/// What the kernel reports: changes of the file itself, and names that appear in its directory.
 struct Watch {
     inotify: OwnedFd,
 }
@@ -134,7 +136,7 @@ impl Watch {
         Some(Self { inotify })
     }
 
-    /// Watches whatever is there under that name now; false when nothing would tell of a change.
+    /// Watches whatever is there under that name now; false when the kernel would not report a change.
     fn cover(&mut self, path: &Path) -> bool {
         let of_file = WatchFlags::MODIFY
             | WatchFlags::ATTRIB

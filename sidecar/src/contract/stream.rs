@@ -45,7 +45,7 @@ pub(super) fn listen(
             match listener.accept().await {
                 Ok((stream, _)) => Room::admit(&room, stream),
                 Err(error) => {
-                    room.intake.tell("accept", || {
+                    room.intake.warn_once("accept", || {
                         format!("cannot accept a connection of the agent: {error}")
                     });
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -99,7 +99,7 @@ impl Room {
         };
         if let Some(why) = sender.refusal_of_user() {
             answer(&stream, &format!("error: {why}"));
-            room.intake.stranger(&why);
+            room.intake.foreign_sender(&why);
             return;
         }
         let stream = Arc::new(stream);
@@ -112,7 +112,7 @@ impl Room {
             stream: Arc::clone(&stream),
             lines: LineSplitter::new(LINE_BYTES_MAX),
             refusal: None,
-            told_excess: false,
+            excess_answered: false,
             ends_when_told: waits_for_our_end(sender.pid),
         };
         let task = tokio::spawn(connection.serve(Arc::clone(room))).abort_handle();
@@ -173,9 +173,9 @@ struct Connection {
     sender: Sender,
     stream: Arc<UnixStream>,
     lines: LineSplitter,
-    /// Once it is known: whether this process may speak for the agent.
+    /// Once it is known: whether this process may report for the agent.
     refusal: Option<Option<String>>,
-    told_excess: bool,
+    excess_answered: bool,
     ends_when_told: bool,
 }
 
@@ -186,7 +186,7 @@ impl Connection {
         }
         if !self.lines.pending().is_empty() {
             let taken = room.intake.refuse(LineError::Unended);
-            self.told(taken);
+            self.answer_to(taken);
         }
         room.connections().open.remove(&self.number);
     }
@@ -207,7 +207,7 @@ impl Connection {
         self.lines = lines;
         if self.ends_when_told && self.lines.pending().is_empty() {
             self.ends_when_told = false;
-            // It is told the end of our side; its own side stays open.
+            // It reads the end of our side; its own side stays open.
             let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Write);
         }
         true
@@ -228,22 +228,22 @@ impl Connection {
             refusal
         });
         if let Some(why) = refusal {
-            return room.intake.stranger(why);
+            return room.intake.foreign_sender(why);
         }
         let taken = match line {
             Ok(line) => room.intake.take(line),
             Err(error) => room.intake.refuse(error),
         };
-        self.told(taken);
+        self.answer_to(taken);
     }
 
-    fn told(&mut self, taken: Taken) {
+    fn answer_to(&mut self, taken: Taken) {
         match taken {
-            Taken::Good => self.told_excess = false,
+            Taken::Good => self.excess_answered = false,
             Taken::Refused(error) => answer(&self.stream, &format!("error: {error}")),
-            Taken::Excess if self.told_excess => {}
+            Taken::Excess if self.excess_answered => {}
             Taken::Excess => {
-                self.told_excess = true;
+                self.excess_answered = true;
                 let limit = super::intake::LINES_PER_SECOND;
                 answer(
                     &self.stream,
@@ -254,12 +254,12 @@ impl Connection {
     }
 }
 
-/// Answers if there is room for it: nobody waits for a sender that does not read.
+/// Answers if there is room for it: a sender that does not read is not waited for.
 fn answer(stream: &UnixStream, text: &str) {
     let _ = stream.try_write(format!("{text}\n").as_bytes());
 }
 
-/// OpenBSD's `nc -U` stays after the end of its input until the other side ends: `echo … | nc -U` would hang for ever.
+/// OpenBSD's `nc -U` stays after the end of its input until the other side ends: `echo … | nc -U` would hang.
 /// It goes on sending after our end, so ending is harmless; node and others would stop, so it is for nc alone.
 fn waits_for_our_end(pid: Option<i32>) -> bool {
     let Some(pid) = pid.filter(|pid| *pid > 0) else {

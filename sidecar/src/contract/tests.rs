@@ -38,7 +38,7 @@ async fn connect(contract: &Contract) -> UnixStream {
 }
 
 async fn next(contract: &mut Contract) -> StatusLine {
-    tokio::time::timeout(WITHIN, contract.said.recv())
+    tokio::time::timeout(WITHIN, contract.lines.recv())
         .await
         .expect("no line came")
         .unwrap()
@@ -172,7 +172,7 @@ async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
         let due = Instant::now() + Duration::from_millis(5);
         tokio::select! {
             biased;
-            Some(_) = contract.said.recv() => taken += 1,
+            Some(_) = contract.lines.recv() => taken += 1,
             () = tokio::time::sleep(Duration::from_millis(5)) => {
                 latest = latest.max(Instant::now().saturating_duration_since(due));
             }
@@ -206,7 +206,7 @@ async fn a_flood_is_told_once_and_ends_with_the_second() {
             .contains("more than 50 lines a second")
     );
     until(|| contract.counts().excess > 0).await;
-    while contract.said.try_recv().is_ok() {}
+    while contract.lines.try_recv().is_ok() {}
     tokio::time::sleep(Duration::from_millis(1050)).await;
     agent.write_all(b"progress=99\nwrong\n").await.unwrap();
     assert_eq!(progress(&next(&mut contract).await), 99.0);
@@ -266,8 +266,8 @@ async fn whoever_is_not_of_the_tree_is_told_so_and_may_still_ask_for_health() {
         .send_to(b"READY=1", directory.path().join("a1.notify"))
         .await
         .unwrap();
-    until(|| contract.counts().strangers == 3).await;
-    assert!(contract.said.try_recv().is_err());
+    until(|| contract.counts().foreign == 3).await;
+    assert!(contract.lines.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -355,12 +355,12 @@ async fn sd_notify_is_spoken_and_a_barrier_lifted() {
         .env("NOTIFY_SOCKET", &notify)
         .spawn();
     let Ok(mut said_by) = said else {
-        panic!("systemd-notify is not here: scripts/test-deps installs it");
+        panic!("systemd-notify is not installed: run scripts/test-deps");
     };
     let said = next(&mut contract).await;
     assert!(said.line.ready && progress(&said) == 42.0);
     assert_eq!(said.line.status, Field::Set("indexing".into()));
-    // It waits for its barrier: five seconds and an error if nobody closes what it sent.
+    // It waits for its barrier: five seconds and an error if its descriptor is not closed.
     let start = Instant::now();
     while said_by.try_wait().unwrap().is_none() {
         assert!(

@@ -114,11 +114,11 @@ impl AgentIo {
         let mut left = Vec::new();
         if let Some((tee, _)) = &mut self.tee {
             tee.caught_up(LAST_LINE_WITHIN).await;
-            left.extend(std::iter::from_fn(|| tee.told.try_recv().ok()).map(StatusLine::from));
+            left.extend(std::iter::from_fn(|| tee.lines.try_recv().ok()).map(StatusLine::from));
         }
         if let Some(contract) = &mut self.contract {
             contract.caught_up().await;
-            left.extend(std::iter::from_fn(|| contract.said.try_recv().ok()));
+            left.extend(std::iter::from_fn(|| contract.lines.try_recv().ok()));
         }
         left
     }
@@ -166,16 +166,16 @@ impl Hub {
 }
 
 async fn from_contract(contract: &mut Option<Contract>) -> Option<StatusLine> {
-    contract.as_mut()?.said.recv().await
+    contract.as_mut()?.lines.recv().await
 }
 
 async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<StatusLine> {
-    tee.as_mut()?.0.told.recv().await.map(StatusLine::from)
+    tee.as_mut()?.0.lines.recv().await.map(StatusLine::from)
 }
 
 impl From<OutputLine> for StatusLine {
-    fn from(told: OutputLine) -> Self {
-        let OutputLine { line, raw, at } = told;
+    fn from(read: OutputLine) -> Self {
+        let OutputLine { line, raw, at } = read;
         Self { line, raw, at }
     }
 }

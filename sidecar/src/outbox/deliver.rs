@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
 impl StoreSession {
-    /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
+    /// Writes the roster entry when it has changed. A registration that was replaced writes nothing.
     pub(super) async fn write_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -35,7 +35,7 @@ impl StoreSession {
         Ok(())
     }
 
-    /// One beat; the higher epoch comes back when it was refused.
+    /// Sends one beat; returns the higher epoch when the store refused it.
     pub(super) async fn deliver(
         &mut self,
         connection: &mut MultiplexedConnection,

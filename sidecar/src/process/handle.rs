@@ -110,7 +110,7 @@ impl Process {
         clock::wall_ms().saturating_sub(millis(ago))
     }
 
-    /// Whether somebody has taken note of its end.
+    /// Whether its parent has reaped it.
     pub(crate) fn is_reaped(&self) -> bool {
         named_stat(self.pid, self.started).is_none()
     }
@@ -164,7 +164,7 @@ pub(crate) fn wait_for(pid: i32) {
     {}
 }
 
-/// What `/proc/PID/stat` says; `None` when there is no such process.
+/// The content of `/proc/PID/stat`; `None` when there is no such process.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
     procfs::process::Process::new(pid).ok()?.stat().ok()
 }

@@ -16,9 +16,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-/// How long the agent waits for its watcher; then it goes on without knowing its epoch.
+/// How long the agent waits for its watcher; then it starts without its epoch.
 const WATCHER_WITHIN: Duration = Duration::from_secs(5);
-/// The most the watcher may say, in bytes.
+/// The longest message of the watcher, in bytes.
 const WORDS_MAX: u64 = 64 * 1024;
 
 /// Which of the two processes this is.
@@ -46,7 +46,7 @@ impl Answer {
         let _ = File::from(self.0).write_all(&words);
     }
 
-    /// Tells the agent not to start.
+    /// Refuses the agent's start.
     pub(crate) fn refuse(self) {
         let _ = File::from(self.0).write_all(b"\0\0"); // nobody waits any more
     }
@@ -61,7 +61,7 @@ pub(crate) fn split(names: &[&'static str]) -> std::io::Result<Side> {
         0 => {
             drop(listen);
             setsid()?;
-            // A second fork: the watcher is nobody's child, so the agent has no child that it does not know.
+            // A second fork: init adopts the watcher, so the agent has no child that it does not know.
             if fork()? != 0 {
                 exit_now();
             }
@@ -76,7 +76,7 @@ pub(crate) fn split(names: &[&'static str]) -> std::io::Result<Side> {
     }
 }
 
-/// What the watcher says. Nothing within a while: the agent goes on all the same.
+/// The watcher's message. Without one in time the agent starts all the same.
 fn heard(listen: OwnedFd, names: &[&'static str]) -> Side {
     let words = read_until(&listen, Instant::now() + WATCHER_WITHIN);
     if words.starts_with(b"\0\0") {

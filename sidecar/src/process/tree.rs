@@ -104,7 +104,7 @@ impl Tree {
         }
     }
 
-    /// Kills every member. All are stopped first, so that nobody can fork while others die.
+    /// Kills every member. All are stopped first, so that none can fork while others die.
     pub(crate) fn kill(&self) {
         let mut stopped = BTreeSet::new();
         for _ in 0..ROUNDS_MAX {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn children_from_before_are_strangers() {
+    fn children_from_before_are_not_the_agents() {
         let mut before = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(before.id()).unwrap();
         let started = handle::stat(pid).unwrap().starttime;

@@ -6,7 +6,7 @@ use crate::contract::line::reading::Reading;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// A JSON object whose known keys are set and whose unknown values, however deep, are passed over.
+/// A JSON object whose known keys are set and whose unknown values, however deep, are skipped.
 pub(super) struct Object<'a> {
     pub(super) reading: &'a mut Reading,
     pub(super) failed: &'a mut Option<LineError>,

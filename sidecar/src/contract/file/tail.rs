@@ -1,4 +1,4 @@
-//! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two looks.
+//! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two reads.
 
 use super::super::intake::{Intake, Taken};
 use heartbeat::contract::framing::LineSplitter;
@@ -14,11 +14,11 @@ const CHUNK: usize = 16 * 1024;
 const HEAD_BYTES: usize = 4096;
 /// And so much of what was read last.
 const SEAM_BYTES: usize = 64;
-/// Of a longer backlog only the end is read: the latest word counts.
+/// Of a longer backlog only the end is read: the latest lines count.
 const BACKLOG_MAX: u64 = 1024 * 1024;
 const BACKLOG_READ: u64 = 64 * 1024;
 
-/// How the last line looked.
+/// Whether the last line was whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// All that is there was taken.
@@ -36,7 +36,7 @@ pub(super) struct Tail {
     settled: Vec<u8>,
 }
 
-/// The file that stood under the name at the last look; held open, its inode cannot be another's.
+/// The file under the name at the last read; held open, its inode cannot be reused.
 #[derive(Debug)]
 struct Open {
     file: File,
@@ -73,7 +73,7 @@ impl Tail {
         }
     }
 
-    /// The same text, written anew, will be news.
+    /// The same text, written again, counts as new.
     pub(super) fn new_incarnation(&mut self) {
         self.lines.drop_line(false);
         self.settled.clear();
@@ -86,7 +86,7 @@ impl Tail {
     pub(super) fn look(&mut self, intake: &Intake) -> Look {
         if let Err(error) = self.try_look(intake) {
             let path = self.path.display();
-            intake.tell("status_file", || {
+            intake.warn_once("status_file", || {
                 format!("the status file {path} cannot be read: {error}")
             });
             self.forget();
@@ -146,7 +146,7 @@ impl Tail {
         if backlog > BACKLOG_MAX {
             open.pass_to(found.len() - BACKLOG_READ)?;
             self.lines.drop_line(true);
-            intake.tell("backlog", || {
+            intake.warn_once("backlog", || {
                 format!("{backlog} bytes of status lines at once; only the last are read")
             });
         }
@@ -229,7 +229,7 @@ impl Open {
         self.file.seek(SeekFrom::Start(at))?;
         match self.file.read_exact(&mut bytes) {
             Ok(()) => Ok(bytes),
-            // It became shorter while we looked.
+            // It became shorter while we read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
             Err(error) => Err(error),
         }

@@ -164,7 +164,7 @@ fn nothing_wakes_up_while_nobody_says_anything() {
             let _idle = connect(&contract).await;
             tell.send(nix::unistd::gettid().as_raw()).unwrap();
             tokio::select! {
-                Some(said) = contract.said.recv() => panic!("{said:?}"),
+                Some(said) = contract.lines.recv() => panic!("{said:?}"),
                 _ = ended => {}
             }
         });

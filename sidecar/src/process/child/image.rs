@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::null;
 
-/// Variables of a supervisor above us, another hbsidecar among them: they speak of our process, not of the agent's.
+/// Variables of a supervisor above us, another hbsidecar among them: they describe our process, not the agent.
 const NOT_FOR_THE_AGENT: [&str; 5] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -21,7 +21,7 @@ const LISTEN_PID: &str = "LISTEN_PID";
 const PID_BYTES: usize = 11;
 const SHELL: &CStr = c"/bin/sh";
 const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
-/// The kernel shall choose the agent before its supervisor.
+/// Under memory pressure the kernel must choose the agent before its supervisor.
 const OOM_SCORE_MORE: i32 = 200;
 const OOM_SCORE_MAX: i32 = 1000;
 
@@ -79,7 +79,7 @@ impl Image {
         })
     }
 
-    /// The child's side of a fork. Every signal is still blocked: giving the terminal to ourselves stops nobody.
+    /// The child's side of a fork. Every signal is still blocked: giving the terminal to ourselves stops no process.
     pub(super) fn become_agent(&mut self, tell: i32) -> ! {
         #[expect(
             unsafe_code,
@@ -190,7 +190,7 @@ fn paths(program: &OsStr) -> Vec<OsString> {
         .collect()
 }
 
-/// What we got, less what speaks of us, and what the agent gets of us.
+/// Our environment without what describes us, plus the agent's variables.
 fn environment(more: &[(&'static str, OsString)], without_listen_pid: bool) -> Vec<OsString> {
     let is_ours = |name: &OsStr| {
         NOT_FOR_THE_AGENT
