@@ -382,7 +382,7 @@ impl StoreSession {
         Ok((connection, pushes))
     }
 
-    /// Waits before the next try; events go on to be taken, an end cuts the wait short.
+    /// Waits before the next attempt; events are still queued, an end cuts the wait short.
     async fn wait(&mut self, wait: Duration) {
         let until = tokio::time::Instant::now() + wait;
         loop {

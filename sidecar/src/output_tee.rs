@@ -189,7 +189,7 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Understands what passes, as far as there is time for it.
+/// Reads what passes, as far as its allowance reaches.
 struct Reader {
     kind: Kind,
     lines: LineSplitter,
@@ -353,7 +353,7 @@ impl Reader {
                 line,
                 raw,
                 at: clock::now(),
-            }); // a hub that is gone needs no last word
+            }); // a hub that has ended needs no last line
         }
     }
 }
@@ -385,7 +385,7 @@ mod tests {
     async fn next(tee: &mut Tee) -> OutputLine {
         tokio::time::timeout(WITHIN, tee.lines.recv())
             .await
-            .expect("nothing was told")
+            .expect("nothing was read")
             .unwrap()
     }
 
@@ -421,9 +421,9 @@ mod tests {
         agent
             .write_all(b"warming up\nindex   7%\rindex   7%\rindex 150%\r")
             .unwrap();
-        let told = next(&mut tee).await;
+        let line = next(&mut tee).await;
         assert_eq!(
-            (told.raw.as_str(), told.line.progress),
+            (line.raw.as_str(), line.line.progress),
             ("progress=7 task=index", Field::Set(7.0))
         );
         tokio::time::sleep(Duration::from_millis(1050)).await;
@@ -444,11 +444,11 @@ mod tests {
         }
         drop(agent);
         let mut last = None;
-        while let Some(told) = tokio::time::timeout(WITHIN, tee.lines.recv())
+        while let Some(line) = tokio::time::timeout(WITHIN, tee.lines.recv())
             .await
             .unwrap()
         {
-            last = Some(told.line.progress);
+            last = Some(line.line.progress);
         }
         assert_eq!(last, Some(Field::Set(100.0)));
     }
@@ -475,7 +475,10 @@ mod tests {
         drop(out);
         let start = std::time::Instant::now();
         while agent.write_all(&[b'x'; 4096]).is_ok() {
-            assert!(start.elapsed() < WITHIN, "it goes on writing to nobody");
+            assert!(
+                start.elapsed() < WITHIN,
+                "it continues to write without a reader"
+            );
         }
     }
 

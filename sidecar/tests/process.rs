@@ -11,7 +11,7 @@ fn sidecar(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
-    // Nobody listens on port 1: these tests are about an agent without a store.
+    // No store listens on port 1: these tests are about an agent without a store.
     command
         .args([
             "-q",
@@ -88,7 +88,7 @@ fn a_command_that_cannot_be_run_is_126() {
 
 #[test]
 fn bad_arguments_are_one_clear_line_and_exit_code_2() {
-    for (arguments, says) in [
+    for (arguments, expected) in [
         (vec![], "no command"),
         (vec!["--"], "no command"),
         (vec!["--wat", "--", "true"], "--wat"),
@@ -102,7 +102,7 @@ fn bad_arguments_are_one_clear_line_and_exit_code_2() {
         ),
     ] {
         let err = refused(&arguments, 2);
-        assert!(err.contains(says), "{arguments:?}: {err}");
+        assert!(err.contains(expected), "{arguments:?}: {err}");
     }
 }
 

@@ -306,7 +306,7 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
             ))
         }
         "SessionEnd" => Some(match plain(hook.reason).as_deref() {
-            // The same process goes on.
+            // The same process continues.
             Some("clear" | "resume") => "task= state=idle".to_owned(),
             // A person ended it, and the exit code does not show it.
             Some("prompt_input_exit" | "logout") => "task= state=done stopping=1".to_owned(),
@@ -324,19 +324,19 @@ pub fn turn_tokens(transcript: &str) -> u64 {
         let Ok(event) = serde_json::from_str::<Event>(line) else {
             continue; // the first line is cut off, others are none of ours
         };
-        let Some(OrOther::This(said)) = event.message else {
+        let Some(OrOther::This(sent)) = event.message else {
             continue;
         };
         match event.r#type.as_str() {
             "assistant" => {
-                let tokens = said.usage.unwrap_or_default().tokens();
-                if message.0 != said.id {
-                    message = (said.id, 0);
+                let tokens = sent.usage.unwrap_or_default().tokens();
+                if message.0 != sent.id {
+                    message = (sent.id, 0);
                 }
                 sum = sum.saturating_add(tokens.saturating_sub(message.1));
                 message.1 = message.1.max(tokens);
             }
-            "user" if is_prompt(said.content.as_ref()) => sum = 0,
+            "user" if is_prompt(sent.content.as_ref()) => sum = 0,
             _ => {}
         }
     }
@@ -414,7 +414,7 @@ mod tests {
     use crate::contract::report::{Report, Worth};
 
     /// What a program printed, parsed as the hub parses it.
-    fn heard(printed: &str) -> (Report, Vec<String>, u32) {
+    fn parsed(printed: &str) -> (Report, Vec<String>, u32) {
         let (mut report, mut events, mut steps) = (Report::default(), Events::default(), 0);
         let lines: Vec<String> = printed
             .lines()
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn claude_tells_its_tool_its_tokens_and_its_end() {
-        let (report, lines, steps) = heard(CLAUDE);
+        let (report, lines, steps) = parsed(CLAUDE);
         assert_eq!(report.task(), Some("Bash: Read the file"));
         assert_eq!(
             (tokens(&report), steps, report.ready(), report.work_owed()),
@@ -454,7 +454,7 @@ mod tests {
             !lines.iter().any(|line| line.contains("secret")),
             "{lines:?}"
         );
-        let (report, lines, _) = heard(&format!("{CLAUDE}{CLAUDE_END}"));
+        let (report, lines, _) = parsed(&format!("{CLAUDE}{CLAUDE_END}"));
         assert_eq!(
             (report.task(), report.work_owed(), tokens(&report)),
             (None, false, 230)
@@ -479,32 +479,32 @@ mod tests {
     #[test]
     fn the_same_call_with_the_same_result_is_counted_whatever_is_said_between() {
         let same: String = (0..24).map(|n| round(n, "no such file")).collect();
-        let (report, lines, _) = heard(&same);
+        let (report, lines, _) = parsed(&same);
         assert_eq!(report.repeated(), ("again Bash", 22));
         assert!(
             !lines.iter().any(|line| line.contains("secret")),
             "{lines:?}"
         );
-        let (report, ..) = heard(&format!("{same}{}", round(24, "found")));
+        let (report, ..) = parsed(&format!("{same}{}", round(24, "found")));
         assert_eq!(report.repeated().1, 1, "another result goes on");
     }
 
     #[test]
     fn the_same_question_with_another_answer_is_no_repetition() {
         let polls: String = (0..40).map(|n| round(n, &format!("{n} of 40"))).collect();
-        assert_eq!(heard(&polls).0.repeated().1, 1);
+        assert_eq!(parsed(&polls).0.repeated().1, 1);
     }
 
     #[test]
     fn parts_of_an_answer_are_progress_while_it_comes() {
         let part = r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"text":"a"}}}"#;
-        assert_eq!(heard(&format!("{part}\n{part}\n{part}")).2, 3);
+        assert_eq!(parsed(&format!("{part}\n{part}\n{part}")).2, 3);
     }
 
     #[test]
     fn a_run_that_fails_is_an_error_and_over() {
         let (report, ..) =
-            heard(r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#);
+            parsed(r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#);
         assert_eq!(
             (report.error(), report.work_owed()),
             (Some("ended: error_max_turns"), false)
@@ -516,7 +516,7 @@ mod tests {
         let started = r#"{"type":"thread.started","thread_id":"t"}
 {"type":"turn.started"}
 {"type":"item.started","item":{"id":"item_1","type":"command_execution","command":"bash -lc ls","status":"in_progress"}}"#;
-        let (report, ..) = heard(started);
+        let (report, ..) = parsed(started);
         assert_eq!(
             (report.ready(), report.task(), report.work_owed()),
             (true, Some("command_execution"), true)
@@ -525,7 +525,7 @@ mod tests {
 {"type":"item.completed","item":{"id":"item_1","type":"command_execution","exit_code":0}}
 {"type":"item.started","item":{"id":"item_2","type":"mcp_tool_call","server":"docs","tool":"search","status":"in_progress"}}
 {"type":"turn.completed","usage":{"input_tokens":24763,"cached_input_tokens":24448,"output_tokens":122}}"#;
-        let (report, lines, steps) = heard(&format!("{started}{ended}"));
+        let (report, lines, steps) = parsed(&format!("{started}{ended}"));
         assert_eq!(
             (tokens(&report), report.work_owed(), steps),
             (437, false, 4)
@@ -534,9 +534,9 @@ mod tests {
             lines.iter().any(|line| line.contains("task=docs/search")),
             "{lines:?}"
         );
-        let (report, ..) = heard(r#"{"type":"turn.failed","error":{"message":"stream lost"}}"#);
+        let (report, ..) = parsed(r#"{"type":"turn.failed","error":{"message":"stream lost"}}"#);
         assert_eq!(report.error(), Some("stream lost"));
-        let (report, ..) = heard(r#"{"type":"error","message":"no network"}"#);
+        let (report, ..) = parsed(r#"{"type":"error","message":"no network"}"#);
         assert_eq!(report.error(), Some("no network"));
     }
 
@@ -559,7 +559,7 @@ mod tests {
 
     #[test]
     fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
-        let told = |event: &str, more: &str| {
+        let translated = |event: &str, more: &str| {
             hook(
                 format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
                 7,
@@ -624,11 +624,11 @@ mod tests {
             ("SessionEnd", r#","reason":"other""#, "task= state=done"),
             ("SessionEnd", "", "task= state=done"),
         ] {
-            assert_eq!(told(event, more).as_deref(), Some(line));
+            assert_eq!(translated(event, more).as_deref(), Some(line));
             let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
             assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
         }
-        assert_eq!(told("WorktreeCreate", ""), None);
+        assert_eq!(translated("WorktreeCreate", ""), None);
         assert_eq!(hook(b"no json", 0), None);
     }
 

@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn a_line_without_an_end_is_told_once_and_holds_no_memory() {
         let mut lines = LineSplitter::new(LINE_BYTES_MAX);
-        let mut told = 0;
+        let mut errors = 0;
         for _ in 0..1000 {
-            told += fed(&mut lines, &[b'x'; 10_000]).len();
+            errors += fed(&mut lines, &[b'x'; 10_000]).len();
             assert_eq!((lines.pending.len(), lines.pending.capacity()), (0, 0));
         }
-        assert_eq!(told, 1);
+        assert_eq!(errors, 1);
         assert_eq!(
             fed(&mut lines, b"x\nprogress=1\n"),
             [Ok(b"progress=1".to_vec())]

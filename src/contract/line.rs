@@ -3,7 +3,7 @@
 //! ```text
 //! task="index repo" progress=42 state=working        logfmt
 //! {"task":"index repo","progress":42}                one JSON object
-//! READY=1 / STATUS=… / X_HB_TASK=index repo          sd_notify: the value goes on to the end of the line
+//! READY=1 / STATUS=… / X_HB_TASK=index repo          sd_notify: the value extends to the end of the line
 //! ```
 //!
 //! A line is taken whole or refused whole. A key that is given twice is refused: its value would be ambiguous.
@@ -76,7 +76,7 @@ pub struct Line {
 /// The state that an agent declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Work goes on.
+    /// Work proceeds.
     Working,
     /// A person must answer.
     WaitingInput,
@@ -106,7 +106,7 @@ pub enum LineError {
     /// Starts like JSON.
     #[error("not a JSON object: {0}")]
     NotJson(String),
-    /// A word that is not a pair.
+    /// Text that is not a pair.
     #[error("{0:?} is no key=value; a value with spaces is quoted, as in task=\"index repo\"")]
     NotAPair(String),
     /// A value that cannot be.
@@ -193,7 +193,7 @@ impl<T> Field<T> {
 }
 
 impl State {
-    /// The word of the contract.
+    /// The state's name in the contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Working => "working",
@@ -257,30 +257,30 @@ mod tests {
 
     #[test]
     fn the_three_spellings_say_the_same() {
-        let said = line(r#"task="index repo" progress=42 state=working tokens=7"#);
-        assert_eq!(said.task, Field::Set("index repo".into()));
+        let parsed = line(r#"task="index repo" progress=42 state=working tokens=7"#);
+        assert_eq!(parsed.task, Field::Set("index repo".into()));
         assert_eq!(
-            (&said.progress, &said.state, said.tokens),
+            (&parsed.progress, &parsed.state, parsed.tokens),
             (&Field::Set(42.0), &Field::Set(State::Working), 7)
         );
         assert_eq!(
             line(r#"{"task":"index repo","progress":42,"state":"working","tokens":7.0}"#),
-            said
+            parsed
         );
         assert_eq!(
             line("X_HB_TASK=index repo\nX_HB_PROGRESS=42\nX_HB_STATE=working\nX_HB_TOKENS=7\n"),
-            said
+            parsed
         );
     }
 
     #[test]
     fn sd_notify_keeps_its_meaning() {
-        let said = line(
+        let parsed = line(
             "READY=1\nSTATUS=41 ok, 1 stuck: writer=3\nEXTEND_TIMEOUT_USEC=2500000\nWATCHDOG=1",
         );
-        assert!(said.ready && said.watchdog && !said.stopping);
-        assert_eq!(said.status, Field::Set("41 ok, 1 stuck: writer=3".into()));
-        assert_eq!(said.expect, Field::Set(Duration::from_millis(2500)));
+        assert!(parsed.ready && parsed.watchdog && !parsed.stopping);
+        assert_eq!(parsed.status, Field::Set("41 ok, 1 stuck: writer=3".into()));
+        assert_eq!(parsed.expect, Field::Set(Duration::from_millis(2500)));
         assert!(line("STOPPING=1").stopping);
         let failed = line("ERRNO=12");
         assert_eq!(
@@ -338,9 +338,9 @@ mod tests {
             r#"{"task":null,"progress":null,"tokens":null}"#,
             r#"task="" progress="" tokens="""#,
         ] {
-            let said = line(text);
+            let parsed = line(text);
             assert_eq!(
-                (&said.task, &said.progress, said.tokens),
+                (&parsed.task, &parsed.progress, parsed.tokens),
                 (&Field::Cleared, &Field::Cleared, 0),
                 "{text}"
             );
@@ -371,9 +371,13 @@ mod tests {
             "]".repeat(4000)
         );
         for text in ["mood=good progress=1 a=\"b c\"", &deep] {
-            let said = line(text);
+            let parsed = line(text);
             assert_eq!(
-                (&said.progress, said.unknown, said.unknown_key.as_deref()),
+                (
+                    &parsed.progress,
+                    parsed.unknown,
+                    parsed.unknown_key.as_deref()
+                ),
                 (&Field::Set(1.0), 2, Some("mood"))
             );
         }
@@ -381,7 +385,7 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused_with_what_would_be_right() {
-        for (text, says) in [
+        for (text, expected) in [
             (
                 "progress=150",
                 r#"progress is a number from 0 to 100, not "150""#,
@@ -406,7 +410,7 @@ mod tests {
             (r#"{"task":"a\u0000b"}"#, "task is a text"),
         ] {
             let error = why(text);
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 

@@ -246,7 +246,7 @@ impl Declared {
         self.task(line.task);
         let went_on = self.progress(line.progress);
         if went_on {
-            self.repeated.1 = 0; // the same words, but the work goes on
+            self.repeated.1 = 0; // the same text, but the work proceeds
         }
         let moved = went_on | self.step(line.step) | (line.tokens > 0);
         if moved {
@@ -357,45 +357,48 @@ mod tests {
     #[test]
     fn the_same_step_again_and_again_is_counted_until_another_comes() {
         let mut report = Report::default();
-        let mut say = |text: &str| {
+        let mut repeated_after = |text: &str| {
             report.handle(Line::parse(text.as_bytes()).unwrap(), text, at(1));
             let (named, times) = report.repeated();
             (named.to_owned(), times)
         };
-        assert_eq!(say("step=a"), ("a".to_owned(), 1));
-        assert_eq!(say("step=a watchdog=1"), ("a".to_owned(), 2));
+        assert_eq!(repeated_after("step=a"), ("a".to_owned(), 1));
+        assert_eq!(repeated_after("step=a watchdog=1"), ("a".to_owned(), 2));
         assert_eq!(
-            say("watchdog=1"),
+            repeated_after("watchdog=1"),
             ("a".to_owned(), 2),
             "a heartbeat names nothing"
         );
-        assert_eq!(say("error=\"no route\""), ("no route".to_owned(), 1));
+        assert_eq!(
+            repeated_after("error=\"no route\""),
+            ("no route".to_owned(), 1)
+        );
     }
 
     fn at(seconds: u64) -> Moment {
         Moment::from_millis(seconds * 1000)
     }
 
-    fn hear(report: &mut Report, line: &str, seconds: u64) -> Worth {
+    fn take(report: &mut Report, line: &str, seconds: u64) -> Worth {
         report.handle(Line::parse(line.as_bytes()).unwrap(), line, at(seconds))
     }
 
     #[test]
     fn what_a_line_says_is_kept_until_it_is_said_anew() {
         let mut report = Report::default();
-        hear(
+        take(
             &mut report,
             "task=index progress=42 active=1 queue=7 step=a",
             0,
         );
-        hear(&mut report, "watchdog", 1);
+        take(&mut report, "watchdog", 1);
         assert_eq!(
             (report.task(), report.progress(), report.step()),
             (Some("index"), Some(42.0), Some("a"))
         );
         let metrics = report.metrics(at(1));
         assert_eq!((metrics.active_tasks, metrics.queue_depth), (1, 7));
-        hear(&mut report, "task= active=", 2);
+        take(&mut report, "task= active=", 2);
         assert_eq!(
             (report.task(), report.metrics(at(2)).active_tasks),
             (None, 0)
@@ -422,7 +425,7 @@ mod tests {
             ("ready=1", Worth::Liveness),
             ("active=3 queue=3", Worth::Liveness),
         ] {
-            assert_eq!(hear(&mut report, line, 1), worth, "{line}");
+            assert_eq!(take(&mut report, line, 1), worth, "{line}");
         }
     }
 
@@ -431,13 +434,13 @@ mod tests {
         let mut report = Report::default();
         for step in ["a", "b", "c"] {
             assert_eq!(
-                hear(&mut report, &format!("step={step}"), 0),
+                take(&mut report, &format!("step={step}"), 0),
                 Worth::Progress
             );
         }
         for step in ["a", "b", "c", "b"] {
             assert_eq!(
-                hear(&mut report, &format!("step={step}"), 1),
+                take(&mut report, &format!("step={step}"), 1),
                 Worth::Liveness
             );
         }
@@ -449,11 +452,11 @@ mod tests {
         let mut report = Report::default();
         let long = "x".repeat(5000);
         assert_eq!(
-            hear(&mut report, &format!("step={long}1"), 0),
+            take(&mut report, &format!("step={long}1"), 0),
             Worth::Progress
         );
         assert_eq!(
-            hear(&mut report, &format!("step={long}2"), 0),
+            take(&mut report, &format!("step={long}2"), 0),
             Worth::Progress
         );
         assert_eq!(report.step().unwrap().len(), TASK_CHARS_MAX);
@@ -462,8 +465,8 @@ mod tests {
     #[test]
     fn a_new_task_does_not_inherit_the_progress_of_the_last_one() {
         let mut report = Report::default();
-        hear(&mut report, "task=a progress=100", 0);
-        hear(&mut report, "task=b", 5);
+        take(&mut report, "task=a progress=100", 0);
+        take(&mut report, "task=b", 5);
         assert_eq!((report.task(), report.progress()), (Some("b"), None));
         assert_eq!(report.owed_since(), Some(at(5)));
     }
@@ -472,27 +475,27 @@ mod tests {
     fn a_task_makes_work_owed_until_the_agent_is_done() {
         let mut report = Report::default();
         assert!(!report.work_owed());
-        hear(&mut report, "task=a", 3);
+        take(&mut report, "task=a", 3);
         assert_eq!(
             (report.work_owed(), report.owed_since()),
             (true, Some(at(3)))
         );
-        hear(&mut report, "state=waiting_input", 4);
+        take(&mut report, "state=waiting_input", 4);
         assert_eq!(report.owed_since(), Some(at(3)));
-        hear(&mut report, "state=done", 5);
+        take(&mut report, "state=done", 5);
         assert_eq!((report.work_owed(), report.owed_since()), (false, None));
-        hear(&mut report, "task=a", 6);
+        take(&mut report, "task=a", 6);
         assert_eq!((report.state(), report.owed_since()), (None, Some(at(6))));
-        hear(&mut report, "task=", 7);
+        take(&mut report, "task=", 7);
         assert!(!report.work_owed());
     }
 
     #[test]
     fn an_agent_that_says_it_works_owes_work_without_a_name() {
         let mut report = Report::default();
-        hear(&mut report, "state=waiting_model", 1);
+        take(&mut report, "state=waiting_model", 1);
         assert!(report.work_owed());
-        hear(&mut report, "state=idle", 2);
+        take(&mut report, "state=idle", 2);
         assert_eq!(
             (report.work_owed(), report.state()),
             (false, Some((State::Idle, at(2))))
@@ -502,20 +505,20 @@ mod tests {
     #[test]
     fn silence_is_normal_up_to_the_announced_moment() {
         let mut report = Report::default();
-        hear(&mut report, "expect=60", 10);
+        take(&mut report, "expect=60", 10);
         assert_eq!(report.expect_until(at(69)), Some(at(70)));
         assert_eq!(report.expect_until(at(70)), None);
-        hear(&mut report, "EXTEND_TIMEOUT_USEC=5000000", 20);
+        take(&mut report, "EXTEND_TIMEOUT_USEC=5000000", 20);
         assert_eq!(report.expect_until(at(20)), Some(at(25)));
-        hear(&mut report, "expect=0", 21);
+        take(&mut report, "expect=0", 21);
         assert_eq!(report.expect_until(at(21)), None);
     }
 
     #[test]
     fn tokens_slide_over_an_hour_and_errors_over_five_minutes() {
         let mut report = Report::default();
-        hear(&mut report, "tokens=100 errors=2", 0);
-        hear(&mut report, "tokens=11 error=\"no route\"", 200);
+        take(&mut report, "tokens=100 errors=2", 0);
+        take(&mut report, "tokens=11 error=\"no route\"", 200);
         let figures = |report: &Report, seconds| {
             let metrics = report.metrics(at(seconds));
             (metrics.tokens_used_this_hour, metrics.errors_last_5_min)
@@ -530,7 +533,7 @@ mod tests {
     #[test]
     fn a_new_incarnation_has_said_nothing_and_the_hour_goes_on() {
         let mut report = Report::default();
-        hear(
+        take(
             &mut report,
             "task=a progress=9 state=working ready stopping tokens=5 errors=1",
             0,
@@ -569,7 +572,7 @@ mod tests {
     fn the_last_twenty_lines_are_evidence_and_no_more_is_kept() {
         let mut report = Report::default();
         for n in 0..1000 {
-            hear(&mut report, &format!("step={n}{}", "ä".repeat(3000)), n);
+            take(&mut report, &format!("step={n}{}", "ä".repeat(3000)), n);
         }
         let kept: Vec<&KeptLine> = report.lines().collect();
         assert_eq!(

@@ -72,9 +72,9 @@ pub struct Ended {
 pub enum Input {
     /// The process runs.
     Started,
-    /// There is no process. `permanent`: trying again would fail again.
+    /// The process could not be started. `permanent`: another attempt would fail too.
     NotStarted {
-        /// The command is not there or not executable.
+        /// The command does not exist or is not executable.
         permanent: bool,
     },
     /// The first process ended.
@@ -140,7 +140,7 @@ enum Phase {
 /// What follows the present or last process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
-    /// It is meant to go on.
+    /// It is meant to continue.
     Continues,
     /// It ends, or has ended, and nothing follows.
     Ends,
@@ -213,7 +213,7 @@ impl Lifecycle {
         self.stop_requested
     }
 
-    /// Whether a process is meant to be there and to go on.
+    /// Whether a process is there that is meant to continue.
     pub fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
     }

@@ -87,9 +87,9 @@ enum HooksError {
 /// Returns the exit code: 0 done or nothing to do, 125 left as it is.
 pub(crate) fn hooks(args: &HooksArgs) -> u8 {
     match run(args) {
-        Ok(said) => {
+        Ok(output) => {
             // Standard output is closed: there is no reader.
-            let _ = io::stdout().write_all(said.as_bytes());
+            let _ = io::stdout().write_all(output.as_bytes());
             0
         }
         Err(error) => {

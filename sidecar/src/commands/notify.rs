@@ -385,8 +385,8 @@ mod tests {
         let path = directory.path().join("s");
         let _deaf = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let start = Instant::now();
-        let said = send_lines(&path, "watchdog=1\n", start + Duration::from_millis(200));
-        assert!(matches!(said, Err(NotifyError::NoAnswer(..))), "{said:?}");
+        let sent = send_lines(&path, "watchdog=1\n", start + Duration::from_millis(200));
+        assert!(matches!(sent, Err(NotifyError::NoAnswer(..))), "{sent:?}");
         assert!(start.elapsed() < Duration::from_secs(2));
     }
 
@@ -444,11 +444,14 @@ mod tests {
             r#"{"type":"assistant","message":{"id":"m","content":[],"usage":{"input_tokens":5,"output_tokens":6}}}"#,
         ];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let told = |event: &str| {
+        let tokens_at = |event: &str| {
             tokens_of_turn(
                 format!(r#"{{"hook_event_name":"{event}","transcript_path":{path:?}}}"#).as_bytes(),
             )
         };
-        assert_eq!((told("Stop"), told("PreToolUse")), (Some(11), None));
+        assert_eq!(
+            (tokens_at("Stop"), tokens_at("PreToolUse")),
+            (Some(11), None)
+        );
     }
 }

@@ -72,7 +72,7 @@ struct Connections {
 }
 
 struct Open {
-    heard: Moment,
+    last_read: Moment,
     stream: Arc<UnixStream>,
     task: AbortHandle,
 }
@@ -95,7 +95,7 @@ impl Room {
                 pid: of.pid(),
                 uid: of.uid(),
             },
-            Err(_) => return, // gone already
+            Err(_) => return, // it has ended already
         };
         if let Some(why) = sender.refusal_of_user() {
             answer(&stream, &format!("error: {why}"));
@@ -116,11 +116,11 @@ impl Room {
             ends_when_told: waits_for_our_end(sender.pid),
         };
         let task = tokio::spawn(connection.serve(Arc::clone(room))).abort_handle();
-        let heard = clock::now();
+        let last_read = clock::now();
         connections.open.insert(
             number,
             Open {
-                heard,
+                last_read,
                 stream,
                 task,
             },
@@ -154,7 +154,7 @@ impl Connections {
         let idle = self
             .open
             .iter()
-            .min_by_key(|(number, open)| (open.heard, **number));
+            .min_by_key(|(number, open)| (open.last_read, **number));
         if let Some(open) = idle
             .map(|(number, _)| *number)
             .and_then(|number| self.open.remove(&number))
@@ -200,7 +200,7 @@ impl Connection {
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
         };
         if let Some(open) = room.connections().open.get_mut(&self.number) {
-            open.heard = clock::now();
+            open.last_read = clock::now();
         }
         let mut lines = std::mem::replace(&mut self.lines, LineSplitter::new(LINE_BYTES_MAX));
         lines.feed(bytes, |line| self.line(line, room));
@@ -260,7 +260,7 @@ fn answer(stream: &UnixStream, text: &str) {
 }
 
 /// OpenBSD's `nc -U` stays after the end of its input until the other side ends: `echo … | nc -U` would hang.
-/// It goes on sending after our end, so ending is harmless; node and others would stop, so it is for nc alone.
+/// It continues to send after our end, so ending is harmless; node and others would stop, so it is for nc alone.
 fn waits_for_our_end(pid: Option<i32>) -> bool {
     let Some(pid) = pid.filter(|pid| *pid > 0) else {
         return false;

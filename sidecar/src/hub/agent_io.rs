@@ -30,7 +30,7 @@ pub(super) struct AgentIo {
 }
 
 impl AgentIo {
-    /// Opens what the configuration asks for. An agent runs without a contract rather than not at all.
+    /// Opens what the configuration names. An agent runs without a contract rather than not at all.
     pub(super) fn open(config: &Config, supervises: bool) -> Self {
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         let root = Arc::new(AtomicI32::new(if supervises { me } else { 0 }));

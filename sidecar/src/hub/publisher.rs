@@ -1,6 +1,6 @@
 //! What the store gets: beats on their timetable, events, the roster entry. One of the hub's three owners.
 //!
-//! It takes values (a reading of the agent, the facts of its process) and never asks the other owners.
+//! It takes values (a reading of the agent, the facts of its process) and does not read the other owners.
 
 use crate::clock;
 use crate::config::{Config, Work};
@@ -201,7 +201,7 @@ impl Publisher {
         });
     }
 
-    /// Publishes a beat. `status` is what the beat reports unless the load or the process says more; `last` marks the
+    /// Publishes a beat. `status` is what the beat reports unless the load or the process requires another; `last` marks the
     /// sidecar's last beat.
     pub(super) fn beat(&mut self, epoch: u64, reading: Reading, status: Status, last: bool) {
         let life = self.life.life().clone();

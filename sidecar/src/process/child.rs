@@ -76,7 +76,7 @@ pub(crate) fn adopt_orphans() {
 pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
     let no_process = |error: Errno| StartError::NoProcess(start.program.to_owned(), error.into());
     let mut image = Image::new(start)?;
-    let (report, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
+    let (report, error_pipe) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
     #[expect(
         unsafe_code,
         reason = "an exact copy of what we were given needs code between fork and exec"
@@ -84,10 +84,10 @@ pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
     // SAFETY: the child calls only what is async-signal-safe and never returns.
     let pid = match unsafe { libc::fork() } {
         -1 => return Err(no_process(Errno::last())),
-        0 => image.become_agent(tell.as_raw_fd()),
+        0 => image.become_agent(error_pipe.as_raw_fd()),
         pid => pid,
     };
-    drop(tell);
+    drop(error_pipe);
     if let Some(error) = failure(report) {
         handle::wait_for(pid);
         return Err(start_error(start.program, error));

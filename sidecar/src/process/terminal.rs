@@ -1,4 +1,4 @@
-//! The terminal: the agent's while it runs in front, ours to give and to take back.
+//! The terminal: the agent's while it runs in the foreground, ours to give and to take back.
 //!
 //! Only who has the terminal may give it: in the background nothing is taken. Every signal is blocked here, SIGTTOU with
 //! them, so the calls below never stop us.
@@ -83,7 +83,7 @@ impl Terminal {
         self.given_to = Some(group);
     }
 
-    /// The agent has stopped: the terminal is ours again, and the agent's settings are kept for when it goes on.
+    /// The agent has stopped: the terminal is ours again, and the agent's settings are kept until it is resumed.
     pub(crate) fn take_for_now(&mut self) {
         let settings = tcgetattr(&self.stdin).ok();
         if self.take_back() {

@@ -1,7 +1,7 @@
 //! Becoming the agent: the watcher is forked away, then this very process turns into the agent. Its number, group,
 //! session and terminal are those it was started with.
 //!
-//! This happens before any thread or loop exists, so the watcher may go on as an ordinary program after the fork.
+//! This happens before any thread or loop exists, so the watcher can continue as an ordinary program after the fork.
 
 use crate::process::handle::Process;
 use nix::fcntl::{OFlag, open};
@@ -35,7 +35,7 @@ pub(crate) enum Side {
 pub(crate) struct Answer(OwnedFd);
 
 impl Answer {
-    /// Lets the agent go on, with these variables.
+    /// Lets the agent start, with these variables.
     pub(crate) fn go(self, environment: &[(&'static str, OsString)]) {
         let mut words = Vec::new();
         for (name, value) in environment {
@@ -48,7 +48,7 @@ impl Answer {
 
     /// Refuses the agent's start.
     pub(crate) fn refuse(self) {
-        let _ = File::from(self.0).write_all(b"\0\0"); // nobody waits any more
+        let _ = File::from(self.0).write_all(b"\0\0"); // the agent no longer waits
     }
 }
 
@@ -71,13 +71,13 @@ pub(crate) fn split(names: &[&'static str]) -> std::io::Result<Side> {
         first => {
             drop(answer);
             crate::process::handle::wait_for(first);
-            Ok(heard(listen, names))
+            Ok(watcher_message(listen, names))
         }
     }
 }
 
 /// The watcher's message. Without one in time the agent starts all the same.
-fn heard(listen: OwnedFd, names: &[&'static str]) -> Side {
+fn watcher_message(listen: OwnedFd, names: &[&'static str]) -> Side {
     let words = read_until(&listen, Instant::now() + WATCHER_WITHIN);
     if words.starts_with(b"\0\0") {
         return Side::Refused;

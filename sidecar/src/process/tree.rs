@@ -1,4 +1,4 @@
-//! Who belongs to the agent, wherever it hides, and how to end them all.
+//! Which processes belong to the agent, wherever they are, and how to end them all.
 //!
 //! The agent's children may leave its process group and its session (`setsid`), and orphans leave their parent. As
 //! subreaper every one of them stays below us. For an agent that is not our child (attached, transparent) the marker in the

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a loaded machine of two cores.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// The program, without the settings of whoever runs the tests. Nobody listens on port 1: no store.
+/// The program, without the settings of the user who runs the tests. Nothing listens on port 1: no store.
 pub(crate) fn sidecar(arguments: &[&str]) -> Command {
     let mut command = bare();
     command.arg("-q").args(arguments);

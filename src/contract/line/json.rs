@@ -1,4 +1,4 @@
-//! One JSON object, key by key, into a line.
+//! Parses one JSON object into a line.
 
 use crate::contract::line::LineError;
 use crate::contract::line::key::Key;

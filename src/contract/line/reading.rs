@@ -1,4 +1,4 @@
-//! Pairs and assignments, word by word, into a line.
+//! Parses pairs and assignments into a line.
 
 use crate::base::number::COUNT_MAX;
 use crate::contract::line::json::Object;
@@ -126,9 +126,9 @@ impl Reading {
         Ok(())
     }
 
-    fn error(&mut self, told: Option<String>) {
-        if told.is_some() {
-            self.line.error = told;
+    fn error(&mut self, text: Option<String>) {
+        if text.is_some() {
+            self.line.error = text;
         }
     }
 }

@@ -65,7 +65,7 @@ impl Tail {
     /// Passes over what is there.
     pub(super) fn pass_over(&mut self) {
         let Ok(Some((mut open, found))) = Open::at(&self.path) else {
-            return; // nothing to pass over; the first look tells why
+            return; // nothing to skip; the first read reports why
         };
         if open.pass_to(found.len()).is_ok() {
             open.stale = Some(open.written);
@@ -253,7 +253,7 @@ impl Open {
         self.seam.drain(..over);
     }
 
-    /// Goes on from there as if all before it had been read.
+    /// Continues from there as if all before it had been read.
     fn pass_to(&mut self, at: u64) -> io::Result<()> {
         let head = usize::try_from(at).map_or(HEAD_BYTES, |at| at.min(HEAD_BYTES));
         self.head = self.holds(0, head)?;

@@ -80,7 +80,7 @@ impl Image {
     }
 
     /// The child's side of a fork. Every signal is still blocked: giving the terminal to ourselves stops no process.
-    pub(super) fn become_agent(&mut self, tell: i32) -> ! {
+    pub(super) fn become_agent(&mut self, error_pipe: i32) -> ! {
         #[expect(
             unsafe_code,
             reason = "between fork and exec there are only system calls"
@@ -108,7 +108,7 @@ impl Image {
         )]
         // SAFETY: the pointer is to a local; nothing runs after _exit.
         unsafe {
-            libc::write(tell, error.as_ptr().cast(), error.len());
+            libc::write(error_pipe, error.as_ptr().cast(), error.len());
             libc::_exit(127)
         }
     }
@@ -120,7 +120,7 @@ impl Image {
         for path in &self.paths {
             match execute(path, &self.arguments.list, &self.environment.list) {
                 libc::ENOENT | libc::ENOTDIR => {}
-                // It is there: a later one of the same name may still be runnable.
+                // It exists: a later one of the same name may still be runnable.
                 libc::EACCES => error = libc::EACCES,
                 libc::ENOEXEC => {
                     self.shell_arguments.list[1] = path.as_ptr();
@@ -179,7 +179,7 @@ fn write_number(room: &mut [u8], mut number: i32) {
     }
 }
 
-/// Where a shell would look for it.
+/// The paths that a shell would try.
 fn paths(program: &OsStr) -> Vec<OsString> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.to_owned()];
