@@ -547,7 +547,7 @@ fn two_candidates_are_refused_with_their_names() {
 }
 
 #[test]
-fn whom_one_cannot_attach_to_is_said() {
+fn a_process_that_cannot_be_attached_to_is_refused_with_the_reason() {
     for (arguments, expected) in [
         (&["--pid", "999999999"][..], "no process"),
         (&["--pid", "2"], "kernel"),

@@ -14,7 +14,7 @@ const COMMAND_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
     /// No such number.
-    #[error("no such process: {0}; see `ps -e`")]
+    #[error("there is no process {0}; see `ps -e`")]
     Gone(i32),
     /// hbsidecar does not attach to itself.
     #[error("process {0} is this hbsidecar; give the agent's process id")]
