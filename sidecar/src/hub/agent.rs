@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 const SURVIVORS_NAMED: usize = 8;
 /// How long the parent of an attached agent has to reap it; its exit is readable only then.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
-const REAPED_CHECK: Duration = Duration::from_millis(10);
+pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
 /// The longest pattern in a report, in characters.
 const PATTERN_CHARS_MAX: usize = 80;
 

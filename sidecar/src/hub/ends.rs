@@ -1,7 +1,8 @@
 //! How the agent's process ends, and what its exit is attributed to.
 
 use super::Hub;
-use super::agent::Body;
+use super::agent::{Body, REAPED_CHECK};
+use crate::clock;
 use crate::process::child::{self, Reaped};
 use crate::process::terminal::share;
 use heartbeat::supervise::lifecycle;
@@ -46,6 +47,17 @@ impl Hub {
     pub(super) async fn attached_ended(&mut self, exit: Exit) {
         self.drain_agent_io().await;
         self.ended(exit, true);
+    }
+
+    /// A detach between an attached agent's exit and its reaping must not lose the exit. The loop has ended: waiting is
+    /// harmless here.
+    pub(super) async fn finish_attached_exit(&mut self) {
+        while matches!(self.agent.body, Body::Unreaped { .. }) {
+            match self.agent.attached_exit(clock::now()) {
+                Some(exit) => self.attached_ended(exit).await,
+                None => tokio::time::sleep(REAPED_CHECK).await,
+            }
+        }
     }
 
     fn ended(&mut self, exit: Exit, alone: bool) {

@@ -104,6 +104,7 @@ impl Hub {
 
     /// Publishes how it ended: event, hash, last beat. Waits for the store for 2 s at most.
     pub(super) async fn conclude(mut self, outcome: Outcome) {
+        self.finish_attached_exit().await;
         self.io.finish().await;
         child::reap(None); // what ended in the last moment leaves no zombie
         if let Some(answer) = self.orders.ended() {
