@@ -119,6 +119,7 @@ impl Sidecar {
                 started_at_ms: 1_764_000_000_000,
                 restarts: self.life.incarnation,
                 ready: true,
+                status_text: None,
                 activity: None,
                 runtime: None,
                 exit: None,

@@ -118,6 +118,7 @@ impl Step {
             activity: None,
             runtime: None,
             exit: None,
+            status_text: None,
             life: (self.step > 0).then(|| self.life()),
             order: None,
         });

@@ -1,13 +1,15 @@
 //! Configuration in two types: [`Args`] and the file as given, `Config` as checked. Flag over environment over file
 //! over default.
 
-mod address;
-
-pub(crate) use address::{Address, Password};
+pub use hbshell::log::LogFormat;
+pub(crate) use hbshell::store::{Address, Password};
 
 use clap::Parser;
+use hbshell::command_line::{first_set, interval};
+use hbshell::log::Log;
+use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
-use heartbeat::wire::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
+use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -85,15 +87,6 @@ enum CommandArgs {
     },
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
 /// A configuration that can be used as it is.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -112,13 +105,6 @@ pub(crate) struct Config {
 pub(crate) enum Mode {
     Serve,
     Demo { once: bool },
-}
-
-/// What is logged, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
-    format: LogFormat,
-    level: tracing::Level,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -155,40 +141,24 @@ pub(crate) enum ConfigError {
     /// Not a time, too short or too long.
     #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
-    /// Not a store. The URL itself is not repeated: it may hold a password.
-    #[error("the store's URL is invalid ({0}); write it as in redis://127.0.0.1:6379")]
-    Url(String),
-    /// No password there.
-    #[error("cannot read the password file {0}: {1}; check --redis-password-file")]
-    Password(PathBuf, std::io::Error),
+    /// Not a store, or a password file that is not readable.
+    #[error(transparent)]
+    Store(#[from] AddressError),
 }
 
 impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::FileUnreadable(..) | Self::FileWrong(..) => exit::CONFIG,
-            Self::ListenText(_) | Self::Interval(_) | Self::Url(_) | Self::Password(..) => {
-                exit::USAGE
-            }
+            Self::ListenText(_) | Self::Interval(_) | Self::Store(_) => exit::USAGE,
             Self::Listen(..) => exit::FAILURE,
         }
     }
 }
 
-/// Prints one line about what is wrong with a command line, or the requested help.
+/// Reports a bad command line in one line, or prints the help that was requested.
 pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print(); // standard output is closed: no one reads it
-        return std::process::ExitCode::SUCCESS;
-    }
-    let text = error.to_string();
-    let line = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    eprintln!("hbmonitor: {line}; see hbmonitor --help");
-    std::process::ExitCode::from(exit::USAGE)
+    std::process::ExitCode::from(hbshell::command_line::refuse("hbmonitor", error))
 }
 
 impl TryFrom<Args> for Config {
@@ -203,7 +173,7 @@ impl TryFrom<Args> for Config {
             .unwrap_or_default();
         let url = args
             .redis_url
-            .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]))
+            .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]))
             .or(file.redis_url);
         let password_file = args.redis_password_file.or(file.redis_password_file);
         let password = password_file.map(Password::open).transpose()?;
@@ -211,7 +181,7 @@ impl TryFrom<Args> for Config {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
-        let interval = args.interval_default.or(file.interval_default);
+        let interval_default = args.interval_default.or(file.interval_default);
         Ok(Self {
             mode: match args.command {
                 None | Some(CommandArgs::Serve) => Mode::Serve,
@@ -225,30 +195,16 @@ impl TryFrom<Args> for Config {
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
             settings: FleetSettings {
-                interval_default: interval.map_or(Ok(INTERVAL_DEFAULT), |text| time(&text))?,
+                interval_default: interval_default.map_or(Ok(INTERVAL_DEFAULT), parse_interval)?,
                 ..FleetSettings::default()
             },
-            log: Log {
-                format: args.log_format,
-                level: level(args.verbose, args.quiet),
-            },
+            log: Log::new(
+                args.log_format,
+                tracing::Level::INFO,
+                args.verbose,
+                args.quiet,
+            ),
         })
-    }
-}
-
-impl Log {
-    /// Starts logging to standard error.
-    pub(crate) fn start(self) {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let log = tracing_subscriber::fmt()
-            .with_max_level(self.level)
-            .with_target(false)
-            .with_ansi(!plain && std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .with_writer(std::io::stderr);
-        match self.format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
     }
 }
 
@@ -285,26 +241,8 @@ fn nearest(key: &str) -> Option<&'static str> {
         .filter(|known| distance(known) <= 4)
 }
 
-fn first_of(names: &[&str]) -> Option<String> {
-    names
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn time(text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|time| (INTERVAL_MIN..=INTERVAL_MAX).contains(time))
-        .ok_or_else(|| ConfigError::Interval(text.to_owned()))
-}
-
-fn level(verbose: u8, quiet: bool) -> tracing::Level {
-    match (quiet, verbose) {
-        (true, _) => tracing::Level::ERROR,
-        (false, 0) => tracing::Level::INFO,
-        (false, 1) => tracing::Level::DEBUG,
-        (false, _) => tracing::Level::TRACE,
-    }
+fn parse_interval(text: String) -> Result<Duration, ConfigError> {
+    interval(&text).map_err(|_| ConfigError::Interval(text))
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 //! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
 
 mod bus;
-mod clock;
 pub mod config;
 mod demo;
 mod http;
 mod hub;
+
+use hbshell::clock;
 
 use config::{Args, Config, ConfigError, exit};
 use std::io::Write;
@@ -31,7 +32,7 @@ pub fn run(args: Args) -> u8 {
         }
     };
     if config.mode == config::Mode::Serve {
-        config.log.start(); // the demo prints its story instead
+        config.log.start(std::io::stderr); // the demo prints its story instead
     }
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

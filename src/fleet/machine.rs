@@ -490,6 +490,7 @@ mod tests {
                 started_at_ms: 1_764_000_000_000,
                 restarts: 0,
                 ready: true,
+                status_text: None,
                 activity: None,
                 runtime: None,
                 exit: None,

@@ -26,6 +26,9 @@ pub struct HealthStatus {
     next: Option<String>,
     current_task: Option<String>,
     task_progress: Option<f64>,
+    /// `STATUS=` of sd_notify.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_text: Option<String>,
     metrics: Option<Metrics>,
     /// What an agent without a process was doing last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +130,7 @@ impl HealthStatus {
             next: agent.next(at.now),
             current_task: task(living),
             task_progress: living.and_then(|b| b.task_progress),
+            status_text: living.and(hb).and_then(|hb| hb.status_text.clone()),
             metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
             last_task: task(final_beat),
             last_task_progress: final_beat.and_then(|b| b.task_progress),

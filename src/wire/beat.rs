@@ -111,6 +111,8 @@ pub struct Extension {
     pub restarts: u64,
     /// Start-up is over.
     pub ready: bool,
+    /// `STATUS=` of sd_notify, at most [`TASK_CHARS_MAX`] characters.
+    pub status_text: Option<String>,
     /// What the agent is doing, with evidence.
     pub activity: Option<Activity>,
     /// What it runs in.
@@ -388,6 +390,8 @@ struct WireExtension {
     restarts: u64,
     #[serde(default)]
     ready: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status_text: Option<String>,
     #[serde(default)]
     activity: Option<Activity>,
     #[serde(default)]
@@ -442,6 +446,10 @@ impl TryFrom<WireExtension> for Extension {
             started_at_ms: wire.started_at,
             restarts: wire.restarts,
             ready: wire.ready,
+            status_text: wire
+                .status_text
+                .filter(|text| !text.is_empty())
+                .map(|text| cut(text, TASK_CHARS_MAX)),
             activity: wire.activity,
             runtime: wire.runtime,
             exit: wire.exit,
@@ -480,6 +488,7 @@ impl From<&Extension> for WireExtension {
             started_at: hb.started_at_ms,
             restarts: hb.restarts,
             ready: hb.ready,
+            status_text: hb.status_text.clone(),
             activity: hb.activity.clone(),
             runtime: hb.runtime.clone(),
             exit: hb.exit,
@@ -572,6 +581,20 @@ mod tests {
         let activity: Activity =
             serde_json::from_str(r#"{"verdict":"dreaming","since":1}"#).unwrap();
         assert_eq!(activity.verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_status_text_travels_and_is_cut() {
+        let hb = r#""sequence":1,"hb":{"v":1,"intervalMs":30000,"epoch":1,"slot":1,"statusText":"TEXT"}"#;
+        let decoded = |text: &str| {
+            let hb = hb.replace("TEXT", text);
+            let beat = Beat::decode(SEED.replace("\"sequence\":1", &hb).as_bytes()).unwrap();
+            Beat::decode(beat.encode().as_bytes()).unwrap().hb.unwrap()
+        };
+        assert_eq!(decoded("busy").status_text.as_deref(), Some("busy"));
+        assert_eq!(decoded("").status_text, None);
+        let long = decoded(&"x".repeat(500)).status_text.unwrap();
+        assert_eq!(long.len(), TASK_CHARS_MAX);
     }
 
     #[test]

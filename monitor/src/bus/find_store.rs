@@ -103,7 +103,7 @@ async fn answers(url: &str) -> bool {
 
 fn publish(url: &str) -> std::io::Result<Published> {
     let uid = nix::unistd::geteuid().as_raw();
-    let dir = runtime_dir::runtime_dir(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), uid);
+    let dir = hbshell::store::runtime_directory();
     private_dir(&dir, uid)?;
     let file = dir.join(runtime_dir::STORE_FILE);
     let draft = dir.join(format!(

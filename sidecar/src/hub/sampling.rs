@@ -5,6 +5,7 @@ use crate::clock;
 use crate::config::{Config, Reaction, Reads};
 use crate::fixes::{self, UnblockError, Unblocked};
 use crate::probe::{self, Evidence};
+use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::contract::line::State;
 use heartbeat::contract::report::Report;
@@ -22,7 +23,7 @@ const SENTENCE_MAX: usize = 300;
 const PIECE_MAX: usize = 200;
 
 /// What is known of the present incarnation's work.
-pub(super) struct Judge {
+pub(super) struct Watch {
     settings: Settings,
     wanted: Wanted,
     evidence: Evidence,
@@ -31,9 +32,13 @@ pub(super) struct Judge {
     /// What was told last: each trouble once.
     told: Option<Verdict>,
     in_turns: bool,
+    /// What the agent reports.
+    pub(super) report: Report,
+    /// Processor time and memory of the tree.
+    pub(super) usage: Vitals,
 }
 
-impl Judge {
+impl Watch {
     pub(super) fn new(config: &Config, now: Moment) -> Self {
         let settings = Settings {
             patience: config.patience,
@@ -50,6 +55,8 @@ impl Judge {
             remedy: Remedy::new(wanted, config.patience),
             evidence: Evidence::new(),
             told: None,
+            report: Report::default(),
+            usage: Vitals::new(),
             in_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
             wanted,
@@ -74,15 +81,15 @@ impl Judge {
 impl Hub {
     /// Looks at the tree, when there is one.
     pub(super) fn observe(&mut self) {
-        let (Some(pid), true) = (self.pid(), self.life.is_running()) else {
+        let (Some(pid), true) = (self.pid(), self.agent.life.is_running()) else {
             return;
         };
         let now = clock::now();
         let (root, orphans) = self.roots(pid);
-        let depth = self.judge.activity.depth();
-        let sample = self.judge.evidence.sample(root, &orphans, depth, now);
+        let depth = self.watch.activity.depth();
+        let sample = self.watch.evidence.sample(root, &orphans, depth, now);
         let changed = self
-            .judge
+            .watch
             .activity
             .handle(Input::Sample(Box::new(sample)), now);
         self.judged(changed.as_ref(), now);
@@ -92,17 +99,17 @@ impl Hub {
     pub(super) fn listened(&mut self) {
         let now = clock::now();
         let word = Word {
-            in_turns: self.judge.in_turns,
-            ..word(&self.word.report, now)
+            in_turns: self.watch.in_turns,
+            ..word(&self.watch.report, now)
         };
-        let changed = self.judge.activity.handle(Input::Word(word), now);
+        let changed = self.watch.activity.handle(Input::Word(word), now);
         self.judged(changed.as_ref(), now);
     }
 
     /// The verdict for the beat.
     pub(super) fn activity(&self) -> Option<beat::Activity> {
         self.pid()?;
-        let judgement = self.judge.activity.judgement();
+        let judgement = self.watch.activity.judgement();
         let since = clock::now().since(judgement.since);
         let piece = |e: &beat::Evidence| beat::Evidence {
             signal: e.signal.clone(),
@@ -124,23 +131,23 @@ impl Hub {
         };
         let (root, orphans) = self.roots(pid);
         let lines = self
-            .word
+            .watch
             .report
             .lines()
             .map(|heard| heard.line.clone())
             .collect();
-        let judgement = self.judge.activity.judgement().clone();
+        let judgement = self.watch.activity.judgement().clone();
         let card = probe::card(
-            &mut self.judge.evidence,
+            &mut self.watch.evidence,
             root,
             &orphans,
             Some(&judgement),
             lines,
             clock::now(),
         );
-        let incarnation = Some(self.life.incarnation());
+        let incarnation = Some(self.agent.life.incarnation());
         let card = Some(Box::new(card.for_the_stream()));
-        self.tell(
+        self.report_event(
             EventKind::Evidence,
             Detail {
                 incarnation,
@@ -152,6 +159,7 @@ impl Hub {
 
     fn roots(&self, pid: i32) -> (u32, Vec<u32>) {
         let mut roots = self
+            .agent
             .tree
             .roots(pid)
             .into_iter()
@@ -161,21 +169,21 @@ impl Hub {
     }
 
     fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
-        if self.judge.activity.progressed() {
+        if self.watch.activity.progressed() {
             self.decide(lifecycle::Input::Progress);
         }
         if let Some(judgement) = changed {
             self.tell_judgement(judgement);
         }
-        let judgement = self.judge.activity.judgement().clone();
-        if let Some(step) = self.judge.remedy.handle(&judgement, now) {
+        let judgement = self.watch.activity.judgement().clone();
+        if let Some(step) = self.watch.remedy.handle(&judgement, now) {
             self.remedy(step, &judgement);
         }
     }
 
     /// Trouble is told once, and its end. A verdict that matters is on the next beat, which is now.
     fn tell_judgement(&mut self, judgement: &Judgement) {
-        let before = self.judge.told;
+        let before = self.watch.told;
         let kind = match judgement.verdict {
             Verdict::Hung => Some(EventKind::Hung),
             Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Some(EventKind::Stalled),
@@ -189,15 +197,15 @@ impl Hub {
             | Verdict::Unknown => before.map(|_| EventKind::Recovered),
         };
         let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
-        if !trouble && self.facts.trouble == Some(Reason::CrashLoop) {
-            self.facts.trouble = None; // it moves again, and needs no restart
+        if !trouble && self.agent.facts.trouble == Some(Reason::CrashLoop) {
+            self.agent.facts.trouble = None; // it moves again, and needs no restart
         }
-        self.judge.told = trouble.then_some(judgement.verdict);
-        if let Some(kind) = kind.filter(|_| before != self.judge.told) {
+        self.watch.told = trouble.then_some(judgement.verdict);
+        if let Some(kind) = kind.filter(|_| before != self.watch.told) {
             let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
-            let incarnation = Some(self.life.incarnation());
+            let incarnation = Some(self.agent.life.incarnation());
             tracing::warn!("{}: {}", heartbeat::wire::word(&kind), judgement.sentence);
-            self.tell(
+            self.report_event(
                 kind,
                 Detail {
                     incarnation,
@@ -221,8 +229,8 @@ impl Hub {
                 Ok(Unblocked::Done)
             }
             Step::Restart => {
-                self.facts.condemned = true;
-                self.decide(lifecycle::Input::Condemned);
+                self.agent.facts.hung = true;
+                self.decide(lifecycle::Input::RestartCharged);
                 Ok(Unblocked::Done)
             }
         };

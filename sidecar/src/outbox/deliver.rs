@@ -1,6 +1,6 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
-use super::{Courier, Offer, Queued, ROSTER_CHECK_EVERY};
+use super::{Offer, Queued, ROSTER_CHECK_EVERY, StoreSession};
 use crate::clock;
 use heartbeat::base::moment::millis;
 use heartbeat::wire::event::{Detail, Event, EventKind};
@@ -10,14 +10,15 @@ use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
-impl Courier {
-    /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
-    pub(super) async fn deliver_entry(
+impl StoreSession {
+    /// Writes the roster entry when it has changed. A registration that was replaced writes nothing.
+    pub(super) async fn write_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<()> {
         let offered = self.entry.borrow_and_update().clone();
-        let Some(entry) = offered.filter(|entry| self.enlisted.as_ref() != Some(entry)) else {
+        let Some(entry) = offered.filter(|entry| self.roster_written.as_ref() != Some(entry))
+        else {
             return Ok(());
         };
         let offered = entry.clone();
@@ -31,11 +32,11 @@ impl Courier {
             .arg(self.epoch)
             .arg(entry.encode());
         call.invoke_async::<u64>(connection).await?;
-        self.enlisted = Some(offered);
+        self.roster_written = Some(offered);
         Ok(())
     }
 
-    /// Whether the roster still holds the agent; if not it is written again.
+    /// Writes the roster entry again when the roster no longer holds the agent.
     pub(super) async fn check_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -51,14 +52,14 @@ impl Courier {
             .await?;
         self.roster_checked = now;
         if !held {
-            self.enlisted = None;
-            self.deliver_entry(connection).await?;
+            self.roster_written = None;
+            self.write_roster(connection).await?;
         }
         Ok(())
     }
 
-    /// The end of this registration: a higher epoch has the id.
-    pub(super) async fn deliver_fenced(
+    /// Reports the end of this registration: a higher epoch has the id.
+    pub(super) async fn write_fenced(
         &mut self,
         connection: &mut MultiplexedConnection,
         holder: u64,
@@ -81,7 +82,7 @@ impl Courier {
         self.deliver_events(connection).await
     }
 
-    /// One beat; the higher epoch comes back when it was refused.
+    /// Sends one beat; returns the higher epoch when the store refused it.
     pub(super) async fn deliver(
         &mut self,
         connection: &mut MultiplexedConnection,

@@ -1,4 +1,4 @@
-//! Pairs and assignments, word by word, into a line.
+//! Parses pairs and assignments into a line.
 
 use crate::base::number::COUNT_MAX;
 use crate::contract::line::json::Object;
@@ -114,11 +114,11 @@ impl Reading {
             }
             Key::Ready => line.ready = flag(value).ok_or_else(wrong)?,
             Key::Stopping => line.stopping = flag(value).ok_or_else(wrong)?,
-            // The agent's own watchdog has given up on it: that is an error, told by the agent itself.
+            // The agent's own watchdog has given up on it: an error, reported by the agent itself.
             Key::Watchdog if value == "trigger" => self.error(Some("watchdog: trigger".to_owned())),
             Key::Watchdog => line.watchdog = flag(value).ok_or_else(wrong)?,
         }
-        // A text alone is one error, `errors=0 error=…` is what it says.
+        // A text alone is one error, `errors=0 error=…` counts as none.
         let counted = self.seen & (1 << Key::Errors as u32) != 0;
         if self.line.error.is_some() && !counted {
             self.line.errors = 1;
@@ -126,9 +126,9 @@ impl Reading {
         Ok(())
     }
 
-    fn error(&mut self, told: Option<String>) {
-        if told.is_some() {
-            self.line.error = told;
+    fn error(&mut self, text: Option<String>) {
+        if text.is_some() {
+            self.line.error = text;
         }
     }
 }
