@@ -10,6 +10,8 @@ use tokio::sync::{broadcast, watch};
 
 /// A tick comes at the latest this long after the one before: a late one shows the fleet that this program stood still.
 const TICK_MAX: Duration = Duration::from_secs(1);
+/// The shortest time between two ticks: deadlines of a large fleet are handled together.
+const TICK_MIN: Duration = Duration::from_millis(10);
 /// Inputs taken before a snapshot is published.
 const BATCH: usize = 256;
 
@@ -67,13 +69,13 @@ impl Hub {
         }
     }
 
-    /// The fleet's next deadline, at most [`TICK_MAX`] after the last tick.
+    /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
     fn next_tick(&self, last_tick: Moment) -> Moment {
         let latest = last_tick + TICK_MAX;
         match self.fleet.deadline() {
             Some((at, why)) if at < latest => {
                 tracing::trace!("next tick for: {why}");
-                at
+                at.max(last_tick + TICK_MIN)
             }
             Some(_) | None => latest,
         }

@@ -390,7 +390,7 @@ fn script_command(verb: &[u8], rest: &[Bytes]) -> Reply {
 
 fn foreign_script() -> Reply {
     Reply::Error(
-        "ERR this embedded store carries out hb's own scripts only; use a Redis server for others"
+        "ERR this embedded store runs hb's own scripts only; use a Redis server for others"
             .to_owned(),
     )
 }
