@@ -20,5 +20,5 @@ mod tree_view;
 
 pub use finding::{Confidence, Fix};
 pub use judgement::{EVIDENCE_MAX, Judgement, is_flag};
-pub use self_report::{Said, Word};
+pub use self_report::SelfReport;
 pub use settings::{Input, Settings};

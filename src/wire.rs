@@ -1,6 +1,7 @@
 //! What stands in the store and on its channels. Encode and decode; pinned by golden files.
 
 pub mod beat;
+pub mod declared_state;
 pub mod event;
 pub mod evidence_snapshot;
 pub mod hash;

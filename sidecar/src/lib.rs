@@ -16,7 +16,7 @@ mod probe;
 mod process;
 mod wake;
 
-use heartbeat::verdict::sample::Depth;
+use heartbeat::verdict::sample::SampleDepth;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
@@ -72,8 +72,8 @@ pub fn run(args: Args) -> End {
 }
 
 /// Processor time of each of so many looks at the tree under `root`, for `benches/look.rs`.
-pub fn cost_of_looks(root: u32, depth: Depth, times: usize) -> Vec<Duration> {
-    let mut evidence = probe::Evidence::new();
+pub fn cost_of_looks(root: u32, depth: SampleDepth, times: usize) -> Vec<Duration> {
+    let mut evidence = probe::Sampler::new();
     let mut look = || evidence.sample(root, &[], depth, clock::now()).cost;
     std::iter::repeat_with(&mut look).take(times).collect()
 }

@@ -6,7 +6,6 @@
 
 mod borrow;
 mod calls;
-mod card;
 mod descriptors;
 mod diag;
 mod host;
@@ -16,18 +15,19 @@ mod output;
 mod outside;
 mod process;
 mod read;
+mod snapshot;
 mod sockets;
 mod tcp;
 mod tree;
 mod waits;
 
-pub(crate) use card::card;
+pub(crate) use snapshot::snapshot;
 
 use descriptors::Descriptors;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{
-    Channel, Depth, End, Gap, Kind, Outsider, Process, RunState, Sample, SocketKind, Until, Wait,
-    Why,
+    Channel, End, Gap, Kind, Outsider, Process, RunState, Sample, SampleDepth, SocketKind, Until,
+    Wait, Why,
 };
 use host::Freezer;
 use local::Local;
@@ -37,7 +37,7 @@ use read::Reader;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tree::Words;
+use tree::CommandInfo;
 use waits::Waits;
 
 /// A sleep this short comes again and again: it may be a wait for a lock in disguise.
@@ -47,9 +47,9 @@ const FILES_MAX: usize = 256;
 
 /// Looks at one agent's tree, again and again.
 #[derive(Debug, Default)]
-pub(crate) struct Evidence {
+pub(crate) struct Sampler {
     reader: Reader,
-    words: BTreeMap<(u32, u64), Words>,
+    words: BTreeMap<(u32, u64), CommandInfo>,
     outside: Outside,
     local: Local,
     pairs: BTreeMap<u64, Option<u64>>,
@@ -57,12 +57,12 @@ pub(crate) struct Evidence {
 
 /// What only a close look gathers.
 #[derive(Debug, Default)]
-struct Close {
+struct DeepSample {
     descriptors: BTreeMap<u32, Descriptors>,
     gaps: Vec<Gap>,
 }
 
-impl Evidence {
+impl Sampler {
     /// Nothing seen yet.
     pub(crate) fn new() -> Self {
         Self::default()
@@ -74,7 +74,7 @@ impl Evidence {
         &mut self,
         root: u32,
         orphans: &[u32],
-        depth: Depth,
+        depth: SampleDepth,
         now: Moment,
     ) -> Sample {
         let before = clock_gettime(ClockId::ThreadCPUTime);
@@ -94,8 +94,8 @@ impl Evidence {
             cost: Duration::ZERO,
         };
         tree::name(&mut self.reader, &mut self.words, &mut sample.processes);
-        if depth == Depth::Waits {
-            self.look_closely(&mut sample);
+        if depth == SampleDepth::Waits {
+            self.deep_sample(&mut sample);
         }
         let after = clock_gettime(ClockId::ThreadCPUTime);
         let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
@@ -103,8 +103,8 @@ impl Evidence {
         sample
     }
 
-    fn look_closely(&mut self, sample: &mut Sample) {
-        let mut close = Close::default();
+    fn deep_sample(&mut self, sample: &mut Sample) {
+        let mut close = DeepSample::default();
         let mut freezer = Freezer::default();
         let mut processes = std::mem::take(&mut sample.processes);
         for process in &mut processes {
@@ -122,7 +122,7 @@ impl Evidence {
         self.name_outsiders(sample);
     }
 
-    fn waits(&mut self, process: &mut Process, close: &mut Close) {
+    fn waits(&mut self, process: &mut Process, close: &mut DeepSample) {
         let pid = process.pid;
         let mut gap = |what, why| close.gaps.push(Gap { pid, what, why });
         if let Err(why) = process::detail(&mut self.reader, process) {
@@ -173,7 +173,7 @@ impl Evidence {
         close.descriptors.insert(pid, descriptors);
     }
 
-    fn outputs(&self, sample: &mut Sample, close: &Close) {
+    fn outputs(&self, sample: &mut Sample, close: &DeepSample) {
         for (pid, descriptors) in &close.descriptors {
             for fd in output::OUTPUTS {
                 let Kind::File(path) = descriptors.target(fd as u64).kind else {
@@ -187,7 +187,7 @@ impl Evidence {
         }
     }
 
-    fn sockets(&mut self, sample: &mut Sample, close: &Close) {
+    fn sockets(&mut self, sample: &mut Sample, close: &DeepSample) {
         let mut seen = BTreeSet::new();
         let mut wanted = Vec::new();
         for process in &sample.processes {
@@ -210,7 +210,7 @@ impl Evidence {
     }
 
     /// The tree's own ends, and outside holders of those that a thread waits for.
-    fn holders(&mut self, sample: &mut Sample, close: &Close) {
+    fn holders(&mut self, sample: &mut Sample, close: &DeepSample) {
         for (pid, descriptors) in &close.descriptors {
             sample.ends.extend(descriptors.ends(&mut self.reader, *pid));
         }
@@ -228,7 +228,7 @@ impl Evidence {
         }));
     }
 
-    fn locks(&mut self, sample: &mut Sample, close: &Close) {
+    fn locks(&mut self, sample: &mut Sample, close: &DeepSample) {
         let waiting: Vec<u32> = sample
             .processes
             .iter()
@@ -294,7 +294,7 @@ impl Evidence {
 }
 
 /// Everybody in the tree who holds a unix socket that is the other side of one.
-fn socket_ends(sample: &Sample, close: &Close) -> Vec<End> {
+fn socket_ends(sample: &Sample, close: &DeepSample) -> Vec<End> {
     let others: BTreeSet<u64> = sample.sockets.iter().filter_map(|s| s.other()).collect();
     let mut ends = Vec::new();
     for (pid, descriptors) in &close.descriptors {
@@ -386,7 +386,7 @@ fn may_want_lock(wait: &Wait) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat::wire::evidence_snapshot::CARD_BYTES_MAX;
+    use heartbeat::wire::evidence_snapshot::SNAPSHOT_BYTES_MAX;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
     use std::time::Instant;
@@ -424,14 +424,14 @@ body(0)";
         }
     }
 
-    fn look(evidence: &mut Evidence, root: u32) -> Sample {
-        evidence.sample(root, &[], Depth::Waits, crate::clock::now())
+    fn look(evidence: &mut Sampler, root: u32) -> Sample {
+        evidence.sample(root, &[], SampleDepth::Waits, crate::clock::now())
     }
 
     /// Looks until the sample is as wanted.
-    fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Evidence, Sample) {
+    fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Sampler, Sample) {
         let start = Instant::now();
-        let mut evidence = Evidence::new();
+        let mut evidence = Sampler::new();
         loop {
             let sample = look(&mut evidence, root);
             if wanted(&sample) {
@@ -449,7 +449,7 @@ body(0)";
         let (mut evidence, sample) =
             until(tree.0.id(), |s| threads(s) == 100 && s.sockets.len() >= 49);
         assert!(sample.gaps.is_empty(), "{:?}", sample.gaps);
-        let card = card(
+        let card = snapshot(
             &mut evidence,
             tree.0.id(),
             &[],
@@ -459,12 +459,12 @@ body(0)";
         );
         assert_eq!(card.tree.len(), 10);
         let text = serde_json::to_string(&card.for_the_stream()).unwrap();
-        assert!(text.len() <= CARD_BYTES_MAX);
+        assert!(text.len() <= SNAPSHOT_BYTES_MAX);
     }
 
     #[test]
     fn a_process_that_vanishes_between_two_reads_is_no_error() {
-        let mut evidence = Evidence::new();
+        let mut evidence = Sampler::new();
         for _ in 0..50 {
             let mut child = Command::new("true").spawn().unwrap();
             let sample = look(&mut evidence, child.id());

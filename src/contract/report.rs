@@ -4,8 +4,9 @@
 
 use crate::base::moment::Moment;
 use crate::base::sliding::Window;
-use crate::contract::line::{Field, Line, State};
+use crate::contract::line::{Field, Line};
 use crate::wire::beat::{Metrics, Status, TASK_CHARS_MAX, cut};
+use crate::wire::declared_state::DeclaredState;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -78,7 +79,7 @@ struct Said {
     progress: Option<f64>,
     step: Option<String>,
     steps: VecDeque<u64>,
-    state: Option<State>,
+    state: Option<DeclaredState>,
     state_since: Option<Moment>,
     expect_until: Option<Moment>,
     active: Option<u64>,
@@ -141,7 +142,7 @@ impl Report {
     }
 
     /// The agent's own word, and since when.
-    pub fn state(&self) -> Option<(State, Moment)> {
+    pub fn state(&self) -> Option<(DeclaredState, Moment)> {
         self.said.state.zip(self.said.state_since)
     }
 
@@ -272,9 +273,9 @@ impl Said {
     }
 
     /// A task that is named is work again, though the one before was done.
-    fn state(&mut self, state: &Field<State>, task: &Field<String>, now: Moment) {
+    fn state(&mut self, state: &Field<DeclaredState>, task: &Field<String>, now: Moment) {
         let before = self.state;
-        let over = matches!(before, Some(State::Idle | State::Done));
+        let over = matches!(before, Some(DeclaredState::Idle | DeclaredState::Done));
         match (state, task) {
             (Field::Kept, Field::Set(_)) if over => self.state = None,
             (Field::Kept, _) => {}
@@ -328,9 +329,9 @@ impl Said {
 
     fn owes(&self) -> bool {
         match self.state {
-            Some(State::Working | State::WaitingModel) => true,
-            Some(State::WaitingInput) | None => self.task.is_some(),
-            Some(State::Idle | State::Done) => false,
+            Some(DeclaredState::Working | DeclaredState::WaitingModel) => true,
+            Some(DeclaredState::WaitingInput) | None => self.task.is_some(),
+            Some(DeclaredState::Idle | DeclaredState::Done) => false,
         }
     }
 }
@@ -495,7 +496,7 @@ mod tests {
         hear(&mut report, "state=idle", 2);
         assert_eq!(
             (report.work_owed(), report.state()),
-            (false, Some((State::Idle, at(2))))
+            (false, Some((DeclaredState::Idle, at(2))))
         );
     }
 

@@ -7,7 +7,7 @@ use crate::wire::beat::{Evidence, Source, Verdict};
 
 /// What will be judged, without its time.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
+pub(super) struct Assessment {
     pub(super) key: String,
     pub(super) verdict: Verdict,
     pub(super) sentence: String,
@@ -16,7 +16,7 @@ pub(super) struct Draft {
     pub(super) until: Option<Moment>,
 }
 
-impl Draft {
+impl Assessment {
     pub(super) fn new(key: &str, verdict: Verdict, sentence: String) -> Self {
         Self {
             key: key.to_owned(),
@@ -36,7 +36,7 @@ impl Draft {
     }
 }
 
-impl From<Finding> for Draft {
+impl From<Finding> for Assessment {
     fn from(finding: Finding) -> Self {
         Self {
             key: finding.key,
@@ -50,7 +50,7 @@ impl From<Finding> for Draft {
 }
 
 /// A debugger holds it, or its control group is frozen: then nothing else about it means anything.
-pub(super) fn paused(sample: &Sample) -> Option<Draft> {
+pub(super) fn paused(sample: &Sample) -> Option<Assessment> {
     let traced = |p: &&Process| p.state == RunState::Traced || p.tracer.is_some();
     let found = if let Some(process) = sample.processes.iter().find(traced) {
         let by = process
@@ -66,20 +66,20 @@ pub(super) fn paused(sample: &Sample) -> Option<Draft> {
         (sentence.clone(), observed("cgroup.freeze", sentence))
     };
     let (sentence, seen) = found;
-    Some(Draft {
+    Some(Assessment {
         evidence: vec![seen],
-        ..Draft::new("paused", Verdict::Paused, sentence)
+        ..Assessment::new("paused", Verdict::Paused, sentence)
     })
 }
 
 /// The root cannot be seen.
-pub(super) fn unseen(sample: &Sample) -> Draft {
+pub(super) fn unseen(sample: &Sample) -> Assessment {
     let why = sample
         .gaps
         .first()
-        .map_or("it is gone", |gap| gap.why.words());
+        .map_or("it is gone", |gap| gap.why.describe());
     let sentence = format!("process {} cannot be seen: {why}", sample.root);
-    Draft::new("unseen", Verdict::Unknown, sentence)
+    Assessment::new("unseen", Verdict::Unknown, sentence)
 }
 
 /// Evidence in the agent's own words.

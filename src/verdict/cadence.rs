@@ -9,39 +9,39 @@ use std::time::Duration;
 
 /// One connection over time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ConnectionCadence {
     pub(super) received: u64,
     pub(super) acked: u64,
     pub(super) segments: u64,
     /// When it was first seen.
     pub(super) first: Option<Moment>,
-    steps: VecDeque<Step>,
+    steps: VecDeque<ConnectionDelta>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
+pub(super) struct ConnectionDelta {
     pub(super) received: u64,
     pub(super) acked: u64,
     pub(super) segments: u64,
     pub(super) elapsed: Duration,
 }
 
-impl Line {
+impl ConnectionCadence {
     /// One more look; `known`: it was seen before.
-    pub(super) fn take(&mut self, tcp: &Tcp, step: Step, known: bool) {
+    pub(super) fn record(&mut self, tcp: &Tcp, step: ConnectionDelta, known: bool) {
         self.received = tcp.received;
         self.acked = tcp.acked;
         self.segments = tcp.segments_in;
         if known {
             self.steps.push_back(step);
-            if self.steps.len() > thresholds::RHYTHM_LOOKS {
+            if self.steps.len() > thresholds::CADENCE_SAMPLES {
                 self.steps.pop_front();
             }
         }
     }
 
     /// Small equal pieces at a slow beat, look after look.
-    pub(super) fn is_rhythm(&self) -> bool {
+    pub(super) fn is_keepalive(&self) -> bool {
         let sizes: Vec<u64> = self
             .steps
             .iter()
@@ -53,10 +53,11 @@ impl Line {
         let (Some(small), Some(large)) = (sizes.iter().min(), sizes.iter().max()) else {
             return false;
         };
-        self.steps.len() >= thresholds::RHYTHM_LOOKS
+        self.steps.len() >= thresholds::CADENCE_SAMPLES
             && *large <= thresholds::PING_BYTES
             && large - small <= 2
-            && elapsed.as_secs_f64() >= thresholds::PING_EVERY_MIN.as_secs_f64() * segments as f64
+            && elapsed.as_secs_f64()
+                >= thresholds::PING_INTERVAL_MIN.as_secs_f64() * segments as f64
     }
 
     /// Something was asked for every piece that came.
@@ -69,47 +70,47 @@ impl Line {
 
 /// Output over time, in windows of a length that shows the pace whatever the patience.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frames {
-    windows: VecDeque<Window>,
+pub(super) struct OutputCadence {
+    windows: VecDeque<OutputSpan>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct OutputSpan {
     bytes: u64,
     writes: u64,
     elapsed: Duration,
 }
 
-impl Frames {
+impl OutputCadence {
     /// One more look.
-    pub(super) fn take(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
+    pub(super) fn record(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
         match self.windows.back_mut().filter(|last| !last.is_whole()) {
             Some(last) => {
                 last.bytes += bytes;
                 last.writes += writes;
                 last.elapsed += elapsed;
             }
-            None => self.windows.push_back(Window {
+            None => self.windows.push_back(OutputSpan {
                 bytes,
                 writes,
                 elapsed,
             }),
         }
-        if self.windows.len() > thresholds::RHYTHM_LOOKS + 1 {
+        if self.windows.len() > thresholds::CADENCE_SAMPLES + 1 {
             self.windows.pop_front();
         }
     }
 
     /// Equal short writes, many a second, window after window: frames of a spinner, and for how long.
     pub(super) fn animation(&self) -> Option<Duration> {
-        let whole: Vec<&Window> = self.windows.iter().filter(|w| w.is_whole()).collect();
+        let whole: Vec<&OutputSpan> = self.windows.iter().filter(|w| w.is_whole()).collect();
         let sizes = whole.iter().map(|w| w.size());
         let paces = whole.iter().map(|w| w.pace());
         let small = self
             .windows
             .iter()
             .all(|w| w.size() <= thresholds::FRAME_BYTES);
-        let even = whole.len() >= thresholds::RHYTHM_LOOKS
+        let even = whole.len() >= thresholds::CADENCE_SAMPLES
             && small
             && paces
                 .clone()
@@ -120,7 +121,7 @@ impl Frames {
     }
 }
 
-impl Window {
+impl OutputSpan {
     fn is_whole(&self) -> bool {
         self.elapsed >= thresholds::FRAMES_WINDOW
     }

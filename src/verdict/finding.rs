@@ -59,13 +59,13 @@ pub enum Confidence {
 
 /// What must last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(super) enum Persistence {
     /// These threads, by process and thread, did not even wake.
-    Still(Vec<(u32, u32)>),
+    ThreadsAsleep(Vec<(u32, u32)>),
     /// The condition was found in every look.
-    Seen,
+    Observed,
     /// The kernel has counted already.
-    Done,
+    KernelCounted,
 }
 
 /// One finding.
@@ -74,7 +74,7 @@ pub(super) struct Finding {
     /// The same in every look.
     pub(super) key: String,
     pub(super) verdict: Verdict,
-    pub(super) hold: Hold,
+    pub(super) persistence: Persistence,
     /// At patience 1.
     pub(super) after: Duration,
     /// Follows from the waits alone: a one-off diagnosis need not wait so long.
@@ -89,7 +89,7 @@ impl Finding {
         Self {
             key,
             verdict,
-            hold: Hold::Seen,
+            persistence: Persistence::Observed,
             after,
             logical: false,
             sentence,
@@ -98,13 +98,13 @@ impl Finding {
         }
     }
 
-    pub(super) fn still(mut self, threads: impl IntoIterator<Item = (u32, u32)>) -> Self {
-        self.hold = Hold::Still(threads.into_iter().collect());
+    pub(super) fn while_asleep(mut self, threads: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        self.persistence = Persistence::ThreadsAsleep(threads.into_iter().collect());
         self
     }
 
-    pub(super) fn counted(mut self) -> Self {
-        self.hold = Hold::Done;
+    pub(super) fn kernel_counted(mut self) -> Self {
+        self.persistence = Persistence::KernelCounted;
         self
     }
 
@@ -113,12 +113,12 @@ impl Finding {
         self
     }
 
-    pub(super) fn seen(mut self, signal: &str, value: impl Into<String>) -> Self {
+    pub(super) fn observed(mut self, signal: &str, value: impl Into<String>) -> Self {
         self.evidence.push(observed(signal, value));
         self
     }
 
-    pub(super) fn said(mut self, signal: &str, value: impl Into<String>) -> Self {
+    pub(super) fn reported(mut self, signal: &str, value: impl Into<String>) -> Self {
         self.evidence.push(Evidence {
             signal: signal.to_owned(),
             value: value.into(),

@@ -48,7 +48,7 @@ const AGENTS: [Agent; 13] = [
 const INTERPRETERS: [&str; 7] = ["node", "bun", "deno", "python", "python3", "env", "npx"];
 
 /// Whether a command line, its program first, is one piece of work of an agent that is known here.
-pub fn is_batch<'a>(mut args: impl Iterator<Item = &'a str>) -> bool {
+pub fn is_headless<'a>(mut args: impl Iterator<Item = &'a str>) -> bool {
     let mut program = args.next().map_or("", base);
     if INTERPRETERS.contains(&program) {
         program = args.find(|arg| !arg.starts_with('-')).map_or("", base);
@@ -89,7 +89,7 @@ mod tests {
             &["gemini", "--prompt=say hello"],
             &["opencode", "run", "say hello"],
         ] {
-            assert!(is_batch(args.iter().copied()), "{args:?}");
+            assert!(is_headless(args.iter().copied()), "{args:?}");
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
             &["node"],
             &[],
         ] {
-            assert!(!is_batch(args.iter().copied()), "{args:?}");
+            assert!(!is_headless(args.iter().copied()), "{args:?}");
         }
     }
 }

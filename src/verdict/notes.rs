@@ -14,21 +14,21 @@ use std::collections::VecDeque;
 pub(super) struct Growth(VecDeque<(Moment, u64)>);
 
 impl Growth {
-    /// Memory that grows look after look.
-    pub(super) fn follow(&mut self, sample: &Sample, at_once: bool) -> Option<Evidence> {
-        if !at_once {
+    /// SampleHistory that grows look after look.
+    pub(super) fn advance(&mut self, sample: &Sample, immediate: bool) -> Option<Evidence> {
+        if !immediate {
             let size = sample.processes.iter().map(|p| p.memory).sum();
             self.0.push_back((sample.at, size));
-            if self.0.len() > thresholds::MEMORY_LOOKS {
+            if self.0.len() > thresholds::MEMORY_SAMPLES {
                 self.0.pop_front();
             }
         }
         let ((then, small), (now, large)) = (self.0.front()?, self.0.back()?);
         let grown = large.saturating_sub(*small);
         // What a program has loaded stays as large as it is.
-        let half = self.0.get(thresholds::MEMORY_LOOKS / 2)?.1;
+        let half = self.0.get(thresholds::MEMORY_SAMPLES / 2)?.1;
         let steadily = self.0.iter().is_sorted_by_key(|(_, size)| *size) && half < *large;
-        let tells = self.0.len() == thresholds::MEMORY_LOOKS && steadily;
+        let tells = self.0.len() == thresholds::MEMORY_SAMPLES && steadily;
         (tells && grown >= thresholds::MEMORY_GROWN).then(|| {
             let time = format_duration(now.since(*then));
             observed(

@@ -11,7 +11,7 @@ pub const TICKS_PER_SECOND: u64 = 100;
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
+pub enum SampleDepth {
     /// Counters only: enough to see that something moves.
     Counters,
     /// Also what every thread waits for, descriptors, sockets, locks.
@@ -54,10 +54,10 @@ pub struct Sample {
     /// When, on the observer's own clock.
     pub at: Moment,
     /// How close.
-    pub depth: Depth,
+    pub depth: SampleDepth,
     /// The tree, parents before children, root first. Empty: the root is gone.
     pub processes: Vec<Process>,
-    /// Sockets of the tree; only at [`Depth::Waits`].
+    /// Sockets of the tree; only at [`SampleDepth::Waits`].
     pub sockets: Vec<Socket>,
     /// Pipes and pseudo terminals of the tree, and who outside holds the other end where that was asked.
     pub ends: Vec<End>,
@@ -100,7 +100,7 @@ pub struct Process {
     /// The command line, cut.
     pub command: String,
     /// That line is one piece of work of a known agent, owed until it ends: see [`crate::verdict::headless_agents`].
-    pub batch: bool,
+    pub headless: bool,
     /// The kernel's word for its first thread.
     pub state: RunState,
     /// Its process group.
@@ -113,11 +113,11 @@ pub struct Process {
     pub reaped_ticks: u64,
     /// Bytes and calls; none when unreadable.
     pub io: Option<Io>,
-    /// Memory it holds, in bytes; 0 when unknown.
+    /// SampleHistory it holds, in bytes; 0 when unknown.
     pub memory: u64,
-    /// Who traces it; only at [`Depth::Waits`].
+    /// Who traces it; only at [`SampleDepth::Waits`].
     pub tracer: Option<u32>,
-    /// Signals it handles, bit n-1 for signal n; only at [`Depth::Waits`].
+    /// Signals it handles, bit n-1 for signal n; only at [`SampleDepth::Waits`].
     pub caught: Option<u64>,
     /// Its control group is frozen.
     pub frozen: bool,
@@ -198,7 +198,7 @@ pub struct Thread {
     pub ready: Duration,
     /// How often it came onto a processor: unchanged means that it did not even wake.
     pub turns: u64,
-    /// What it waits for; none at [`Depth::Counters`].
+    /// What it waits for; none at [`SampleDepth::Counters`].
     pub wait: Option<Wait>,
 }
 
@@ -575,7 +575,7 @@ impl Wait {
 
 impl Why {
     /// For people.
-    pub fn words(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Gone => "it vanished",
             Self::Denied => "not permitted",

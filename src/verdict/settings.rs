@@ -1,7 +1,7 @@
 //! What is put into the verdict: the user's choice, and what happens.
 
 use crate::verdict::sample::Sample;
-use crate::verdict::self_report::Word;
+use crate::verdict::self_report::SelfReport;
 use std::time::Duration;
 
 /// What the user chose.
@@ -14,7 +14,7 @@ pub struct Settings {
     /// The sidecar holds the writing end of the agent's standard input and can close it.
     pub owns_stdin: bool,
     /// A one-off diagnosis: what follows from the waits alone need last no longer than this.
-    pub glance: Option<Duration>,
+    pub one_off: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -23,7 +23,7 @@ impl Default for Settings {
             patience: 1.0,
             stall_after: Duration::from_secs(300),
             owns_stdin: false,
-            glance: None,
+            one_off: None,
         }
     }
 }
@@ -31,8 +31,8 @@ impl Default for Settings {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A look at the tree, as close as [`crate::verdict::machine::Activity::depth`] asked.
+    /// A look at the tree, as close as [`crate::verdict::machine::VerdictMachine::depth`] asked.
     Sample(Box<Sample>),
     /// The agent said something.
-    Word(Word),
+    SelfReport(SelfReport),
 }

@@ -4,36 +4,36 @@
 //! process woke. Noise: keep-alives, spinners, repeated lines, an event loop waking itself.
 
 use crate::base::moment::Moment;
-use crate::verdict::cadence::{Frames, Line, Step};
+use crate::verdict::cadence::{ConnectionCadence, ConnectionDelta, OutputCadence};
 use crate::verdict::notes::{self, Growth};
 use crate::verdict::sample::{
-    Depth, Io, Kind, Process, Sample, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
+    Io, Kind, Process, Sample, SampleDepth, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
 };
-use crate::verdict::self_report::Word;
-use crate::verdict::thresholds::{self, Bar};
+use crate::verdict::self_report::SelfReport;
+use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::wire::beat::{Evidence, Source};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What one interval showed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct Interval {
     /// Between the two looks.
     pub(super) elapsed: Duration,
     /// Signals of progress.
     pub(super) progress: Vec<Evidence>,
     /// Bytes of whatever class came over TCP: the peer sends signs of life.
-    pub(super) pinged: bool,
+    pub(super) peer_alive: bool,
     /// Share of a core that the root's first thread burnt.
     pub(super) main_cpu: f64,
-    /// The root's first thread burns: it computes, or would if it were let.
-    pub(super) burns: bool,
+    /// The root's first thread cpu_bound: it computes, or would if it were let.
+    pub(super) cpu_bound: bool,
     /// The machine did not let the tree run.
     pub(super) starved: bool,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
     /// All that was written for so long were the frames of a spinner.
-    pub(super) frames: Option<Duration>,
+    pub(super) spinner: Option<Duration>,
     /// Other things worth telling, whatever the verdict.
     pub(super) notes: Vec<Evidence>,
     /// Only small requests with small answers, again and again: somebody asks a queue.
@@ -42,17 +42,17 @@ pub(super) struct Flow {
 
 /// Remembers what the last looks showed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct SampleHistory {
     last: Option<Counters>,
     /// The look before the last one: a close look right after a cheap one is compared with it.
     before_last: Option<Counters>,
-    sockets: BTreeMap<u64, Line>,
+    sockets: BTreeMap<u64, ConnectionCadence>,
     outputs: BTreeMap<String, u64>,
     /// What was written in the last look, and by how much the outputs grew.
     earlier: (Io, u64),
-    frames: Frames,
+    frames: OutputCadence,
     /// As of the look before the last one.
-    frames_before: Frames,
+    frames_before: OutputCadence,
     growth: Growth,
     peers: BTreeMap<(u32, u64), (u64, f64)>,
     /// When sockets were last looked at.
@@ -76,18 +76,18 @@ struct Written {
     elsewhere: u64,
 }
 
-impl Memory {
+impl SampleHistory {
     /// Takes a look; nothing comes back for the first one of an incarnation.
-    /// `at_once`: it only looks closer at what the last one saw.
-    pub(super) fn follow(
+    /// `immediate`: it only looks closer at what the last one saw.
+    pub(super) fn advance(
         &mut self,
         sample: &Sample,
-        word: &Word,
-        bar: &Bar,
-        at_once: bool,
-    ) -> Option<Flow> {
+        report: &SelfReport,
+        floor: &ProgressFloor,
+        immediate: bool,
+    ) -> Option<Interval> {
         let now = Counters::of(sample)?;
-        let Some(before) = self.before(&now, at_once) else {
+        let Some(before) = self.before(&now, immediate) else {
             *self = Self {
                 last: Some(now),
                 ..Self::default()
@@ -97,45 +97,49 @@ impl Memory {
             self.peers(sample, Duration::ZERO);
             return None;
         };
-        let mut flow = Flow {
+        let mut interval = Interval {
             elapsed: now.at.since(before.at),
-            ..Flow::default()
+            ..Interval::default()
         };
-        flow.processor(&before, &now, sample, word, bar);
-        let closely = sample.depth == Depth::Waits;
+        interval.processor(&before, &now, sample, report, floor);
+        let closely = sample.depth == SampleDepth::Waits;
         let total = traffic(&before, &now, closely);
-        self.files(total, closely, bar, &mut flow);
-        flow.notes.extend(notes::zombies(sample));
-        flow.notes.extend(self.growth.follow(sample, at_once));
+        self.files(total, closely, floor, &mut interval);
+        interval.notes.extend(notes::zombies(sample));
+        interval
+            .notes
+            .extend(self.growth.advance(sample, immediate));
         if closely {
-            let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
+            let since_looked = self
+                .looked
+                .map_or(interval.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
-            flow.network(&steps, &self.sockets);
+            interval.network(&steps, &self.sockets);
             let output = self.outputs(sample, total);
-            flow.output_grew = output.grew;
+            interval.output_grew = output.grew;
             let log = output.elsewhere == 0 && total.disk_written <= thresholds::LOG_BYTES;
-            if total.disk_written >= bar.written && !log {
-                flow.add("files written", bytes(total.disk_written));
+            if total.disk_written >= floor.written && !log {
+                interval.add("files written", bytes(total.disk_written));
             }
             if output.fresh {
-                flow.add("output", "new lines in its output file".to_owned());
-            } else if output.elsewhere > 0 && flow.frames.is_none() {
+                interval.add("output", "new lines in its output file".to_owned());
+            } else if output.elsewhere > 0 && interval.spinner.is_none() {
                 // Output into a file is judged by what it says; elsewhere only by its rhythm.
-                flow.add("output", bytes(output.elsewhere));
+                interval.add("output", bytes(output.elsewhere));
             }
             self.peers(sample, since_looked);
             self.looked = Some(sample.at);
         }
-        Some(flow)
+        Some(interval)
     }
 
-    fn before(&mut self, now: &Counters, at_once: bool) -> Option<Counters> {
+    fn before(&mut self, now: &Counters, immediate: bool) -> Option<Counters> {
         let last = self
             .last
             .take()
             .filter(|last| last.root == now.root && now.at >= last.at)?;
         let before = match self.before_last.take() {
-            Some(before) if at_once => {
+            Some(before) if immediate => {
                 self.frames.clone_from(&self.frames_before);
                 before
             }
@@ -157,7 +161,10 @@ impl Memory {
 
     /// How long this connection is there at most.
     pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
-        let first = self.sockets.get(&inode).and_then(|line| line.first);
+        let first = self
+            .sockets
+            .get(&inode)
+            .and_then(|connection| connection.first);
         first.map_or(Duration::ZERO, |first| now.since(first))
     }
 
@@ -177,7 +184,7 @@ impl Memory {
         }
     }
 
-    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, Step)> {
+    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, ConnectionDelta)> {
         let before = std::mem::take(&mut self.sockets);
         let elapsed = self.looked.map_or(Duration::ZERO, |at| sample.at.since(at));
         let mut steps = Vec::new();
@@ -190,21 +197,21 @@ impl Memory {
             }
             let known = before.get(&socket.inode);
             // A connection that is new since the last look brings all that it has.
-            let mut line = known.cloned().unwrap_or_default();
-            let step = Step {
-                received: tcp.received.saturating_sub(line.received),
-                acked: tcp.acked.saturating_sub(line.acked),
-                segments: tcp.segments_in.saturating_sub(line.segments),
+            let mut connection = known.cloned().unwrap_or_default();
+            let step = ConnectionDelta {
+                received: tcp.received.saturating_sub(connection.received),
+                acked: tcp.acked.saturating_sub(connection.acked),
+                segments: tcp.segments_in.saturating_sub(connection.segments),
                 elapsed,
             };
-            line.first.get_or_insert(sample.at);
-            line.take(tcp, step, known.is_some());
+            connection.first.get_or_insert(sample.at);
+            connection.record(tcp, step, known.is_some());
             if known.is_some() || self.looked.is_some() {
                 steps.push((socket.inode, step));
             }
-            self.sockets.insert(socket.inode, line);
+            self.sockets.insert(socket.inode, connection);
         }
-        if sample.depth == Depth::Waits {
+        if sample.depth == SampleDepth::Waits {
             self.looked = Some(sample.at);
         }
         steps
@@ -243,24 +250,25 @@ impl Memory {
     }
 
     /// What the tree read and wrote, as far as that can be said without a look at its output.
-    fn files(&mut self, total: Io, closely: bool, bar: &Bar, flow: &mut Flow) {
-        if total.read.max(total.disk_read) >= bar.read {
-            flow.add("files read", bytes(total.read.max(total.disk_read)));
+    fn files(&mut self, total: Io, closely: bool, floor: &ProgressFloor, interval: &mut Interval) {
+        if total.read.max(total.disk_read) >= floor.read {
+            interval.add("files read", bytes(total.read.max(total.disk_read)));
         }
-        self.frames.take(total.written, total.writes, flow.elapsed);
-        // Who burns for it draws no spinner: that is output.
-        flow.frames = self.frames.animation().filter(|_| !flow.burns);
+        self.frames
+            .record(total.written, total.writes, interval.elapsed);
+        // Who cpu_bound for it draws no spinner: that is output.
+        interval.spinner = self.frames.animation().filter(|_| !interval.cpu_bound);
         if closely {
             return;
         }
         let logs = !self.outputs.is_empty();
-        if total.disk_written >= bar.written
+        if total.disk_written >= floor.written
             && !(logs && total.disk_written <= thresholds::LOG_BYTES)
         {
-            flow.add("files written", bytes(total.disk_written));
+            interval.add("files written", bytes(total.disk_written));
         }
-        if total.written > 0 && !logs && flow.frames.is_none() {
-            flow.add("output", bytes(total.written));
+        if total.written > 0 && !logs && interval.spinner.is_none() {
+            interval.add("output", bytes(total.written));
         }
     }
 }
@@ -301,7 +309,7 @@ impl Counters {
     }
 }
 
-impl Flow {
+impl Interval {
     /// Whether something moved that counts.
     pub(super) fn is_progress(&self) -> bool {
         !self.progress.is_empty()
@@ -325,8 +333,8 @@ impl Flow {
         before: &Counters,
         now: &Counters,
         sample: &Sample,
-        word: &Word,
-        bar: &Bar,
+        report: &SelfReport,
+        floor: &ProgressFloor,
     ) {
         let wall = self.elapsed.as_secs_f64().max(0.001);
         let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
@@ -360,24 +368,24 @@ impl Flow {
                 .host
                 .memory_full
                 .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
-        if children >= bar.cpu {
+        if children >= floor.cpu {
             self.add("cpu of children", percent(children));
         }
-        self.burns = self.main_cpu >= thresholds::CPU_BURN
-            || wants >= thresholds::CPU_WANT && self.main_cpu >= thresholds::CPU_GOT;
-        let needed = if self.burns {
+        self.cpu_bound = self.main_cpu >= thresholds::CPU_BOUND
+            || wants >= thresholds::CPU_DEMAND && self.main_cpu >= thresholds::CPU_DEMAND_RUN;
+        let needed = if self.cpu_bound {
             thresholds::CPU_HELPERS
         } else {
-            bar.cpu
+            floor.cpu
         };
         if helpers >= needed {
             self.add("cpu of helper threads", percent(helpers));
         }
-        self.turnover(before, now, children, word);
+        self.turnover(before, now, children, report);
     }
 
     /// New processes. An agent that reports only that it is alive starts some to say so: those are no progress.
-    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, word: &Word) {
+    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, report: &SelfReport) {
         let fresh = now
             .processes
             .keys()
@@ -388,22 +396,26 @@ impl Flow {
             .keys()
             .filter(|key| !now.processes.contains_key(key))
             .count();
-        let trivial =
-            children < thresholds::CPU_TRIVIAL && word.only_says_alive(now.at, self.elapsed);
+        let trivial = children < thresholds::CPU_TRIVIAL
+            && report.reports_liveness_only(now.at, self.elapsed);
         if fresh + ended > 0 && !trivial {
             self.add("processes", format!("{fresh} new, {ended} ended"));
         }
     }
 
-    fn network(&mut self, steps: &[(u64, Step)], lines: &BTreeMap<u64, Line>) {
+    fn network(
+        &mut self,
+        steps: &[(u64, ConnectionDelta)],
+        connections: &BTreeMap<u64, ConnectionCadence>,
+    ) {
         let (mut received, mut sent) = (0, 0);
         for (inode, step) in steps {
-            self.pinged |= step.received > 0;
-            let line = lines.get(inode);
-            if step.received > 0 && !line.is_some_and(Line::is_rhythm) {
+            self.peer_alive |= step.received > 0;
+            let connection = connections.get(inode);
+            if step.received > 0 && !connection.is_some_and(ConnectionCadence::is_keepalive) {
                 received += step.received;
             }
-            if line.is_some_and(|l| l.is_rhythm() && l.is_asked()) {
+            if connection.is_some_and(|l| l.is_keepalive() && l.is_asked()) {
                 self.polls_queue = true;
             }
             if step.acked >= thresholds::SENT_BYTES {

@@ -2,17 +2,21 @@
 
 use crate::base::duration::format_duration;
 use crate::verdict::Judgement;
-use crate::verdict::explain::{state_word, wait_words};
+use crate::verdict::explain::{describe_state, describe_wait};
 use crate::verdict::sample::{Process, Sample, Socket, SocketKind, Wait};
 use crate::wire::beat::cut;
-use crate::wire::evidence_snapshot::{Card, CardProcess};
+use crate::wire::evidence_snapshot::{EvidenceSnapshot, SnapshotProcess};
 use std::collections::BTreeMap;
 
 const TEXT_CHARS_MAX: usize = 200;
 const LAST_LINES_MAX: usize = 20;
 
 /// What the sample shows.
-pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<String>) -> Card {
+pub fn snapshot(
+    sample: &Sample,
+    judgement: Option<&Judgement>,
+    last_lines: Vec<String>,
+) -> EvidenceSnapshot {
     let mut last_lines = last_lines;
     last_lines.extend(
         sample
@@ -22,9 +26,9 @@ pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<
     );
     let skip = last_lines.len().saturating_sub(LAST_LINES_MAX);
     let outsider = |o: &crate::verdict::sample::Outsider| {
-        format!("{} ({}), {}", o.name, o.pid, state_word(o.state))
+        format!("{} ({}), {}", o.name, o.pid, describe_state(o.state))
     };
-    Card {
+    EvidenceSnapshot {
         pid: sample.root,
         verdict: judgement.map(|j| j.verdict),
         sentence: judgement
@@ -36,7 +40,7 @@ pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<
             .iter()
             .map(|p| process(sample, p))
             .collect(),
-        sockets: sample.sockets.iter().filter_map(socket_words).collect(),
+        sockets: sample.sockets.iter().filter_map(describe_socket).collect(),
         outside: sample.outsiders.iter().map(outsider).collect(),
         last_lines: last_lines.into_iter().skip(skip).map(short).collect(),
         missing: missing(sample),
@@ -44,12 +48,12 @@ pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<
 }
 
 /// One process of a sample.
-pub fn process(sample: &Sample, process: &Process) -> CardProcess {
-    CardProcess {
+pub fn process(sample: &Sample, process: &Process) -> SnapshotProcess {
+    SnapshotProcess {
         pid: process.pid,
         parent: process.parent,
         command: short(process.command.clone()),
-        state: state_word(process.state).to_owned(),
+        state: describe_state(process.state).to_owned(),
         waiting_on: waits(sample, process),
     }
 }
@@ -62,7 +66,7 @@ fn waits(sample: &Sample, process: &Process) -> Vec<String> {
         if matches!(wait, Wait::Unreadable(crate::verdict::sample::Why::Gone)) {
             continue;
         }
-        let text = short(wait_words(sample, wait));
+        let text = short(describe_wait(sample, wait));
         let count = counts.entry(text.clone()).or_insert(0);
         *count += 1;
         if *count == 1 {
@@ -76,7 +80,7 @@ fn waits(sample: &Sample, process: &Process) -> Vec<String> {
     order.into_iter().take(8).map(tell).collect()
 }
 
-fn socket_words(socket: &Socket) -> Option<String> {
+fn describe_socket(socket: &Socket) -> Option<String> {
     let SocketKind::Tcp(tcp) = &socket.kind else {
         return None;
     };
@@ -107,7 +111,7 @@ fn missing(sample: &Sample) -> Vec<String> {
         } else {
             format!(" of {}", gap.pid)
         };
-        format!("{}{whose}: {}", gap.what, gap.why.words())
+        format!("{}{whose}: {}", gap.what, gap.why.describe())
     };
     sample.gaps.iter().map(gap).collect()
 }

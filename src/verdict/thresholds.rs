@@ -10,30 +10,30 @@ const fn seconds(n: u64) -> Duration {
 }
 
 /// Between two looks.
-pub const LOOK_EVERY: Duration = seconds(5);
+pub const SAMPLE_INTERVAL: Duration = seconds(5);
 /// The longest pause between looks when a look is expensive: findings of half a minute still come in time.
-pub const LOOK_EVERY_MAX: Duration = seconds(15);
+pub const SAMPLE_INTERVAL_MAX: Duration = seconds(15);
 /// A look may cost the machine one thousandth of a core.
-pub const LOOK_COST_SHARE: u32 = 1000;
+pub const SAMPLE_COST_SHARE: u32 = 1000;
 
 /// How long `working` outlasts the last progress, before a harmless wait takes its place: bursts are not told one by one.
-pub const AFTERGLOW: Duration = seconds(15);
+pub const HYSTERESIS: Duration = seconds(15);
 /// The same, whatever the patience: tokens half a second apart are one stream.
-pub const AFTERGLOW_MIN: Duration = Duration::from_millis(1500);
+pub const HYSTERESIS_MIN: Duration = Duration::from_millis(1500);
 
 /// A process stopped by a signal (found within 15 s, of which the look at its start may take five): nobody stops an agent
 /// for a moment and means it.
 pub const STOPPED: Duration = seconds(4);
 /// A knot of waits that logic alone proves (30 s): long enough that no start-up passes through it.
-pub const KNOT: Duration = seconds(12);
+pub const WAIT_CYCLE: Duration = seconds(12);
 /// A full pipe or terminal that nobody outside empties (30 s).
 pub const UNDRAINED: Duration = seconds(16);
 /// A read from a person or an open pipe (30 s).
 pub const INPUT: Duration = seconds(10);
 /// Work done, process still there (30 s; claude-code#25629 waited 5 minutes).
-pub const DONE: Duration = seconds(14);
+pub const DONE_NOT_EXITED: Duration = seconds(14);
 /// A dead child or peer that somebody still waits for (60 s).
-pub const LOST: Duration = seconds(35);
+pub const PEER_GONE: Duration = seconds(35);
 /// An output pipe kept open by a process left behind (60 s).
 pub const LEFT_BEHIND: Duration = seconds(35);
 /// A connection request without an answer (60 s): the kernel's own limit is 127 s.
@@ -47,43 +47,43 @@ pub const UNSERVED: Duration = seconds(95);
 /// A wait that no signal can end (2 min): a disk that answers is done sooner.
 pub const DISK: Duration = seconds(95);
 /// A busy wait for a lock, a tool that became a server, a stopped daemon (5 min).
-pub const SLOW_TOOL: Duration = seconds(270);
+pub const TOOL_BLOCKED: Duration = seconds(270);
 /// Processor time without any effect (5 min): tokenising 60 s of text is normal (litellm#26193).
-pub const SPIN: Duration = seconds(285);
+pub const CPU_BOUND_WITHOUT_EFFECT: Duration = seconds(285);
 /// The same failing action again and again (2 min).
-pub const LOOP: Duration = seconds(90);
+pub const REPETITION: Duration = seconds(90);
 /// An answer of a model: longer thinking than 10 min is rare, and then only a person is told (300-1800 s were seen).
-pub const ANSWER: Duration = seconds(612);
+pub const ANSWER_BUDGET: Duration = seconds(612);
 /// The same when the peer at least sends signs of life (15 min).
-pub const ANSWER_PINGED: Duration = seconds(885);
+pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
 /// How long past its own deadline a sleeper may sleep.
 pub const OVERSLEPT: Duration = seconds(15);
 /// A sleep of the first thread this long is a deadline worth showing.
 pub const SLEEP: Duration = seconds(15);
 /// A sleep this long is meant; shorter ones that come again and again are a timer, and hide no stall.
-pub const SLEEP_MEANT: Duration = seconds(60);
+pub const SLEEP_DELIBERATE: Duration = seconds(60);
 /// Of another thread: telemetry threads sleep up to a minute for ever.
-pub const SLEEP_ASIDE: Duration = seconds(120);
+pub const SLEEP_HELPER_THREAD: Duration = seconds(120);
 /// A recurring timer of an event loop is at most this long.
 pub const TIMER: Duration = seconds(35);
 /// A busy wait for a lock sleeps at most this long at a time.
 pub const BUSY_WAIT: Duration = seconds(5);
 
 /// Even work is looked at closely this often: going round in circles looks like work.
-pub const CLOSE_EVERY: Duration = seconds(15);
+pub const DEEP_SAMPLE_INTERVAL: Duration = seconds(15);
 /// The same call again at least this often is a loop; asking seldom how a long job goes is none.
-pub const CIRCLE_EVERY: Duration = seconds(20);
+pub const REPETITION_GAP_MAX: Duration = seconds(20);
 
 /// Same action this often is a loop (hangs.md h32).
-pub const REPEATS: u32 = 20;
+pub const REPEATS_MIN: u32 = 20;
 /// Share of a core in children or helper threads that counts as work.
 pub const CPU_WORK: f64 = 0.05;
 /// Share of a core of the first thread that counts as burning.
-pub const CPU_BURN: f64 = 0.20;
+pub const CPU_BOUND: f64 = 0.20;
 /// Ready or running for this share of the time is burning too, on a machine that gives less: it never waits.
-pub const CPU_WANT: f64 = 0.8;
+pub const CPU_DEMAND: f64 = 0.8;
 /// But it must have got at least this much.
-pub const CPU_GOT: f64 = 0.03;
+pub const CPU_DEMAND_RUN: f64 = 0.03;
 /// Beside a burning first thread, helpers must do this much to count as work of their own: garbage collectors help too.
 pub const CPU_HELPERS: f64 = 0.5;
 /// Share of a core that makes somebody outside the tree a working peer.
@@ -113,9 +113,9 @@ pub const SENT_BYTES: u64 = 512;
 /// Largest mean segment that may be a ping, with what TLS adds.
 pub const PING_BYTES: u64 = 96;
 /// Pings come at most this often, whatever the patience: a slow model's tokens come faster.
-pub const PING_EVERY_MIN: Duration = Duration::from_millis(750);
+pub const PING_INTERVAL_MIN: Duration = Duration::from_millis(750);
 /// Equal looks that make a rhythm.
-pub const RHYTHM_LOOKS: usize = 6;
+pub const CADENCE_SAMPLES: usize = 6;
 /// Frames of a spinner are at most this long on average.
 pub const FRAME_BYTES: f64 = 256.0;
 /// Their mean length over so much time, whatever the patience,
@@ -127,7 +127,7 @@ pub const PACE_SPREAD: f64 = 0.6;
 /// And come at least this often a second.
 pub const FRAMES_PER_SECOND: f64 = 4.0;
 /// Looks over which memory must grow to be worth telling.
-pub const MEMORY_LOOKS: usize = 12;
+pub const MEMORY_SAMPLES: usize = 12;
 /// And by at least this much, in bytes.
 pub const MEMORY_GROWN: u64 = 100 << 20;
 /// Children that ended and were not waited for: a few are normal.
@@ -139,7 +139,7 @@ pub const RETRANSMITS: u32 = 6;
 
 /// How much of something is work.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bar {
+pub(super) struct ProgressFloor {
     /// Share of a core in children or helper threads.
     pub(super) cpu: f64,
     /// Bytes meant for a disk, a look.
@@ -148,9 +148,9 @@ pub(super) struct Bar {
     pub(super) read: u64,
 }
 
-impl Bar {
+impl ProgressFloor {
     /// Any of it.
-    pub(super) const USUAL: Self = Self {
+    pub(super) const ANY: Self = Self {
         cpu: CPU_WORK,
         written: DISK_BYTES,
         read: READ_BYTES,

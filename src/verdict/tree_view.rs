@@ -5,7 +5,7 @@ use crate::verdict::sample::{
     End, Kind, Process, RunState, Sample, Socket, SocketKind, TICKS_PER_SECOND, Target, Tcp,
     TcpState, Thread, Until, Wait,
 };
-use crate::verdict::self_report::Word;
+use crate::verdict::self_report::SelfReport;
 use std::collections::BTreeSet;
 
 /// Signals every program of a common runtime handles without meaning anything by it: INT, and the two the C library
@@ -41,12 +41,12 @@ const RESTING_PEERS: [&str; 16] = [
 ];
 
 /// One close look.
-pub(super) struct Scene<'a> {
+pub(super) struct TreeView<'a> {
     pub(super) sample: &'a Sample,
-    pub(super) word: &'a Word,
+    pub(super) report: &'a SelfReport,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> TreeView<'a> {
     /// Every thread with what it waits for; ended processes have none.
     pub(super) fn waits(&self) -> impl Iterator<Item = (&'a Process, &'a Thread, &'a Wait)> {
         let living = self.living();
@@ -195,12 +195,12 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether some process of the tree was started for one piece of work.
-    pub(super) fn is_batch(&self) -> bool {
-        self.own().any(|process| process.batch)
+    pub(super) fn is_headless(&self) -> bool {
+        self.own().any(|process| process.headless)
     }
 
     /// Connections of clients of the tree over which an answer could come: something was asked on them once.
-    pub(super) fn asked_over(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+    pub(super) fn request_connections(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         self.tcp()
             .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
             .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
@@ -211,10 +211,10 @@ impl<'a> Scene<'a> {
     }
 
     /// Connections on which a request may be unanswered: asked after the last answer, or some thread stands in it.
-    pub(super) fn in_flight(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+    pub(super) fn pending_requests(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         let stands_in = |socket: &Socket| {
             self.waits().any(|(p, _, wait)| {
-                is_for_one(wait)
+                waits_for_one(wait)
                     && p.pid == socket.pid
                     && wait
                         .targets()
@@ -222,14 +222,14 @@ impl<'a> Scene<'a> {
                         .any(|t| t.kind == Kind::Socket(socket.inode))
             })
         };
-        self.asked_over()
+        self.request_connections()
             .into_iter()
             .filter(|(socket, tcp)| is_asked(tcp) || stands_in(socket))
             .collect()
     }
 
     /// Whether nothing but the process itself could end this wait, not even a signal that it expects.
-    pub(super) fn is_deaf(&self, process: &Process, wait: &Wait) -> bool {
+    pub(super) fn only_self_can_wake(&self, process: &Process, wait: &Wait) -> bool {
         let own = |target: &Target| self.wakes_itself(process.pid, target);
         if let Wait::Poll {
             targets,
@@ -273,7 +273,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a wait hears of anything outside its own process, besides the descriptors left out. The watcher holds ends
     /// too, such as that of the status contract: it owes nothing and never speaks first.
-    pub(super) fn hears_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
+    pub(super) fn can_be_woken_from_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
         let targets = wait
             .targets()
             .iter()
@@ -296,7 +296,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether a thread of this process waits for a person or an input that is not of the tree.
-    pub(super) fn takes_input(&self, process: &Process) -> bool {
+    pub(super) fn reads_external_input(&self, process: &Process) -> bool {
         let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
         waits
             .flat_map(Wait::targets)
@@ -313,7 +313,7 @@ impl<'a> Scene<'a> {
 }
 
 /// Whether this is a wait for one descriptor. A poll of one alone is; among others it may only rest there.
-pub(super) fn is_for_one(wait: &Wait) -> bool {
+pub(super) fn waits_for_one(wait: &Wait) -> bool {
     match wait {
         Wait::Read(_) => true,
         Wait::Poll { targets, .. } => targets.len() == 1,
@@ -339,7 +339,7 @@ fn is_asked(tcp: &Tcp) -> bool {
 }
 
 /// Whether every thread waits for memory that nobody outside the process can write.
-pub(super) fn is_private_knot(process: &Process) -> bool {
+pub(super) fn is_private_futex_wait(process: &Process) -> bool {
     let knot = |t: &Thread| {
         matches!(
             t.wait,

@@ -7,13 +7,14 @@ mod loops;
 mod unmodified;
 
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::machine::Activity;
+use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{
-    Channel, Depth, End, FileLock, Gap, Host, Io, Kind, Output, Outsider, Process, RunState,
-    Sample, Socket, SocketKind, Target, Tcp, TcpState, Thread, Until, Wait, Why,
+    Channel, End, FileLock, Gap, Host, Io, Kind, Output, Outsider, Process, RunState, Sample,
+    SampleDepth, Socket, SocketKind, Target, Tcp, TcpState, Thread, Until, Wait, Why,
 };
-use heartbeat::verdict::{Fix, Input, Judgement, Said, Settings, Word, is_flag};
+use heartbeat::verdict::{Fix, Input, Judgement, SelfReport, Settings, is_flag};
 use heartbeat::wire::beat::Verdict;
+use heartbeat::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
 const ROOT: u32 = 100;
@@ -23,8 +24,8 @@ const MINUTE: u64 = 60;
 /// An agent, its machine and its watcher.
 struct World {
     sample: Sample,
-    activity: Activity,
-    word: Word,
+    machine: VerdictMachine,
+    word: SelfReport,
     judgements: Vec<(u64, Judgement)>,
     start: Moment,
 }
@@ -39,7 +40,7 @@ impl World {
         let sample = Sample {
             root: ROOT,
             at: start,
-            depth: Depth::Waits,
+            depth: SampleDepth::Waits,
             processes: vec![process(ROOT, 1, "agent")],
             sockets: Vec::new(),
             ends: Vec::new(),
@@ -50,11 +51,11 @@ impl World {
             gaps: Vec::new(),
             cost: Duration::from_micros(500),
         };
-        let activity = Activity::new(settings, start);
+        let machine = VerdictMachine::new(settings, start);
         Self {
             sample,
-            activity,
-            word: Word::default(),
+            machine,
+            word: SelfReport::default(),
             judgements: Vec::new(),
             start,
         }
@@ -113,10 +114,11 @@ impl World {
         self.saying(|word| word.task_owed = true)
     }
 
-    fn saying(mut self, change: impl FnOnce(&mut Word)) -> Self {
+    fn saying(mut self, change: impl FnOnce(&mut SelfReport)) -> Self {
         let now = self.now();
         change(&mut self.word);
-        self.activity.handle(Input::Word(self.word.clone()), now);
+        self.machine
+            .handle(Input::SelfReport(self.word.clone()), now);
         self
     }
 
@@ -132,7 +134,7 @@ impl World {
     fn passes(mut self, seconds: u64, mut change: impl FnMut(&mut Self)) -> Self {
         let end = self.now() + Duration::from_secs(seconds);
         loop {
-            let due = self.activity.deadline().max(self.now());
+            let due = self.machine.deadline().max(self.now());
             if due > end {
                 return self;
             }
@@ -150,17 +152,17 @@ impl World {
     }
 
     fn look(&mut self) {
-        self.sample.depth = self.activity.depth();
+        self.sample.depth = self.machine.depth();
         let now = self.now();
         let judgement = self
-            .activity
+            .machine
             .handle(Input::Sample(Box::new(self.sample.clone())), now);
         self.judgements
             .extend(judgement.map(|j| (self.seconds(), j)));
     }
 
     fn verdict(&self) -> Verdict {
-        self.activity.judgement().verdict
+        self.machine.judgement().verdict
     }
 
     #[track_caller]
@@ -853,7 +855,7 @@ fn h31_watchdog_lines_without_progress_are_stalled() {
             w.sample.processes[1] = process(pid, ROOT, "sleep");
             w.word.last_line_at = Some(w.now());
             let (word, now) = (w.word.clone(), w.now());
-            w.activity.handle(Input::Word(word), now);
+            w.machine.handle(Input::SelfReport(word), now);
         });
     world.is(
         Verdict::Stalled,
@@ -869,7 +871,7 @@ fn h32_the_same_reported_action_twenty_times_is_a_loop() {
         word.repeated = "grep foo".into();
     });
     assert_eq!(world.verdict(), Verdict::Looping);
-    assert!(world.activity.judgement().sentence.contains("grep foo"));
+    assert!(world.machine.judgement().sentence.contains("grep foo"));
 }
 
 #[test]
@@ -885,7 +887,7 @@ fn h32_the_same_call_in_its_output_is_a_loop_though_tokens_are_spent_and_childre
             .push(process(CHILD + repeats, ROOT, "cat"));
         w.word.last_progress_at = Some(w.now());
         let (word, now) = (w.word.clone(), w.now());
-        w.activity.handle(Input::Word(word), now);
+        w.machine.handle(Input::SelfReport(word), now);
     });
     let (at, first) = world
         .judgements
@@ -919,7 +921,7 @@ fn g26_the_same_failure_at_long_intervals_is_backing_off_and_no_loop() {
         w.word.repeats = u32::try_from(seconds / 60).unwrap();
         w.word.repeated = "model: 529".into();
         let word = w.word.clone();
-        w.activity.handle(Input::Word(word), now);
+        w.machine.handle(Input::SelfReport(word), now);
     });
     said.is_never_flagged();
 }
@@ -987,8 +989,8 @@ fn h34_done_but_not_exited_is_asked_to_end() {
 fn h34_a_stream_of_turns_that_is_done_ends_unless_the_next_turn_can_still_come() {
     let done = |world: World| {
         let world = world.with_tcp(listener(4000, 0)).saying(|word| {
-            word.state = Some(Said::Done);
-            word.in_turns = true;
+            word.state = Some(DeclaredState::Done);
+            word.streams_turns = true;
         });
         world.still(MINUTE)
     };
@@ -1010,7 +1012,7 @@ fn h35_memory_that_grows_and_h37_children_that_nobody_waits_for_are_told_whateve
         .passes(5 * MINUTE, |w| w.root().memory += 50 << 20);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Idle);
     let told = |world: &World, signal: &str| {
-        let evidence = &world.activity.judgement().evidence;
+        let evidence = &world.machine.judgement().evidence;
         evidence.iter().any(|e| e.signal == signal)
     };
     assert!(told(&world, "memory") && !told(&world, "zombies"));
@@ -1123,7 +1125,7 @@ fn g07_computing_with_reported_progress_is_work() {
             if w.seconds() % 60 < 5 {
                 w.word.last_progress_at = Some(w.now());
                 let (word, now) = (w.word.clone(), w.now());
-                w.activity.handle(Input::Word(word), now);
+                w.machine.handle(Input::SelfReport(word), now);
             }
         });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
@@ -1150,7 +1152,7 @@ fn g09_a_sleep_until_a_limit_is_over_shows_its_end() {
     );
     let world = World::new().main_waits(poll).owing().still(55 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
-    let until = world.activity.judgement().until.unwrap();
+    let until = world.machine.judgement().until.unwrap();
     assert!(
         until.since(world.start) <= Duration::from_secs(60 * MINUTE),
         "{until:?}"
@@ -1164,7 +1166,7 @@ fn g09_who_oversleeps_is_asked_again() {
         timer(600_000),
     );
     let world = World::new().main_waits(poll).owing().still(12 * MINUTE);
-    assert!(is_flag(world.verdict()), "{:?}", world.activity.judgement());
+    assert!(is_flag(world.verdict()), "{:?}", world.machine.judgement());
 }
 
 #[test]
@@ -1338,7 +1340,7 @@ fn a_person_who_is_asked_is_waited_for_whatever_else_is_seen() {
         .with_threads(2, &parked())
         .saying(|word| {
             word.task_owed = true;
-            word.state = Some(Said::WaitingInput);
+            word.state = Some(DeclaredState::WaitingInput);
         })
         .still(60 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::WaitingInput);

@@ -2,8 +2,9 @@
 
 use super::{CHILD, MINUTE, ROOT, World, asked, burns, event_loop, process, target, timer, wakes};
 use heartbeat::verdict::sample::{Kind, Tcp, Until, Wait};
-use heartbeat::verdict::{Fix, Said, is_flag};
+use heartbeat::verdict::{Fix, is_flag};
 use heartbeat::wire::beat::Verdict;
+use heartbeat::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
 /// An event loop that ticks, with an idle pool and telemetry beside it and a connection on which an answer has begun.
@@ -35,7 +36,7 @@ fn waits_on_a_condition(millis: u64) -> Wait {
 }
 
 fn in_batch(mut world: World) -> World {
-    world.root().batch = true;
+    world.root().headless = true;
     world
 }
 
@@ -123,7 +124,7 @@ fn g_a_tool_that_sleeps_under_an_agent_started_with_its_prompt_is_asleep() {
 
 #[test]
 fn g_an_agent_started_with_its_prompt_that_says_it_has_nothing_to_do_owes_nothing() {
-    let world = in_batch(streaming()).saying(|word| word.state = Some(Said::Idle));
+    let world = in_batch(streaming()).saying(|word| word.state = Some(DeclaredState::Idle));
     world.passes(60 * MINUTE, breathes).is_never_flagged();
 }
 

@@ -2,11 +2,11 @@
 
 use crate::clock;
 use crate::config::exit;
-use crate::probe::Evidence;
+use crate::probe::Sampler;
 use clap::Args;
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::machine::Activity;
-use heartbeat::verdict::sample::{Depth, Sample};
+use heartbeat::verdict::machine::VerdictMachine;
+use heartbeat::verdict::sample::{Sample, SampleDepth};
 use heartbeat::verdict::snapshot;
 use heartbeat::verdict::{Confidence, Input, Judgement, Settings, is_flag};
 use heartbeat::wire::beat;
@@ -18,7 +18,7 @@ const WATCH: Duration = Duration::from_secs(2);
 /// Between two looks of a diagnosis.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Of the time watched: what follows from the waits alone must last so long.
-const GLANCE_SHARE: f64 = 0.6;
+const PROOF_SHARE: f64 = 0.6;
 /// Exit code: it needs attention.
 const ATTENTION: u8 = 3;
 /// Exit code: no such process.
@@ -99,13 +99,13 @@ fn look(args: &DiagnoseArgs) -> Option<(Judgement, Sample)> {
     let start = clock::now();
     let settings = Settings {
         patience: args.patience,
-        glance: Some(watch.mul_f64(GLANCE_SHARE)),
+        one_off: Some(watch.mul_f64(PROOF_SHARE)),
         ..Settings::default()
     };
-    let mut activity = Activity::new(settings, start);
-    let mut evidence = Evidence::new();
+    let mut activity = VerdictMachine::new(settings, start);
+    let mut evidence = Sampler::new();
     loop {
-        let sample = evidence.sample(args.pid, &[], Depth::Waits, clock::now());
+        let sample = evidence.sample(args.pid, &[], SampleDepth::Waits, clock::now());
         if sample.root().is_none() && !exists(args.pid) {
             return None;
         }
@@ -197,7 +197,7 @@ fn plain(report: &Report<'_>, sample: &Sample) -> String {
         lines.push(format!(
             "  not read: {}{whose}: {}",
             gap.what,
-            gap.why.words()
+            gap.why.describe()
         ));
     }
     // A command line may hold anything; a terminal shall not obey it.

@@ -4,14 +4,13 @@ use super::Hub;
 use crate::clock;
 use crate::config::{Config, Reaction, Reads};
 use crate::fixes::{self, UnblockError, Unblocked};
-use crate::probe::{self, Evidence};
+use crate::probe::{self, Sampler};
 use heartbeat::base::moment::{Moment, millis};
-use heartbeat::contract::line::State;
 use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::remedy::{Remedy, Step, Wanted};
-use heartbeat::verdict::machine::Activity;
-use heartbeat::verdict::{Input, Judgement, Said, Settings, Word};
+use heartbeat::verdict::machine::VerdictMachine;
+use heartbeat::verdict::{Input, Judgement, SelfReport, Settings};
 use heartbeat::wire::beat::{self, Verdict, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
@@ -25,12 +24,12 @@ const PIECE_MAX: usize = 200;
 pub(super) struct Judge {
     settings: Settings,
     wanted: Wanted,
-    evidence: Evidence,
-    activity: Activity,
+    evidence: Sampler,
+    machine: VerdictMachine,
     remedy: Remedy,
     /// What was told last: each trouble once.
     told: Option<Verdict>,
-    in_turns: bool,
+    streams_turns: bool,
 }
 
 impl Judge {
@@ -39,18 +38,18 @@ impl Judge {
             patience: config.patience,
             stall_after: config.stall_after,
             owns_stdin: false,
-            glance: None,
+            one_off: None,
         };
         let wanted = Wanted {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
         Self {
-            activity: Activity::new(settings, now),
+            machine: VerdictMachine::new(settings, now),
             remedy: Remedy::new(wanted, config.patience),
-            evidence: Evidence::new(),
+            evidence: Sampler::new(),
             told: None,
-            in_turns: matches!(config.reads, Some(Reads::Events)),
+            streams_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
             wanted,
         }
@@ -58,15 +57,15 @@ impl Judge {
 
     /// Another process: what was seen of the last one says nothing of it.
     pub(super) fn new_incarnation(&mut self, now: Moment) {
-        self.activity = Activity::new(self.settings, now);
+        self.machine = VerdictMachine::new(self.settings, now);
         self.remedy = Remedy::new(self.wanted, self.settings.patience);
     }
 
     pub(super) fn deadline(&self) -> Moment {
         self.remedy
             .deadline()
-            .map_or(self.activity.deadline(), |at| {
-                at.min(self.activity.deadline())
+            .map_or(self.machine.deadline(), |at| {
+                at.min(self.machine.deadline())
             })
     }
 }
@@ -79,11 +78,11 @@ impl Hub {
         };
         let now = clock::now();
         let (root, orphans) = self.roots(pid);
-        let depth = self.judge.activity.depth();
+        let depth = self.judge.machine.depth();
         let sample = self.judge.evidence.sample(root, &orphans, depth, now);
         let changed = self
             .judge
-            .activity
+            .machine
             .handle(Input::Sample(Box::new(sample)), now);
         self.judged(changed.as_ref(), now);
     }
@@ -91,18 +90,18 @@ impl Hub {
     /// The agent has spoken: that is evidence too.
     pub(super) fn listened(&mut self) {
         let now = clock::now();
-        let word = Word {
-            in_turns: self.judge.in_turns,
-            ..word(&self.word.report, now)
+        let report = SelfReport {
+            streams_turns: self.judge.streams_turns,
+            ..self_report(&self.word.report, now)
         };
-        let changed = self.judge.activity.handle(Input::Word(word), now);
+        let changed = self.judge.machine.handle(Input::SelfReport(report), now);
         self.judged(changed.as_ref(), now);
     }
 
     /// The verdict for the beat.
     pub(super) fn activity(&self) -> Option<beat::Activity> {
         self.pid()?;
-        let judgement = self.judge.activity.judgement();
+        let judgement = self.judge.machine.judgement();
         let since = clock::now().since(judgement.since);
         let piece = |e: &beat::Evidence| beat::Evidence {
             signal: e.signal.clone(),
@@ -129,8 +128,8 @@ impl Hub {
             .lines()
             .map(|heard| heard.line.clone())
             .collect();
-        let judgement = self.judge.activity.judgement().clone();
-        let card = probe::card(
+        let judgement = self.judge.machine.judgement().clone();
+        let card = probe::snapshot(
             &mut self.judge.evidence,
             root,
             &orphans,
@@ -161,13 +160,13 @@ impl Hub {
     }
 
     fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
-        if self.judge.activity.progressed() {
+        if self.judge.machine.progressed() {
             self.decide(lifecycle::Input::Progress);
         }
         if let Some(judgement) = changed {
             self.tell_judgement(judgement);
         }
-        let judgement = self.judge.activity.judgement().clone();
+        let judgement = self.judge.machine.judgement().clone();
         if let Some(step) = self.judge.remedy.handle(&judgement, now) {
             self.remedy(step, &judgement);
         }
@@ -239,18 +238,12 @@ impl Hub {
 }
 
 /// What the agent says of itself, as the verdict needs it.
-fn word(report: &Report, now: Moment) -> Word {
+fn self_report(report: &Report, now: Moment) -> SelfReport {
     let (repeated, repeats) = report.repeated();
-    Word {
+    SelfReport {
         ready: true,
         task_owed: report.work_owed(),
-        state: report.state().map(|(state, _)| match state {
-            State::Working => Said::Working,
-            State::WaitingInput => Said::WaitingInput,
-            State::WaitingModel => Said::WaitingModel,
-            State::Idle => Said::Idle,
-            State::Done => Said::Done,
-        }),
+        state: report.state().map(|(state, _)| state),
         expect_until: report.expect_until(now),
         limited_until: None,
         last_progress_at: report.progress_at(),
@@ -258,6 +251,6 @@ fn word(report: &Report, now: Moment) -> Word {
         repeats,
         repeated: repeated.to_owned(),
         stopping: report.stopping(),
-        in_turns: false,
+        streams_turns: false,
     }
 }

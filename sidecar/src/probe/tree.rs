@@ -12,7 +12,7 @@ const THREADS_MAX: usize = 10_000;
 
 /// What does not change while a program runs.
 #[derive(Clone, Debug)]
-pub(super) struct Words {
+pub(super) struct CommandInfo {
     /// The short name it had: `exec` changes it.
     name: String,
     command: String,
@@ -91,7 +91,7 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
 /// Gives every process its command line; read once in its life.
 pub(super) fn name(
     reader: &mut Reader,
-    known: &mut BTreeMap<(u32, u64), Words>,
+    known: &mut BTreeMap<(u32, u64), CommandInfo>,
     processes: &mut [Process],
 ) {
     for process in processes.iter_mut() {
@@ -102,7 +102,7 @@ pub(super) fn name(
                 let read = command(reader, process.pid);
                 let is_read = read.is_some();
                 let (command, batch) = read.unwrap_or_else(|| (process.name.clone(), false));
-                let words = Words {
+                let words = CommandInfo {
                     name: process.name.clone(),
                     command,
                     batch,
@@ -116,7 +116,7 @@ pub(super) fn name(
             }
         };
         process.command = words.command;
-        process.batch = words.batch;
+        process.headless = words.batch;
     }
     let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
     known.retain(|key, _| present.contains(key));

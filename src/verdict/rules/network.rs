@@ -7,40 +7,37 @@ use crate::verdict::sample::{
     End, Kind, Process, RunState, Socket, SocketKind, Target, Tcp, TcpState, Until, Wait,
 };
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::{Scene, is_parked};
+use crate::verdict::tree_view::{TreeView, is_parked};
 use crate::wire::beat::Verdict;
 
 /// All of them.
-pub(in crate::verdict) fn find(scene: &Scene<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> = scene
+pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = view
         .tcp()
-        .filter_map(|(socket, tcp)| dead_peer(scene, socket, tcp))
+        .filter_map(|(socket, tcp)| dead_peer(view, socket, tcp))
         .collect();
     found.extend(
-        scene
-            .tcp()
-            .filter_map(|(socket, tcp)| closed_unread(scene, socket, tcp)),
+        view.tcp()
+            .filter_map(|(socket, tcp)| closed_unread(view, socket, tcp)),
     );
     found.extend(
-        scene
-            .tcp()
-            .filter_map(|(socket, tcp)| no_connection(scene, socket, tcp)),
+        view.tcp()
+            .filter_map(|(socket, tcp)| no_connection(view, socket, tcp)),
     );
-    found.extend(scene.own().filter_map(|p| dead_child(scene, p)));
-    found.extend(scene.own().filter_map(|p| left_behind(scene, p)));
+    found.extend(view.own().filter_map(|p| dead_child(view, p)));
+    found.extend(view.own().filter_map(|p| left_behind(view, p)));
     found.extend(
-        scene
-            .waits()
-            .filter_map(|(p, t, wait)| stopped_peer(scene, p, t.tid, wait)),
+        view.waits()
+            .filter_map(|(p, t, wait)| stopped_peer(view, p, t.tid, wait)),
     );
     found
 }
 
 /// The peer's kernel answers nothing any more.
-fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     let silent = tcp.probes >= thresholds::PROBES && tcp.keep_alive != Some(false)
         || tcp.retransmits >= thresholds::RETRANSMITS && tcp.unacked > 0;
-    if tcp.state != TcpState::Established || !silent || !is_wanted(scene, socket) {
+    if tcp.state != TcpState::Established || !silent || !is_wanted(view, socket) {
         return None;
     }
     let asked = tcp.probes.max(tcp.retransmits);
@@ -49,8 +46,8 @@ fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
         tcp.remote
     );
     let key = format!("dead peer {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, thresholds::KNOT, sentence)
-        .counted()
+    let found = Finding::new(key, Verdict::Hung, thresholds::WAIT_CYCLE, sentence)
+        .kernel_counted()
         .logical();
     let fix = Fix::ResetSocket {
         pid: socket.pid,
@@ -59,18 +56,18 @@ fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     };
     Some(
         found
-            .seen(
+            .observed(
                 "tcp.probes",
                 format!(
                     "{} keep-alive, {} repeats unanswered",
                     tcp.probes, tcp.retransmits
                 ),
             )
-            .seen(
+            .observed(
                 "tcp.last_ack",
                 format!("{} ago", format_duration(tcp.acked_ago)),
             )
-            .seen(
+            .observed(
                 "tcp.last_received",
                 format!("{} ago", format_duration(tcp.received_ago)),
             )
@@ -79,21 +76,20 @@ fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
 }
 
 /// A resting connection of a pool may die without harm; one that somebody waits for may not.
-fn is_wanted(scene: &Scene<'_>, socket: &Socket) -> bool {
-    let alone = scene
+fn is_wanted(view: &TreeView<'_>, socket: &Socket) -> bool {
+    let alone = view
         .tcp()
         .filter(|(_, t)| t.state == TcpState::Established)
         .count()
         == 1;
-    scene
-        .in_flight()
+    view.pending_requests()
         .iter()
         .any(|(s, _)| s.inode == socket.inode)
-        || alone && scene.word.owes()
-        || stands_in(scene, socket)
+        || alone && view.report.owes_work()
+        || stands_in(view, socket)
 }
 
-fn stands_in(scene: &Scene<'_>, socket: &Socket) -> bool {
+fn stands_in(view: &TreeView<'_>, socket: &Socket) -> bool {
     let of = |wait: &Wait| match wait {
         Wait::Read(target) | Wait::Write(target) => target.kind == Kind::Socket(socket.inode),
         Wait::Running
@@ -110,18 +106,17 @@ fn stands_in(scene: &Scene<'_>, socket: &Socket) -> bool {
         | Wait::Call(_)
         | Wait::Unreadable(_) => false,
     };
-    scene
-        .waits()
+    view.waits()
         .any(|(p, _, wait)| p.pid == socket.pid && of(wait))
 }
 
 /// The peer has closed without an answer, or with one that nobody reads, and the program waits for something else.
-fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
-    if tcp.state != TcpState::CloseWait || scene.is_served(tcp) {
+fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+    if tcp.state != TcpState::CloseWait || view.is_served(tcp) {
         return None;
     }
-    let process = scene.sample.process(socket.pid)?;
-    let parked = |w: &Wait| scene.is_deaf(process, w) || matches!(w, Wait::Child(_));
+    let process = view.sample.process(socket.pid)?;
+    let parked = |w: &Wait| view.only_self_can_wake(process, w) || matches!(w, Wait::Child(_));
     let all_parked = process
         .threads
         .iter()
@@ -133,7 +128,7 @@ fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
     let unanswered = tcp.acked > 1 && tcp.sent_ago < tcp.received_ago;
     // A resting connection has been read to its end; the end itself counts as a byte that came.
     let never_read = u64::from(unread) + 1 >= tcp.received;
-    if !(unanswered || never_read || scene.word.owes()) {
+    if !(unanswered || never_read || view.report.owes_work()) {
         return None;
     }
     let sentence = format!(
@@ -142,26 +137,26 @@ fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
         process.title()
     );
     let key = format!("close-wait {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, thresholds::LOST, sentence).logical();
+    let found = Finding::new(key, Verdict::Hung, thresholds::PEER_GONE, sentence).logical();
     Some(
         found
-            .still(process.threads.iter().map(|t| (process.pid, t.tid)))
+            .while_asleep(process.threads.iter().map(|t| (process.pid, t.tid)))
             // The end of the stream is one more thing to read than its bytes.
-            .seen("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
-            .seen(
+            .observed("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
+            .observed(
                 "thread.wait",
                 "every thread waits without a limit, none for this connection",
             )
-            .fix(end_or_restart(scene, process)),
+            .fix(end_or_restart(view, process)),
     )
 }
 
 /// A connection request that is repeated into the void.
-fn no_connection(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     if tcp.state != TcpState::SynSent || tcp.retransmits < 2 {
         return None;
     }
-    let process = scene.sample.process(socket.pid)?;
+    let process = view.sample.process(socket.pid)?;
     let limited = process
         .threads
         .iter()
@@ -185,32 +180,33 @@ fn no_connection(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
         after,
         sentence,
     );
-    Some(found.seen(
+    Some(found.observed(
         "tcp.state",
         format!("SYN-SENT to {}, {} repeats", tcp.remote, tcp.retransmits),
     ))
 }
 
 /// A child ended, and its parent waits for an answer that only the child could give.
-fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
-    let child = scene
+fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
+    let child = view
         .sample
         .processes
         .iter()
         .find(|p| p.state == RunState::Zombie && p.parent == parent.pid)?;
     // A pipe to it that has lost its other side.
-    let broken = scene.sample.ends.iter().any(|end| {
+    let broken = view.sample.ends.iter().any(|end| {
         let same = |e: &&End| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd);
         end.pid == parent.pid
             && end.reads != end.writes
-            && !scene.sample.ends.iter().any(|e| same(&e))
+            && !view.sample.ends.iter().any(|e| same(&e))
     });
-    let deaf = parent
-        .threads
-        .iter()
-        .all(|t| t.wait.as_ref().is_some_and(|w| scene.is_deaf(parent, w)));
-    let hidden = scene.sample.lacks(0, "holders").is_some();
-    if !broken || hidden || !deaf || !parent.is_whole() || scene.listens(parent.pid) {
+    let deaf = parent.threads.iter().all(|t| {
+        t.wait
+            .as_ref()
+            .is_some_and(|w| view.only_self_can_wake(parent, w))
+    });
+    let hidden = view.sample.lacks(0, "holders").is_some();
+    if !broken || hidden || !deaf || !parent.is_whole() || view.listens(parent.pid) {
         return None;
     }
     let sentence = format!(
@@ -219,22 +215,23 @@ fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
         parent.title()
     );
     let key = format!("dead child {}", child.pid);
-    let found = Finding::new(key, Verdict::Hung, thresholds::LOST, sentence).logical();
+    let found = Finding::new(key, Verdict::Hung, thresholds::PEER_GONE, sentence).logical();
     Some(
         found
-            .still(parent.threads.iter().map(|t| (parent.pid, t.tid)))
-            .seen("child", format!("{} is a zombie", child.title()))
-            .seen(
+            .while_asleep(parent.threads.iter().map(|t| (parent.pid, t.tid)))
+            .observed("child", format!("{} is a zombie", child.title()))
+            .observed(
                 "thread.wait",
                 "every thread of the parent waits without a limit for the process itself, as in a futex",
             )
-            .fix(end_or_restart(scene, parent)),
+            .fix(end_or_restart(view, parent)),
     )
 }
 
 /// The tool is over, but something it started and left behind keeps its output open.
-fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
-    if scene.listens(0) || scene.takes_input(process) || !scene.in_flight().is_empty() {
+fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
+    if view.listens(0) || view.reads_external_input(process) || !view.pending_requests().is_empty()
+    {
         return None;
     }
     let (thread, target, holders) = process.threads.iter().find_map(|thread| {
@@ -258,7 +255,7 @@ fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
             | Wait::Unreadable(_) => return None,
         };
         reading.iter().find_map(|target| {
-            let holders = abandoned(scene, process.pid, target)?;
+            let holders = abandoned(view, process.pid, target)?;
             Some((thread, target, holders))
         })
     })?;
@@ -267,15 +264,15 @@ fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
         .wait
         .iter()
         .flat_map(Wait::targets)
-        .filter(|t| abandoned(scene, process.pid, t).is_some())
+        .filter(|t| abandoned(view, process.pid, t).is_some())
         .map(|t| t.fd)
         .collect();
     let others = process.threads.iter().filter(|t| t.tid != thread.tid);
     let deaf = others.filter_map(|t| t.wait.as_ref()).all(|w| {
         (is_parked(w) || matches!(w, Wait::Poll { .. }))
-            && !scene.hears_outside(process.pid, w, &except)
+            && !view.can_be_woken_from_outside(process.pid, w, &except)
     });
-    if !deaf || scene.hears_outside(process.pid, thread.wait.as_ref()?, &except) {
+    if !deaf || view.can_be_woken_from_outside(process.pid, thread.wait.as_ref()?, &except) {
         return None;
     }
     let (pid, name, started) = holders.first()?;
@@ -287,11 +284,11 @@ fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
     let found = Finding::new(key, Verdict::Hung, thresholds::LEFT_BEHIND, sentence);
     Some(
         found
-            .seen(
+            .observed(
                 "pipe.holder",
                 format!("{name} ({pid}), whose parent has ended"),
             )
-            .seen(
+            .observed(
                 "thread.wait",
                 format!("{} reads descriptor {}", process.title(), target.fd),
             )
@@ -307,54 +304,50 @@ fn is_long(until: Until) -> bool {
 }
 
 /// The holders of the writing side, when all of them have lost the parent that started them.
-fn abandoned(scene: &Scene<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
-    let writers = scene.writers(pid, target);
-    if writers.is_empty() || scene.sample.lacks(0, "holders").is_some() {
+fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
+    let writers = view.writers(pid, target);
+    if writers.is_empty() || view.sample.lacks(0, "holders").is_some() {
         return None;
     }
     writers
         .iter()
-        .map(|end| {
-            match (
-                scene.sample.process(end.pid),
-                scene.sample.outsider(end.pid),
-            ) {
+        .map(
+            |end| match (view.sample.process(end.pid), view.sample.outsider(end.pid)) {
                 (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
-                (None, Some(o)) if o.parent == 1 && !o.own && is_pair(scene, target) => {
+                (None, Some(o)) if o.parent == 1 && !o.own && is_pair(view, target) => {
                     Some((o.pid, o.name.clone(), o.started))
                 }
                 (Some(_) | None, _) => None,
-            }
-        })
+            },
+        )
         .collect()
 }
 
 /// One of a pair of sockets that the tree made for itself. Whoever listens for clients was not left behind by one of them.
-fn is_pair(scene: &Scene<'_>, target: &Target) -> bool {
+fn is_pair(view: &TreeView<'_>, target: &Target) -> bool {
     let Kind::Socket(inode) = target.kind else {
         return false;
     };
-    scene
-        .sample
+    view.sample
         .socket(inode)
         .is_some_and(|socket| match socket.kind {
-            SocketKind::Unix { peer, .. } => peer.is_some_and(|pid| scene.is_inside(pid)),
+            SocketKind::Unix { peer, .. } => peer.is_some_and(|pid| view.is_inside(pid)),
             SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => false,
         })
 }
 
 /// A child waits for a daemon that is stopped: the child can be ended, the daemon is not ours.
-fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
+fn stopped_peer(view: &TreeView<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
     let peer = wait.targets().iter().find_map(|target| {
         let Kind::Socket(inode) = target.kind else {
             return None;
         };
-        match scene.sample.socket(inode)?.kind {
+        match view.sample.socket(inode)?.kind {
             SocketKind::Unix {
                 peer,
                 listens: false,
                 ..
-            } => scene.sample.outsider(peer?),
+            } => view.sample.outsider(peer?),
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
             | SocketKind::Other
@@ -371,16 +364,16 @@ fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> 
         peer.pid
     );
     let key = format!("stopped peer {} {}", process.pid, peer.pid);
-    let fix = if process.pid == scene.sample.root {
+    let fix = if process.pid == view.sample.root {
         Fix::None
     } else {
-        end_or_restart(scene, process)
+        end_or_restart(view, process)
     };
     let found = Finding::new(key, Verdict::Stalled, thresholds::UNSERVED, sentence);
     Some(
         found
-            .still([(process.pid, tid)])
-            .seen(
+            .while_asleep([(process.pid, tid)])
+            .observed(
                 "unix.peer",
                 format!("{} ({}), state T", peer.name, peer.pid),
             )

@@ -2,10 +2,12 @@
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
-use crate::verdict::assessment::{Draft, reported};
+use crate::verdict::active_clock::ActiveClock;
+use crate::verdict::assessment::{Assessment, reported};
 use crate::verdict::finding::observed;
 use crate::verdict::sample::{Output, Process, Sample};
-use crate::verdict::self_report::Word;
+use crate::verdict::self_report::SelfReport;
+use crate::verdict::signals::Interval;
 use crate::verdict::thresholds;
 use crate::wire::beat::Verdict;
 use std::time::Duration;
@@ -36,13 +38,43 @@ const CALLS: [&str; 5] = [
     "function_call",
 ];
 
-/// Burns processor time in its first thread.
-pub(in crate::verdict) fn burning(
+/// Since when the main thread of the root has been CPU-bound.
+#[derive(Clone, Debug, Default)]
+pub(in crate::verdict) struct CpuBoundTracker {
+    /// On the active clock.
+    cpu_bound_since: Option<Duration>,
+    /// The last sample was not CPU-bound: one such sample is a pause, two are an end.
+    interrupted: bool,
+}
+
+impl CpuBoundTracker {
+    /// Takes one interval. Returns for how long the thread has been CPU-bound without progress.
+    pub(in crate::verdict) fn observe(
+        &mut self,
+        interval: &Interval,
+        clock: &ActiveClock,
+    ) -> Option<Duration> {
+        if !interval.cpu_bound {
+            if !interval.starved && std::mem::replace(&mut self.interrupted, true) {
+                self.cpu_bound_since = None;
+            }
+            return None;
+        }
+        self.interrupted = false;
+        let start = clock.elapsed().saturating_sub(interval.elapsed);
+        let since = *self.cpu_bound_since.get_or_insert(start);
+        let lasted = clock.elapsed().saturating_sub(since);
+        Some(lasted.min(clock.since_progress()))
+    }
+}
+
+/// The main thread uses processor time; `over`: for longer than any computation without an effect takes.
+pub(in crate::verdict) fn cpu_bound(
     root: &Process,
     share: f64,
     burnt: Duration,
     over: bool,
-) -> Draft {
+) -> Assessment {
     let percent = format!("{:.0} % of a core in the first thread", share * 100.0);
     let mut evidence = vec![observed("cpu", percent)];
     if over {
@@ -55,32 +87,36 @@ pub(in crate::verdict) fn burning(
             root.title(),
             format_duration(burnt)
         );
-        Draft {
+        Assessment {
             evidence,
-            ..Draft::new("spinning", Verdict::Spinning, sentence)
+            ..Assessment::new("spinning", Verdict::Spinning, sentence)
         }
     } else {
         let sentence = format!("{} computes", root.title());
-        Draft {
+        Assessment {
             evidence,
-            ..Draft::new("working", Verdict::Working, sentence)
+            ..Assessment::new("working", Verdict::Working, sentence)
         }
     }
 }
 
 /// The agent reported the same action so many times in a row.
-pub(in crate::verdict) fn repeated_word(word: &Word, times: u32, now: Moment) -> Option<Draft> {
-    if times < thresholds::REPEATS || word.asks_patience(now).is_some() {
+pub(in crate::verdict) fn repeated_word(
+    report: &SelfReport,
+    times: u32,
+    now: Moment,
+) -> Option<Assessment> {
+    if times < thresholds::REPEATS_MIN || report.patience_until(now).is_some() {
         return None;
     }
     let sentence = format!(
         "did the same thing {times} times in a row: {}",
-        word.repeated
+        report.repeated
     );
-    let said = reported("repeats", &format!("{times} × {}", word.repeated));
-    Some(Draft {
+    let said = reported("repeats", &format!("{times} × {}", report.repeated));
+    Some(Assessment {
         evidence: vec![said],
-        ..Draft::new("repeats", Verdict::Looping, sentence)
+        ..Assessment::new("repeats", Verdict::Looping, sentence)
     })
 }
 
@@ -101,14 +137,14 @@ fn names(output: &Output, words: &[&str]) -> bool {
 }
 
 /// The output says the same again and again.
-pub(in crate::verdict) fn repeated_line(output: &Output) -> Draft {
+pub(in crate::verdict) fn repeated_line(output: &Output) -> Assessment {
     let sentence = format!("repeats itself without effect: {}", output.last);
     let seen = observed(
         "output.repeats",
         format!("{} × {}", output.repeats, output.last),
     );
-    Draft {
+    Assessment {
         evidence: vec![seen],
-        ..Draft::new("repeats", Verdict::Looping, sentence)
+        ..Assessment::new("repeats", Verdict::Looping, sentence)
     }
 }

@@ -2,35 +2,35 @@
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
-use crate::verdict::assessment::{Draft, reported};
-use crate::verdict::explain::{target_words, wait_words};
+use crate::verdict::assessment::{Assessment, reported};
+use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::{Finding, Fix, observed};
 use crate::verdict::sample::{
     Kind, Process, Sample, Socket, SocketKind, Target, Tcp, Thread, Until, Wait, Why,
 };
-use crate::verdict::self_report::{Said, Word};
+use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::{Scene, is_for_one, is_parked};
+use crate::verdict::tree_view::{TreeView, is_parked, waits_for_one};
 use crate::wire::beat::Verdict;
+use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
 /// Reads from a person, or from an input that nobody closes.
-pub(in crate::verdict) fn inputs(scene: &Scene<'_>, owns_stdin: bool) -> Vec<Finding> {
-    scene
-        .waits()
-        .filter_map(|(p, t, wait)| input(scene, p, t, wait, owns_stdin))
+pub(in crate::verdict) fn inputs(view: &TreeView<'_>, owns_stdin: bool) -> Vec<Finding> {
+    view.waits()
+        .filter_map(|(p, t, wait)| input(view, p, t, wait, owns_stdin))
         .collect()
 }
 
 fn input(
-    scene: &Scene<'_>,
+    view: &TreeView<'_>,
     process: &Process,
     thread: &Thread,
     wait: &Wait,
     owns_stdin: bool,
 ) -> Option<Finding> {
-    let target = input_target(scene, process.pid, wait)?;
-    if thread.tid != process.pid && is_aside(scene, process, thread) {
+    let target = input_target(view, process.pid, wait)?;
+    if thread.tid != process.pid && is_aside(view, process, thread) {
         return None;
     }
     let title = process.title();
@@ -41,9 +41,9 @@ fn input(
             Fix::None,
         ),
         Kind::Pipe(_) | Kind::Socket(_) if target.fd == 0 => {
-            let writers = scene.writers(process.pid, target);
-            let hidden = scene.sample.lacks(0, "holders").is_some();
-            if writers.is_empty() && !hidden || writers.iter().any(|end| scene.is_inside(end.pid)) {
+            let writers = view.writers(process.pid, target);
+            let hidden = view.sample.lacks(0, "holders").is_some();
+            if writers.is_empty() && !hidden || writers.iter().any(|end| view.is_inside(end.pid)) {
                 return None;
             }
             let fix = if owns_stdin {
@@ -64,31 +64,34 @@ fn input(
             return None;
         }
     };
-    let seen = format!("{title} in read of {}", target_words(scene.sample, target));
+    let seen = format!(
+        "{title} in read of {}",
+        describe_target(view.sample, target)
+    );
     let found = Finding::new(key, Verdict::WaitingInput, thresholds::INPUT, sentence);
     let found = found
-        .still([(process.pid, thread.tid)])
+        .while_asleep([(process.pid, thread.tid)])
         .logical()
-        .seen("thread.wait", seen)
+        .observed("thread.wait", seen)
         .fix(fix);
-    let last = scene.sample.outputs.iter().find(|o| !o.last.is_empty());
+    let last = view.sample.outputs.iter().find(|o| !o.last.is_empty());
     Some(match last {
-        Some(output) => found.seen("output.last", output.last.clone()),
+        Some(output) => found.observed("output.last", output.last.clone()),
         None => found,
     })
 }
 
 /// A full screen keeps a thread for its keys while others wait for the model: it waits for no person.
-fn is_aside(scene: &Scene<'_>, process: &Process, keys: &Thread) -> bool {
+fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
     let others = process.threads.iter().filter(|t| t.tid != keys.tid);
     others
         .filter_map(|t| t.wait.as_ref())
-        .any(|wait| scene.hears_outside(process.pid, wait, &[]))
+        .any(|wait| view.can_be_woken_from_outside(process.pid, wait, &[]))
 }
 
 /// The one descriptor that is read.
-fn input_target<'a>(scene: &Scene<'_>, pid: u32, wait: &'a Wait) -> Option<&'a Target> {
-    let named = |t: &&Target| !matches!(t.kind, Kind::Internal(_)) && !scene.wakes_itself(pid, t);
+fn input_target<'a>(view: &TreeView<'_>, pid: u32, wait: &'a Wait) -> Option<&'a Target> {
+    let named = |t: &&Target| !matches!(t.kind, Kind::Internal(_)) && !view.wakes_itself(pid, t);
     match wait {
         Wait::Read(target) => Some(target),
         // Somebody who waits for nothing but input, like a pager or a shell.
@@ -128,28 +131,28 @@ fn is_input(target: &Target) -> bool {
 }
 
 /// The agent itself says that a person must answer.
-pub(in crate::verdict) fn asks_person() -> Draft {
+pub(in crate::verdict) fn asks_person() -> Assessment {
     let said = reported("state", "waiting_input");
     let sentence = "says that it waits for a person".to_owned();
-    Draft {
+    Assessment {
         evidence: vec![said],
-        ..Draft::new("asks", Verdict::WaitingInput, sentence)
+        ..Assessment::new("asks", Verdict::WaitingInput, sentence)
     }
 }
 
 /// The agent asked for patience.
-pub(in crate::verdict) fn patience(word: &Word, until: Moment) -> Draft {
-    let limited = word.limited_until == Some(until);
+pub(in crate::verdict) fn patience(report: &SelfReport, until: Moment) -> Assessment {
+    let limited = report.limited_until == Some(until);
     let (signal, sentence) = if limited {
         ("ratelimit", "waits until its provider lets it go on")
     } else {
         ("expect", "said that it will be silent")
     };
     let said = reported(signal, sentence);
-    Draft {
+    Assessment {
         evidence: vec![said],
         until: Some(until),
-        ..Draft::new(signal, Verdict::Sleeping, sentence.to_owned())
+        ..Assessment::new(signal, Verdict::Sleeping, sentence.to_owned())
     }
 }
 
@@ -188,12 +191,12 @@ fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
 
 /// Sleeps until a time that was read.
 pub(in crate::verdict) fn asleep(
-    scene: &Scene<'_>,
+    view: &TreeView<'_>,
     who: (u32, u32),
     until: Moment,
     now: Moment,
-) -> Draft {
-    let title = scene
+) -> Assessment {
+    let title = view
         .sample
         .process(who.0)
         .map(Process::title)
@@ -201,23 +204,23 @@ pub(in crate::verdict) fn asleep(
     let left = format_duration(until.since(now));
     let sentence = format!("{title} sleeps and wakes by itself in at most {left}");
     let seen = observed("thread.deadline", format!("{title}: {left} left"));
-    Draft {
+    Assessment {
         evidence: vec![seen],
         until: Some(until),
-        ..Draft::new("asleep", Verdict::Sleeping, sentence)
+        ..Assessment::new("asleep", Verdict::Sleeping, sentence)
     }
 }
 
 /// A request is unanswered; past the budget somebody should look.
 pub(in crate::verdict) fn model(
-    scene: &Scene<'_>,
-    flying: &[(&Socket, &Tcp)],
-    pinged: bool,
+    view: &TreeView<'_>,
+    pending: &[(&Socket, &Tcp)],
+    peer_alive: bool,
     over: Option<Duration>,
-) -> Draft {
+) -> Assessment {
     let mut evidence = Vec::new();
     let mut fix = Fix::None;
-    for (socket, tcp) in flying.iter().take(2) {
+    for (socket, tcp) in pending.iter().take(2) {
         let alive = match tcp.keep_alive {
             Some(true) if tcp.probes == 0 => "keep-alive answered".to_owned(),
             Some(true) => format!("{} keep-alive questions unanswered", tcp.probes),
@@ -239,63 +242,63 @@ pub(in crate::verdict) fn model(
             };
         }
     }
-    if scene.word.state == Some(Said::WaitingModel) {
+    if view.report.state == Some(DeclaredState::WaitingModel) {
         evidence.push(reported("state", "waiting_model"));
     }
-    let who = flying
+    let who = pending
         .first()
         .map_or("its model", |(_, tcp)| tcp.remote.as_str());
     let Some(quiet) = over else {
-        let pings = if pinged {
+        let pings = if peer_alive {
             ", which sends only signs of life"
         } else {
             ""
         };
         let sentence = format!("waits for an answer of {who}{pings}");
-        return Draft {
+        return Assessment {
             evidence,
             fix,
-            ..Draft::new("model", Verdict::WaitingModel, sentence)
+            ..Assessment::new("model", Verdict::WaitingModel, sentence)
         };
     };
-    if pinged {
+    if peer_alive {
         evidence.insert(0, observed("tcp.bytes_received", "only small equal pieces"));
     }
     let sentence = format!(
         "{who} owes an answer since {}, longer than answers take",
         format_duration(quiet)
     );
-    Draft {
+    Assessment {
         evidence,
         fix,
-        ..Draft::new("model over", Verdict::Stalled, sentence)
+        ..Assessment::new("model over", Verdict::Stalled, sentence)
     }
 }
 
 /// The root's waits cannot be read: nothing may be concluded from their absence.
-pub(in crate::verdict) fn unreadable(scene: &Scene<'_>) -> Option<Draft> {
-    let root = scene.sample.root;
-    let why: Why = scene
+pub(in crate::verdict) fn unreadable(view: &TreeView<'_>) -> Option<Assessment> {
+    let root = view.sample.root;
+    let why: Why = view
         .sample
         .lacks(root, "waits")
-        .or_else(|| scene.sample.lacks(root, "descriptors"))?;
+        .or_else(|| view.sample.lacks(root, "descriptors"))?;
     let sentence = format!(
         "nothing moves, and what it waits for cannot be read: {}",
-        why.words()
+        why.describe()
     );
-    let gaps = scene.sample.gaps.iter().take(3);
+    let gaps = view.sample.gaps.iter().take(3);
     let evidence = gaps
-        .map(|g| observed(g.what, format!("unreadable: {}", g.why.words())))
+        .map(|g| observed(g.what, format!("unreadable: {}", g.why.describe())))
         .collect();
-    Some(Draft {
+    Some(Assessment {
         evidence,
-        ..Draft::new("unreadable", Verdict::Unknown, sentence)
+        ..Assessment::new("unreadable", Verdict::Unknown, sentence)
     })
 }
 
 /// Somebody on this machine outside the tree whose answer over a unix socket is awaited.
-pub(in crate::verdict) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
-    scene.waits().find_map(|(_, _, wait)| {
+pub(in crate::verdict) fn unix_peer(view: &TreeView<'_>) -> Option<u32> {
+    view.waits().find_map(|(_, _, wait)| {
         let Some(Target {
             kind: Kind::Socket(inode),
             ..
@@ -303,13 +306,13 @@ pub(in crate::verdict) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
         else {
             return None;
         };
-        match scene.sample.socket(*inode)?.kind {
+        match view.sample.socket(*inode)?.kind {
             SocketKind::Unix {
                 peer,
                 listens: false,
                 ..
-            } if is_for_one(wait) => {
-                peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own))
+            } if waits_for_one(wait) => {
+                peer.filter(|pid| view.sample.outsider(*pid).is_some_and(|o| !o.own))
             }
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
@@ -320,18 +323,18 @@ pub(in crate::verdict) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
 }
 
 /// Waits for that one.
-pub(in crate::verdict) fn peer(scene: &Scene<'_>, pid: u32) -> Draft {
-    let name = scene.sample.outsider(pid).map_or("", |o| o.name.as_str());
+pub(in crate::verdict) fn peer(view: &TreeView<'_>, pid: u32) -> Assessment {
+    let name = view.sample.outsider(pid).map_or("", |o| o.name.as_str());
     let sentence = format!("waits for an answer of {name} ({pid})");
     let seen = observed("unix.peer", format!("{name} ({pid})"));
-    Draft {
+    Assessment {
         evidence: vec![seen],
-        ..Draft::new("peer", Verdict::WaitingModel, sentence)
+        ..Assessment::new("peer", Verdict::WaitingModel, sentence)
     }
 }
 
 /// An agent that says nothing has started a tool, and waits for it.
-pub(in crate::verdict) fn tool(tool: &Process, quiet: Duration, over: bool) -> Draft {
+pub(in crate::verdict) fn tool(tool: &Process, quiet: Duration, over: bool) -> Assessment {
     let quiet = format_duration(quiet);
     let evidence = vec![
         observed("tool", tool.title()),
@@ -347,56 +350,56 @@ pub(in crate::verdict) fn tool(tool: &Process, quiet: Duration, over: bool) -> D
         let sentence = format!("waits for {}, quiet for {quiet}", tool.title());
         ("tool", Verdict::Working, sentence)
     };
-    Draft {
+    Assessment {
         evidence,
-        ..Draft::new(key, verdict, sentence)
+        ..Assessment::new(key, verdict, sentence)
     }
 }
 
 /// Work is owed and nothing says what keeps it.
-pub(in crate::verdict) fn owed(scene: &Scene<'_>, quiet: Duration, over: bool) -> Draft {
+pub(in crate::verdict) fn owed(view: &TreeView<'_>, quiet: Duration, over: bool) -> Assessment {
     let quiet = format_duration(quiet);
-    let owed = if scene.word.owes() {
+    let owed = if view.report.owes_work() {
         reported("task", "work is owed")
     } else {
         observed("command", "started for one piece of work")
     };
     let mut evidence = vec![owed, observed("quiet", format!("no progress for {quiet}"))];
-    evidence.extend(main_wait(scene));
-    if scene.word.last_line_at.is_some() {
+    evidence.extend(main_wait(view));
+    if view.report.last_line_at.is_some() {
         evidence.push(reported("progress", "reported values do not change"));
     }
     if over {
         let sentence = format!("work is owed, but nothing has moved for {quiet}");
-        Draft {
+        Assessment {
             evidence,
-            ..Draft::new("owed", Verdict::Stalled, sentence)
+            ..Assessment::new("owed", Verdict::Stalled, sentence)
         }
     } else {
         let sentence = format!("work is owed; quiet for {quiet}, which is not long");
-        Draft {
+        Assessment {
             evidence,
-            ..Draft::new("owed", Verdict::Working, sentence)
+            ..Assessment::new("owed", Verdict::Working, sentence)
         }
     }
 }
 
 /// Nothing is owed.
-pub(in crate::verdict) fn idle(scene: &Scene<'_>) -> Draft {
-    let sentence = if scene.listens(0) {
+pub(in crate::verdict) fn idle(view: &TreeView<'_>) -> Assessment {
+    let sentence = if view.listens(0) {
         "waits for clients; nothing is owed"
     } else {
         "waits; as far as can be seen, nothing is owed"
     };
-    let evidence = main_wait(scene).into_iter().collect();
-    Draft {
+    let evidence = main_wait(view).into_iter().collect();
+    Assessment {
         evidence,
-        ..Draft::new("idle", Verdict::Idle, sentence.to_owned())
+        ..Assessment::new("idle", Verdict::Idle, sentence.to_owned())
     }
 }
 
-fn main_wait(scene: &Scene<'_>) -> Option<crate::wire::beat::Evidence> {
-    let root = scene.sample.root()?;
+fn main_wait(view: &TreeView<'_>) -> Option<crate::wire::beat::Evidence> {
+    let root = view.sample.root()?;
     let main = root.main()?.wait.as_ref()?;
     let threads = root.threads.iter().filter_map(|t| t.wait.as_ref());
     let parked = threads.filter(|w| is_parked(w)).count();
@@ -407,6 +410,6 @@ fn main_wait(scene: &Scene<'_>) -> Option<crate::wire::beat::Evidence> {
     };
     Some(observed(
         "thread.wait",
-        format!("{}{others}", wait_words(scene.sample, main)),
+        format!("{}{others}", describe_wait(view.sample, main)),
     ))
 }
