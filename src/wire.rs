@@ -1,5 +1,6 @@
 //! What stands in the store and on its channels. Encode and decode; pinned by golden files.
 
+pub mod activity;
 pub mod beat;
 pub mod declared_state;
 pub mod event;

@@ -26,8 +26,8 @@ pub(crate) use snapshot::snapshot;
 use descriptors::Descriptors;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{
-    Channel, End, Gap, Kind, Outsider, Process, RunState, Sample, SampleDepth, SocketKind, Until,
-    Wait, Why,
+    Channel, End, Gap, GapKind, Kind, Outsider, Process, RunState, Sample, SampleDepth, SocketKind,
+    Subject, Until, Wait, Why,
 };
 use host::Freezer;
 use local::Local;
@@ -124,23 +124,24 @@ impl Sampler {
 
     fn waits(&mut self, process: &mut Process, close: &mut DeepSample) {
         let pid = process.pid;
-        let mut gap = |what, why| close.gaps.push(Gap { pid, what, why });
+        let subject = Subject::Process(pid);
+        let mut gap = |what, why| close.gaps.push(Gap { subject, what, why });
         if let Err(why) = process::detail(&mut self.reader, process) {
-            gap("status", why);
+            gap(GapKind::Status, why);
         }
         let descriptors = Descriptors::of(pid);
         if let Some(why) = descriptors.gap {
-            gap("descriptors", why);
+            gap(GapKind::Descriptors, why);
         }
         if !process.is_whole() {
-            gap("threads", Why::TooMany);
+            gap(GapKind::Threads, Why::TooMany);
         }
         if self
             .words
             .get(&(pid, process.started))
             .is_some_and(|w| w.foreign)
         {
-            gap("waits", Why::Foreign);
+            gap(GapKind::Waits, Why::Foreign);
             for thread in &mut process.threads {
                 thread.wait = Some(Wait::Unreadable(Why::Foreign));
             }
@@ -160,11 +161,11 @@ impl Sampler {
                 && close
                     .gaps
                     .last()
-                    .is_none_or(|g| (g.pid, g.what) != (pid, "waits"))
+                    .is_none_or(|g| (g.subject, g.what) != (subject, GapKind::Waits))
             {
                 close.gaps.push(Gap {
-                    pid,
-                    what: "waits",
+                    subject,
+                    what: GapKind::Waits,
                     why,
                 });
             }
@@ -222,8 +223,8 @@ impl Sampler {
             .ends(&mut self.reader, &wanted, &tree, sample.at);
         sample.ends.extend(ends);
         sample.gaps.extend(denied.map(|why| Gap {
-            pid: 0,
-            what: "holders",
+            subject: Subject::Machine,
+            what: GapKind::Holders,
             why,
         }));
     }

@@ -1,48 +1,49 @@
-//! Time as the agent could have used it, and what has lasted for how long on that clock.
+//! The active clock: time that the agent could have used, and for how long each condition has lasted on it.
 //!
-//! It stands still while the machine slept or starved the agent, and while the observer was late.
+//! It stops while the machine is suspended or starves the agent, and while hbsidecar samples late.
 
 use crate::base::moment::Moment;
-use crate::verdict::finding::{Finding, Persistence};
+use crate::verdict::finding::{Finding, FindingId, Persistence};
+use crate::verdict::patience::Patience;
 use crate::verdict::rules::waiting;
 use crate::verdict::sample::Sample;
 use crate::verdict::thresholds;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The counted clock of one incarnation.
+/// The active clock of one incarnation.
 #[derive(Clone, Debug)]
 pub(super) struct ActiveClock {
-    patience: f64,
-    /// A one-off diagnosis: what follows from the waits alone need last no longer.
+    patience: Patience,
+    /// In a one-off diagnosis, a finding that follows from the waits alone need last no longer than this.
     one_off: Option<Duration>,
-    /// Time that counted, since the start.
+    /// Active time since the start.
     elapsed: Duration,
-    /// When, on that clock, progress was last seen.
+    /// When progress was last seen, on this clock.
     progressed: Duration,
-    /// The same, without output of which nothing is known.
+    /// The same, without output whose content is unknown.
     progressed_beyond_output: Duration,
-    /// When, on that clock, somebody it waits for was last seen at work.
+    /// When a program that it waits for was last seen at work, on this clock.
     silence_excused: Duration,
-    /// When, on that clock, each finding was first seen, and in how many looks since the last time it was not.
-    findings: BTreeMap<String, (Duration, u32)>,
+    /// When each finding was first seen, on this clock, and how many samples in a row have lacked it.
+    findings: BTreeMap<FindingId, (Duration, u32)>,
     asleep_since: BTreeMap<(u32, u32), (u64, Duration)>,
     timers: BTreeMap<(u32, u32), Timer>,
-    /// The last look, and how long the machine had slept by then.
+    /// When the last sample was taken, and for how long the machine had been suspended by then.
     last: Option<(Moment, Duration)>,
 }
 
-/// One thread's sleep.
+/// One thread's timer.
 #[derive(Clone, Copy, Debug)]
 struct Timer {
     turns: u64,
     until: Moment,
-    /// As it was first seen.
+    /// Time left when it was first seen.
     length: Duration,
 }
 
 impl ActiveClock {
-    pub(super) fn new(patience: f64, one_off: Option<Duration>) -> Self {
+    pub(super) fn new(patience: Patience, one_off: Option<Duration>) -> Self {
         Self {
             patience,
             one_off,
@@ -57,33 +58,33 @@ impl ActiveClock {
         }
     }
 
-    /// A waiting time with the user's patience.
+    /// A waiting time scaled by patience.
     pub(super) fn scaled(&self, time: Duration) -> Duration {
-        time.mul_f64(self.patience)
+        self.patience.scale(time)
     }
 
-    /// Now, on this clock.
+    /// The present reading.
     pub(super) fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
-    /// Since progress was last seen.
+    /// Active time since progress was last seen.
     pub(super) fn since_progress(&self) -> Duration {
         self.elapsed.saturating_sub(self.progressed)
     }
 
-    /// The same, without the time in which somebody else was at work for it.
+    /// The same, without time in which a program it waits for was at work.
     pub(super) fn unexcused_silence(&self) -> Duration {
         self.elapsed
             .saturating_sub(self.progressed.max(self.silence_excused))
     }
 
-    /// Somebody it waits for is at work.
+    /// A program that it waits for is at work.
     pub(super) fn excuse_silence(&mut self) {
         self.silence_excused = self.elapsed;
     }
 
-    /// Progress was seen: no more than some output, or anything else.
+    /// Progress was seen; `output_only`: nothing but output whose content is unknown.
     pub(super) fn progress(&mut self, output_only: bool) {
         self.progressed = self.elapsed;
         if !output_only {
@@ -92,7 +93,7 @@ impl ActiveClock {
         self.findings.clear();
     }
 
-    /// The output of so long has turned out to be the frames of a spinner.
+    /// The output of this last stretch has turned out to be the frames of a spinner.
     pub(super) fn discount_output(&mut self, of: Duration) {
         let since = self
             .progressed_beyond_output
@@ -100,13 +101,13 @@ impl ActiveClock {
         self.progressed = self.progressed.min(since);
     }
 
-    /// Whether this look only looks closer at what the last one saw.
+    /// Whether this sample only deepens the one before it.
     pub(super) fn is_immediate_resample(&self, now: Moment) -> bool {
         self.last
             .is_some_and(|(at, _)| now.since(at) < self.scaled(thresholds::SAMPLE_INTERVAL) / 4)
     }
 
-    /// The first look of an incarnation: nothing of the one before counts.
+    /// The first sample of an incarnation: nothing of the one before counts.
     pub(super) fn restart(&mut self, sample: &Sample) {
         self.last = Some((sample.at, sample.host.suspended));
         self.findings.clear();
@@ -118,7 +119,7 @@ impl ActiveClock {
         self.track_timers(sample);
     }
 
-    /// Adds the time since the last look, if the agent could have used it.
+    /// Adds the time since the last sample, if the agent could have used it.
     pub(super) fn advance(&mut self, sample: &Sample, starved: bool) {
         let now = sample.at;
         let (at, suspended) = self.last.unwrap_or((now, sample.host.suspended));
@@ -132,7 +133,7 @@ impl ActiveClock {
         self.track_sleeping_threads(sample);
     }
 
-    /// Since when, on the counted clock, each thread did not wake.
+    /// Since when each thread has not woken.
     fn track_sleeping_threads(&mut self, sample: &Sample) {
         let mut still = BTreeMap::new();
         for process in &sample.processes {
@@ -148,7 +149,7 @@ impl ActiveClock {
         self.asleep_since = still;
     }
 
-    /// When threads wake by themselves, by the earliest reading of each wait.
+    /// When threads wake by themselves, by the earliest reading of each timer.
     pub(super) fn track_timers(&mut self, sample: &Sample) {
         let now = sample.at;
         let mut timers = BTreeMap::new();
@@ -161,7 +162,7 @@ impl ActiveClock {
             });
             let known = self.timers.get(&key).filter(|sleep| sleep.turns == turns);
             if known.is_some() || time >= long {
-                // A limit that counts from the call looks the same in every look: the first one is the nearest.
+                // A limit that counts from the call reads the same in every sample: the first reading is the nearest.
                 let until = known.map_or(now + time, |sleep| sleep.until.min(now + time));
                 let length = known.map_or(time, |sleep| sleep.length);
                 timers.insert(
@@ -177,8 +178,8 @@ impl ActiveClock {
         self.timers = timers;
     }
 
-    /// Who sleeps longest. A timer that comes again and again hides a stall no longer than a stall may take, and in these
-    /// processes, for which an answer may be under way, it hides none.
+    /// The thread with the latest timer. A recurring timer explains silence no longer than `stall_after`, and in `asking`
+    /// processes, which may be owed an answer, it explains none.
     pub(super) fn longest_timer(
         &self,
         stall_after: Duration,
@@ -201,10 +202,11 @@ impl ActiveClock {
             .max_by_key(|(_, until)| *until)
     }
 
-    /// Keeps since when each finding was seen. One look without it does not end it, unless there was progress: a thread
-    /// may just have been awake.
+    /// Records since when each finding has been seen. Up to two samples without it do not end it, because a thread may just
+    /// have been awake; progress ends it.
     pub(super) fn track(&mut self, findings: &[Finding]) {
-        let missed = |(key, (since, missed)): (String, (Duration, u32))| (key, (since, missed + 1));
+        let missed =
+            |(id, (since, missed)): (FindingId, (Duration, u32))| (id, (since, missed + 1));
         self.findings = std::mem::take(&mut self.findings)
             .into_iter()
             .map(missed)
@@ -212,17 +214,17 @@ impl ActiveClock {
             .collect();
         for finding in findings {
             self.findings
-                .entry(finding.key.clone())
+                .entry(finding.id)
                 .or_insert((self.elapsed, 0))
                 .1 = 0;
         }
     }
 
-    /// Whether it has lasted long enough.
+    /// Whether a finding has lasted as long as its rule asks.
     pub(super) fn has_persisted(&self, finding: &Finding) -> bool {
         let since = match &finding.persistence {
             Persistence::KernelCounted => return true,
-            Persistence::Observed => self.findings.get(&finding.key).map(|(since, _)| *since),
+            Persistence::Observed => self.findings.get(&finding.id).map(|(since, _)| *since),
             Persistence::ThreadsAsleep(threads) => threads
                 .iter()
                 .map(|key| self.asleep_since.get(key).map_or(self.elapsed, |(_, s)| *s))

@@ -1,9 +1,9 @@
-//! A wait in words.
+//! Waits, states and descriptors as text for people.
 
 use crate::base::duration::format_duration;
 use crate::verdict::sample::{Kind, RunState, Sample, SocketKind, Target, TcpState, Until, Wait};
 
-/// What a thread waits for, for people.
+/// What a thread waits for.
 pub fn describe_wait(sample: &Sample, wait: &Wait) -> String {
     match wait {
         Wait::Running => "nothing: it runs".to_owned(),
@@ -30,7 +30,7 @@ pub fn describe_wait(sample: &Sample, wait: &Wait) -> String {
     }
 }
 
-/// A process's state in one word.
+/// A process's state.
 pub fn describe_state(state: RunState) -> &'static str {
     match state {
         RunState::Running => "running",
@@ -42,7 +42,7 @@ pub fn describe_state(state: RunState) -> &'static str {
     }
 }
 
-/// What a descriptor stands for, for people.
+/// What a descriptor refers to.
 pub fn describe_target(sample: &Sample, target: &Target) -> String {
     let fd = target.fd;
     match &target.kind {
@@ -72,11 +72,20 @@ pub fn describe_target(sample: &Sample, target: &Target) -> String {
     }
 }
 
+/// An amount of data.
+pub(super) fn describe_bytes(n: u64) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{} kB", n / 1000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}
+
 fn describe_poll(sample: &Sample, targets: &[Target], until: Until) -> String {
-    let worth = |t: &&Target| !matches!(t.kind, Kind::Internal(_));
+    let has_a_name = |t: &&Target| !matches!(t.kind, Kind::Internal(_));
     let named: Vec<String> = targets
         .iter()
-        .filter(worth)
+        .filter(has_a_name)
         .take(4)
         .map(|t| describe_target(sample, t))
         .collect();

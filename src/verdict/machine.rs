@@ -1,61 +1,60 @@
-//! Working or stuck: the verdict on one agent, from what is seen of its process tree and what it says of itself.
+//! The verdict machine: working or stuck, from samples of an agent's process tree and from what the agent reports.
 //!
 //! ```text
-//! Sample ─► flow: what moved? ─ progress ─► working
+//! Sample ─► Interval: what moved? ─ progress ─► working
 //!                   │ nothing
 //!                   ▼
-//!           causes: knots, lost, slow ─ lasted long enough ─► hung (proof) or stalled (suspicion)
+//!           rules: deadlock, pipes, network, blocked ─ lasted long enough ─► hung (proof) or stalled (suspicion)
 //!                   │ none
 //!                   ▼
-//!           waits: input, sleep, model ─► waiting_input, sleeping, waiting_model ─► stalled past the budget
+//!           waits: input, timer, model ─► waiting_input, sleeping, waiting_model ─► stalled past the budget
 //!                   │ none
 //!                   ▼
 //!           owed? ─► working, then stalled            not owed ─► idle
 //! ```
 //!
-//! Two rules stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while the
-//! agent could have used it: not while the machine slept, starved it, or the observer itself was late.
+//! Two principles stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while
+//! the agent could have used it: not while the machine is suspended or starves it, nor while hbsidecar samples late.
 
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
-use crate::verdict::assessment::{Assessment, paused, reported, unseen};
-use crate::verdict::finding::observed;
-use crate::verdict::judgement::{confidence, rank};
+use crate::verdict::assessment::{Assessment, paused, unseen};
+use crate::verdict::finding::{FindingId, observed};
+use crate::verdict::judgement::rank;
+use crate::verdict::rule::RuleId;
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::CpuBoundTracker;
 use crate::verdict::rules::{blocked, deadlock, network, pipes, spin, waiting};
-use crate::verdict::sample::{Sample, SampleDepth, Socket, Tcp};
+use crate::verdict::sample::{Sample, SampleDepth, Socket, Subject, Tcp};
 use crate::verdict::signals::{Interval, SampleHistory};
-use crate::verdict::thresholds;
+use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
-use crate::verdict::{
-    Confidence, EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings, is_flag,
-};
-use crate::wire::beat::{Evidence, Verdict};
+use crate::verdict::{EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings};
+use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
 use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
-use thresholds::ProgressFloor;
 
-/// The machine.
+/// The machine, of one incarnation.
 #[derive(Clone, Debug)]
 pub struct VerdictMachine {
     settings: Settings,
     report: SelfReport,
     history: SampleHistory,
     judgement: Judgement,
-    /// What makes the present judgement another one than the last.
-    key: String,
+    /// What makes an assessment another one than the last; none before the first.
+    published: Option<FindingId>,
     clock: ActiveClock,
     cpu_bound: CpuBoundTracker,
+    repetition: RepetitionTracker,
+    /// Bytes of any class were received since the last progress.
     peer_alive: bool,
     polls_queue: bool,
     draws_spinner: bool,
-    /// In the last look that showed no progress, a model had the word.
+    /// The last sample without progress found a pending request.
     awaits_model: bool,
-    repetition: RepetitionTracker,
-    /// When, on that clock, the last close look was.
+    /// When the last deep sample was taken, on the active clock.
     last_deep_sample: Duration,
-    /// Worth telling, whatever the verdict.
+    /// Evidence that is published beside any verdict.
     notes: Vec<Evidence>,
     progressed: bool,
     next: Moment,
@@ -63,33 +62,31 @@ pub struct VerdictMachine {
 }
 
 impl VerdictMachine {
-    /// Nothing seen yet.
+    /// No sample yet.
     pub fn new(settings: Settings, now: Moment) -> Self {
         let judgement = Judgement {
             verdict: Verdict::Unknown,
+            cause: RuleId::NoSample,
             since: now,
             confidence: Confidence::None,
-            sentence: "not looked at yet".to_owned(),
+            sentence: "no sample yet".to_owned(),
             evidence: Vec::new(),
             fix: Fix::None,
             until: None,
         };
         Self {
-            settings: Settings {
-                patience: settings.patience.clamp(0.01, 100.0),
-                ..settings
-            },
+            settings,
             report: SelfReport::default(),
             history: SampleHistory::default(),
             judgement,
-            key: String::new(),
+            published: None,
             clock: ActiveClock::new(settings.patience, settings.one_off),
             cpu_bound: CpuBoundTracker::default(),
+            repetition: RepetitionTracker::default(),
             peer_alive: false,
             polls_queue: false,
             draws_spinner: false,
             awaits_model: false,
-            repetition: RepetitionTracker::default(),
             last_deep_sample: Duration::ZERO,
             notes: Vec::new(),
             progressed: false,
@@ -103,22 +100,22 @@ impl VerdictMachine {
         &self.judgement
     }
 
-    /// When the next look is due.
+    /// When the next sample is due.
     pub fn deadline(&self) -> Moment {
         self.next
     }
 
-    /// How close the next look must be.
+    /// How deep the next sample must be.
     pub fn depth(&self) -> SampleDepth {
         self.depth
     }
 
-    /// Whether the last input showed progress: reported or observed.
+    /// Whether the last input showed progress, reported or observed.
     pub fn progressed(&self) -> bool {
         self.progressed
     }
 
-    /// Takes one input. A new judgement comes back when verdict, cause or fix changed.
+    /// Takes one input. Returns the new judgement when verdict, finding or fix changed.
     pub fn handle(&mut self, input: Input, now: Moment) -> Option<Judgement> {
         self.progressed = false;
         match input {
@@ -132,21 +129,18 @@ impl VerdictMachine {
         self.report = report;
         self.repetition
             .observe_report(&self.report, now, &self.clock);
-        if let Some(assessment) =
-            spin::repeated_word(&self.report, self.repetition.report_repeats(), now)
-        {
+        let repeats = self.repetition.report_repeats();
+        if let Some(assessment) = spin::repeated_report(&self.report, repeats, now) {
             return self.conclude(assessment, now);
         }
-        // Tokens that are spent in a circle of calls move nothing.
+        // Tokens that are spent on repeated tool calls are no progress.
         if !moved || self.repetition.is_of_tool_calls(&self.clock) {
             return None;
         }
         self.progress(false);
-        let seen = reported("progress", "a reported value changed");
-        self.conclude(
-            Assessment::working("reports progress".to_owned(), vec![seen]),
-            now,
-        )
+        let evidence = crate::verdict::finding::reported("progress", "a reported value changed");
+        let sentence = "works: reports progress".to_owned();
+        self.conclude(Assessment::working(sentence, vec![evidence]), now)
     }
 
     fn handle_sample(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
@@ -164,7 +158,7 @@ impl VerdictMachine {
             return self.conclude(unseen(sample), now);
         }
         let Some(interval) = interval else {
-            // The first look of an incarnation: nothing to compare with.
+            // The first sample of an incarnation has nothing to be compared with.
             self.clock.restart(sample);
             self.cpu_bound = CpuBoundTracker::default();
             return None;
@@ -194,7 +188,7 @@ impl VerdictMachine {
         interval: &Interval,
         now: Moment,
     ) -> Option<Assessment> {
-        let patient = self.report.patience_until(now);
+        let announced = self.report.announced_silence(now);
         self.peer_alive |= interval.peer_alive;
         self.polls_queue = interval.polls_queue;
         self.draws_spinner = interval.spinner.is_some();
@@ -204,43 +198,39 @@ impl VerdictMachine {
         if sample.depth == SampleDepth::Waits {
             self.last_deep_sample = self.clock.elapsed();
         }
-        let serves = !self.report.owes_work()
-            && TreeView {
-                sample,
-                report: &self.report,
-            }
-            .listens(0);
+        let report = &self.report;
+        let serves = !report.owes_work() && TreeView { sample, report }.listens(Subject::Tree);
         if let Some(assessment) = paused(sample) {
             return Some(assessment);
         }
-        if patient.is_none()
+        if announced.is_none()
             && !serves
             && let Some(assessment) = self.repeats_itself(sample, interval, now)
         {
             return Some(assessment);
         }
-        if interval.is_progress() {
+        if let Some(first) = interval.progress.first() {
             self.progress(interval.is_output_only());
-            let first = &interval.progress[0];
-            let sentence = format!("works: {}, {}", first.signal, first.value);
-            // Counters are enough as long as they move, but not for ever.
-            let close = self.clock.elapsed().saturating_sub(self.last_deep_sample);
+            let sentence = format!("works: {}, {}", first.kind.as_str(), first.value);
+            // While counters move they are enough, except for a deep sample now and then.
+            let since_deep = self.clock.elapsed().saturating_sub(self.last_deep_sample);
             let often = self.clock.scaled(thresholds::DEEP_SAMPLE_INTERVAL);
-            if close < often && !self.repetition.is_suspected() {
+            if since_deep < often && !self.repetition.is_suspected() {
                 self.depth = SampleDepth::Counters;
             }
-            return Some(Assessment::working(sentence, interval.progress.clone()));
+            let evidence = interval.progress.iter().map(Evidence::from).collect();
+            return Some(Assessment::working(sentence, evidence));
         }
-        if let Some(assessment) = self.cpu_bound(sample, interval, patient) {
+        if let Some(assessment) = self.cpu_bound(sample, interval, announced.is_some()) {
             return Some(assessment);
         }
         if sample.depth == SampleDepth::Counters {
-            // Nothing moved: look closer at once.
+            // Nothing moved: a deep sample is due at once.
             self.next = now;
             return None;
         }
-        if let Some(until) = patient {
-            return Some(waiting::patience(&self.report, until));
+        if let Some((until, why)) = announced {
+            return Some(waiting::announced(until, why, now));
         }
         self.check_rules(sample, now)
     }
@@ -252,44 +242,42 @@ impl VerdictMachine {
             sample,
             report: &report,
         };
+        let history = &self.history;
+        let works = |pid| history.peer_cpu(pid) >= thresholds::CPU_PEER;
         let mut findings = deadlock::find(&view);
         findings.extend(pipes::find(&view));
         findings.extend(network::find(&view));
-        let history = &self.history;
-        findings.extend(blocked::find(&view, &|pid| {
-            history.peer_cpu(pid) >= thresholds::CPU_PEER
-        }));
-        findings.extend(waiting::inputs(&view, self.settings.owns_stdin));
+        findings.extend(blocked::find(&view, &works));
+        findings.extend(waiting::inputs(&view));
         self.clock.track(&findings);
         let asks_person = report.state == Some(DeclaredState::WaitingInput);
-        let ripe = findings
+        let persistent = findings
             .into_iter()
             .filter(|finding| self.clock.has_persisted(finding));
-        let worst = ripe.min_by_key(|finding| rank(finding.verdict));
+        let worst = persistent.min_by_key(|finding| rank(finding.verdict));
         match worst {
-            Some(finding) if !asks_person => Some(Assessment::from(finding)),
             Some(_) | None if asks_person => Some(waiting::asks_person()),
-            Some(_) | None => self
+            Some(finding) => Some(Assessment::from(finding)),
+            None => self
                 .explain_wait(&view, now)
                 .filter(|assessment| !self.is_in_hysteresis(assessment)),
         }
     }
 
-    /// Between two bursts of work a harmless wait is no news.
+    /// Between two bursts of work, `working` stays published instead of a harmless wait.
     fn is_in_hysteresis(&self, assessment: &Assessment) -> bool {
         let hysteresis = self
             .clock
             .scaled(thresholds::HYSTERESIS)
             .max(thresholds::HYSTERESIS_MIN);
-        let nothing_yet = self.key.is_empty();
         self.settings.one_off.is_none()
-            && (self.judgement.verdict == Verdict::Working || nothing_yet)
-            && !is_flag(assessment.verdict)
+            && (self.judgement.verdict == Verdict::Working || self.published.is_none())
+            && !assessment.verdict.is_flag()
             && assessment.fix == Fix::None
             && self.clock.since_progress() < hysteresis
     }
 
-    /// Nothing wrong was found: what does it wait for, and may it take so long?
+    /// No rule matched: what does the agent wait for, and is that within its budget?
     fn explain_wait(&mut self, view: &TreeView<'_>, now: Moment) -> Option<Assessment> {
         self.clock.track_timers(view.sample);
         self.awaits_model = false;
@@ -299,21 +287,20 @@ impl VerdictMachine {
             view.pending_requests()
         };
         let owes = view.report.owes_work();
-        let batch = view.is_headless() && !view.report.declares_no_work();
-        // It does not say so, but how it was started or what it draws does: an answer may have stopped half way.
-        let asked = if !owes && (batch || self.draws_spinner) {
+        let headless = view.is_headless() && !view.report.declares_no_work();
+        // Its command line or its spinner shows that an answer is due, which may have stopped half way.
+        let connections = if !owes && (headless || self.draws_spinner) {
             view.request_connections()
         } else {
             Vec::new()
         };
-        let asking = asked.iter().map(|(socket, _)| socket.pid).collect();
-        if let Some((who, until)) =
-            self.clock
-                .longest_timer(self.settings.stall_after, &asking, now)
+        let asking = connections.iter().map(|(socket, _)| socket.pid).collect();
+        let stall_after = self.settings.stall_after;
+        if let Some((thread, until)) = self.clock.longest_timer(stall_after, &asking, now)
             && pending.is_empty()
-            && (owes || batch || !view.listens(0))
+            && (owes || headless || !view.listens(Subject::Tree))
         {
-            return Some(waiting::asleep(view, who, until, now));
+            return Some(waiting::asleep(view, thread, until, now));
         }
         if !pending.is_empty() || view.report.state == Some(DeclaredState::WaitingModel) {
             return Some(self.await_answer(view, &pending, now));
@@ -329,23 +316,23 @@ impl VerdictMachine {
             }
             return Some(waiting::peer(view, peer));
         }
-        if let Some(tool) = view.tool(&asked) {
+        if let Some(tool) = view.tool(&connections) {
             let quiet = self.clock.unexcused_silence();
-            let over = quiet >= self.clock.scaled(thresholds::ANSWER_BUDGET);
-            return Some(waiting::tool(tool, quiet, over));
+            let limit = self.clock.scaled(thresholds::ANSWER_BUDGET);
+            return Some(waiting::tool(tool, quiet, limit, quiet >= limit));
         }
-        if !asked.is_empty() {
-            return Some(self.await_answer(view, &asked, now));
+        if !connections.is_empty() {
+            return Some(self.await_answer(view, &connections, now));
         }
-        if owes || batch {
+        if owes || headless {
             let quiet = self.clock.unexcused_silence();
-            let over = quiet >= self.clock.scaled(self.settings.stall_after);
-            return Some(waiting::owed(view, quiet, over));
+            let limit = self.clock.scaled(stall_after);
+            return Some(waiting::owed(view, quiet, limit, quiet >= limit));
         }
         Some(waiting::idle(view))
     }
 
-    /// The answer may come over these.
+    /// An answer may arrive over one of these connections.
     fn await_answer(
         &mut self,
         view: &TreeView<'_>,
@@ -360,21 +347,22 @@ impl VerdictMachine {
         };
         let quiet = self.clock.unexcused_silence();
         let quiet = match self.settings.one_off {
-            // A one-off diagnosis has only the kernel's memory of how long nothing came.
+            // In a one-off diagnosis only the kernel remembers for how long nothing was received.
             Some(_) => {
                 let silent = pending
                     .iter()
                     .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago));
                 quiet.max(silent.min().unwrap_or_default())
             }
-            // Whoever opens a new connection has got an answer on the one before, or given up on it.
+            // An agent that opens a new connection has got its answer on the one before, or given up on it.
             None => {
                 let ages = pending.iter().map(|(s, _)| self.history.age(s.inode, now));
                 quiet.min(ages.min().unwrap_or(quiet))
             }
         };
-        let over = quiet >= self.clock.scaled(budget.max(self.settings.stall_after));
-        let mut assessment = waiting::model(view, pending, self.peer_alive, over.then_some(quiet));
+        let limit = self.clock.scaled(budget.max(self.settings.stall_after));
+        let late = (quiet >= limit).then_some((quiet, limit));
+        let mut assessment = waiting::model(view, pending, self.peer_alive, late);
         if self.draws_spinner {
             let frames = "only the frames of a spinner, which are no sign of work";
             assessment.evidence.push(observed("output", frames));
@@ -387,20 +375,25 @@ impl VerdictMachine {
         &mut self,
         sample: &Sample,
         interval: &Interval,
-        patient: Option<Moment>,
+        announced: bool,
     ) -> Option<Assessment> {
         let lasted = self.cpu_bound.observe(interval, &self.clock)?;
         let root = sample.root()?;
         // Effects cannot be excluded while the counters of reads and writes are unreadable.
         let blind = root.io.is_none();
-        let over = lasted >= self.clock.scaled(thresholds::CPU_BOUND_WITHOUT_EFFECT)
-            && patient.is_none()
-            && !blind;
-        Some(spin::cpu_bound(root, interval.main_cpu, lasted, over))
+        let limit = self.clock.scaled(thresholds::CPU_BOUND_WITHOUT_EFFECT);
+        let over = lasted >= limit && !announced && !blind;
+        Some(spin::cpu_bound(
+            root,
+            interval.main_cpu,
+            lasted,
+            limit,
+            over,
+        ))
     }
 
-    /// The same action again and again: what moves by that is no progress. A failure again and again may be harmless, as
-    /// long as anything else moves.
+    /// The same action again and again: what moves because of it is no progress. A repeated failure may be harmless as long as
+    /// anything else moves.
     fn repeats_itself(
         &mut self,
         sample: &Sample,
@@ -409,21 +402,21 @@ impl VerdictMachine {
     ) -> Option<Assessment> {
         let output = spin::repeated(sample);
         if sample.depth == SampleDepth::Waits {
-            let repeats = output.map(spin::is_call);
+            let call = output.map(spin::is_call);
             self.repetition
-                .observe_output(repeats, interval.output_grew, &self.clock);
+                .observe_output(call, interval.output_grew, &self.clock);
         }
-        if self.repetition.repeats_recently(now, &self.clock)
-            && let Some(assessment) =
-                spin::repeated_word(&self.report, self.repetition.report_repeats(), now)
+        let repeats = self.repetition.report_repeats();
+        if self.repetition.reported_recently(now, &self.clock)
+            && let Some(assessment) = spin::repeated_report(&self.report, repeats, now)
         {
             return Some(assessment);
         }
         let output = output.filter(|o| o.repeats >= thresholds::REPEATS_MIN)?;
         let quiet = self.clock.since_progress() >= self.clock.scaled(thresholds::REPETITION)
             && !interval.is_progress();
-        let closed = self.repetition.has_lasted(&self.clock) && (quiet || spin::is_call(output));
-        closed.then(|| spin::repeated_line(output))
+        let is_loop = self.repetition.has_lasted(&self.clock) && (quiet || spin::is_call(output));
+        is_loop.then(|| spin::repeated_line(output))
     }
 
     fn progress(&mut self, output_only: bool) {
@@ -433,27 +426,42 @@ impl VerdictMachine {
         self.clock.progress(output_only);
     }
 
+    /// Timestamps an assessment and publishes it. An agent that is not ready yet is starting, unless it waits or is stuck.
     fn conclude(&mut self, assessment: Assessment, now: Moment) -> Option<Judgement> {
-        let mut verdict = assessment.verdict;
-        let calm = matches!(verdict, Verdict::Working | Verdict::Idle | Verdict::Unknown);
-        if !self.report.ready && calm {
-            verdict = Verdict::Starting;
+        let mut assessment = assessment;
+        if !self.report.ready && may_be_starting(assessment.verdict) {
+            assessment.verdict = Verdict::Starting;
+            assessment.id.rule = RuleId::Starting;
+            assessment.sentence = "starting: has not reported that it is ready".to_owned();
         }
+        let verdict = assessment.verdict;
         let same = self.judgement.verdict == verdict;
-        let changed = !same || self.key != assessment.key || self.judgement.fix != assessment.fix;
+        let changed =
+            !same || self.published != Some(assessment.id) || self.judgement.fix != assessment.fix;
         let mut evidence = assessment.evidence;
         evidence.truncate(EVIDENCE_MAX - self.notes.len());
         evidence.extend(self.notes.iter().cloned());
         self.judgement = Judgement {
             verdict,
+            cause: assessment.id.rule,
             since: if same { self.judgement.since } else { now },
-            confidence: confidence(verdict),
+            confidence: verdict.confidence(),
             sentence: assessment.sentence,
             evidence,
             fix: assessment.fix,
             until: assessment.until,
         };
-        self.key = assessment.key;
+        self.published = Some(assessment.id);
         changed.then(|| self.judgement.clone())
+    }
+}
+
+/// Whether start-up explains the verdict: work, nothing to do, or nothing readable.
+fn may_be_starting(verdict: Verdict) -> bool {
+    match verdict.class() {
+        VerdictClass::Progress => true,
+        VerdictClass::Waiting => verdict == Verdict::Idle,
+        VerdictClass::Undecided => verdict == Verdict::Unknown,
+        VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
     }
 }

@@ -1,4 +1,4 @@
-//! The rules: each looks at a tree for one way of being stuck or busy.
+//! The rules: each checks a tree for one way of being stuck or busy.
 
 pub(in crate::verdict) mod blocked;
 pub(in crate::verdict) mod deadlock;

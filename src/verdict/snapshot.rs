@@ -1,9 +1,9 @@
-//! An evidence snapshot made from a sample: what a person needs afterwards to judge an end.
+//! An evidence snapshot made from a sample: what a person needs to understand an end afterwards.
 
 use crate::base::duration::format_duration;
 use crate::verdict::Judgement;
 use crate::verdict::explain::{describe_state, describe_wait};
-use crate::verdict::sample::{Process, Sample, Socket, SocketKind, Wait};
+use crate::verdict::sample::{Gap, Outsider, Process, Sample, Socket, SocketKind, Wait, Why};
 use crate::wire::beat::cut;
 use crate::wire::evidence_snapshot::{EvidenceSnapshot, SnapshotProcess};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 const TEXT_CHARS_MAX: usize = 200;
 const LAST_LINES_MAX: usize = 20;
 
-/// What the sample shows.
+/// The snapshot of a sample. `last_lines` are the agent's last status lines, oldest first.
 pub fn snapshot(
     sample: &Sample,
     judgement: Option<&Judgement>,
@@ -25,9 +25,7 @@ pub fn snapshot(
             .map(|o| format!("{}: {}", o.path, o.last)),
     );
     let skip = last_lines.len().saturating_sub(LAST_LINES_MAX);
-    let outsider = |o: &crate::verdict::sample::Outsider| {
-        format!("{} ({}), {}", o.name, o.pid, describe_state(o.state))
-    };
+    let outsider = |o: &Outsider| format!("{} ({}), {}", o.name, o.pid, describe_state(o.state));
     EvidenceSnapshot {
         pid: sample.root,
         verdict: judgement.map(|j| j.verdict),
@@ -58,12 +56,12 @@ pub fn process(sample: &Sample, process: &Process) -> SnapshotProcess {
     }
 }
 
-/// Threads with the same wait are told once, with their number; the first thread comes first.
+/// Threads with the same wait become one entry with their number; the main thread comes first.
 fn waits(sample: &Sample, process: &Process) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut order = Vec::new();
     for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
-        if matches!(wait, Wait::Unreadable(crate::verdict::sample::Why::Gone)) {
+        if matches!(wait, Wait::Unreadable(Why::Gone)) {
             continue;
         }
         let text = short(describe_wait(sample, wait));
@@ -73,11 +71,11 @@ fn waits(sample: &Sample, process: &Process) -> Vec<String> {
             order.push(text);
         }
     }
-    let tell = |text: String| match counts.get(&text) {
+    let counted = |text: String| match counts.get(&text) {
         Some(n) if *n > 1 => format!("{n} × {text}"),
         Some(_) | None => text,
     };
-    order.into_iter().take(8).map(tell).collect()
+    order.into_iter().take(8).map(counted).collect()
 }
 
 fn describe_socket(socket: &Socket) -> Option<String> {
@@ -105,15 +103,7 @@ fn describe_socket(socket: &Socket) -> Option<String> {
 }
 
 fn missing(sample: &Sample) -> Vec<String> {
-    let gap = |gap: &crate::verdict::sample::Gap| {
-        let whose = if gap.pid == 0 {
-            String::new()
-        } else {
-            format!(" of {}", gap.pid)
-        };
-        format!("{}{whose}: {}", gap.what, gap.why.describe())
-    };
-    sample.gaps.iter().map(gap).collect()
+    sample.gaps.iter().map(Gap::describe).collect()
 }
 
 fn short(text: String) -> String {

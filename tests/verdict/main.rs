@@ -9,10 +9,11 @@ mod unmodified;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{
-    Channel, End, FileLock, Gap, Host, Io, Kind, Output, Outsider, Process, RunState, Sample,
-    SampleDepth, Socket, SocketKind, Target, Tcp, TcpState, Thread, Until, Wait, Why,
+    Channel, End, FileLock, Gap, GapKind, Host, Io, Kind, Output, Outsider, Process, RunState,
+    Sample, SampleDepth, Socket, SocketKind, Subject, Target, Tcp, TcpState, Thread, Until, Wait,
+    Why,
 };
-use heartbeat::verdict::{Fix, Input, Judgement, SelfReport, Settings, is_flag};
+use heartbeat::verdict::{Fix, Input, Judgement, Patience, SelfReport, Settings};
 use heartbeat::wire::beat::Verdict;
 use heartbeat::wire::declared_state::DeclaredState;
 use std::time::Duration;
@@ -181,7 +182,7 @@ impl World {
 
     #[track_caller]
     fn is_never_flagged(&self) -> &Self {
-        let flag = self.judgements.iter().find(|(_, j)| is_flag(j.verdict));
+        let flag = self.judgements.iter().find(|(_, j)| j.verdict.is_flag());
         assert!(flag.is_none(), "{flag:?}");
         self
     }
@@ -318,7 +319,7 @@ fn h02_a_stream_that_stops_after_three_tokens_is_stalled() {
                 w.tcp().segments_in += 1;
             }
         });
-    world.is(Verdict::Stalled, 11 * MINUTE, "owes an answer");
+    world.is(Verdict::Stalled, 11 * MINUTE, "no response from");
 }
 
 #[test]
@@ -337,7 +338,7 @@ fn h03_pings_alone_are_no_progress() {
         world
             .judgements
             .iter()
-            .all(|(at, j)| *at > 14 * MINUTE || !is_flag(j.verdict))
+            .all(|(at, j)| *at > 14 * MINUTE || !j.verdict.is_flag())
     );
 }
 
@@ -353,7 +354,7 @@ fn h05_a_spinner_drawn_over_a_dead_stream_hides_nothing() {
             io.writes += 62;
             wakes(w);
         });
-    world.is(Verdict::Stalled, 12 * MINUTE, "owes an answer");
+    world.is(Verdict::Stalled, 12 * MINUTE, "no response from");
 }
 
 #[test]
@@ -500,7 +501,9 @@ fn h10_a_ring_of_mutexes_is_proof_without_a_word() {
     let mut world = World::new().with_threads(2, &parked());
     world.root().threads[1].wait = Some(waits_for(ROOT + 1002));
     world.root().threads[2].wait = Some(waits_for(ROOT + 1001));
-    world.still(40).is(Verdict::Hung, 30, "which waits back");
+    world
+        .still(40)
+        .is(Verdict::Hung, 30, "waits for a lock held by thread");
 }
 
 #[test]
@@ -533,16 +536,12 @@ fn h12_a_full_pipe_whose_reader_waits_for_the_writer_is_a_knot() {
 }
 
 #[test]
-fn h13_a_read_of_an_open_stdin_is_a_wait_for_input_and_is_closed_when_it_is_ours() {
-    let mut world = World::with(Settings {
-        owns_stdin: true,
-        ..Settings::default()
-    })
-    .with_child("cat", Wait::Read(target(0, Kind::Pipe(7))));
+fn h13_a_read_of_an_open_stdin_is_a_wait_for_input_without_a_fix() {
+    let mut world = World::new().with_child("cat", Wait::Read(target(0, Kind::Pipe(7))));
     world.sample.ends = vec![end(9, 4, 7, false)];
     let world = world.still(10 * MINUTE);
     let found = world.is(Verdict::WaitingInput, 30, "standard input");
-    assert_eq!(found.fix, Fix::CloseStdin);
+    assert_eq!(found.fix, Fix::None);
     world.is_never_flagged();
 }
 
@@ -1166,7 +1165,7 @@ fn g09_who_oversleeps_is_asked_again() {
         timer(600_000),
     );
     let world = World::new().main_waits(poll).owing().still(12 * MINUTE);
-    assert!(is_flag(world.verdict()), "{:?}", world.machine.judgement());
+    assert!(world.verdict().is_flag(), "{:?}", world.machine.judgement());
 }
 
 #[test]
@@ -1247,7 +1246,7 @@ fn g18_who_asks_for_patience_gets_it() {
         .saying(|word| word.expect_until = Some(until))
         .still(29 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
-    assert!(is_flag(world.still(10 * MINUTE).verdict()));
+    assert!(world.still(10 * MINUTE).verdict().is_flag());
 }
 
 #[test]
@@ -1352,8 +1351,8 @@ fn what_cannot_be_read_is_unknown_and_flags_nothing() {
         .main_waits(Wait::Unreadable(Why::Denied))
         .owing();
     world.sample.gaps = vec![Gap {
-        pid: ROOT,
-        what: "waits",
+        subject: Subject::Process(ROOT),
+        what: GapKind::Waits,
         why: Why::Denied,
     }];
     let world = world.still(60 * MINUTE);
@@ -1378,7 +1377,7 @@ fn progress_ends_a_flag() {
 fn patience_multiplies_every_waiting_time() {
     for patience in [0.05, 1.0, 3.0] {
         let settings = Settings {
-            patience,
+            patience: Patience::new(patience).unwrap(),
             ..Settings::default()
         };
         let hour = (3600.0 * patience) as u64;

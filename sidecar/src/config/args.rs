@@ -5,6 +5,7 @@ use crate::commands::hooks::HooksArgs;
 use crate::commands::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use heartbeat::verdict::Patience;
 use heartbeat::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
 use regex_lite::Regex;
 use std::ffi::OsString;
@@ -101,8 +102,14 @@ pub struct Args {
     #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = time)]
     pub(super) stall_after: Duration,
     /// Multiplies every waiting time before a verdict; 3 for a slow agent
-    #[arg(long, env = "HB_PATIENCE", value_name = "FACTOR", default_value = "1.0", value_parser = patience)]
-    pub(super) patience: f64,
+    #[arg(
+        long,
+        env = "HB_PATIENCE",
+        value_name = "FACTOR",
+        default_value = "1.0",
+        allow_negative_numbers = true
+    )]
+    pub(super) patience: Patience,
 
     /// Where the agent's stream socket shall be [default: a place of this user's] [env: HB_SOCKET]
     #[arg(long, value_name = "PATH")]
@@ -207,13 +214,6 @@ fn time(text: &str) -> Result<Duration, String> {
     } else {
         Err("must be at most a year".to_owned())
     }
-}
-
-fn patience(text: &str) -> Result<f64, String> {
-    let patience = text.parse::<f64>().ok();
-    patience
-        .filter(|factor| (0.001..=1000.0).contains(factor))
-        .ok_or_else(|| "must be a number from 0.001 to 1000".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -3,15 +3,15 @@
 use super::Hub;
 use crate::clock;
 use crate::config::{Config, Reaction, Reads};
-use crate::fixes::{self, UnblockError, Unblocked};
+use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler};
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
-use heartbeat::supervise::remedy::{Remedy, Step, Wanted};
+use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
 use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::{Input, Judgement, SelfReport, Settings};
-use heartbeat::wire::beat::{self, Verdict, cut};
+use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
 
@@ -23,7 +23,7 @@ const PIECE_MAX: usize = 200;
 /// What is known of the present incarnation's work.
 pub(super) struct Judge {
     settings: Settings,
-    wanted: Wanted,
+    policy: RemedyPolicy,
     evidence: Sampler,
     machine: VerdictMachine,
     remedy: Remedy,
@@ -37,28 +37,27 @@ impl Judge {
         let settings = Settings {
             patience: config.patience,
             stall_after: config.stall_after,
-            owns_stdin: false,
             one_off: None,
         };
-        let wanted = Wanted {
+        let policy = RemedyPolicy {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
         Self {
             machine: VerdictMachine::new(settings, now),
-            remedy: Remedy::new(wanted, config.patience),
+            remedy: Remedy::new(policy, config.patience),
             evidence: Sampler::new(),
             told: None,
             streams_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
-            wanted,
+            policy,
         }
     }
 
     /// Another process: what was seen of the last one says nothing of it.
     pub(super) fn new_incarnation(&mut self, now: Moment) {
         self.machine = VerdictMachine::new(self.settings, now);
-        self.remedy = Remedy::new(self.wanted, self.settings.patience);
+        self.remedy = Remedy::new(self.policy, self.settings.patience);
     }
 
     pub(super) fn deadline(&self) -> Moment {
@@ -110,6 +109,8 @@ impl Hub {
         };
         Some(beat::Activity {
             verdict: judgement.verdict,
+            cause: Some(judgement.cause.into()),
+            confidence: Some(judgement.confidence),
             since: clock::wall_ms().saturating_sub(millis(since)),
             sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
             evidence: judgement.evidence.iter().map(piece).collect(),
@@ -175,17 +176,13 @@ impl Hub {
     /// Trouble is told once, and its end. A verdict that matters is on the next beat, which is now.
     fn tell_judgement(&mut self, judgement: &Judgement) {
         let before = self.judge.told;
-        let kind = match judgement.verdict {
-            Verdict::Hung => Some(EventKind::Hung),
-            Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Some(EventKind::Stalled),
-            Verdict::WaitingInput => Some(EventKind::WaitingInput),
-            Verdict::Starting
-            | Verdict::Working
-            | Verdict::WaitingModel
-            | Verdict::Sleeping
-            | Verdict::Idle
-            | Verdict::Paused
-            | Verdict::Unknown => before.map(|_| EventKind::Recovered),
+        let kind = match judgement.verdict.class() {
+            VerdictClass::Proof => Some(EventKind::Hung),
+            VerdictClass::Suspicion => Some(EventKind::Stalled),
+            VerdictClass::Person => Some(EventKind::WaitingInput),
+            VerdictClass::Progress | VerdictClass::Waiting | VerdictClass::Undecided => {
+                before.map(|_| EventKind::Recovered)
+            }
         };
         let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
         if !trouble && self.facts.trouble == Some(Reason::CrashLoop) {
@@ -210,27 +207,25 @@ impl Hub {
 
     fn remedy(&mut self, step: Step, judgement: &Judgement) {
         let done = match step {
-            Step::Fix(fix) => fixes::unblock(fix, self.config.patience),
+            Step::Fix(fix) => fixes::apply(fix, self.config.patience),
             Step::KillChild { pid, started } => {
                 self.take_evidence();
                 fixes::kill(pid, started)
             }
             Step::End => {
                 self.decide(lifecycle::Input::Stop);
-                Ok(Unblocked::Done)
+                Ok(FixOutcome::Done)
             }
             Step::Restart => {
                 self.facts.condemned = true;
                 self.decide(lifecycle::Input::Condemned);
-                Ok(Unblocked::Done)
+                Ok(FixOutcome::Done)
             }
         };
         match done {
-            Ok(Unblocked::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
-            Ok(Unblocked::Gone | Unblocked::NotMine) => {}
-            Err(
-                error @ (UnblockError::Another | UnblockError::Denied | UnblockError::Kernel(_)),
-            ) => {
+            Ok(FixOutcome::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
+            Ok(FixOutcome::Gone | FixOutcome::NotApplicable) => {}
+            Err(error @ (FixError::Another | FixError::Denied | FixError::Kernel(_))) => {
                 tracing::warn!("{step:?} was not possible: {error}");
             }
         }

@@ -2,7 +2,7 @@
 
 use super::borrow::Lender;
 use super::diag;
-use heartbeat::verdict::sample::{Gap, Socket, SocketKind, TcpState, Why};
+use heartbeat::verdict::sample::{Gap, GapKind, Socket, SocketKind, Subject, TcpState, Why};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sockets looked at in one tree.
@@ -36,15 +36,15 @@ pub(super) fn describe(
     let mut gaps = Vec::new();
     if wanted.len() > SOCKETS_MAX {
         gaps.push(Gap {
-            pid: 0,
-            what: "sockets",
+            subject: Subject::Tree,
+            what: GapKind::Sockets,
             why: Why::TooMany,
         });
     }
     if let Err(why) = by_netlink(&mut sockets) {
         gaps.push(Gap {
-            pid: 0,
-            what: "sockets",
+            subject: Subject::Tree,
+            what: GapKind::Sockets,
             why,
         });
     }

@@ -2,7 +2,7 @@
 
 use super::process::{command, counters, threads};
 use super::read::{Reader, numbers, open_file};
-use heartbeat::verdict::sample::{Gap, Process, Why};
+use heartbeat::verdict::sample::{Gap, GapKind, Process, Subject, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Processes looked at in one tree.
@@ -36,8 +36,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
         }
         if found.len() == PROCESSES_MAX {
             gaps.push(Gap {
-                pid: 0,
-                what: "processes",
+                subject: Subject::Tree,
+                what: GapKind::Processes,
                 why: Why::TooMany,
             });
             break;
@@ -47,8 +47,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
             Err(Why::Gone) => continue,
             Err(why) => {
                 gaps.push(Gap {
-                    pid,
-                    what: "process",
+                    subject: Subject::Process(pid),
+                    what: GapKind::Process,
                     why,
                 });
                 continue;
@@ -57,8 +57,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
         process.orphan = orphan;
         if process.io.is_none() {
             gaps.push(Gap {
-                pid,
-                what: "io",
+                subject: Subject::Process(pid),
+                what: GapKind::Io,
                 why: Why::Denied,
             });
         }
@@ -71,8 +71,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
                 queue.extend(of.map(|(child, _)| (*child, orphan)));
                 if process.threads.is_empty() {
                     gaps.push(Gap {
-                        pid,
-                        what: "threads",
+                        subject: Subject::Process(pid),
+                        what: GapKind::Threads,
                         why,
                     });
                 }

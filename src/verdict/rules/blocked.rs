@@ -1,20 +1,24 @@
-//! Waits that may end, but have taken suspiciously long: locks, disks, tools that became servers, clients unserved.
+//! Waits that may still end, but have lasted suspiciously long: file locks, disks, tools that became servers, clients that
+//! are not served, finished work whose process stays.
 
 use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
-use crate::verdict::sample::{Kind, Process, RunState, SocketKind, Target, TcpState, Until, Wait};
+use crate::verdict::sample::{
+    FileLock, Kind, Process, RunState, Subject, Target, TcpState, Until, Wait,
+};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
 use crate::wire::beat::Verdict;
 use crate::wire::declared_state::DeclaredState;
 
-/// A shell whose child's output is being collected can do nothing else.
+/// Shells: one that collects the output of a child can do nothing else.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
-/// Markers of the last line of an agent's stream that say that it is done.
+/// Markers in the last line of an agent's event stream: the work is done.
 const RESULT: [&str; 2] = [r#""type":"result""#, r#""type": "result""#];
 
-/// All of them. `works` says whether somebody outside the tree is at work.
+/// All findings of this file. `works` answers whether a process outside the tree is at work.
 pub(in crate::verdict) fn find(view: &TreeView<'_>, works: &dyn Fn(u32) -> bool) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     found.extend(
@@ -39,33 +43,47 @@ fn file_lock(
     let Wait::Lock(target) = wait else {
         return None;
     };
-    let path = describe_target(view.sample, target);
+    let is_of_target = |lock: &FileLock| match &target.kind {
+        Kind::File(path) => lock.path == *path,
+        Kind::Pipe(_)
+        | Kind::Socket(_)
+        | Kind::Terminal(_)
+        | Kind::Internal(_)
+        | Kind::Unreadable(_) => false,
+    };
     let lock = view
         .sample
         .locks
         .iter()
-        .find(|l| l.path == path || l.waiter == Some(process.pid));
+        .find(|l| is_of_target(l) || l.waiter == Some(process.pid));
     let holder = lock.and_then(|l| l.holder);
-    // Another build that holds the lock and works will let go of it.
+    // A holder that works, such as another build, will release the lock.
     if holder.is_some_and(works) {
         return None;
     }
     let who = match (holder, lock) {
         (Some(pid), Some(lock)) if !lock.name.is_empty() => format!("{} ({pid})", lock.name),
         (Some(pid), _) => format!("process {pid}"),
-        (None, _) => "somebody unknown".to_owned(),
+        (None, _) => "an unknown process".to_owned(),
     };
+    let path = describe_target(view.sample, target);
     let sentence = format!(
         "{} waits for a lock on {path} held by {who}",
         process.title()
     );
-    let key = format!("file lock {}", process.pid);
+    let subject = Subject::Process(process.pid);
     let fix = if process.pid == view.sample.root {
         Fix::None
     } else {
         end_or_restart(view, process)
     };
-    let found = Finding::new(key, Verdict::Stalled, thresholds::FILE_LOCK, sentence);
+    let found = Finding::new(
+        RuleId::FileLock,
+        subject,
+        Verdict::Stalled,
+        thresholds::FILE_LOCK,
+        sentence,
+    );
     Some(
         found
             .while_asleep([(process.pid, tid)])
@@ -75,7 +93,7 @@ fn file_lock(
     )
 }
 
-/// Sleeps a moment again and again while somebody else holds a lock on one of its files.
+/// Sleeps briefly and repeatedly while another process holds a lock on one of its files.
 fn busy_lock(
     view: &TreeView<'_>,
     process: &Process,
@@ -100,12 +118,13 @@ fn busy_lock(
     let holder = lock.holder.filter(|pid| !works(*pid))?;
     let who = format!("{} ({holder})", lock.name);
     let sentence = format!(
-        "{} tries again and again; {who} holds an exclusive lock on {}",
+        "{} retries repeatedly: {who} holds an exclusive lock on {}",
         process.title(),
         lock.path
     );
-    let key = format!("busy lock {}", process.pid);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::TOOL_BLOCKED, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::BusyLock, thresholds::TOOL_BLOCKED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
             .observed("lock.file", lock.path.clone())
@@ -113,7 +132,7 @@ fn busy_lock(
     )
 }
 
-/// No signal ends this wait; not even KILL.
+/// A wait that no signal ends, not even SIGKILL.
 fn disk(process: &Process) -> Option<Finding> {
     if process.state != RunState::Disk || process.frozen {
         return None;
@@ -124,11 +143,12 @@ fn disk(process: &Process) -> Option<Finding> {
         Some(_) | None => "for a device or file system",
     };
     let sentence = format!(
-        "{} waits {for_what} and no signal can end that",
+        "{} waits {for_what}, and no signal can end that",
         process.title()
     );
-    let key = format!("disk {}", process.pid);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::DISK, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::DiskWait, thresholds::DISK);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
             .while_asleep([(process.pid, process.pid)])
@@ -136,15 +156,15 @@ fn disk(process: &Process) -> Option<Finding> {
     )
 }
 
-/// Clients wait, and the thread that should look sleeps.
+/// Clients wait, and the main thread is blocked elsewhere.
 fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let main = process.main()?.wait.as_ref()?;
     let blocks = matches!(
         main,
         Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_) | Wait::Poll { .. }
     );
-    // Who takes one client at a time lets the next one wait while a model thinks: that has its own budget. A loop may wait
-    // for what a child of it asks.
+    // A server that takes one client at a time lets the next one wait while a model thinks; that has a budget of its own. An
+    // event loop may wait for what its child requested.
     let loops = matches!(main, Wait::Poll { .. });
     if !blocks
         || !view.pending_requests().is_empty()
@@ -152,10 +172,10 @@ fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     {
         return None;
     }
-    // A loop that hears of nothing but its own threads and children looks at no client.
+    // An event loop that watches only its own threads and children serves no client.
     let beyond =
         |t: &Target| !view.wakes_itself(process.pid, t) && !view.is_from_inside(process, t);
-    let looks = |wait: &Wait| {
+    let serves = |wait: &Wait| {
         matches!(wait, Wait::Accept(_) | Wait::Running)
             || matches!(wait, Wait::Poll { targets, .. } if targets.iter().any(beyond))
     };
@@ -163,7 +183,7 @@ fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         .threads
         .iter()
         .filter_map(|t| t.wait.as_ref())
-        .any(looks)
+        .any(serves)
     {
         return None;
     }
@@ -177,7 +197,7 @@ fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         };
         socket.pid == process.pid && waiting
     })?;
-    // Another process of the tree may take what this one listens for.
+    // Another process of the tree may accept from the same socket.
     let taken = |wait: &Wait| {
         let targets = wait.targets();
         targets.iter().any(|t| t.kind == Kind::Socket(socket.inode))
@@ -197,30 +217,25 @@ fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     };
     let for_what = describe_wait(view.sample, main);
     let sentence = format!("{what}, but {} waits for {for_what}", process.title());
-    let key = format!("unserved {}", socket.inode);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::UNSERVED, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::Unserved, thresholds::UNSERVED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
+            .about(socket.inode)
             .while_asleep([(process.pid, process.pid)])
             .observed("tcp.unread", what)
             .observed("thread.wait", format!("main thread: {for_what}")),
     )
 }
 
-/// A tool that is to end has become a server that waits for clients.
+/// A tool that must end has become a server that waits for clients.
 fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
-    let listens = view.sample.sockets.iter().any(|s| {
-        s.pid == server.pid
-            && match &s.kind {
-                SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
-                SocketKind::Unix { listens, .. } => *listens,
-                SocketKind::Other | SocketKind::Unreadable(_) => false,
-            }
-    });
-    if !listens || server.pid == view.sample.root {
+    let subject = Subject::Process(server.pid);
+    if !view.listens(subject) || server.pid == view.sample.root {
         return None;
     }
-    // Somebody above stands in a read of its output: a shell collects it, or work is owed.
+    // An ancestor is blocked in a read of its output: a shell collects it, or work is owed.
     let mut above = view.sample.process(server.parent);
     let collector = loop {
         let process = above?;
@@ -249,8 +264,8 @@ fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
         collector.title(),
         server.title()
     );
-    let key = format!("server {}", server.pid);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::TOOL_BLOCKED, sentence);
+    let (rule, after) = (RuleId::ServerAsTool, thresholds::TOOL_BLOCKED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
             .observed("tool.listens", server.title())
@@ -262,7 +277,7 @@ fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
     )
 }
 
-/// The work is done and said so, the process stays.
+/// The work is reported done, and the process stays.
 fn done(view: &TreeView<'_>) -> Option<Finding> {
     let root = view.sample.root()?;
     let last = view
@@ -272,23 +287,24 @@ fn done(view: &TreeView<'_>) -> Option<Finding> {
         .find(|o| RESULT.iter().any(|mark| o.last.contains(mark)));
     let done = view.report.state == Some(DeclaredState::Done);
     let ends = view.report.stopping || done && view.report.streams_turns;
-    let said = ends || done;
-    if last.is_none() && !said
+    let is_reported = ends || done;
+    if last.is_none() && !is_reported
         || view.reads_external_input(root)
         || view.report.task_owed && last.is_none()
     {
         return None;
     }
-    // A service that says that a piece of work is done goes on serving.
-    if last.is_none() && !ends && view.listens(0) {
+    // A service that reports a piece of work as done goes on serving.
+    if last.is_none() && !ends && view.listens(Subject::Tree) {
         return None;
     }
     let sentence = format!(
-        "{} has said that its work is done, but does not exit",
+        "{} has reported its work done, but has not exited",
         root.title()
     );
     let found = Finding::new(
-        "done".to_owned(),
+        RuleId::DoneNotExited,
+        Subject::Process(root.pid),
         Verdict::Hung,
         thresholds::DONE_NOT_EXITED,
         sentence,
@@ -300,7 +316,7 @@ fn done(view: &TreeView<'_>) -> Option<Finding> {
             if view.report.stopping {
                 "stopping"
             } else if view.report.streams_turns {
-                "result told, done; still there"
+                "result reported, done; still there"
             } else {
                 "done"
             },

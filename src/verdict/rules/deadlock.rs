@@ -1,13 +1,14 @@
-//! Waits that close in on themselves: nothing in the world can end them.
+//! Deadlocks: wait cycles that no outside event can break, and stopped processes.
 
 use crate::verdict::finding::{Finding, Fix};
-use crate::verdict::sample::{Process, RunState, Until, Wait};
+use crate::verdict::rule::RuleId;
+use crate::verdict::sample::{Process, RunState, Subject, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, handles_signals, is_parked, is_private_futex_wait};
 use crate::wire::beat::Verdict;
 use std::collections::BTreeSet;
 
-/// All of them.
+/// All findings of this file.
 pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = view.living().filter_map(stopped).collect();
     found.extend(view.living().filter_map(|p| mutex_ring(view, p)));
@@ -29,28 +30,41 @@ pub(in crate::verdict) fn end_or_restart(view: &TreeView<'_>, process: &Process)
     }
 }
 
-/// Stopped by a signal. On a terminal in the background that is job control: a person did it.
+/// Stopped by a signal. In the background of a terminal that is job control, so a person did it.
 pub(in crate::verdict) fn stopped(process: &Process) -> Option<Finding> {
     if process.state != RunState::Stopped || process.tracer.is_some() || process.frozen {
         return None;
     }
-    let key = format!("stopped {}", process.pid);
+    let subject = Subject::Process(process.pid);
     let title = process.title();
     if process
         .foreground
         .is_some_and(|foreground| foreground != process.group)
     {
         let sentence = format!("{title} is stopped in the background of its terminal");
-        let found = Finding::new(key, Verdict::WaitingInput, thresholds::INPUT, sentence);
+        let rule = RuleId::BackgroundJob;
+        let verdict = Verdict::WaitingInput;
+        let found = Finding::new(rule, subject, verdict, thresholds::INPUT, sentence);
         return Some(found.observed("process.state", "T, not in the foreground of its terminal"));
     }
-    let sentence = format!("{title} was stopped by a signal and waits for SIGCONT");
-    let found = Finding::new(key, Verdict::Hung, thresholds::STOPPED, sentence).logical();
+    let sentence =
+        format!("{title} was stopped by a signal and stays stopped until it is continued");
+    let found = Finding::new(
+        RuleId::Stopped,
+        subject,
+        Verdict::Hung,
+        thresholds::STOPPED,
+        sentence,
+    )
+    .logical();
     let threads = process.threads.iter().map(|t| (process.pid, t.tid));
     Some(
         found
             .while_asleep(threads)
-            .observed("process.state", format!("T, tracer none, {title}"))
+            .observed(
+                "process.state",
+                format!("T, tracer none, {title}; SIGCONT continues it"),
+            )
             .fix(Fix::Cont { pid: process.pid }),
     )
 }
@@ -86,21 +100,22 @@ fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let chain: Vec<String> = ring.iter().map(|tid| format!("thread {tid}")).collect();
     let sentence = match chain.as_slice() {
         [one] => format!(
-            "{one} of {} waits for a lock it holds itself",
+            "{one} of {} waits for a lock that it holds itself",
             process.title()
         ),
         [one, two] => format!(
-            "{one} of {} waits for a lock held by {two}, which waits back",
+            "{one} of {} waits for a lock held by {two}, which waits for a lock held by {one}",
             process.title()
         ),
         _ => format!(
-            "{} of {} wait for each other in a ring",
+            "{} of {} wait in a ring for locks that the next one holds",
             chain.join(", "),
             process.title()
         ),
     };
-    let key = format!("mutex ring {}", process.pid);
-    let found = Finding::new(key, Verdict::Hung, thresholds::WAIT_CYCLE, sentence).logical();
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::MutexRing, thresholds::WAIT_CYCLE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     let still = ring.iter().map(|tid| (process.pid, *tid));
     let found = found
         .while_asleep(still)
@@ -113,7 +128,7 @@ fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     })
 }
 
-/// A copy of its parent, made while another thread held a lock: the copy has the lock, but not that thread.
+/// A fork made while another thread held a lock: the child has the locked lock, but not the thread that would release it.
 fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let parent = view.sample.process(process.parent)?;
     let copy = parent.command == process.command && parent.name == process.name;
@@ -125,12 +140,13 @@ fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         return None;
     }
     let sentence = format!(
-        "{} was forked while a lock was held: its only thread waits for it for ever, and {} waits for that process",
+        "{} was forked while a lock was held that no thread of it can release; {} waits for its end",
         process.title(),
         parent.title()
     );
-    let key = format!("forked lock {}", process.pid);
-    let found = Finding::new(key, Verdict::Hung, thresholds::WAIT_CYCLE * 2, sentence).logical();
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::ForkedLock, thresholds::WAIT_CYCLE * 2);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     let threads = format!(
         "{} thread in futex, private, without a limit",
         process.threads.len()
@@ -144,7 +160,7 @@ fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     )
 }
 
-/// Work is owed, and every thread of every process waits for memory or for each other.
+/// Work is owed, and every thread of every process waits for a lock or for another one of them.
 fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
     if !view.report.owes_work() {
         return None;
@@ -162,7 +178,7 @@ fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
                     private,
                     ..
                 } => {
-                    // SampleHistory shared with somebody outside the tree could be written by him.
+                    // A process outside the tree could release a lock in shared memory.
                     if !private
                         && process.pid == view.sample.root
                         && view.sample.processes.len() == 1
@@ -193,12 +209,13 @@ fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
     }
     let culprit = culprit?;
     let sentence = format!(
-        "work is owed, and all {} threads of {} wait for locks without a limit",
+        "work is owed, and all {} threads of {} wait for locks that no thread will release",
         still.len(),
         culprit.title()
     );
     let found = Finding::new(
-        "deadlock".to_owned(),
+        RuleId::Deadlock,
+        Subject::Tree,
         Verdict::Hung,
         thresholds::DEADLOCK,
         sentence,
@@ -215,7 +232,7 @@ fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
     )
 }
 
-/// Work is owed, and the event loop has nothing left that an event could come from, only timers.
+/// Work is owed, and the event loop has no source of events left but its own timers.
 fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
     let root = view.sample.root()?;
     let alone = view.living().count() == 1;
@@ -234,7 +251,7 @@ fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         || long
         || connected
         || !root.is_whole()
-        || view.listens(0)
+        || view.listens(Subject::Tree)
     {
         return None;
     }
@@ -252,11 +269,12 @@ fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         Until::Never | Until::Unreadable(_) => "nothing wakes it",
     };
     let sentence = format!(
-        "work is owed, but {} has no connection, no child and nothing to wait for: {limit}",
+        "work is owed, but {} has no connection, no child and no input to wait for: {limit}",
         root.title()
     );
     let found = Finding::new(
-        "dead await".to_owned(),
+        RuleId::DeadAwait,
+        Subject::Process(root.pid),
         Verdict::Hung,
         thresholds::DEADLOCK,
         sentence,

@@ -1,16 +1,17 @@
-//! Waits for somebody who is gone: a dead peer, a dead child, a process left behind.
+//! Waits for a peer or process that is gone: a dead peer, a dead child, a process left behind.
 
 use crate::base::duration::format_duration;
 use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
-    End, Kind, Process, RunState, Socket, SocketKind, Target, Tcp, TcpState, Until, Wait,
+    End, Kind, Process, RunState, Socket, SocketKind, Subject, Target, Tcp, TcpState, Until, Wait,
 };
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked};
 use crate::wire::beat::Verdict;
 
-/// All of them.
+/// All findings of this file.
 pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = view
         .tcp()
@@ -33,20 +34,26 @@ pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
     found
 }
 
-/// The peer's kernel answers nothing any more.
+/// The peer's kernel answers neither keep-alive probes nor data.
 fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     let silent = tcp.probes >= thresholds::PROBES && tcp.keep_alive != Some(false)
         || tcp.retransmits >= thresholds::RETRANSMITS && tcp.unacked > 0;
-    if tcp.state != TcpState::Established || !silent || !is_wanted(view, socket) {
+    if tcp.state != TcpState::Established || !silent || !is_needed(view, socket) {
         return None;
     }
-    let asked = tcp.probes.max(tcp.retransmits);
+    let (asked, limit) = if tcp.probes >= thresholds::PROBES {
+        (tcp.probes, thresholds::PROBES)
+    } else {
+        (tcp.retransmits, thresholds::RETRANSMITS)
+    };
     let sentence = format!(
-        "the connection to {} is dead: its machine left {asked} questions in a row unanswered",
+        "the connection to {} is dead: its machine left {asked} probes in a row unanswered (limit {limit})",
         tcp.remote
     );
-    let key = format!("dead peer {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, thresholds::WAIT_CYCLE, sentence)
+    let subject = Subject::Process(socket.pid);
+    let (rule, after) = (RuleId::DeadPeer, thresholds::WAIT_CYCLE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence)
+        .about(socket.inode)
         .kernel_counted()
         .logical();
     let fix = Fix::ResetSocket {
@@ -59,7 +66,7 @@ fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding>
             .observed(
                 "tcp.probes",
                 format!(
-                    "{} keep-alive, {} repeats unanswered",
+                    "{} keep-alive probes, {} retransmissions unanswered",
                     tcp.probes, tcp.retransmits
                 ),
             )
@@ -75,8 +82,8 @@ fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding>
     )
 }
 
-/// A resting connection of a pool may die without harm; one that somebody waits for may not.
-fn is_wanted(view: &TreeView<'_>, socket: &Socket) -> bool {
+/// Whether the agent needs this connection: an idle one of a pool may die without harm.
+fn is_needed(view: &TreeView<'_>, socket: &Socket) -> bool {
     let alone = view
         .tcp()
         .filter(|(_, t)| t.state == TcpState::Established)
@@ -86,10 +93,11 @@ fn is_wanted(view: &TreeView<'_>, socket: &Socket) -> bool {
         .iter()
         .any(|(s, _)| s.inode == socket.inode)
         || alone && view.report.owes_work()
-        || stands_in(view, socket)
+        || is_read_or_written(view, socket)
 }
 
-fn stands_in(view: &TreeView<'_>, socket: &Socket) -> bool {
+/// Whether a thread is blocked in a read from or a write to this socket.
+fn is_read_or_written(view: &TreeView<'_>, socket: &Socket) -> bool {
     let of = |wait: &Wait| match wait {
         Wait::Read(target) | Wait::Write(target) => target.kind == Kind::Socket(socket.inode),
         Wait::Running
@@ -110,7 +118,7 @@ fn stands_in(view: &TreeView<'_>, socket: &Socket) -> bool {
         .any(|(p, _, wait)| p.pid == socket.pid && of(wait))
 }
 
-/// The peer has closed without an answer, or with one that nobody reads, and the program waits for something else.
+/// The peer has closed the connection without an answer, or with one that is not read, and the program waits elsewhere.
 fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     if tcp.state != TcpState::CloseWait || view.is_served(tcp) {
         return None;
@@ -126,22 +134,24 @@ fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
     }
     let unread = tcp.unread.unwrap_or(0);
     let unanswered = tcp.acked > 1 && tcp.sent_ago < tcp.received_ago;
-    // A resting connection has been read to its end; the end itself counts as a byte that came.
+    // An idle connection has been read to its end; the end itself counts as one byte received.
     let never_read = u64::from(unread) + 1 >= tcp.received;
     if !(unanswered || never_read || view.report.owes_work()) {
         return None;
     }
     let sentence = format!(
-        "{} closed the connection, {} did not notice and waits for ever for something else",
+        "{} closed the connection; {} has not noticed and waits for something else that cannot happen",
         tcp.remote,
         process.title()
     );
-    let key = format!("close-wait {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, thresholds::PEER_GONE, sentence).logical();
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::ClosedUnread, thresholds::PEER_GONE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     Some(
         found
+            .about(socket.inode)
             .while_asleep(process.threads.iter().map(|t| (process.pid, t.tid)))
-            // The end of the stream is one more thing to read than its bytes.
+            // The kernel counts the end of the stream as one more byte to read.
             .observed("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
             .observed(
                 "thread.wait",
@@ -151,7 +161,7 @@ fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
     )
 }
 
-/// A connection request that is repeated into the void.
+/// A connection request that stays unanswered.
 fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     if tcp.state != TcpState::SynSent || tcp.retransmits < 2 {
         return None;
@@ -167,33 +177,37 @@ fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
                 .any(|t| t.kind == Kind::Socket(socket.inode))
                 && matches!(wait.until(), Until::In(_))
         });
-    // The program gives up by itself: only past the kernel's own limit is that to be doubted.
+    // The program has a time limit of its own; it is in doubt only past the kernel's limit.
     let after = if limited {
         thresholds::CONNECT * 4
     } else {
         thresholds::CONNECT
     };
-    let sentence = format!("{} does not answer connection requests", tcp.remote);
-    let found = Finding::new(
-        format!("syn {}", socket.inode),
-        Verdict::Stalled,
-        after,
-        sentence,
+    let sentence = format!(
+        "{} does not answer: {} connection requests in a row",
+        tcp.remote,
+        tcp.retransmits + 1
     );
+    let subject = Subject::Process(process.pid);
+    let rule = RuleId::NoConnection;
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence).about(socket.inode);
     Some(found.observed(
         "tcp.state",
-        format!("SYN-SENT to {}, {} repeats", tcp.remote, tcp.retransmits),
+        format!(
+            "SYN-SENT to {}, {} retransmissions",
+            tcp.remote, tcp.retransmits
+        ),
     ))
 }
 
-/// A child ended, and its parent waits for an answer that only the child could give.
+/// A child has ended, and its parent waits for an answer that only the child could give.
 fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
     let child = view
         .sample
         .processes
         .iter()
         .find(|p| p.state == RunState::Zombie && p.parent == parent.pid)?;
-    // A pipe to it that has lost its other side.
+    // A pipe that has lost its other end.
     let broken = view.sample.ends.iter().any(|end| {
         let same = |e: &&End| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd);
         end.pid == parent.pid
@@ -205,32 +219,40 @@ fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
             .as_ref()
             .is_some_and(|w| view.only_self_can_wake(parent, w))
     });
-    let hidden = view.sample.lacks(0, "holders").is_some();
-    if !broken || hidden || !deaf || !parent.is_whole() || view.listens(parent.pid) {
+    let hidden = view.sample.may_have_hidden_holders();
+    if !broken
+        || hidden
+        || !deaf
+        || !parent.is_whole()
+        || view.listens(Subject::Process(parent.pid))
+    {
         return None;
     }
     let sentence = format!(
-        "{} has ended, and {} waits for ever for an answer that only it could give",
+        "{} has ended, and {} waits for an answer that only it could give",
         child.title(),
         parent.title()
     );
-    let key = format!("dead child {}", child.pid);
-    let found = Finding::new(key, Verdict::Hung, thresholds::PEER_GONE, sentence).logical();
+    let subject = Subject::Process(child.pid);
+    let (rule, after) = (RuleId::DeadChild, thresholds::PEER_GONE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     Some(
         found
             .while_asleep(parent.threads.iter().map(|t| (parent.pid, t.tid)))
             .observed("child", format!("{} is a zombie", child.title()))
             .observed(
                 "thread.wait",
-                "every thread of the parent waits without a limit for the process itself, as in a futex",
+                "every thread of the parent waits without a limit for its own process, as in a futex",
             )
             .fix(end_or_restart(view, parent)),
     )
 }
 
-/// The tool is over, but something it started and left behind keeps its output open.
+/// The tool has ended, but a process that it started and left behind keeps its output open.
 fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
-    if view.listens(0) || view.reads_external_input(process) || !view.pending_requests().is_empty()
+    if view.listens(Subject::Tree)
+        || view.reads_external_input(process)
+        || !view.pending_requests().is_empty()
     {
         return None;
     }
@@ -259,14 +281,10 @@ fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
             Some((thread, target, holders))
         })
     })?;
-    // Whoever can hear of anything else may go on.
-    let except: Vec<i32> = thread
-        .wait
-        .iter()
-        .flat_map(Wait::targets)
-        .filter(|t| abandoned(view, process.pid, t).is_some())
-        .map(|t| t.fd)
-        .collect();
+    // A process that anything else can wake may go on.
+    let left = |t: &&Target| abandoned(view, process.pid, t).is_some();
+    let targets = thread.wait.iter().flat_map(Wait::targets);
+    let except: Vec<i32> = targets.filter(left).map(|t| t.fd).collect();
     let others = process.threads.iter().filter(|t| t.tid != thread.tid);
     let deaf = others.filter_map(|t| t.wait.as_ref()).all(|w| {
         (is_parked(w) || matches!(w, Wait::Poll { .. }))
@@ -277,13 +295,15 @@ fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     }
     let (pid, name, started) = holders.first()?;
     let sentence = format!(
-        "{} waits for the end of the output of a tool that is over: {name} ({pid}), left behind by it, keeps it open",
+        "{} waits for the end of a tool's output: {name} ({pid}), which the tool left behind, keeps it open",
         process.title()
     );
-    let key = format!("left behind {} {}", process.pid, target.fd);
-    let found = Finding::new(key, Verdict::Hung, thresholds::LEFT_BEHIND, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::LeftBehind, thresholds::LEFT_BEHIND);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
     Some(
         found
+            .about(u64::from(target.fd.unsigned_abs()))
             .observed(
                 "pipe.holder",
                 format!("{name} ({pid}), whose parent has ended"),
@@ -303,10 +323,10 @@ fn is_long(until: Until) -> bool {
     matches!(until, Until::In(time) if time > thresholds::TIMER)
 }
 
-/// The holders of the writing side, when all of them have lost the parent that started them.
+/// The holders of the writing end, when the parent of each has ended.
 fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
     let writers = view.writers(pid, target);
-    if writers.is_empty() || view.sample.lacks(0, "holders").is_some() {
+    if writers.is_empty() || view.sample.may_have_hidden_holders() {
         return None;
     }
     writers
@@ -323,7 +343,7 @@ fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32,
         .collect()
 }
 
-/// One of a pair of sockets that the tree made for itself. Whoever listens for clients was not left behind by one of them.
+/// One of a pair of sockets that the tree made for itself. A server that listens was not left behind by a client.
 fn is_pair(view: &TreeView<'_>, target: &Target) -> bool {
     let Kind::Socket(inode) = target.kind else {
         return false;
@@ -336,7 +356,7 @@ fn is_pair(view: &TreeView<'_>, target: &Target) -> bool {
         })
 }
 
-/// A child waits for a daemon that is stopped: the child can be ended, the daemon is not ours.
+/// A child waits for a daemon that is stopped. The child can be ended; the daemon does not belong to the tree.
 fn stopped_peer(view: &TreeView<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
     let peer = wait.targets().iter().find_map(|target| {
         let Kind::Socket(inode) = target.kind else {
@@ -363,15 +383,17 @@ fn stopped_peer(view: &TreeView<'_>, process: &Process, tid: u32, wait: &Wait) -
         peer.name,
         peer.pid
     );
-    let key = format!("stopped peer {} {}", process.pid, peer.pid);
+    let subject = Subject::Process(process.pid);
     let fix = if process.pid == view.sample.root {
         Fix::None
     } else {
         end_or_restart(view, process)
     };
-    let found = Finding::new(key, Verdict::Stalled, thresholds::UNSERVED, sentence);
+    let (rule, after) = (RuleId::StoppedPeer, thresholds::UNSERVED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
+            .about(u64::from(peer.pid))
             .while_asleep([(process.pid, tid)])
             .observed(
                 "unix.peer",

@@ -2,8 +2,9 @@
 
 use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::Finding;
+use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
-use crate::verdict::sample::{End, Kind, Process, Target, Thread, Until, Wait};
+use crate::verdict::sample::{End, Kind, Process, Subject, Target, Thread, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked};
 use crate::wire::beat::Verdict;
@@ -15,7 +16,7 @@ pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Data that nobody takes.
+/// Data that no process reads.
 fn undrained(
     view: &TreeView<'_>,
     process: &Process,
@@ -34,22 +35,27 @@ fn undrained(
         .partition(|end| view.is_inside(end.pid));
     let what = describe_target(view.sample, target);
     let title = process.title();
-    let key = format!("undrained {} {}", process.pid, target.fd);
+    let (subject, fd) = (
+        Subject::Process(process.pid),
+        u64::from(target.fd.unsigned_abs()),
+    );
     let seen = format!("{title} in write to {what}");
     if outside.is_empty() && !inside.is_empty() {
         return full_inside(view, process, thread, &inside)
             .map(|found| found.observed("thread.wait", seen));
     }
     if inside.iter().any(|end| end.pid != process.pid) {
-        // Somebody of the tree also reads it: the general rule has to judge.
+        // Another process of the tree also reads it and may go on.
         return None;
     }
     let holder = outside.iter().find_map(|end| view.sample.outsider(end.pid));
     if holder.is_some_and(|o| o.reads_terminal) {
-        let sentence = format!("{title} waits for the reader of a pager");
-        let found = Finding::new(key, Verdict::WaitingInput, thresholds::INPUT, sentence);
+        let sentence = format!("{title} waits for a person to read on in a pager");
+        let verdict = Verdict::WaitingInput;
+        let found = Finding::new(RuleId::Pager, subject, verdict, thresholds::INPUT, sentence);
         return Some(
             found
+                .about(fd)
                 .while_asleep([(process.pid, thread.tid)])
                 .observed("thread.wait", seen),
         );
@@ -59,19 +65,21 @@ fn undrained(
             "{} ({}) holds its other end and does not read",
             outsider.name, outsider.pid
         ),
-        None => "nobody reads its other end".to_owned(),
+        None => "no process reads its other end".to_owned(),
     };
     let sentence = format!("{title} cannot write: {what} is full and {who}");
-    let found = Finding::new(key, Verdict::Hung, thresholds::UNDRAINED, sentence);
+    let (rule, after) = (RuleId::FullPipe, thresholds::UNDRAINED);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
     Some(
         found
+            .about(fd)
             .while_asleep([(process.pid, thread.tid)])
             .observed("thread.wait", seen)
             .observed("reader", who),
     )
 }
 
-/// What this thread cannot write: it stands in the write, or its loop waits for room there and can hear of nothing else.
+/// What this thread cannot write: it is blocked in the write, or its event loop waits for room there and for nothing else.
 fn blocked<'a>(
     view: &TreeView<'_>,
     process: &Process,
@@ -99,7 +107,7 @@ fn blocked<'a>(
     deaf.then_some(target)
 }
 
-/// A loop that does not read this descriptor, and hears of nothing but room elsewhere and the end of this one child.
+/// An event loop that does not read this descriptor, and waits only for room elsewhere and the end of this one child.
 fn loops_past(
     view: &TreeView<'_>,
     reader: &Process,
@@ -119,7 +127,7 @@ fn loops_past(
     targets.iter().all(past) && children.all(|p| p.pid == writer.pid)
 }
 
-/// The reader is of the tree and waits for something else: a knot when it cannot come to reading.
+/// The reader belongs to the tree and waits for something else: a wait cycle when it can never read.
 fn full_inside(
     view: &TreeView<'_>,
     writer: &Process,
@@ -158,8 +166,9 @@ fn full_inside(
         "{} cannot write: its pipe is full, and the reader is {readers}",
         writer.title()
     );
-    let key = format!("pipe knot {}", writer.pid);
-    let found = Finding::new(key, Verdict::Hung, thresholds::WAIT_CYCLE, sentence).logical();
+    let subject = Subject::Process(writer.pid);
+    let (rule, after) = (RuleId::PipeCycle, thresholds::WAIT_CYCLE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     Some(
         found
             .while_asleep(still)
@@ -168,7 +177,7 @@ fn full_inside(
     )
 }
 
-/// A shell handles the end of children, which is no reading; asynchronous reading is announced by `SIGIO`.
+/// `SIGIO` announces asynchronous reading. A shell handles `SIGCHLD`, which is no reading.
 fn handles_signals_for_reading(process: &Process) -> bool {
     const IO: u64 = 1 << 28;
     process.caught.is_some_and(|caught| caught & IO != 0)

@@ -1,4 +1,4 @@
-//! The same again and again: whether that is a circle, or somebody who asks now and then how a long job goes.
+//! Repetition: whether the same output or report again and again is a loop, or the slow polling of a long job.
 
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
@@ -6,16 +6,18 @@ use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
 use std::time::Duration;
 
-/// What repeats, in output and by the agent's word.
+/// What repeats, in output and in reports.
 #[derive(Clone, Debug, Default)]
 pub(in crate::verdict) struct RepetitionTracker {
     output: Option<Repeated>,
-    /// By its word: how often in a row at a quick pace, of how many in all, and when last.
-    words: (u32, u32),
-    said_at: Option<Moment>,
+    /// How often in a row the agent reported the same at a quick pace.
+    quick_reports: u32,
+    /// The number of repeats in its last report.
+    reported: u32,
+    reported_at: Option<Moment>,
 }
 
-/// Since when the output repeats itself, and when last; on the counted clock.
+/// Since when the output repeats itself, and when it last did, on the active clock.
 #[derive(Clone, Copy, Debug)]
 struct Repeated {
     since: Duration,
@@ -24,7 +26,8 @@ struct Repeated {
 }
 
 impl RepetitionTracker {
-    /// A close look. `repeats`: the output ends in the same again, a call or not; `grew`: there is more of it now.
+    /// Takes a deep sample. `repeats`: the output ends in the same line again, which is a tool call or not. `grew`: there is
+    /// more of it than before.
     pub(in crate::verdict) fn observe_output(
         &mut self,
         repeats: Option<bool>,
@@ -46,49 +49,52 @@ impl RepetitionTracker {
         });
     }
 
-    /// The agent spoke.
+    /// Takes a report.
     pub(in crate::verdict) fn observe_report(
         &mut self,
         report: &SelfReport,
         now: Moment,
         clock: &ActiveClock,
     ) {
-        let (quick, all) = self.words;
-        if report.repeats == all {
+        if report.repeats == self.reported {
             return;
         }
-        // Fewer than before: something else repeats now.
-        let more = report.repeats.checked_sub(all).unwrap_or(report.repeats);
-        let goes_on = report.repeats > all && self.repeats_recently(now, clock);
-        let before = if goes_on { quick } else { 0 };
-        self.words = (before.saturating_add(more), report.repeats);
-        self.said_at = Some(now);
+        // Fewer repeats than before: something else repeats now.
+        let more = report
+            .repeats
+            .checked_sub(self.reported)
+            .unwrap_or(report.repeats);
+        let goes_on = report.repeats > self.reported && self.reported_recently(now, clock);
+        let before = if goes_on { self.quick_reports } else { 0 };
+        self.quick_reports = before.saturating_add(more);
+        self.reported = report.repeats;
+        self.reported_at = Some(now);
     }
 
-    /// How often in a row it reported the same, at a quick pace.
+    /// How often in a row it reported the same at a quick pace.
     pub(in crate::verdict) fn report_repeats(&self) -> u32 {
-        self.words.0
+        self.quick_reports
     }
 
-    /// It reported the same not long ago.
-    pub(in crate::verdict) fn repeats_recently(&self, now: Moment, clock: &ActiveClock) -> bool {
+    /// Whether its last repeated report is recent.
+    pub(in crate::verdict) fn reported_recently(&self, now: Moment, clock: &ActiveClock) -> bool {
         let recent = clock.scaled(thresholds::REPETITION_GAP_MAX);
-        self.said_at.is_some_and(|at| now.since(at) <= recent)
+        self.reported_at.is_some_and(|at| now.since(at) <= recent)
     }
 
-    /// The output may become one.
+    /// Whether the output may be about to loop.
     pub(in crate::verdict) fn is_suspected(&self) -> bool {
         self.output.is_some()
     }
 
-    /// The output has gone round for long enough.
+    /// Whether the output has repeated itself for long enough to be a loop.
     pub(in crate::verdict) fn has_lasted(&self, clock: &ActiveClock) -> bool {
         let long = clock.scaled(thresholds::REPETITION);
         self.output
             .is_some_and(|r| r.last.saturating_sub(r.since) >= long)
     }
 
-    /// And it is the call of a tool that repeats.
+    /// Whether the loop is one of tool calls.
     pub(in crate::verdict) fn is_of_tool_calls(&self, clock: &ActiveClock) -> bool {
         self.has_lasted(clock) && self.output.is_some_and(|r| r.call)
     }

@@ -1,10 +1,11 @@
-//! Agents that move without getting anywhere: they burn, or do the same again and again.
+//! Agents that are active without effect: CPU-bound, or repeating the same action.
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
-use crate::verdict::assessment::{Assessment, reported};
-use crate::verdict::finding::observed;
+use crate::verdict::assessment::Assessment;
+use crate::verdict::finding::{observed, reported};
+use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{Output, Process, Sample};
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::signals::Interval;
@@ -12,7 +13,7 @@ use crate::verdict::thresholds;
 use crate::wire::beat::Verdict;
 use std::time::Duration;
 
-/// Words of a failing action.
+/// Words that mark a failing action in output.
 const FAILURES: [&str; 14] = [
     "error",
     "retry",
@@ -72,10 +73,11 @@ impl CpuBoundTracker {
 pub(in crate::verdict) fn cpu_bound(
     root: &Process,
     share: f64,
-    burnt: Duration,
+    lasted: Duration,
+    limit: Duration,
     over: bool,
 ) -> Assessment {
-    let percent = format!("{:.0} % of a core in the first thread", share * 100.0);
+    let percent = format!("{:.0} % of a core in the main thread", share * 100.0);
     let mut evidence = vec![observed("cpu", percent)];
     if over {
         evidence.push(observed(
@@ -83,50 +85,52 @@ pub(in crate::verdict) fn cpu_bound(
             "no data, no files, no output, no new processes",
         ));
         let sentence = format!(
-            "{} has burnt processor time for {} without visible effect",
+            "{} has used processor time for {} without visible effect (limit {})",
             root.title(),
-            format_duration(burnt)
+            format_duration(lasted),
+            format_duration(limit)
         );
         Assessment {
             evidence,
-            ..Assessment::new("spinning", Verdict::Spinning, sentence)
+            ..Assessment::new(RuleId::Spinning, Verdict::Spinning, sentence)
         }
     } else {
-        let sentence = format!("{} computes", root.title());
+        let sentence = format!("{} computes in its main thread", root.title());
         Assessment {
             evidence,
-            ..Assessment::new("working", Verdict::Working, sentence)
+            ..Assessment::new(RuleId::Progress, Verdict::Working, sentence)
         }
     }
 }
 
-/// The agent reported the same action so many times in a row.
-pub(in crate::verdict) fn repeated_word(
+/// The agent reported the same action or error this many times in a row.
+pub(in crate::verdict) fn repeated_report(
     report: &SelfReport,
     times: u32,
     now: Moment,
 ) -> Option<Assessment> {
-    if times < thresholds::REPEATS_MIN || report.patience_until(now).is_some() {
+    if times < thresholds::REPEATS_MIN || report.announced_silence(now).is_some() {
         return None;
     }
     let sentence = format!(
-        "did the same thing {times} times in a row: {}",
+        "reported the same {times} times in a row (limit {}): {}",
+        thresholds::REPEATS_MIN,
         report.repeated
     );
-    let said = reported("repeats", &format!("{times} × {}", report.repeated));
+    let evidence = reported("repeats", format!("{times} × {}", report.repeated));
     Some(Assessment {
-        evidence: vec![said],
-        ..Assessment::new("repeats", Verdict::Looping, sentence)
+        evidence: vec![evidence],
+        ..Assessment::new(RuleId::SameReportAgain, Verdict::Looping, sentence)
     })
 }
 
-/// Output that ends in the same action or failure, three times or more. A plain line is only a sign of life.
+/// Output that ends in the same tool call or failure, three times or more. Any other repeated line is only liveness.
 pub(in crate::verdict) fn repeated(sample: &Sample) -> Option<&Output> {
     let acts = |o: &&Output| is_call(o) || names(o, &FAILURES);
     sample.outputs.iter().find(|o| o.repeats >= 3 && acts(o))
 }
 
-/// Whether it is the call of a tool.
+/// Whether the line is a tool call.
 pub(in crate::verdict) fn is_call(output: &Output) -> bool {
     names(output, &CALLS)
 }
@@ -136,15 +140,25 @@ fn names(output: &Output, words: &[&str]) -> bool {
     words.iter().any(|word| line.contains(word))
 }
 
-/// The output says the same again and again.
+/// The output repeats the same tool call or failure.
 pub(in crate::verdict) fn repeated_line(output: &Output) -> Assessment {
-    let sentence = format!("repeats itself without effect: {}", output.last);
+    let (rule, what) = if is_call(output) {
+        (RuleId::SameCallAgain, "tool call")
+    } else {
+        (RuleId::RetryStorm, "failure")
+    };
+    let sentence = format!(
+        "repeats the same {what} {} times without effect (limit {}): {}",
+        output.repeats,
+        thresholds::REPEATS_MIN,
+        output.last
+    );
     let seen = observed(
         "output.repeats",
         format!("{} × {}", output.repeats, output.last),
     );
     Assessment {
         evidence: vec![seen],
-        ..Assessment::new("repeats", Verdict::Looping, sentence)
+        ..Assessment::new(rule, Verdict::Looping, sentence)
     }
 }

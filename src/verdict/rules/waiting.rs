@@ -1,59 +1,49 @@
-//! Agents that do not move and are not caught in anything: asleep, waiting, owing, idle.
+//! Agents that do not move and match no rule of being stuck: asleep, waiting, owing work, idle.
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
-use crate::verdict::assessment::{Assessment, reported};
+use crate::verdict::assessment::Assessment;
 use crate::verdict::explain::{describe_target, describe_wait};
-use crate::verdict::finding::{Finding, Fix, observed};
+use crate::verdict::finding::{Finding, Fix, observed, reported};
+use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{
-    Kind, Process, Sample, Socket, SocketKind, Target, Tcp, Thread, Until, Wait, Why,
+    GapKind, Kind, Process, Sample, Socket, SocketKind, Subject, Target, Tcp, Thread, Until, Wait,
+    Why,
 };
-use crate::verdict::self_report::SelfReport;
+use crate::verdict::self_report::Announced;
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked, waits_for_one};
-use crate::wire::beat::Verdict;
+use crate::wire::activity::{Evidence, Verdict};
 use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
-/// Reads from a person, or from an input that nobody closes.
-pub(in crate::verdict) fn inputs(view: &TreeView<'_>, owns_stdin: bool) -> Vec<Finding> {
+/// Reads from a person, or from a standard input that stays open.
+pub(in crate::verdict) fn inputs(view: &TreeView<'_>) -> Vec<Finding> {
     view.waits()
-        .filter_map(|(p, t, wait)| input(view, p, t, wait, owns_stdin))
+        .filter_map(|(p, t, wait)| input(view, p, t, wait))
         .collect()
 }
 
-fn input(
-    view: &TreeView<'_>,
-    process: &Process,
-    thread: &Thread,
-    wait: &Wait,
-    owns_stdin: bool,
-) -> Option<Finding> {
+fn input(view: &TreeView<'_>, process: &Process, thread: &Thread, wait: &Wait) -> Option<Finding> {
     let target = input_target(view, process.pid, wait)?;
     if thread.tid != process.pid && is_aside(view, process, thread) {
         return None;
     }
     let title = process.title();
-    let key = format!("input {} {}", process.pid, target.fd);
-    let (sentence, fix) = match &target.kind {
+    let (rule, sentence) = match &target.kind {
         Kind::Terminal(path) => (
-            format!("{title} waits for somebody to type at {path}"),
-            Fix::None,
+            RuleId::TerminalInput,
+            format!("{title} waits for a person to type at {path}"),
         ),
         Kind::Pipe(_) | Kind::Socket(_) if target.fd == 0 => {
             let writers = view.writers(process.pid, target);
-            let hidden = view.sample.lacks(0, "holders").is_some();
+            let hidden = view.sample.may_have_hidden_holders();
             if writers.is_empty() && !hidden || writers.iter().any(|end| view.is_inside(end.pid)) {
                 return None;
             }
-            let fix = if owns_stdin {
-                Fix::CloseStdin
-            } else {
-                Fix::None
-            };
             (
-                format!("{title} waits for its standard input, which nobody closes"),
-                fix,
+                RuleId::StdinInput,
+                format!("{title} reads its standard input, which stays open without data"),
             )
         }
         Kind::Pipe(_)
@@ -68,12 +58,14 @@ fn input(
         "{title} in read of {}",
         describe_target(view.sample, target)
     );
-    let found = Finding::new(key, Verdict::WaitingInput, thresholds::INPUT, sentence);
+    let subject = Subject::Process(process.pid);
+    let verdict = Verdict::WaitingInput;
+    let found = Finding::new(rule, subject, verdict, thresholds::INPUT, sentence);
     let found = found
         .while_asleep([(process.pid, thread.tid)])
         .logical()
         .observed("thread.wait", seen)
-        .fix(fix);
+        .about(u64::from(target.fd.unsigned_abs()));
     let last = view.sample.outputs.iter().find(|o| !o.last.is_empty());
     Some(match last {
         Some(output) => found.observed("output.last", output.last.clone()),
@@ -81,7 +73,7 @@ fn input(
     })
 }
 
-/// A full screen keeps a thread for its keys while others wait for the model: it waits for no person.
+/// A full-screen program reads keys in a thread of its own while others wait for the model: it does not wait for a person.
 fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
     let others = process.threads.iter().filter(|t| t.tid != keys.tid);
     others
@@ -89,12 +81,12 @@ fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
         .any(|wait| view.can_be_woken_from_outside(process.pid, wait, &[]))
 }
 
-/// The one descriptor that is read.
+/// The one descriptor that is read, if the wait is for input alone.
 fn input_target<'a>(view: &TreeView<'_>, pid: u32, wait: &'a Wait) -> Option<&'a Target> {
     let named = |t: &&Target| !matches!(t.kind, Kind::Internal(_)) && !view.wakes_itself(pid, t);
     match wait {
         Wait::Read(target) => Some(target),
-        // Somebody who waits for nothing but input, like a pager or a shell.
+        // A program that waits for nothing but input, like a pager or a shell.
         Wait::Poll { targets, until }
             if targets.iter().filter(named).all(is_input) && !is_ticking(*until) =>
         {
@@ -117,7 +109,7 @@ fn input_target<'a>(view: &TreeView<'_>, pid: u32, wait: &'a Wait) -> Option<&'a
     }
 }
 
-/// It wakes by itself before long: there is something else it does.
+/// It wakes by itself soon, so it does other work beside.
 fn is_ticking(until: Until) -> bool {
     matches!(until, Until::In(time) if time <= thresholds::TIMER)
 }
@@ -130,33 +122,41 @@ fn is_input(target: &Target) -> bool {
     }
 }
 
-/// The agent itself says that a person must answer.
+/// The agent reports that a person must answer.
 pub(in crate::verdict) fn asks_person() -> Assessment {
     let said = reported("state", "waiting_input");
-    let sentence = "says that it waits for a person".to_owned();
+    let sentence = "reports that it waits for a person".to_owned();
     Assessment {
         evidence: vec![said],
-        ..Assessment::new("asks", Verdict::WaitingInput, sentence)
+        ..Assessment::new(RuleId::AsksPerson, Verdict::WaitingInput, sentence)
     }
 }
 
-/// The agent asked for patience.
-pub(in crate::verdict) fn patience(report: &SelfReport, until: Moment) -> Assessment {
-    let limited = report.limited_until == Some(until);
-    let (signal, sentence) = if limited {
-        ("ratelimit", "waits until its provider lets it go on")
-    } else {
-        ("expect", "said that it will be silent")
+/// Silence is normal until a known time, by the agent's own report.
+pub(in crate::verdict) fn announced(until: Moment, why: Announced, now: Moment) -> Assessment {
+    let left = format_duration(until.since(now));
+    let (rule, verdict, signal, sentence) = match why {
+        Announced::Silence => (
+            RuleId::Expect,
+            Verdict::Sleeping,
+            "expect",
+            format!("announced that it will be silent for another {left}"),
+        ),
+        Announced::RateLimit => (
+            RuleId::RateLimit,
+            Verdict::WaitingModel,
+            "rate_limit",
+            format!("the model's service asked it to wait for another {left}"),
+        ),
     };
-    let said = reported(signal, sentence);
     Assessment {
-        evidence: vec![said],
+        evidence: vec![reported(signal, format!("{left} left"))],
         until: Some(until),
-        ..Assessment::new(signal, Verdict::Sleeping, sentence.to_owned())
+        ..Assessment::new(rule, verdict, sentence)
     }
 }
 
-/// Threads with a time limit of their own that can hear of nothing before: process and thread, turns, time left.
+/// Threads with a timer that no terminal input cuts short: process and thread, how often it was scheduled, time left.
 pub(in crate::verdict) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Duration)> {
     let mut found = Vec::new();
     for process in &sample.processes {
@@ -177,8 +177,8 @@ pub(in crate::verdict) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Dur
     found
 }
 
-/// Beside an event loop, what waits with a time limit is the runtime's own: idle pools and telemetry (a condition, up to
-/// a minute), V8's tidying (a loop beside one that ticks, half a minute). Only a plain sleep is the program's.
+/// Beside an event loop, timed waits belong to the runtime: idle pools and telemetry (a condition, up to a minute), V8's
+/// housekeeping (a loop beside one that ticks, half a minute). Only a plain sleep belongs to the program.
 fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
     let loops = |w: &Wait| matches!(w, Wait::Poll { .. });
     let waits = || process.threads.iter().filter_map(|t| t.wait.as_ref());
@@ -189,42 +189,42 @@ fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
     aside && (condition || second)
 }
 
-/// Sleeps until a time that was read.
+/// Sleeps until a deadline that was read.
 pub(in crate::verdict) fn asleep(
     view: &TreeView<'_>,
-    who: (u32, u32),
+    thread: (u32, u32),
     until: Moment,
     now: Moment,
 ) -> Assessment {
     let title = view
         .sample
-        .process(who.0)
+        .process(thread.0)
         .map(Process::title)
         .unwrap_or_default();
     let left = format_duration(until.since(now));
-    let sentence = format!("{title} sleeps and wakes by itself in at most {left}");
+    let sentence = format!("{title} sleeps; its timer wakes it in at most {left}");
     let seen = observed("thread.deadline", format!("{title}: {left} left"));
     Assessment {
         evidence: vec![seen],
         until: Some(until),
-        ..Assessment::new("asleep", Verdict::Sleeping, sentence)
+        ..Assessment::new(RuleId::Timer, Verdict::Sleeping, sentence)
     }
 }
 
-/// A request is unanswered; past the budget somebody should look.
+/// A request is unanswered. `late`: for how long, and the budget, once that is exceeded.
 pub(in crate::verdict) fn model(
     view: &TreeView<'_>,
     pending: &[(&Socket, &Tcp)],
     peer_alive: bool,
-    over: Option<Duration>,
+    late: Option<(Duration, Duration)>,
 ) -> Assessment {
     let mut evidence = Vec::new();
     let mut fix = Fix::None;
     for (socket, tcp) in pending.iter().take(2) {
         let alive = match tcp.keep_alive {
             Some(true) if tcp.probes == 0 => "keep-alive answered".to_owned(),
-            Some(true) => format!("{} keep-alive questions unanswered", tcp.probes),
-            Some(false) => "keep-alive off: whether the peer lives is not known".to_owned(),
+            Some(true) => format!("{} keep-alive probes unanswered", tcp.probes),
+            Some(false) => "keep-alive off, so a dead peer would go unnoticed".to_owned(),
             None => "keep-alive unknown".to_owned(),
         };
         let value = format!(
@@ -247,56 +247,62 @@ pub(in crate::verdict) fn model(
     }
     let who = pending
         .first()
-        .map_or("its model", |(_, tcp)| tcp.remote.as_str());
-    let Some(quiet) = over else {
+        .map_or("the model", |(_, tcp)| tcp.remote.as_str());
+    let Some((quiet, limit)) = late else {
         let pings = if peer_alive {
-            ", which sends only signs of life"
+            ", which sends only keep-alive messages"
         } else {
             ""
         };
-        let sentence = format!("waits for an answer of {who}{pings}");
+        let sentence = format!("waits for a response from {who}{pings}");
         return Assessment {
             evidence,
             fix,
-            ..Assessment::new("model", Verdict::WaitingModel, sentence)
+            ..Assessment::new(RuleId::AnswerPending, Verdict::WaitingModel, sentence)
         };
     };
     if peer_alive {
         evidence.insert(0, observed("tcp.bytes_received", "only small equal pieces"));
     }
     let sentence = format!(
-        "{who} owes an answer since {}, longer than answers take",
-        format_duration(quiet)
+        "no response from {who} for {} (limit {})",
+        format_duration(quiet),
+        format_duration(limit)
     );
     Assessment {
         evidence,
         fix,
-        ..Assessment::new("model over", Verdict::Stalled, sentence)
+        ..Assessment::new(RuleId::AnswerLate, Verdict::Stalled, sentence)
     }
 }
 
-/// The root's waits cannot be read: nothing may be concluded from their absence.
+/// The root's waits are unreadable, so nothing follows from their absence.
 pub(in crate::verdict) fn unreadable(view: &TreeView<'_>) -> Option<Assessment> {
-    let root = view.sample.root;
+    let root = Subject::Process(view.sample.root);
     let why: Why = view
         .sample
-        .lacks(root, "waits")
-        .or_else(|| view.sample.lacks(root, "descriptors"))?;
+        .gap(root, GapKind::Waits)
+        .or_else(|| view.sample.gap(root, GapKind::Descriptors))?;
     let sentence = format!(
-        "nothing moves, and what it waits for cannot be read: {}",
+        "nothing moves, and what it waits for is unreadable: {}",
         why.describe()
     );
     let gaps = view.sample.gaps.iter().take(3);
     let evidence = gaps
-        .map(|g| observed(g.what, format!("unreadable: {}", g.why.describe())))
+        .map(|g| {
+            observed(
+                g.what.describe(),
+                format!("unreadable: {}", g.why.describe()),
+            )
+        })
         .collect();
     Some(Assessment {
         evidence,
-        ..Assessment::new("unreadable", Verdict::Unknown, sentence)
+        ..Assessment::new(RuleId::Unreadable, Verdict::Unknown, sentence)
     })
 }
 
-/// Somebody on this machine outside the tree whose answer over a unix socket is awaited.
+/// The process outside the tree whose answer over a unix socket is awaited.
 pub(in crate::verdict) fn unix_peer(view: &TreeView<'_>) -> Option<u32> {
     view.waits().find_map(|(_, _, wait)| {
         let Some(Target {
@@ -322,43 +328,56 @@ pub(in crate::verdict) fn unix_peer(view: &TreeView<'_>) -> Option<u32> {
     })
 }
 
-/// Waits for that one.
+/// Waits for that process.
 pub(in crate::verdict) fn peer(view: &TreeView<'_>, pid: u32) -> Assessment {
     let name = view.sample.outsider(pid).map_or("", |o| o.name.as_str());
-    let sentence = format!("waits for an answer of {name} ({pid})");
+    let sentence = format!("waits for a response from {name} ({pid})");
     let seen = observed("unix.peer", format!("{name} ({pid})"));
     Assessment {
         evidence: vec![seen],
-        ..Assessment::new("peer", Verdict::WaitingModel, sentence)
+        ..Assessment::new(RuleId::LocalPeer, Verdict::WaitingModel, sentence)
     }
 }
 
-/// An agent that says nothing has started a tool, and waits for it.
-pub(in crate::verdict) fn tool(tool: &Process, quiet: Duration, over: bool) -> Assessment {
-    let quiet = format_duration(quiet);
+/// An agent without reports has started a tool and waits for it. `over`: the tool has not moved for longer than `limit`.
+pub(in crate::verdict) fn tool(
+    tool: &Process,
+    quiet: Duration,
+    limit: Duration,
+    over: bool,
+) -> Assessment {
+    let (quiet, limit) = (format_duration(quiet), format_duration(limit));
     let evidence = vec![
         observed("tool", tool.title()),
         observed("quiet", format!("no progress for {quiet}")),
     ];
-    let (key, verdict, sentence) = if over {
+    let (rule, verdict, sentence) = if over {
         let sentence = format!(
-            "waits for {}, which has not moved for {quiet}",
+            "waits for {}, which has not moved for {quiet} (limit {limit})",
             tool.title()
         );
-        ("tool over", Verdict::Stalled, sentence)
+        (RuleId::ToolLate, Verdict::Stalled, sentence)
     } else {
-        let sentence = format!("waits for {}, quiet for {quiet}", tool.title());
-        ("tool", Verdict::Working, sentence)
+        let sentence = format!(
+            "waits for {}; no progress for {quiet} (limit {limit})",
+            tool.title()
+        );
+        (RuleId::ToolPending, Verdict::Working, sentence)
     };
     Assessment {
         evidence,
-        ..Assessment::new(key, verdict, sentence)
+        ..Assessment::new(rule, verdict, sentence)
     }
 }
 
-/// Work is owed and nothing says what keeps it.
-pub(in crate::verdict) fn owed(view: &TreeView<'_>, quiet: Duration, over: bool) -> Assessment {
-    let quiet = format_duration(quiet);
+/// Work is owed, and no rule explains what blocks it. `over`: nothing has moved for longer than `limit`.
+pub(in crate::verdict) fn owed(
+    view: &TreeView<'_>,
+    quiet: Duration,
+    limit: Duration,
+    over: bool,
+) -> Assessment {
+    let (quiet, limit) = (format_duration(quiet), format_duration(limit));
     let owed = if view.report.owes_work() {
         reported("task", "work is owed")
     } else {
@@ -370,35 +389,35 @@ pub(in crate::verdict) fn owed(view: &TreeView<'_>, quiet: Duration, over: bool)
         evidence.push(reported("progress", "reported values do not change"));
     }
     if over {
-        let sentence = format!("work is owed, but nothing has moved for {quiet}");
+        let sentence = format!("work is owed, but nothing has moved for {quiet} (limit {limit})");
         Assessment {
             evidence,
-            ..Assessment::new("owed", Verdict::Stalled, sentence)
+            ..Assessment::new(RuleId::NoProgress, Verdict::Stalled, sentence)
         }
     } else {
-        let sentence = format!("work is owed; quiet for {quiet}, which is not long");
+        let sentence = format!("work is owed; no progress for {quiet} (limit {limit})");
         Assessment {
             evidence,
-            ..Assessment::new("owed", Verdict::Working, sentence)
+            ..Assessment::new(RuleId::WorkOwed, Verdict::Working, sentence)
         }
     }
 }
 
-/// Nothing is owed.
+/// No work is owed.
 pub(in crate::verdict) fn idle(view: &TreeView<'_>) -> Assessment {
-    let sentence = if view.listens(0) {
-        "waits for clients; nothing is owed"
+    let sentence = if view.listens(Subject::Tree) {
+        "idle: waits for clients, with no work in progress that hb can see"
     } else {
-        "waits; as far as can be seen, nothing is owed"
+        "idle: waiting, with no work in progress that hb can see"
     };
     let evidence = main_wait(view).into_iter().collect();
     Assessment {
         evidence,
-        ..Assessment::new("idle", Verdict::Idle, sentence.to_owned())
+        ..Assessment::new(RuleId::Idle, Verdict::Idle, sentence.to_owned())
     }
 }
 
-fn main_wait(view: &TreeView<'_>) -> Option<crate::wire::beat::Evidence> {
+fn main_wait(view: &TreeView<'_>) -> Option<Evidence> {
     let root = view.sample.root()?;
     let main = root.main()?.wait.as_ref()?;
     let threads = root.threads.iter().filter_map(|t| t.wait.as_ref());
