@@ -50,6 +50,8 @@ pub struct Line {
     pub state: Field<DeclaredState>,
     /// How long silence will be normal, up to [`EXPECT_MAX`].
     pub expect: Field<Duration>,
+    /// For how long the model's service asked the agent to wait, up to [`EXPECT_MAX`].
+    pub limited: Field<Duration>,
     /// Tasks being worked on.
     pub active: Field<u64>,
     /// Tasks waiting.

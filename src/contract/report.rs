@@ -82,6 +82,7 @@ struct Said {
     state: Option<DeclaredState>,
     state_since: Option<Moment>,
     expect_until: Option<Moment>,
+    limited_until: Option<Moment>,
     active: Option<u64>,
     queue: Option<u64>,
     status: Option<String>,
@@ -159,6 +160,11 @@ impl Report {
     /// Until when silence is normal, if that is still to come.
     pub fn expect_until(&self, now: Moment) -> Option<Moment> {
         self.said.expect_until.filter(|until| *until > now)
+    }
+
+    /// Until when the model's service asked the agent to wait, if that is still to come.
+    pub fn limited_until(&self, now: Moment) -> Option<Moment> {
+        self.said.limited_until.filter(|until| *until > now)
     }
 
     /// The agent has said that its start-up is over.
@@ -243,6 +249,11 @@ impl Said {
             Field::Cleared => self.expect_until = None,
             Field::Set(silence) => self.expect_until = Some(now + silence),
         }
+        match line.limited {
+            Field::Kept => {}
+            Field::Cleared => self.limited_until = None,
+            Field::Set(wait) => self.limited_until = Some(now + wait),
+        }
         self.state(&line.state, &line.task, now);
         self.task(line.task);
         let went_on = self.progress(line.progress);
@@ -251,6 +262,7 @@ impl Said {
         }
         let moved = went_on | self.step(line.step) | (line.tokens > 0);
         if moved {
+            self.limited_until = None; // the service answers again
             self.progress_at = Some(now);
         }
         self.owed_since = self.owes().then(|| self.owed_since.unwrap_or(now));

@@ -117,7 +117,7 @@ impl Hub {
                 pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
                 started_at_ms: self.incarnation_started_ms,
                 restarts: self.facts.incarnation,
-                ready: true,
+                ready: !super::sampling::is_starting(&self.word.report),
                 activity: self.activity(),
                 runtime: Some(self.about.runtime.clone()),
                 exit: self.last_exit.filter(|_| pid.is_none()),

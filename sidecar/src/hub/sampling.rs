@@ -1,4 +1,4 @@
-//! The hub's eyes: the tree is looked at on the verdict's own timetable, what it means is told and acted upon.
+//! Sampling: the tree is sampled on the verdict's timetable; a changed verdict is published and acted upon.
 
 use super::Hub;
 use crate::clock;
@@ -70,7 +70,7 @@ impl Judge {
 }
 
 impl Hub {
-    /// Looks at the tree, when there is one.
+    /// Samples the tree, when there is one.
     pub(super) fn observe(&mut self) {
         let (Some(pid), true) = (self.pid(), self.life.is_running()) else {
             return;
@@ -86,7 +86,7 @@ impl Hub {
         self.judged(changed.as_ref(), now);
     }
 
-    /// The agent has spoken: that is evidence too.
+    /// The agent has reported something: that is evidence too.
     pub(super) fn listened(&mut self) {
         let now = clock::now();
         let report = SelfReport {
@@ -232,20 +232,62 @@ impl Hub {
     }
 }
 
-/// What the agent says of itself, as the verdict needs it.
+/// Whether the agent is starting. Only an agent that speaks the contract's readiness can be: one that sent sd_notify's
+/// `STATUS=` as a service does before its `READY=1`, and has reported neither readiness nor work since. Every other agent
+/// counts as ready at once, so none that never reports readiness is held as starting.
+pub(super) fn is_starting(report: &Report) -> bool {
+    let works = report.task().is_some()
+        || report.state().is_some()
+        || report.progress_at().is_some()
+        || report.stopping();
+    report.status_text().is_some() && !report.ready() && !works
+}
+
+/// What the agent reports about itself, as the verdict needs it.
 fn self_report(report: &Report, now: Moment) -> SelfReport {
     let (repeated, repeats) = report.repeated();
     SelfReport {
-        ready: true,
+        ready: !is_starting(report),
         task_owed: report.work_owed(),
         state: report.state().map(|(state, _)| state),
         expect_until: report.expect_until(now),
-        limited_until: None,
+        limited_until: report.limited_until(now),
         last_progress_at: report.progress_at(),
         last_line_at: report.heard_at(),
         repeats,
         repeated: repeated.to_owned(),
         stopping: report.stopping(),
         streams_turns: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat::contract::line::Line;
+
+    #[test]
+    fn only_an_agent_that_speaks_readiness_is_starting() {
+        let starting = |lines: &[&str]| {
+            let mut report = Report::default();
+            for line in lines {
+                let parsed = Line::parse(line.as_bytes()).unwrap();
+                report.handle(parsed, line, Moment::from_millis(1000));
+            }
+            is_starting(&report)
+        };
+        assert!(starting(&["STATUS=loading the index"]));
+        assert!(starting(&["STATUS=loading", "WATCHDOG=1"]));
+        for ready in [
+            &[][..],
+            &["WATCHDOG=1"],
+            &["task=x"],
+            &["progress=5"],
+            &["STATUS=loading", "READY=1"],
+            &["STATUS=3 of 9 done", "X_HB_PROGRESS=33"],
+            &["STATUS=busy", "state=working"],
+        ] {
+            assert!(!starting(ready), "{ready:?}");
+        }
     }
 }

@@ -103,6 +103,7 @@ impl Reading {
                 line.state = Field::of(value, |v| DeclaredState::parse(v).ok_or_else(wrong))?
             }
             Key::Expect => line.expect = Field::of(value, |v| silence(v, 1.0).ok_or_else(wrong))?,
+            Key::Limited => line.limited = Field::of(value, |v| silence(v, 1.0).ok_or_else(wrong))?,
             Key::ExtendTimeout => {
                 line.expect = Field::of(value, |v| silence(v, 1e-6).ok_or_else(wrong))?;
             }
