@@ -1,8 +1,9 @@
-//! Evidence of what an agent's process tree does, from /proc and the kernel's sockets. Changes nothing in the agent.
+//! The probe: samples an agent's process tree from /proc and the kernel's sockets. Changes nothing in the agent.
 //!
-//! Cheap first: counters of the tree. Only where those stand still, or when asked, what every thread waits for, who holds
-//! the other end of its pipes, and its sockets. The cost follows the tree, not the machine, except where the kernel has no
-//! other way (holders of pipes, netlink without the right to borrow, locks): that is asked seldom.
+//! A cheap sample reads the counters of the tree. A deep sample also reads what every thread waits for, which process holds
+//! the other end of its pipes, and its sockets; it is taken when counters stand still or on request. The cost grows with the
+//! tree, not with the machine, except where the kernel offers no other way (holders of pipes, netlink without the right to
+//! borrow descriptors, locks). Those are read seldom.
 
 mod borrow;
 mod calls;
@@ -40,12 +41,12 @@ use std::time::Duration;
 use tree::CommandInfo;
 use waits::Waits;
 
-/// A sleep this short comes again and again: it may be a wait for a lock in disguise.
+/// A sleep this short recurs, so it may be a busy wait for a lock.
 const SHORT_SLEEP: Duration = Duration::from_secs(5);
-/// Files whose locks are looked at.
+/// Files whose locks are read.
 const FILES_MAX: usize = 256;
 
-/// Looks at one agent's tree, again and again.
+/// Samples one agent's tree repeatedly.
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     reader: Reader,
@@ -55,7 +56,7 @@ pub(crate) struct Sampler {
     pairs: BTreeMap<u64, Option<u64>>,
 }
 
-/// What only a close look gathers.
+/// What only a deep sample gathers.
 #[derive(Debug, Default)]
 struct DeepSample {
     descriptors: BTreeMap<u32, Descriptors>,
@@ -63,13 +64,13 @@ struct DeepSample {
 }
 
 impl Sampler {
-    /// Nothing seen yet.
+    /// No sample yet.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// One look at the tree under `root` and under the processes it left behind. A process that vanishes meanwhile is no
-    /// error; an empty tree says that the root is gone.
+    /// One sample of the tree under `root` and under the processes it left behind. A process that ends meanwhile is no
+    /// error; an empty tree means that the root has ended.
     pub(crate) fn sample(
         &mut self,
         root: u32,
@@ -294,7 +295,7 @@ impl Sampler {
     }
 }
 
-/// Everybody in the tree who holds a unix socket that is the other side of one.
+/// Every process of the tree that holds the peer of a unix socket of the tree.
 fn socket_ends(sample: &Sample, close: &DeepSample) -> Vec<End> {
     let others: BTreeSet<u64> = sample.sockets.iter().filter_map(|s| s.other()).collect();
     let mut ends = Vec::new();
@@ -317,8 +318,8 @@ fn socket_ends(sample: &Sample, close: &DeepSample) -> Vec<End> {
     ends
 }
 
-/// Pipes and terminals on which a thread waits: for those it matters who is on the other side. And those of a process
-/// with an ended child, which may have been the other side.
+/// Pipes and terminals whose other end matters: those on which a thread waits, and those of a process with an ended child,
+/// which may have held the other end.
 fn wanted_channels(sample: &Sample) -> BTreeSet<Channel> {
     let mut wanted = BTreeSet::new();
     for process in &sample.processes {
@@ -425,18 +426,18 @@ body(0)";
         }
     }
 
-    fn look(evidence: &mut Sampler, root: u32) -> Sample {
-        evidence.sample(root, &[], SampleDepth::Waits, crate::clock::now())
+    fn deep_sample(sampler: &mut Sampler, root: u32) -> Sample {
+        sampler.sample(root, &[], SampleDepth::Waits, crate::clock::now())
     }
 
-    /// Looks until the sample is as wanted.
+    /// Samples until the sample is as wanted.
     fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Sampler, Sample) {
         let start = Instant::now();
-        let mut evidence = Sampler::new();
+        let mut sampler = Sampler::new();
         loop {
-            let sample = look(&mut evidence, root);
+            let sample = deep_sample(&mut sampler, root);
             if wanted(&sample) {
-                return (evidence, sample);
+                return (sampler, sample);
             }
             assert!(start.elapsed() < Duration::from_secs(30), "{sample:#?}");
             std::thread::sleep(Duration::from_millis(20));
@@ -447,11 +448,11 @@ body(0)";
     fn a_tree_of_a_hundred_threads_and_fifty_sockets_is_seen_whole_and_cheaply() {
         let tree = Tree::start(Command::new("python3").args(["-c", TREE]));
         let threads = |s: &Sample| s.processes.iter().map(|p| p.threads.len()).sum::<usize>();
-        let (mut evidence, sample) =
+        let (mut sampler, sample) =
             until(tree.0.id(), |s| threads(s) == 100 && s.sockets.len() >= 49);
         assert!(sample.gaps.is_empty(), "{:?}", sample.gaps);
         let card = snapshot(
-            &mut evidence,
+            &mut sampler,
             tree.0.id(),
             &[],
             None,
@@ -465,13 +466,13 @@ body(0)";
 
     #[test]
     fn a_process_that_vanishes_between_two_reads_is_no_error() {
-        let mut evidence = Sampler::new();
+        let mut sampler = Sampler::new();
         for _ in 0..50 {
             let mut child = Command::new("true").spawn().unwrap();
-            let sample = look(&mut evidence, child.id());
+            let sample = deep_sample(&mut sampler, child.id());
             assert!(sample.processes.len() <= 1);
             child.wait().unwrap();
-            assert!(look(&mut evidence, child.id()).processes.is_empty());
+            assert!(deep_sample(&mut sampler, child.id()).processes.is_empty());
         }
     }
 

@@ -1,4 +1,4 @@
-//! The evidence before an end: a close look, put on a card.
+//! The evidence before an action: a deep sample as an evidence snapshot.
 
 use super::Sampler;
 use heartbeat::base::moment::Moment;
@@ -7,8 +7,8 @@ use heartbeat::verdict::sample::SampleDepth;
 use heartbeat::verdict::snapshot;
 use heartbeat::wire::evidence_snapshot::EvidenceSnapshot;
 
-/// Looks once more and writes down what is there. `last_lines` are what the agent last wrote or reported, oldest first.
-/// Reads files of /proc and asks the kernel, nothing that waits for the agent: milliseconds, not seconds.
+/// Takes a deep sample. `last_lines` are the agent's last status lines, oldest first. Reads /proc and the kernel's sockets and
+/// never waits for the agent: it takes milliseconds.
 pub(crate) fn snapshot(
     evidence: &mut Sampler,
     root: u32,

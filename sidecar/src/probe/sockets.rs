@@ -5,7 +5,7 @@ use super::diag;
 use heartbeat::verdict::sample::{Gap, GapKind, Socket, SocketKind, Subject, TcpState, Why};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Sockets looked at in one tree.
+/// The most sockets sampled in one tree.
 pub(super) const SOCKETS_MAX: usize = 5000;
 
 /// What is known of each socket, and what could not be known.
@@ -23,7 +23,7 @@ pub(super) fn describe(
                 .unwrap_or_else(SocketKind::Unreadable),
             Err(why) => SocketKind::Unreadable(*why),
         };
-        // It was closed between the two looks: there is nothing to know.
+        // It was closed between two reads.
         if kind != SocketKind::Unreadable(Why::Gone) {
             sockets.push(Socket {
                 pid,

@@ -5,9 +5,9 @@ use super::read::{Reader, numbers, open_file};
 use heartbeat::verdict::sample::{Gap, GapKind, Process, Subject, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Processes looked at in one tree.
+/// The most processes sampled in one tree.
 pub(super) const PROCESSES_MAX: usize = 2048;
-/// Threads looked at in one tree.
+/// The most threads sampled in one tree.
 const THREADS_MAX: usize = 10_000;
 
 /// What does not change while a program runs.
@@ -65,7 +65,7 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
         match threads(reader, &mut process, room) {
             Ok(children) => queue.extend(children.into_iter().map(|child| (child, orphan))),
             Err(why) => {
-                // A kernel without lists of children: everybody's parent must be asked, once a look.
+                // This kernel has no lists of children: the parent of every process is read, once per sample.
                 let parents = listed.get_or_insert_with(|| parents(reader));
                 let of = parents.iter().filter(|(_, parent)| *parent == pid);
                 queue.extend(of.map(|(child, _)| (*child, orphan)));
