@@ -3,7 +3,9 @@
 //! Versions differ: fields that are not known are ignored, and a word that is not known (a status, a reason, a phase, an
 //! event, an action, a verdict) costs only what that word would have added, never the message that carries it.
 
+pub mod activity;
 pub mod beat;
+pub mod declared_state;
 pub mod event;
 pub mod evidence_snapshot;
 pub mod hash;

@@ -14,6 +14,7 @@ use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::lifecycle;
+use heartbeat::verdict::Patience;
 use regex_lite::Regex;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub(crate) struct Config {
     pub(crate) on_hung: Reaction,
     pub(crate) on_stalled: Reaction,
     pub(crate) stall_after: Duration,
-    pub(crate) patience: f64,
+    pub(crate) patience: Patience,
     pub(crate) socket: Option<PathBuf>,
     pub(crate) status_file: Option<PathBuf>,
     /// How the agent's output is read.

@@ -16,7 +16,7 @@ mod process;
 mod wake;
 
 use hbshell::clock;
-use heartbeat::verdict::sample::Depth;
+use heartbeat::verdict::sample::SampleDepth;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
@@ -72,8 +72,8 @@ pub fn run(args: Args) -> End {
 }
 
 /// Processor time of each of so many samples of the tree under `root`, for `benches/look.rs`.
-pub fn cost_of_looks(root: u32, depth: Depth, times: usize) -> Vec<Duration> {
-    let mut evidence = probe::Evidence::new();
+pub fn cost_of_looks(root: u32, depth: SampleDepth, times: usize) -> Vec<Duration> {
+    let mut evidence = probe::Sampler::new();
     let mut sample = || evidence.sample(root, &[], depth, clock::now()).cost;
     std::iter::repeat_with(&mut sample).take(times).collect()
 }

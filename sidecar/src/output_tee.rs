@@ -10,7 +10,8 @@ use heartbeat::base::moment::{Moment, millis};
 use heartbeat::base::sliding::RateLimiter;
 use heartbeat::contract::agent_streams::{EVENT_BYTES_MAX, Events};
 use heartbeat::contract::framing::LineSplitter;
-use heartbeat::contract::line::{Field, LINE_BYTES_MAX, Line, State, pair};
+use heartbeat::contract::line::{Field, LINE_BYTES_MAX, Line, pair};
+use heartbeat::wire::declared_state::DeclaredState;
 use regex_lite::Regex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -306,7 +307,7 @@ impl Reader {
         let at = clock::now();
         let only_goes_on = line.tokens == 0 && line.task == Field::Kept;
         let frequent = match &self.kind {
-            Kind::Events(_) => only_goes_on && line.state == Field::Set(State::Working),
+            Kind::Events(_) => only_goes_on && line.state == Field::Set(DeclaredState::Working),
             Kind::Pattern { .. } => true,
         };
         let passes = (!frequent || self.steps.pass(at)) && self.all.pass(at);

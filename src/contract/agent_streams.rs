@@ -4,7 +4,7 @@
 //! Prompts, commands and results are never repeated: what is shown of an agent reaches everybody who watches the fleet.
 //! Unknown events are skipped; a line that comes out is one that [`crate::contract::line::Line`] takes.
 
-use crate::contract::line::pair;
+use crate::contract::line::{EXPECT_MAX, pair};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -42,6 +42,8 @@ struct Event {
     is_error: Option<bool>,
     item: Option<Item>,
     error: Option<OrOther<Failure>>,
+    error_status: Option<Value>,
+    retry_delay_ms: Option<Value>,
     request: Option<Request>,
 }
 
@@ -133,8 +135,10 @@ impl Events {
             ("system", Some("init")) => Some("ready=1 state=waiting_model".to_owned()),
             ("system", Some("api_retry")) => {
                 let error = text_of(event.error).unwrap_or_else(|| "retry".to_owned());
+                let limited =
+                    rate_limit(event.error_status.as_ref(), event.retry_delay_ms.as_ref());
                 Some(format!(
-                    "state=waiting_model {}",
+                    "state=waiting_model{limited} {}",
                     pair("error", &format!("model: {error}"))
                 ))
             }
@@ -235,6 +239,20 @@ impl Events {
             .map(|error| format!(" {}", pair("error", &error)))
             .unwrap_or_default();
         format!("task= state=done tokens={left}{error}")
+    }
+}
+
+/// The pair `limited=SECONDS` of a retry that answers HTTP status 429 and names its delay; empty otherwise. Longer delays
+/// than a line may announce are cut.
+fn rate_limit(status: Option<&Value>, delay_ms: Option<&Value>) -> String {
+    const TOO_MANY_REQUESTS: u64 = 429;
+    let limited = status.and_then(Value::as_u64) == Some(TOO_MANY_REQUESTS);
+    match delay_ms.and_then(Value::as_f64).filter(|ms| *ms > 0.0) {
+        Some(ms) if limited => {
+            let seconds = (ms / 1000.0).min(EXPECT_MAX.as_secs_f64());
+            format!(" limited={seconds:.3}")
+        }
+        Some(_) | None => String::new(),
     }
 }
 
@@ -555,6 +573,35 @@ mod tests {
         }
         let large = format!(r#"{{"type":"user","x":"{}"}}"#, "x".repeat(EVENT_BYTES_MAX));
         assert_eq!(Events::default().line(large.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_rate_limit_with_a_known_end_announces_the_wait() {
+        let retry = |more: &str| {
+            let text = format!(r#"{{"type":"system","subtype":"api_retry","error":"x"{more}}}"#);
+            Events::default().line(text.as_bytes()).unwrap()
+        };
+        let line = retry(r#","error_status":429,"retry_delay_ms":90000"#);
+        let mut report = Report::default();
+        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
+        report.handle(Line::parse(line.as_bytes()).unwrap(), &line, at(10));
+        assert_eq!(report.limited_until(at(50)), Some(at(100)));
+        assert_eq!(report.limited_until(at(100)), None);
+        report.handle(Line::parse(b"tokens=5").unwrap(), "tokens=5", at(60));
+        assert_eq!(
+            report.limited_until(at(70)),
+            None,
+            "the service answers again"
+        );
+        for none in [
+            "",
+            r#","error_status":500,"retry_delay_ms":9000"#,
+            r#","error_status":429"#,
+            r#","error_status":429,"retry_delay_ms":-5"#,
+            r#","error_status":"429","retry_delay_ms":{}"#,
+        ] {
+            assert!(!retry(none).contains("limited"), "{none}");
+        }
     }
 
     #[test]

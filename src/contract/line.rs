@@ -14,6 +14,7 @@ mod key;
 mod reading;
 
 use crate::wire::beat::cut;
+use crate::wire::declared_state::DeclaredState;
 use reading::Reading;
 use std::time::Duration;
 
@@ -46,9 +47,11 @@ pub struct Line {
     /// Any text, as long as the line allows.
     pub step: Field<String>,
     /// The state that the agent declares.
-    pub state: Field<State>,
+    pub state: Field<DeclaredState>,
     /// How long silence will be normal, up to [`EXPECT_MAX`].
     pub expect: Field<Duration>,
+    /// For how long the model's service asked the agent to wait, up to [`EXPECT_MAX`].
+    pub limited: Field<Duration>,
     /// Tasks being worked on.
     pub active: Field<u64>,
     /// Tasks waiting.
@@ -71,21 +74,6 @@ pub struct Line {
     pub unknown: u32,
     /// The first of them.
     pub unknown_key: Option<String>,
-}
-
-/// The state that an agent declares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Work proceeds.
-    Working,
-    /// A person must answer.
-    WaitingInput,
-    /// A model must answer.
-    WaitingModel,
-    /// Nothing to do.
-    Idle,
-    /// The work is over.
-    Done,
 }
 
 /// Why a line is refused. It changes nothing.
@@ -192,30 +180,6 @@ impl<T> Field<T> {
     }
 }
 
-impl State {
-    /// The state's name in the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Working => "working",
-            Self::WaitingInput => "waiting_input",
-            Self::WaitingModel => "waiting_model",
-            Self::Idle => "idle",
-            Self::Done => "done",
-        }
-    }
-
-    fn named(word: &str) -> Option<Self> {
-        const ALL: [State; 5] = [
-            State::Working,
-            State::WaitingInput,
-            State::WaitingModel,
-            State::Idle,
-            State::Done,
-        ];
-        ALL.into_iter().find(|state| state.as_str() == word)
-    }
-}
-
 /// `key=value` as [`Line::parse`] reads it back, quoted where it must be.
 pub fn pair(key: &str, value: &str) -> String {
     let plain = |c: char| !(c.is_whitespace() || c.is_control() || matches!(c, '"' | '\\'));
@@ -261,7 +225,7 @@ mod tests {
         assert_eq!(parsed.task, Field::Set("index repo".into()));
         assert_eq!(
             (&parsed.progress, &parsed.state, parsed.tokens),
-            (&Field::Set(42.0), &Field::Set(State::Working), 7)
+            (&Field::Set(42.0), &Field::Set(DeclaredState::Working), 7)
         );
         assert_eq!(
             line(r#"{"task":"index repo","progress":42,"state":"working","tokens":7.0}"#),

@@ -4,8 +4,9 @@
 
 use crate::base::moment::Moment;
 use crate::base::sliding::SlidingSum;
-use crate::contract::line::{Field, Line, State};
+use crate::contract::line::{Field, Line};
 use crate::wire::beat::{Metrics, Status, TASK_CHARS_MAX, cut};
+use crate::wire::declared_state::DeclaredState;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -78,9 +79,10 @@ struct Declared {
     progress: Option<f64>,
     step: Option<String>,
     steps: VecDeque<u64>,
-    state: Option<State>,
+    state: Option<DeclaredState>,
     state_since: Option<Moment>,
     expect_until: Option<Moment>,
+    limited_until: Option<Moment>,
     active: Option<u64>,
     queue: Option<u64>,
     status: Option<String>,
@@ -141,7 +143,7 @@ impl Report {
     }
 
     /// The state that the agent declares, and since when.
-    pub fn state(&self) -> Option<(State, Moment)> {
+    pub fn state(&self) -> Option<(DeclaredState, Moment)> {
         self.declared.state.zip(self.declared.state_since)
     }
 
@@ -158,6 +160,11 @@ impl Report {
     /// Until when silence is normal, if that is still to come.
     pub fn expect_until(&self, now: Moment) -> Option<Moment> {
         self.declared.expect_until.filter(|until| *until > now)
+    }
+
+    /// Until when the model's service asked the agent to wait, if that is still to come.
+    pub fn limited_until(&self, now: Moment) -> Option<Moment> {
+        self.declared.limited_until.filter(|until| *until > now)
     }
 
     /// The agent has reported `ready`.
@@ -242,6 +249,11 @@ impl Declared {
             Field::Cleared => self.expect_until = None,
             Field::Set(silence) => self.expect_until = Some(now + silence),
         }
+        match line.limited {
+            Field::Kept => {}
+            Field::Cleared => self.limited_until = None,
+            Field::Set(wait) => self.limited_until = Some(now + wait),
+        }
         self.state(&line.state, &line.task, now);
         self.task(line.task);
         let went_on = self.progress(line.progress);
@@ -250,6 +262,7 @@ impl Declared {
         }
         let moved = went_on | self.step(line.step) | (line.tokens > 0);
         if moved {
+            self.limited_until = None; // the service answers again
             self.progress_at = Some(now);
         }
         self.owed_since = self.owes().then(|| self.owed_since.unwrap_or(now));
@@ -272,9 +285,9 @@ impl Declared {
     }
 
     /// A task that is named is work again, though the one before was done.
-    fn state(&mut self, state: &Field<State>, task: &Field<String>, now: Moment) {
+    fn state(&mut self, state: &Field<DeclaredState>, task: &Field<String>, now: Moment) {
         let before = self.state;
-        let over = matches!(before, Some(State::Idle | State::Done));
+        let over = matches!(before, Some(DeclaredState::Idle | DeclaredState::Done));
         match (state, task) {
             (Field::Kept, Field::Set(_)) if over => self.state = None,
             (Field::Kept, _) => {}
@@ -328,9 +341,9 @@ impl Declared {
 
     fn owes(&self) -> bool {
         match self.state {
-            Some(State::Working | State::WaitingModel) => true,
-            Some(State::WaitingInput) | None => self.task.is_some(),
-            Some(State::Idle | State::Done) => false,
+            Some(DeclaredState::Working | DeclaredState::WaitingModel) => true,
+            Some(DeclaredState::WaitingInput) | None => self.task.is_some(),
+            Some(DeclaredState::Idle | DeclaredState::Done) => false,
         }
     }
 }
@@ -498,7 +511,7 @@ mod tests {
         take(&mut report, "state=idle", 2);
         assert_eq!(
             (report.work_owed(), report.state()),
-            (false, Some((State::Idle, at(2))))
+            (false, Some((DeclaredState::Idle, at(2))))
         );
     }
 

@@ -5,6 +5,9 @@
 
 use crate::base::id::AgentId;
 use crate::base::number;
+pub use crate::wire::activity::{
+    Activity, Cause, Confidence, Evidence, Source, Verdict, VerdictClass,
+};
 use crate::wire::life::{End, Life, Phase};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -123,75 +126,6 @@ pub struct Extension {
     pub life: Option<Life>,
     /// What became of the last order.
     pub order: Option<OrderOutcome>,
-}
-
-/// What an agent is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Activity {
-    /// One of the verdicts.
-    pub verdict: Verdict,
-    /// Unix milliseconds of the sender.
-    #[serde(deserialize_with = "number::count")]
-    pub since: u64,
-    /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub sentence: String,
-    /// Why.
-    #[serde(default)]
-    pub evidence: Vec<Evidence>,
-}
-
-/// Working or stuck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Not ready yet.
-    Starting,
-    /// Progress seen.
-    Working,
-    /// A live peer owes an answer.
-    WaitingModel,
-    /// Blocked on a person.
-    WaitingInput,
-    /// A timer whose deadline is known.
-    Sleeping,
-    /// No work owed.
-    Idle,
-    /// Debugger or frozen cgroup.
-    Paused,
-    /// Owed work, no progress, no proof.
-    Stalled,
-    /// Processor time burnt without effect.
-    Spinning,
-    /// The same action again and again.
-    Looping,
-    /// Proof that it cannot go on by itself.
-    Hung,
-    /// Evidence unreadable, or a word this version does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-/// One reason for a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// What was measured.
-    pub signal: String,
-    /// The measured value.
-    pub value: String,
-    /// Where the evidence comes from.
-    pub source: Source,
-}
-
-/// Where evidence comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The agent reported it.
-    Reported,
-    /// It was sampled from outside. Also what a source of a newer version counts as.
-    #[serde(other)]
-    Observed,
 }
 
 /// What the agent runs in; decides which rung can reach it.

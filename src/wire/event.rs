@@ -3,7 +3,7 @@
 use crate::base::id::{AgentId, IdError};
 use crate::base::number;
 use crate::wire::beat::Exit;
-use crate::wire::evidence_snapshot::Card;
+use crate::wire::evidence_snapshot::EvidenceSnapshot;
 use crate::wire::life::{End, Life, Phase, Reason};
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ pub struct Detail {
     pub delayed_ms: u64,
     /// The whole sample, at [`EventKind::Evidence`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub card: Option<Box<Card>>,
+    pub card: Option<Box<EvidenceSnapshot>>,
 }
 
 /// Why a stream entry is no event. The entry is dropped and counted.

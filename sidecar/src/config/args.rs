@@ -7,6 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hbshell::command_line::{duration, interval};
 use hbshell::log::LogFormat;
+use heartbeat::verdict::Patience;
 use regex_lite::Regex;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -99,8 +100,14 @@ pub struct Args {
     #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub(super) stall_after: Duration,
     /// Factor for every waiting time before a verdict; 3 for a slow agent
-    #[arg(long, env = "HB_PATIENCE", value_name = "FACTOR", default_value = "1.0", value_parser = patience)]
-    pub(super) patience: f64,
+    #[arg(
+        long,
+        env = "HB_PATIENCE",
+        value_name = "FACTOR",
+        default_value = "1.0",
+        allow_negative_numbers = true
+    )]
+    pub(super) patience: Patience,
 
     /// Path of the agent's stream socket [default: in the user's runtime directory] [env: HB_SOCKET]
     #[arg(long, value_name = "PATH")]
@@ -186,13 +193,6 @@ pub(crate) enum Restart {
     Always,
     /// Never automatically; an order still restarts it.
     Never,
-}
-
-fn patience(text: &str) -> Result<f64, String> {
-    let patience = text.parse::<f64>().ok();
-    patience
-        .filter(|factor| (0.001..=1000.0).contains(factor))
-        .ok_or_else(|| "must be a number from 0.001 to 1000".to_owned())
 }
 
 fn regex(text: &str) -> Result<Regex, String> {

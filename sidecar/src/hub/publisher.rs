@@ -39,6 +39,8 @@ pub(super) struct Reading {
     pub(super) progress: Option<f64>,
     /// `STATUS=` of sd_notify.
     pub(super) status_text: Option<String>,
+    /// Start-up is over.
+    pub(super) ready: bool,
     pub(super) activity: Option<Activity>,
 }
 
@@ -235,7 +237,7 @@ impl Publisher {
                     .unwrap_or(0),
                 started_at_ms: reading.started_ms,
                 restarts: reading.incarnation,
-                ready: true,
+                ready: reading.ready,
                 status_text: reading.status_text,
                 activity: reading.activity,
                 runtime: Some(self.about.runtime.clone()),

@@ -5,7 +5,7 @@ use super::read::open_file;
 use heartbeat::verdict::sample::Output;
 use heartbeat::wire::beat::cut;
 
-/// The end of the file that is looked at.
+/// How much of the file's end is read, in bytes.
 const TAIL_BYTES: u64 = 16 * 1024;
 const LINE_CHARS_MAX: usize = 200;
 

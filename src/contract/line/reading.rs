@@ -3,8 +3,9 @@
 use crate::base::number::COUNT_MAX;
 use crate::contract::line::json::Object;
 use crate::contract::line::key::Key;
-use crate::contract::line::{EXPECT_MAX, Field, Line, LineError, State, quoted};
+use crate::contract::line::{EXPECT_MAX, Field, Line, LineError, quoted};
 use crate::wire::beat::TASK_CHARS_MAX;
+use crate::wire::declared_state::DeclaredState;
 use serde::de::DeserializeSeed;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -98,8 +99,11 @@ impl Reading {
             Key::Progress => {
                 line.progress = Field::of(value, |v| amount(v, 100.0).ok_or_else(wrong))?
             }
-            Key::State => line.state = Field::of(value, |v| State::named(v).ok_or_else(wrong))?,
+            Key::State => {
+                line.state = Field::of(value, |v| DeclaredState::parse(v).ok_or_else(wrong))?
+            }
             Key::Expect => line.expect = Field::of(value, |v| silence(v, 1.0).ok_or_else(wrong))?,
+            Key::Limited => line.limited = Field::of(value, |v| silence(v, 1.0).ok_or_else(wrong))?,
             Key::ExtendTimeout => {
                 line.expect = Field::of(value, |v| silence(v, 1e-6).ok_or_else(wrong))?;
             }
