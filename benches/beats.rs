@@ -3,8 +3,8 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::machine::{Fleet, Input, Policy};
-use heartbeat::fleet::view::{Filter, FleetStatus, Reading};
+use heartbeat::fleet::machine::{Fleet, FleetInput, FleetSettings};
+use heartbeat::fleet::view::{Filter, FleetStatus, ViewTime};
 use heartbeat::wire::beat::Beat;
 
 const AGENTS: u64 = 10_000;
@@ -19,8 +19,8 @@ fn payload(agent: u64, slot: u64) -> String {
 }
 
 fn fleet_of(agents: u64) -> Fleet {
-    let mut fleet = Fleet::new(Policy::default(), Moment::from_millis(0));
-    fleet.handle(Input::LinkUp, Moment::from_millis(0));
+    let mut fleet = Fleet::new(FleetSettings::default(), Moment::from_millis(0));
+    fleet.handle(FleetInput::LinkUp, Moment::from_millis(0));
     for agent in 0..agents {
         apply(&mut fleet, &payload(agent, 0), 0);
     }
@@ -29,7 +29,7 @@ fn fleet_of(agents: u64) -> Fleet {
 
 fn apply(fleet: &mut Fleet, payload: &str, now: u64) {
     let beat = Beat::decode(payload.as_bytes()).unwrap();
-    fleet.handle(Input::Beat(Box::new(beat)), Moment::from_millis(now));
+    fleet.handle(FleetInput::Beat(Box::new(beat)), Moment::from_millis(now));
 }
 
 fn beats(c: &mut Criterion) {
@@ -58,12 +58,12 @@ fn beats(c: &mut Criterion) {
 }
 
 fn page(c: &mut Criterion) {
-    let snapshot = fleet_of(LARGE).snapshot();
+    let snapshot = fleet_of(LARGE).view();
     let filter = Filter {
         limit: Some(100),
         ..Filter::default()
     };
-    let at = Reading {
+    let at = ViewTime {
         now: Moment::from_millis(1000),
         wall_ms: 1_764_000_000_000,
     };
@@ -74,8 +74,8 @@ fn page(c: &mut Criterion) {
 
 fn idle_tick(c: &mut Criterion) {
     let mut fleet = fleet_of(LARGE);
-    c.bench_function("tick with nobody due among 100 k agents", |b| {
-        b.iter(|| fleet.handle(Input::Tick, Moment::from_millis(1000)));
+    c.bench_function("tick with no agent due among 100 k agents", |b| {
+        b.iter(|| fleet.handle(FleetInput::Tick, Moment::from_millis(1000)));
     });
 }
 

@@ -1,2 +1,2 @@
-# A demo agent: waits for something to read; nearly idle.
+# A demo agent: nearly idle.
 while :; do sleep 1; done

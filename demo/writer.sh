@@ -1,4 +1,4 @@
-# A demo agent: writes drafts, a little work and a little rest. Plain sh: nothing of hb in it.
+# A demo agent: computes a little, sleeps a little. Plain sh that knows nothing of hb.
 n=0
 while :; do
   n=$((n + 1))

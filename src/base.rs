@@ -1,4 +1,4 @@
-//! The vocabulary: who, when, how much, how long. Imports nothing.
+//! The vocabulary: ids, moments, numbers, durations. Imports nothing.
 
 pub mod backoff;
 pub mod duration;

@@ -1,4 +1,4 @@
-//! What an agent says of itself: one line, from any language.
+//! The status contract: what an agent reports of itself, in one line, from any language.
 
 pub mod agent_streams;
 pub mod framing;

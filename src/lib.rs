@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`base`] | names, moments, numbers, durations as text |
 //! | [`wire`] | what stands in the store: beat, hash, event, roster, order, lease, keys, scripts |
-//! | [`contract`] | what an agent says of itself, in one line |
+//! | [`contract`] | what an agent reports of itself, in one line |
 //! | [`verdict`] | what is seen of an agent's process tree, and what that means |
 //! | [`supervise`] | start, end, restart, remedy |
 //! | [`fleet`] | what the monitor believes of every agent |

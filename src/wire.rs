@@ -1,6 +1,11 @@
 //! What stands in the store and on its channels. Encode and decode; pinned by golden files.
+//!
+//! Versions differ: fields that are not known are ignored, and a word that is not known (a status, a reason, a phase, an
+//! event, an action, a verdict) costs only what that word would have added, never the message that carries it.
 
+pub mod activity;
 pub mod beat;
+pub mod declared_state;
 pub mod event;
 pub mod evidence_snapshot;
 pub mod hash;
@@ -9,3 +14,11 @@ pub mod lease;
 pub mod life;
 pub mod order;
 pub mod roster;
+
+/// The word that stands for a value in the store: the one that serde writes, so that there is one list of them.
+pub fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(_) | Err(_) => String::new(),
+    }
+}

@@ -115,7 +115,7 @@ fn a_crash_is_known_by_its_event_with_its_code() {
     // Silence alone would take 95 s at this interval, and no test waits so long.
     monitor.wait_for("a1", "failed");
     let (_, agent) = monitor.get("/health/agents/a1").unwrap();
-    assert_eq!(agent["sentence"], "its process exited with code 7");
+    assert_eq!(agent["sentence"], "It exited with code 7.");
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn a_configured_store_that_cannot_be_reached_is_said_and_no_store_is_embedded() 
     let (code, body) = monitor.get("/-/ready").unwrap();
     assert_eq!(
         (code, body["error"].as_str()),
-        (503, Some("the store cannot be heard"))
+        (503, Some("not connected to the store"))
     );
     assert!(std::net::TcpStream::connect(("127.0.0.1", absent.port)).is_err());
 }

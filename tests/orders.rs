@@ -1,4 +1,4 @@
-//! Runs of one agent, told by beats, events, roster and hash in every order that a network can make.
+//! Runs of one agent, reported by beats, events, roster and hash in every order that a network can make.
 //!
 //! A run writes to the store in one order: event, roster, beat. What reaches the monitor are two queues, each in its
 //! own order, and replies that show the store as it was at some time. Whatever the interleaving: the state is that of
@@ -8,7 +8,7 @@
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Effect, Fleet, Input, Policy};
+use heartbeat::fleet::machine::{Fleet, FleetEffect, FleetInput, FleetSettings};
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::life::{End, Life, NextStart, Phase, Standing};
@@ -119,6 +119,7 @@ impl Sidecar {
                 started_at_ms: 1_764_000_000_000,
                 restarts: self.life.incarnation,
                 ready: true,
+                status_text: None,
                 activity: None,
                 runtime: None,
                 exit: None,
@@ -227,47 +228,47 @@ struct Stage {
     store: Store,
     now: u64,
     story: Vec<State>,
-    /// Questions to the stream that are not answered yet.
+    /// Reads of the stream that are not answered yet.
     asked: usize,
 }
 
 impl Stage {
     fn new() -> Self {
         let mut stage = Self {
-            fleet: Fleet::new(Policy::default(), Moment::from_millis(1_000_000)),
+            fleet: Fleet::new(FleetSettings::default(), Moment::from_millis(1_000_000)),
             store: Store::default(),
             now: 1_000_000,
             story: Vec::new(),
             asked: 0,
         };
-        stage.handle(Input::LinkUp);
+        stage.handle(FleetInput::LinkUp);
         stage
     }
 
-    fn handle(&mut self, input: Input) {
+    fn handle(&mut self, input: FleetInput) {
         self.now += 1;
         for effect in self.fleet.handle(input, Moment::from_millis(self.now)) {
             match effect {
-                Effect::Changed(change) => {
+                FleetEffect::Changed(change) => {
                     if change.from != Some(change.to) {
                         self.story.push(change.to);
                     }
                 }
-                Effect::ReadEvents => self.asked += 1,
-                Effect::Verify(_) | Effect::ReadTtl(_) => {}
+                FleetEffect::ReadEvents => self.asked += 1,
+                FleetEffect::Verify(_) | FleetEffect::ReadTtl(_) => {}
             }
         }
     }
 
     fn event(&mut self) {
         if let Some(event) = self.store.events.pop_front() {
-            self.handle(Input::Event(Box::new(event)));
+            self.handle(FleetInput::Event(Box::new(event)));
         }
     }
 
     fn beat(&mut self) {
         if let Some(beat) = self.store.beats.pop_front() {
-            self.handle(Input::Beat(Box::new(beat)));
+            self.handle(FleetInput::Beat(Box::new(beat)));
         }
     }
 
@@ -278,7 +279,7 @@ impl Stage {
             while !self.store.events.is_empty() {
                 self.event();
             }
-            self.handle(Input::EventsRead);
+            self.handle(FleetInput::EventsRead);
         }
     }
 
@@ -288,16 +289,19 @@ impl Stage {
         let rosters = self.store.rosters.len();
         if random.chance(50) && hashes > 0 {
             let beat = self.store.hashes[random.below(hashes)].clone();
-            self.handle(Input::AgedBeat(Box::new(beat), Duration::from_millis(1)));
+            self.handle(FleetInput::AgedBeat(
+                Box::new(beat),
+                Duration::from_millis(1),
+            ));
         } else if rosters > 0 {
             let entry = self.store.rosters[random.below(rosters)].clone();
-            self.handle(Input::RosterEntry(id(), Box::new(entry)));
+            self.handle(FleetInput::RosterEntry(id(), Box::new(entry)));
         }
     }
 
     /// The connection is lost and made again: what was published meanwhile is gone, what is stored is read.
     fn reconnect(&mut self) {
-        self.handle(Input::LinkDown);
+        self.handle(FleetInput::LinkDown);
         self.asked = 0;
         self.store.beats.clear();
         while !self.store.events.is_empty() {
@@ -308,7 +312,7 @@ impl Stage {
 
     /// Another monitor takes over, which knows nothing: it reads what is stored and skips the events of the past.
     fn restart(&mut self) {
-        self.fleet = Fleet::new(Policy::default(), Moment::from_millis(self.now));
+        self.fleet = Fleet::new(FleetSettings::default(), Moment::from_millis(self.now));
         self.story.clear();
         self.asked = 0;
         self.store.beats.clear();
@@ -322,7 +326,10 @@ impl Stage {
         let beat = self.store.hashes.last().cloned();
         match (beat.filter(|beat| beat.epoch() == epoch), &entry) {
             (Some(beat), _) => {
-                self.handle(Input::AgedBeat(Box::new(beat), Duration::from_millis(1)));
+                self.handle(FleetInput::AgedBeat(
+                    Box::new(beat),
+                    Duration::from_millis(1),
+                ));
             }
             (None, Some(entry)) => {
                 let life = None; // the hash holds a registration that no beat has followed yet
@@ -330,14 +337,14 @@ impl Stage {
                     life,
                     ..entry.clone()
                 });
-                self.handle(Input::Registered(id(), entry));
+                self.handle(FleetInput::Registered(id(), entry));
             }
             (None, None) => {}
         }
         if let Some(entry) = entry {
-            self.handle(Input::RosterEntry(id(), Box::new(entry)));
+            self.handle(FleetInput::RosterEntry(id(), Box::new(entry)));
         }
-        self.handle(Input::LinkUp);
+        self.handle(FleetInput::LinkUp);
     }
 
     fn deliver(&mut self, random: &mut Random, replies: bool) {
@@ -346,7 +353,7 @@ impl Stage {
             3..6 => self.beat(),
             6 => self.answer(),
             _ if replies => self.reply(random),
-            _ => self.handle(Input::Tick),
+            _ => self.handle(FleetInput::Tick),
         }
     }
 
@@ -354,7 +361,7 @@ impl Stage {
         while !self.store.events.is_empty() || !self.store.beats.is_empty() || self.asked > 0 {
             self.deliver(random, false);
         }
-        self.handle(Input::Tick);
+        self.handle(FleetInput::Tick);
     }
 }
 
@@ -384,7 +391,7 @@ fn play(seed: u64, replies: bool) -> (Stage, u64, State, Vec<State>) {
 /// What is wrong after this interleaving, if anything.
 fn fault(seed: u64, replies: bool) -> Option<String> {
     let (stage, epoch, last, states) = play(seed, replies);
-    let snapshot = stage.fleet.snapshot();
+    let snapshot = stage.fleet.view();
     let agent = &snapshot.agents[&id()];
     let seen = (agent.run.epoch, agent.state);
     if seen != (epoch, last) {
@@ -404,7 +411,9 @@ fn fault(seed: u64, replies: bool) -> Option<String> {
 /// A reply that shows a later time may pass over what was in between, and nothing else.
 fn is_part_of(story: &[State], states: &[State]) -> bool {
     let mut states = states.iter();
-    let in_order = story.iter().all(|told| states.any(|state| state == told));
+    let in_order = story
+        .iter()
+        .all(|announced| states.any(|state| state == announced));
     in_order && story.windows(2).all(|pair| pair[0] != pair[1])
 }
 
@@ -417,12 +426,12 @@ fn no_fault(replies: bool) {
 }
 
 #[test]
-fn events_and_beats_in_any_interleaving_tell_every_change_once_and_in_order() {
+fn events_and_beats_in_any_interleaving_announce_every_change_once_and_in_order() {
     no_fault(false);
 }
 
 #[test]
-fn a_monitor_that_is_cut_off_again_and_again_tells_every_change_once_and_in_order() {
+fn a_monitor_that_is_cut_off_again_and_again_announces_every_change_once_and_in_order() {
     for seed in 0..INTERLEAVINGS / 10 {
         let mut random = Random(seed);
         let mut stage = Stage::new();
@@ -447,7 +456,7 @@ fn a_monitor_that_is_cut_off_again_and_again_tells_every_change_once_and_in_orde
 }
 
 #[test]
-fn a_monitor_that_starts_at_any_time_tells_what_is_and_then_what_follows() {
+fn a_monitor_that_starts_at_any_time_announces_what_is_and_then_what_follows() {
     for seed in 0..INTERLEAVINGS / 10 {
         let mut random = Random(seed);
         let mut stage = Stage::new();

@@ -94,6 +94,17 @@ exec sleep 1000"#;
 }
 
 #[test]
+fn the_status_of_sd_notify_is_shown_as_status_text() {
+    let fleet = Fleet::start();
+    let shell = r#"systemd-notify --status="41 of 80 files"; exec sleep 1000"#;
+    let _running = fleet.agent("a1", &[], &["sh", "-c", shell]);
+    fleet.tells(
+        "a1",
+        &json!({"state": "healthy", "statusText": "41 of 80 files"}),
+    );
+}
+
+#[test]
 fn load_has_the_name_that_the_users_thresholds_give_it() {
     let fleet = Fleet::start();
     let flags = ["--busy-queue", "5", "--recovering-errors", "2"];

@@ -1,13 +1,15 @@
-//! Golden files: what is on the wire today is read for ever, and written the same.
+//! Golden files: what is on the wire today must stay readable, and is written the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "golden files are files")]
 
-use heartbeat::wire::beat::{Beat, Status, Verdict};
+use heartbeat::wire::beat::{Beat, Source, Status, Verdict};
 use heartbeat::wire::event::{Event, EventKind};
-use heartbeat::wire::order::{Action, Order};
+use heartbeat::wire::life::{Phase, Reason, Standing};
+use heartbeat::wire::order::{Action, Order, Refusal};
 use heartbeat::wire::roster::RosterEntry;
 use proptest::prelude::*;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 fn golden(name: &str) -> String {
     std::fs::read_to_string(format!(
@@ -15,6 +17,15 @@ fn golden(name: &str) -> String {
         env!("CARGO_MANIFEST_DIR")
     ))
     .unwrap()
+}
+
+fn fields(name: &str) -> BTreeMap<String, String> {
+    serde_json::from_str(&golden(name)).unwrap()
+}
+
+fn event(name: &str) -> Event {
+    let fields = fields(name);
+    Event::decode(|name| fields.get(name).map(String::as_str)).unwrap()
 }
 
 fn json(text: &str) -> Value {
@@ -59,7 +70,53 @@ fn a_last_beat_is_read() {
 #[test]
 fn a_beat_of_a_newer_version_is_read() {
     let beat = Beat::decode(golden("beat_newer").as_bytes()).unwrap();
-    assert_eq!(beat.hb.unwrap().activity.unwrap().verdict, Verdict::Unknown);
+    let (status, life, hb) = (beat.status, beat.life(), beat.hb.unwrap());
+    let activity = hb.activity.unwrap();
+    assert_eq!(
+        (status, activity.verdict, activity.evidence[0].source),
+        (Status::Healthy, Verdict::Unknown, Source::Observed)
+    );
+    assert_eq!((hb.slot, life.step, life.phase), (42, 9, Phase::Running));
+    assert_eq!(life.standing(), Standing::Troubled(Reason::Unknown));
+    assert_eq!(hb.order.unwrap().outcome, "postponed");
+}
+
+#[test]
+fn an_exit_with_a_reason_of_a_newer_version_is_still_an_exit() {
+    let event = event("event_newer");
+    let life = event.life().unwrap();
+    assert_eq!(
+        (event.kind, life.step, life.standing()),
+        (EventKind::Exited, 5, Standing::Down(Reason::Exited))
+    );
+    assert_eq!(life.end.unwrap().exit.code, Some(3));
+}
+
+#[test]
+fn an_event_of_a_newer_kind_still_reports_where_the_process_is() {
+    let event = event("event_newer_kind");
+    let life = event.life().unwrap();
+    assert_eq!(
+        (event.kind, life.standing()),
+        (EventKind::Unknown, Standing::Down(Reason::Killed))
+    );
+}
+
+#[test]
+fn a_roster_entry_of_a_newer_version_is_read() {
+    let entry = RosterEntry::decode(&golden("roster_newer")).unwrap();
+    let standing = entry.life().standing();
+    // A reason is given, so the end was no success, whatever its code.
+    assert_eq!((entry.epoch, standing), (7, Standing::Down(Reason::Exited)));
+}
+
+#[test]
+fn an_order_of_a_newer_version_is_refused_and_not_lost() {
+    let order = Order::decode(&golden("order_newer")).unwrap();
+    assert_eq!(
+        (order.id.as_str(), order.check(7, 2)),
+        ("o-2", Err(Refusal::Action))
+    );
 }
 
 #[test]
@@ -86,27 +143,23 @@ fn an_order_is_read_and_written_the_same() {
 
 #[test]
 fn an_event_is_read_and_written_the_same() {
-    let fields: std::collections::BTreeMap<String, String> =
-        serde_json::from_str(&golden("event")).unwrap();
-    let event = Event::decode(|name| fields.get(name).map(String::as_str)).unwrap();
+    let event = event("event");
     assert_eq!(
         (event.kind, event.detail.exit.unwrap().signal),
         (EventKind::Exited, Some(9))
     );
-    let written: std::collections::BTreeMap<String, String> = event
+    let written: BTreeMap<String, String> = event
         .encode()
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    assert_eq!(written, fields);
+    assert_eq!(written, fields("event"));
 }
 
 #[test]
 fn an_event_that_cannot_be_is_refused_with_its_field() {
-    let fields: std::collections::BTreeMap<String, String> =
-        serde_json::from_str(&golden("event")).unwrap();
+    let fields = fields("event");
     for (name, value) in [
-        ("event", "danced"),
         ("agent", "a b"),
         ("epoch", "-1"),
         ("at", "x"),

@@ -1,4 +1,4 @@
-//! Everything said with the store.
+//! The connection to the store: which one, and what it holds.
 
 pub(crate) mod find_store;
 pub(crate) mod inbox;

@@ -1,13 +1,15 @@
 //! Configuration in two types: [`Args`] and the file as given, `Config` as checked. Flag over environment over file
 //! over default.
 
-mod address;
-
-pub(crate) use address::{Address, Password};
+pub use hbshell::log::LogFormat;
+pub(crate) use hbshell::store::{Address, Password};
 
 use clap::Parser;
-use heartbeat::fleet::machine::Policy;
-use heartbeat::wire::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN};
+use hbshell::command_line::{first_set, interval};
+use hbshell::log::Log;
+use hbshell::store::AddressError;
+use heartbeat::fleet::machine::FleetSettings;
+use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,11 +17,11 @@ use std::time::Duration;
 
 /// Exit codes.
 pub(crate) mod exit {
-    /// It did what was asked.
+    /// Success.
     pub(crate) const SUCCESS: u8 = 0;
-    /// It could not.
+    /// Failure.
     pub(crate) const FAILURE: u8 = 1;
-    /// A flag or a value that cannot be.
+    /// An invalid flag or value.
     pub(crate) const USAGE: u8 = 2;
     /// The configuration file cannot be used (`EX_CONFIG` of sysexits.h).
     pub(crate) const CONFIG: u8 = 78;
@@ -27,7 +29,7 @@ pub(crate) mod exit {
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 
-/// Hears the heartbeats of a fleet of agents and tells healthy from missing from failed.
+/// Receives the heartbeats of a fleet of agents, detects those that are missing or failed, and serves the result over HTTP.
 #[derive(Debug, Parser)]
 #[command(
     name = "hbmonitor",
@@ -36,19 +38,19 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
     args_conflicts_with_subcommands = false
 )]
 #[command(
-    after_help = "Without a subcommand it serves. Exit codes: 0 done; 1 failed; 2 usage; 78 bad configuration file."
+    after_help = "Without a subcommand, hbmonitor serves. Exit codes: 0 success; 1 failure; 2 usage; 78 unusable configuration file."
 )]
 pub struct Args {
     #[command(subcommand)]
-    act: Option<ActArgs>,
-    /// A TOML file with redis_url, redis_password_file, listen, interval_default
+    command: Option<CommandArgs>,
+    /// TOML file with redis_url, redis_password_file, listen, interval_default
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The store [default: Redis on 127.0.0.1:6379 when it answers, else one embedded here]
+    /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
     /// [env: HB_REDIS_URL, then REDIS_URL]
     #[arg(long, value_name = "URL", global = true)]
     redis_url: Option<String>,
-    /// A file that holds the store's password, read again at each connection
+    /// File with the store's password; read again for each connection
     #[arg(
         long,
         env = "HB_REDIS_PASSWORD_FILE",
@@ -56,69 +58,53 @@ pub struct Args {
         global = true
     )]
     redis_password_file: Option<PathBuf>,
-    /// Where HTTP is served [default: 127.0.0.1:7410]
+    /// Address of the HTTP server [default: 127.0.0.1:7410]
     #[arg(long, env = "HB_LISTEN", value_name = "ADDRESS:PORT", global = true)]
     listen: Option<String>,
-    /// The interval of producers that do not tell theirs, 100ms to 1h [default: 30s]
+    /// Beat interval assumed for producers that do not report theirs, 100ms to 1h [default: 30s]
     #[arg(long, env = "HB_INTERVAL_DEFAULT", value_name = "TIME", global = true)]
     interval_default: Option<String>,
-    /// How log lines are written to standard error
+    /// Format of the log on standard error
     #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
     log_format: LogFormat,
-    /// Say more; twice for all
+    /// Increase verbosity (-v debug, -vv trace)
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
-    /// Say nothing but errors
+    /// Log errors only
     #[arg(short, long, conflicts_with = "verbose", global = true)]
     quiet: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum ActArgs {
-    /// Watch the fleet and serve HTTP (what happens without a subcommand too)
+enum CommandArgs {
+    /// Monitor the fleet and serve HTTP (the default)
     Serve,
-    /// Play a story with an embedded store and demo agents, one of which is killed
+    /// Run a demo: an embedded store and three agents, one of which is killed
     Demo {
-        /// End after the story; exit 0 only if it came true
+        /// Exit after the demo, with code 0 only if it went as expected
         #[arg(long)]
         once: bool,
     },
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
 /// A configuration that can be used as it is.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) act: Act,
-    /// Where the user said, if so.
+    pub(crate) mode: Mode,
+    /// The configured store, if any.
     pub(crate) store: Option<Address>,
     /// Of the store, wherever that is.
     pub(crate) password: Option<Password>,
     pub(crate) listen: SocketAddr,
-    pub(crate) policy: Policy,
+    pub(crate) settings: FleetSettings,
     pub(crate) log: Log,
 }
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
+pub(crate) enum Mode {
     Serve,
     Demo { once: bool },
-}
-
-/// What is logged, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
-    format: LogFormat,
-    level: tracing::Level,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,54 +127,38 @@ const FILE_KEYS: [&str; 4] = [
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {0}: {1}")]
+    #[error("cannot read the configuration file {0}: {1}; check --config")]
     FileUnreadable(PathBuf, std::io::Error),
     /// The file cannot be used.
-    #[error("configuration {0}: {1}")]
+    #[error("configuration file {0}: {1}")]
     FileWrong(PathBuf, String),
     /// Not an address to listen on.
-    #[error("listen {0:?}: write it as in 127.0.0.1:7410")]
+    #[error("listen: expected ADDRESS:PORT as in 127.0.0.1:7410, got {0:?}")]
     ListenText(String),
-    /// Somebody else listens there.
-    #[error("cannot listen on {0}: {1}; choose another with --listen")]
+    /// Another program listens there, or the address is not of this machine.
+    #[error("cannot listen on {0}: {1}; choose another address with --listen")]
     Listen(SocketAddr, std::io::Error),
     /// Not a time, too short or too long.
-    #[error("interval_default {0:?}: must be a time from 100ms to 1h, as in 30s")]
+    #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
-    /// Not a store. The URL itself is not repeated: it may hold a password.
-    #[error("the store's URL cannot be used ({0}); write it as in redis://127.0.0.1:6379")]
-    Url(String),
-    /// No password there.
-    #[error("cannot read the password file {0}: {1}")]
-    Password(PathBuf, std::io::Error),
+    /// Not a store, or a password file that is not readable.
+    #[error(transparent)]
+    Store(#[from] AddressError),
 }
 
 impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::FileUnreadable(..) | Self::FileWrong(..) => exit::CONFIG,
-            Self::ListenText(_) | Self::Interval(_) | Self::Url(_) | Self::Password(..) => {
-                exit::USAGE
-            }
+            Self::ListenText(_) | Self::Interval(_) | Self::Store(_) => exit::USAGE,
             Self::Listen(..) => exit::FAILURE,
         }
     }
 }
 
-/// Says in one line what is wrong with a command line, or prints the help that was asked for.
+/// Reports a bad command line in one line, or prints the help that was requested.
 pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print(); // standard output is closed: nobody is there to be told
-        return std::process::ExitCode::SUCCESS;
-    }
-    let text = error.to_string();
-    let line = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    eprintln!("hbmonitor: {line}; see hbmonitor --help");
-    std::process::ExitCode::from(exit::USAGE)
+    std::process::ExitCode::from(hbshell::command_line::refuse("hbmonitor", error))
 }
 
 impl TryFrom<Args> for Config {
@@ -203,7 +173,7 @@ impl TryFrom<Args> for Config {
             .unwrap_or_default();
         let url = args
             .redis_url
-            .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]))
+            .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]))
             .or(file.redis_url);
         let password_file = args.redis_password_file.or(file.redis_password_file);
         let password = password_file.map(Password::open).transpose()?;
@@ -211,11 +181,11 @@ impl TryFrom<Args> for Config {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
-        let interval = args.interval_default.or(file.interval_default);
+        let interval_default = args.interval_default.or(file.interval_default);
         Ok(Self {
-            act: match args.act {
-                None | Some(ActArgs::Serve) => Act::Serve,
-                Some(ActArgs::Demo { once }) => Act::Demo { once },
+            mode: match args.command {
+                None | Some(CommandArgs::Serve) => Mode::Serve,
+                Some(CommandArgs::Demo { once }) => Mode::Demo { once },
             },
             store: url
                 .map(|url| Address::new(&url, password.clone()))
@@ -224,31 +194,17 @@ impl TryFrom<Args> for Config {
             listen: listen
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
-            policy: Policy {
-                interval_default: interval.map_or(Ok(INTERVAL_DEFAULT), |text| time(&text))?,
-                ..Policy::default()
+            settings: FleetSettings {
+                interval_default: interval_default.map_or(Ok(INTERVAL_DEFAULT), parse_interval)?,
+                ..FleetSettings::default()
             },
-            log: Log {
-                format: args.log_format,
-                level: level(args.verbose, args.quiet),
-            },
+            log: Log::new(
+                args.log_format,
+                tracing::Level::INFO,
+                args.verbose,
+                args.quiet,
+            ),
         })
-    }
-}
-
-impl Log {
-    /// Starts logging to standard error.
-    pub(crate) fn start(self) {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let log = tracing_subscriber::fmt()
-            .with_max_level(self.level)
-            .with_target(false)
-            .with_ansi(!plain && std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .with_writer(std::io::stderr);
-        match self.format {
-            LogFormat::Text => log.init(),
-            LogFormat::Json => log.json().init(),
-        }
     }
 }
 
@@ -285,26 +241,8 @@ fn nearest(key: &str) -> Option<&'static str> {
         .filter(|known| distance(known) <= 4)
 }
 
-fn first_of(names: &[&str]) -> Option<String> {
-    names
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn time(text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|time| (INTERVAL_MIN..=INTERVAL_MAX).contains(time))
-        .ok_or_else(|| ConfigError::Interval(text.to_owned()))
-}
-
-fn level(verbose: u8, quiet: bool) -> tracing::Level {
-    match (quiet, verbose) {
-        (true, _) => tracing::Level::ERROR,
-        (false, 0) => tracing::Level::INFO,
-        (false, 1) => tracing::Level::DEBUG,
-        (false, _) => tracing::Level::TRACE,
-    }
+fn parse_interval(text: String) -> Result<Duration, ConfigError> {
+    interval(&text).map_err(|_| ConfigError::Interval(text))
 }
 
 #[cfg(test)]

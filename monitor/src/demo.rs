@@ -1,12 +1,13 @@
 //! The demo: an embedded store, this monitor, real sidecars with real agents, and a story that must come true.
 //!
-//! Act one: every agent becomes healthy. Act two: one agent is killed together with its sidecar, so nothing is left to
-//! say a word; it becomes missing, then failed, by silence alone, while the others stay healthy.
+//! Act one: every agent becomes healthy. Act two: one agent is killed together with its sidecar, so that no process is
+//! left to report it. It becomes missing, then failed, by silence alone, while the others stay healthy.
 
 use crate::config::{Config, exit};
 use heartbeat::base::duration::format_duration;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::Change;
+use heartbeat::wire::word;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,16 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{broadcast, watch};
 
-/// The agents on stage: id, type and script.
+/// The agents: id, type and script.
 const CAST: [(&str, &str, &str); 3] = [
     ("writer-1", "writer", include_str!("../../demo/writer.sh")),
     ("writer-2", "writer", include_str!("../../demo/writer.sh")),
     ("reader-1", "reader", include_str!("../../demo/reader.sh")),
 ];
-/// Who is killed.
+/// The agent that is killed.
 const VICTIM: &str = "writer-2";
 const INTERVAL: Duration = Duration::from_secs(1);
-/// An act that takes longer than this did not come true.
+/// The time limit of an act.
 const ACT_WITHIN: Duration = Duration::from_secs(20);
 
 struct Stage {
@@ -39,7 +40,7 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     let (stop, stopped) = watch::channel(false);
     let store =
         crate::bus::find_store::embed(TcpListener::bind("127.0.0.1:0").await?, stopped.clone())?;
-    // Another monitor may hold the usual port; the demo is content with any.
+    // Another monitor may use the usual port; any other will do.
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind("127.0.0.1:0").await?,
@@ -47,31 +48,33 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     let http = listener.local_addr()?;
     let url = store.description.clone();
     let running = crate::start(&config, listener, store.address, stopped);
-    println!("hb demo: an embedded store on {url}, the fleet on http://{http}/health/agents");
+    println!("hb demo: embedded store on {url}, fleet on http://{http}/health/agents");
     let mut stage = Stage {
         sidecars: Vec::new(),
         changes: running.changes,
         started: Instant::now(),
     };
     let mut end = Box::pin(crate::asked_to_end()?);
-    let told = tokio::select! {
-        told = stage.story(&sidecar, &url) => told,
-        () = &mut end => Err(anyhow::anyhow!("interrupted before the story ended")),
+    let outcome = tokio::select! {
+        outcome = stage.story(&sidecar, &url) => outcome,
+        () = &mut end => Err(anyhow::anyhow!("interrupted by a signal")),
     };
-    match &told {
-        Ok(()) => stage.say("The story came true."),
-        Err(error) => stage.say(&format!("The story did not come true: {error}")),
+    match &outcome {
+        Ok(()) => stage.print("The story came true."),
+        Err(error) => stage.print(&format!("The story did not come true: {error}")),
     }
-    if !once && told.is_ok() {
-        println!("The fleet goes on; Ctrl-C ends it. Look: curl http://{http}/health/agents");
+    if !once && outcome.is_ok() {
+        println!(
+            "The fleet keeps running until you press Ctrl-C. To see it: curl http://{http}/health/agents"
+        );
         tokio::select! {
             () = stage.narrate() => {}
             () = &mut end => {}
         }
     }
-    stage.clear().await;
-    let _ = stop.send(true); // everybody has ended already
-    Ok(if told.is_ok() {
+    stage.stop_all().await;
+    let _ = stop.send(true); // every receiver has ended already
+    Ok(if outcome.is_ok() {
         exit::SUCCESS
     } else {
         exit::FAILURE
@@ -80,10 +83,10 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
 
 impl Stage {
     async fn story(&mut self, sidecar: &Path, url: &str) -> anyhow::Result<()> {
-        self.say("Act one: three agents start, each under a sidecar.");
+        self.print("Act one: three agents start, each under its own sidecar.");
         for (id, kind, script) in CAST {
             self.sidecars
-                .push((id, enter(sidecar, url, id, kind, script)?));
+                .push((id, start_sidecar(sidecar, url, id, kind, script)?));
         }
         let mut waited_for: Vec<&str> = CAST.iter().map(|(id, _, _)| *id).collect();
         self.until("every agent is healthy", |change| {
@@ -93,15 +96,15 @@ impl Stage {
             Ok(waited_for.is_empty())
         })
         .await?;
-        self.say(&format!(
-            "Act two: {VICTIM} and its sidecar are killed with -9. Nobody is left to tell."
+        self.print(&format!(
+            "Act two: {VICTIM} and its sidecar are killed with SIGKILL. No process is left to report it."
         ));
-        self.strike(VICTIM).await?;
+        self.kill_both(VICTIM).await?;
         let mut seen = Vec::new();
-        self.until("its silence is noticed", |change| {
+        self.until(&format!("{VICTIM} is failed"), |change| {
             anyhow::ensure!(
                 change.agent.as_str() == VICTIM,
-                "{} changed too",
+                "{} changed its state too",
                 change.agent
             );
             seen.push(change.to);
@@ -110,12 +113,12 @@ impl Stage {
         .await?;
         anyhow::ensure!(
             seen == [State::Missing, State::Failed],
-            "it went through {seen:?}"
+            "its states were {seen:?}, expected missing, then failed"
         );
         Ok(())
     }
 
-    /// Narrates changes until `over` says so.
+    /// Prints changes until `over` is true.
     async fn until(
         &mut self,
         what: &str,
@@ -126,9 +129,12 @@ impl Stage {
             let change = tokio::time::timeout_at(deadline, self.changes.recv())
                 .await
                 .map_err(|_| {
-                    anyhow::anyhow!("waited {} until {what}", format_duration(ACT_WITHIN))
+                    anyhow::anyhow!(
+                        "after {} it is not true that {what}",
+                        format_duration(ACT_WITHIN)
+                    )
                 })??;
-            self.tell(&change);
+            self.narrate_change(&change);
             if over(&change)? {
                 return Ok(());
             }
@@ -137,29 +143,27 @@ impl Stage {
 
     async fn narrate(&mut self) {
         while let Ok(change) = self.changes.recv().await {
-            self.tell(&change);
+            self.narrate_change(&change);
         }
     }
 
-    fn tell(&self, change: &Change) {
-        let from = change
-            .from
-            .map_or("new".to_owned(), |state| word(state).to_owned());
-        let (agent, to) = (&change.agent, word(change.to));
-        self.say(&format!(
+    fn narrate_change(&self, change: &Change) {
+        let from = change.from.map_or("new".to_owned(), |state| word(&state));
+        let (agent, to) = (&change.agent, word(&change.to));
+        self.print(&format!(
             "  {agent:<9} {from} -> {to:<8} {}",
             change.sentence
         ));
     }
 
-    fn say(&self, text: &str) {
+    fn print(&self, text: &str) {
         println!("{:>6.1} s  {text}", self.started.elapsed().as_secs_f64());
     }
 
-    /// Ends an agent and its sidecar as a power cut would: both at once, without a word.
-    async fn strike(&mut self, id: &str) -> anyhow::Result<()> {
+    /// Kills an agent and its sidecar at once, as a power cut would: neither can report anything.
+    async fn kill_both(&mut self, id: &str) -> anyhow::Result<()> {
         let Some((_, sidecar)) = self.sidecars.iter_mut().find(|(name, _)| *name == id) else {
-            anyhow::bail!("{id} is not on stage");
+            anyhow::bail!("{id} is no agent of the demo");
         };
         let groups = sidecar.id().map(groups_of).unwrap_or_default();
         sidecar.start_kill()?;
@@ -170,11 +174,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Asks every sidecar to end; each ends its agent first.
-    async fn clear(&mut self) {
+    /// Sends SIGTERM to every sidecar; each stops its agent first.
+    async fn stop_all(&mut self) {
         for (_, sidecar) in &mut self.sidecars {
             if let Some(pid) = sidecar.id().and_then(|id| i32::try_from(id).ok()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM); // it has ended already
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM); // it has exited already
             }
         }
         for (id, sidecar) in &mut self.sidecars {
@@ -182,13 +186,19 @@ impl Stage {
                 .await
                 .is_err()
             {
-                println!("the sidecar of {id} does not end; it is left to its own");
+                println!("the sidecar of {id} has not exited within 5 s; stop it with kill -9");
             }
         }
     }
 }
 
-fn enter(sidecar: &Path, url: &str, id: &str, kind: &str, script: &str) -> anyhow::Result<Child> {
+fn start_sidecar(
+    sidecar: &Path,
+    url: &str,
+    id: &str,
+    kind: &str,
+    script: &str,
+) -> anyhow::Result<Child> {
     let interval = format!("{}ms", INTERVAL.as_millis());
     Command::new(sidecar)
         .args([
@@ -204,7 +214,7 @@ fn enter(sidecar: &Path, url: &str, id: &str, kind: &str, script: &str) -> anyho
         .args(["--", "sh", "-c", script])
         .stdin(std::process::Stdio::null())
         .spawn()
-        .map_err(|error| anyhow::anyhow!("cannot start {}: {error}", sidecar.display()))
+        .map_err(|error| anyhow::anyhow!("cannot start {}: {error}; install hbsidecar beside hbmonitor or in the search path", sidecar.display()))
 }
 
 /// The agents of a sidecar: its children, each the leader of a group.
@@ -217,7 +227,7 @@ fn groups_of(sidecar: u32) -> Vec<Pid> {
         .collect()
 }
 
-/// `hbsidecar` stands beside this program, or in the search path.
+/// `hbsidecar` beside this program, else in the search path.
 fn sidecar_program() -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe()?.with_file_name("hbsidecar");
     Ok(if beside.exists() {
@@ -225,13 +235,4 @@ fn sidecar_program() -> anyhow::Result<PathBuf> {
     } else {
         PathBuf::from("hbsidecar")
     })
-}
-
-fn word(state: State) -> &'static str {
-    match state {
-        State::Healthy => "healthy",
-        State::Missing => "missing",
-        State::Failed => "failed",
-        State::Stopped => "stopped",
-    }
 }

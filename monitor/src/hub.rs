@@ -1,14 +1,17 @@
 //! The hub: one loop, the only owner of the fleet. Inputs in, effects performed, a snapshot published.
 
-use crate::bus::inbox::{Inbox, Question};
+use crate::bus::inbox::{Inbox, Lookup};
 use crate::clock;
+use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Change, Effect, Fleet, Input, Policy, Snapshot};
+use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
-/// How often time is told to the fleet: also how late a verdict can be, and how soon a pause of our own is seen.
-const TICK: Duration = Duration::from_millis(250);
+/// A tick comes at the latest this long after the one before: a late one shows the fleet that this program stood still.
+const TICK_MAX: Duration = Duration::from_secs(1);
+/// The shortest time between two ticks: deadlines of a large fleet are handled together.
+const TICK_MIN: Duration = Duration::from_millis(10);
 /// Inputs taken before a snapshot is published.
 const BATCH: usize = 256;
 
@@ -22,12 +25,12 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(
-        policy: Policy,
+        settings: FleetSettings,
         inbox: Inbox,
         changes: broadcast::Sender<Change>,
     ) -> (Self, watch::Receiver<Snapshot>) {
-        let fleet = Fleet::new(policy, clock::now());
-        let (snapshots, shown) = watch::channel(fleet.snapshot());
+        let fleet = Fleet::new(settings, clock::now());
+        let (snapshots, shown) = watch::channel(fleet.view());
         (
             Self {
                 fleet,
@@ -40,16 +43,21 @@ impl Hub {
     }
 
     pub(crate) async fn run(mut self) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut last_tick = clock::now();
         loop {
-            tokio::select! {
-                biased;
-                _ = tick.tick() => batch.push(Input::Tick),
-                count = self.inbox.inputs.recv_many(&mut batch, BATCH) => if count == 0 {
-                    return; // the inbox never ends while we live
-                },
+            let wake = self.next_tick(last_tick);
+            let wait = wake.since(clock::now());
+            if wait.is_zero() {
+                batch.push(FleetInput::Tick);
+                last_tick = clock::now();
+            } else {
+                tokio::select! {
+                    count = self.inbox.inputs.recv_many(&mut batch, BATCH) => if count == 0 {
+                        return; // the inbox never ends while the hub lives
+                    },
+                    () = tokio::time::sleep(wait) => continue,
+                }
             }
             let now = clock::now();
             for input in batch.drain(..) {
@@ -57,24 +65,36 @@ impl Hub {
                     self.perform(effect);
                 }
             }
-            self.snapshots.send_replace(self.fleet.snapshot());
+            self.snapshots.send_replace(self.fleet.view());
         }
     }
 
-    fn perform(&self, effect: Effect) {
-        let question = match effect {
-            Effect::Verify(id) => Question::Verify(id),
-            Effect::ReadTtl(id) => Question::Learn(id),
-            Effect::ReadEvents => Question::ReadEvents,
-            Effect::Changed(change) => return self.tell(change),
+    /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
+    fn next_tick(&self, last_tick: Moment) -> Moment {
+        let latest = last_tick + TICK_MAX;
+        match self.fleet.deadline() {
+            Some((at, why)) if at < latest => {
+                tracing::trace!("next tick for: {why}");
+                at.max(last_tick + TICK_MIN)
+            }
+            Some(_) | None => latest,
+        }
+    }
+
+    fn perform(&self, effect: FleetEffect) {
+        let lookup = match effect {
+            FleetEffect::Verify(id) => Lookup::Verify(id),
+            FleetEffect::ReadTtl(id) => Lookup::ReadTtl(id),
+            FleetEffect::ReadEvents => Lookup::ReadEvents,
+            FleetEffect::Changed(change) => return self.announce(change),
         };
-        // Unanswered questions time out in the fleet; a full queue is one more way not to be answered.
-        if let Err(error) = self.inbox.questions.try_send(question) {
-            tracing::debug!("a question to the store was not asked: {error}");
+        // A lookup without an answer times out in the fleet; a full queue is one of the causes.
+        if let Err(error) = self.inbox.lookups.try_send(lookup) {
+            tracing::debug!("dropped a lookup in the store, the queue is full: {error}");
         }
     }
 
-    fn tell(&self, change: Change) {
+    fn announce(&self, change: Change) {
         let Change {
             agent,
             from,
@@ -91,6 +111,6 @@ impl Hub {
             State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
-        let _ = self.changes.send(change); // nobody listens: the log has it
+        let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }
 }

@@ -1,14 +1,14 @@
-//! hbmonitor: hears the beats of a fleet, tells healthy from missing from failed, shows it.
+//! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
-//! `watch` is the hub and owns the fleet; `inbox` brings what the store says, `dashboard` and `metrics` show snapshots,
-//! `store` is the store of a machine that has none. The rooms never meet.
+//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
 
 mod bus;
-mod clock;
 pub mod config;
 mod demo;
 mod http;
 mod hub;
+
+use hbshell::clock;
 
 use config::{Args, Config, ConfigError, exit};
 use std::io::Write;
@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, watch as channel};
 
 /// How long requests that are under way may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(3);
-/// State changes that a slow listener may be behind.
+/// State changes that are kept for a slow receiver.
 const CHANGES_KEPT: usize = 1024;
 
 /// Runs what the arguments ask for. Returns the exit code of the process.
@@ -28,11 +28,11 @@ pub fn run(args: Args) -> u8 {
         Ok(config) => config,
         Err(error) => {
             let code = error.exit_code();
-            return say(&error.into(), code);
+            return report(&error.into(), code);
         }
     };
-    if config.act == config::Act::Serve {
-        config.log.start(); // the demo tells its story itself
+    if config.mode == config::Mode::Serve {
+        config.log.start(std::io::stderr); // the demo prints its story instead
     }
     let result = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -42,14 +42,14 @@ pub fn run(args: Args) -> u8 {
         .and_then(|runtime| runtime.block_on(perform(config)));
     match result {
         Ok(code) => code,
-        Err(error) => say(&error, exit::FAILURE),
+        Err(error) => report(&error, exit::FAILURE),
     }
 }
 
 async fn perform(config: Config) -> anyhow::Result<u8> {
-    match config.act {
-        config::Act::Serve => serve(config).await,
-        config::Act::Demo { once } => demo::play(config, once).await,
+    match config.mode {
+        config::Mode::Serve => serve(config).await,
+        config::Mode::Demo { once } => demo::play(config, once).await,
     }
 }
 
@@ -62,7 +62,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);
-    // Whoever started it may have closed standard output: no reason not to serve.
+    // A parent may have closed standard output: no reason not to serve.
     let _ = writeln!(
         std::io::stdout(),
         "hbmonitor listens on http://{http}; store {store}"
@@ -70,11 +70,11 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let mut running = start(&config, listener, found.address, stopped);
     tokio::select! {
         () = &mut end => {}
-        ended = &mut running.hub => anyhow::bail!("the hub ended: {ended:?}"),
-        ended = &mut running.http => anyhow::bail!("the HTTP server ended: {ended:?}"),
+        ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
+        ended = &mut running.http => anyhow::bail!("the HTTP server stopped unexpectedly: {ended:?}; restart hbmonitor"),
     }
-    let _ = stop.send(true); // everybody has ended already
-    let _ = tokio::time::timeout(GRACE, running.http).await; // whoever is slower than the grace is cut off
+    let _ = stop.send(true); // every receiver has ended already
+    let _ = tokio::time::timeout(GRACE, running.http).await; // requests that take longer are cut off
     drop(found.published);
     Ok(exit::SUCCESS)
 }
@@ -95,14 +95,14 @@ fn start(
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let inbox = bus::inbox::Inbox::open(store);
     let counters = inbox.counters.clone();
-    let (hub, snapshots) = hub::Hub::new(config.policy, inbox, changes);
-    let app = http::api::routes(http::api::Shown {
+    let (hub, snapshots) = hub::Hub::new(config.settings, inbox, changes);
+    let app = http::api::routes(http::api::AppState {
         snapshots,
         counters,
     });
     let mut end = stopped;
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        let _ = end.wait_for(|stop| *stop).await; // the sender is gone: also an end
+        let _ = end.wait_for(|stop| *stop).await; // a dropped sender means stop too
     });
     Running {
         hub: tokio::spawn(hub.run()),
@@ -128,7 +128,7 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn say(error: &anyhow::Error, code: u8) -> u8 {
+fn report(error: &anyhow::Error, code: u8) -> u8 {
     eprintln!("hbmonitor: {error:#}");
     code
 }

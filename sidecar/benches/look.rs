@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot set up must stop")]
 
 use hbsidecar::cost_of_looks;
-use heartbeat::verdict::sample::Depth;
+use heartbeat::verdict::sample::SampleDepth;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -81,7 +81,10 @@ fn main() {
     let tree = Tree::start();
     let pids = tree.pids.join(",");
     println!("10 processes, {} threads, 51 sockets", tree.threads());
-    for (name, depth) in [("counters", Depth::Counters), ("close look", Depth::Waits)] {
+    for (name, depth) in [
+        ("counters", SampleDepth::Counters),
+        ("close look", SampleDepth::Waits),
+    ] {
         let mut costs = cost_of_looks(tree.root.id(), depth, LOOKS);
         costs.sort_unstable();
         let (middle, slow) = (costs[LOOKS / 2], costs[LOOKS * 95 / 100]);

@@ -3,13 +3,18 @@
 mod args;
 mod store;
 
+pub use args::Args;
 pub(crate) use args::{Act, Reaction};
-pub use args::{Args, LogFormat};
+pub use hbshell::log::LogFormat;
 pub(crate) use store::Store;
 
+use hbshell::command_line::first_set;
+use hbshell::log::Log;
+use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::lifecycle;
+use heartbeat::verdict::Patience;
 use regex_lite::Regex;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -17,15 +22,15 @@ use std::time::Duration;
 
 /// Exit codes of hbsidecar's own; all others are the agent's.
 pub(crate) mod exit {
-    /// A flag, an id, an interval or a URL that cannot be.
-    pub(crate) const USAGE: u8 = 2;
+    /// Bad command line: flag, id, interval or URL.
+    pub(crate) const USAGE: u8 = hbshell::command_line::USAGE;
     /// A living sidecar holds the id.
     pub(crate) const TAKEN: u8 = 73;
     /// hbsidecar itself failed.
     pub(crate) const OWN_FAILURE: u8 = 125;
-    /// The command is there and cannot be run.
+    /// The command exists and cannot be executed.
     pub(crate) const NOT_EXECUTABLE: u8 = 126;
-    /// The command is not there.
+    /// The command was not found.
     pub(crate) const NOT_FOUND: u8 = 127;
     /// Added to the number of the signal that ended the agent.
     pub(crate) const SIGNAL_BASE: u8 = 128;
@@ -48,7 +53,7 @@ pub(crate) struct Config {
     pub(crate) on_hung: Reaction,
     pub(crate) on_stalled: Reaction,
     pub(crate) stall_after: Duration,
-    pub(crate) patience: f64,
+    pub(crate) patience: Patience,
     pub(crate) socket: Option<PathBuf>,
     pub(crate) status_file: Option<PathBuf>,
     /// How the agent's output is read.
@@ -59,7 +64,7 @@ pub(crate) struct Config {
     pub(crate) log: Log,
 }
 
-/// How output is understood.
+/// How the agent's output is read.
 #[derive(Clone, Debug)]
 pub(crate) enum Reads {
     /// JSON events, one a line.
@@ -77,11 +82,11 @@ pub(crate) enum Work {
     Transparent(Command),
     /// Watches a process of this number.
     Pid(i32),
-    /// Watches whatever process matches.
+    /// Watches the process that matches.
     Match(Regex),
 }
 
-/// Whom to attach to.
+/// Which process to attach to.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     /// The process of this number.
@@ -90,58 +95,33 @@ pub(crate) enum Target {
     Match(Regex),
 }
 
-/// What is run.
+/// The command to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Command {
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
-    pub(crate) format: LogFormat,
-    pub(crate) level: tracing::Level,
-}
-
-/// Why arguments are no configuration. Nothing was started.
+/// Why the arguments are refused. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    /// Nothing to run.
+    /// No command.
     #[error("no command given; write it after --, as in: hbsidecar -- python3 agent.py")]
     NoCommand,
     /// Not an id.
     #[error("--id {0:?}: {1}")]
     Id(String, IdError),
-    /// Not a store. The URL itself is not repeated: it may hold a password.
-    #[error("the store's URL cannot be used ({0}); write it as in redis://127.0.0.1:6379")]
-    Url(String),
+    /// Not a store, or a password file that is not readable.
+    #[error(transparent)]
+    Store(#[from] AddressError),
     /// Not a pattern for output.
     #[error("--progress-regex: {0}")]
     Pattern(String),
-    /// No password there.
-    #[error("cannot read the password file {0}: {1}")]
-    Password(PathBuf, std::io::Error),
 }
 
-/// Says in one line what is wrong with a command line, or prints the help that was asked for.
+/// Reports a bad command line in one line, or prints the help that was requested; returns the exit code.
 pub fn refuse(error: &clap::Error) -> u8 {
-    if !error.use_stderr() {
-        let _ = error.print(); // standard output is closed: nobody is there to be told
-        return 0;
-    }
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim);
-    let mut line = lines
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
-    if line.ends_with(':') {
-        line = format!("{line} {}", lines.next().unwrap_or_default());
-    }
-    eprintln!("hbsidecar: {line}; see hbsidecar --help");
-    exit::USAGE
+    hbshell::command_line::refuse("hbsidecar", error)
 }
 
 impl TryFrom<Args> for Config {
@@ -155,7 +135,7 @@ impl TryFrom<Args> for Config {
             |_| "localhost".to_owned(),
             |host| host.to_string_lossy().into_owned(),
         );
-        let above = Above::look();
+        let above = Above::find();
         let given = args
             .id
             .or_else(|| above.unless_given("HB_AGENT_ID"))
@@ -166,7 +146,7 @@ impl TryFrom<Args> for Config {
         };
         let url = args
             .redis_url
-            .or_else(|| first_of(&["HB_REDIS_URL", "REDIS_URL"]));
+            .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]));
         Ok(Self {
             id,
             agent_type: args
@@ -204,19 +184,21 @@ impl TryFrom<Args> for Config {
             },
             exclusive: args.exclusive,
             takeover: args.takeover,
-            log: Log {
-                format: args.log_format,
-                level: level(args.verbose, args.quiet),
-            },
+            log: Log::new(
+                args.log_format,
+                tracing::Level::WARN,
+                args.verbose,
+                args.quiet,
+            ),
         })
     }
 }
 
 impl Reads {
-    /// What a pattern may tell.
+    /// The groups that a pattern may have.
     pub(crate) const GROUPS: [&str; 3] = ["progress", "step", "task"];
 
-    /// Takes the pattern of a user.
+    /// Parses a user's pattern.
     pub(crate) fn pattern(text: &str) -> Result<Self, ConfigError> {
         let pattern = Regex::new(text)
             .map_err(|error| ConfigError::Pattern(format!("not a regular expression: {error}")))?;
@@ -227,14 +209,15 @@ impl Reads {
         if named {
             Ok(Self::Pattern(pattern))
         } else {
-            let hint = "it names no group progress, step or task, as in Epoch (?P<progress>[0-9]+)";
+            let hint =
+                "needs a group named progress, step or task, as in Epoch (?P<progress>[0-9]+)";
             Err(ConfigError::Pattern(hint.to_owned()))
         }
     }
 }
 
 impl Work {
-    /// Whom to look for, when others start the agent.
+    /// The process to search for, when another program starts the agent.
     pub(crate) fn target(&self) -> Option<Target> {
         match self {
             Self::Supervise(_) | Self::Transparent(_) => None,
@@ -243,7 +226,7 @@ impl Work {
         }
     }
 
-    /// The command's name: what an agent is called unless its user says otherwise.
+    /// The command's name: the default for the agent's type and part of its default id.
     pub(crate) fn name(&self) -> String {
         let name = match self {
             Self::Supervise(command) | Self::Transparent(command) => Path::new(&command.program)
@@ -259,24 +242,24 @@ impl Work {
     }
 }
 
-/// A sidecar above us, when we are started by its agent: what it gave that agent is not meant for ours. `Some`: its id.
+/// A sidecar above us, when its agent started us: the variables it gave that agent are not meant for ours. `Some`: its id.
 struct Above(Option<String>);
 
 impl Above {
-    fn look() -> Self {
+    fn find() -> Self {
         let mark = std::env::var(INSTANCE).unwrap_or_default();
-        let marked = first_of(&["HB_AGENT_ID"])
+        let marked = first_set(&["HB_AGENT_ID"])
             .filter(|id| mark.split_once('/').is_some_and(|(_, given)| given == id));
         Self(marked)
     }
 
     fn unless_given(&self, name: &str) -> Option<String> {
-        first_of(&[name]).filter(|_| self.0.is_none())
+        first_set(&[name]).filter(|_| self.0.is_none())
     }
 
-    /// One that was set for our agent is another than the one that named the sidecar above.
+    /// A value that was set for our agent differs from the one that named the sidecar above.
     fn unless_its_id(&self, name: &str) -> Option<String> {
-        first_of(&[name]).filter(|id| self.0.as_ref() != Some(id))
+        first_set(&[name]).filter(|id| self.0.as_ref() != Some(id))
     }
 }
 
@@ -300,7 +283,7 @@ fn policy(args: &Args) -> lifecycle::Policy {
     }
 }
 
-/// An agent that is not our child is started again by whoever started it, or by nobody.
+/// An agent that is not our child is restarted by the program that started it, or not at all.
 fn restart(args: &Args) -> lifecycle::Restart {
     if args.matching.is_some() {
         return lifecycle::Restart::Follow;
@@ -341,21 +324,6 @@ fn work(
     } else {
         Work::Supervise(command)
     })
-}
-
-fn first_of(names: &[&str]) -> Option<String> {
-    names
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn level(verbose: u8, quiet: bool) -> tracing::Level {
-    match (quiet, verbose) {
-        (true, _) => tracing::Level::ERROR,
-        (false, 0) => tracing::Level::WARN,
-        (false, 1) => tracing::Level::INFO,
-        (false, _) => tracing::Level::DEBUG,
-    }
 }
 
 #[cfg(test)]
@@ -403,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_cannot_be_is_refused_with_the_place() {
+    fn a_bad_id_is_refused_with_its_position() {
         assert!(
             config(&["--id", "a b", "--", "x"])
                 .unwrap_err()
@@ -412,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_cannot_be_is_refused_and_its_password_not_repeated() {
+    fn a_bad_url_is_refused_and_its_password_not_repeated() {
         for url in [
             "http://user:secret@h",
             "redis",
@@ -452,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_that_cannot_be_is_refused() {
+    fn a_bad_expression_is_refused() {
         assert!(config(&["--match", "("]).unwrap_err().contains("--match"));
         assert!(config(&["--match", ""]).unwrap_err().contains("everything"));
     }

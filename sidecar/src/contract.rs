@@ -1,8 +1,8 @@
-//! The status contract's room: a stream socket, a datagram socket and a file through which an agent says what it does.
+//! The status contract's room: a stream socket, a datagram socket and a file through which an agent reports what it does.
 //!
-//! What comes in is parsed at once and handed to the hub as [`Said`]; a bad line is answered, counted and changes
-//! nothing. Whatever the agent sends, memory is bounded and no sender is made to wait for the hub. Nothing wakes up
-//! while nobody says anything.
+//! What comes in is parsed at once and passed to the hub as [`StatusLine`]; a bad line is answered, counted and changes
+//! nothing. Whatever the agent sends, memory is bounded and no sender waits for the hub. The process sleeps
+//! while no line arrives.
 
 mod datagram;
 mod file;
@@ -40,7 +40,7 @@ const FILE_WITHIN: Duration = Duration::from_millis(50);
 pub(crate) struct Settings {
     /// Whose contract it is.
     pub(crate) id: AgentId,
-    /// Where the stream socket shall be; else a place of this user's.
+    /// The path of the stream socket; by default in the user's runtime directory.
     pub(crate) socket: Option<PathBuf>,
     /// The file that is followed, if any.
     pub(crate) status_file: Option<PathBuf>,
@@ -48,10 +48,10 @@ pub(crate) struct Settings {
     pub(crate) is_of_tree: IsOfTree,
 }
 
-/// A good line.
+/// A valid status line.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Said {
-    /// What it says.
+pub(crate) struct StatusLine {
+    /// The parsed line.
     pub(crate) line: Line,
     /// The line itself, for evidence.
     pub(crate) raw: String,
@@ -59,7 +59,7 @@ pub(crate) struct Said {
     pub(crate) at: Moment,
 }
 
-/// What a health check is answered.
+/// The answer to a health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     /// Beats reach the store.
@@ -72,10 +72,10 @@ pub(crate) enum Health {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContractError {
     /// No directory for the sockets, not even a private one.
-    #[error("no place for the agent's sockets: {0}")]
+    #[error("no directory for the agent's sockets: {0}")]
     NoPlace(std::io::Error),
     /// The runtime does not take a socket.
-    #[error("cannot listen to the agent: {0}")]
+    #[error("cannot listen on the agent's sockets: {0}")]
     Listen(std::io::Error),
 }
 
@@ -83,8 +83,8 @@ pub(crate) enum ContractError {
 #[derive(Debug)]
 pub(crate) struct Contract {
     /// Good lines, in the order they came.
-    pub(crate) said: mpsc::Receiver<Said>,
-    /// What the hub knows of the store, for health checks.
+    pub(crate) lines: mpsc::Receiver<StatusLine>,
+    /// The answer to health checks.
     pub(crate) health: watch::Sender<Health>,
     intake: Arc<Intake>,
     sockets: Sockets,
@@ -96,13 +96,13 @@ impl Contract {
     /// Opens sockets and file. Must be called inside the runtime, before the agent is started.
     pub(crate) fn open(settings: Settings) -> Result<Self, ContractError> {
         let (sockets, stream, datagram) = place::open(&settings.id, settings.socket.as_deref())?;
-        let (say, said) = mpsc::channel(WAITING_MAX);
+        let (send, lines) = mpsc::channel(WAITING_MAX);
         let (health, asked) = watch::channel(Health::NotBeating("no beat was sent yet".to_owned()));
-        let intake = Arc::new(Intake::new(say));
+        let intake = Arc::new(Intake::new(send));
         let stream = stream::listen(stream, &intake, &settings.is_of_tree, asked);
         let datagram = datagram::listen(datagram, &intake, settings.is_of_tree);
         Ok(Self {
-            said,
+            lines,
             health,
             follower: settings
                 .status_file
@@ -118,7 +118,7 @@ impl Contract {
         })
     }
 
-    /// What the agent must know to use it.
+    /// The environment variables through which the agent finds it.
     pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let mut variables = vec![
             ("HB_SOCKET", self.sockets.stream().into()),
@@ -140,7 +140,7 @@ impl Contract {
         self.intake.counts()
     }
 
-    /// The agent is gone: what it said before is taken, and waits in `said`.
+    /// The agent has ended: lines that it sent before are read, and wait in `lines`.
     pub(crate) async fn caught_up(&self) {
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
@@ -150,7 +150,7 @@ impl Contract {
         }
     }
 
-    /// The agent is about to be started anew: what the former incarnation left in the file is not the new one's word.
+    /// The next incarnation is about to start: lines that the previous one left in the file do not count for it.
     pub(crate) fn new_incarnation(&self) {
         if let Some(follower) = &self.follower {
             follower.new_incarnation();

@@ -1,9 +1,9 @@
-//! Fixes below a restart: wake a stopped process, ask a silent peer, break one dead connection, end one child.
+//! Fixes below a restart: continue a stopped process, switch on keep-alive, reset one dead connection, end one child.
 //!
-//! Every process is held by pidfd before it is compared with what was meant: a number that came to mean another process
-//! is left alone.
+//! Every process is opened as a pidfd before its start time is compared, so a process that reuses the number is never
+//! touched.
 
-use heartbeat::verdict::Fix;
+use heartbeat::verdict::{Fix, Patience};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -12,29 +12,29 @@ use rustix::process::{
 };
 use std::time::Duration;
 
-/// Silence before the first question to a peer's kernel, at patience 1.
+/// Silence before the first keep-alive probe, at patience 1.
 const PROBE_IDLE: Duration = Duration::from_secs(15);
-/// Between two questions, at patience 1.
+/// Between two keep-alive probes, at patience 1.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// Unanswered questions after which the kernel itself gives the connection up: its own default.
+/// Unanswered probes after which the kernel resets the connection: its own default.
 const PROBES_MAX: u32 = 9;
 
 /// What became of a fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unblocked {
-    /// It was done.
+pub(crate) enum FixOutcome {
+    /// The fix was applied.
     Done,
-    /// Nothing is there any more that could be fixed.
+    /// The process or socket no longer exists.
     Gone,
-    /// Not for this room: the supervisor closes pipes and ends agents.
-    NotMine,
+    /// Not a fix below a restart: the hub restarts and ends agents.
+    NotApplicable,
 }
 
-/// Why a fix could not be tried.
+/// Why a fix could not be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum UnblockError {
-    /// The number means another process or socket by now.
-    #[error("what was meant is no longer there; another one has its number")]
+pub(crate) enum FixError {
+    /// The number now refers to another process or socket.
+    #[error("the process or socket has gone, and its number now refers to another one")]
     Another,
     /// A security module, a filter, or another user's process.
     #[error("not permitted")]
@@ -44,73 +44,73 @@ pub(crate) enum UnblockError {
     Kernel(Errno),
 }
 
-/// Carries out one fix. `patience` stretches the questions to a peer as it stretches everything else.
-pub(crate) fn unblock(fix: Fix, patience: f64) -> Result<Unblocked, UnblockError> {
+/// Applies one fix. `patience` scales the keep-alive times.
+pub(crate) fn apply(fix: Fix, patience: Patience) -> Result<FixOutcome, FixError> {
     match fix {
         Fix::Cont { pid } => done(wake(pid)),
         Fix::KeepAlive { pid, fd, inode } => done(keep_alive(pid, fd, inode, patience)),
         Fix::ResetSocket { pid, fd, inode } => done(reset(pid, fd, inode)),
         Fix::EndChild { pid, started } => done(end(pid, started, Signal::TERM)),
-        Fix::None | Fix::CloseStdin | Fix::End | Fix::Restart => Ok(Unblocked::NotMine),
+        Fix::None | Fix::End | Fix::Restart => Ok(FixOutcome::NotApplicable),
     }
 }
 
-/// Ends one process for good, after a TERM that it did not follow.
-pub(crate) fn kill(pid: u32, started: u64) -> Result<Unblocked, UnblockError> {
+/// Sends SIGKILL to a process that did not end by SIGTERM.
+pub(crate) fn kill(pid: u32, started: u64) -> Result<FixOutcome, FixError> {
     done(end(pid, started, Signal::KILL))
 }
 
-/// A process that vanished is no error: nothing of it is in anybody's way.
-fn done(result: Result<(), UnblockError>) -> Result<Unblocked, UnblockError> {
+/// A process that has ended is no error: it blocks nothing any more.
+fn done(result: Result<(), FixError>) -> Result<FixOutcome, FixError> {
     match result {
-        Ok(()) => Ok(Unblocked::Done),
-        Err(UnblockError::Kernel(Errno::SRCH | Errno::BADF)) => Ok(Unblocked::Gone),
+        Ok(()) => Ok(FixOutcome::Done),
+        Err(FixError::Kernel(Errno::SRCH | Errno::BADF)) => Ok(FixOutcome::Gone),
         Err(error) => Err(error),
     }
 }
 
-fn wake(pid: u32) -> Result<(), UnblockError> {
+fn wake(pid: u32) -> Result<(), FixError> {
     let process = hold(pid)?;
     pidfd_send_signal(&process, Signal::CONT).map_err(error)
 }
 
-fn end(pid: u32, started: u64, signal: Signal) -> Result<(), UnblockError> {
+fn end(pid: u32, started: u64, signal: Signal) -> Result<(), FixError> {
     let process = hold(pid)?;
-    // Held by now: the number cannot pass to another process between this look and the signal.
+    // The pidfd is open, so the number cannot pass to another process between this check and the signal.
     if start_time(pid) != Some(started) {
-        return Err(UnblockError::Another);
+        return Err(FixError::Another);
     }
     pidfd_send_signal(&process, signal).map_err(error)
 }
 
-fn keep_alive(pid: u32, fd: i32, inode: u64, patience: f64) -> Result<(), UnblockError> {
+fn keep_alive(pid: u32, fd: i32, inode: u64, patience: Patience) -> Result<(), FixError> {
     let socket = borrow(pid, fd, inode)?;
     // The kernel counts in whole seconds.
-    let scaled = |time: Duration| Duration::from_secs(time.mul_f64(patience).as_secs().max(1));
+    let scaled = |time: Duration| Duration::from_secs(patience.scale(time).as_secs().max(1));
     sockopt::set_tcp_keepidle(&socket, scaled(PROBE_IDLE)).map_err(error)?;
     sockopt::set_tcp_keepintvl(&socket, scaled(PROBE_EVERY)).map_err(error)?;
     sockopt::set_tcp_keepcnt(&socket, PROBES_MAX).map_err(error)?;
     sockopt::set_socket_keepalive(&socket, true).map_err(error)
 }
 
-/// Not `shutdown`: a client that reads line by line would take it for the proper end of its answer.
-fn reset(pid: u32, fd: i32, inode: u64) -> Result<(), UnblockError> {
+/// A reset, not `shutdown`: a client that reads line by line would take that for the regular end of its answer.
+fn reset(pid: u32, fd: i32, inode: u64) -> Result<(), FixError> {
     let socket = borrow(pid, fd, inode)?;
     rustix::net::connect_unspec(&socket).map_err(error)
 }
 
-fn borrow(pid: u32, fd: i32, inode: u64) -> Result<OwnedFd, UnblockError> {
+fn borrow(pid: u32, fd: i32, inode: u64) -> Result<OwnedFd, FixError> {
     let process = hold(pid)?;
     let socket = pidfd_getfd(&process, fd, PidfdGetfdFlags::empty()).map_err(error)?;
     if rustix::fs::fstat(socket.as_fd()).map_err(error)?.st_ino != inode {
-        return Err(UnblockError::Another);
+        return Err(FixError::Another);
     }
     Ok(socket)
 }
 
-fn hold(pid: u32) -> Result<OwnedFd, UnblockError> {
+fn hold(pid: u32) -> Result<OwnedFd, FixError> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(UnblockError::Kernel(Errno::SRCH))?;
+    let pid = pid.ok_or(FixError::Kernel(Errno::SRCH))?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(error)
 }
 
@@ -123,10 +123,10 @@ fn start_time(pid: u32) -> Option<u64> {
         .map(|stat| stat.starttime)
 }
 
-fn error(errno: Errno) -> UnblockError {
+fn error(errno: Errno) -> FixError {
     match errno {
-        Errno::PERM | Errno::ACCESS | Errno::NOSYS => UnblockError::Denied,
-        errno => UnblockError::Kernel(errno),
+        Errno::PERM | Errno::ACCESS | Errno::NOSYS => FixError::Denied,
+        errno => FixError::Kernel(errno),
     }
 }
 
@@ -162,8 +162,8 @@ mod tests {
         pidfd_send_signal(&process, Signal::STOP).unwrap();
         eventually("it is stopped", || state(child.id()) == 'T');
         assert_eq!(
-            unblock(Fix::Cont { pid: child.id() }, 1.0),
-            Ok(Unblocked::Done)
+            apply(Fix::Cont { pid: child.id() }, Patience::ONE),
+            Ok(FixOutcome::Done)
         );
         eventually("it goes on", || state(child.id()) == 'S');
         child.kill().unwrap();
@@ -179,15 +179,15 @@ mod tests {
             pid,
             started: started + 1,
         };
-        assert_eq!(unblock(another, 1.0), Err(UnblockError::Another));
+        assert_eq!(apply(another, Patience::ONE), Err(FixError::Another));
         assert_eq!(
-            unblock(Fix::EndChild { pid, started }, 1.0),
-            Ok(Unblocked::Done)
+            apply(Fix::EndChild { pid, started }, Patience::ONE),
+            Ok(FixOutcome::Done)
         );
         assert!(!child.wait().unwrap().success());
         assert_eq!(
-            unblock(Fix::EndChild { pid, started }, 1.0),
-            Ok(Unblocked::Gone)
+            apply(Fix::EndChild { pid, started }, Patience::ONE),
+            Ok(FixOutcome::Gone)
         );
     }
 
@@ -239,13 +239,13 @@ mod tests {
             fd,
             inode: inode + 1,
         };
-        assert_eq!(unblock(wrong, 1.0), Err(UnblockError::Another));
+        assert_eq!(apply(wrong, Patience::ONE), Err(FixError::Another));
         let fix = Fix::ResetSocket {
             pid: child.id(),
             fd,
             inode,
         };
-        assert_eq!(unblock(fix, 1.0), Ok(Unblocked::Done));
+        assert_eq!(apply(fix, Patience::ONE), Ok(FixOutcome::Done));
         let text = said(child);
         assert!(text.starts_with("error"), "{text}");
     }
@@ -258,7 +258,10 @@ mod tests {
             fd,
             inode,
         };
-        assert_eq!(unblock(fix, 0.05), Ok(Unblocked::Done));
+        assert_eq!(
+            apply(fix, Patience::new(0.05).unwrap()),
+            Ok(FixOutcome::Done)
+        );
         let socket = borrow(child.id(), fd, inode).unwrap();
         assert!(sockopt::socket_keepalive(&socket).unwrap());
         assert_eq!(

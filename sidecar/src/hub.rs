@@ -1,47 +1,43 @@
 //! The hub: one loop, one closed set of inputs, the only owner of the agent's state.
 //!
-//! `select!` picks an [`Input`], [`Hub::handle`] hands it to the pure `Lifecycle`, its effects are carried out through the
-//! rooms. No arm holds logic, none waits for the store.
+//! `select!` picks an [`Input`], [`Hub::handle`] gives it to the owner it concerns: the agent's process (`agent`), the watch
+//! over its work (`sampling`), or the publisher. Between them pass values. No arm holds logic, none waits for the store.
 
+mod agent;
 mod agent_io;
 mod effects;
 mod ends;
-mod life;
 mod orders;
 mod publish;
+mod publisher;
 mod sampling;
 mod startup;
+mod suspension;
 
 use crate::clock;
 use crate::config::{Config, INSTANCE};
-use crate::contract::Said;
-use crate::outbox::{News, Outbox};
+use crate::contract::StatusLine;
+use crate::outbox::StoreEvent;
 use crate::process::attach;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
-use crate::process::oom::OomKills;
-use crate::process::signals::{Heard, Sent, Signals};
-use crate::process::terminal::Terminal;
-use crate::process::tree::Tree;
-use crate::process::usage::Vitals;
-use agent_io::Word;
+use crate::process::signals::{Received, Sent, Signals};
+use agent::AgentProcess;
+use agent_io::AgentIo;
 use heartbeat::base::moment::Moment;
-use heartbeat::supervise::lifecycle::{self, Lifecycle};
-use heartbeat::wire::beat::{Exit, OrderOutcome};
-use heartbeat::wire::order::Order;
-use heartbeat::wire::roster::RosterEntry;
-use life::Facts;
+use heartbeat::supervise::lifecycle;
+use heartbeat::supervise::orders::Orders;
+use heartbeat::wire::beat::Exit;
+use heartbeat::wire::keys;
 use nix::libc;
-use sampling::Judge;
-use std::collections::VecDeque;
+use publisher::Publisher;
+use sampling::Watch;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 
-/// How often a process is looked for that is not there yet.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// The longest type of an agent that is sent, in characters.
-const TYPE_CHARS_MAX: usize = 64;
+/// How often a process is searched for that is not there yet.
+const SEARCH_EVERY: Duration = Duration::from_millis(500);
+/// The longest wait when nothing is due: the agent has ended and the kernel is about to report it.
+const IDLE_MAX: Duration = Duration::from_secs(1);
 
 /// The variables an agent may get.
 pub(crate) const VARIABLES: [&str; 7] = [
@@ -54,97 +50,48 @@ pub(crate) const VARIABLES: [&str; 7] = [
     "HB_STATUS_FILE",
 ];
 
-/// What all that led to.
+/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The agent ended so.
+    /// The agent exited.
     Ended(Exit),
-    /// The agent could not be started; the code says why.
+    /// The agent could not be started; the exit code of hbsidecar.
     NotStarted(u8),
-    /// A living sidecar has its id. Nothing was started.
+    /// A living sidecar has the id. Nothing was started.
     Taken,
-    /// The agent runs on, unwatched.
+    /// The agent runs on, without a sidecar.
     Detached,
 }
 
 enum Input {
     Tick,
-    Signal(Heard),
-    News(News),
+    Signal(Received),
+    Store(StoreEvent),
     /// An agent that is not our child has ended.
-    Gone,
-    /// The agent has spoken.
-    Said(Said),
+    AttachedExit,
+    /// The agent reported something.
+    Line(StatusLine),
     /// A beat was stored.
     Stored,
 }
 
-/// The agent's process, if there is one now.
-#[derive(Debug)]
-enum Body {
-    Absent,
-    Child(Process),
-    Attached(AsyncFd<Process>),
-}
-
+/// The loop's state: three owners, and the agent's ways in.
 struct Hub {
     config: Config,
-    inherited: Inherited,
-    life: Lifecycle,
-    facts: Facts,
-    body: Body,
-    tree: Tree,
-    terminal: Option<Terminal>,
-    vitals: Vitals,
-    oom: OomKills,
-    outbox: Outbox,
-    word: Word,
-    judge: Judge,
-    about: About,
-    /// When this sidecar started: slots are counted from here.
-    started: Moment,
-    incarnation_started_ms: u64,
-    last_slot: u64,
-    sequence: u64,
-    epoch: Option<u64>,
-    fenced: bool,
-    never_reached: bool,
-    last_exit: Option<Exit>,
-    next_look: Option<Moment>,
-    suspension: Option<Suspension>,
-    orders_seen: VecDeque<String>,
-    order: Option<Order>,
-    outcome: Option<OrderOutcome>,
-    over: Option<Outcome>,
+    agent: AgentProcess,
+    watch: Watch,
+    publisher: Publisher,
+    io: AgentIo,
+    orders: Orders,
+    /// Set when the loop is to end.
+    outcome: Option<Outcome>,
 }
 
-/// A person has put the agent to sleep at its terminal (Ctrl-Z), and us with it. The fleet hears of it first: our silence
-/// would look like a death.
-#[derive(Clone, Copy, Debug)]
-struct Suspension {
-    /// The signal to pass on to those around us; none when the terminal did.
-    signal: Option<i32>,
-    /// The beat that tells of it.
-    sequence: u64,
-    /// The store may be slow, and a person waits.
-    until: Moment,
-    /// We have stood still, or do.
-    done: bool,
-}
-
-/// What never changes.
-struct About {
-    runtime: heartbeat::wire::beat::Runtime,
-    instance: String,
-    command: String,
-    entry: RosterEntry,
-}
-
-/// What the process that becomes the agent has to know of its watcher.
+/// Gives the process that becomes the agent its environment.
 pub(crate) type Ready<'a> = &'a mut dyn FnMut(&[(&'static str, std::ffi::OsString)]);
 
-/// Starts or finds the agent and stays until it is over. `already`: the agent runs and is this process; `ready` is called
-/// once before it goes on.
+/// Starts or finds the agent and stays until it has ended. `already`: the agent runs and is this process; `ready` is
+/// called once before it continues.
 pub(crate) async fn supervise(
     config: Config,
     inherited: Inherited,
@@ -152,7 +99,7 @@ pub(crate) async fn supervise(
     ready: Ready<'_>,
 ) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
-    // Whom to attach to is looked for before the store hears of anything: a refusal leaves no trace there.
+    // The process is searched for before anything is sent to the store: a refusal leaves no trace there.
     let found = match (already, config.work.target()) {
         (None, Some(target)) => match attach::find(&target) {
             Err(error) if error.may_pass() => None,
@@ -161,139 +108,128 @@ pub(crate) async fn supervise(
         (already, _) => already,
     };
     let mut hub = Hub::new(config, inherited);
-    if hub.ask_for_the_id().await {
-        hub.leave().await;
+    if hub.acquire_id().await {
+        hub.close_unstarted().await;
         return Ok(Outcome::Taken);
     }
     ready(&hub.environment());
-    hub.begin(found)?;
+    hub.start_first(found)?;
     let outcome = loop {
-        if let Some(outcome) = hub.over {
+        if let Some(outcome) = hub.outcome {
             break outcome;
         }
         let wait = hub.until_due();
         let input = tokio::select! {
             biased;
-            heard = signals.next() => Input::Signal(heard?),
-            Some(news) = hub.outbox.news.recv() => Input::News(news),
-            () = hub.body.gone() => Input::Gone,
-            said = hub.word.next() => Input::Said(said),
-            Ok(()) = hub.outbox.stored.changed() => Input::Stored,
+            received = signals.next() => Input::Signal(received?),
+            Some(event) = hub.publisher.outbox.store_events.recv() => Input::Store(event),
+            () = hub.agent.body.attached_exit() => Input::AttachedExit,
+            line = hub.io.next() => Input::Line(line),
+            Ok(()) = hub.publisher.outbox.stored.changed() => Input::Stored,
             () = tokio::time::sleep(wait) => Input::Tick,
         };
         hub.handle(input).await;
     };
-    hub.end(outcome).await;
+    hub.conclude(outcome).await;
     Ok(outcome)
-}
-
-impl Body {
-    fn process(&self) -> Option<&Process> {
-        match self {
-            Self::Absent => None,
-            Self::Child(process) => Some(process),
-            Self::Attached(process) => Some(process.get_ref()),
-        }
-    }
-
-    /// Waits until an agent that is not our child has ended.
-    async fn gone(&self) {
-        match self {
-            Self::Attached(process) => drop(process.readable().await),
-            // Children are told by SIGCHLD.
-            Self::Absent | Self::Child(_) => std::future::pending().await,
-        }
-    }
 }
 
 impl Hub {
     async fn handle(&mut self, input: Input) {
         match input {
-            Input::Tick => self.tick(),
-            Input::Signal(Heard::Child) => self.reap().await,
-            Input::Signal(Heard::Signal(sent)) => self.signalled(sent),
-            Input::News(news) => {
-                self.news(news);
-                self.word.health(self.health());
+            Input::Tick => self.tick().await,
+            Input::Signal(Received::Child) => self.reap().await,
+            Input::Signal(Received::Signal(sent)) => self.signalled(sent),
+            Input::Store(event) => {
+                self.store_event(event);
+                self.answer_health_checks();
             }
-            Input::Gone => self.gone().await,
-            Input::Said(said) => self.said(said),
+            Input::AttachedExit => self.agent.attached_exited(),
+            Input::Line(line) => self.take_line(line),
             Input::Stored => {
-                self.word.health(self.health());
-                self.suspend_when_told();
+                self.answer_health_checks();
+                self.suspend_when_stored();
             }
         }
     }
 
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = clock::now();
-        if self.life.deadline().is_some_and(|at| at <= now) {
+        if let Some(exit) = self.agent.attached_exit(now) {
+            self.attached_ended(exit).await;
+        }
+        if self.agent.life.deadline().is_some_and(|at| at <= now) {
             self.decide(lifecycle::Input::Due);
         }
-        if self.next_look.is_some_and(|at| at <= now) {
-            self.look();
+        if self.agent.next_search.is_some_and(|at| at <= now) {
+            self.search();
         }
-        self.suspend_when_told();
-        if self.judge.deadline() <= now {
-            self.observe();
-        }
+        self.suspend_when_stored();
         if self.config.exclusive {
             self.check_lease(now);
         }
-        // One that has ended is reported as ended, by its signal: a beat before that would call it running.
-        let ended = self.body.process().is_some_and(Process::has_ended);
-        if self.next_slot() <= now && !ended {
+        // An agent that has ended is reported with its exit: a beat before that would report it as running.
+        if self.agent.has_ended() {
+            return;
+        }
+        if self.watch.deadline() <= now {
+            self.observe();
+        }
+        if self.publisher.slots.deadline() <= now {
             self.beat();
-            self.word.health(self.health());
+            self.answer_health_checks();
         }
     }
 
-    fn news(&mut self, news: News) {
-        match news {
-            News::Connected(epoch) => {
+    fn answer_health_checks(&self) {
+        self.io.health(self.publisher.health(clock::now()));
+    }
+
+    fn store_event(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Connected(epoch) => {
                 self.connected(epoch);
                 self.beat();
             }
-            News::Unreachable => self.never_reached = self.epoch.is_none(),
-            News::Fenced(holder) => self.fenced(&format!("epoch {holder}")),
-            News::Contested => {}
-            // The agent was started before the store could be asked.
-            News::Held(lease) => self.fenced(&lease.to_string()),
-            News::Order(order) => self.ordered(order),
+            StoreEvent::Unreachable => {
+                self.publisher.never_reached = self.publisher.epoch.is_none();
+            }
+            StoreEvent::Fenced(holder) => self.fenced(&format!("epoch {holder}")),
+            StoreEvent::LeaseContested => {}
+            // The agent was started before the store answered.
+            StoreEvent::LeaseHeld(lease) => self.fenced(&lease.to_string()),
+            StoreEvent::Order(order) => self.ordered(order),
         }
     }
 
     fn connected(&mut self, epoch: u64) {
-        let before = self.epoch.replace(epoch);
-        self.never_reached = false;
-        self.fenced = false;
-        if self.facts.registered && before.is_some_and(|before| before != epoch) {
+        if self.publisher.connected(epoch) {
             tracing::info!("the id {} is free again: this agent has it", self.config.id);
-            self.tell_registration();
+            if self.agent.body.process().is_some() {
+                self.agent.facts.end = None; // it ended in a time that belongs to no registration
+            }
+            self.report_registration();
         }
     }
 
-    /// Another sidecar has the id. The agent is not ours to end, unless its user wants at most one of it.
+    /// Another sidecar has the id. The agent is not stopped for it, unless its user wants at most one of it.
     fn fenced(&mut self, holder: &str) {
-        self.fenced = true;
+        self.publisher.fenced = true;
         let id = &self.config.id;
         if self.config.exclusive {
-            tracing::error!("{holder} has the id {id}: this agent is stopped (--exclusive)");
+            tracing::error!("{holder} has the id {id}: stopping this agent (--exclusive)");
             self.decide(lifecycle::Input::Stop);
         } else {
-            tracing::error!("{holder} has the id {id}: this agent runs on, unwatched");
+            tracing::error!("{holder} has the id {id}: this agent runs on without heartbeats");
         }
     }
 
-    /// Under `--exclusive` an agent that the fleet believes dead must be dead.
+    /// Under `--exclusive` an agent that the monitor counts as dead must be dead.
     fn check_lease(&mut self, now: Moment) {
-        let stored = *self.outbox.stored.borrow();
-        let stored = stored.map_or(self.started, |stored| stored.at);
-        if self.life.is_running()
-            && now.since(stored) > heartbeat::wire::keys::time_to_live(self.config.interval)
-        {
+        let silent = now.since(self.publisher.stored_at());
+        if self.agent.life.is_running() && silent > keys::time_to_live(self.config.interval) {
             tracing::error!(
-                "no beat could be stored for four intervals: the agent is stopped (--exclusive)"
+                "no beat was stored for four intervals: stopping the agent (--exclusive)"
             );
             self.decide(lifecycle::Input::Stop);
         }
@@ -301,50 +237,49 @@ impl Hub {
 
     fn signalled(&mut self, sent: Sent) {
         let Sent { number, value } = sent;
-        if !self.starts_agents() {
+        if !self.config.work.starts_agents() {
             return self.signalled_while_attached(number);
         }
+        let has_process = self.agent.body.process().is_some();
         match number {
-            libc::SIGCONT => self.go_on(),
-            libc::SIGTERM if self.life.is_running() || self.body.process().is_none() => {
+            libc::SIGCONT => self.resume(),
+            libc::SIGTERM if self.agent.life.is_running() || !has_process => {
                 return self.decide(lifecycle::Input::Stop);
             }
             libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
-                self.decide(lifecycle::Input::Hinted);
-                if self.body.process().is_none() {
+                self.decide(lifecycle::Input::SignalForwarded);
+                if !has_process {
                     self.decide(lifecycle::Input::Stop);
                 }
             }
             _ => {}
         }
-        if let Some(process) = self.body.process()
+        if let Some(process) = self.agent.body.process()
             && let Err(error) = process.signal_group(number, value)
         {
             tracing::warn!("cannot send signal {number} to the agent: {error}");
         }
     }
 
-    /// An agent that others started is left to them: a signal for us ends the watch and nothing else.
+    /// Signals for us end the watch of an attached agent, not the agent.
     fn signalled_while_attached(&mut self, number: i32) {
         if matches!(
             number,
             libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP
         ) {
-            self.over = Some(Outcome::Detached);
+            self.outcome = Some(Outcome::Detached);
         }
     }
 
     fn until_due(&self) -> Duration {
         let now = clock::now();
-        let look = self.life.is_running().then(|| self.judge.deadline());
-        let dues = [
-            self.life.deadline(),
-            self.next_look,
-            self.suspension.filter(|s| !s.done).map(|s| s.until),
-            look,
-            Some(self.next_slot()),
-        ];
-        let next = dues.into_iter().flatten().min().unwrap_or(now);
-        next.since(now)
+        let ended = self.agent.has_ended();
+        let sample = (self.agent.life.is_running() && !ended).then(|| self.watch.deadline());
+        let beat = (!ended).then(|| self.publisher.slots.deadline());
+        let next = [self.agent.deadline(), sample, beat]
+            .into_iter()
+            .flatten()
+            .min();
+        next.map_or(IDLE_MAX, |next| next.since(now))
     }
 }

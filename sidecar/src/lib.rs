@@ -1,9 +1,8 @@
 //! hbsidecar: starts an agent or attaches to one, samples its process tree, restarts it, sends its heartbeat.
 //!
-//! `supervise` is the hub and owns the state; the rooms around it never meet. The hub never waits for the store: what is
-//! to be sent goes into a slot where the latest beat wins.
+//! `hub` owns the state; the rooms around it never meet. The hub never waits for the store: a beat goes into a slot
+//! where the latest one wins.
 
-mod clock;
 mod commands;
 pub mod config;
 mod contract;
@@ -16,7 +15,8 @@ mod probe;
 mod process;
 mod wake;
 
-use heartbeat::verdict::sample::Depth;
+use hbshell::clock;
+use heartbeat::verdict::sample::SampleDepth;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> End {
     }
     let config = match Config::try_from(args) {
         Ok(config) => config,
-        Err(error) => return say(&error.into(), exit::USAGE),
+        Err(error) => return fail(&error.into(), exit::USAGE),
     };
     let inherited = Inherited::take();
     match watch(config, inherited) {
@@ -66,16 +66,16 @@ pub fn run(args: Args) -> End {
             let code = error
                 .downcast_ref::<process::child::StartError>()
                 .map_or(exit::OWN_FAILURE, process::child::StartError::exit_code);
-            say(&error, code)
+            fail(&error, code)
         }
     }
 }
 
-/// Processor time of each of so many looks at the tree under `root`, for `benches/look.rs`.
-pub fn cost_of_looks(root: u32, depth: Depth, times: usize) -> Vec<Duration> {
-    let mut evidence = probe::Evidence::new();
-    let mut look = || evidence.sample(root, &[], depth, clock::now()).cost;
-    std::iter::repeat_with(&mut look).take(times).collect()
+/// Processor time of each of so many samples of the tree under `root`, for `benches/look.rs`.
+pub fn cost_of_looks(root: u32, depth: SampleDepth, times: usize) -> Vec<Duration> {
+    let mut evidence = probe::Sampler::new();
+    let mut sample = || evidence.sample(root, &[], depth, clock::now()).cost;
+    std::iter::repeat_with(&mut sample).take(times).collect()
 }
 
 fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
@@ -116,9 +116,9 @@ fn run_hub(
     already: Option<process::handle::Process>,
     ready: hub::Ready<'_>,
 ) -> anyhow::Result<End> {
-    let lines = log::Lines::start(config.log);
+    let writer = log::LogWriter::start(config.log);
     let end = run_loop(config, inherited, already, ready);
-    lines.finish();
+    writer.finish();
     end
 }
 
@@ -144,7 +144,7 @@ fn run_loop(
     })
 }
 
-fn say(error: &anyhow::Error, code: u8) -> End {
+fn fail(error: &anyhow::Error, code: u8) -> End {
     eprintln!("hbsidecar: {error:#}");
     End::Code(code)
 }

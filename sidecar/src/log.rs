@@ -1,50 +1,41 @@
-//! The log's way to standard error. That may be a terminal or a pipe that nobody reads, the very one on which the agent
-//! hangs: writing there waits for ever. So a thread of its own writes, and who logs never waits.
+//! The log's way to standard error. That may be a stopped terminal or a full pipe, perhaps the very one on which the agent
+//! hangs: a write there would block. So a thread of its own writes, and logging never waits.
 
-use crate::config::{Log, LogFormat};
-use std::io::{IsTerminal, Write, stderr};
+use hbshell::log::Log;
+use std::io::{Write, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Lines that wait to be written; beyond them they are lost, and counted.
+/// Lines that wait to be written; further ones are dropped and counted.
 const LINES_MAX: usize = 256;
 /// How long the end of the program waits for the last lines.
 const LAST_WITHIN: Duration = Duration::from_millis(500);
 
 /// Takes lines and never waits.
 #[derive(Clone, Debug)]
-pub(crate) struct Lines {
-    /// To the thread that writes; none where no thread could be made: then lines are written at once, and may wait.
+pub(crate) struct LogWriter {
+    /// To the thread that writes; `None` where no thread could be started: then lines are written directly, and may block.
     queue: Option<SyncSender<Order>>,
     lost: Arc<AtomicU64>,
 }
 
 enum Order {
     Write(Vec<u8>),
-    /// Everything before is written: say so.
-    Tell(SyncSender<()>),
+    /// Everything before is written: confirm it.
+    Confirm(SyncSender<()>),
 }
 
-impl Lines {
+impl LogWriter {
     /// Starts logging to standard error. The agent's own output is not touched.
     pub(crate) fn start(log: Log) -> Self {
         let lines = Self::start_to(stderr()).unwrap_or_else(|_| Self {
             queue: None,
             lost: Arc::default(),
         });
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let queue = lines.clone();
-        let format = tracing_subscriber::fmt()
-            .with_max_level(log.level)
-            .with_target(false)
-            .with_ansi(!plain && stderr().is_terminal())
-            .with_writer(move || queue.clone());
-        match log.format {
-            LogFormat::Text => format.init(),
-            LogFormat::Json => format.json().init(),
-        }
+        log.start(move || queue.clone());
         lines
     }
 
@@ -64,18 +55,18 @@ impl Lines {
 
     /// Waits a moment for what was logged so far.
     pub(crate) fn finish(&self) {
-        let (told, hears) = sync_channel(1);
-        let asked = self
+        let (confirm, confirmed) = sync_channel(1);
+        let sent = self
             .queue
             .as_ref()
-            .map(|queue| queue.try_send(Order::Tell(told)));
-        if matches!(asked, Some(Ok(()))) {
-            let _ = hears.recv_timeout(LAST_WITHIN); // nobody reads them: they are lost
+            .map(|queue| queue.try_send(Order::Confirm(confirm)));
+        if matches!(sent, Some(Ok(()))) {
+            let _ = confirmed.recv_timeout(LAST_WITHIN); // a blocked reader: they are lost
         }
     }
 }
 
-impl Write for Lines {
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let Some(queue) = &self.queue else {
             stderr().write_all(line)?;
@@ -93,7 +84,7 @@ impl Write for Lines {
 }
 
 fn write(mut out: impl Write, orders: &Receiver<Order>, lost: &AtomicU64) {
-    // There is nowhere to complain about a log that cannot be written.
+    // There is nowhere to report a log that cannot be written.
     while let Ok(order) = orders.recv() {
         match order {
             Order::Write(line) => {
@@ -103,8 +94,8 @@ fn write(mut out: impl Write, orders: &Receiver<Order>, lost: &AtomicU64) {
                     let _ = writeln!(out, "hbsidecar: {lost} log lines could not be written");
                 }
             }
-            Order::Tell(told) => {
-                let _ = told.try_send(());
+            Order::Confirm(confirm) => {
+                let _ = confirm.try_send(());
             }
         }
     }
@@ -116,9 +107,9 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_log_that_nobody_reads_delays_nobody_and_counts_what_it_lost() {
+    fn a_log_without_a_reader_delays_no_caller_and_counts_what_it_lost() {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut lines = Lines::start_to(writer).unwrap();
+        let mut lines = LogWriter::start_to(writer).unwrap();
         let line = [b'x'; 1023];
         // More than the pipe and the queue take together.
         for _ in 0..LINES_MAX + 128 {
@@ -138,7 +129,7 @@ mod tests {
     #[test]
     fn the_last_lines_are_written_before_the_end() {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut lines = Lines::start_to(writer).unwrap();
+        let mut lines = LogWriter::start_to(writer).unwrap();
         lines.write_all(b"the end\n").unwrap();
         lines.finish();
         let mut text = [0; 8];

@@ -1,7 +1,7 @@
-//! The way to the store: registration, the latest beat, lifecycle events. Reconnects for ever; the hub never waits for it.
+//! The way to the store: registration, the latest beat, lifecycle events. Reconnects indefinitely; the hub never waits for it.
 //!
 //! Beats are never queued: a slot holds the latest. Events are queued up to 64 and stay until stored. After each
-//! reconnection the first act is to register again; the hub, told so, beats at once.
+//! reconnection the first act is to register again; the hub gets an event and beats at once.
 
 mod deliver;
 mod register;
@@ -26,21 +26,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Events that wait for the store; beyond it the oldest stay and the newest is dropped and said.
+/// Events that wait for the store; beyond it the oldest stay and the newest is dropped and logged.
 const EVENTS_MAX: usize = 64;
 /// How long a connection or an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// News that wait for the hub.
-const NEWS_MAX: usize = 16;
+/// Events that wait for the hub.
+const STORE_EVENTS_MAX: usize = 16;
 /// Orders that wait to be read.
 const PUSHES_MAX: usize = 16;
+/// How often the roster is asked whether it still holds the agent: a store that was emptied under a living connection has
+/// lost it.
+const ROSTER_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// The largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
-/// The longest wait where nobody but this machine can be disturbed, for so many tries: a store that does not come back
-/// soon is waited for quietly.
+/// The longest wait where retries disturb only this machine, for so many attempts: a store that does not come back soon
+/// is retried less often.
 const RETRY_MAX_LOCAL: Duration = Duration::from_secs(1);
 const TRIES_LOCAL: u32 = 60;
 
@@ -57,20 +60,20 @@ pub(crate) struct Registration {
     pub(crate) takeover: bool,
 }
 
-/// What the store has to say to the hub.
+/// What the session with the store reports to the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum StoreEvent {
     /// Registered (again) with this epoch: beat at once.
     Connected(u64),
-    /// The store cannot be reached for now; said once until it can.
+    /// The store is unreachable; reported once until it is reachable.
     Unreachable,
-    /// Another sidecar holds the id with this higher epoch: no beat will be taken any more.
+    /// Another sidecar holds the id with this higher epoch: the store refuses our beats.
     Fenced(u64),
-    /// Somebody holds the id and may be dead: an answer takes a moment.
-    Contested,
-    /// A living sidecar holds the id; said once until it does no more.
-    Held(Lease),
-    /// The monitor wants something.
+    /// Another holder has the id and may be dead: finding out takes up to 2 s.
+    LeaseContested,
+    /// A living sidecar holds the id; reported once until it releases it.
+    LeaseHeld(Lease),
+    /// An order of the monitor.
     Order(Order),
 }
 
@@ -94,15 +97,15 @@ pub(crate) struct Outbox {
     latest: watch::Sender<Option<Offer>>,
     entry: watch::Sender<Option<RosterEntry>>,
     events: mpsc::Sender<Queued>,
-    pub(crate) news: mpsc::Receiver<News>,
+    pub(crate) store_events: mpsc::Receiver<StoreEvent>,
     /// The last beat that was stored.
     pub(crate) stored: watch::Receiver<Option<Stored>>,
-    /// Events are being dropped, and it was said.
+    /// Events are being dropped, and that was logged.
     full: bool,
-    courier: JoinHandle<()>,
+    session: JoinHandle<()>,
 }
 
-struct Courier {
+struct StoreSession {
     store: Store,
     registration: Registration,
     /// Of the database that the connection is in.
@@ -111,7 +114,7 @@ struct Courier {
     /// The epoch that was lost to a higher one, while the id is not ours.
     fenced: Option<u64>,
     sent: u64,
-    said: bool,
+    outage_logged: bool,
     /// Failed tries since the last registration.
     tries: u32,
     /// When a store that had been away was there again: events from before have waited for it.
@@ -119,10 +122,12 @@ struct Courier {
     latest: watch::Receiver<Option<Offer>>,
     entry: watch::Receiver<Option<RosterEntry>>,
     /// What the roster holds.
-    enlisted: Option<RosterEntry>,
+    roster_written: Option<RosterEntry>,
+    /// When the roster was last seen to hold it.
+    roster_checked: Moment,
     events: mpsc::Receiver<Queued>,
     waiting: VecDeque<Queued>,
-    news: mpsc::Sender<News>,
+    store_events: mpsc::Sender<StoreEvent>,
     stored: watch::Sender<Option<Stored>>,
     register: Script,
     beat: Script,
@@ -136,14 +141,14 @@ struct Queued {
     at: Moment,
 }
 
-/// What the store sends without being asked.
+/// What the store pushes.
 enum Push {
     Order(String),
     Lost,
 }
 
-/// Why a visit to the store ended.
-enum Over {
+/// Why a session with the store ended.
+enum SessionEnd {
     /// The hub has nothing more to send, and everything is stored.
     Done,
     /// A higher epoch holds the id.
@@ -151,29 +156,30 @@ enum Over {
 }
 
 impl Outbox {
-    /// Starts the courier; nothing is sent before the first registration.
+    /// Starts the session; nothing is sent before the first registration.
     pub(crate) fn open(store: Store, registration: Registration) -> Self {
         let (latest, latest_out) = watch::channel(None);
         let (entry, entry_out) = watch::channel(None);
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
-        let (news_in, news) = mpsc::channel(NEWS_MAX);
+        let (events_in, store_events) = mpsc::channel(STORE_EVENTS_MAX);
         let (stored_in, stored) = watch::channel(None);
-        let courier = Courier {
+        let session = StoreSession {
             store,
             registration,
             channels: Channels::default(),
             epoch: 0,
             fenced: None,
             sent: 0,
-            said: false,
+            outage_logged: false,
             tries: 0,
             away_until: None,
             latest: latest_out,
             entry: entry_out,
-            enlisted: None,
+            roster_written: None,
+            roster_checked: clock::now(),
             events: events_out,
             waiting: VecDeque::new(),
-            news: news_in,
+            store_events: events_in,
             stored: stored_in,
             register: Script::new(keys::REGISTER_SCRIPT),
             beat: Script::new(keys::BEAT_SCRIPT),
@@ -183,10 +189,10 @@ impl Outbox {
             latest,
             entry,
             events,
-            news,
+            store_events,
             stored,
             full: false,
-            courier: tokio::spawn(courier.run()),
+            session: tokio::spawn(session.run()),
         }
     }
 
@@ -197,23 +203,25 @@ impl Outbox {
     }
 
     /// Offers what the roster holds from now on; the store has it before the next beat.
-    pub(crate) fn enlist(&self, entry: RosterEntry) {
+    pub(crate) fn offer_roster_entry(&self, entry: RosterEntry) {
         self.entry.send_replace(Some(entry));
     }
 
     /// Queues an event.
-    pub(crate) fn tell(&mut self, event: Event) {
+    pub(crate) fn queue_event(&mut self, event: Event) {
         let event = Queued {
             event,
             at: clock::now(),
         };
-        // Closed: another sidecar has the id, and nobody listens to this one any more.
+        // Closed: the session has ended.
         let full = matches!(
             self.events.try_send(event),
             Err(mpsc::error::TrySendError::Full(_))
         );
         if full && !self.full {
-            tracing::error!("{EVENTS_MAX} events wait for the store: newer ones are dropped");
+            tracing::error!(
+                "{EVENTS_MAX} events wait for the store; dropping newer ones until it is reachable"
+            );
         }
         self.full = full;
     }
@@ -224,39 +232,43 @@ impl Outbox {
             latest,
             entry,
             events,
-            news,
+            store_events,
             stored: _,
             full: _,
-            mut courier,
+            mut session,
         } = self;
-        drop((latest, entry, events, news));
-        let done = tokio::time::timeout(within, &mut courier).await.is_ok();
-        courier.abort();
+        drop((latest, entry, events, store_events));
+        let done = tokio::time::timeout(within, &mut session).await.is_ok();
+        session.abort();
         done
     }
 }
 
-impl Courier {
+impl StoreSession {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_MIN, self.longest_wait());
         loop {
             if self.tries <= 1 || self.tries == TRIES_LOCAL {
                 backoff = Backoff::new(RETRY_MIN, self.longest_wait());
             }
-            match self.visit(&mut backoff).await {
-                Ok(Over::Done) => return,
-                Ok(Over::Fenced(holder)) => {
-                    let _ = self.news.send(News::Fenced(holder)).await; // the hub is ending anyway
-                    // Fenced means that somebody higher lives: the id is asked for again until that is over.
+            match self.run_session(&mut backoff).await {
+                Ok(SessionEnd::Done) => return,
+                Ok(SessionEnd::Fenced(holder)) => {
+                    let _ = self.store_events.send(StoreEvent::Fenced(holder)).await; // the hub is ending anyway
+                    // Fenced means that a higher epoch lives: the lease is requested again until that one ends.
                     self.fenced = Some(self.epoch);
                     self.epoch = 0;
                     continue;
                 }
-                Err(error) if self.said => tracing::debug!("the store: {error:#}"),
+                Err(error) if self.outage_logged => {
+                    tracing::debug!("store still unreachable, retrying: {error:#}")
+                }
                 Err(error) => {
-                    self.said = true;
-                    tracing::warn!("no store, the agent goes on without: {error:#}");
-                    let _ = self.news.try_send(News::Unreachable); // the hub has older news to read
+                    self.outage_logged = true;
+                    tracing::warn!(
+                        "store unreachable; continuing without heartbeats, retrying: {error:#}"
+                    );
+                    let _ = self.store_events.try_send(StoreEvent::Unreachable); // the hub has older events to read
                 }
             }
             self.tries = self.tries.saturating_add(1);
@@ -265,35 +277,39 @@ impl Courier {
     }
 
     /// One connection, from registration to its loss.
-    async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<Over> {
+    async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<SessionEnd> {
         let (mut connection, mut pushes) = self.connect().await?;
-        if self.epoch == 0 && !self.obtain(&mut connection).await? {
-            return Ok(Over::Done);
+        if self.epoch == 0 && !self.acquire_lease(&mut connection).await? {
+            return Ok(SessionEnd::Done);
         }
         connection
             .subscribe(self.channels.control(&self.registration.id))
             .await?;
-        self.enlisted = None; // a store that lost its data gets the roster entry again
+        self.roster_written = None; // a store that lost its data gets the roster entry again
         if self.tries > 0 {
             self.away_until = Some(clock::now());
         }
         backoff.reset();
-        self.said = false;
+        self.outage_logged = false;
         self.tries = 0;
         tracing::info!(
             "registered {} with epoch {}",
             self.registration.id,
             self.epoch
         );
-        // A full channel means that the hub has not yet heard of the last connection: it will beat all the same.
-        let _ = self.news.try_send(News::Connected(self.epoch));
+        // A full channel means that the hub has not read the last connection yet: it will beat all the same.
+        let _ = self
+            .store_events
+            .try_send(StoreEvent::Connected(self.epoch));
         loop {
             self.deliver_events(&mut connection).await?;
-            self.deliver_entry(&mut connection).await?;
+            self.write_roster(&mut connection).await?;
             if let Some(offer) = self.unsent() {
                 if let Some(holder) = self.deliver(&mut connection, &offer).await? {
-                    return Ok(Over::Fenced(holder));
+                    self.write_fenced(&mut connection, holder).await?;
+                    return Ok(SessionEnd::Fenced(holder));
                 }
+                self.check_roster(&mut connection).await?;
                 self.sent = offer.beat.sequence;
                 self.stored.send_replace(Some(Stored {
                     at: clock::now(),
@@ -312,7 +328,7 @@ impl Courier {
                 Ok(()) = self.entry.changed() => {}
                 push = pushes.recv() => match push {
                     Some(Push::Order(text)) => self.order(&text),
-                    Some(Push::Lost) | None => anyhow::bail!("the connection was lost"),
+                    Some(Push::Lost) | None => anyhow::bail!("lost connection to the store"),
                 },
             }
         }
@@ -323,33 +339,39 @@ impl Courier {
         latest.filter(|offer| offer.beat.epoch() == self.epoch && offer.beat.sequence > self.sent)
     }
 
-    /// Hands an order on. The same one comes with every beat until it expires: the hub knows those it has seen.
+    /// Passes an order on. The same one comes with every beat until it expires: the hub remembers those it has seen.
     fn order(&self, text: &str) {
         match Order::decode(text) {
             Ok(order) => {
-                let _ = self.news.try_send(News::Order(order)); // it comes again with the next beat
+                let _ = self.store_events.try_send(StoreEvent::Order(order)); // it comes again with the next beat
             }
-            Err(error) => tracing::warn!("an order that cannot be read was dropped: {error}"),
+            Err(error) => tracing::warn!("dropped a malformed order: {error}"),
         }
     }
 
-    async fn finish(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<Over> {
+    async fn finish(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<SessionEnd> {
         while let Ok(event) = self.events.try_recv() {
             self.waiting.push_back(event);
         }
         if self.epoch == 0 {
-            // Without a registration only this is ours to say.
+            // Without a registration only this event is ours to report.
             self.waiting
                 .retain(|queued| queued.event.kind == EventKind::Duplicate);
-            return self.deliver_events(connection).await.map(|()| Over::Done);
+            return self
+                .deliver_events(connection)
+                .await
+                .map(|()| SessionEnd::Done);
         }
         self.deliver_events(connection).await?;
-        self.deliver_entry(connection).await?;
-        Ok(Over::Done)
+        self.write_roster(connection).await?;
+        Ok(SessionEnd::Done)
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let address = self.store.address(self.tries)?;
+        let address = self.store.resolve(self.tries)?;
         self.channels = Channels::of(address.redis_settings().db());
         let client = Client::open(address)?;
         let (send, pushes) = mpsc::channel(PUSHES_MAX);
@@ -368,7 +390,7 @@ impl Courier {
         Ok((connection, pushes))
     }
 
-    /// Waits before the next try; events go on to be taken, an end cuts the wait short.
+    /// Waits before the next attempt; events are still queued, an end cuts the wait short.
     async fn wait(&mut self, wait: Duration) {
         let until = tokio::time::Instant::now() + wait;
         loop {
@@ -384,20 +406,7 @@ impl Courier {
 
     /// Never more than a quarter of an interval, so that no beat is lost to waiting alone.
     fn longest_wait(&self) -> Duration {
-        let local = match &self.store {
-            Store::Nearby { .. } => true,
-            Store::Configured { info, .. } => match info.addr() {
-                redis::ConnectionAddr::Tcp(host, _) => {
-                    host == "localhost"
-                        || host
-                            .parse()
-                            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-                }
-                redis::ConnectionAddr::Unix(_) => true,
-                redis::ConnectionAddr::TcpTls { .. } | _ => false,
-            },
-        };
-        let soon = local && self.tries < TRIES_LOCAL;
+        let soon = self.store.is_local() && self.tries < TRIES_LOCAL;
         let longest = if soon { RETRY_MAX_LOCAL } else { RETRY_MAX };
         longest
             .min(Duration::from_millis(self.registration.entry.interval_ms) / 4)

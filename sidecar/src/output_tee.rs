@@ -1,16 +1,17 @@
-//! The agent's output on its way through: every byte goes on unchanged, and what it tells is read beside it.
+//! The agent's output on its way through: every byte passes unchanged, and what it reports is read beside it.
 //!
 //! A thread of its own copies; the loop is never held up. Reading is what gives way: of an agent that prints faster
 //! than can be read, most passes unread, and what was not read is not waited for.
 
 use crate::clock;
 use crate::config::Reads;
-use crate::wake::{self, Asked, Sleeper, Waker, Woken};
+use crate::wake::{self, Listener, Notifier, Request, Woken};
 use heartbeat::base::moment::{Moment, millis};
-use heartbeat::base::sliding::Rate;
+use heartbeat::base::sliding::RateLimiter;
 use heartbeat::contract::agent_streams::{EVENT_BYTES_MAX, Events};
-use heartbeat::contract::framing::Lines;
-use heartbeat::contract::line::{Field, LINE_BYTES_MAX, Line, State, pair};
+use heartbeat::contract::framing::LineSplitter;
+use heartbeat::contract::line::{Field, LINE_BYTES_MAX, Line, pair};
+use heartbeat::wire::declared_state::DeclaredState;
 use regex_lite::Regex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -22,7 +23,7 @@ use tokio::sync::mpsc;
 
 /// Copied at once.
 const CHUNK: usize = 64 * 1024;
-/// Room between the agent and us: it can go on while we wait for whoever reads us.
+/// Room between the agent and us: it can write on while we wait for our own reader.
 const PIPE_BYTES: usize = 1024 * 1024;
 /// Bytes read of the output, per second and at once; the rest passes unread. A pattern costs more than an event.
 const EVENT_BYTES_PER_SECOND: u64 = 1024 * 1024;
@@ -33,15 +34,15 @@ const AT_ONCE: Timespec = Timespec {
 };
 /// Lines that wait for the hub.
 const WAITING_MAX: usize = 64;
-/// Lines told per second, as everywhere in the contract.
-const TOLD_PER_SECOND: usize = 50;
-/// Lines that only say that work goes on.
+/// Lines reported per second, as everywhere in the contract.
+const LINES_PER_SECOND: usize = 50;
+/// Lines that report only that work continues.
 const STEPS_PER_SECOND: usize = 5;
 
-/// Something that output told.
+/// A line of output that reports something.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Told {
-    /// As the agent could have said it itself.
+pub(crate) struct OutputLine {
+    /// As the agent could have reported it itself.
     pub(crate) line: Line,
     /// The line, for evidence.
     pub(crate) raw: String,
@@ -52,9 +53,9 @@ pub(crate) struct Told {
 /// Output that is copied. Dropped, copying ends with what is there.
 #[derive(Debug)]
 pub(crate) struct Tee {
-    /// What the output tells.
-    pub(crate) told: mpsc::Receiver<Told>,
-    waker: Waker,
+    /// What the output reports.
+    pub(crate) lines: mpsc::Receiver<OutputLine>,
+    notifier: Notifier,
 }
 
 impl Tee {
@@ -62,46 +63,46 @@ impl Tee {
     pub(crate) fn start(to: OwnedFd, reads: Reads) -> io::Result<(Self, OwnedFd)> {
         let (from, agents) = pipe_with(PipeFlags::CLOEXEC)?;
         let _ = fcntl_setpipe_size(&from, PIPE_BYTES); // a user's limit may forbid it: then it stays as it was
-        let (waker, sleeper) = wake::pair()?;
-        let (tell, told) = mpsc::channel(WAITING_MAX);
+        let (notifier, listener) = wake::pair()?;
+        let (send, lines) = mpsc::channel(WAITING_MAX);
         let copier = Copier {
             from,
             to,
-            sleeper,
-            reader: Reader::new(reads, tell),
+            listener,
+            reader: Reader::new(reads, send),
             splices: true,
         };
         std::thread::Builder::new()
             .name("output".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || copier.run())?;
-        Ok((Self { told, waker }, agents))
+        Ok((Self { lines, notifier }, agents))
     }
 
-    /// The agent is gone: what it printed last still goes on and is told, unless whoever reads us does not read.
+    /// The agent has ended: its last output is still passed on and read, unless our own reader does not read.
     pub(crate) async fn caught_up(&self, within: Duration) {
-        self.waker.caught_up(within).await;
+        self.notifier.caught_up(within).await;
     }
 }
 
 struct Copier {
     from: OwnedFd,
     to: OwnedFd,
-    sleeper: Sleeper,
+    listener: Listener,
     reader: Reader,
     splices: bool,
 }
 
 impl Copier {
-    /// Until all writers are gone, the reader is gone, or the end is told and nothing is left.
+    /// Until all writers have ended, the reader has ended, or the end is requested and nothing is left.
     fn run(mut self) {
         let mut chunk = vec![0; CHUNK];
-        let mut asked = Vec::<Asked>::new();
+        let mut asked = Vec::<Request>::new();
         let mut ends = false;
         loop {
-            // The bell first: what was printed before it rang is then seen to be there.
+            // The eventfd first: what was printed before it was written is then found.
             let mut fds = [
-                PollFd::new(&self.sleeper, PollFlags::IN),
+                PollFd::new(&self.listener, PollFlags::IN),
                 PollFd::new(&self.from, PollFlags::IN),
             ];
             let sleeps = asked.is_empty() && !ends;
@@ -115,12 +116,12 @@ impl Copier {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }
-            let [bell, source] = &fds;
+            let [eventfd, source] = &fds;
             let there = !source.revents().is_empty();
-            if !bell.revents().is_empty() {
-                match self.sleeper.woken() {
-                    Woken::Not => {}
-                    Woken::For(who) => asked.push(who),
+            if !eventfd.revents().is_empty() {
+                match self.listener.woken() {
+                    Woken::Otherwise => {}
+                    Woken::ToCatchUp(who) => asked.push(who),
                     Woken::ToEnd => ends = true,
                 }
             }
@@ -134,7 +135,7 @@ impl Copier {
         }
     }
 
-    /// Copies what is there; false when nothing more will come or nobody reads any more.
+    /// Copies what is there; false when nothing more will come or our reader has ended.
     fn pass(&mut self, chunk: &mut [u8]) -> bool {
         if self.splices && self.reader.is_behind() {
             // Unread, from one pipe to the next, without a copy.
@@ -174,7 +175,7 @@ impl Copier {
     }
 }
 
-/// False when nobody reads any more. Others may have made our output non-blocking.
+/// False when our reader has ended. Others may have made our output non-blocking.
 fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {
@@ -189,17 +190,17 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Understands what passes, as far as there is time for it.
+/// Reads what passes, as far as its allowance reaches.
 struct Reader {
     kind: Kind,
-    lines: Lines,
-    tell: mpsc::Sender<Told>,
+    lines: LineSplitter,
+    send: mpsc::Sender<OutputLine>,
     per_second: u64,
     /// Bytes that may be read now.
     allowance: u64,
     since: Moment,
-    all: Rate,
-    steps: Rate,
+    all: RateLimiter,
+    steps: RateLimiter,
 }
 
 enum Kind {
@@ -207,36 +208,36 @@ enum Kind {
     Pattern {
         pattern: Regex,
         last: String,
-        untold: Option<String>,
+        unreported: Option<String>,
     },
 }
 
 impl Reader {
-    fn new(reads: Reads, tell: mpsc::Sender<Told>) -> Self {
+    fn new(reads: Reads, send: mpsc::Sender<OutputLine>) -> Self {
         let (kind, longest, per_second) = match reads {
             Reads::Events => {
                 let kind = Kind::Events(Events::default());
                 (kind, EVENT_BYTES_MAX, EVENT_BYTES_PER_SECOND)
             }
             Reads::Pattern(pattern) => {
-                let (last, untold) = (String::new(), None);
+                let (last, unreported) = (String::new(), None);
                 let kind = Kind::Pattern {
                     pattern,
                     last,
-                    untold,
+                    unreported,
                 };
                 (kind, LINE_BYTES_MAX, PATTERN_BYTES_PER_SECOND)
             }
         };
         Self {
             kind,
-            lines: Lines::new(longest),
-            tell,
+            lines: LineSplitter::new(longest),
+            send,
             per_second,
             allowance: per_second,
             since: clock::now(),
-            all: Rate::new(TOLD_PER_SECOND),
-            steps: Rate::new(STEPS_PER_SECOND),
+            all: RateLimiter::new(LINES_PER_SECOND),
+            steps: RateLimiter::new(STEPS_PER_SECOND),
         }
     }
 
@@ -263,12 +264,12 @@ impl Reader {
         }
         self.allowance = self.allowance.saturating_sub(bytes.len() as u64);
         if matches!(self.kind, Kind::Pattern { .. }) {
-            // A progress bar draws itself anew after a carriage return.
+            // A progress bar is redrawn after a carriage return.
             for byte in bytes.iter_mut().filter(|byte| **byte == b'\r') {
                 *byte = b'\n';
             }
         }
-        let mut lines = std::mem::replace(&mut self.lines, Lines::new(0));
+        let mut lines = std::mem::replace(&mut self.lines, LineSplitter::new(0));
         lines.feed(bytes, |line| {
             if let Ok(line) = line {
                 self.line(line);
@@ -278,59 +279,59 @@ impl Reader {
     }
 
     fn line(&mut self, line: &[u8]) {
-        let told = match &mut self.kind {
+        let report = match &mut self.kind {
             Kind::Events(events) => events.line(line),
             Kind::Pattern {
                 pattern,
                 last,
-                untold,
+                unreported,
             } => {
-                let matched = by_pattern(pattern, line).filter(|told| told != last);
+                let matched = by_pattern(pattern, line).filter(|line| line != last);
                 if let Some(matched) = &matched {
                     last.clone_from(matched);
-                    *untold = None;
+                    *unreported = None;
                 }
                 matched
             }
         };
-        if let Some(told) = told {
-            self.told(told);
+        if let Some(report) = report {
+            self.report(report);
         }
     }
 
-    fn told(&mut self, raw: String) {
-        // A number beyond a hundred, a text too long: output is no contract, nobody is told off for it.
+    fn report(&mut self, raw: String) {
+        // A number beyond a hundred, a text too long: output is not the contract, so it is dropped silently.
         let Ok(line) = Line::parse(raw.as_bytes()) else {
             return;
         };
         let at = clock::now();
         let only_goes_on = line.tokens == 0 && line.task == Field::Kept;
         let frequent = match &self.kind {
-            Kind::Events(_) => only_goes_on && line.state == Field::Set(State::Working),
+            Kind::Events(_) => only_goes_on && line.state == Field::Set(DeclaredState::Working),
             Kind::Pattern { .. } => true,
         };
         let passes = (!frequent || self.steps.pass(at)) && self.all.pass(at);
-        let told = passes
+        let sent = passes
             && self
-                .tell
-                .try_send(Told {
+                .send
+                .try_send(OutputLine {
                     line,
                     raw: raw.clone(),
                     at,
                 })
                 .is_ok();
         match &mut self.kind {
-            Kind::Pattern { untold, .. } if !told => *untold = Some(raw),
+            Kind::Pattern { unreported, .. } if !sent => *unreported = Some(raw),
             Kind::Pattern { .. } | Kind::Events(_) => {}
         }
     }
 
-    /// Silence after which a value that came too soon is told after all.
+    /// Silence after which a value that came too soon is reported after all.
     fn owed_within(&self) -> Option<Timespec> {
         let owed = matches!(
             &self.kind,
             Kind::Pattern {
-                untold: Some(_),
+                unreported: Some(_),
                 ..
             }
         );
@@ -340,20 +341,20 @@ impl Reader {
         })
     }
 
-    /// The last word counts, though it came too soon after the one before.
+    /// The last value counts, though it came too soon after the one before.
     fn flush(&mut self) {
-        let untold = match &mut self.kind {
+        let unreported = match &mut self.kind {
             Kind::Events(_) => None,
-            Kind::Pattern { untold, .. } => untold.take(),
+            Kind::Pattern { unreported, .. } => unreported.take(),
         };
         if let Some((line, raw)) =
-            untold.and_then(|raw| Some((Line::parse(raw.as_bytes()).ok()?, raw)))
+            unreported.and_then(|raw| Some((Line::parse(raw.as_bytes()).ok()?, raw)))
         {
-            let _ = self.tell.try_send(Told {
+            let _ = self.send.try_send(OutputLine {
                 line,
                 raw,
                 at: clock::now(),
-            }); // a hub that is gone needs no last word
+            }); // a hub that has ended needs no last line
         }
     }
 }
@@ -382,10 +383,10 @@ mod tests {
         (tee, File::from(agents), File::from(out))
     }
 
-    async fn next(tee: &mut Tee) -> Told {
-        tokio::time::timeout(WITHIN, tee.told.recv())
+    async fn next(tee: &mut Tee) -> OutputLine {
+        tokio::time::timeout(WITHIN, tee.lines.recv())
             .await
-            .expect("nothing was told")
+            .expect("nothing was read")
             .unwrap()
     }
 
@@ -421,9 +422,9 @@ mod tests {
         agent
             .write_all(b"warming up\nindex   7%\rindex   7%\rindex 150%\r")
             .unwrap();
-        let told = next(&mut tee).await;
+        let line = next(&mut tee).await;
         assert_eq!(
-            (told.raw.as_str(), told.line.progress),
+            (line.raw.as_str(), line.line.progress),
             ("progress=7 task=index", Field::Set(7.0))
         );
         tokio::time::sleep(Duration::from_millis(1050)).await;
@@ -444,8 +445,11 @@ mod tests {
         }
         drop(agent);
         let mut last = None;
-        while let Some(told) = tokio::time::timeout(WITHIN, tee.told.recv()).await.unwrap() {
-            last = Some(told.line.progress);
+        while let Some(line) = tokio::time::timeout(WITHIN, tee.lines.recv())
+            .await
+            .unwrap()
+        {
+            last = Some(line.line.progress);
         }
         assert_eq!(last, Some(Field::Set(100.0)));
     }
@@ -472,7 +476,10 @@ mod tests {
         drop(out);
         let start = std::time::Instant::now();
         while agent.write_all(&[b'x'; 4096]).is_ok() {
-            assert!(start.elapsed() < WITHIN, "it goes on writing to nobody");
+            assert!(
+                start.elapsed() < WITHIN,
+                "it continues to write without a reader"
+            );
         }
     }
 

@@ -1,12 +1,12 @@
-//! Evidence of what an agent's process tree does, from /proc and the kernel's sockets. Changes nothing in the agent.
+//! The probe: samples an agent's process tree from /proc and the kernel's sockets. Changes nothing in the agent.
 //!
-//! Cheap first: counters of the tree. Only where those stand still, or when asked, what every thread waits for, who holds
-//! the other end of its pipes, and its sockets. The cost follows the tree, not the machine, except where the kernel has no
-//! other way (holders of pipes, netlink without the right to borrow, locks): that is asked seldom.
+//! A cheap sample reads the counters of the tree. A deep sample also reads what every thread waits for, which process holds
+//! the other end of its pipes, and its sockets; it is taken when counters stand still or on request. The cost grows with the
+//! tree, not with the machine, except where the kernel offers no other way (holders of pipes, netlink without the right to
+//! borrow descriptors, locks). Those are read seldom.
 
 mod borrow;
 mod calls;
-mod card;
 mod descriptors;
 mod diag;
 mod host;
@@ -16,18 +16,19 @@ mod output;
 mod outside;
 mod process;
 mod read;
+mod snapshot;
 mod sockets;
 mod tcp;
 mod tree;
 mod waits;
 
-pub(crate) use card::card;
+pub(crate) use snapshot::snapshot;
 
 use descriptors::Descriptors;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{
-    Channel, Depth, End, Gap, Kind, Outsider, Process, RunState, Sample, SocketKind, Until, Wait,
-    Why,
+    Channel, End, Gap, GapKind, Kind, Outsider, Process, RunState, Sample, SampleDepth, SocketKind,
+    Subject, Until, Wait, Why,
 };
 use host::Freezer;
 use local::Local;
@@ -37,44 +38,44 @@ use read::Reader;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tree::Words;
+use tree::CommandInfo;
 use waits::Waits;
 
-/// A sleep this short comes again and again: it may be a wait for a lock in disguise.
+/// A sleep this short recurs, so it may be a busy wait for a lock.
 const SHORT_SLEEP: Duration = Duration::from_secs(5);
-/// Files whose locks are looked at.
+/// Files whose locks are read.
 const FILES_MAX: usize = 256;
 
-/// Looks at one agent's tree, again and again.
+/// Samples one agent's tree repeatedly.
 #[derive(Debug, Default)]
-pub(crate) struct Evidence {
+pub(crate) struct Sampler {
     reader: Reader,
-    words: BTreeMap<(u32, u64), Words>,
+    words: BTreeMap<(u32, u64), CommandInfo>,
     outside: Outside,
     local: Local,
     pairs: BTreeMap<u64, Option<u64>>,
 }
 
-/// What only a close look gathers.
+/// What only a deep sample gathers.
 #[derive(Debug, Default)]
-struct Close {
+struct DeepSample {
     descriptors: BTreeMap<u32, Descriptors>,
     gaps: Vec<Gap>,
 }
 
-impl Evidence {
-    /// Nothing seen yet.
+impl Sampler {
+    /// No sample yet.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// One look at the tree under `root` and under the processes it left behind. A process that vanishes meanwhile is no
-    /// error; an empty tree says that the root is gone.
+    /// One sample of the tree under `root` and under the processes it left behind. A process that ends meanwhile is no
+    /// error; an empty tree means that the root has ended.
     pub(crate) fn sample(
         &mut self,
         root: u32,
         orphans: &[u32],
-        depth: Depth,
+        depth: SampleDepth,
         now: Moment,
     ) -> Sample {
         let before = clock_gettime(ClockId::ThreadCPUTime);
@@ -94,8 +95,8 @@ impl Evidence {
             cost: Duration::ZERO,
         };
         tree::name(&mut self.reader, &mut self.words, &mut sample.processes);
-        if depth == Depth::Waits {
-            self.look_closely(&mut sample);
+        if depth == SampleDepth::Waits {
+            self.deep_sample(&mut sample);
         }
         let after = clock_gettime(ClockId::ThreadCPUTime);
         let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
@@ -103,8 +104,8 @@ impl Evidence {
         sample
     }
 
-    fn look_closely(&mut self, sample: &mut Sample) {
-        let mut close = Close::default();
+    fn deep_sample(&mut self, sample: &mut Sample) {
+        let mut close = DeepSample::default();
         let mut freezer = Freezer::default();
         let mut processes = std::mem::take(&mut sample.processes);
         for process in &mut processes {
@@ -122,25 +123,26 @@ impl Evidence {
         self.name_outsiders(sample);
     }
 
-    fn waits(&mut self, process: &mut Process, close: &mut Close) {
+    fn waits(&mut self, process: &mut Process, close: &mut DeepSample) {
         let pid = process.pid;
-        let mut gap = |what, why| close.gaps.push(Gap { pid, what, why });
+        let subject = Subject::Process(pid);
+        let mut gap = |what, why| close.gaps.push(Gap { subject, what, why });
         if let Err(why) = process::detail(&mut self.reader, process) {
-            gap("status", why);
+            gap(GapKind::Status, why);
         }
         let descriptors = Descriptors::of(pid);
         if let Some(why) = descriptors.gap {
-            gap("descriptors", why);
+            gap(GapKind::Descriptors, why);
         }
         if !process.is_whole() {
-            gap("threads", Why::TooMany);
+            gap(GapKind::Threads, Why::TooMany);
         }
         if self
             .words
             .get(&(pid, process.started))
             .is_some_and(|w| w.foreign)
         {
-            gap("waits", Why::Foreign);
+            gap(GapKind::Waits, Why::Foreign);
             for thread in &mut process.threads {
                 thread.wait = Some(Wait::Unreadable(Why::Foreign));
             }
@@ -160,11 +162,11 @@ impl Evidence {
                 && close
                     .gaps
                     .last()
-                    .is_none_or(|g| (g.pid, g.what) != (pid, "waits"))
+                    .is_none_or(|g| (g.subject, g.what) != (subject, GapKind::Waits))
             {
                 close.gaps.push(Gap {
-                    pid,
-                    what: "waits",
+                    subject,
+                    what: GapKind::Waits,
                     why,
                 });
             }
@@ -173,7 +175,7 @@ impl Evidence {
         close.descriptors.insert(pid, descriptors);
     }
 
-    fn outputs(&self, sample: &mut Sample, close: &Close) {
+    fn outputs(&self, sample: &mut Sample, close: &DeepSample) {
         for (pid, descriptors) in &close.descriptors {
             for fd in output::OUTPUTS {
                 let Kind::File(path) = descriptors.target(fd as u64).kind else {
@@ -187,7 +189,7 @@ impl Evidence {
         }
     }
 
-    fn sockets(&mut self, sample: &mut Sample, close: &Close) {
+    fn sockets(&mut self, sample: &mut Sample, close: &DeepSample) {
         let mut seen = BTreeSet::new();
         let mut wanted = Vec::new();
         for process in &sample.processes {
@@ -210,7 +212,7 @@ impl Evidence {
     }
 
     /// The tree's own ends, and outside holders of those that a thread waits for.
-    fn holders(&mut self, sample: &mut Sample, close: &Close) {
+    fn holders(&mut self, sample: &mut Sample, close: &DeepSample) {
         for (pid, descriptors) in &close.descriptors {
             sample.ends.extend(descriptors.ends(&mut self.reader, *pid));
         }
@@ -222,13 +224,13 @@ impl Evidence {
             .ends(&mut self.reader, &wanted, &tree, sample.at);
         sample.ends.extend(ends);
         sample.gaps.extend(denied.map(|why| Gap {
-            pid: 0,
-            what: "holders",
+            subject: Subject::Machine,
+            what: GapKind::Holders,
             why,
         }));
     }
 
-    fn locks(&mut self, sample: &mut Sample, close: &Close) {
+    fn locks(&mut self, sample: &mut Sample, close: &DeepSample) {
         let waiting: Vec<u32> = sample
             .processes
             .iter()
@@ -293,8 +295,8 @@ impl Evidence {
     }
 }
 
-/// Everybody in the tree who holds a unix socket that is the other side of one.
-fn socket_ends(sample: &Sample, close: &Close) -> Vec<End> {
+/// Every process of the tree that holds the peer of a unix socket of the tree.
+fn socket_ends(sample: &Sample, close: &DeepSample) -> Vec<End> {
     let others: BTreeSet<u64> = sample.sockets.iter().filter_map(|s| s.other()).collect();
     let mut ends = Vec::new();
     for (pid, descriptors) in &close.descriptors {
@@ -316,8 +318,8 @@ fn socket_ends(sample: &Sample, close: &Close) -> Vec<End> {
     ends
 }
 
-/// Pipes and terminals on which a thread waits: for those it matters who is on the other side. And those of a process
-/// with an ended child, which may have been the other side.
+/// Pipes and terminals whose other end matters: those on which a thread waits, and those of a process with an ended child,
+/// which may have held the other end.
 fn wanted_channels(sample: &Sample) -> BTreeSet<Channel> {
     let mut wanted = BTreeSet::new();
     for process in &sample.processes {
@@ -386,7 +388,7 @@ fn may_want_lock(wait: &Wait) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat::wire::evidence_snapshot::CARD_BYTES_MAX;
+    use heartbeat::wire::evidence_snapshot::SNAPSHOT_BYTES_MAX;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
     use std::time::Instant;
@@ -424,18 +426,18 @@ body(0)";
         }
     }
 
-    fn look(evidence: &mut Evidence, root: u32) -> Sample {
-        evidence.sample(root, &[], Depth::Waits, crate::clock::now())
+    fn deep_sample(sampler: &mut Sampler, root: u32) -> Sample {
+        sampler.sample(root, &[], SampleDepth::Waits, crate::clock::now())
     }
 
-    /// Looks until the sample is as wanted.
-    fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Evidence, Sample) {
+    /// Samples until the sample is as wanted.
+    fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Sampler, Sample) {
         let start = Instant::now();
-        let mut evidence = Evidence::new();
+        let mut sampler = Sampler::new();
         loop {
-            let sample = look(&mut evidence, root);
+            let sample = deep_sample(&mut sampler, root);
             if wanted(&sample) {
-                return (evidence, sample);
+                return (sampler, sample);
             }
             assert!(start.elapsed() < Duration::from_secs(30), "{sample:#?}");
             std::thread::sleep(Duration::from_millis(20));
@@ -446,11 +448,11 @@ body(0)";
     fn a_tree_of_a_hundred_threads_and_fifty_sockets_is_seen_whole_and_cheaply() {
         let tree = Tree::start(Command::new("python3").args(["-c", TREE]));
         let threads = |s: &Sample| s.processes.iter().map(|p| p.threads.len()).sum::<usize>();
-        let (mut evidence, sample) =
+        let (mut sampler, sample) =
             until(tree.0.id(), |s| threads(s) == 100 && s.sockets.len() >= 49);
         assert!(sample.gaps.is_empty(), "{:?}", sample.gaps);
-        let card = card(
-            &mut evidence,
+        let card = snapshot(
+            &mut sampler,
             tree.0.id(),
             &[],
             None,
@@ -459,18 +461,18 @@ body(0)";
         );
         assert_eq!(card.tree.len(), 10);
         let text = serde_json::to_string(&card.for_the_stream()).unwrap();
-        assert!(text.len() <= CARD_BYTES_MAX);
+        assert!(text.len() <= SNAPSHOT_BYTES_MAX);
     }
 
     #[test]
     fn a_process_that_vanishes_between_two_reads_is_no_error() {
-        let mut evidence = Evidence::new();
+        let mut sampler = Sampler::new();
         for _ in 0..50 {
             let mut child = Command::new("true").spawn().unwrap();
-            let sample = look(&mut evidence, child.id());
+            let sample = deep_sample(&mut sampler, child.id());
             assert!(sample.processes.len() <= 1);
             child.wait().unwrap();
-            assert!(look(&mut evidence, child.id()).processes.is_empty());
+            assert!(deep_sample(&mut sampler, child.id()).processes.is_empty());
         }
     }
 

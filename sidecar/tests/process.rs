@@ -76,7 +76,7 @@ fn a_command_that_cannot_be_run_is_126() {
 
 #[test]
 fn bad_arguments_are_one_clear_line_and_exit_code_2() {
-    for (arguments, says) in [
+    for (arguments, expected) in [
         (vec![], "no command"),
         (vec!["--"], "no command"),
         (vec!["--wat", "--", "true"], "--wat"),
@@ -90,7 +90,7 @@ fn bad_arguments_are_one_clear_line_and_exit_code_2() {
         ),
     ] {
         let err = refused(&arguments, 2);
-        assert!(err.contains(says), "{arguments:?}: {err}");
+        assert!(err.contains(expected), "{arguments:?}: {err}");
     }
 }
 

@@ -29,7 +29,7 @@ fn started(arguments: &[&str], script: &[String]) -> Running {
 #[test]
 fn every_signal_that_can_be_passed_on_reaches_the_agent_once_and_real_time_values_are_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let heard = dir.path().join("heard");
+    let received = dir.path().join("received");
     let ready = dir.path().join("ready");
     // One thread that takes signals in order; SIGTERM ends it. Blocked signals of a kind queue only from 34 on.
     let script = format!(
@@ -37,7 +37,7 @@ fn every_signal_that_can_be_passed_on_reaches_the_agent_once_and_real_time_value
 wanted = set(signal.valid_signals()) - {{signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}}
 signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
 open({ready:?}, 'w').write('ready\\n')
-out = open({heard:?}, 'w')
+out = open({received:?}, 'w')
 while True:
     info = signal.sigwaitinfo(wanted)
     out.write('%d %d\\n' % (info.si_signo, info.si_code))
@@ -55,14 +55,14 @@ while True:
         }
         queue(agent.pid(), number);
         sent.push(number);
-        eventually("it is heard", || {
-            let text = std::fs::read_to_string(&heard).ok()?;
+        eventually("it is received", || {
+            let text = std::fs::read_to_string(&received).ok()?;
             (text.lines().count() == sent.len()).then_some(())
         });
     }
     agent.signal("TERM");
     agent.wait();
-    let text = std::fs::read_to_string(&heard).unwrap();
+    let text = std::fs::read_to_string(&received).unwrap();
     let got: Vec<(i32, i32)> = text
         .lines()
         .map(|line| {
@@ -95,18 +95,18 @@ sys.exit(0 if libc.sigqueue(int(sys.argv[1]), int(sys.argv[2]), ctypes.c_void_p(
 #[test]
 fn a_real_time_signal_brings_its_value() {
     let dir = tempfile::tempdir().unwrap();
-    let (ready, heard) = (dir.path().join("ready"), dir.path().join("heard"));
+    let (ready, received) = (dir.path().join("ready"), dir.path().join("received"));
     let program = dir.path().join("agent");
     let source = format!(
         "#include <signal.h>\n#include <stdio.h>\nint main(void) {{ sigset_t s; siginfo_t i; sigemptyset(&s); sigaddset(&s, 40);
 sigprocmask(SIG_BLOCK, &s, 0); FILE *f = fopen({ready:?}, \"w\"); fputs(\"ready\\n\", f); fclose(f);
-sigwaitinfo(&s, &i); f = fopen({heard:?}, \"w\"); fprintf(f, \"%d\\n\", i.si_value.sival_int); fclose(f); return 0; }}"
+sigwaitinfo(&s, &i); f = fopen({received:?}, \"w\"); fprintf(f, \"%d\\n\", i.si_value.sival_int); fclose(f); return 0; }}"
     );
     compile(&source, &program);
     let mut agent = Running::spawn(sidecar(&["--"]).arg(&program));
     line(&ready);
     queue(agent.pid(), 40);
-    assert_eq!(line(&heard), "4711\n");
+    assert_eq!(line(&received), "4711\n");
     assert!(agent.wait().success());
 }
 
@@ -472,7 +472,7 @@ fn an_attached_process_is_watched_and_its_exit_is_ours() {
     });
     drop(stranger.stdin.take());
     stranger.wait().unwrap();
-    // Linux before 6.15 cannot tell; then nothing is claimed.
+    // Linux before 6.15 does not report it; then nothing is claimed.
     let code = watcher.wait().code();
     assert!(matches!(code, Some(9 | 125)), "{code:?}");
 }
@@ -541,18 +541,18 @@ fn two_candidates_are_refused_with_their_names() {
         two.iter().all(up).then_some(())
     });
     let output = sidecar(&["--match", &mark]).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let output_text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(
         two.iter()
-            .all(|agent| said.contains(&agent.pid().to_string())),
-        "{said}"
+            .all(|agent| output_text.contains(&agent.pid().to_string())),
+        "{output_text}"
     );
 }
 
 #[test]
-fn whom_one_cannot_attach_to_is_said() {
-    for (arguments, says) in [
+fn a_process_that_cannot_be_attached_to_is_refused_with_the_reason() {
+    for (arguments, expected) in [
         (&["--pid", "999999999"][..], "no process"),
         (&["--pid", "2"], "kernel"),
         (&["--pid", "0"], "--pid"),
@@ -561,12 +561,12 @@ fn whom_one_cannot_attach_to_is_said() {
         (&["--pid", "1", "--", "true"], "cannot be used with"),
     ] {
         let output = sidecar(arguments).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let output_text = String::from_utf8(output.stderr).unwrap();
         assert!(
-            !output.status.success() && said.contains(says),
-            "{arguments:?}: {said}"
+            !output.status.success() && output_text.contains(expected),
+            "{arguments:?}: {output_text}"
         );
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(output_text.lines().count(), 1, "{output_text}");
     }
 }
 
@@ -574,7 +574,7 @@ fn whom_one_cannot_attach_to_is_said() {
 fn a_foreign_process_is_refused_with_its_owner() {
     let owner = Running::spawn(Command::new("sleep").arg("1000"));
     let mut command = sidecar(&["--pid", &owner.pid().to_string()]);
-    // Tests run as root where they may; then somebody else asks.
+    // Tests run as root where possible; then another user runs it.
     let output = command.uid(65534).gid(65534).output();
     let Ok(output) = output else {
         return assert_ne!(
@@ -583,8 +583,8 @@ fn a_foreign_process_is_refused_with_its_owner() {
             "root can become another user"
         );
     };
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("belongs to user"), "{said}");
+    let output_text = String::from_utf8(output.stderr).unwrap();
+    assert!(output_text.contains("belongs to user"), "{output_text}");
 }
 
 #[test]
@@ -597,9 +597,11 @@ fn a_transparent_agent_keeps_the_process_it_was_started_as() {
     let pid = agent.pid();
     assert_eq!(agent.wait().code(), Some(5));
     // To the end: nothing of ours may hold the agent's output open.
-    let mut said = String::new();
-    std::fs::File::from(read).read_to_string(&mut said).unwrap();
-    let numbers: Vec<i32> = said
+    let mut output_text = String::new();
+    std::fs::File::from(read)
+        .read_to_string(&mut output_text)
+        .unwrap();
+    let numbers: Vec<i32> = output_text
         .split_whitespace()
         .map(|n| n.parse().unwrap())
         .collect();
@@ -661,7 +663,7 @@ fn when_no_process_can_be_made_that_is_said_and_the_code_is_125() {
     let line = "ulimit -u 1; \"$0\" -q --redis-url redis://127.0.0.1:1 -- true";
     let mut limited = Command::new("bash");
     limited.args(["-c", line, env!("CARGO_BIN_EXE_hbsidecar")]);
-    // The limit does not bind root: somebody else tries.
+    // The limit does not bind root: another user tries.
     if Command::new("id").arg("-u").output().unwrap().stdout == b"0\n" {
         limited.uid(65533).gid(65533);
     }
@@ -670,9 +672,9 @@ fn when_no_process_can_be_made_that_is_said_and_the_code_is_125() {
 
 fn cannot_start(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(125), "{said}");
-    assert!(said.contains("ulimit -u"), "{said}");
+    let output_text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(125), "{output_text}");
+    assert!(output_text.contains("ulimit -u"), "{output_text}");
 }
 
 #[test]
@@ -712,16 +714,19 @@ fn a_process_that_survives_kill_is_named_and_waited_for() {
     std::fs::write(group.join("cgroup.procs"), frozen.to_string()).unwrap();
     std::fs::write(group.join("freezer.state"), "FROZEN").unwrap();
     agent.signal("TERM");
-    let said = eventually("the survivor is named", || {
-        let said = std::fs::read_to_string(dir.path().join("log")).ok()?;
-        said.contains("survive KILL").then_some(said)
+    let output_text = eventually("the survivor is named", || {
+        let output_text = std::fs::read_to_string(dir.path().join("log")).ok()?;
+        output_text.contains("survive KILL").then_some(output_text)
     });
     let waits = agent.0.try_wait().unwrap();
     std::fs::write(group.join("freezer.state"), "THAWED").unwrap();
     agent.wait();
     eventually("the group is empty", || std::fs::remove_dir(&group).ok());
     assert_eq!(waits, None, "it waited for what it could not kill");
-    assert!(said.contains(&format!("{frozen} (sleep)")), "{said}");
+    assert!(
+        output_text.contains(&format!("{frozen} (sleep)")),
+        "{output_text}"
+    );
 }
 
 #[test]
@@ -749,10 +754,10 @@ fn a_kill_for_memory_is_told_apart_from_a_kill() {
         .stdin(Stdio::null())
         .stderr(log(dir.path()));
     let status = Running::spawn(&mut command).wait();
-    let said = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let output_text = std::fs::read_to_string(dir.path().join("log")).unwrap();
     eventually("the group is empty", || std::fs::remove_dir(&group).ok());
     assert_eq!(status.signal(), Some(9));
-    assert!(said.contains("killed for memory"), "{said}");
+    assert!(output_text.contains("killed for memory"), "{output_text}");
 }
 
 fn memory_group() -> Option<std::path::PathBuf> {

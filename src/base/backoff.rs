@@ -1,7 +1,7 @@
 //! Exponential back-off with full jitter: how long to wait before the next try.
 //!
 //! Full jitter spreads a fleet that lost the same store at the same moment over the whole window, so its return is
-//! no second outage.
+//! not a second outage.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who an agent is: the id everybody uses, parsed once at the border.
+//! The id of an agent, parsed once at the border.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;

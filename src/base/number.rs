@@ -1,7 +1,7 @@
 //! Numbers as other languages send them: parsed once, bounded, never NaN.
 //!
 //! JSON of JavaScript and Python carries integers as floats (`1764000000000.5`), so a count is taken from either
-//! and cut to a whole number. Beyond 2^53 neither language can count, so nothing honest is there.
+//! and cut to a whole number. Beyond 2^53 neither language counts exactly, so larger numbers are refused.
 
 use serde::de::{self, Deserializer, Visitor};
 use std::fmt;

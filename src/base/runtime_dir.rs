@@ -1,9 +1,9 @@
-//! Where programs of one user meet on one machine: a pure function of who asks.
+//! The runtime directory of one user's programs on one machine: a pure function of environment and user id.
 
 use std::path::PathBuf;
 
 /// The directory of sockets and of [`STORE_FILE`]: `$XDG_RUNTIME_DIR/hb`, `/run/hb` for root, else a private
-/// directory under `/tmp`. Whoever reads there checks that the directory is its own.
+/// directory under `/tmp`. A reader must check that the directory belongs to its user.
 pub fn runtime_dir(xdg_runtime_dir: Option<PathBuf>, uid: u32) -> PathBuf {
     match xdg_runtime_dir.filter(|dir| dir.is_absolute()) {
         Some(dir) => dir.join("hb"),
@@ -14,7 +14,7 @@ pub fn runtime_dir(xdg_runtime_dir: Option<PathBuf>, uid: u32) -> PathBuf {
 
 /// The file in the runtime directory that names the embedded store's URL.
 pub const STORE_FILE: &str = "store-url";
-/// Where a store is looked for when none is configured.
+/// Where a store is expected when none is configured.
 pub const STORE_URL_DEFAULT: &str = "redis://127.0.0.1:6379";
 
 #[cfg(test)]

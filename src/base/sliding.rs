@@ -1,4 +1,4 @@
-//! What happened lately: sums over a sliding window, and a limit on how often. Bounded, whatever comes in.
+//! Sums over a sliding window, and a rate limit. Memory is bounded, whatever the input.
 
 use crate::base::moment::{Moment, millis};
 use crate::base::number::COUNT_MAX;
@@ -13,13 +13,13 @@ const PLACE: Duration = Duration::from_secs(1);
 /// An amount counts from the moment it came for at least the window's length, and is gone at most a second later.
 /// Memory: one place a second in which anything came, at most the window's seconds and one.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct SlidingSum {
     places_max: u64,
     places: VecDeque<(u64, u64)>,
     latest: u64,
 }
 
-impl Window {
+impl SlidingSum {
     /// An empty window of this length, in whole seconds.
     pub fn new(length: Duration) -> Self {
         Self {
@@ -62,12 +62,12 @@ impl Window {
 
 /// A limit on how often something may happen in any second.
 #[derive(Clone, Debug)]
-pub struct Rate {
+pub struct RateLimiter {
     per_second: usize,
     passed: VecDeque<Moment>,
 }
 
-impl Rate {
+impl RateLimiter {
     /// Nothing has happened yet.
     pub fn new(per_second: usize) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Rate {
         }
     }
 
-    /// Whether one more may pass now.
+    /// Whether one more event passes the limit now.
     pub fn pass(&mut self, now: Moment) -> bool {
         if self.passed.len() < self.per_second {
             self.passed.push_back(now);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_amount_counts_for_the_whole_window_and_is_gone_a_second_later() {
-        let mut window = Window::new(HOUR);
+        let mut window = SlidingSum::new(HOUR);
         window.add(7, at(999));
         assert_eq!(window.sum(at(3_600_999)), 7, "not a moment too early");
         assert_eq!(window.sum(at(3_601_000)), 0);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_forgets_nothing_and_brings_nothing_back() {
-        let mut window = Window::new(HOUR);
+        let mut window = SlidingSum::new(HOUR);
         window.add(7, at(10_000_000));
         window.add(1, at(5));
         assert_eq!(window.sum(at(0)), 8);
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_sum_beyond_what_json_can_carry_stays_at_the_largest_number() {
-        let mut window = Window::new(HOUR);
+        let mut window = SlidingSum::new(HOUR);
         for second in 0..3600 {
             window.add(COUNT_MAX, at(second * 1000));
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn memory_is_one_place_a_second_however_much_comes() {
-        let mut window = Window::new(Duration::from_secs(300));
+        let mut window = SlidingSum::new(Duration::from_secs(300));
         for millis in 0..1_000_000 {
             window.add(1, at(millis));
         }
@@ -146,15 +146,15 @@ mod tests {
         fn a_sum_lies_between_those_of_the_window_and_of_one_second_more(
             steps in prop::collection::vec((0u64..40_000, 0u64..100), 1..200), ahead in 0u64..700_000,
         ) {
-            let (mut now, mut told, mut window) = (0, Vec::new(), Window::new(Duration::from_secs(300)));
+            let (mut now, mut added, mut window) = (0, Vec::new(), SlidingSum::new(Duration::from_secs(300)));
             for (step, amount) in steps {
                 now += step;
-                told.push((now, amount));
+                added.push((now, amount));
                 window.add(amount, at(now));
             }
             now += ahead;
             let within = |age: u64| -> u64 {
-                told.iter().filter(|(at, _)| now - at <= age).map(|(_, amount)| amount).sum()
+                added.iter().filter(|(at, _)| now - at <= age).map(|(_, amount)| amount).sum()
             };
             let sum = window.sum(at(now));
             prop_assert!(within(300_000) <= sum && sum <= within(301_000), "{sum}");
@@ -162,7 +162,7 @@ mod tests {
 
         #[test]
         fn no_second_holds_more_than_the_limit(steps in prop::collection::vec(0u64..60, 1..600)) {
-            let (mut now, mut passed, mut rate) = (0u64, Vec::new(), Rate::new(50));
+            let (mut now, mut passed, mut rate) = (0u64, Vec::new(), RateLimiter::new(50));
             for step in steps {
                 now += step;
                 if rate.pass(at(now)) {

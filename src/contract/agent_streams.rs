@@ -1,10 +1,10 @@
-//! What agents say anyway, in the words of the contract: the event streams of `claude -p --output-format stream-json`
+//! Events that agents print anyway, translated into status lines: the event streams of `claude -p --output-format stream-json`
 //! and `codex exec --json`, and the hooks of both.
 //!
 //! Prompts, commands and results are never repeated: what is shown of an agent reaches everybody who watches the fleet.
-//! What is not known is passed over; a line that comes out is one that [`crate::contract::line::Line`] takes.
+//! Unknown events are skipped; a line that comes out is one that [`crate::contract::line::Line`] takes.
 
-use crate::contract::line::pair;
+use crate::contract::line::{EXPECT_MAX, pair};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -17,9 +17,9 @@ pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub struct Events {
     seen: u64,
-    /// Tokens that were told.
-    told: u64,
-    /// The message that is being told, and its tokens so far: it comes in several events.
+    /// Tokens that were reported.
+    reported: u64,
+    /// The present message, and its tokens so far: it comes in several events.
     message: (String, u64),
     rounds: Rounds,
 }
@@ -42,6 +42,8 @@ struct Event {
     is_error: Option<bool>,
     item: Option<Item>,
     error: Option<OrOther<Failure>>,
+    error_status: Option<Value>,
+    retry_delay_ms: Option<Value>,
     request: Option<Request>,
 }
 
@@ -112,7 +114,7 @@ struct Hook {
 }
 
 impl Usage {
-    /// What was read or written anew; what came from a cache costs next to nothing and is not counted.
+    /// What was read or written; what came from a cache costs next to nothing and is not counted.
     fn tokens(self) -> u64 {
         let input = self.input_tokens.saturating_sub(self.cached_input_tokens);
         input
@@ -133,8 +135,10 @@ impl Events {
             ("system", Some("init")) => Some("ready=1 state=waiting_model".to_owned()),
             ("system", Some("api_retry")) => {
                 let error = text_of(event.error).unwrap_or_else(|| "retry".to_owned());
+                let limited =
+                    rate_limit(event.error_status.as_ref(), event.retry_delay_ms.as_ref());
                 Some(format!(
-                    "state=waiting_model {}",
+                    "state=waiting_model{limited} {}",
                     pair("error", &format!("model: {error}"))
                 ))
             }
@@ -165,7 +169,7 @@ impl Events {
         }
     }
 
-    /// Each event of the work itself is a step; that it never says the same twice is what makes it one.
+    /// Each event of the work itself is a step; its value never repeats, so it counts as progress.
     fn step(&mut self, kind: &str) -> String {
         self.seen += 1;
         pair("step", &format!("{kind} {}", self.seen))
@@ -185,7 +189,7 @@ impl Events {
         let task = calls
             .last()
             .and_then(|block| Some(tool(block.name.as_deref()?, block.input.as_ref())));
-        // What is said again between two equal calls is no step of the work.
+        // Text that is repeated between two equal calls is no step of the work.
         let step = match &task {
             _ if !self.rounds.repeats => format!(" {step}"),
             Some(task) => format!(" {}", pair("step", &format!("again {task}"))),
@@ -214,7 +218,7 @@ impl Events {
         }
     }
 
-    /// Tokens of this event that no event before has told.
+    /// Tokens of this event that no event before has reported.
     fn tokens_of(&mut self, message: &Message) -> u64 {
         let tokens = message.usage.unwrap_or_default().tokens();
         if self.message.0 != message.id {
@@ -222,15 +226,15 @@ impl Events {
         }
         let new = tokens.saturating_sub(self.message.1);
         self.message.1 = self.message.1.max(tokens);
-        self.told = self.told.saturating_add(new);
+        self.reported = self.reported.saturating_add(new);
         new
     }
 
-    /// The last event sums up: what was not told yet is told now.
+    /// The last event sums up: what was not reported yet is reported now.
     fn end(&mut self, usage: Option<Usage>, error: Option<String>) -> String {
         let total = usage.unwrap_or_default().tokens();
-        let left = total.saturating_sub(self.told);
-        self.told = self.told.max(total);
+        let left = total.saturating_sub(self.reported);
+        self.reported = self.reported.max(total);
         let error = error
             .map(|error| format!(" {}", pair("error", &error)))
             .unwrap_or_default();
@@ -238,8 +242,22 @@ impl Events {
     }
 }
 
+/// The pair `limited=SECONDS` of a retry that answers HTTP status 429 and names its delay; empty otherwise. Longer delays
+/// than a line may announce are cut.
+fn rate_limit(status: Option<&Value>, delay_ms: Option<&Value>) -> String {
+    const TOO_MANY_REQUESTS: u64 = 429;
+    let limited = status.and_then(Value::as_u64) == Some(TOO_MANY_REQUESTS);
+    match delay_ms.and_then(Value::as_f64).filter(|ms| *ms > 0.0) {
+        Some(ms) if limited => {
+            let seconds = (ms / 1000.0).min(EXPECT_MAX.as_secs_f64());
+            format!(" limited={seconds:.3}")
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
 impl Rounds {
-    /// Another call, or the same once more; no call at all says nothing.
+    /// Another call, or the same once more; no call at all changes nothing.
     fn call(&mut self, calls: impl ExactSizeIterator<Item = impl Hash>) {
         if calls.len() == 0 {
             return;
@@ -306,11 +324,11 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
             ))
         }
         "SessionEnd" => Some(match plain(hook.reason).as_deref() {
-            // The same process goes on.
+            // The same process continues.
             Some("clear" | "resume") => "task= state=idle".to_owned(),
-            // A person ended it, and the exit code says nothing.
+            // A person ended it, and the exit code does not show it.
             Some("prompt_input_exit" | "logout") => "task= state=done stopping=1".to_owned(),
-            // The session is over because the process is: how well, its exit code says.
+            // The session is over because the process has ended: its exit code shows how.
             Some(_) | None => "task= state=done".to_owned(),
         }),
         _ => None,
@@ -324,19 +342,19 @@ pub fn turn_tokens(transcript: &str) -> u64 {
         let Ok(event) = serde_json::from_str::<Event>(line) else {
             continue; // the first line is cut off, others are none of ours
         };
-        let Some(OrOther::This(said)) = event.message else {
+        let Some(OrOther::This(sent)) = event.message else {
             continue;
         };
         match event.r#type.as_str() {
             "assistant" => {
-                let tokens = said.usage.unwrap_or_default().tokens();
-                if message.0 != said.id {
-                    message = (said.id, 0);
+                let tokens = sent.usage.unwrap_or_default().tokens();
+                if message.0 != sent.id {
+                    message = (sent.id, 0);
                 }
                 sum = sum.saturating_add(tokens.saturating_sub(message.1));
                 message.1 = message.1.max(tokens);
             }
-            "user" if is_prompt(said.content.as_ref()) => sum = 0,
+            "user" if is_prompt(sent.content.as_ref()) => sum = 0,
             _ => {}
         }
     }
@@ -413,8 +431,8 @@ mod tests {
     use crate::contract::line::{Line, LineError};
     use crate::contract::report::{Report, Worth};
 
-    /// What a program printed, heard as the hub hears it.
-    fn heard(printed: &str) -> (Report, Vec<String>, u32) {
+    /// What a program printed, parsed as the hub parses it.
+    fn parsed(printed: &str) -> (Report, Vec<String>, u32) {
         let (mut report, mut events, mut steps) = (Report::default(), Events::default(), 0);
         let lines: Vec<String> = printed
             .lines()
@@ -444,7 +462,7 @@ mod tests {
 
     #[test]
     fn claude_tells_its_tool_its_tokens_and_its_end() {
-        let (report, lines, steps) = heard(CLAUDE);
+        let (report, lines, steps) = parsed(CLAUDE);
         assert_eq!(report.task(), Some("Bash: Read the file"));
         assert_eq!(
             (tokens(&report), steps, report.ready(), report.work_owed()),
@@ -454,7 +472,7 @@ mod tests {
             !lines.iter().any(|line| line.contains("secret")),
             "{lines:?}"
         );
-        let (report, lines, _) = heard(&format!("{CLAUDE}{CLAUDE_END}"));
+        let (report, lines, _) = parsed(&format!("{CLAUDE}{CLAUDE_END}"));
         assert_eq!(
             (report.task(), report.work_owed(), tokens(&report)),
             (None, false, 230)
@@ -479,32 +497,32 @@ mod tests {
     #[test]
     fn the_same_call_with_the_same_result_is_counted_whatever_is_said_between() {
         let same: String = (0..24).map(|n| round(n, "no such file")).collect();
-        let (report, lines, _) = heard(&same);
+        let (report, lines, _) = parsed(&same);
         assert_eq!(report.repeated(), ("again Bash", 22));
         assert!(
             !lines.iter().any(|line| line.contains("secret")),
             "{lines:?}"
         );
-        let (report, ..) = heard(&format!("{same}{}", round(24, "found")));
+        let (report, ..) = parsed(&format!("{same}{}", round(24, "found")));
         assert_eq!(report.repeated().1, 1, "another result goes on");
     }
 
     #[test]
     fn the_same_question_with_another_answer_is_no_repetition() {
         let polls: String = (0..40).map(|n| round(n, &format!("{n} of 40"))).collect();
-        assert_eq!(heard(&polls).0.repeated().1, 1);
+        assert_eq!(parsed(&polls).0.repeated().1, 1);
     }
 
     #[test]
     fn parts_of_an_answer_are_progress_while_it_comes() {
         let part = r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"text":"a"}}}"#;
-        assert_eq!(heard(&format!("{part}\n{part}\n{part}")).2, 3);
+        assert_eq!(parsed(&format!("{part}\n{part}\n{part}")).2, 3);
     }
 
     #[test]
     fn a_run_that_fails_is_an_error_and_over() {
         let (report, ..) =
-            heard(r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#);
+            parsed(r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#);
         assert_eq!(
             (report.error(), report.work_owed()),
             (Some("ended: error_max_turns"), false)
@@ -516,7 +534,7 @@ mod tests {
         let started = r#"{"type":"thread.started","thread_id":"t"}
 {"type":"turn.started"}
 {"type":"item.started","item":{"id":"item_1","type":"command_execution","command":"bash -lc ls","status":"in_progress"}}"#;
-        let (report, ..) = heard(started);
+        let (report, ..) = parsed(started);
         assert_eq!(
             (report.ready(), report.task(), report.work_owed()),
             (true, Some("command_execution"), true)
@@ -525,7 +543,7 @@ mod tests {
 {"type":"item.completed","item":{"id":"item_1","type":"command_execution","exit_code":0}}
 {"type":"item.started","item":{"id":"item_2","type":"mcp_tool_call","server":"docs","tool":"search","status":"in_progress"}}
 {"type":"turn.completed","usage":{"input_tokens":24763,"cached_input_tokens":24448,"output_tokens":122}}"#;
-        let (report, lines, steps) = heard(&format!("{started}{ended}"));
+        let (report, lines, steps) = parsed(&format!("{started}{ended}"));
         assert_eq!(
             (tokens(&report), report.work_owed(), steps),
             (437, false, 4)
@@ -534,9 +552,9 @@ mod tests {
             lines.iter().any(|line| line.contains("task=docs/search")),
             "{lines:?}"
         );
-        let (report, ..) = heard(r#"{"type":"turn.failed","error":{"message":"stream lost"}}"#);
+        let (report, ..) = parsed(r#"{"type":"turn.failed","error":{"message":"stream lost"}}"#);
         assert_eq!(report.error(), Some("stream lost"));
-        let (report, ..) = heard(r#"{"type":"error","message":"no network"}"#);
+        let (report, ..) = parsed(r#"{"type":"error","message":"no network"}"#);
         assert_eq!(report.error(), Some("no network"));
     }
 
@@ -558,8 +576,37 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_limit_with_a_known_end_announces_the_wait() {
+        let retry = |more: &str| {
+            let text = format!(r#"{{"type":"system","subtype":"api_retry","error":"x"{more}}}"#);
+            Events::default().line(text.as_bytes()).unwrap()
+        };
+        let line = retry(r#","error_status":429,"retry_delay_ms":90000"#);
+        let mut report = Report::default();
+        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
+        report.handle(Line::parse(line.as_bytes()).unwrap(), &line, at(10));
+        assert_eq!(report.limited_until(at(50)), Some(at(100)));
+        assert_eq!(report.limited_until(at(100)), None);
+        report.handle(Line::parse(b"tokens=5").unwrap(), "tokens=5", at(60));
+        assert_eq!(
+            report.limited_until(at(70)),
+            None,
+            "the service answers again"
+        );
+        for none in [
+            "",
+            r#","error_status":500,"retry_delay_ms":9000"#,
+            r#","error_status":429"#,
+            r#","error_status":429,"retry_delay_ms":-5"#,
+            r#","error_status":"429","retry_delay_ms":{}"#,
+        ] {
+            assert!(!retry(none).contains("limited"), "{none}");
+        }
+    }
+
+    #[test]
     fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
-        let told = |event: &str, more: &str| {
+        let translated = |event: &str, more: &str| {
             hook(
                 format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
                 7,
@@ -624,11 +671,11 @@ mod tests {
             ("SessionEnd", r#","reason":"other""#, "task= state=done"),
             ("SessionEnd", "", "task= state=done"),
         ] {
-            assert_eq!(told(event, more).as_deref(), Some(line));
+            assert_eq!(translated(event, more).as_deref(), Some(line));
             let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
             assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
         }
-        assert_eq!(told("WorktreeCreate", ""), None);
+        assert_eq!(translated("WorktreeCreate", ""), None);
         assert_eq!(hook(b"no json", 0), None);
     }
 

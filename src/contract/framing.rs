@@ -1,17 +1,17 @@
-//! Bytes, however they come, to lines. Holds at most one line's worth.
+//! Splits a byte stream into lines. Memory: at most one line.
 
 use crate::contract::line::LineError;
 
 /// Splits what is fed to it. An empty line's memory is given back: idle senders hold nothing.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineSplitter {
     bytes_max: usize,
     pending: Vec<u8>,
     /// The present line is dropped up to its end.
     dropping: bool,
 }
 
-impl Lines {
+impl LineSplitter {
     /// For lines of at most this many bytes, their end not counted.
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -21,7 +21,7 @@ impl Lines {
         }
     }
 
-    /// Hands on each line that ends within `bytes`, and says once of a line that grows too long.
+    /// Calls `take` with each line that ends within `bytes`, and once with the error of a line that grows too long.
     pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Result<&[u8], LineError>)) {
         let mut parts = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = parts.next() {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::contract::line::LINE_BYTES_MAX;
 
-    fn fed(lines: &mut Lines, bytes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
+    fn fed(lines: &mut LineSplitter, bytes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
         let mut taken = Vec::new();
         lines.feed(bytes, |line| taken.push(line.map(<[u8]>::to_vec)));
         taken
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_line_may_come_in_pieces_and_several_at_once() {
-        let mut lines = Lines::new(LINE_BYTES_MAX);
+        let mut lines = LineSplitter::new(LINE_BYTES_MAX);
         assert!(fed(&mut lines, b"a").is_empty());
         assert_eq!(
             fed(&mut lines, b"b\nc\r\n\nd"),
@@ -93,13 +93,13 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_is_told_once_and_holds_no_memory() {
-        let mut lines = Lines::new(LINE_BYTES_MAX);
-        let mut told = 0;
+        let mut lines = LineSplitter::new(LINE_BYTES_MAX);
+        let mut errors = 0;
         for _ in 0..1000 {
-            told += fed(&mut lines, &[b'x'; 10_000]).len();
+            errors += fed(&mut lines, &[b'x'; 10_000]).len();
             assert_eq!((lines.pending.len(), lines.pending.capacity()), (0, 0));
         }
-        assert_eq!(told, 1);
+        assert_eq!(errors, 1);
         assert_eq!(
             fed(&mut lines, b"x\nprogress=1\n"),
             [Ok(b"progress=1".to_vec())]
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn eight_kib_pass_and_one_byte_more_does_not() {
-        let mut lines = Lines::new(LINE_BYTES_MAX);
+        let mut lines = LineSplitter::new(LINE_BYTES_MAX);
         let mut full = vec![b'x'; LINE_BYTES_MAX];
         full.push(b'\n');
         assert_eq!(fed(&mut lines, &full), [Ok(vec![b'x'; LINE_BYTES_MAX])]);

@@ -1,19 +1,20 @@
-//! One line of the status contract, in any of its spellings, to what it says.
+//! Parses one line of the status contract, in any of its spellings.
 //!
 //! ```text
 //! task="index repo" progress=42 state=working        logfmt
 //! {"task":"index repo","progress":42}                one JSON object
-//! READY=1 / STATUS=… / X_HB_TASK=index repo          sd_notify: the value goes on to the end of the line
+//! READY=1 / STATUS=… / X_HB_TASK=index repo          sd_notify: the value extends to the end of the line
 //! ```
 //!
-//! A line is taken whole or refused whole. A key that is given twice is refused: nobody knows which one was meant.
-//! `null` is as empty; empty forgets what is kept and says nothing of what is counted.
+//! A line is taken whole or refused whole. A key that is given twice is refused: its value would be ambiguous.
+//! `null` is as empty; empty clears what is kept and leaves counters alone.
 
 mod json;
 mod key;
 mod reading;
 
 use crate::wire::beat::cut;
+use crate::wire::declared_state::DeclaredState;
 use reading::Reading;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub const EXPECT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much of a wrong value or an unknown key is repeated, in characters.
 const QUOTED_CHARS_MAX: usize = 40;
 
-/// What one line says of something that is kept until it is said anew.
+/// What one line changes in a value that is kept until the next change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Field<T> {
     /// Nothing: what is kept stays.
@@ -36,7 +37,7 @@ pub enum Field<T> {
     Set(T),
 }
 
-/// What one line says. The default says nothing.
+/// One parsed line. The default changes nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     /// At most [`crate::wire::beat::TASK_CHARS_MAX`] characters; longer ones are cut.
@@ -45,19 +46,21 @@ pub struct Line {
     pub progress: Field<f64>,
     /// Any text, as long as the line allows.
     pub step: Field<String>,
-    /// The agent's own word.
-    pub state: Field<State>,
+    /// The state that the agent declares.
+    pub state: Field<DeclaredState>,
     /// How long silence will be normal, up to [`EXPECT_MAX`].
     pub expect: Field<Duration>,
+    /// For how long the model's service asked the agent to wait, up to [`EXPECT_MAX`].
+    pub limited: Field<Duration>,
     /// Tasks being worked on.
     pub active: Field<u64>,
     /// Tasks waiting.
     pub queue: Field<u64>,
     /// `STATUS` of sd_notify: for people, decides nothing. Cut like a task.
     pub status: Field<String>,
-    /// Tokens used since the last line that told some.
+    /// Tokens used since the last line that reported some.
     pub tokens: u64,
-    /// Errors since the last line that told some; a text alone is one error.
+    /// Errors since the last line that reported some; a text alone is one error.
     pub errors: u64,
     /// The last error's text. Cut like a task.
     pub error: Option<String>,
@@ -67,25 +70,10 @@ pub struct Line {
     pub stopping: bool,
     /// Alive, and nothing more.
     pub watchdog: bool,
-    /// Keys that nobody here knows.
+    /// Unknown keys.
     pub unknown: u32,
     /// The first of them.
     pub unknown_key: Option<String>,
-}
-
-/// The agent's own word for what it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Work goes on.
-    Working,
-    /// A person must answer.
-    WaitingInput,
-    /// A model must answer.
-    WaitingModel,
-    /// Nothing to do.
-    Idle,
-    /// The work is over.
-    Done,
 }
 
 /// Why a line is refused. It changes nothing.
@@ -106,13 +94,13 @@ pub enum LineError {
     /// Starts like JSON.
     #[error("not a JSON object: {0}")]
     NotJson(String),
-    /// A word that is no pair.
+    /// Text that is not a pair.
     #[error("{0:?} is no key=value; a value with spaces is quoted, as in task=\"index repo\"")]
     NotAPair(String),
     /// A value that cannot be.
     #[error("{key} is {wants}, not {got:?}")]
     Value {
-        /// Whose value.
+        /// The key.
         key: &'static str,
         /// What would be right.
         wants: &'static str,
@@ -125,7 +113,7 @@ pub enum LineError {
 }
 
 impl LineError {
-    /// A short stable word for counters, and for telling each kind once.
+    /// A short stable word for counters, and for logging each kind once.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::TooLong => "too_long",
@@ -167,7 +155,7 @@ impl Line {
         Ok(reading.line)
     }
 
-    /// Whether it says nothing at all.
+    /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -189,30 +177,6 @@ impl<T> Field<T> {
         } else {
             parse(text).map(Self::Set)
         }
-    }
-}
-
-impl State {
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Working => "working",
-            Self::WaitingInput => "waiting_input",
-            Self::WaitingModel => "waiting_model",
-            Self::Idle => "idle",
-            Self::Done => "done",
-        }
-    }
-
-    fn named(word: &str) -> Option<Self> {
-        const ALL: [State; 5] = [
-            State::Working,
-            State::WaitingInput,
-            State::WaitingModel,
-            State::Idle,
-            State::Done,
-        ];
-        ALL.into_iter().find(|state| state.as_str() == word)
     }
 }
 
@@ -257,30 +221,30 @@ mod tests {
 
     #[test]
     fn the_three_spellings_say_the_same() {
-        let said = line(r#"task="index repo" progress=42 state=working tokens=7"#);
-        assert_eq!(said.task, Field::Set("index repo".into()));
+        let parsed = line(r#"task="index repo" progress=42 state=working tokens=7"#);
+        assert_eq!(parsed.task, Field::Set("index repo".into()));
         assert_eq!(
-            (&said.progress, &said.state, said.tokens),
-            (&Field::Set(42.0), &Field::Set(State::Working), 7)
+            (&parsed.progress, &parsed.state, parsed.tokens),
+            (&Field::Set(42.0), &Field::Set(DeclaredState::Working), 7)
         );
         assert_eq!(
             line(r#"{"task":"index repo","progress":42,"state":"working","tokens":7.0}"#),
-            said
+            parsed
         );
         assert_eq!(
             line("X_HB_TASK=index repo\nX_HB_PROGRESS=42\nX_HB_STATE=working\nX_HB_TOKENS=7\n"),
-            said
+            parsed
         );
     }
 
     #[test]
     fn sd_notify_keeps_its_meaning() {
-        let said = line(
+        let parsed = line(
             "READY=1\nSTATUS=41 ok, 1 stuck: writer=3\nEXTEND_TIMEOUT_USEC=2500000\nWATCHDOG=1",
         );
-        assert!(said.ready && said.watchdog && !said.stopping);
-        assert_eq!(said.status, Field::Set("41 ok, 1 stuck: writer=3".into()));
-        assert_eq!(said.expect, Field::Set(Duration::from_millis(2500)));
+        assert!(parsed.ready && parsed.watchdog && !parsed.stopping);
+        assert_eq!(parsed.status, Field::Set("41 ok, 1 stuck: writer=3".into()));
+        assert_eq!(parsed.expect, Field::Set(Duration::from_millis(2500)));
         assert!(line("STOPPING=1").stopping);
         let failed = line("ERRNO=12");
         assert_eq!(
@@ -338,9 +302,9 @@ mod tests {
             r#"{"task":null,"progress":null,"tokens":null}"#,
             r#"task="" progress="" tokens="""#,
         ] {
-            let said = line(text);
+            let parsed = line(text);
             assert_eq!(
-                (&said.task, &said.progress, said.tokens),
+                (&parsed.task, &parsed.progress, parsed.tokens),
                 (&Field::Cleared, &Field::Cleared, 0),
                 "{text}"
             );
@@ -371,9 +335,13 @@ mod tests {
             "]".repeat(4000)
         );
         for text in ["mood=good progress=1 a=\"b c\"", &deep] {
-            let said = line(text);
+            let parsed = line(text);
             assert_eq!(
-                (&said.progress, said.unknown, said.unknown_key.as_deref()),
+                (
+                    &parsed.progress,
+                    parsed.unknown,
+                    parsed.unknown_key.as_deref()
+                ),
                 (&Field::Set(1.0), 2, Some("mood"))
             );
         }
@@ -381,7 +349,7 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused_with_what_would_be_right() {
-        for (text, says) in [
+        for (text, expected) in [
             (
                 "progress=150",
                 r#"progress is a number from 0 to 100, not "150""#,
@@ -406,7 +374,7 @@ mod tests {
             (r#"{"task":"a\u0000b"}"#, "task is a text"),
         ] {
             let error = why(text);
-            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 

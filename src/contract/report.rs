@@ -1,11 +1,12 @@
-//! What the agent says of itself, as a machine: lines in, what is known and whether it proves that work moves out.
+//! What the agent reports of itself: status lines in, the present report and whether it proves progress out.
 //!
 //! The receiver's clock is the only one. Whatever comes in, memory stays bounded and the last good value is kept.
 
 use crate::base::moment::Moment;
-use crate::base::sliding::Window;
-use crate::contract::line::{Field, Line, State};
+use crate::base::sliding::SlidingSum;
+use crate::contract::line::{Field, Line};
 use crate::wire::beat::{Metrics, Status, TASK_CHARS_MAX, cut};
+use crate::wire::declared_state::DeclaredState;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -42,45 +43,46 @@ impl Default for Thresholds {
     }
 }
 
-/// What a line was worth.
+/// What a line proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worth {
     /// Work moved: progress changed, a step never seen lately, tokens were used.
     Progress,
-    /// The agent is there; whether its work moves is not said.
+    /// The agent is alive; the line does not show whether its work moves.
     Liveness,
 }
 
-/// A line as it was heard.
+/// A line as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct KeptLine {
     /// When it came.
     pub at: Moment,
     /// The line itself, cut.
     pub line: String,
 }
 
-/// The agent's own word.
+/// The agent's report.
 #[derive(Clone, Debug)]
 pub struct Report {
-    said: Said,
-    tokens: Window,
-    errors: Window,
-    lines: VecDeque<Heard>,
+    declared: Declared,
+    tokens: SlidingSum,
+    errors: SlidingSum,
+    lines: VecDeque<KeptLine>,
     unknown: u64,
 }
 
-/// What an incarnation has said; the next one starts from nothing.
+/// What one incarnation has reported; the next one starts from nothing.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct Declared {
     task: Option<String>,
     owed_since: Option<Moment>,
     progress: Option<f64>,
     step: Option<String>,
     steps: VecDeque<u64>,
-    state: Option<State>,
+    state: Option<DeclaredState>,
     state_since: Option<Moment>,
     expect_until: Option<Moment>,
+    limited_until: Option<Moment>,
     active: Option<u64>,
     queue: Option<u64>,
     status: Option<String>,
@@ -96,9 +98,9 @@ struct Said {
 impl Default for Report {
     fn default() -> Self {
         Self {
-            said: Said::default(),
-            tokens: Window::new(TOKENS_OVER),
-            errors: Window::new(ERRORS_OVER),
+            declared: Declared::default(),
+            tokens: SlidingSum::new(TOKENS_OVER),
+            errors: SlidingSum::new(ERRORS_OVER),
             lines: VecDeque::with_capacity(LINES_KEPT),
             unknown: 0,
         }
@@ -106,13 +108,13 @@ impl Default for Report {
 }
 
 impl Report {
-    /// Takes what a line says; `raw` is the line for evidence.
+    /// Takes a parsed line; `raw` is its text, for evidence.
     pub fn handle(&mut self, line: Line, raw: &str, now: Moment) -> Worth {
         self.keep(raw, now);
         self.unknown = self.unknown.saturating_add(u64::from(line.unknown));
         self.tokens.add(line.tokens, now);
         self.errors.add(line.errors, now);
-        let moved = self.said.handle(line, now);
+        let moved = self.declared.handle(line, now);
         if moved {
             Worth::Progress
         } else {
@@ -120,97 +122,102 @@ impl Report {
         }
     }
 
-    /// The agent's process was started anew. What the former one said is over; what it used and missed still counts.
+    /// A new incarnation starts: what the previous one reported does not count for it, its tokens and errors still do.
     pub fn new_incarnation(&mut self) {
-        self.said = Said::default();
+        self.declared = Declared::default();
     }
 
     /// The task, for the beat.
     pub fn task(&self) -> Option<&str> {
-        self.said.task.as_deref()
+        self.declared.task.as_deref()
     }
 
     /// 0 to 100, for the beat.
     pub fn progress(&self) -> Option<f64> {
-        self.said.progress
+        self.declared.progress
     }
 
     /// The last step, cut.
     pub fn step(&self) -> Option<&str> {
-        self.said.step.as_deref()
+        self.declared.step.as_deref()
     }
 
-    /// The agent's own word, and since when.
-    pub fn state(&self) -> Option<(State, Moment)> {
-        self.said.state.zip(self.said.state_since)
+    /// The state that the agent declares, and since when.
+    pub fn state(&self) -> Option<(DeclaredState, Moment)> {
+        self.declared.state.zip(self.declared.state_since)
     }
 
     /// `STATUS` of sd_notify.
     pub fn status_text(&self) -> Option<&str> {
-        self.said.status.as_deref()
+        self.declared.status.as_deref()
     }
 
     /// The last error's text.
     pub fn error(&self) -> Option<&str> {
-        self.said.error.as_deref()
+        self.declared.error.as_deref()
     }
 
     /// Until when silence is normal, if that is still to come.
     pub fn expect_until(&self, now: Moment) -> Option<Moment> {
-        self.said.expect_until.filter(|until| *until > now)
+        self.declared.expect_until.filter(|until| *until > now)
     }
 
-    /// The agent has said that its start-up is over.
+    /// Until when the model's service asked the agent to wait, if that is still to come.
+    pub fn limited_until(&self, now: Moment) -> Option<Moment> {
+        self.declared.limited_until.filter(|until| *until > now)
+    }
+
+    /// The agent has reported `ready`.
     pub fn ready(&self) -> bool {
-        self.said.ready
+        self.declared.ready
     }
 
-    /// The agent has said that a clean end follows.
+    /// The agent has reported `stopping`: a clean exit follows.
     pub fn stopping(&self) -> bool {
-        self.said.stopping
+        self.declared.stopping
     }
 
-    /// When this incarnation was last heard.
+    /// When this incarnation sent its last line.
     pub fn heard_at(&self) -> Option<Moment> {
-        self.said.heard_at
+        self.declared.heard_at
     }
 
-    /// When this incarnation last told of progress.
+    /// When this incarnation last reported progress.
     pub fn progress_at(&self) -> Option<Moment> {
-        self.said.progress_at
+        self.declared.progress_at
     }
 
-    /// The last step or error that it named, and how often in a row.
+    /// The last step or error, and how often it was reported in a row.
     pub fn repeated(&self) -> (&str, u32) {
-        let (text, times) = &self.said.repeated;
+        let (text, times) = &self.declared.repeated;
         (text, *times)
     }
 
-    /// Whether the agent owes work, by its own word: it named a task or says that it works, and is not done.
+    /// Whether the agent reports unfinished work: it named a task or declares `working`, and is not done.
     pub fn work_owed(&self) -> bool {
-        self.said.owes()
+        self.declared.owes()
     }
 
     /// Since when it owes it.
     pub fn owed_since(&self) -> Option<Moment> {
-        self.said.owed_since
+        self.declared.owed_since
     }
 
     /// The last lines, oldest first.
-    pub fn lines(&self) -> impl Iterator<Item = &Heard> {
+    pub fn lines(&self) -> impl Iterator<Item = &KeptLine> {
         self.lines.iter()
     }
 
-    /// Keys that nobody knew.
+    /// Unknown keys.
     pub fn unknown(&self) -> u64 {
         self.unknown
     }
 
-    /// The figures that only the agent can tell; those of the process tree are zero.
+    /// The figures that only the agent can report; those of the process tree are zero.
     pub fn metrics(&self, now: Moment) -> Metrics {
         Metrics {
-            active_tasks: self.said.active.unwrap_or(0),
-            queue_depth: self.said.queue.unwrap_or(0),
+            active_tasks: self.declared.active.unwrap_or(0),
+            queue_depth: self.declared.queue.unwrap_or(0),
             tokens_used_this_hour: self.tokens.sum(now),
             errors_last_5_min: self.errors.sum(now),
             ..Metrics::default()
@@ -222,11 +229,11 @@ impl Report {
             self.lines.pop_front();
         }
         let line = cut(raw.chars().take(LINE_CHARS_KEPT).collect(), LINE_CHARS_KEPT);
-        self.lines.push_back(Heard { at: now, line });
+        self.lines.push_back(KeptLine { at: now, line });
     }
 }
 
-impl Said {
+impl Declared {
     /// Whether work moved.
     fn handle(&mut self, line: Line, now: Moment) -> bool {
         self.heard_at = Some(now);
@@ -242,14 +249,20 @@ impl Said {
             Field::Cleared => self.expect_until = None,
             Field::Set(silence) => self.expect_until = Some(now + silence),
         }
+        match line.limited {
+            Field::Kept => {}
+            Field::Cleared => self.limited_until = None,
+            Field::Set(wait) => self.limited_until = Some(now + wait),
+        }
         self.state(&line.state, &line.task, now);
         self.task(line.task);
         let went_on = self.progress(line.progress);
         if went_on {
-            self.repeated.1 = 0; // the same words, but the work goes on
+            self.repeated.1 = 0; // the same text, but the work proceeds
         }
         let moved = went_on | self.step(line.step) | (line.tokens > 0);
         if moved {
+            self.limited_until = None; // the service answers again
             self.progress_at = Some(now);
         }
         self.owed_since = self.owes().then(|| self.owed_since.unwrap_or(now));
@@ -272,9 +285,9 @@ impl Said {
     }
 
     /// A task that is named is work again, though the one before was done.
-    fn state(&mut self, state: &Field<State>, task: &Field<String>, now: Moment) {
+    fn state(&mut self, state: &Field<DeclaredState>, task: &Field<String>, now: Moment) {
         let before = self.state;
-        let over = matches!(before, Some(State::Idle | State::Done));
+        let over = matches!(before, Some(DeclaredState::Idle | DeclaredState::Done));
         match (state, task) {
             (Field::Kept, Field::Set(_)) if over => self.state = None,
             (Field::Kept, _) => {}
@@ -289,7 +302,7 @@ impl Said {
         }
     }
 
-    /// Progress belongs to the task it was told of.
+    /// Progress belongs to the task it was reported for.
     fn task(&mut self, task: Field<String>) {
         let before = self.task.take();
         self.task = before.clone();
@@ -328,9 +341,9 @@ impl Said {
 
     fn owes(&self) -> bool {
         match self.state {
-            Some(State::Working | State::WaitingModel) => true,
-            Some(State::WaitingInput) | None => self.task.is_some(),
-            Some(State::Idle | State::Done) => false,
+            Some(DeclaredState::Working | DeclaredState::WaitingModel) => true,
+            Some(DeclaredState::WaitingInput) | None => self.task.is_some(),
+            Some(DeclaredState::Idle | DeclaredState::Done) => false,
         }
     }
 }
@@ -357,45 +370,48 @@ mod tests {
     #[test]
     fn the_same_step_again_and_again_is_counted_until_another_comes() {
         let mut report = Report::default();
-        let mut say = |text: &str| {
+        let mut repeated_after = |text: &str| {
             report.handle(Line::parse(text.as_bytes()).unwrap(), text, at(1));
             let (named, times) = report.repeated();
             (named.to_owned(), times)
         };
-        assert_eq!(say("step=a"), ("a".to_owned(), 1));
-        assert_eq!(say("step=a watchdog=1"), ("a".to_owned(), 2));
+        assert_eq!(repeated_after("step=a"), ("a".to_owned(), 1));
+        assert_eq!(repeated_after("step=a watchdog=1"), ("a".to_owned(), 2));
         assert_eq!(
-            say("watchdog=1"),
+            repeated_after("watchdog=1"),
             ("a".to_owned(), 2),
             "a heartbeat names nothing"
         );
-        assert_eq!(say("error=\"no route\""), ("no route".to_owned(), 1));
+        assert_eq!(
+            repeated_after("error=\"no route\""),
+            ("no route".to_owned(), 1)
+        );
     }
 
     fn at(seconds: u64) -> Moment {
         Moment::from_millis(seconds * 1000)
     }
 
-    fn hear(report: &mut Report, line: &str, seconds: u64) -> Worth {
+    fn take(report: &mut Report, line: &str, seconds: u64) -> Worth {
         report.handle(Line::parse(line.as_bytes()).unwrap(), line, at(seconds))
     }
 
     #[test]
     fn what_a_line_says_is_kept_until_it_is_said_anew() {
         let mut report = Report::default();
-        hear(
+        take(
             &mut report,
             "task=index progress=42 active=1 queue=7 step=a",
             0,
         );
-        hear(&mut report, "watchdog", 1);
+        take(&mut report, "watchdog", 1);
         assert_eq!(
             (report.task(), report.progress(), report.step()),
             (Some("index"), Some(42.0), Some("a"))
         );
         let metrics = report.metrics(at(1));
         assert_eq!((metrics.active_tasks, metrics.queue_depth), (1, 7));
-        hear(&mut report, "task= active=", 2);
+        take(&mut report, "task= active=", 2);
         assert_eq!(
             (report.task(), report.metrics(at(2)).active_tasks),
             (None, 0)
@@ -422,7 +438,7 @@ mod tests {
             ("ready=1", Worth::Liveness),
             ("active=3 queue=3", Worth::Liveness),
         ] {
-            assert_eq!(hear(&mut report, line, 1), worth, "{line}");
+            assert_eq!(take(&mut report, line, 1), worth, "{line}");
         }
     }
 
@@ -431,13 +447,13 @@ mod tests {
         let mut report = Report::default();
         for step in ["a", "b", "c"] {
             assert_eq!(
-                hear(&mut report, &format!("step={step}"), 0),
+                take(&mut report, &format!("step={step}"), 0),
                 Worth::Progress
             );
         }
         for step in ["a", "b", "c", "b"] {
             assert_eq!(
-                hear(&mut report, &format!("step={step}"), 1),
+                take(&mut report, &format!("step={step}"), 1),
                 Worth::Liveness
             );
         }
@@ -449,11 +465,11 @@ mod tests {
         let mut report = Report::default();
         let long = "x".repeat(5000);
         assert_eq!(
-            hear(&mut report, &format!("step={long}1"), 0),
+            take(&mut report, &format!("step={long}1"), 0),
             Worth::Progress
         );
         assert_eq!(
-            hear(&mut report, &format!("step={long}2"), 0),
+            take(&mut report, &format!("step={long}2"), 0),
             Worth::Progress
         );
         assert_eq!(report.step().unwrap().len(), TASK_CHARS_MAX);
@@ -462,8 +478,8 @@ mod tests {
     #[test]
     fn a_new_task_does_not_inherit_the_progress_of_the_last_one() {
         let mut report = Report::default();
-        hear(&mut report, "task=a progress=100", 0);
-        hear(&mut report, "task=b", 5);
+        take(&mut report, "task=a progress=100", 0);
+        take(&mut report, "task=b", 5);
         assert_eq!((report.task(), report.progress()), (Some("b"), None));
         assert_eq!(report.owed_since(), Some(at(5)));
     }
@@ -472,50 +488,50 @@ mod tests {
     fn a_task_makes_work_owed_until_the_agent_is_done() {
         let mut report = Report::default();
         assert!(!report.work_owed());
-        hear(&mut report, "task=a", 3);
+        take(&mut report, "task=a", 3);
         assert_eq!(
             (report.work_owed(), report.owed_since()),
             (true, Some(at(3)))
         );
-        hear(&mut report, "state=waiting_input", 4);
+        take(&mut report, "state=waiting_input", 4);
         assert_eq!(report.owed_since(), Some(at(3)));
-        hear(&mut report, "state=done", 5);
+        take(&mut report, "state=done", 5);
         assert_eq!((report.work_owed(), report.owed_since()), (false, None));
-        hear(&mut report, "task=a", 6);
+        take(&mut report, "task=a", 6);
         assert_eq!((report.state(), report.owed_since()), (None, Some(at(6))));
-        hear(&mut report, "task=", 7);
+        take(&mut report, "task=", 7);
         assert!(!report.work_owed());
     }
 
     #[test]
     fn an_agent_that_says_it_works_owes_work_without_a_name() {
         let mut report = Report::default();
-        hear(&mut report, "state=waiting_model", 1);
+        take(&mut report, "state=waiting_model", 1);
         assert!(report.work_owed());
-        hear(&mut report, "state=idle", 2);
+        take(&mut report, "state=idle", 2);
         assert_eq!(
             (report.work_owed(), report.state()),
-            (false, Some((State::Idle, at(2))))
+            (false, Some((DeclaredState::Idle, at(2))))
         );
     }
 
     #[test]
     fn silence_is_normal_up_to_the_announced_moment() {
         let mut report = Report::default();
-        hear(&mut report, "expect=60", 10);
+        take(&mut report, "expect=60", 10);
         assert_eq!(report.expect_until(at(69)), Some(at(70)));
         assert_eq!(report.expect_until(at(70)), None);
-        hear(&mut report, "EXTEND_TIMEOUT_USEC=5000000", 20);
+        take(&mut report, "EXTEND_TIMEOUT_USEC=5000000", 20);
         assert_eq!(report.expect_until(at(20)), Some(at(25)));
-        hear(&mut report, "expect=0", 21);
+        take(&mut report, "expect=0", 21);
         assert_eq!(report.expect_until(at(21)), None);
     }
 
     #[test]
     fn tokens_slide_over_an_hour_and_errors_over_five_minutes() {
         let mut report = Report::default();
-        hear(&mut report, "tokens=100 errors=2", 0);
-        hear(&mut report, "tokens=11 error=\"no route\"", 200);
+        take(&mut report, "tokens=100 errors=2", 0);
+        take(&mut report, "tokens=11 error=\"no route\"", 200);
         let figures = |report: &Report, seconds| {
             let metrics = report.metrics(at(seconds));
             (metrics.tokens_used_this_hour, metrics.errors_last_5_min)
@@ -530,7 +546,7 @@ mod tests {
     #[test]
     fn a_new_incarnation_has_said_nothing_and_the_hour_goes_on() {
         let mut report = Report::default();
-        hear(
+        take(
             &mut report,
             "task=a progress=9 state=working ready stopping tokens=5 errors=1",
             0,
@@ -569,14 +585,14 @@ mod tests {
     fn the_last_twenty_lines_are_evidence_and_no_more_is_kept() {
         let mut report = Report::default();
         for n in 0..1000 {
-            hear(&mut report, &format!("step={n}{}", "ä".repeat(3000)), n);
+            take(&mut report, &format!("step={n}{}", "ä".repeat(3000)), n);
         }
-        let kept: Vec<&Heard> = report.lines().collect();
+        let kept: Vec<&KeptLine> = report.lines().collect();
         assert_eq!(
             (kept.len(), kept[0].at, kept[0].line.chars().count()),
             (20, at(980), 500)
         );
-        assert_eq!(report.said.steps.len(), STEPS_REMEMBERED);
+        assert_eq!(report.declared.steps.len(), STEPS_REMEMBERED);
     }
 
     proptest! {

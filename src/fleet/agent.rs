@@ -1,11 +1,10 @@
-//! One agent as the monitor knows it: its present registration, what was announced of it, and how it is described.
+//! One agent as the monitor knows it: its present registration, its state and what was announced of it.
 //!
-//! Reports of a replaced epoch, and reports with a lower step, change nothing: what comes late is defused by its
-//! numbers, never by its time.
+//! Reports of a replaced epoch, and reports with a lower step, change nothing: a late message is recognised by its
+//! numbers, never by its time. How an agent is described stands in `explain`.
 
-use crate::base::duration::format_duration;
 use crate::base::moment::{Moment, millis};
-use crate::fleet::run::{BeatOutcome, Belief, Run, Source};
+use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
 use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
 use crate::wire::event::{Event, EventKind};
 use crate::wire::keys;
@@ -38,20 +37,20 @@ pub struct Agent {
     pub(crate) indexed_at: Option<Moment>,
     /// The state that was announced last.
     pub(crate) announced: Option<State>,
-    /// No state was settled yet: the first one is a change too.
+    /// No state was settled yet: the first one is a transition too.
     is_new: bool,
 }
 
 /// When a state began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Seen by this monitor.
+    /// Observed by this monitor.
     Seen(Moment),
-    /// As the sender's wall clock had it, Unix milliseconds: it happened before this monitor looked.
+    /// By the sender's wall clock, Unix milliseconds: it happened before this monitor started.
     Reported(u64),
 }
 
-/// A change of belief.
+/// A change of state or reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) to: State,
@@ -59,13 +58,13 @@ pub(crate) struct Transition {
     pub(crate) sentence: String,
 }
 
-/// When something is taken, and what that changes.
-pub(crate) struct Taking<'a> {
+/// What an input is applied with, and the transitions that it causes.
+pub(crate) struct ApplyContext<'a> {
     pub(crate) now: Moment,
-    /// What the store kept is being read at the start: it happened before.
+    /// The initial state is being loaded: what it shows happened before.
     pub(crate) loading: bool,
     /// Changes, in order.
-    pub(crate) story: &'a mut Vec<Transition>,
+    pub(crate) transitions: &'a mut Vec<Transition>,
 }
 
 impl Agent {
@@ -83,33 +82,50 @@ impl Agent {
         }
     }
 
-    /// What is the matter, for people.
-    pub fn sentence(&self, now: Moment) -> String {
+    /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
+    pub fn is_alive(&self) -> bool {
         match self.state {
-            State::Healthy => self.healthy_sentence(now),
-            State::Missing => format!(
-                "{} overdue; {}",
-                beats(self.run.detector.missed(now)),
-                self.last_beat(now)
-            ),
-            State::Stopped => self.stopped_sentence(),
-            State::Failed => self.failed_sentence(now),
+            State::Healthy | State::Missing => true,
+            State::Stopped => false,
+            State::Failed => match self.reason {
+                Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop) => {
+                    self.run.life.has_process()
+                }
+                Some(
+                    Reason::HeartbeatLost
+                    | Reason::Exited
+                    | Reason::Killed
+                    | Reason::OomKilled
+                    | Reason::Duplicate
+                    | Reason::Fenced
+                    | Reason::Operator
+                    | Reason::Unknown,
+                )
+                | None => false,
+            },
         }
     }
 
-    /// What will happen by itself, and when.
-    pub fn next(&self, now: Moment) -> Option<String> {
-        let within = |at: Moment| format!("in {}", format_duration(at.since(now)));
+    /// How long the agent's process has been up; zero without a process.
+    pub fn uptime(&self, now: Moment) -> Duration {
+        if self.is_alive() {
+            self.run.uptime(now)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// When silence next changes the state, and to what; may be past, then it is due now.
+    pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
+        let detector = &self.run.detector;
         match self.state {
-            State::Healthy if self.run.life.phase == Phase::Running => Some(format!(
-                "missing {} unless a beat arrives",
-                within(self.run.detector.missing_at())
-            )),
-            State::Missing => Some(format!(
-                "failed {} unless a beat arrives",
-                within(self.run.detector.failed_at())
-            )),
-            State::Healthy | State::Failed | State::Stopped => self.next_start(now),
+            State::Healthy if self.run.depends_on_silence() => {
+                Some((detector.missing_at(), "missing"))
+            }
+            State::Missing if self.run.depends_on_silence() => {
+                Some((detector.failed_at(), "verification"))
+            }
+            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
         }
     }
 
@@ -120,12 +136,12 @@ impl Agent {
     pub(crate) fn beat(
         &mut self,
         beat: &Arc<Beat>,
-        source: Source,
-        taking: &mut Taking<'_>,
+        source: BeatSource,
+        context: &mut ApplyContext<'_>,
     ) -> BeatOutcome {
         let arrival = match source {
-            Source::Channel => taking.now,
-            Source::Stored(age) => taking.now - age,
+            BeatSource::Channel => context.now,
+            BeatSource::Stored(age) => context.now - age,
         };
         let life = beat.life();
         if !self.belongs(beat) {
@@ -137,26 +153,31 @@ impl Agent {
                 .as_ref()
                 .map_or(self.run.detector.interval(), |hb| hb.interval);
             let mut run = Run::begin(beat.epoch(), interval, arrival);
-            run.detector.observe_from(taking.now);
-            self.replace(run, &life, taking);
+            run.detector.observe_from(context.now);
+            self.replace(run, &life, context);
         }
         let outcome = self.run.beat(beat, source, arrival);
         if outcome != BeatOutcome::Applied {
             return outcome;
         }
-        // A producer without epochs has no steps: each of its beats says anew where it is.
+        // A producer without epochs has no steps: each of its beats reports its whole state.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
-            self.follow(life, taking);
+            self.follow(life, context);
         }
-        if taking.loading {
-            self.run.doubt(taking.now);
+        if context.loading {
+            self.run.mark_unconfirmed_if_stale(context.now);
         }
-        self.settle(taking);
+        self.settle(context);
         BeatOutcome::Applied
     }
 
-    /// Takes an event. One of the past changes nothing.
-    pub(crate) fn event(&mut self, event: &Event, interval: Duration, taking: &mut Taking<'_>) {
+    /// Applies an event. A late one changes nothing.
+    pub(crate) fn event(
+        &mut self,
+        event: &Event,
+        interval: Duration,
+        context: &mut ApplyContext<'_>,
+    ) {
         if event.epoch < self.fence {
             return;
         }
@@ -166,9 +187,9 @@ impl Agent {
             let interval = entry.map_or(interval, RosterEntry::interval);
             let begun = life.clone().unwrap_or_default();
             self.replace(
-                Run::begin(event.epoch, interval, taking.now),
+                Run::begin(event.epoch, interval, context.now),
                 &begun,
-                taking,
+                context,
             );
         }
         if let Some(entry) = entry.filter(|_| event.kind == EventKind::Registered) {
@@ -182,100 +203,111 @@ impl Agent {
             self.run.sign_of_life();
             if life.has_process() {
                 // A process that was just started has a whole interval for its first beat.
-                self.run.detector.observe_from(taking.now);
+                self.run.detector.observe_from(context.now);
             }
-            self.follow(life, taking);
-            self.settle(taking);
+            self.follow(life, context);
+            self.settle(context);
         }
     }
 
-    /// Takes what the roster, or a hash without a beat, says; `run` is how a registration that is new begins.
-    pub(crate) fn enlisted(&mut self, entry: &RosterEntry, run: &Run, taking: &mut Taking<'_>) {
+    /// Applies a roster entry, or a hash without a beat; `run` is the run that a new registration begins with.
+    pub(crate) fn roster_entry(
+        &mut self,
+        entry: &RosterEntry,
+        run: &Run,
+        context: &mut ApplyContext<'_>,
+    ) {
         if entry.epoch < self.fence {
             return;
         }
         let life = entry.life();
         if entry.epoch > self.run.epoch {
-            self.replace(run.clone(), &life, taking);
+            self.replace(run.clone(), &life, context);
         }
         // The roster knows more than a hash that was only registered.
         if entry.life.is_some() || self.run.entry.is_none() {
             self.run.entry = Some(Arc::new(entry.clone()));
         }
         if life.is_after(&self.run.life) {
-            self.follow(life, taking);
+            self.follow(life, context);
         }
-        self.settle(taking);
+        self.settle(context);
     }
 
     pub(crate) fn learned(&mut self, time_to_live: Duration) {
+        if self.run.epoch != 0 {
+            return; // a sidecar reports its interval; the hash may be another producer's too
+        }
         let millis = millis(keys::interval_of(time_to_live));
         let rounded = (millis + LEARN_STEP_MS / 2) / LEARN_STEP_MS * LEARN_STEP_MS;
         let learnt = Duration::from_millis(rounded).clamp(INTERVAL_MIN, INTERVAL_MAX);
         self.run.learn(learnt);
     }
 
-    /// Silence was looked into and stands.
-    pub(crate) fn lost(&mut self, taking: &mut Taking<'_>) {
+    /// The silence was verified.
+    pub(crate) fn lost(&mut self, context: &mut ApplyContext<'_>) {
         if self.state == State::Missing {
-            self.run.lose();
-            self.settle(taking);
+            self.run.confirm_lost();
+            self.settle(context);
         }
     }
 
     /// Brings the state into step with what is known.
-    pub(crate) fn settle(&mut self, taking: &mut Taking<'_>) {
-        let Belief { state, reason } = self.run.belief(taking.now);
+    pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
+        let Belief { state, reason } = self.run.belief(context.now);
         let is_new = std::mem::take(&mut self.is_new);
         if !is_new && (self.state, self.reason) == (state, reason) {
             return;
         }
         if is_new || self.state != state {
-            self.since = Since::Seen(taking.now);
-        }
-        if taking.loading && !self.run.is_alive() && self.run.life.since > 0 {
-            self.since = Since::Reported(self.run.life.since);
+            self.since = Since::Seen(context.now);
         }
         (self.state, self.reason) = (state, reason);
-        if state == State::Missing && self.run.is_unheard() {
-            return; // that nothing is known yet of an agent that should be there is no news
+        // An end is reported with its time: every monitor shows the same, also one that starts later.
+        if !self.run.life.is_watched() && self.run.life.since > 0 {
+            self.since = Since::Reported(self.run.life.since);
         }
-        taking.story.push(Transition {
+        if state == State::Missing && self.run.is_unconfirmed() {
+            return; // an agent of the roster without any beat yet is not announced
+        }
+        context.transitions.push(Transition {
             to: state,
             reason,
-            sentence: self.sentence(taking.now),
+            sentence: self.sentence(context.now),
         });
     }
 
-    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past.
+    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past. The registration
+    /// that such a producer followed may go on.
     fn belongs(&self, beat: &Beat) -> bool {
-        let over = matches!(self.state, State::Failed | State::Stopped);
-        let present = beat.epoch() == self.run.epoch || beat.epoch() > self.fence;
-        present || (beat.hb.is_none() && over)
+        match beat.hb {
+            Some(_) => beat.epoch() >= self.fence,
+            None => self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped),
+        }
     }
 
-    /// A new registration. Nothing of the one before stays. That its process was started is news, even when the report
-    /// that brings it is of the end.
-    fn replace(&mut self, run: Run, life: &Life, taking: &mut Taking<'_>) {
+    /// A new registration replaces everything of the one before. The start of its process is announced, even when the
+    /// report that brings it is of the end.
+    fn replace(&mut self, run: Run, life: &Life, context: &mut ApplyContext<'_>) {
         self.fence = self.fence.max(run.epoch);
-        let heard = !run.is_unheard();
+        let confirmed = !run.is_unconfirmed();
         self.run = run;
-        if life.had_process() && heard {
-            self.settle(taking);
+        if life.had_process() && confirmed {
+            self.settle(context);
         }
     }
 
-    /// Takes a report of the process, and what must have happened before it where reports were passed over.
-    fn follow(&mut self, life: Life, taking: &mut Taking<'_>) {
-        let between = self.passed_over(&life);
+    /// Applies a report of the process, preceded by the transition that it shows to be missing, if any.
+    fn follow(&mut self, life: Life, context: &mut ApplyContext<'_>) {
+        let between = self.missing_report(&life);
         for life in between.into_iter().chain([life]) {
-            self.run.report(life, taking.now);
-            self.settle(taking);
+            self.run.report(life, context.now);
+            self.settle(context);
         }
     }
 
-    /// The end before a start, or the start before an end, that this report shows to have been passed over.
-    fn passed_over(&self, life: &Life) -> Option<Life> {
+    /// The end before a start, or the start before an end, whose own report did not arrive.
+    fn missing_report(&self, life: &Life) -> Option<Life> {
         let known = &self.run.life;
         let end = life.end.as_ref()?;
         let between = Life {
@@ -296,121 +328,5 @@ impl Agent {
         }
         let started = end.incarnation > known.incarnation && !end.not_started;
         (started && !known.has_process()).then_some(between)
-    }
-
-    fn healthy_sentence(&self, now: Moment) -> String {
-        match self.run.life.phase {
-            Phase::Stopping => format!(
-                "was asked to stop {} ago; its process is still running",
-                format_duration(now.since(self.run.life_at))
-            ),
-            Phase::Restarting => "ended cleanly; it is being started again".to_owned(),
-            Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
-                let activity = self.activity_sentence().map(str::to_owned);
-                activity.unwrap_or_else(|| match self.run.beat {
-                    Some(_) => format!(
-                        "beats come every {}",
-                        format_duration(self.run.detector.interval())
-                    ),
-                    None => "registered; no beat yet".to_owned(),
-                })
-            }
-        }
-    }
-
-    fn stopped_sentence(&self) -> String {
-        let life = &self.run.life;
-        match (life.phase, &life.waits_for) {
-            (Phase::Suspended, _) => {
-                "suspended at its terminal (Ctrl-Z); its sidecar stands still with it and sends no beats".to_owned()
-            }
-            (Phase::Detached, _) => "detached: its sidecar does not watch it any more".to_owned(),
-            (Phase::Stopping, _) => {
-                "was asked to stop, and fell silent before its end was reported".to_owned()
-            }
-            (Phase::Waiting, Some(what)) if life.end.is_none() => format!("waiting for {what}"),
-            (Phase::Waiting, Some(what)) => format!("ended cleanly; waiting for {what}"),
-            (Phase::Restarting, _) => "ended cleanly; it is started again".to_owned(),
-            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "ended cleanly".to_owned(),
-        }
-    }
-
-    fn failed_sentence(&self, now: Moment) -> String {
-        let end = self.run.life.end.as_ref();
-        match self.reason {
-            Some(Reason::HeartbeatLost) | None => {
-                format!("silent for three intervals; {}", self.last_beat(now))
-            }
-            Some(Reason::Exited) => match end.and_then(|end| end.exit.code) {
-                Some(code) if end.is_some_and(|end| end.not_started) => {
-                    format!("its command could not be started (code {code})")
-                }
-                Some(code) => format!("its process exited with code {code}"),
-                None => "its process ended; the exit code could not be read".to_owned(),
-            },
-            Some(Reason::Killed) => match end.and_then(|end| end.exit.signal) {
-                Some(signal) => format!("its process was ended by signal {signal}"),
-                None => "its process was killed".to_owned(),
-            },
-            Some(Reason::OomKilled) => "the kernel killed its process for memory".to_owned(),
-            Some(Reason::Hung) => self
-                .activity_sentence()
-                .unwrap_or("it cannot go on by itself")
-                .to_owned(),
-            Some(Reason::CrashLoop) => match end.and_then(|end| end.exit.code) {
-                Some(code) => {
-                    format!("crash loop: it exits again and again, last with code {code}")
-                }
-                None => "crash loop: it ends again and again".to_owned(),
-            },
-            Some(Reason::Duplicate) => "a living holder has its id".to_owned(),
-            Some(Reason::Fenced) => "a higher epoch has its id".to_owned(),
-            Some(Reason::Operator) => "a person ended it".to_owned(),
-            Some(Reason::Unkillable) => "it survives every signal".to_owned(),
-        }
-    }
-
-    fn activity_sentence(&self) -> Option<&str> {
-        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
-        let activity = hb.activity.as_ref()?;
-        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
-    }
-
-    fn last_beat(&self, now: Moment) -> String {
-        match self.run.beat_at {
-            Some(at) => format!("last beat {} ago", format_duration(now.since(at))),
-            None => "no beat since this monitor started".to_owned(),
-        }
-    }
-
-    fn next_start(&self, now: Moment) -> Option<String> {
-        let life = &self.run.life;
-        match life.phase {
-            Phase::Restarting => {
-                let restart = life.restart?;
-                let at = self.run.life_at + Duration::from_millis(restart.in_ms);
-                let attempt = restart
-                    .attempt
-                    .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
-                Some(format!(
-                    "restarting in {}{attempt}",
-                    format_duration(at.since(now))
-                ))
-            }
-            Phase::Waiting => {
-                let what = life.waits_for.as_deref().unwrap_or("its process");
-                Some(format!("healthy as soon as there is {what}"))
-            }
-            Phase::Stopping => Some("stopped as soon as its process has ended".to_owned()),
-            Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => None,
-        }
-    }
-}
-
-fn beats(n: u64) -> String {
-    if n == 1 {
-        "1 beat".to_owned()
-    } else {
-        format!("{n} beats")
     }
 }

@@ -5,23 +5,23 @@
 //! lately is the best guess of where that timetable lies on our clock; from it follows when each later slot is due. So
 //! a beat that was held up in a queue for two minutes refreshes nothing, and a fast beat makes no later one look late.
 //!
-//! A producer without slots (written from the seed) is judged from its last arrival.
+//! A producer without slots (written from the seed) is measured from its last arrival.
 //!
-//! Deliberately absent: accrual (phi). At one beat in 30 s its model convicts after a single lost message.
+//! Deliberately absent: accrual (phi). At one beat in 30 s its model suspects an agent after a single lost message.
 
 use crate::base::moment::{Moment, millis};
 use std::time::Duration;
 
 /// Beats per half of the window whose smallest offset counts: 16 to 32 beats, as long as a route keeps its delay.
 const WINDOW_HALF: u32 = 16;
-/// A slot this far ahead of the timetable is not believed at once: one poisoned number must not lock the agent out.
+/// A slot this far ahead of the timetable is not accepted at once: one wrong number must not make later beats look old.
 const SLOTS_AHEAD_MAX: u64 = 2;
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
 /// Beats that may be lost before silence means failure.
 const BEATS_TO_FAIL: u32 = 3;
 
-/// What a beat says of its place in time.
+/// Where in time a beat belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
     /// From a sidecar.
@@ -37,8 +37,8 @@ pub enum Freshness {
     Renewed,
     /// A slot that was known already: content may be new, time is not.
     Known,
-    /// A slot far ahead of the timetable; believed only when the next one agrees.
-    Doubted,
+    /// A slot far ahead of the timetable; accepted only when the next one agrees.
+    Implausible,
 }
 
 /// Silence so far.
@@ -66,20 +66,20 @@ pub struct Detector {
 #[derive(Clone, Debug)]
 struct Timetable {
     slot: u64,
-    offset: Window,
-    doubted: Option<u64>,
+    offset: MinimumWindow,
+    implausible: Option<u64>,
 }
 
 /// The smallest value among the last 16 to 32.
 #[derive(Clone, Debug)]
-struct Window {
+struct MinimumWindow {
     before: i64,
     now: i64,
     filled: u32,
 }
 
 impl Detector {
-    /// An agent first heard of at `now`, with one beat every `interval`.
+    /// An agent first known at `now`, with one beat every `interval`.
     pub fn new(interval: Duration, now: Moment) -> Self {
         Self {
             interval,
@@ -89,8 +89,8 @@ impl Detector {
         }
     }
 
-    /// An agent that should be there and was not heard: it has until the end of one period of observation.
-    pub fn unheard(interval: Duration, now: Moment) -> Self {
+    /// An agent without a beat yet: it has until the end of one period of observation.
+    pub fn unconfirmed(interval: Duration, now: Moment) -> Self {
         let mut detector = Self::new(interval, now);
         detector.fresh_at = now - (interval * BEATS_TO_FAIL + detector.slack());
         detector
@@ -112,7 +112,7 @@ impl Detector {
         self.interval = interval;
     }
 
-    /// The observer could not see before `now`: silence up to here proves nothing.
+    /// The observer was blind before `now`: silence up to here proves nothing.
     pub fn observe_from(&mut self, now: Moment) {
         self.observed_from = self.observed_from.max(now);
     }
@@ -169,12 +169,12 @@ impl Detector {
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
-        let offset = signed(arrival) - signed_product(slot, self.interval);
+        let offset = signed(arrival).saturating_sub(signed_product(slot, self.interval));
         let Some(timetable) = &mut self.timetable else {
             self.timetable = Some(Timetable {
                 slot,
-                offset: Window::new(offset),
-                doubted: None,
+                offset: MinimumWindow::new(offset),
+                implausible: None,
             });
             self.fresh_at = self.fresh_at.max(arrival);
             return Freshness::Renewed;
@@ -183,31 +183,35 @@ impl Detector {
             timetable.offset.lower(offset);
             return Freshness::Known;
         }
-        let due_now = (signed(arrival) - timetable.offset.min())
+        let due_now = signed(arrival)
+            .saturating_sub(timetable.offset.min())
             .max(0)
             .unsigned_abs()
             / millis(self.interval).max(1);
         if slot > due_now.saturating_add(SLOTS_AHEAD_MAX) {
             let agrees = timetable
-                .doubted
+                .implausible
                 .is_some_and(|d| slot > d && slot - d <= SLOTS_AHEAD_MAX + 1);
             if !agrees {
-                timetable.doubted = Some(slot);
-                return Freshness::Doubted;
+                timetable.implausible = Some(slot);
+                return Freshness::Implausible;
             }
-            timetable.offset = Window::new(offset);
+            timetable.offset = MinimumWindow::new(offset);
         }
-        timetable.doubted = None;
+        timetable.implausible = None;
         timetable.slot = slot;
         timetable.offset.push(offset);
-        let due = timetable.offset.min() + signed_product(slot, self.interval);
+        let due = timetable
+            .offset
+            .min()
+            .saturating_add(signed_product(slot, self.interval));
         let due = Moment::from_millis(due.max(0).unsigned_abs());
         self.fresh_at = self.fresh_at.max(due.min(arrival));
         Freshness::Renewed
     }
 }
 
-impl Window {
+impl MinimumWindow {
     fn new(value: i64) -> Self {
         Self {
             before: i64::MAX,
@@ -322,14 +326,17 @@ mod tests {
     #[test]
     fn one_poisoned_slot_does_not_lock_the_agent_out() {
         let mut d = beating(4);
-        assert_eq!(d.beat(Stamp::Slot(1 << 50), at(140)), Freshness::Doubted);
+        assert_eq!(
+            d.beat(Stamp::Slot(1 << 50), at(140)),
+            Freshness::Implausible
+        );
         assert_eq!(d.beat(Stamp::Slot(5), at(150)), Freshness::Renewed);
     }
 
     #[test]
     fn a_timetable_that_really_jumped_is_believed_when_the_next_slot_agrees() {
         let mut d = beating(4);
-        assert_eq!(d.beat(Stamp::Slot(1000), at(150)), Freshness::Doubted);
+        assert_eq!(d.beat(Stamp::Slot(1000), at(150)), Freshness::Implausible);
         assert_eq!(d.beat(Stamp::Slot(1001), at(180)), Freshness::Renewed);
         assert_eq!(d.silence(at(200)), Silence::None);
     }

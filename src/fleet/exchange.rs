@@ -1,23 +1,57 @@
-//! What the fleet takes, what it wants done, and what it counts.
+//! The fleet's inputs, effects, settings and view.
 
 use crate::base::id::AgentId;
+use crate::fleet::agent::Agent;
 use crate::fleet::run::State;
-use crate::wire::beat::Beat;
+use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
+use imbl::OrdMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// What the fleet takes.
+/// What is fixed for a fleet.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetSettings {
+    /// For producers that do not report their interval and whose hash has no time to live.
+    pub interval_default: Duration,
+    /// Newcomers beyond this many agents are refused and counted.
+    pub agents_max: usize,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self {
+            interval_default: INTERVAL_DEFAULT,
+            agents_max: 200_000,
+        }
+    }
+}
+
+/// The fleet as it was at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every agent, by id.
+    pub agents: OrdMap<AgentId, Arc<Agent>>,
+    /// Agents by state.
+    pub counts: Counts,
+    /// What became of beats.
+    pub beats: BeatCounters,
+    /// Whether the monitor is connected to the store.
+    pub link_up: bool,
+}
+
+/// An input of the fleet.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub enum FleetInput {
     /// A beat from the channel.
     Beat(Box<Beat>),
     /// A beat that was written this long ago: read from a hash, or held up on its way here.
     AgedBeat(Box<Beat>, Duration),
     /// A lifecycle event.
     Event(Box<Event>),
-    /// All events that were in the stream when [`Effect::ReadEvents`] was asked for have been passed on.
+    /// All events that were in the stream when [`FleetEffect::ReadEvents`] was asked for have been passed on.
     EventsRead,
     /// A roster entry.
     RosterEntry(AgentId, Box<RosterEntry>),
@@ -25,7 +59,7 @@ pub enum Input {
     Registered(AgentId, Box<RosterEntry>),
     /// The full time to live of a hash that has just been written.
     TtlRead(AgentId, Duration),
-    /// The store was asked about a silent agent, and whatever it holds has been passed on.
+    /// The hash of a silent agent was read, and what it holds has been passed on.
     Verified(AgentId),
     /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
@@ -35,14 +69,14 @@ pub enum Input {
     Tick,
 }
 
-/// What the fleet wants done.
+/// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Read the agent's hash, pass on what is there, then send [`Input::Verified`].
+pub enum FleetEffect {
+    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`].
     Verify(AgentId),
-    /// Read the time to live of the agent's hash and send [`Input::TtlRead`].
+    /// Read the time to live of the agent's hash and send [`FleetInput::TtlRead`].
     ReadTtl(AgentId),
-    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`Input::EventsRead`].
+    /// A beat is ahead of the stream: read the stream to its end, pass the events on, then send [`FleetInput::EventsRead`].
     ReadEvents,
     /// A state or its reason changed. Announced once per change.
     Changed(Change),
@@ -51,11 +85,11 @@ pub enum Effect {
 /// One transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whose.
+    /// The agent.
     pub agent: AgentId,
-    /// What was announced before; `None` when it was not known. The same as `to` when only the reason changed.
+    /// The state announced before; `None` for a new agent. The same as `to` when only the reason changed.
     pub from: Option<State>,
-    /// Now.
+    /// The state now.
     pub to: State,
     /// Why it is not healthy.
     pub reason: Option<Reason>,
@@ -66,17 +100,17 @@ pub struct Change {
 /// Agents by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Beats come.
+    /// Beats come in time.
     pub healthy: usize,
     /// One beat overdue.
     pub missing: usize,
-    /// Dead, or three beats overdue.
+    /// Ended badly, hung, or three beats overdue.
     pub failed: usize,
     /// Ended cleanly.
     pub stopped: usize,
 }
 
-/// What became of the beats of the channel, since the start.
+/// Beats of the channel since the start, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BeatCounters {
     /// Beats that changed something.
@@ -87,8 +121,8 @@ pub struct BeatCounters {
     pub duplicate: u64,
     /// Beats of an epoch that was replaced.
     pub outdated: u64,
-    /// Beats with a slot that cannot be.
-    pub doubted: u64,
+    /// Beats with a slot that is far ahead of the timetable.
+    pub implausible_slot: u64,
     /// Newcomers to a full fleet.
     pub refused: u64,
 }

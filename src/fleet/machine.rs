@@ -1,251 +1,253 @@
 //! The fleet: the monitor's machine. Beats, events and what the store holds go in; transitions come out.
 //!
-//! One writer owns it. Readers get [`Fleet::snapshot`], an immutable copy that shares all its agents, so it costs the
+//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents, so it costs the
 //! same for ten agents and for a hundred thousand. Deadlines stand in an ordered index: a tick looks at the agents that
 //! are due and at no others.
 //!
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
-pub use crate::fleet::exchange::{BeatCounters, Change, Counts, Effect, Input};
+pub use crate::fleet::exchange::{
+    BeatCounters, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+};
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, State, Taking, Transition};
+use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
 use crate::fleet::detector::Silence;
-use crate::fleet::run::{BeatOutcome, Run, Source};
-use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
+use crate::fleet::run::{BeatOutcome, BeatSource, Run};
+use crate::fleet::stream_wait::StreamWait;
+use crate::wire::beat::Beat;
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
-use imbl::{HashSet, OrdMap};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the store may take to confirm a silence before the silence stands alone.
+/// How long the store may take to answer a verification. Without an answer the silence counts as verified.
 pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
-/// A tick this late means that the observer itself stood still: silence during it proves nothing.
+/// A gap between ticks longer than this means that the monitor itself stood still (TILT): silence meanwhile proves nothing.
 pub const TILT_AFTER: Duration = Duration::from_secs(2);
 
-/// Beats that may wait until the stream was read.
-const AHEAD_MAX: usize = 65_536;
-
-/// What is fixed for a fleet.
-#[derive(Clone, Copy, Debug)]
-pub struct Policy {
-    /// For producers that do not say their interval and whose hash has no time to live.
-    pub interval_default: Duration,
-    /// Newcomers beyond this many agents are refused and counted.
-    pub agents_max: usize,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            interval_default: INTERVAL_DEFAULT,
-            agents_max: 200_000,
-        }
-    }
-}
-
-/// The fleet as it was at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Every agent, by id.
-    pub agents: OrdMap<AgentId, Arc<Agent>>,
-    /// Agents by state.
-    pub counts: Counts,
-    /// What became of beats.
-    pub beats: BeatCounters,
-    /// Whether the store can be heard.
-    pub link_up: bool,
-}
+/// How long changes of the past are collected before they are announced as they are now: what was delayed comes in a burst.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
 
 /// The monitor's machine.
 #[derive(Debug)]
 pub struct Fleet {
-    policy: Policy,
+    settings: FleetSettings,
     now: Snapshot,
     deadlines: BTreeSet<(Moment, AgentId)>,
-    verifying: HashSet<AgentId>,
-    /// Beats that wait until the stream has been read, in order.
-    ahead: Vec<Beat>,
-    /// Since when they wait.
-    ahead_since: Option<Moment>,
+    /// Agents whose silence is being verified with the store, and when that times out.
+    verifying: BTreeMap<AgentId, Moment>,
+    /// Beats that wait until the stream has been read.
+    ahead: StreamWait,
     /// Agents whose state changed in the past, which is announced once as it is now.
     unannounced: BTreeSet<AgentId>,
+    /// When those are announced.
+    announce_at: Option<Moment>,
     /// What the store holds has been read at least once.
     loaded: bool,
     last_tick: Moment,
 }
 
 impl Fleet {
-    /// A fleet of nobody, not yet connected.
-    pub fn new(policy: Policy, now: Moment) -> Self {
+    /// An empty fleet, not yet connected.
+    pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
-            policy,
+            settings,
             now: Snapshot::default(),
             deadlines: BTreeSet::new(),
-            verifying: HashSet::new(),
-            ahead: Vec::new(),
-            ahead_since: None,
+            verifying: BTreeMap::new(),
+            ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
+            announce_at: None,
             loaded: false,
             last_tick: now,
         }
     }
 
-    /// Takes one input; what must be done comes back.
-    pub fn handle(&mut self, input: Input, now: Moment) -> Vec<Effect> {
+    /// Applies one input and returns what the caller must do.
+    pub fn handle(&mut self, input: FleetInput, now: Moment) -> Vec<FleetEffect> {
         let mut effects = Vec::new();
         match input {
-            Input::Beat(beat) => self.channel_beat(beat, now, &mut effects),
-            Input::AgedBeat(beat, age) => self.beat(*beat, Source::Stored(age), now, &mut effects),
-            Input::Event(event) => self.event(&event, now, &mut effects),
-            Input::EventsRead => self.release(now, &mut effects),
-            Input::RosterEntry(id, entry) => {
-                let run = Run::unheard(entry.epoch, entry.interval(), now);
-                self.enlisted(id, &entry, run, now, &mut effects);
+            FleetInput::Beat(beat) => self.channel_beat(beat, now, &mut effects),
+            FleetInput::AgedBeat(beat, age) => {
+                self.beat(*beat, BeatSource::Stored(age), now, &mut effects)
             }
-            Input::Registered(id, entry) => {
+            FleetInput::Event(event) => self.event(&event, now, &mut effects),
+            FleetInput::EventsRead => self.release(now, &mut effects),
+            FleetInput::RosterEntry(id, entry) => {
+                let run = Run::unconfirmed(entry.epoch, entry.interval(), now);
+                self.roster_entry(id, &entry, run, now, &mut effects);
+            }
+            FleetInput::Registered(id, entry) => {
                 let run = Run::begin(entry.epoch, entry.interval(), now);
-                self.enlisted(id, &entry, run, now, &mut effects);
+                self.roster_entry(id, &entry, run, now, &mut effects);
             }
-            Input::TtlRead(id, time_to_live) => {
+            FleetInput::TtlRead(id, time_to_live) => {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
-            Input::Verified(id) => self.verified(&id, now, &mut effects),
-            Input::LinkUp => self.link_up(now, &mut effects),
-            // Beats that wait for the stream go on to wait: the next connection reads it first.
-            Input::LinkDown => self.now.link_up = false,
-            Input::Tick => self.tick(now, &mut effects),
+            FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
+            FleetInput::LinkUp => self.link_up(now, &mut effects),
+            // Beats that wait for the stream keep waiting: the next connection reads it first.
+            FleetInput::LinkDown => self.now.link_up = false,
+            FleetInput::Tick => self.tick(now, &mut effects),
         }
         effects
     }
 
-    /// When something next changes by itself. Nothing does while the store cannot be heard.
-    pub fn deadline(&self) -> Option<Moment> {
-        self.deadlines
+    /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
+    /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late.
+    pub fn deadline(&self) -> Option<(Moment, &'static str)> {
+        if !self.now.link_up {
+            return None;
+        }
+        let agent = self
+            .deadlines
             .first()
-            .filter(|_| self.now.link_up)
-            .map(|(at, _)| *at)
+            .map(|(at, id)| (*at, self.due_for(id)));
+        let stream = self.ahead.deadline(VERIFY_WITHIN).map(|at| (at, "stream"));
+        let announce = self.announce_at.map(|at| (at, "announce"));
+        [agent, stream, announce]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn due_for(&self, id: &AgentId) -> &'static str {
+        if self.verifying.contains_key(id) {
+            return "verification timeout";
+        }
+        let agent = self.now.agents.get(id);
+        agent
+            .and_then(|agent| agent.deadline())
+            .map_or("missing", |(_, why)| why)
     }
 
     /// The fleet as it is now; shares its agents with the fleet.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn view(&self) -> Snapshot {
         self.now.clone()
     }
 
     /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
     /// stored the events before it, so they are there.
-    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<Effect>) {
+    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<FleetEffect>) {
         let agent = self.now.agents.get(&beat.agent);
-        let waits = self.ahead.iter().any(|waiting| waiting.agent == beat.agent);
         let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
-        let behind = is_ahead(&beat, epoch, step);
-        if (waits || behind) && self.ahead.len() < AHEAD_MAX {
-            self.ahead.push(*beat);
-            if self.ahead_since.is_none() {
-                self.ahead_since = Some(now);
-                effects.push(Effect::ReadEvents);
+        if self.ahead.holds(&beat, epoch, step) {
+            if self.ahead.push(*beat, now) {
+                effects.push(FleetEffect::ReadEvents);
             }
             return;
         }
-        self.beat(*beat, Source::Channel, now, effects);
+        self.beat(*beat, BeatSource::Channel, now, effects);
     }
 
     /// Takes the beats that waited for the stream.
-    fn release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        self.ahead_since = None;
-        for beat in std::mem::take(&mut self.ahead) {
-            self.beat(beat, Source::Channel, now, effects);
+    fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
+        for beat in self.ahead.take() {
+            self.beat(beat, BeatSource::Channel, now, effects);
         }
     }
 
-    fn beat(&mut self, beat: Beat, source: Source, now: Moment, effects: &mut Vec<Effect>) {
+    fn beat(
+        &mut self,
+        beat: Beat,
+        source: BeatSource,
+        now: Moment,
+        effects: &mut Vec<FleetEffect>,
+    ) {
         let id = beat.agent.clone();
         let interval = beat
             .hb
             .as_ref()
-            .map_or(self.policy.interval_default, |hb| hb.interval);
+            .map_or(self.settings.interval_default, |hb| hb.interval);
         let unknown = || Agent::new(Run::begin(0, interval, now), now);
         let Some(mut agent) = self.take(&id, now, unknown) else {
             self.now.beats.refused += 1;
             return;
         };
-        let learn = beat.hb.is_none() && agent.wants_interval();
-        let mut story = Vec::new();
-        let mut taking = self.taking(now, &mut story);
-        let outcome = agent.beat(&Arc::new(beat), source, &mut taking);
+        let without_epoch = beat.hb.is_none();
+        let mut transitions = Vec::new();
+        let mut context = self.context(now, &mut transitions);
+        let outcome = agent.beat(&Arc::new(beat), source, &mut context);
         let beats = &mut self.now.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
-            BeatOutcome::Known => beats.known += u64::from(source == Source::Channel),
+            BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
             BeatOutcome::Duplicate => beats.duplicate += 1,
-            BeatOutcome::Outdated => beats.outdated += u64::from(source == Source::Channel),
-            BeatOutcome::ImplausibleSlot => beats.doubted += 1,
+            BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
+            BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
         }
-        if agent.state == State::Healthy {
-            self.verifying.remove(&id);
+        if without_epoch && outcome == BeatOutcome::Applied && agent.wants_interval() {
+            effects.push(FleetEffect::ReadTtl(id.clone()));
         }
-        if learn {
-            effects.push(Effect::ReadTtl(id.clone()));
-        }
-        let when = self.when();
-        self.put(id, agent, (story, when), now, effects);
+        let when = self.occurred();
+        self.put(id, agent, (transitions, when), now, effects);
     }
 
-    fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<Effect>) {
+    fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
         if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
-            return; // it does not say that there is an agent
+            return; // it does not show that the agent exists
         }
-        let interval = self.policy.interval_default;
+        let interval = self.settings.interval_default;
         let Some(mut agent) = self.take(&event.agent, now, || {
             Agent::new(Run::begin(0, interval, now), now)
         }) else {
             self.now.beats.refused += 1;
             return;
         };
-        let mut story = Vec::new();
-        let mut taking = self.taking(now, &mut story);
-        agent.event(event, interval, &mut taking);
+        let mut transitions = Vec::new();
+        let mut context = self.context(now, &mut transitions);
+        agent.event(event, interval, &mut context);
         let when = if event.detail.delayed_ms > 0 {
-            When::Before
+            Occurred::Earlier
         } else {
-            self.when()
+            self.occurred()
         };
-        self.put(event.agent.clone(), agent, (story, when), now, effects);
+        self.put(
+            event.agent.clone(),
+            agent,
+            (transitions, when),
+            now,
+            effects,
+        );
     }
 
-    fn enlisted(
+    fn roster_entry(
         &mut self,
         id: AgentId,
         entry: &RosterEntry,
         run: Run,
         now: Moment,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<FleetEffect>,
     ) {
         let unknown = || Agent::new(run.clone(), now);
         let Some(mut agent) = self.take(&id, now, unknown) else {
             self.now.beats.refused += 1;
             return;
         };
-        let mut story = Vec::new();
-        agent.enlisted(entry, &run, &mut self.taking(now, &mut story));
-        let when = self.when();
-        self.put(id, agent, (story, when), now, effects);
+        let mut transitions = Vec::new();
+        agent.roster_entry(entry, &run, &mut self.context(now, &mut transitions));
+        let when = self.occurred();
+        self.put(id, agent, (transitions, when), now, effects);
     }
 
-    fn taking<'a>(&self, now: Moment, story: &'a mut Vec<Transition>) -> Taking<'a> {
-        Taking {
+    fn context<'a>(&self, now: Moment, transitions: &'a mut Vec<Transition>) -> ApplyContext<'a> {
+        ApplyContext {
             now,
             loading: !self.loaded,
-            story,
+            transitions,
         }
     }
 
-    fn when(&self) -> When {
-        if self.loaded { When::Now } else { When::Before }
+    fn occurred(&self) -> Occurred {
+        if self.loaded {
+            Occurred::Now
+        } else {
+            Occurred::Earlier
+        }
     }
 
     fn learned(
@@ -253,23 +255,23 @@ impl Fleet {
         id: &AgentId,
         time_to_live: Duration,
         now: Moment,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<FleetEffect>,
     ) {
         if let Some(agent) = self.now.agents.get(id) {
             let mut agent = Agent::clone(agent);
             agent.learned(time_to_live);
-            self.put(id.clone(), agent, (Vec::new(), When::Now), now, effects);
+            self.put(id.clone(), agent, (Vec::new(), Occurred::Now), now, effects);
         }
     }
 
-    fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
-        if self.verifying.remove(id).is_none() || !self.now.link_up {
+    fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
+        if !self.now.link_up || self.verifying.remove(id).is_none() {
             return;
         }
         self.declare(id, now, effects);
     }
 
-    fn link_up(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn link_up(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.now.link_up = true;
         self.loaded = true;
         self.last_tick = now;
@@ -278,17 +280,19 @@ impl Fleet {
         self.announce(now, effects);
     }
 
-    fn tick(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn tick(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         let late = now.since(self.last_tick) > TILT_AFTER;
         self.last_tick = now;
         if !self.now.link_up {
             return;
         }
-        let waited = self.ahead_since.map(|since| now.since(since));
-        if waited.is_some_and(|waited| waited >= VERIFY_WITHIN) {
+        let answer_due = self.ahead.deadline(VERIFY_WITHIN);
+        if answer_due.is_some_and(|at| at <= now) {
             self.release(now, effects);
         }
-        self.announce(now, effects);
+        if self.announce_at.is_some_and(|at| at <= now) {
+            self.announce(now, effects);
+        }
         if late {
             self.observe_from(now, effects);
         }
@@ -298,45 +302,48 @@ impl Fleet {
         }
     }
 
-    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
         let Some(agent) = self.now.agents.get(id) else {
             return;
         };
-        let silence = agent.run.detector.silence(now);
-        if silence == Silence::Failed && agent.state == State::Missing {
-            if self.verifying.contains(id) {
-                self.verifying.remove(id);
-                self.declare(id, now, effects);
-            } else {
-                self.verifying.insert(id.clone());
-                self.deadlines.insert((now + VERIFY_WITHIN, id.clone()));
-                effects.push(Effect::Verify(id.clone()));
-            }
-            return;
+        if self.verifying.remove(id).is_some() {
+            return self.declare(id, now, effects);
         }
         let mut agent = Agent::clone(agent);
-        let mut story = Vec::new();
-        agent.settle(&mut self.taking(now, &mut story));
-        self.put(id.clone(), agent, (story, When::Now), now, effects);
+        let mut transitions = Vec::new();
+        if agent.state == State::Missing && agent.run.detector.silence(now) == Silence::Failed {
+            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
+            effects.push(FleetEffect::Verify(id.clone()));
+        } else {
+            agent.settle(&mut self.context(now, &mut transitions));
+        }
+        let changes = (transitions, Occurred::Now);
+        self.put(id.clone(), agent, changes, now, effects);
     }
 
-    /// The silence was looked into and stands.
-    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<Effect>) {
+    /// The verification found no newer beat, or timed out.
+    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
         let Some(agent) = self.now.agents.get(id) else {
             return;
         };
         let mut agent = Agent::clone(agent);
-        let mut story = Vec::new();
-        let mut taking = self.taking(now, &mut story);
+        let mut transitions = Vec::new();
+        let mut context = self.context(now, &mut transitions);
         if agent.run.detector.silence(now) == Silence::Failed {
-            agent.lost(&mut taking);
+            agent.lost(&mut context);
         }
-        self.put(id.clone(), agent, (story, When::Now), now, effects);
+        self.put(
+            id.clone(),
+            agent,
+            (transitions, Occurred::Now),
+            now,
+            effects,
+        );
     }
 
     /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
-    fn observe_from(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        self.verifying = HashSet::new();
+    fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.verifying.clear();
         let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
         for id in ids {
             let Some(agent) = self.now.agents.get(&id) else {
@@ -344,21 +351,22 @@ impl Fleet {
             };
             let mut agent = Agent::clone(agent);
             agent.run.detector.observe_from(now);
-            self.put(id, agent, (Vec::new(), When::Now), now, effects);
+            self.put(id, agent, (Vec::new(), Occurred::Now), now, effects);
         }
     }
 
     /// What changed in the past is announced as it is now, once.
-    fn announce(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.announce_at = None;
         for id in std::mem::take(&mut self.unannounced) {
             let Some(agent) = self.now.agents.get(&id) else {
                 continue;
             };
             let mut agent = Agent::clone(agent);
             let from = agent.announced.replace(agent.state);
-            let unheard = agent.state == State::Missing && agent.run.is_unheard();
-            if from != Some(agent.state) && !unheard {
-                effects.push(Effect::Changed(Change {
+            let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
+            if from != Some(agent.state) && !unconfirmed {
+                effects.push(FleetEffect::Changed(Change {
                     agent: id.clone(),
                     from,
                     to: agent.state,
@@ -375,11 +383,11 @@ impl Fleet {
             Some(agent) => {
                 let mut agent = Agent::clone(agent);
                 if self.loaded && !self.now.link_up {
-                    agent.run.detector.observe_from(now); // the silence so far was ours
+                    agent.run.detector.observe_from(now); // the monitor was blind, so the silence proves nothing
                 }
                 Some(agent)
             }
-            None if self.now.agents.len() < self.policy.agents_max => Some(new()),
+            None if self.now.agents.len() < self.settings.agents_max => Some(new()),
             None => None,
         }
     }
@@ -389,17 +397,19 @@ impl Fleet {
         &mut self,
         id: AgentId,
         mut agent: Agent,
-        (story, when): (Vec<Transition>, When),
+        (transitions, when): (Vec<Transition>, Occurred),
         now: Moment,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<FleetEffect>,
     ) {
         if let Some(at) = agent.indexed_at.take() {
             self.deadlines.remove(&(at, id.clone()));
         }
-        // While a silence is looked into, the index holds the end of that look and nothing else.
-        let deadline = agent.run.deadline(now);
-        if let Some(at) = deadline.filter(|_| !self.verifying.contains(&id)) {
-            agent.indexed_at = Some(at);
+        if agent.state != State::Missing {
+            self.verifying.remove(&id);
+        }
+        let timeout = self.verifying.get(&id).copied();
+        agent.indexed_at = timeout.or_else(|| agent.deadline().map(|(at, _)| at));
+        if let Some(at) = agent.indexed_at {
             self.deadlines.insert((at, id.clone()));
         }
         let before = self.now.agents.get(&id).map(|agent| agent.state);
@@ -408,19 +418,22 @@ impl Fleet {
         }
         *self.now.counts.of(agent.state) += 1;
         match when {
-            When::Before => drop(self.unannounced.insert(id.clone())),
-            When::Now if self.unannounced.contains(&id) => {
+            Occurred::Earlier => {
+                self.unannounced.insert(id.clone());
+                self.announce_at.get_or_insert(now + ANNOUNCE_AFTER);
+            }
+            Occurred::Now if self.unannounced.contains(&id) => {
                 self.now.agents.insert(id, Arc::new(agent));
                 return self.announce(now, effects);
             }
-            When::Now => {
+            Occurred::Now => {
                 for Transition {
                     to,
                     reason,
                     sentence,
-                } in story
+                } in transitions
                 {
-                    effects.push(Effect::Changed(Change {
+                    effects.push(FleetEffect::Changed(Change {
                         agent: id.clone(),
                         from: agent.announced.replace(to),
                         to,
@@ -434,18 +447,11 @@ impl Fleet {
     }
 }
 
-/// Whether the stream must hold events that were not seen yet by somebody who knows this epoch and step of the agent.
-fn is_ahead(beat: &Beat, epoch: u64, step: u64) -> bool {
-    let life = beat.hb.as_ref().and_then(|hb| hb.life.as_ref());
-    let known = if beat.epoch() > epoch { 0 } else { step };
-    beat.epoch() >= epoch && life.is_some_and(|life| life.step > known + 1)
-}
-
 /// Whether a change happens now, or happened before this monitor could see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
+enum Occurred {
     Now,
-    Before,
+    Earlier,
 }
 
 #[cfg(test)]
@@ -484,6 +490,7 @@ mod tests {
                 started_at_ms: 1_764_000_000_000,
                 restarts: 0,
                 ready: true,
+                status_text: None,
                 activity: None,
                 runtime: None,
                 exit: None,
@@ -493,8 +500,8 @@ mod tests {
         }
     }
 
-    fn event(kind: EventKind, epoch: u64, detail: Detail) -> Input {
-        Input::Event(Box::new(Event {
+    fn event(kind: EventKind, epoch: u64, detail: Detail) -> FleetInput {
+        FleetInput::Event(Box::new(Event {
             kind,
             agent: id(),
             epoch,
@@ -515,37 +522,37 @@ mod tests {
 
     struct Stage {
         fleet: Fleet,
-        told: Vec<(u64, State)>,
+        announced: Vec<(u64, State)>,
         verified: usize,
     }
 
     impl Stage {
-        /// A connected fleet that has heard `slots` beats of one agent from second 0 on.
+        /// A connected fleet that has received `slots` beats of one agent from second 0 on.
         fn with_beats(slots: u64) -> Self {
-            let mut fleet = Fleet::new(Policy::default(), at(0));
-            fleet.handle(Input::LinkUp, at(0));
+            let mut fleet = Fleet::new(FleetSettings::default(), at(0));
+            fleet.handle(FleetInput::LinkUp, at(0));
             let mut stage = Self {
                 fleet,
-                told: Vec::new(),
+                announced: Vec::new(),
                 verified: 0,
             };
             for slot in 0..slots {
-                stage.tell(Input::Beat(Box::new(beat(1, slot))), slot * 30);
+                stage.apply(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
             }
             stage
         }
 
-        fn tell(&mut self, input: Input, second: u64) {
+        fn apply(&mut self, input: FleetInput, second: u64) {
             for effect in self.fleet.handle(input, at(second)) {
                 match effect {
-                    Effect::Changed(change) => self.told.push((second, change.to)),
-                    Effect::Verify(id) => {
+                    FleetEffect::Changed(change) => self.announced.push((second, change.to)),
+                    FleetEffect::Verify(id) => {
                         self.verified += 1;
-                        self.tell(Input::Verified(id), second);
+                        self.apply(FleetInput::Verified(id), second);
                     }
-                    Effect::ReadEvents => self.tell(Input::EventsRead, second),
-                    Effect::ReadTtl(id) => {
-                        self.tell(Input::TtlRead(id, Duration::from_millis(3998)), second);
+                    FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
+                    FleetEffect::ReadTtl(id) => {
+                        self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
                 }
             }
@@ -553,38 +560,41 @@ mod tests {
 
         fn tick_through(&mut self, seconds: std::ops::RangeInclusive<u64>) {
             for second in seconds {
-                self.tell(Input::Tick, second);
+                self.apply(FleetInput::Tick, second);
             }
         }
 
         fn state(&self) -> State {
-            self.fleet.snapshot().agents[&id()].state
+            self.fleet.view().agents[&id()].state
         }
     }
 
     #[test]
-    fn a_silent_agent_is_missing_then_failed_and_each_is_told_once() {
+    fn a_silent_agent_is_missing_then_failed_and_each_is_announced_once() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=300);
-        let told = [
+        let announced = [
             (0, State::Healthy),
             (35, State::Missing),
             (95, State::Failed),
         ];
-        assert_eq!((stage.told.as_slice(), stage.verified), (&told[..], 1));
+        assert_eq!(
+            (stage.announced.as_slice(), stage.verified),
+            (&announced[..], 1)
+        );
     }
 
     #[test]
     fn a_beat_found_at_verification_prevents_the_failure() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        let effects = stage.fleet.handle(Input::Tick, at(95));
-        assert_eq!(effects, [Effect::Verify(id())]);
-        stage.tell(
-            Input::AgedBeat(Box::new(beat(1, 3)), Duration::from_secs(5)),
+        let effects = stage.fleet.handle(FleetInput::Tick, at(95));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
+        stage.apply(
+            FleetInput::AgedBeat(Box::new(beat(1, 3)), Duration::from_secs(5)),
             95,
         );
-        stage.tell(Input::Verified(id()), 95);
+        stage.apply(FleetInput::Verified(id()), 95);
         assert_eq!(stage.state(), State::Healthy);
     }
 
@@ -592,7 +602,7 @@ mod tests {
     fn a_store_that_does_not_answer_the_question_delays_the_verdict_by_two_seconds_only() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        stage.fleet.handle(Input::Tick, at(95));
+        stage.fleet.handle(FleetInput::Tick, at(95));
         stage.tick_through(96..=96);
         assert_eq!(stage.state(), State::Missing);
         stage.tick_through(97..=97);
@@ -600,11 +610,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_fails_while_the_store_cannot_be_heard_nor_right_after() {
+    fn no_agent_fails_while_the_store_is_unreachable_nor_right_after() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::LinkDown, 10);
+        stage.apply(FleetInput::LinkDown, 10);
         stage.tick_through(11..=600);
-        stage.tell(Input::LinkUp, 600);
+        stage.apply(FleetInput::LinkUp, 600);
         stage.tick_through(601..=634);
         assert_eq!(stage.state(), State::Healthy);
     }
@@ -612,14 +622,14 @@ mod tests {
     #[test]
     fn an_agent_that_died_during_the_blindness_is_failed_one_period_after_it() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::LinkDown, 10);
-        stage.tell(Input::LinkUp, 600);
+        stage.apply(FleetInput::LinkDown, 10);
+        stage.apply(FleetInput::LinkUp, 600);
         stage.tick_through(601..=640);
         assert_eq!(stage.state(), State::Failed);
     }
 
     #[test]
-    fn an_observer_that_stood_still_blames_nobody_for_it() {
+    fn a_monitor_that_stood_still_fails_no_agent_for_it() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=5);
         stage.tick_through(500..=534);
@@ -629,28 +639,28 @@ mod tests {
     #[test]
     fn an_exit_is_a_failure_at_once_and_a_late_beat_of_the_dead_does_not_undo_it() {
         let mut stage = Stage::with_beats(2);
-        stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
-        stage.tell(Input::Beat(Box::new(beat(1, 2))), 32);
+        stage.apply(event(EventKind::Exited, 1, exit(3)), 31);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 2))), 32);
         assert_eq!(stage.state(), State::Failed);
     }
 
     #[test]
     fn the_next_incarnation_of_a_dead_agent_is_healthy() {
         let mut stage = Stage::with_beats(2);
-        stage.tell(event(EventKind::Exited, 1, exit(3)), 31);
+        stage.apply(event(EventKind::Exited, 1, exit(3)), 31);
         let mut next = beat(1, 2);
         if let Some(hb) = &mut next.hb {
             hb.restarts = 1;
         }
-        stage.tell(Input::Beat(Box::new(next)), 60);
+        stage.apply(FleetInput::Beat(Box::new(next)), 60);
         assert_eq!(stage.state(), State::Healthy);
     }
 
     #[test]
     fn a_clean_end_is_stopped_and_stays_so() {
         let mut stage = Stage::with_beats(2);
-        stage.tell(event(EventKind::Exited, 1, exit(0)), 31);
-        stage.tell(event(EventKind::Stopped, 1, Detail::default()), 31);
+        stage.apply(event(EventKind::Exited, 1, exit(0)), 31);
+        stage.apply(event(EventKind::Stopped, 1, Detail::default()), 31);
         stage.tick_through(32..=400);
         assert_eq!(stage.state(), State::Stopped);
     }
@@ -660,26 +670,26 @@ mod tests {
         let mut stage = Stage::with_beats(2);
         let mut last = beat(1, 2);
         last.status = Status::Stopped;
-        stage.tell(Input::Beat(Box::new(last)), 40);
+        stage.apply(FleetInput::Beat(Box::new(last)), 40);
         stage.tick_through(41..=4000);
         assert_eq!(stage.state(), State::Stopped);
-        stage.tell(Input::Beat(Box::new(beat(1, 134))), 4020);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 134))), 4020);
         assert_eq!(stage.state(), State::Healthy);
     }
 
     #[test]
     fn beats_and_events_of_a_replaced_epoch_change_nothing() {
         let mut stage = Stage::with_beats(1);
-        stage.tell(Input::Beat(Box::new(beat(2, 0))), 5);
-        stage.tell(event(EventKind::Exited, 1, exit(3)), 6);
-        stage.tell(Input::Beat(Box::new(beat(1, 1))), 30);
+        stage.apply(FleetInput::Beat(Box::new(beat(2, 0))), 5);
+        stage.apply(event(EventKind::Exited, 1, exit(3)), 6);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 1))), 30);
         assert_eq!(
-            (stage.state(), stage.fleet.snapshot().beats.outdated),
+            (stage.state(), stage.fleet.view().beats.outdated),
             (State::Healthy, 1)
         );
     }
 
-    fn roster(stopped_at: Option<u64>) -> Input {
+    fn roster(stopped_at: Option<u64>) -> FleetInput {
         let entry = RosterEntry {
             agent_type: "test".into(),
             host: "h".into(),
@@ -690,13 +700,13 @@ mod tests {
             stopped_at,
             life: None,
         };
-        Input::RosterEntry(id(), Box::new(entry))
+        FleetInput::RosterEntry(id(), Box::new(entry))
     }
 
     #[test]
     fn an_agent_that_died_while_no_monitor_ran_is_failed_within_40_seconds_of_the_start() {
         let mut stage = Stage::with_beats(0);
-        stage.tell(roster(None), 0);
+        stage.apply(roster(None), 0);
         stage.tick_through(1..=34);
         assert_eq!(stage.state(), State::Missing);
         stage.tick_through(35..=40);
@@ -706,31 +716,31 @@ mod tests {
     #[test]
     fn an_agent_that_stopped_cleanly_while_no_monitor_ran_is_stopped() {
         let mut stage = Stage::with_beats(0);
-        stage.tell(roster(Some(5)), 0);
+        stage.apply(roster(Some(5)), 0);
         stage.tick_through(1..=200);
         assert_eq!(stage.state(), State::Stopped);
     }
 
     #[test]
-    fn a_producer_from_the_seed_is_judged_by_the_interval_its_hash_tells() {
+    fn a_producer_from_the_seed_is_measured_by_the_interval_of_its_hash() {
         let mut stage = Stage::with_beats(0);
         let mut seed = beat(0, 0);
         seed.hb = None;
-        stage.tell(Input::Beat(Box::new(seed)), 0);
+        stage.apply(FleetInput::Beat(Box::new(seed)), 0);
         stage.tick_through(1..=4);
-        let told = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
-        assert_eq!(stage.told, told, "1 s, not the default 30 s");
+        let announced = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
+        assert_eq!(stage.announced, announced, "1 s, not the default 30 s");
     }
 
     #[test]
     fn newcomers_to_a_full_fleet_are_refused_and_counted() {
-        let policy = Policy {
+        let settings = FleetSettings {
             agents_max: 0,
-            ..Policy::default()
+            ..FleetSettings::default()
         };
-        let mut fleet = Fleet::new(policy, at(0));
-        fleet.handle(Input::Beat(Box::new(beat(1, 0))), at(0));
-        let snapshot = fleet.snapshot();
+        let mut fleet = Fleet::new(settings, at(0));
+        fleet.handle(FleetInput::Beat(Box::new(beat(1, 0))), at(0));
+        let snapshot = fleet.view();
         assert_eq!((snapshot.counts.total(), snapshot.beats.refused), (0, 1));
     }
 
@@ -738,8 +748,8 @@ mod tests {
     fn counts_always_agree_with_the_agents() {
         let mut stage = Stage::with_beats(2);
         for second in (31..200).step_by(7) {
-            stage.tell(Input::Tick, second);
-            let snapshot = stage.fleet.snapshot();
+            stage.apply(FleetInput::Tick, second);
+            let snapshot = stage.fleet.view();
             let healthy = snapshot
                 .agents
                 .values()
@@ -750,5 +760,83 @@ mod tests {
                 (1, healthy)
             );
         }
+    }
+
+    /// Ticks every millisecond up to the deadline; the first effect, when it came, and why it was due.
+    fn effect_at_deadline(
+        fleet: &mut Fleet,
+        from: Moment,
+    ) -> (Moment, &'static str, Vec<FleetEffect>) {
+        let (due, why) = fleet.deadline().unwrap();
+        for millis in from.as_millis()..due.as_millis() {
+            let early = fleet.handle(FleetInput::Tick, Moment::from_millis(millis));
+            assert_eq!(early, [], "{} ms before {why}", due.as_millis() - millis);
+        }
+        (due, why, fleet.handle(FleetInput::Tick, due))
+    }
+
+    #[test]
+    fn a_tick_at_the_deadline_changes_something_and_no_tick_before_it_does() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let (due, why, effects) = effect_at_deadline(&mut fleet, at(0));
+        assert_eq!((due, why, effects.len()), (at(35), "missing", 1));
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
+        assert_eq!((due, why), (at(95), "verification"));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
+        assert_eq!(
+            (due, why, effects.len()),
+            (at(97), "verification timeout", 1)
+        );
+        assert_eq!(fleet.deadline(), None, "a failed agent waits for nothing");
+    }
+
+    #[test]
+    fn an_agent_that_was_verified_leaves_no_deadline_of_the_verification_behind() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=95);
+        assert_eq!(
+            (stage.state(), stage.fleet.deadline()),
+            (State::Failed, None)
+        );
+    }
+
+    #[test]
+    fn beats_that_wait_for_the_stream_are_released_at_their_deadline() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let mut ahead = beat(1, 1);
+        let life = crate::wire::life::Life {
+            step: 3,
+            phase: crate::wire::life::Phase::Ended,
+            ..crate::wire::life::Life::default()
+        };
+        ahead.hb.as_mut().unwrap().life = Some(life);
+        let effects = fleet.handle(FleetInput::Beat(Box::new(ahead)), at(1));
+        assert_eq!(effects, [FleetEffect::ReadEvents]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, at(1));
+        assert_eq!((due, why, effects.len()), (at(3), "stream", 1));
+    }
+
+    #[test]
+    fn a_change_that_was_reported_late_is_announced_at_its_deadline() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let delayed = Detail {
+            delayed_ms: 5000,
+            ..exit(3)
+        };
+        let effects = fleet.handle(event(EventKind::Exited, 1, delayed), at(1));
+        assert_eq!(effects, []);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, at(1));
+        assert_eq!(
+            (due, why, effects.len()),
+            (at(1) + ANNOUNCE_AFTER, "announce", 1)
+        );
+    }
+
+    #[test]
+    fn nothing_is_due_while_the_store_is_unreachable() {
+        let mut stage = Stage::with_beats(1);
+        stage.apply(FleetInput::LinkDown, 1);
+        assert_eq!(stage.fleet.deadline(), None);
     }
 }

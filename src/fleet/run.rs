@@ -1,7 +1,7 @@
 //! One registration of an agent: everything the monitor knows that belongs to it, as one value.
 //!
 //! A higher epoch replaces the whole value, whichever of beat, event, roster or hash brings it: no field of the run
-//! before can stay. What is believed ([`Run::belief`]) is a function of these facts, so that no transition is forgotten.
+//! before can stay. State and reason ([`Run::belief`]) are a function of these facts, so that no transition is forgotten.
 
 use crate::base::moment::Moment;
 use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The monitor's belief.
+/// The state of an agent, as far as the monitor knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -44,9 +44,9 @@ pub struct Run {
     pub life: Life,
     /// When that report arrived.
     pub life_at: Moment,
-    /// What the roster or the registration says of it.
+    /// Its roster entry or registration.
     pub entry: Option<Arc<RosterEntry>>,
-    /// The last beat that was taken.
+    /// The last beat that was applied.
     pub beat: Option<Arc<Beat>>,
     /// The last beat that a process was there for: what an agent that ended was doing last.
     pub last_alive: Option<Arc<Beat>>,
@@ -58,16 +58,16 @@ pub struct Run {
     pub first_at: Moment,
     /// The highest sequence that came over the channel.
     channel_sequence: u64,
-    /// Silence was looked into and stands.
+    /// Silence was verified: there is no beat.
     lost: bool,
-    /// Known only from what the store kept, and that is old: nothing says that it lives.
-    unheard: bool,
+    /// Known only from old data of the store: no sign of life yet.
+    unconfirmed: bool,
     readings: u8,
 }
 
 /// How a beat came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum BeatSource {
     /// Over the channel, just now.
     Channel,
     /// From the hash, or held up on its way: it was written this long ago.
@@ -77,7 +77,7 @@ pub enum Source {
 /// What became of a beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BeatOutcome {
-    /// It was news.
+    /// It changed something.
     Applied,
     /// Its content was known already: read from the hash, or overtaken by a newer one that was.
     Known,
@@ -104,29 +104,29 @@ impl Run {
             first_at: now,
             channel_sequence: 0,
             lost: false,
-            unheard: false,
+            unconfirmed: false,
             readings: 0,
         }
     }
 
-    /// One that should be there and was not heard: it has until the end of one period of observation.
-    pub fn unheard(epoch: u64, interval: Duration, now: Moment) -> Self {
+    /// An agent of the roster without a beat yet: it counts as missing until one period of observation has passed.
+    pub fn unconfirmed(epoch: u64, interval: Duration, now: Moment) -> Self {
         Self {
-            detector: Detector::unheard(interval, now),
-            unheard: true,
+            detector: Detector::unconfirmed(interval, now),
+            unconfirmed: true,
             ..Self::begin(epoch, interval, now)
         }
     }
 
-    /// Whether nothing but what the store kept speaks of it.
-    pub fn is_unheard(&self) -> bool {
-        self.unheard
+    /// Whether only old data of the store names it.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
     }
 
-    /// What the facts come to at `now`.
+    /// State and reason at `now`.
     pub fn belief(&self, now: Moment) -> Belief {
         let belief = |state, reason| Belief { state, reason };
-        let silence = if self.unheard {
+        let silence = if self.unconfirmed {
             Silence::Missing
         } else {
             self.detector.silence(now)
@@ -142,7 +142,7 @@ impl Run {
                 belief(State::Failed, Some(Reason::HeartbeatLost))
             }
             Standing::Troubled(reason) => belief(State::Failed, Some(reason)),
-            // It beats, and it cannot go on: two clocks that are never mixed.
+            // It sends beats and is hung: freshness and activity are two clocks that are never mixed.
             Standing::Up if self.is_hung() => belief(State::Failed, Some(Reason::Hung)),
             Standing::Up => match silence {
                 Silence::None => belief(State::Healthy, None),
@@ -151,17 +151,12 @@ impl Run {
         }
     }
 
-    /// When silence next changes the belief; may be past, then it is due now.
-    pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        let silence = match self.life.standing() {
-            Standing::Up if !self.is_hung() => true,
+    /// Whether silence decides the state: a process is there, and nothing else is known against it.
+    pub fn depends_on_silence(&self) -> bool {
+        match self.life.standing() {
+            Standing::Up => !self.is_hung(),
             Standing::Stopping => true,
-            Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
-        };
-        match self.belief(now).state {
-            State::Healthy if silence => Some(self.detector.missing_at()),
-            State::Missing if silence => Some(self.detector.failed_at()),
-            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+            Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
         }
     }
 
@@ -174,28 +169,19 @@ impl Run {
             .is_some_and(|activity| activity.verdict == Verdict::Hung)
     }
 
-    /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
-    pub fn is_alive(&self) -> bool {
-        match self.life.standing() {
-            Standing::Up => !self.lost,
-            Standing::Stopping | Standing::Troubled(_) => true,
-            Standing::Off | Standing::Down(_) => false,
-        }
-    }
-
     /// Takes a beat of this registration, which was written at `arrival`.
-    pub fn beat(&mut self, beat: &Arc<Beat>, source: Source, arrival: Moment) -> BeatOutcome {
+    pub fn beat(&mut self, beat: &Arc<Beat>, source: BeatSource, arrival: Moment) -> BeatOutcome {
         if let Some(known) = self.is_known(beat, source) {
             return known;
         }
-        if source == Source::Channel {
+        if source == BeatSource::Channel {
             self.channel_sequence = beat.sequence;
         }
         let stamp = beat
             .hb
             .as_ref()
             .map_or(Stamp::Arrival, |hb| Stamp::Slot(hb.slot));
-        if self.detector.beat(stamp, arrival) == Freshness::Doubted {
+        if self.detector.beat(stamp, arrival) == Freshness::Implausible {
             return BeatOutcome::ImplausibleSlot;
         }
         match &beat.hb {
@@ -216,7 +202,7 @@ impl Run {
         }
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
-        self.unheard = false;
+        self.unconfirmed = false;
         BeatOutcome::Applied
     }
 
@@ -230,22 +216,22 @@ impl Run {
     /// A report that comes at this moment, and not from what the store kept, is a sign of life.
     pub fn sign_of_life(&mut self) {
         self.lost = false;
-        self.unheard = false;
+        self.unconfirmed = false;
     }
 
-    /// Silence was looked into and stands.
-    pub fn lose(&mut self) {
+    /// Silence was verified: there is no beat.
+    pub fn confirm_lost(&mut self) {
         self.lost = true;
     }
 
-    /// What the store kept does not say that the agent lives when it is older than one interval and the slack, or when
-    /// the agent was asked to stop.
-    pub fn doubt(&mut self, now: Moment) {
+    /// Data of the store is no sign of life when it is older than one interval and the slack, or when the agent was asked
+    /// to stop.
+    pub fn mark_unconfirmed_if_stale(&mut self, now: Moment) {
         let stopping = match self.life.standing() {
             Standing::Stopping => true,
             Standing::Up | Standing::Troubled(_) | Standing::Off | Standing::Down(_) => false,
         };
-        self.unheard = stopping || self.detector.is_stale(now);
+        self.unconfirmed = stopping || self.detector.is_stale(now);
     }
 
     /// Takes an interval that was read from the time to live of the hash, for a producer that does not report its own.
@@ -271,14 +257,11 @@ impl Run {
         self.life.incarnation.max(hb.map_or(0, |hb| hb.restarts))
     }
 
-    /// How long the agent's process has been up; zero without a process.
+    /// How long the agent's process has been up, if it is there.
     pub fn uptime(&self, now: Moment) -> Duration {
         let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
             return Duration::ZERO;
         };
-        if !self.is_alive() {
-            return Duration::ZERO;
-        }
         let until_beat = match &beat.hb {
             // Both of the sender's clock: the difference is a duration, not a comparison of clocks.
             Some(hb) => Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms)),
@@ -287,13 +270,13 @@ impl Run {
         until_beat + now.since(beat_at)
     }
 
-    fn is_known(&self, beat: &Beat, source: Source) -> Option<BeatOutcome> {
+    fn is_known(&self, beat: &Beat, source: BeatSource) -> Option<BeatOutcome> {
         let last = self.beat.as_ref()?;
         let known = match beat.hb {
             Some(_) => beat.sequence <= last.sequence,
             None => (beat.sequence, beat.timestamp_ms) == (last.sequence, last.timestamp_ms),
         };
-        let again = source == Source::Channel && beat.sequence <= self.channel_sequence;
+        let again = source == BeatSource::Channel && beat.sequence <= self.channel_sequence;
         known.then_some(if again {
             BeatOutcome::Duplicate
         } else {

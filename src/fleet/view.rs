@@ -1,4 +1,4 @@
-//! What is told of an agent over HTTP: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
+//! The HTTP view of an agent: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
@@ -26,6 +26,9 @@ pub struct HealthStatus {
     next: Option<String>,
     current_task: Option<String>,
     task_progress: Option<f64>,
+    /// `STATUS=` of sd_notify.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_text: Option<String>,
     metrics: Option<Metrics>,
     /// What an agent without a process was doing last.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,13 +65,13 @@ pub struct FleetStatus {
 /// Which agents are asked for. Every condition that is given must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The monitor's belief.
+    /// The agent's state.
     pub state: Option<State>,
     /// The agent's type, exactly.
     pub agent_type: Option<String>,
     /// The agent's host, exactly.
     pub host: Option<String>,
-    /// The activity verdict's word.
+    /// The code of the verdict.
     pub activity: Option<String>,
     /// Part of id, type, host or task; upper and lower case are the same.
     pub text: Option<String>,
@@ -78,9 +81,9 @@ pub struct Filter {
     pub after: Option<AgentId>,
 }
 
-/// The two clocks of a reading: moments decide, the wall clock is shown.
+/// When the view is taken, on both clocks: moments decide, the wall clock is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ViewTime {
     /// The monitor's own clock.
     pub now: Moment,
     /// Unix milliseconds.
@@ -88,19 +91,19 @@ pub struct Reading {
 }
 
 impl HealthStatus {
-    /// One agent as it is at the reading.
-    pub fn of(id: &AgentId, agent: &Agent, at: Reading) -> Self {
+    /// One agent as it is at that time.
+    pub fn of(id: &AgentId, agent: &Agent, at: ViewTime) -> Self {
         let run = &agent.run;
         let beat = run.beat.as_deref();
         let hb = beat.and_then(|b| b.hb.as_ref());
-        // The dead have no task, figures or activity: those of the run that ended are named so.
-        let (living, dead) = if run.is_alive() {
+        // An agent without a process has no task, figures or activity; those of the ended run have names of their own.
+        let (living, dead) = if agent.is_alive() {
             (beat, None)
         } else {
             (None, run.last_alive.as_deref().or(beat))
         };
-        // The last beat of all has what the agent said at last.
-        let last_words = dead
+        // The final beat has the task that the agent reported last.
+        let final_beat = dead
             .and(beat)
             .filter(|beat| beat.current_task.is_some())
             .or(dead);
@@ -110,12 +113,15 @@ impl HealthStatus {
             State::Missing | State::Failed => run.detector.missed(at.now),
         };
         let pid = hb.map(|hb| hb.pid).filter(|pid| *pid != 0);
+        // Of a silent, a suspended or a left one the number is still of use.
+        let gone = agent.state == State::Stopped && run.life.is_watched();
+        let shows_pid = run.life.has_process() && !gone;
         Self {
             agent_id: id.clone(),
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
-            uptime_seconds: run.uptime(at.now).as_secs(),
+            uptime_seconds: agent.uptime(at.now).as_secs(),
             agent_type: type_of(agent).to_owned(),
             status: status_of(agent),
             reason: agent.reason,
@@ -124,12 +130,13 @@ impl HealthStatus {
             next: agent.next(at.now),
             current_task: task(living),
             task_progress: living.and_then(|b| b.task_progress),
+            status_text: living.and(hb).and_then(|hb| hb.status_text.clone()),
             metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
-            last_task: task(last_words),
-            last_task_progress: last_words.and_then(|b| b.task_progress),
+            last_task: task(final_beat),
+            last_task_progress: final_beat.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
             host: host_of(agent).map(str::to_owned),
-            pid: pid.filter(|_| run.life.has_process()),
+            pid: pid.filter(|_| shows_pid),
             epoch: run.epoch,
             restarts: run.restarts(),
             since: match agent.since {
@@ -146,7 +153,7 @@ impl HealthStatus {
 
 impl FleetStatus {
     /// A page of the snapshot; the counts are of the whole fleet.
-    pub fn of(snapshot: &Snapshot, filter: &Filter, at: Reading) -> Self {
+    pub fn of(snapshot: &Snapshot, filter: &Filter, at: ViewTime) -> Self {
         let wanted = filter.text.as_deref().map(str::to_lowercase);
         let start = match &filter.after {
             Some(id) => std::ops::Bound::Excluded(id.clone()),
@@ -181,7 +188,7 @@ impl FleetStatus {
 }
 
 fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
-    let beat = agent.run.beat.as_deref().filter(|_| agent.run.is_alive());
+    let beat = agent.run.beat.as_deref().filter(|_| agent.is_alive());
     let activity = || {
         let verdict = beat
             .and_then(|b| b.hb.as_ref()?.activity.as_ref())
@@ -218,6 +225,9 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
 /// The load as the agent's last beat has it; without a process `stopped`, before the first beat `starting`.
 fn status_of(agent: &Agent) -> Option<Status> {
     let run = &agent.run;
+    if agent.state == State::Stopped {
+        return Some(Status::Stopped);
+    }
     match run.life.standing() {
         Standing::Off => Some(Status::Stopped),
         Standing::Down(_) => None,

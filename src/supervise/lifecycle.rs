@@ -1,39 +1,39 @@
-//! The life of one agent's process under supervision: start, end, back-off, stop. Decides; `sidecar/` does.
+//! The life of one agent's process under supervision: start, exit, back-off, stop. Decides; `sidecar/` carries out.
 //!
 //! ```text
-//! Starting ─► Running ─► Stopping(Asked ─► Killed ─► Unkillable) ─► Waiting ─► Starting …
-//!                   └──► Stopping(Swept ─► Killed …) (leftovers of an agent that ended) ─► Over
+//! Starting ─► Running ─► Stopping(Stopping ─► Killed ─► Unkillable) ─► BackingOff ─► Starting …
+//!                   └──► Stopping(CleaningUp ─► Killed …) (processes left by an agent that exited) ─► Done
 //! ```
 //!
-//! An incarnation is over when its *last* process is gone, not when the first one ended. Numbers are those of
+//! An incarnation is over when its *last* process has ended, not when the first one did. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
 mod restart_budget;
 
 use crate::base::moment::Moment;
 use crate::wire::beat::Exit;
-use restart_budget::Attempts;
+use restart_budget::RestartBudget;
 use std::time::Duration;
 
-/// How long leftovers have between TERM and KILL, and everything between KILL and being called unkillable.
+/// Time from TERM to KILL for processes left behind, and from KILL to the report as unkillable for every process.
 pub const AFTER_KILL: Duration = Duration::from_secs(2);
-/// How often survivors of KILL are looked at again.
+/// How often KILL is repeated for survivors.
 pub const RECHECK: Duration = Duration::from_secs(30);
-/// `EX_CONFIG`, not executable, not found: starting again changes nothing.
+/// `EX_CONFIG`, not executable, not found: a restart changes nothing.
 const FATAL: [u8; 3] = [78, 126, 127];
-/// `EX_TEMPFAIL`: the agent itself says that it wants another try.
+/// `EX_TEMPFAIL`: the agent itself requests another attempt.
 const TRY_AGAIN: u8 = 75;
 
-/// When an agent that ended is started again.
+/// When an agent that ended is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// After anything but exit code 0.
     OnFailure,
     /// After everything but a fatal exit code.
     Always,
-    /// Not by itself; an order still restarts it.
+    /// Never automatically; an order still restarts it.
     Never,
-    /// Somebody else starts it: whoever comes next is the next incarnation.
+    /// Another program starts it: the next process that matches is the next incarnation.
     Follow,
 }
 
@@ -56,7 +56,7 @@ pub struct Policy {
     pub keep_orphans: bool,
 }
 
-/// What an incarnation came to.
+/// The exit of an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// Of its first process.
@@ -65,6 +65,8 @@ pub struct Ended {
     pub alone: bool,
     /// The person at its terminal ended it.
     pub by_person: bool,
+    /// It said before that it would end.
+    pub announced: bool,
 }
 
 /// What happened.
@@ -72,29 +74,29 @@ pub struct Ended {
 pub enum Input {
     /// The process runs.
     Started,
-    /// There is no process. `permanent`: trying again would fail again.
+    /// The process could not be started. `permanent`: another attempt would fail too.
     NotStarted {
-        /// The command is not there or not executable.
+        /// The command does not exist or is not executable.
         permanent: bool,
     },
     /// The first process ended.
     Exited(Ended),
-    /// Some descendant ended; others are left.
-    Fewer,
-    /// The last process of the tree is gone.
-    Empty,
+    /// A descendant ended; others are left.
+    DescendantExited,
+    /// The last process of the tree has ended.
+    TreeEmpty,
     /// The deadline is reached.
     Due,
     /// Proof that work moves.
     Progress,
-    /// A signal that may mean an end was passed on to the agent.
-    Hinted,
-    /// It shall end.
+    /// A signal that may end the agent was forwarded to it.
+    SignalForwarded,
+    /// Stop the agent.
     Stop,
-    /// It shall end and start again, whatever the policy says.
+    /// Restart the agent, whatever the policy is.
     Restart,
-    /// It does not work any more: it shall be started again as if it had ended badly.
-    Condemned,
+    /// The agent is hung: restart it at the expense of the restart budget, like after a crash.
+    RestartCharged,
 }
 
 /// What is to be done.
@@ -103,20 +105,20 @@ pub enum Effect {
     /// Start a process; `Started` or `NotStarted` answers.
     Start,
     /// The stop signal and CONT to the process group.
-    Ask,
+    RequestStop,
     /// TERM and CONT to every process that is left.
-    Sweep,
-    /// Write down what can be seen before it is gone.
+    CleanUp,
+    /// Capture evidence before the process ends.
     TakeEvidence,
     /// KILL to the group and to every process that is left.
     Kill,
-    /// Say who survived KILL.
-    TellSurvivors,
-    /// Say that the next start comes after this delay.
-    TellDelay(Duration),
-    /// Say that restarts are used up: others must act.
-    TellCrashLoop,
-    /// The supervisor's work is over.
+    /// Report the processes that survived KILL.
+    ReportSurvivors,
+    /// Report that the next start comes after this delay.
+    ReportDelay(Duration),
+    /// Report that the restart budget is used up: the monitor must act.
+    ReportCrashLoop,
+    /// The supervisor is done.
     End,
 }
 
@@ -130,28 +132,28 @@ enum Phase {
         until: Moment,
         then: Then,
     },
-    Waiting {
+    BackingOff {
         until: Moment,
         delay: Duration,
     },
-    Over,
+    Done,
 }
 
 /// What follows the present or last process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
-    /// It is meant to go on.
-    GoesOn,
+    /// It is meant to continue.
+    Continues,
     /// It ends, or has ended, and nothing follows.
     Ends,
-    /// The next one is started, or looked for, this long after the end.
-    StartsAgain(Duration),
+    /// The next one is started, or searched for, this long after the end.
+    Restarts(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Asked,
-    Swept,
+    Stopping,
+    CleaningUp,
     Killed,
     Unkillable,
 }
@@ -174,13 +176,13 @@ pub struct Lifecycle {
     policy: Policy,
     phase: Phase,
     incarnation: u64,
-    attempts: Attempts,
-    /// An end before this was asked for by a signal that was passed on.
-    hinted_until: Option<Moment>,
+    budget: RestartBudget,
+    /// An exit before this was requested by a signal that was forwarded.
+    end_expected_until: Option<Moment>,
     requested: bool,
-    stopping_for_good: bool,
-    /// It was told that no restart is left for this incarnation.
-    handed_over: bool,
+    stop_requested: bool,
+    /// The crash loop of this incarnation was reported.
+    crash_loop_reported: bool,
 }
 
 impl Lifecycle {
@@ -190,11 +192,11 @@ impl Lifecycle {
             policy,
             phase: Phase::Starting,
             incarnation: 0,
-            attempts: Attempts::default(),
-            hinted_until: None,
+            budget: RestartBudget::default(),
+            end_expected_until: None,
             requested: false,
-            stopping_for_good: false,
-            handed_over: false,
+            stop_requested: false,
+            crash_loop_reported: false,
         }
     }
 
@@ -203,22 +205,22 @@ impl Lifecycle {
         self.incarnation
     }
 
-    /// Whether the present or last end was asked for.
+    /// Whether the present or last exit was requested.
     pub fn requested(&self) -> bool {
         self.requested
     }
 
-    /// Whether a stop was asked for, with or without a process to end.
-    pub fn is_asked_to_stop(&self) -> bool {
-        self.stopping_for_good
+    /// Whether a stop was requested, with or without a process to stop.
+    pub fn is_stop_requested(&self) -> bool {
+        self.stop_requested
     }
 
-    /// Whether a process is meant to be there and to go on.
+    /// Whether a process is there that is meant to continue.
     pub fn is_running(&self) -> bool {
         matches!(self.phase, Phase::Running)
     }
 
-    /// Whether KILL has been sent: a death by it is then no news.
+    /// Whether KILL has been sent: a death by KILL is then our own doing.
     pub fn is_killing(&self) -> bool {
         matches!(
             self.phase,
@@ -231,10 +233,10 @@ impl Lifecycle {
 
     /// Whether a restart that is ordered now would be carried out.
     pub fn takes_restart(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Waiting { .. })
+        matches!(self.phase, Phase::Running | Phase::BackingOff { .. })
     }
 
-    /// Whether a process is looked for or being started.
+    /// Whether a process is searched for or being started.
     pub fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting)
     }
@@ -242,22 +244,22 @@ impl Lifecycle {
     /// What follows the present or last process.
     pub fn outlook(&self) -> Outlook {
         match self.phase {
-            Phase::Running => Outlook::GoesOn,
-            Phase::Starting => Outlook::StartsAgain(Duration::ZERO),
-            Phase::Waiting { delay, .. } => Outlook::StartsAgain(delay),
+            Phase::Running => Outlook::Continues,
+            Phase::Starting => Outlook::Restarts(Duration::ZERO),
+            Phase::BackingOff { delay, .. } => Outlook::Restarts(delay),
             Phase::Stopping { then, .. } => match then {
-                Then::Start { delay } => Outlook::StartsAgain(delay),
+                Then::Start { delay } => Outlook::Restarts(delay),
                 Then::End | Then::CrashLoop => Outlook::Ends,
             },
-            Phase::Over => Outlook::Ends,
+            Phase::Done => Outlook::Ends,
         }
     }
 
-    /// The how-manieth restart of its window the next or last one is, and how many the window holds; `None` for one that
+    /// Which restart of its window the next or last one is, from 1, and how many the window holds; `None` for one that
     /// costs nothing.
     pub fn attempt(&self) -> Option<(u32, u32)> {
-        let used = u32::try_from(self.attempts.counted.len()).unwrap_or(u32::MAX);
-        self.attempts
+        let used = u32::try_from(self.budget.counted.len()).unwrap_or(u32::MAX);
+        self.budget
             .charged
             .then_some((used, self.policy.restarts_max))
     }
@@ -265,8 +267,8 @@ impl Lifecycle {
     /// When `Due` is due.
     pub fn deadline(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Stopping { until, .. } | Phase::Waiting { until, .. } => Some(until),
-            Phase::Starting | Phase::Running | Phase::Over => None,
+            Phase::Stopping { until, .. } | Phase::BackingOff { until, .. } => Some(until),
+            Phase::Starting | Phase::Running | Phase::Done => None,
         }
     }
 
@@ -276,17 +278,17 @@ impl Lifecycle {
             Input::Started => self.started(),
             Input::NotStarted { permanent } => self.not_started(permanent, now, random),
             Input::Exited(ended) => self.exited(ended, now, random),
-            Input::Fewer => self.fewer(),
-            Input::Empty => self.empty(now),
+            Input::DescendantExited => self.descendant_exited(),
+            Input::TreeEmpty => self.tree_empty(now),
             Input::Due => self.due(now),
             Input::Progress => self.progress(now),
-            Input::Hinted => {
-                self.hinted_until = Some(now + self.policy.grace);
+            Input::SignalForwarded => {
+                self.end_expected_until = Some(now + self.policy.grace);
                 Vec::new()
             }
-            Input::Stop => self.asked(Then::End, now),
-            Input::Restart => self.asked(NOW, now),
-            Input::Condemned => self.condemned(now, random),
+            Input::Stop => self.requested_end(Then::End, now),
+            Input::Restart => self.requested_end(NOW, now),
+            Input::RestartCharged => self.restart_charged(now, random),
         }
     }
 
@@ -294,9 +296,9 @@ impl Lifecycle {
         if self.phase == Phase::Starting {
             self.phase = Phase::Running;
             self.requested = false;
-            self.handed_over = false;
-            self.hinted_until = None;
-            self.attempts.new_incarnation();
+            self.crash_loop_reported = false;
+            self.end_expected_until = None;
+            self.budget.new_incarnation();
         }
         Vec::new()
     }
@@ -308,7 +310,7 @@ impl Lifecycle {
         let then = if permanent || self.incarnation == 0 || self.policy.restart == Restart::Never {
             Then::End
         } else {
-            self.attempts.charge(&self.policy, now, random)
+            self.budget.charge(&self.policy, now, random)
         };
         self.follow(then, now)
     }
@@ -316,140 +318,151 @@ impl Lifecycle {
     fn exited(&mut self, ended: Ended, now: Moment, random: f64) -> Vec<Effect> {
         match self.phase {
             Phase::Running => {
-                self.requested = ended.by_person || self.hinted_until.is_some_and(|at| now <= at);
-                let then = self.after(ended.exit, now, random);
+                let asked = ended.by_person || self.end_expected_until.is_some_and(|at| now <= at);
+                self.requested = asked || ended.announced;
+                // Always is always: that an agent says goodbye is no wish of its user.
+                let over = asked || (ended.announced && self.policy.restart != Restart::Always);
+                let then = self.after(ended.exit, over, now, random);
                 if ended.alone || self.policy.keep_orphans {
                     return self.follow(then, now);
                 }
-                self.stopping(Stage::Swept, AFTER_KILL, then, now);
-                vec![Effect::Sweep]
+                self.enter_stopping(Stage::CleaningUp, AFTER_KILL, then, now);
+                vec![Effect::CleanUp]
             }
             Phase::Stopping { then, .. } if ended.alone || self.policy.keep_orphans => {
                 self.follow(then, now)
             }
             Phase::Stopping {
-                stage: Stage::Asked,
+                stage: Stage::Stopping,
                 then,
                 until,
             } => {
                 let left = until.since(now).min(AFTER_KILL);
-                self.stopping(Stage::Swept, left, then, now);
-                vec![Effect::Sweep]
+                self.enter_stopping(Stage::CleaningUp, left, then, now);
+                vec![Effect::CleanUp]
             }
-            Phase::Stopping { .. } | Phase::Starting | Phase::Waiting { .. } | Phase::Over => {
+            Phase::Stopping { .. } | Phase::Starting | Phase::BackingOff { .. } | Phase::Done => {
                 Vec::new()
             }
         }
     }
 
     /// What this end of a running agent leads to.
-    fn after(&mut self, exit: Exit, now: Moment, random: f64) -> Then {
+    fn after(&mut self, exit: Exit, asked: bool, now: Moment, random: f64) -> Then {
         let fatal = exit.code.is_some_and(|code| FATAL.contains(&code));
-        let over = self.requested || fatal;
-        if over && self.policy.restart != Restart::Follow {
+        if (asked || fatal) && self.policy.restart != Restart::Follow {
             return Then::End;
         }
         match (self.policy.restart, exit.code) {
             (Restart::Follow, _) => NOW,
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
+            // No restart at all is a choice, and its end no loop.
+            (Restart::OnFailure, _) if self.policy.restarts_max == 0 => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
-                self.attempts.charged = false;
-                self.attempts.postpone(&self.policy, random)
+                self.budget.charged = false;
+                self.budget.postpone(&self.policy, random)
             }
             (Restart::OnFailure | Restart::Always, _) => {
-                self.attempts.charge(&self.policy, now, random)
+                self.budget.charge(&self.policy, now, random)
             }
         }
     }
 
-    /// A restart like any other costs. With none left the agent stays as it is, and others must act.
-    fn condemned(&mut self, now: Moment, random: f64) -> Vec<Effect> {
+    /// The restart costs like any other. With none left the agent stays as it is, and the monitor must act.
+    fn restart_charged(&mut self, now: Moment, random: f64) -> Vec<Effect> {
         let restarts = matches!(self.policy.restart, Restart::OnFailure | Restart::Always);
         if self.phase != Phase::Running || !restarts {
             return Vec::new();
         }
-        match self.attempts.charge(&self.policy, now, random) {
+        match self.budget.charge(&self.policy, now, random) {
             Then::Start { delay } => {
                 self.requested = true;
-                self.stopping(Stage::Asked, self.policy.grace, Then::Start { delay }, now);
-                vec![Effect::TakeEvidence, Effect::Ask]
+                self.enter_stopping(
+                    Stage::Stopping,
+                    self.policy.grace,
+                    Then::Start { delay },
+                    now,
+                );
+                vec![Effect::TakeEvidence, Effect::RequestStop]
             }
-            Then::CrashLoop | Then::End if std::mem::replace(&mut self.handed_over, true) => {
+            Then::CrashLoop | Then::End
+                if std::mem::replace(&mut self.crash_loop_reported, true) =>
+            {
                 Vec::new()
             }
-            Then::CrashLoop | Then::End => vec![Effect::TellCrashLoop],
+            Then::CrashLoop | Then::End => vec![Effect::ReportCrashLoop],
         }
     }
 
-    /// One less, and not the last: whoever was born during KILL is looked for again.
-    fn fewer(&self) -> Vec<Effect> {
+    /// One less, and not the last: processes that were forked during KILL are killed again.
+    fn descendant_exited(&self) -> Vec<Effect> {
         match self.phase {
             Phase::Stopping {
                 stage: Stage::Killed | Stage::Unkillable,
                 ..
             } => vec![Effect::Kill],
             Phase::Stopping {
-                stage: Stage::Asked | Stage::Swept,
+                stage: Stage::Stopping | Stage::CleaningUp,
                 ..
             }
             | Phase::Starting
             | Phase::Running
-            | Phase::Waiting { .. }
-            | Phase::Over => Vec::new(),
+            | Phase::BackingOff { .. }
+            | Phase::Done => Vec::new(),
         }
     }
 
-    fn empty(&mut self, now: Moment) -> Vec<Effect> {
+    fn tree_empty(&mut self, now: Moment) -> Vec<Effect> {
         match self.phase {
             Phase::Stopping { then, .. } => self.follow(then, now),
-            Phase::Starting | Phase::Running | Phase::Waiting { .. } | Phase::Over => Vec::new(),
+            Phase::Starting | Phase::Running | Phase::BackingOff { .. } | Phase::Done => Vec::new(),
         }
     }
 
     fn due(&mut self, now: Moment) -> Vec<Effect> {
         match self.phase {
-            Phase::Waiting { until, .. } if until <= now => self.start(),
+            Phase::BackingOff { until, .. } if until <= now => self.start(),
             Phase::Stopping { stage, until, then } if until <= now => match stage {
-                Stage::Asked | Stage::Swept => {
-                    self.stopping(Stage::Killed, AFTER_KILL, then, now);
+                Stage::Stopping | Stage::CleaningUp => {
+                    self.enter_stopping(Stage::Killed, AFTER_KILL, then, now);
                     vec![Effect::TakeEvidence, Effect::Kill]
                 }
                 Stage::Killed => {
-                    self.stopping(Stage::Unkillable, RECHECK, then, now);
-                    vec![Effect::Kill, Effect::TellSurvivors]
+                    self.enter_stopping(Stage::Unkillable, RECHECK, then, now);
+                    vec![Effect::Kill, Effect::ReportSurvivors]
                 }
                 Stage::Unkillable => {
-                    self.stopping(Stage::Unkillable, RECHECK, then, now);
+                    self.enter_stopping(Stage::Unkillable, RECHECK, then, now);
                     vec![Effect::Kill]
                 }
             },
-            Phase::Waiting { .. }
+            Phase::BackingOff { .. }
             | Phase::Stopping { .. }
             | Phase::Starting
             | Phase::Running
-            | Phase::Over => Vec::new(),
+            | Phase::Done => Vec::new(),
         }
     }
 
     fn progress(&mut self, now: Moment) -> Vec<Effect> {
         if self.is_running() {
-            self.attempts.progress(now);
+            self.budget.progress(now);
         }
         Vec::new()
     }
 
     /// A stop wins over a restart, whichever came first.
-    fn asked(&mut self, wanted: Then, now: Moment) -> Vec<Effect> {
-        self.stopping_for_good |= wanted == Then::End;
+    fn requested_end(&mut self, wanted: Then, now: Moment) -> Vec<Effect> {
+        self.stop_requested |= wanted == Then::End;
         match self.phase {
             Phase::Running => {
                 self.requested = true;
-                self.stopping(Stage::Asked, self.policy.grace, wanted, now);
+                self.enter_stopping(Stage::Stopping, self.policy.grace, wanted, now);
                 match wanted {
-                    Then::End | Then::CrashLoop => vec![Effect::Ask],
-                    // Whoever wants another incarnation wants to know what was wrong with this one.
-                    Then::Start { .. } => vec![Effect::TakeEvidence, Effect::Ask],
+                    Then::End | Then::CrashLoop => vec![Effect::RequestStop],
+                    // A restart is requested because something is wrong with this incarnation: keep the evidence.
+                    Then::Start { .. } => vec![Effect::TakeEvidence, Effect::RequestStop],
                 }
             }
             Phase::Stopping { stage, until, .. } if wanted == Then::End => {
@@ -461,33 +474,33 @@ impl Lifecycle {
                 };
                 Vec::new()
             }
-            Phase::Waiting { .. } | Phase::Starting if wanted == Then::End => {
+            Phase::BackingOff { .. } | Phase::Starting if wanted == Then::End => {
                 self.requested = true;
-                self.phase = Phase::Over;
+                self.phase = Phase::Done;
                 vec![Effect::End]
             }
-            Phase::Waiting { .. } => self.start(),
-            Phase::Stopping { .. } | Phase::Starting | Phase::Over => Vec::new(),
+            Phase::BackingOff { .. } => self.start(),
+            Phase::Stopping { .. } | Phase::Starting | Phase::Done => Vec::new(),
         }
     }
 
     fn follow(&mut self, then: Then, now: Moment) -> Vec<Effect> {
         match then {
             Then::End => {
-                self.phase = Phase::Over;
+                self.phase = Phase::Done;
                 vec![Effect::End]
             }
             Then::CrashLoop => {
-                self.phase = Phase::Over;
-                vec![Effect::TellCrashLoop, Effect::End]
+                self.phase = Phase::Done;
+                vec![Effect::ReportCrashLoop, Effect::End]
             }
             Then::Start { delay } if delay.is_zero() => self.start(),
             Then::Start { delay } => {
-                self.phase = Phase::Waiting {
+                self.phase = Phase::BackingOff {
                     until: now + delay,
                     delay,
                 };
-                vec![Effect::TellDelay(delay)]
+                vec![Effect::ReportDelay(delay)]
             }
         }
     }
@@ -498,7 +511,7 @@ impl Lifecycle {
         vec![Effect::Start]
     }
 
-    fn stopping(&mut self, stage: Stage, wait: Duration, then: Then, now: Moment) {
+    fn enter_stopping(&mut self, stage: Stage, wait: Duration, then: Then, now: Moment) {
         self.phase = Phase::Stopping {
             stage,
             until: now + wait,
@@ -538,6 +551,7 @@ mod tests {
             exit: self::code(code),
             alone,
             by_person: false,
+            announced: false,
         })
     }
 
@@ -558,7 +572,7 @@ mod tests {
         loop {
             let effects = life.handle(ended(code, true), now, random);
             match effects.as_slice() {
-                [Effect::TellDelay(delay)] => {
+                [Effect::ReportDelay(delay)] => {
                     now = now + *delay;
                     delays.push(crate::base::moment::millis(*delay));
                     assert_eq!(life.handle(Input::Due, now, 0.0), [Effect::Start]);
@@ -590,12 +604,12 @@ mod tests {
         vec![
             ("starting", Lifecycle::new(POLICY)),
             ("running", running(POLICY)),
-            ("asked", asked()),
-            ("swept", after(1, false)),
+            ("stopping", asked()),
+            ("cleaning up", after(1, false)),
             ("killed", due(asked(), 1)),
             ("unkillable", due(asked(), 2)),
-            ("waiting", after(1, true)),
-            ("over", after(0, true)),
+            ("backing off", after(1, true)),
+            ("done", after(0, true)),
         ]
     }
 
@@ -604,13 +618,13 @@ mod tests {
             Phase::Starting => "starting",
             Phase::Running => "running",
             Phase::Stopping {
-                stage: Stage::Asked,
+                stage: Stage::Stopping,
                 ..
-            } => "asked",
+            } => "stopping",
             Phase::Stopping {
-                stage: Stage::Swept,
+                stage: Stage::CleaningUp,
                 ..
-            } => "swept",
+            } => "cleaning up",
             Phase::Stopping {
                 stage: Stage::Killed,
                 ..
@@ -619,8 +633,8 @@ mod tests {
                 stage: Stage::Unkillable,
                 ..
             } => "unkillable",
-            Phase::Waiting { .. } => "waiting",
-            Phase::Over => "over",
+            Phase::BackingOff { .. } => "backing off",
+            Phase::Done => "done",
         }
     }
 
@@ -633,14 +647,14 @@ mod tests {
             ("exit 0, alone", ended(0, true)),
             ("exit 1, alone", ended(1, true)),
             ("exit 1, leftovers", ended(1, false)),
-            ("fewer", Input::Fewer),
-            ("empty", Input::Empty),
+            ("descendant exited", Input::DescendantExited),
+            ("tree empty", Input::TreeEmpty),
             ("due", Input::Due),
             ("progress", Input::Progress),
-            ("hinted", Input::Hinted),
+            ("signal forwarded", Input::SignalForwarded),
             ("stop", Input::Stop),
             ("restart", Input::Restart),
-            ("condemned", Input::Condemned),
+            ("restart charged", Input::RestartCharged),
         ];
         let mut table = String::new();
         for (phase, before) in phases() {
@@ -656,47 +670,47 @@ mod tests {
         // What is not listed changes nothing.
         let expected = "\
 starting + started = running []
-starting + not started = over [End]
-starting + never to start = over [End]
-starting + stop = over [End]
-running + exit 0, alone = over [End]
-running + exit 1, alone = waiting [TellDelay(1s)]
-running + exit 1, leftovers = swept [Sweep]
-running + stop = asked [Ask]
-running + restart = asked [TakeEvidence, Ask]
-running + condemned = asked [TakeEvidence, Ask]
-asked + exit 0, alone = over [End]
-asked + exit 1, alone = over [End]
-asked + exit 1, leftovers = swept [Sweep]
-asked + empty = over [End]
-asked + due = killed [TakeEvidence, Kill]
-swept + exit 0, alone = waiting [TellDelay(1s)]
-swept + exit 1, alone = waiting [TellDelay(1s)]
-swept + empty = waiting [TellDelay(1s)]
-swept + due = killed [TakeEvidence, Kill]
-killed + exit 0, alone = over [End]
-killed + exit 1, alone = over [End]
-killed + fewer = killed [Kill]
-killed + empty = over [End]
-killed + due = unkillable [Kill, TellSurvivors]
-unkillable + exit 0, alone = over [End]
-unkillable + exit 1, alone = over [End]
-unkillable + fewer = unkillable [Kill]
-unkillable + empty = over [End]
+starting + not started = done [End]
+starting + never to start = done [End]
+starting + stop = done [End]
+running + exit 0, alone = done [End]
+running + exit 1, alone = backing off [ReportDelay(1s)]
+running + exit 1, leftovers = cleaning up [CleanUp]
+running + stop = stopping [RequestStop]
+running + restart = stopping [TakeEvidence, RequestStop]
+running + restart charged = stopping [TakeEvidence, RequestStop]
+stopping + exit 0, alone = done [End]
+stopping + exit 1, alone = done [End]
+stopping + exit 1, leftovers = cleaning up [CleanUp]
+stopping + tree empty = done [End]
+stopping + due = killed [TakeEvidence, Kill]
+cleaning up + exit 0, alone = backing off [ReportDelay(1s)]
+cleaning up + exit 1, alone = backing off [ReportDelay(1s)]
+cleaning up + tree empty = backing off [ReportDelay(1s)]
+cleaning up + due = killed [TakeEvidence, Kill]
+killed + exit 0, alone = done [End]
+killed + exit 1, alone = done [End]
+killed + descendant exited = killed [Kill]
+killed + tree empty = done [End]
+killed + due = unkillable [Kill, ReportSurvivors]
+unkillable + exit 0, alone = done [End]
+unkillable + exit 1, alone = done [End]
+unkillable + descendant exited = unkillable [Kill]
+unkillable + tree empty = done [End]
 unkillable + due = unkillable [Kill]
-waiting + due = starting [Start]
-waiting + stop = over [End]
-waiting + restart = starting [Start]
+backing off + due = starting [Start]
+backing off + stop = done [End]
+backing off + restart = starting [Start]
 ";
         assert_eq!(table, expected);
     }
 
     #[test]
-    fn delays_double_and_the_budget_ends_in_a_crash_loop_told_once() {
+    fn delays_double_and_the_budget_ends_in_one_crash_loop_report() {
         let mut life = running(POLICY);
         let (delays, last) = crash(&mut life, 1, at(0), 0.0);
         assert_eq!(delays, [1000, 2000, 4000]);
-        assert_eq!(last, [Effect::TellCrashLoop, Effect::End]);
+        assert_eq!(last, [Effect::ReportCrashLoop, Effect::End]);
     }
 
     #[test]
@@ -726,13 +740,13 @@ waiting + restart = starting [Start]
         for n in 0..20 {
             let effects = life.handle(ended(TRY_AGAIN, true), at(n), 0.0);
             assert!(
-                matches!(effects[..], [Effect::TellDelay(_)]),
+                matches!(effects[..], [Effect::ReportDelay(_)]),
                 "{n}: {effects:?}"
             );
             life.handle(Input::Due, at(n + 100), 0.0);
             life.handle(Input::Started, at(n + 100), 0.0);
         }
-        assert!(life.attempts.counted.is_empty());
+        assert!(life.budget.counted.is_empty());
     }
 
     #[test]
@@ -743,7 +757,7 @@ waiting + restart = starting [Start]
             assert_eq!(life.handle(ended(143, true), at(6), 0.0), [Effect::Start]);
             life.handle(Input::Started, at(6), 0.0);
         }
-        assert_eq!((life.incarnation(), life.attempts.counted.len()), (10, 0));
+        assert_eq!((life.incarnation(), life.budget.counted.len()), (10, 0));
     }
 
     #[test]
@@ -768,7 +782,7 @@ waiting + restart = starting [Start]
     fn an_end_soon_after_a_passed_on_signal_was_asked_for_and_a_later_one_was_not() {
         for (end, requested) in [(10, true), (11, false)] {
             let mut life = running(POLICY);
-            life.handle(Input::Hinted, at(0), 0.0);
+            life.handle(Input::SignalForwarded, at(0), 0.0);
             life.handle(ended(130, true), at(end), 0.0);
             assert_eq!(life.requested(), requested, "{end} s later");
         }
@@ -786,8 +800,8 @@ waiting + restart = starting [Start]
             for minute in 0..=minutes {
                 life.handle(Input::Progress, at(200 + minute * 60), 0.0);
             }
-            let attempts = (life.attempts.exponent, life.attempts.counted.len());
-            assert_eq!(attempts, (exponent, counted), "after {minutes} min");
+            let budget = (life.budget.exponent, life.budget.counted.len());
+            assert_eq!(budget, (exponent, counted), "after {minutes} min");
         }
     }
 
@@ -799,7 +813,7 @@ waiting + restart = starting [Start]
         life.handle(Input::Started, at(1), 0.0);
         assert_eq!(
             life.handle(ended(1, true), at(100_000), 0.0),
-            [Effect::TellDelay(Duration::from_secs(2))]
+            [Effect::ReportDelay(Duration::from_secs(2))]
         );
     }
 
@@ -810,7 +824,7 @@ waiting + restart = starting [Start]
             let effects = life.handle(ended(1, true), at(now), 0.0);
             life.handle(Input::Due, at(now + 100), 0.0);
             life.handle(Input::Started, at(now + 100), 0.0);
-            effects.contains(&Effect::TellCrashLoop)
+            effects.contains(&Effect::ReportCrashLoop)
         };
         assert_eq!([0, 700, 1400, 1800].map(&mut crash_at), [false; 4]);
         assert!(
@@ -827,26 +841,30 @@ waiting + restart = starting [Start]
         });
         assert_eq!(
             life.handle(ended(0, true), at(9), 0.0),
-            [Effect::TellDelay(Duration::from_secs(1))]
+            [Effect::ReportDelay(Duration::from_secs(1))]
         );
-        assert!(life.attempts.counted.is_empty());
+        assert!(life.budget.counted.is_empty());
     }
 
     #[test]
-    fn a_hung_agent_costs_restarts_and_is_left_alone_and_told_once_when_they_are_used_up() {
+    fn a_hung_agent_costs_restarts_and_is_left_alone_and_reported_once_when_they_are_used_up() {
         let mut life = running(POLICY);
         for round in 0..3 {
-            let effects = life.handle(Input::Condemned, at(round * 100), 0.0);
-            assert_eq!(effects, [Effect::TakeEvidence, Effect::Ask], "{round}");
+            let effects = life.handle(Input::RestartCharged, at(round * 100), 0.0);
+            assert_eq!(
+                effects,
+                [Effect::TakeEvidence, Effect::RequestStop],
+                "{round}"
+            );
             life.handle(ended(143, true), at(round * 100 + 1), 0.0);
             life.handle(Input::Due, at(round * 100 + 90), 0.0);
             life.handle(Input::Started, at(round * 100 + 90), 0.0);
         }
         assert_eq!(
-            life.handle(Input::Condemned, at(400), 0.0),
-            [Effect::TellCrashLoop]
+            life.handle(Input::RestartCharged, at(400), 0.0),
+            [Effect::ReportCrashLoop]
         );
-        assert_eq!(life.handle(Input::Condemned, at(401), 0.0), []);
+        assert_eq!(life.handle(Input::RestartCharged, at(401), 0.0), []);
         assert!(life.is_running());
     }
 
@@ -854,12 +872,12 @@ waiting + restart = starting [Start]
     fn a_hung_agent_that_is_never_restarted_or_is_anothers_is_left_alone() {
         for restart in [Restart::Never, Restart::Follow] {
             let mut life = running(Policy { restart, ..POLICY });
-            assert_eq!(life.handle(Input::Condemned, at(1), 0.0), []);
+            assert_eq!(life.handle(Input::RestartCharged, at(1), 0.0), []);
         }
     }
 
     #[test]
-    fn an_agent_that_others_start_again_is_followed_for_ever_and_ends_when_told() {
+    fn an_agent_that_another_program_restarts_is_followed_until_a_stop() {
         let mut life = running(Policy {
             restart: Restart::Follow,
             ..POLICY
@@ -905,7 +923,7 @@ waiting + restart = starting [Start]
                 let effects = life.handle(input(pick), at(now), 0.5);
                 prop_assert!(!over || effects.is_empty(), "nothing after the end: {:?}", effects);
                 let starts = effects.iter().filter(|e| **e == Effect::Start).count();
-                let may = !alive || matches!(input(pick), Input::Exited(_) | Input::Empty);
+                let may = !alive || matches!(input(pick), Input::Exited(_) | Input::TreeEmpty);
                 prop_assert!(starts == 0 || (starts == 1 && may));
                 over |= effects.contains(&Effect::End);
             }
@@ -920,14 +938,14 @@ waiting + restart = starting [Start]
             3 => ended(0, true),
             4 => ended(1, true),
             5 => ended(1, false),
-            6 => Input::Fewer,
-            7 => Input::Empty,
+            6 => Input::DescendantExited,
+            7 => Input::TreeEmpty,
             8 => Input::Due,
             9 => Input::Progress,
-            10 => Input::Hinted,
+            10 => Input::SignalForwarded,
             11 => Input::Stop,
             12 => Input::Restart,
-            _ => Input::Condemned,
+            _ => Input::RestartCharged,
         }
     }
 }

@@ -1,44 +1,45 @@
-//! What is done here about an agent that does not work: the mildest fix first, each with time to show its effect.
+//! What hbsidecar does about a stuck agent: the mildest fix first, each with time to take effect.
 //!
-//! Only a proof is acted upon, unless the user wants more. Whatever is done, the judgement that follows decides whether
-//! it helped: an agent that works again has left the hang, and the next one starts from the mildest fix.
+//! Only a proof leads to an action, unless the user asks for more. The judgement after an action shows whether it helped: an
+//! agent that works again has left the hang, and the next hang starts from the mildest fix.
 
 use crate::base::moment::Moment;
-use crate::verdict::{Confidence, Fix, Judgement};
-use crate::wire::beat::Verdict;
+use crate::verdict::{Confidence, Fix, Judgement, Patience};
+use crate::wire::activity::VerdictClass;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long a fix may take to show its effect, at patience 1: an agent's own retry waits some seconds.
-const SHOWS_WITHIN: Duration = Duration::from_secs(15);
-/// So many fixes within this time, at patience 1, did not help: the same comes again.
+/// How long a fix may take to take effect, at patience 1: an agent's own retry waits some seconds.
+const EFFECT_WITHIN: Duration = Duration::from_secs(15);
+/// After this many fixes within [`FIXES_WITHIN`] the hang is assumed to recur, and the agent is restarted.
 const FIXES_MAX: usize = 3;
+/// At patience 1.
 const FIXES_WITHIN: Duration = Duration::from_secs(600);
-/// Sockets that are remembered as asked.
-const ASKED_MAX: usize = 64;
+/// Sockets that are remembered as having keep-alive switched on.
+const PROBED_MAX: usize = 64;
 
-/// What the user wants done.
+/// Which verdicts the user wants acted upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// An agent that provably cannot go on is unblocked or restarted; else people are told.
+pub struct RemedyPolicy {
+    /// An agent that provably cannot go on is fixed or restarted; otherwise hbsidecar only reports it.
     pub hung_is_restarted: bool,
-    /// An agent that is suspected is restarted; else people are told.
+    /// An agent under suspicion is restarted; otherwise hbsidecar only reports it.
     pub stalled_is_restarted: bool,
 }
 
 /// One step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Below a restart.
+    /// A fix below a restart.
     Fix(Fix),
-    /// A child that did not follow TERM.
+    /// SIGKILL to a child that did not end by SIGTERM.
     KillChild {
         /// The process.
         pid: u32,
-        /// In clock ticks since the machine started.
+        /// Start time in clock ticks since boot.
         started: u64,
     },
-    /// The work is done: the agent is asked to end.
+    /// The work is done: ask the agent to end.
     End,
     /// A new incarnation.
     Restart,
@@ -47,53 +48,52 @@ pub enum Step {
 /// The machine, of one incarnation.
 #[derive(Clone, Debug)]
 pub struct Remedy {
-    wanted: Wanted,
-    shows_within: Duration,
-    /// Since when the present trouble lasts.
-    trouble: Option<Moment>,
+    policy: RemedyPolicy,
+    effect_within: Duration,
+    /// Since when the present hang or suspicion lasts.
+    trouble_since: Option<Moment>,
     last: Option<(Step, Moment)>,
-    asked: VecDeque<u64>,
+    probed: VecDeque<u64>,
     fixes_within: Duration,
     fixes: VecDeque<Moment>,
 }
 
 impl Remedy {
-    /// Nothing done yet. `patience` stretches the time a fix has.
-    pub fn new(wanted: Wanted, patience: f64) -> Self {
-        let patience = patience.clamp(0.001, 1000.0);
+    /// Nothing done yet. `patience` scales the time that a fix has.
+    pub fn new(policy: RemedyPolicy, patience: Patience) -> Self {
         Self {
-            wanted,
-            shows_within: SHOWS_WITHIN.mul_f64(patience),
-            fixes_within: FIXES_WITHIN.mul_f64(patience),
+            policy,
+            effect_within: patience.scale(EFFECT_WITHIN),
+            fixes_within: patience.scale(FIXES_WITHIN),
             fixes: VecDeque::new(),
-            trouble: None,
+            trouble_since: None,
             last: None,
-            asked: VecDeque::new(),
+            probed: VecDeque::new(),
         }
     }
 
-    /// When the present step must have shown its effect.
+    /// When the present step must have taken effect.
     pub fn deadline(&self) -> Option<Moment> {
         let (step, at) = self.last?;
         match step {
-            Step::Fix(_) | Step::KillChild { .. } => Some(at + self.shows_within),
+            Step::Fix(_) | Step::KillChild { .. } => Some(at + self.effect_within),
             Step::End | Step::Restart => None,
         }
     }
 
-    /// What is to be done now, given the present judgement.
+    /// The step that is due now, given the present judgement.
     pub fn handle(&mut self, judgement: &Judgement, now: Moment) -> Option<Step> {
         if !self.acts_on(judgement) {
-            self.trouble = None;
+            self.trouble_since = None;
             self.last = None;
-            return self.ask(judgement);
+            return self.probe(judgement);
         }
-        if self.trouble.replace(judgement.since) != Some(judgement.since) {
+        if self.trouble_since.replace(judgement.since) != Some(judgement.since) {
             self.last = None;
         }
         let step = match self.last {
             None => self.first(judgement, now),
-            Some((_, at)) if now.since(at) < self.shows_within => return None,
+            Some((_, at)) if now.since(at) < self.effect_within => return None,
             Some((Step::Fix(Fix::EndChild { pid, started }), _)) => {
                 Step::KillChild { pid, started }
             }
@@ -104,9 +104,9 @@ impl Remedy {
         Some(step)
     }
 
-    /// The mildest step that may help. A suspicion proves no cause, so no single thing is mended for it.
+    /// The mildest step that may help. A suspicion proves no cause, so it leads to a restart and to no fix.
     fn first(&mut self, judgement: &Judgement, now: Moment) -> Step {
-        if judgement.verdict != Verdict::Hung {
+        if judgement.verdict.class() != VerdictClass::Proof {
             return Step::Restart;
         }
         match judgement.fix {
@@ -119,41 +119,35 @@ impl Remedy {
                 Step::Fix(fix)
             }
             Fix::End => Step::End,
-            Fix::None | Fix::CloseStdin | Fix::KeepAlive { .. } | Fix::Restart => Step::Restart,
+            Fix::None | Fix::KeepAlive { .. } | Fix::Restart => Step::Restart,
         }
     }
 
     fn acts_on(&self, judgement: &Judgement) -> bool {
-        match judgement.verdict {
-            Verdict::Hung => {
-                self.wanted.hung_is_restarted && judgement.confidence == Confidence::Proof
+        match judgement.verdict.class() {
+            VerdictClass::Proof => {
+                self.policy.hung_is_restarted && judgement.confidence == Confidence::Proof
             }
-            Verdict::Stalled | Verdict::Spinning | Verdict::Looping => {
-                self.wanted.stalled_is_restarted
-            }
-            Verdict::Starting
-            | Verdict::Working
-            | Verdict::WaitingModel
-            | Verdict::WaitingInput
-            | Verdict::Sleeping
-            | Verdict::Idle
-            | Verdict::Paused
-            | Verdict::Unknown => false,
+            VerdictClass::Suspicion => self.policy.stalled_is_restarted,
+            VerdictClass::Progress
+            | VerdictClass::Waiting
+            | VerdictClass::Person
+            | VerdictClass::Undecided => false,
         }
     }
 
-    /// A question to a peer's kernel harms no living connection and is the only proof there is, so it waits for nobody's wish.
-    fn ask(&mut self, judgement: &Judgement) -> Option<Step> {
+    /// Keep-alive harms no live connection and is the only way to a proof, so it is switched on whatever the policy.
+    fn probe(&mut self, judgement: &Judgement) -> Option<Step> {
         let Fix::KeepAlive { inode, .. } = judgement.fix else {
             return None;
         };
-        if self.asked.contains(&inode) {
+        if self.probed.contains(&inode) {
             return None;
         }
-        if self.asked.len() == ASKED_MAX {
-            self.asked.pop_front();
+        if self.probed.len() == PROBED_MAX {
+            self.probed.pop_front();
         }
-        self.asked.push_back(inode);
+        self.probed.push_back(inode);
         Some(Step::Fix(judgement.fix))
     }
 }
@@ -161,16 +155,18 @@ impl Remedy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::RuleId;
+    use crate::wire::activity::Verdict;
 
-    const BOTH: Wanted = Wanted {
+    const BOTH: RemedyPolicy = RemedyPolicy {
         hung_is_restarted: true,
         stalled_is_restarted: true,
     };
-    const HUNG: Wanted = Wanted {
+    const HUNG: RemedyPolicy = RemedyPolicy {
         hung_is_restarted: true,
         stalled_is_restarted: false,
     };
-    const NOTHING: Wanted = Wanted {
+    const NOTHING: RemedyPolicy = RemedyPolicy {
         hung_is_restarted: false,
         stalled_is_restarted: false,
     };
@@ -183,6 +179,7 @@ mod tests {
     fn judged(verdict: Verdict, fix: Fix, since: u64) -> Judgement {
         Judgement {
             verdict,
+            cause: RuleId::PipeCycle,
             since: at(since),
             confidence: Confidence::Proof,
             sentence: String::new(),
@@ -193,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_asked_then_killed_then_the_agent_is_restarted_once() {
-        let mut remedy = Remedy::new(HUNG, 1.0);
+    fn a_child_is_asked_to_end_then_killed_then_the_agent_is_restarted_once() {
+        let mut remedy = Remedy::new(HUNG, Patience::ONE);
         let hung = judged(Verdict::Hung, CHILD, 0);
         let steps: Vec<_> = [0, 1, 15, 16, 30, 60, 900]
             .into_iter()
@@ -217,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_fix_that_helped_is_the_first_again_at_the_next_hang() {
-        let mut remedy = Remedy::new(HUNG, 1.0);
+        let mut remedy = Remedy::new(HUNG, Patience::ONE);
         let fix = Fix::Cont { pid: 9 };
         assert_eq!(
             remedy.handle(&judged(Verdict::Hung, fix, 0), at(0)),
@@ -235,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_trouble_that_comes_again_after_three_fixes_is_no_longer_fixed() {
-        let mut remedy = Remedy::new(HUNG, 1.0);
+        let mut remedy = Remedy::new(HUNG, Patience::ONE);
         let fix = Fix::Cont { pid: 9 };
         let mut hang = |now| {
             remedy.handle(&judged(Verdict::Working, Fix::None, now), at(now));
@@ -247,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_done_about_an_agent_whose_user_wants_to_be_told() {
-        let mut remedy = Remedy::new(NOTHING, 1.0);
+    fn nothing_is_done_when_the_policy_is_to_report_only() {
+        let mut remedy = Remedy::new(NOTHING, Patience::ONE);
         for verdict in [
             Verdict::Hung,
             Verdict::Stalled,
@@ -260,8 +257,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_who_waits_works_or_cannot_be_seen_is_touched() {
-        let mut remedy = Remedy::new(BOTH, 1.0);
+    fn an_agent_that_waits_works_or_cannot_be_sampled_is_left_alone() {
+        let mut remedy = Remedy::new(BOTH, Patience::ONE);
         for verdict in [
             Verdict::Starting,
             Verdict::Working,
@@ -281,8 +278,8 @@ mod tests {
     }
 
     #[test]
-    fn a_hang_without_a_proof_is_told_and_no_more() {
-        let mut remedy = Remedy::new(BOTH, 1.0);
+    fn a_hang_without_a_proof_is_reported_only() {
+        let mut remedy = Remedy::new(BOTH, Patience::ONE);
         let likely = Judgement {
             confidence: Confidence::Suspicion,
             ..judged(Verdict::Hung, CHILD, 0)
@@ -293,16 +290,19 @@ mod tests {
     #[test]
     fn a_suspicion_leads_to_a_restart_only_where_it_is_wanted_and_to_no_fix() {
         let stalled = judged(Verdict::Stalled, CHILD, 0);
-        assert_eq!(Remedy::new(HUNG, 1.0).handle(&stalled, at(0)), None);
         assert_eq!(
-            Remedy::new(BOTH, 1.0).handle(&stalled, at(0)),
+            Remedy::new(HUNG, Patience::ONE).handle(&stalled, at(0)),
+            None
+        );
+        assert_eq!(
+            Remedy::new(BOTH, Patience::ONE).handle(&stalled, at(0)),
             Some(Step::Restart)
         );
     }
 
     #[test]
-    fn a_silent_peer_is_asked_once_a_socket() {
-        let mut remedy = Remedy::new(HUNG, 1.0);
+    fn keep_alive_is_switched_on_once_per_socket() {
+        let mut remedy = Remedy::new(HUNG, Patience::ONE);
         let ask = |inode| {
             judged(
                 Verdict::WaitingModel,
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn done_work_is_asked_to_end_and_not_restarted() {
-        let mut remedy = Remedy::new(HUNG, 1.0);
+        let mut remedy = Remedy::new(HUNG, Patience::ONE);
         let done = judged(Verdict::Hung, Fix::End, 0);
         assert_eq!(remedy.handle(&done, at(0)), Some(Step::End));
         assert_eq!(remedy.handle(&done, at(500)), None);

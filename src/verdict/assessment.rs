@@ -1,14 +1,16 @@
-//! A verdict on the way to become the judgement.
+//! An assessment: the outcome of evaluating one input, before it is timestamped and published as a judgement.
 
 use crate::base::moment::Moment;
-use crate::verdict::finding::{Finding, Fix, observed};
-use crate::verdict::sample::{Process, RunState, Sample};
-use crate::wire::beat::{Evidence, Source, Verdict};
+use crate::verdict::finding::{Finding, FindingId, Fix, observed};
+use crate::verdict::rule::RuleId;
+use crate::verdict::sample::{Process, RunState, Sample, Subject};
+use crate::wire::activity::{Evidence, Verdict};
 
-/// What will be judged, without its time.
+/// What is to be published, without its time.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub(super) key: String,
+pub(super) struct Assessment {
+    /// What makes it another one than the last.
+    pub(super) id: FindingId,
     pub(super) verdict: Verdict,
     pub(super) sentence: String,
     pub(super) evidence: Vec<Evidence>,
@@ -16,10 +18,15 @@ pub(super) struct Draft {
     pub(super) until: Option<Moment>,
 }
 
-impl Draft {
-    pub(super) fn new(key: &str, verdict: Verdict, sentence: String) -> Self {
+impl Assessment {
+    /// About the whole tree.
+    pub(super) fn new(rule: RuleId, verdict: Verdict, sentence: String) -> Self {
         Self {
-            key: key.to_owned(),
+            id: FindingId {
+                rule,
+                subject: Subject::Tree,
+                object: 0,
+            },
             verdict,
             sentence,
             evidence: Vec::new(),
@@ -31,15 +38,15 @@ impl Draft {
     pub(super) fn working(sentence: String, evidence: Vec<Evidence>) -> Self {
         Self {
             evidence,
-            ..Self::new("working", Verdict::Working, sentence)
+            ..Self::new(RuleId::Progress, Verdict::Working, sentence)
         }
     }
 }
 
-impl From<Finding> for Draft {
+impl From<Finding> for Assessment {
     fn from(finding: Finding) -> Self {
         Self {
-            key: finding.key,
+            id: finding.id,
             verdict: finding.verdict,
             sentence: finding.sentence,
             evidence: finding.evidence,
@@ -49,44 +56,33 @@ impl From<Finding> for Draft {
     }
 }
 
-/// A debugger holds it, or its control group is frozen: then nothing else about it means anything.
-pub(super) fn paused(sample: &Sample) -> Option<Draft> {
+/// Held by a debugger, or in a frozen control group: nothing else about the tree is meaningful then.
+pub(super) fn paused(sample: &Sample) -> Option<Assessment> {
     let traced = |p: &&Process| p.state == RunState::Traced || p.tracer.is_some();
-    let found = if let Some(process) = sample.processes.iter().find(traced) {
+    let (rule, signal, sentence) = if let Some(process) = sample.processes.iter().find(traced) {
         let by = process
             .tracer
             .map(|pid| format!(" (process {pid})"))
             .unwrap_or_default();
         let sentence = format!("a debugger{by} holds {}", process.title());
-        let seen = observed("process.tracer", sentence.clone());
-        (sentence, seen)
+        (RuleId::Debugger, "process.tracer", sentence)
     } else {
         let process = sample.processes.iter().find(|p| p.frozen)?;
         let sentence = format!("the control group of {} is frozen", process.title());
-        (sentence.clone(), observed("cgroup.freeze", sentence))
+        (RuleId::Frozen, "cgroup.freeze", sentence)
     };
-    let (sentence, seen) = found;
-    Some(Draft {
-        evidence: vec![seen],
-        ..Draft::new("paused", Verdict::Paused, sentence)
+    Some(Assessment {
+        evidence: vec![observed(signal, sentence.clone())],
+        ..Assessment::new(rule, Verdict::Paused, sentence)
     })
 }
 
-/// The root cannot be seen.
-pub(super) fn unseen(sample: &Sample) -> Draft {
+/// The root cannot be sampled.
+pub(super) fn unseen(sample: &Sample) -> Assessment {
     let why = sample
         .gaps
         .first()
-        .map_or("it is gone", |gap| gap.why.words());
-    let sentence = format!("process {} cannot be seen: {why}", sample.root);
-    Draft::new("unseen", Verdict::Unknown, sentence)
-}
-
-/// Evidence in the agent's own words.
-pub(super) fn reported(signal: &str, value: &str) -> Evidence {
-    Evidence {
-        signal: signal.to_owned(),
-        value: value.to_owned(),
-        source: Source::Reported,
-    }
+        .map_or("it has ended", |gap| gap.why.describe());
+    let sentence = format!("process {} cannot be sampled: {why}", sample.root);
+    Assessment::new(RuleId::Unseen, Verdict::Unknown, sentence)
 }

@@ -1,5 +1,5 @@
-//! The pace of connections and of output: pings come in equal small pieces at a slow beat and tokens do not; the frames
-//! of a spinner come in equal small pieces at a quick one.
+//! Cadence of connections and of output. Keep-alive messages arrive in equal small segments at a slow, steady pace; tokens do
+//! not. The frames of a spinner are equal short writes at a quick, steady pace.
 
 use crate::base::moment::Moment;
 use crate::verdict::sample::Tcp;
@@ -9,128 +9,130 @@ use std::time::Duration;
 
 /// One connection over time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ConnectionCadence {
     pub(super) received: u64,
     pub(super) acked: u64,
     pub(super) segments: u64,
-    /// When it was first seen.
+    /// When it was first sampled.
     pub(super) first: Option<Moment>,
-    steps: VecDeque<Step>,
+    deltas: VecDeque<ConnectionDelta>,
 }
 
+/// What one connection transferred in one interval.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
+pub(super) struct ConnectionDelta {
     pub(super) received: u64,
     pub(super) acked: u64,
     pub(super) segments: u64,
     pub(super) elapsed: Duration,
 }
 
-impl Line {
-    /// One more look; `known`: it was seen before.
-    pub(super) fn take(&mut self, tcp: &Tcp, step: Step, known: bool) {
+impl ConnectionCadence {
+    /// Takes one interval; `known`: it is not the first of this connection.
+    pub(super) fn record(&mut self, tcp: &Tcp, delta: ConnectionDelta, known: bool) {
         self.received = tcp.received;
         self.acked = tcp.acked;
         self.segments = tcp.segments_in;
         if known {
-            self.steps.push_back(step);
-            if self.steps.len() > thresholds::RHYTHM_LOOKS {
-                self.steps.pop_front();
+            self.deltas.push_back(delta);
+            if self.deltas.len() > thresholds::CADENCE_SAMPLES {
+                self.deltas.pop_front();
             }
         }
     }
 
-    /// Small equal pieces at a slow beat, look after look.
-    pub(super) fn is_rhythm(&self) -> bool {
+    /// Whether all that arrives are keep-alive messages: equal small segments at a slow pace, in every interval.
+    pub(super) fn is_keepalive(&self) -> bool {
         let sizes: Vec<u64> = self
-            .steps
+            .deltas
             .iter()
             .filter(|s| s.segments > 0)
             .map(|s| s.received / s.segments)
             .collect();
-        let elapsed: Duration = self.steps.iter().map(|s| s.elapsed).sum();
-        let segments: u64 = self.steps.iter().map(|s| s.segments).sum();
+        let elapsed: Duration = self.deltas.iter().map(|s| s.elapsed).sum();
+        let segments: u64 = self.deltas.iter().map(|s| s.segments).sum();
         let (Some(small), Some(large)) = (sizes.iter().min(), sizes.iter().max()) else {
             return false;
         };
-        self.steps.len() >= thresholds::RHYTHM_LOOKS
+        self.deltas.len() >= thresholds::CADENCE_SAMPLES
             && *large <= thresholds::PING_BYTES
             && large - small <= 2
-            && elapsed.as_secs_f64() >= thresholds::PING_EVERY_MIN.as_secs_f64() * segments as f64
+            && elapsed.as_secs_f64()
+                >= thresholds::PING_INTERVAL_MIN.as_secs_f64() * segments as f64
     }
 
-    /// Something was asked for every piece that came.
-    pub(super) fn is_asked(&self) -> bool {
-        self.steps
+    /// Whether something was sent in every interval in which something was received: the agent polls.
+    pub(super) fn is_polled(&self) -> bool {
+        self.deltas
             .iter()
             .all(|s| (s.received == 0) == (s.acked == 0))
     }
 }
 
-/// Output over time, in windows of a length that shows the pace whatever the patience.
+/// Output over time, in spans whose length does not depend on patience, so that the pace shows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frames {
-    windows: VecDeque<Window>,
+pub(super) struct OutputCadence {
+    spans: VecDeque<OutputSpan>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Window {
+struct OutputSpan {
     bytes: u64,
     writes: u64,
     elapsed: Duration,
 }
 
-impl Frames {
-    /// One more look.
-    pub(super) fn take(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
-        match self.windows.back_mut().filter(|last| !last.is_whole()) {
+impl OutputCadence {
+    /// Takes one interval.
+    pub(super) fn record(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
+        match self.spans.back_mut().filter(|last| !last.is_whole()) {
             Some(last) => {
                 last.bytes += bytes;
                 last.writes += writes;
                 last.elapsed += elapsed;
             }
-            None => self.windows.push_back(Window {
+            None => self.spans.push_back(OutputSpan {
                 bytes,
                 writes,
                 elapsed,
             }),
         }
-        if self.windows.len() > thresholds::RHYTHM_LOOKS + 1 {
-            self.windows.pop_front();
+        if self.spans.len() > thresholds::CADENCE_SAMPLES + 1 {
+            self.spans.pop_front();
         }
     }
 
-    /// Equal short writes, many a second, window after window: frames of a spinner, and for how long.
-    pub(super) fn animation(&self) -> Option<Duration> {
-        let whole: Vec<&Window> = self.windows.iter().filter(|w| w.is_whole()).collect();
+    /// For how long all output was the frames of a spinner: equal short writes, several a second, in every span.
+    pub(super) fn spinner(&self) -> Option<Duration> {
+        let whole: Vec<&OutputSpan> = self.spans.iter().filter(|w| w.is_whole()).collect();
         let sizes = whole.iter().map(|w| w.size());
         let paces = whole.iter().map(|w| w.pace());
         let small = self
-            .windows
+            .spans
             .iter()
             .all(|w| w.size() <= thresholds::FRAME_BYTES);
-        let even = whole.len() >= thresholds::RHYTHM_LOOKS
+        let even = whole.len() >= thresholds::CADENCE_SAMPLES
             && small
             && paces
                 .clone()
                 .all(|pace| pace >= thresholds::FRAMES_PER_SECOND)
             && spread(sizes) <= thresholds::FRAME_SPREAD
             && spread(paces) <= thresholds::PACE_SPREAD;
-        even.then(|| self.windows.iter().map(|w| w.elapsed).sum())
+        even.then(|| self.spans.iter().map(|w| w.elapsed).sum())
     }
 }
 
-impl Window {
+impl OutputSpan {
     fn is_whole(&self) -> bool {
         self.elapsed >= thresholds::FRAMES_WINDOW
     }
 
-    /// Mean bytes of a write.
+    /// Mean bytes per write.
     fn size(&self) -> f64 {
         self.bytes as f64 / self.writes.max(1) as f64
     }
 
-    /// Writes a second.
+    /// Writes per second.
     fn pace(&self) -> f64 {
         self.writes as f64 / self.elapsed.as_secs_f64().max(0.001)
     }

@@ -1,37 +1,37 @@
-//! A wait in words.
+//! Waits, states and descriptors as text for people.
 
 use crate::base::duration::format_duration;
 use crate::verdict::sample::{Kind, RunState, Sample, SocketKind, Target, TcpState, Until, Wait};
 
-/// What a thread waits for, for people.
-pub fn wait_words(sample: &Sample, wait: &Wait) -> String {
+/// What a thread waits for.
+pub fn describe_wait(sample: &Sample, wait: &Wait) -> String {
     match wait {
         Wait::Running => "nothing: it runs".to_owned(),
-        Wait::Read(target) => format!("data from {}", target_words(sample, target)),
-        Wait::Write(target) => format!("room in {}", target_words(sample, target)),
-        Wait::Accept(target) => format!("a client on {}", target_words(sample, target)),
-        Wait::Connect(target) => format!("the answer of {}", target_words(sample, target)),
-        Wait::Poll { targets, until } => poll_words(sample, targets, *until),
-        Wait::Sleep(until) => format!("the end of its sleep{}", limit_words(*until)),
+        Wait::Read(target) => format!("data from {}", describe_target(sample, target)),
+        Wait::Write(target) => format!("room in {}", describe_target(sample, target)),
+        Wait::Accept(target) => format!("a client on {}", describe_target(sample, target)),
+        Wait::Connect(target) => format!("the answer of {}", describe_target(sample, target)),
+        Wait::Poll { targets, until } => describe_poll(sample, targets, *until),
+        Wait::Sleep(until) => format!("the end of its sleep{}", describe_limit(*until)),
         Wait::Futex { until, owner, .. } => {
             let owner = owner
                 .map(|tid| format!(" held by thread {tid}"))
                 .unwrap_or_default();
-            format!("a lock or condition{owner}{}", limit_words(*until))
+            format!("a lock or condition{owner}{}", describe_limit(*until))
         }
         Wait::Child(pid) if *pid > 0 => format!("the end of process {pid}"),
         Wait::Child(_) => "the end of a child".to_owned(),
         Wait::Fork => "its child to start a program".to_owned(),
-        Wait::Lock(target) => format!("a lock on {}", target_words(sample, target)),
-        Wait::Signal(until) => format!("a signal{}", limit_words(*until)),
-        Wait::Sync(target) => format!("the disk under {}", target_words(sample, target)),
+        Wait::Lock(target) => format!("a lock on {}", describe_target(sample, target)),
+        Wait::Signal(until) => format!("a signal{}", describe_limit(*until)),
+        Wait::Sync(target) => format!("the disk under {}", describe_target(sample, target)),
         Wait::Call(number) => format!("system call {number}"),
-        Wait::Unreadable(why) => format!("unknown: {}", why.words()),
+        Wait::Unreadable(why) => format!("unknown: {}", why.describe()),
     }
 }
 
-/// A process's state in one word.
-pub fn state_word(state: RunState) -> &'static str {
+/// A process's state.
+pub fn describe_state(state: RunState) -> &'static str {
     match state {
         RunState::Running => "running",
         RunState::Sleeping => "sleeping",
@@ -42,15 +42,15 @@ pub fn state_word(state: RunState) -> &'static str {
     }
 }
 
-/// What a descriptor stands for, for people.
-pub fn target_words(sample: &Sample, target: &Target) -> String {
+/// What a descriptor refers to.
+pub fn describe_target(sample: &Sample, target: &Target) -> String {
     let fd = target.fd;
     match &target.kind {
         Kind::Pipe(_) => format!("a pipe (descriptor {fd})"),
         Kind::Terminal(path) => format!("the terminal {path}"),
         Kind::File(path) => path.clone(),
         Kind::Internal(name) => format!("{name} (descriptor {fd})"),
-        Kind::Unreadable(why) => format!("descriptor {fd} ({})", why.words()),
+        Kind::Unreadable(why) => format!("descriptor {fd} ({})", why.describe()),
         Kind::Socket(inode) => match sample.socket(*inode).map(|s| &s.kind) {
             Some(SocketKind::Tcp(tcp)) => match tcp.state {
                 TcpState::Listen => format!("port {}", tcp.local_port),
@@ -72,25 +72,34 @@ pub fn target_words(sample: &Sample, target: &Target) -> String {
     }
 }
 
-fn poll_words(sample: &Sample, targets: &[Target], until: Until) -> String {
-    let worth = |t: &&Target| !matches!(t.kind, Kind::Internal(_));
+/// An amount of data.
+pub(super) fn describe_bytes(n: u64) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{} kB", n / 1000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}
+
+fn describe_poll(sample: &Sample, targets: &[Target], until: Until) -> String {
+    let has_a_name = |t: &&Target| !matches!(t.kind, Kind::Internal(_));
     let named: Vec<String> = targets
         .iter()
-        .filter(worth)
+        .filter(has_a_name)
         .take(4)
-        .map(|t| target_words(sample, t))
+        .map(|t| describe_target(sample, t))
         .collect();
     let what = match named.len() {
         0 => "an event".to_owned(),
         _ => named.join(" or "),
     };
-    format!("{what}{}", limit_words(until))
+    format!("{what}{}", describe_limit(until))
 }
 
-fn limit_words(until: Until) -> String {
+fn describe_limit(until: Until) -> String {
     match until {
         Until::Never => String::new(),
         Until::In(time) => format!(", at most {}", format_duration(time)),
-        Until::Unreadable(why) => format!(", its limit is unknown: {}", why.words()),
+        Until::Unreadable(why) => format!(", its limit is unknown: {}", why.describe()),
     }
 }

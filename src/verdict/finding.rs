@@ -1,43 +1,43 @@
-//! Something found that keeps an agent from going on: since when, how long it must last, what it means.
+//! What a rule found: which rule, about what, how long it must last, what it means, what can be done.
 
-use crate::wire::beat::{Evidence, Source, Verdict};
+use crate::verdict::rule::RuleId;
+use crate::verdict::sample::Subject;
+use crate::wire::activity::{Evidence, Source, Verdict};
 use std::time::Duration;
 
-/// What can be done about it here, mildest first.
+/// What can be done about it on this machine, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fix {
-    /// Nothing, or nothing here.
+    /// Nothing, or nothing on this machine.
     None,
     /// `SIGCONT` to this process.
     Cont {
         /// The process.
         pid: u32,
     },
-    /// An end of file on the agent's standard input, which the sidecar owns.
-    CloseStdin,
-    /// The kernel shall ask the peer whether it is there; harms no living connection.
+    /// Switch on keep-alive: the kernel asks the peer whether it is there. Harms no live connection.
     KeepAlive {
         /// The process that holds the socket.
         pid: u32,
         /// Its descriptor.
         fd: i32,
-        /// The socket: a descriptor may have come to mean another one.
+        /// The socket; the descriptor may refer to another one by then.
         inode: u64,
     },
-    /// Break this one connection; the agent sees an error it already handles.
+    /// Reset this one connection; the agent gets an error that it already handles.
     ResetSocket {
         /// The process that holds the socket.
         pid: u32,
         /// Its descriptor.
         fd: i32,
-        /// The socket.
+        /// The socket; the descriptor may refer to another one by then.
         inode: u64,
     },
     /// End this process of the tree, not the agent.
     EndChild {
         /// The process.
         pid: u32,
-        /// In clock ticks since the machine started: with the number it names the process.
+        /// Start time in clock ticks since boot. Number and start time together identify the process.
         started: u64,
     },
     /// The work is done: ask the agent to end, and count that as success.
@@ -46,38 +46,35 @@ pub enum Fix {
     Restart,
 }
 
-/// How sure the verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confidence {
-    /// It follows from what was seen.
-    Proof,
-    /// It is likely.
-    Suspicion,
-    /// Nothing is claimed.
-    None,
+/// What must last for a finding to count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// These threads, by process and thread, did not wake.
+    ThreadsAsleep(Vec<(u32, u32)>),
+    /// The condition was found in every sample.
+    Observed,
+    /// The kernel has counted already.
+    KernelCounted,
 }
 
-/// What must last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// These threads, by process and thread, did not even wake.
-    Still(Vec<(u32, u32)>),
-    /// The condition was found in every look.
-    Seen,
-    /// The kernel has counted already.
-    Done,
+/// What makes a finding the same one in the next sample: the rule, the subject and, where one process can have several, the
+/// descriptor, socket or peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FindingId {
+    pub(super) rule: RuleId,
+    pub(super) subject: Subject,
+    pub(super) object: u64,
 }
 
 /// One finding.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
-    /// The same in every look.
-    pub(super) key: String,
+    pub(super) id: FindingId,
     pub(super) verdict: Verdict,
-    pub(super) hold: Hold,
-    /// At patience 1.
+    pub(super) persistence: Persistence,
+    /// How long it must last, at patience 1.
     pub(super) after: Duration,
-    /// Follows from the waits alone: a one-off diagnosis need not wait so long.
+    /// It follows from the waits alone, so a one-off diagnosis need not watch for all of `after`.
     pub(super) logical: bool,
     pub(super) sentence: String,
     pub(super) evidence: Vec<Evidence>,
@@ -85,11 +82,22 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(key: String, verdict: Verdict, after: Duration, sentence: String) -> Self {
+    /// A finding about one process or the tree.
+    pub(super) fn new(
+        rule: RuleId,
+        subject: Subject,
+        verdict: Verdict,
+        after: Duration,
+        sentence: String,
+    ) -> Self {
         Self {
-            key,
+            id: FindingId {
+                rule,
+                subject,
+                object: 0,
+            },
             verdict,
-            hold: Hold::Seen,
+            persistence: Persistence::Observed,
             after,
             logical: false,
             sentence,
@@ -98,13 +106,19 @@ impl Finding {
         }
     }
 
-    pub(super) fn still(mut self, threads: impl IntoIterator<Item = (u32, u32)>) -> Self {
-        self.hold = Hold::Still(threads.into_iter().collect());
+    /// The descriptor, socket or peer it is about.
+    pub(super) fn about(mut self, object: u64) -> Self {
+        self.id.object = object;
         self
     }
 
-    pub(super) fn counted(mut self) -> Self {
-        self.hold = Hold::Done;
+    pub(super) fn while_asleep(mut self, threads: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        self.persistence = Persistence::ThreadsAsleep(threads.into_iter().collect());
+        self
+    }
+
+    pub(super) fn kernel_counted(mut self) -> Self {
+        self.persistence = Persistence::KernelCounted;
         self
     }
 
@@ -113,17 +127,13 @@ impl Finding {
         self
     }
 
-    pub(super) fn seen(mut self, signal: &str, value: impl Into<String>) -> Self {
+    pub(super) fn observed(mut self, signal: &str, value: impl Into<String>) -> Self {
         self.evidence.push(observed(signal, value));
         self
     }
 
-    pub(super) fn said(mut self, signal: &str, value: impl Into<String>) -> Self {
-        self.evidence.push(Evidence {
-            signal: signal.to_owned(),
-            value: value.into(),
-            source: Source::Reported,
-        });
+    pub(super) fn reported(mut self, signal: &str, value: impl Into<String>) -> Self {
+        self.evidence.push(reported(signal, value));
         self
     }
 
@@ -133,11 +143,20 @@ impl Finding {
     }
 }
 
-/// Evidence seen from outside.
+/// Evidence from samples.
 pub(super) fn observed(signal: &str, value: impl Into<String>) -> Evidence {
     Evidence {
         signal: signal.to_owned(),
         value: value.into(),
         source: Source::Observed,
+    }
+}
+
+/// Evidence from the agent's own status lines.
+pub(super) fn reported(signal: &str, value: impl Into<String>) -> Evidence {
+    Evidence {
+        signal: signal.to_owned(),
+        value: value.into(),
+        source: Source::Reported,
     }
 }

@@ -1,11 +1,11 @@
-//! Command lines that are one piece of work: an agent that was started with its prompt owes the answer until it ends.
+//! Headless agents: command lines that are one piece of work. An agent started with its prompt owes the answer until it ends.
 
-/// An agent, and how it is told to work without a person, as its `--help` says.
+/// An agent, and the arguments that make it run without a person, from its `--help`.
 struct Agent {
     name: &'static str,
     /// One of these among its arguments makes an invocation a piece of work.
     asked: &'static [&'static str],
-    /// One of these makes it a conversation after all.
+    /// With one of these it is a conversation nevertheless.
     goes_on: &'static [&'static str],
 }
 
@@ -44,11 +44,11 @@ const AGENTS: [Agent; 13] = [
     agent("opencode", &["run"], &[]),
     agent("qwen", &["-p", "--prompt"], &["-i", "--prompt-interactive"]),
 ];
-/// Programs that run the one they are given.
+/// Programs that run the program named by their first argument.
 const INTERPRETERS: [&str; 7] = ["node", "bun", "deno", "python", "python3", "env", "npx"];
 
-/// Whether a command line, its program first, is one piece of work of an agent that is known here.
-pub fn is_batch<'a>(mut args: impl Iterator<Item = &'a str>) -> bool {
+/// Whether a command line (program first) is one piece of work of a known agent.
+pub fn is_headless<'a>(mut args: impl Iterator<Item = &'a str>) -> bool {
     let mut program = args.next().map_or("", base);
     if INTERPRETERS.contains(&program) {
         program = args.find(|arg| !arg.starts_with('-')).map_or("", base);
@@ -89,7 +89,7 @@ mod tests {
             &["gemini", "--prompt=say hello"],
             &["opencode", "run", "say hello"],
         ] {
-            assert!(is_batch(args.iter().copied()), "{args:?}");
+            assert!(is_headless(args.iter().copied()), "{args:?}");
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
             &["node"],
             &[],
         ] {
-            assert!(!is_batch(args.iter().copied()), "{args:?}");
+            assert!(!is_headless(args.iter().copied()), "{args:?}");
         }
     }
 }

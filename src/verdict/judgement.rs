@@ -1,65 +1,43 @@
-//! The outcome: what the agent is doing, how sure that is, and which verdict weighs more.
+//! The judgement: what the agent is doing, by which rule, how sure that is, and which finding outranks another.
 
 use crate::base::moment::Moment;
-use crate::verdict::finding::{Confidence, Fix};
-use crate::wire::beat::{Evidence, Verdict};
+use crate::verdict::finding::Fix;
+use crate::verdict::rule::RuleId;
+use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
 
 /// What the agent is doing, with the reasons.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
-    /// One of the verdicts.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Since when.
+    /// The rule that decided.
+    pub cause: RuleId,
+    /// Since when the verdict holds.
     pub since: Moment,
-    /// How sure.
+    /// How sure it is.
     pub confidence: Confidence,
     /// For people.
     pub sentence: String,
-    /// Why, the most telling first; at most [`EVIDENCE_MAX`].
+    /// The reasons, the most significant first; at most [`EVIDENCE_MAX`].
     pub evidence: Vec<Evidence>,
-    /// What can be done about it here.
+    /// What can be done about it on this machine.
     pub fix: Fix,
-    /// When a sleeper wakes by itself.
+    /// When a sleeping agent wakes by itself.
     pub until: Option<Moment>,
 }
 
-/// Pieces of evidence a judgement carries.
+/// The most pieces of evidence that a judgement carries.
 pub const EVIDENCE_MAX: usize = 6;
 
-/// Whether the verdict needs somebody's attention: these are the flags.
-pub fn is_flag(verdict: Verdict) -> bool {
-    confidence(verdict) != Confidence::None
-}
-
-pub(super) fn confidence(verdict: Verdict) -> Confidence {
-    match verdict {
-        Verdict::Hung => Confidence::Proof,
-        Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Confidence::Suspicion,
-        Verdict::Starting
-        | Verdict::Working
-        | Verdict::WaitingModel
-        | Verdict::WaitingInput
-        | Verdict::Sleeping
-        | Verdict::Idle
-        | Verdict::Paused
-        | Verdict::Unknown => Confidence::None,
-    }
-}
-
-/// Proof first, then a person's turn: who waits for a person is never called stalled.
+/// Which finding is published when several hold, lowest first. A proof outranks all. A person's turn outranks a suspicion: an
+/// agent that waits for a person is never called stalled.
 pub(super) fn rank(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Hung => 0,
-        Verdict::WaitingInput => 1,
-        Verdict::Stalled
-        | Verdict::Spinning
-        | Verdict::Looping
-        | Verdict::Starting
-        | Verdict::Working
-        | Verdict::WaitingModel
-        | Verdict::Sleeping
-        | Verdict::Idle
-        | Verdict::Paused
-        | Verdict::Unknown => 2,
+    match verdict.class() {
+        VerdictClass::Proof => 0,
+        VerdictClass::Person => 1,
+        VerdictClass::Suspicion
+        | VerdictClass::Progress
+        | VerdictClass::Waiting
+        | VerdictClass::Undecided => 2,
     }
 }

@@ -1,101 +1,97 @@
-//! Working or stuck: the verdict on one agent, from what is seen of its process tree and what it says of itself.
+//! The verdict machine: working or stuck, from samples of an agent's process tree and from what the agent reports.
 //!
 //! ```text
-//! Sample ─► flow: what moved? ─ progress ─► working
+//! Sample ─► Interval: what moved? ─ progress ─► working
 //!                   │ nothing
 //!                   ▼
-//!           causes: knots, lost, slow ─ lasted long enough ─► hung (proof) or stalled (suspicion)
+//!           rules: deadlock, pipes, network, blocked ─ lasted long enough ─► hung (proof) or stalled (suspicion)
 //!                   │ none
 //!                   ▼
-//!           waits: input, sleep, model ─► waiting_input, sleeping, waiting_model ─► stalled past the budget
+//!           waits: input, timer, model ─► waiting_input, sleeping, waiting_model ─► stalled past the budget
 //!                   │ none
 //!                   ▼
 //!           owed? ─► working, then stalled            not owed ─► idle
 //! ```
 //!
-//! Two rules stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while the
-//! agent could have used it: not while the machine slept, starved it, or the observer itself was late.
+//! Two principles stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while
+//! the agent could have used it: not while the machine is suspended or starves it, nor while hbsidecar samples late.
 
 use crate::base::moment::Moment;
-use crate::verdict::active_clock::Time;
-use crate::verdict::assessment::{Draft, paused, reported, unseen};
-use crate::verdict::finding::observed;
-use crate::verdict::judgement::{confidence, rank};
-use crate::verdict::rules::repetition::Circle;
-use crate::verdict::rules::waiting;
-use crate::verdict::sample::{Depth, Sample, Socket, Tcp};
-use crate::verdict::signals::{Flow, Memory};
-use crate::verdict::thresholds;
-use crate::verdict::thresholds::Bar;
-use crate::verdict::tree_view::Scene;
-use crate::verdict::{
-    Confidence, EVIDENCE_MAX, Fix, Input, Judgement, Said, Settings, Word, is_flag,
-};
-use crate::wire::beat::{Evidence, Verdict};
+use crate::verdict::active_clock::ActiveClock;
+use crate::verdict::assessment::{Assessment, paused, unseen};
+use crate::verdict::finding::{FindingId, observed};
+use crate::verdict::judgement::rank;
+use crate::verdict::rule::RuleId;
+use crate::verdict::rules::repetition::RepetitionTracker;
+use crate::verdict::rules::spin::CpuBoundTracker;
+use crate::verdict::rules::{blocked, deadlock, network, pipes, spin, waiting};
+use crate::verdict::sample::{Sample, SampleDepth, Socket, Subject, Tcp};
+use crate::verdict::signals::{Interval, SampleHistory};
+use crate::verdict::thresholds::{self, ProgressFloor};
+use crate::verdict::tree_view::TreeView;
+use crate::verdict::{EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings};
+use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
+use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
-/// The machine.
+/// The machine, of one incarnation.
 #[derive(Clone, Debug)]
-pub struct Activity {
+pub struct VerdictMachine {
     settings: Settings,
-    word: Word,
-    memory: Memory,
+    report: SelfReport,
+    history: SampleHistory,
     judgement: Judgement,
-    /// What makes the present judgement another one than the last.
-    key: String,
-    time: Time,
-    /// Since when, on the counted clock, the first thread burns.
-    burning: Option<Duration>,
-    cooling: bool,
-    pinged: bool,
+    /// What makes an assessment another one than the last; none before the first.
+    published: Option<FindingId>,
+    clock: ActiveClock,
+    cpu_bound: CpuBoundTracker,
+    repetition: RepetitionTracker,
+    /// Bytes of any class were received since the last progress.
+    peer_alive: bool,
     polls_queue: bool,
-    animates: bool,
-    /// In the last look that showed no progress, a model had the word.
+    draws_spinner: bool,
+    /// The last sample without progress found a pending request.
     awaits_model: bool,
-    circle: Circle,
-    /// When, on that clock, the last close look was.
-    closely: Duration,
-    /// Worth telling, whatever the verdict.
+    /// When the last deep sample was taken, on the active clock.
+    last_deep_sample: Duration,
+    /// Evidence that is published beside any verdict.
     notes: Vec<Evidence>,
     progressed: bool,
     next: Moment,
-    depth: Depth,
+    depth: SampleDepth,
 }
 
-impl Activity {
-    /// Nothing seen yet.
+impl VerdictMachine {
+    /// No sample yet.
     pub fn new(settings: Settings, now: Moment) -> Self {
         let judgement = Judgement {
             verdict: Verdict::Unknown,
+            cause: RuleId::NoSample,
             since: now,
             confidence: Confidence::None,
-            sentence: "not looked at yet".to_owned(),
+            sentence: "no sample yet".to_owned(),
             evidence: Vec::new(),
             fix: Fix::None,
             until: None,
         };
         Self {
-            settings: Settings {
-                patience: settings.patience.clamp(0.01, 100.0),
-                ..settings
-            },
-            word: Word::default(),
-            memory: Memory::default(),
+            settings,
+            report: SelfReport::default(),
+            history: SampleHistory::default(),
             judgement,
-            key: String::new(),
-            time: Time::new(settings.patience, settings.glance),
-            burning: None,
-            cooling: false,
-            pinged: false,
+            published: None,
+            clock: ActiveClock::new(settings.patience, settings.one_off),
+            cpu_bound: CpuBoundTracker::default(),
+            repetition: RepetitionTracker::default(),
+            peer_alive: false,
             polls_queue: false,
-            animates: false,
+            draws_spinner: false,
             awaits_model: false,
-            circle: Circle::default(),
-            closely: Duration::ZERO,
+            last_deep_sample: Duration::ZERO,
             notes: Vec::new(),
             progressed: false,
             next: now,
-            depth: Depth::Waits,
+            depth: SampleDepth::Waits,
         }
     }
 
@@ -104,351 +100,368 @@ impl Activity {
         &self.judgement
     }
 
-    /// When the next look is due.
+    /// When the next sample is due.
     pub fn deadline(&self) -> Moment {
         self.next
     }
 
-    /// How close the next look must be.
-    pub fn depth(&self) -> Depth {
+    /// How deep the next sample must be.
+    pub fn depth(&self) -> SampleDepth {
         self.depth
     }
 
-    /// Whether the last input showed progress: reported or observed.
+    /// Whether the last input showed progress, reported or observed.
     pub fn progressed(&self) -> bool {
         self.progressed
     }
 
-    /// Takes one input. A new judgement comes back when verdict, cause or fix changed.
+    /// Takes one input. Returns the new judgement when verdict, finding or fix changed.
     pub fn handle(&mut self, input: Input, now: Moment) -> Option<Judgement> {
         self.progressed = false;
         match input {
-            Input::Word(word) => self.listen(word, now),
-            Input::Sample(sample) => self.look(&sample, now),
+            Input::SelfReport(report) => self.handle_report(report, now),
+            Input::Sample(sample) => self.handle_sample(&sample, now),
         }
     }
 
-    fn listen(&mut self, word: Word, now: Moment) -> Option<Judgement> {
-        let moved = word.last_progress_at > self.word.last_progress_at;
-        self.word = word;
-        self.circle.hear(&self.word, now, &self.time);
-        if let Some(draft) =
-            crate::verdict::rules::spin::repeated_word(&self.word, self.circle.words(), now)
-        {
-            return self.judge(draft, now);
+    fn handle_report(&mut self, report: SelfReport, now: Moment) -> Option<Judgement> {
+        let moved = report.last_progress_at > self.report.last_progress_at;
+        self.report = report;
+        self.repetition
+            .observe_report(&self.report, now, &self.clock);
+        let repeats = self.repetition.report_repeats();
+        if let Some(assessment) = spin::repeated_report(&self.report, repeats, now) {
+            return self.conclude(assessment, now);
         }
-        // Tokens that are spent in a circle of calls move nothing.
-        if !moved || self.circle.is_of_calls(&self.time) {
+        // Tokens that are spent on repeated tool calls are no progress.
+        if !moved || self.repetition.is_of_tool_calls(&self.clock) {
             return None;
         }
         self.progress(false);
-        let seen = reported("progress", "a reported value changed");
-        self.judge(
-            Draft::working("reports progress".to_owned(), vec![seen]),
-            now,
-        )
+        let evidence = crate::verdict::finding::reported("progress", "a reported value changed");
+        let sentence = "works: reports progress".to_owned();
+        self.conclude(Assessment::working(sentence, vec![evidence]), now)
     }
 
-    fn look(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
-        let at_once = self.depth == Depth::Waits && self.time.is_at_once(now);
-        let bar = if self.awaits_model {
-            Bar::ABOVE_HOUSEKEEPING
+    fn handle_sample(&mut self, sample: &Sample, now: Moment) -> Option<Judgement> {
+        let immediate = self.depth == SampleDepth::Waits && self.clock.is_immediate_resample(now);
+        let floor = if self.awaits_model {
+            ProgressFloor::ABOVE_HOUSEKEEPING
         } else {
-            Bar::USUAL
+            ProgressFloor::ANY
         };
-        let flow = self.memory.follow(sample, &self.word, &bar, at_once);
+        let interval = self
+            .history
+            .advance(sample, &self.report, &floor, immediate);
         self.schedule(sample, now);
         if sample.root().is_none() {
-            return self.judge(unseen(sample), now);
+            return self.conclude(unseen(sample), now);
         }
-        let Some(flow) = flow else {
-            // The first look of an incarnation: nothing to compare with.
-            self.time.restart(sample);
-            self.burning = None;
+        let Some(interval) = interval else {
+            // The first sample of an incarnation has nothing to be compared with.
+            self.clock.restart(sample);
+            self.cpu_bound = CpuBoundTracker::default();
             return None;
         };
-        self.time.count(sample, flow.starved);
-        self.notes.clone_from(&flow.notes);
-        let draft = self.decide(sample, &flow, now)?;
-        self.judge(draft, now)
+        self.clock.advance(sample, interval.starved);
+        self.notes.clone_from(&interval.notes);
+        let assessment = self.evaluate(sample, &interval, now)?;
+        self.conclude(assessment, now)
     }
 
     fn schedule(&mut self, sample: &Sample, now: Moment) {
         let cost = self
-            .time
-            .scaled(sample.cost * crate::verdict::thresholds::LOOK_COST_SHARE);
+            .clock
+            .scaled(sample.cost * thresholds::SAMPLE_COST_SHARE);
         let pause = self
-            .time
-            .scaled(crate::verdict::thresholds::LOOK_EVERY)
+            .clock
+            .scaled(thresholds::SAMPLE_INTERVAL)
             .max(cost)
-            .min(self.time.scaled(crate::verdict::thresholds::LOOK_EVERY_MAX));
+            .min(self.clock.scaled(thresholds::SAMPLE_INTERVAL_MAX));
         self.next = now + pause;
-        self.depth = Depth::Waits;
+        self.depth = SampleDepth::Waits;
     }
 
-    fn decide(&mut self, sample: &Sample, flow: &Flow, now: Moment) -> Option<Draft> {
-        let patient = self.word.asks_patience(now);
-        self.pinged |= flow.pinged;
-        self.polls_queue = flow.polls_queue;
-        self.animates = flow.frames.is_some();
-        if let Some(length) = flow.frames {
-            self.time.take_back_output(length);
+    fn evaluate(
+        &mut self,
+        sample: &Sample,
+        interval: &Interval,
+        now: Moment,
+    ) -> Option<Assessment> {
+        let announced = self.report.announced_silence(now);
+        self.peer_alive |= interval.peer_alive;
+        self.polls_queue = interval.polls_queue;
+        self.draws_spinner = interval.spinner.is_some();
+        if let Some(length) = interval.spinner {
+            self.clock.discount_output(length);
         }
-        if sample.depth == Depth::Waits {
-            self.closely = self.time.clock();
+        if sample.depth == SampleDepth::Waits {
+            self.last_deep_sample = self.clock.elapsed();
         }
-        let serves = !self.word.owes()
-            && Scene {
-                sample,
-                word: &self.word,
-            }
-            .listens(0);
-        if let Some(draft) = paused(sample) {
-            return Some(draft);
+        let report = &self.report;
+        let serves = !report.owes_work() && TreeView { sample, report }.listens(Subject::Tree);
+        if let Some(assessment) = paused(sample) {
+            return Some(assessment);
         }
-        if patient.is_none()
+        if announced.is_none()
             && !serves
-            && let Some(draft) = self.goes_in_circles(sample, flow, now)
+            && let Some(assessment) = self.repeats_itself(sample, interval, now)
         {
-            return Some(draft);
+            return Some(assessment);
         }
-        if flow.is_progress() {
-            self.progress(flow.is_output_only());
-            let first = &flow.progress[0];
-            let sentence = format!("works: {}, {}", first.signal, first.value);
-            // Counters are enough as long as they move, but not for ever.
-            let close = self.time.clock().saturating_sub(self.closely);
-            let often = self.time.scaled(crate::verdict::thresholds::CLOSE_EVERY);
-            if close < often && !self.circle.is_begun() {
-                self.depth = Depth::Counters;
+        if let Some(first) = interval.progress.first() {
+            self.progress(interval.is_output_only());
+            let sentence = format!("works: {}, {}", first.kind.as_str(), first.value);
+            // While counters move they are enough, except for a deep sample now and then.
+            let since_deep = self.clock.elapsed().saturating_sub(self.last_deep_sample);
+            let often = self.clock.scaled(thresholds::DEEP_SAMPLE_INTERVAL);
+            if since_deep < often && !self.repetition.is_suspected() {
+                self.depth = SampleDepth::Counters;
             }
-            return Some(Draft::working(sentence, flow.progress.clone()));
+            let evidence = interval.progress.iter().map(Evidence::from).collect();
+            return Some(Assessment::working(sentence, evidence));
         }
-        if let Some(draft) = self.burning(sample, flow, patient) {
-            return Some(draft);
+        if let Some(assessment) = self.cpu_bound(sample, interval, announced.is_some()) {
+            return Some(assessment);
         }
-        if sample.depth == Depth::Counters {
-            // Nothing moved: look closer at once.
+        if sample.depth == SampleDepth::Counters {
+            // Nothing moved: a deep sample is due at once.
             self.next = now;
             return None;
         }
-        if let Some(until) = patient {
-            return Some(waiting::patience(&self.word, until));
+        if let Some((until, why)) = announced {
+            return Some(waiting::announced(until, why, now));
         }
-        self.causes(sample, now)
+        self.check_rules(sample, now)
     }
 
     /// What keeps a tree that does not move from moving.
-    fn causes(&mut self, sample: &Sample, now: Moment) -> Option<Draft> {
-        let word = self.word.clone();
-        let scene = Scene {
+    fn check_rules(&mut self, sample: &Sample, now: Moment) -> Option<Assessment> {
+        let report = self.report.clone();
+        let view = TreeView {
             sample,
-            word: &word,
+            report: &report,
         };
-        let mut findings = crate::verdict::rules::deadlock::find(&scene);
-        findings.extend(crate::verdict::rules::network::find(&scene));
-        let memory = &self.memory;
-        findings.extend(crate::verdict::rules::blocked::find(&scene, &|pid| {
-            memory.peer_cpu(pid) >= thresholds::CPU_PEER
-        }));
-        findings.extend(waiting::inputs(&scene, self.settings.owns_stdin));
-        self.time.remember(&findings);
-        let asks_person = word.state == Some(Said::WaitingInput);
-        let ripe = findings
+        let history = &self.history;
+        let works = |pid| history.peer_cpu(pid) >= thresholds::CPU_PEER;
+        let mut findings = deadlock::find(&view);
+        findings.extend(pipes::find(&view));
+        findings.extend(network::find(&view));
+        findings.extend(blocked::find(&view, &works));
+        findings.extend(waiting::inputs(&view));
+        self.clock.track(&findings);
+        let asks_person = report.state == Some(DeclaredState::WaitingInput);
+        let persistent = findings
             .into_iter()
-            .filter(|finding| self.time.is_ripe(finding));
-        let worst = ripe.min_by_key(|finding| rank(finding.verdict));
+            .filter(|finding| self.clock.has_persisted(finding));
+        let worst = persistent.min_by_key(|finding| rank(finding.verdict));
         match worst {
-            Some(finding) if !asks_person => Some(Draft::from(finding)),
             Some(_) | None if asks_person => Some(waiting::asks_person()),
-            Some(_) | None => self
-                .rests(&scene, now)
-                .filter(|draft| !self.still_glows(draft)),
+            Some(finding) => Some(Assessment::from(finding)),
+            None => self
+                .explain_wait(&view, now)
+                .filter(|assessment| !self.is_in_hysteresis(assessment)),
         }
     }
 
-    /// Between two bursts of work a harmless wait is no news.
-    fn still_glows(&self, draft: &Draft) -> bool {
-        let glow = self
-            .time
-            .scaled(crate::verdict::thresholds::AFTERGLOW)
-            .max(crate::verdict::thresholds::AFTERGLOW_MIN);
-        let nothing_yet = self.key.is_empty();
-        self.settings.glance.is_none()
-            && (self.judgement.verdict == Verdict::Working || nothing_yet)
-            && !is_flag(draft.verdict)
-            && draft.fix == Fix::None
-            && self.time.quiet() < glow
+    /// Between two bursts of work, `working` stays published instead of a harmless wait.
+    fn is_in_hysteresis(&self, assessment: &Assessment) -> bool {
+        let hysteresis = self
+            .clock
+            .scaled(thresholds::HYSTERESIS)
+            .max(thresholds::HYSTERESIS_MIN);
+        self.settings.one_off.is_none()
+            && (self.judgement.verdict == Verdict::Working || self.published.is_none())
+            && !assessment.verdict.is_flag()
+            && assessment.fix == Fix::None
+            && self.clock.since_progress() < hysteresis
     }
 
-    /// Nothing wrong was found: what does it wait for, and may it take so long?
-    fn rests(&mut self, scene: &Scene<'_>, now: Moment) -> Option<Draft> {
-        self.time.notice_sleeps(scene.sample);
+    /// No rule matched: what does the agent wait for, and is that within its budget?
+    fn explain_wait(&mut self, view: &TreeView<'_>, now: Moment) -> Option<Assessment> {
+        self.clock.track_timers(view.sample);
         self.awaits_model = false;
-        let flying = if self.polls_queue {
+        let pending = if self.polls_queue {
             Vec::new()
         } else {
-            scene.in_flight()
+            view.pending_requests()
         };
-        let owes = scene.word.owes();
-        let batch = scene.is_batch() && !scene.word.has_nothing_to_do();
-        // It does not say so, but how it was started or what it draws does: an answer may have stopped half way.
-        let asked = if !owes && (batch || self.animates) {
-            scene.asked_over()
+        let owes = view.report.owes_work();
+        let headless = view.is_headless() && !view.report.declares_no_work();
+        // Its command line or its spinner shows that an answer is due, which may have stopped half way.
+        let connections = if !owes && (headless || self.draws_spinner) {
+            view.request_connections()
         } else {
             Vec::new()
         };
-        let asking = asked.iter().map(|(socket, _)| socket.pid).collect();
-        if let Some((who, until)) = self.time.asleep(self.settings.stall_after, &asking, now)
-            && flying.is_empty()
-            && (owes || batch || !scene.listens(0))
+        let asking = connections.iter().map(|(socket, _)| socket.pid).collect();
+        let stall_after = self.settings.stall_after;
+        if let Some((thread, until)) = self.clock.longest_timer(stall_after, &asking, now)
+            && pending.is_empty()
+            && (owes || headless || !view.listens(Subject::Tree))
         {
-            return Some(waiting::asleep(scene, who, until, now));
+            return Some(waiting::asleep(view, thread, until, now));
         }
-        if !flying.is_empty() || scene.word.state == Some(Said::WaitingModel) {
-            return Some(self.awaits(scene, &flying, now));
+        if !pending.is_empty() || view.report.state == Some(DeclaredState::WaitingModel) {
+            return Some(self.await_answer(view, &pending, now));
         }
-        if let Some(draft) = waiting::unreadable(scene) {
-            return Some(draft);
+        if let Some(assessment) = waiting::unreadable(view) {
+            return Some(assessment);
         }
-        if let Some(peer) = waiting::unix_peer(scene)
-            && (self.memory.peer_cpu(peer) >= crate::verdict::thresholds::CPU_PEER || !owes)
+        if let Some(peer) = waiting::unix_peer(view)
+            && (self.history.peer_cpu(peer) >= thresholds::CPU_PEER || !owes)
         {
             if owes {
-                self.time.excuse();
+                self.clock.excuse_silence();
             }
-            return Some(waiting::peer(scene, peer));
+            return Some(waiting::peer(view, peer));
         }
-        if let Some(tool) = scene.tool(&asked) {
-            let quiet = self.time.unexcused();
-            let over = quiet >= self.time.scaled(crate::verdict::thresholds::ANSWER);
-            return Some(waiting::tool(tool, quiet, over));
+        if let Some(tool) = view.tool(&connections) {
+            let quiet = self.clock.unexcused_silence();
+            let limit = self.clock.scaled(thresholds::ANSWER_BUDGET);
+            return Some(waiting::tool(tool, quiet, limit, quiet >= limit));
         }
-        if !asked.is_empty() {
-            return Some(self.awaits(scene, &asked, now));
+        if !connections.is_empty() {
+            return Some(self.await_answer(view, &connections, now));
         }
-        if owes || batch {
-            let quiet = self.time.unexcused();
-            let over = quiet >= self.time.scaled(self.settings.stall_after);
-            return Some(waiting::owed(scene, quiet, over));
+        if owes || headless {
+            let quiet = self.clock.unexcused_silence();
+            let limit = self.clock.scaled(stall_after);
+            return Some(waiting::owed(view, quiet, limit, quiet >= limit));
         }
-        Some(waiting::idle(scene))
+        Some(waiting::idle(view))
     }
 
-    /// The answer may come over these.
-    fn awaits(&mut self, scene: &Scene<'_>, flying: &[(&Socket, &Tcp)], now: Moment) -> Draft {
+    /// An answer may arrive over one of these connections.
+    fn await_answer(
+        &mut self,
+        view: &TreeView<'_>,
+        pending: &[(&Socket, &Tcp)],
+        now: Moment,
+    ) -> Assessment {
         self.awaits_model = true;
-        let budget = if self.pinged {
-            thresholds::ANSWER_PINGED
+        let budget = if self.peer_alive {
+            thresholds::ANSWER_BUDGET_PEER_ALIVE
         } else {
-            thresholds::ANSWER
+            thresholds::ANSWER_BUDGET
         };
-        let quiet = self.time.unexcused();
-        let quiet = match self.settings.glance {
-            // A one-off diagnosis has only the kernel's memory of how long nothing came.
+        let quiet = self.clock.unexcused_silence();
+        let quiet = match self.settings.one_off {
+            // In a one-off diagnosis only the kernel remembers for how long nothing was received.
             Some(_) => {
-                let silent = flying
+                let silent = pending
                     .iter()
                     .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago));
                 quiet.max(silent.min().unwrap_or_default())
             }
-            // Whoever opens a new connection has got an answer on the one before, or given up on it.
+            // An agent that opens a new connection has got its answer on the one before, or given up on it.
             None => {
-                let ages = flying.iter().map(|(s, _)| self.memory.age(s.inode, now));
+                let ages = pending.iter().map(|(s, _)| self.history.age(s.inode, now));
                 quiet.min(ages.min().unwrap_or(quiet))
             }
         };
-        let over = quiet >= self.time.scaled(budget.max(self.settings.stall_after));
-        let mut draft = waiting::model(scene, flying, self.pinged, over.then_some(quiet));
-        if self.animates {
+        let limit = self.clock.scaled(budget.max(self.settings.stall_after));
+        let late = (quiet >= limit).then_some((quiet, limit));
+        let mut assessment = waiting::model(view, pending, self.peer_alive, late);
+        if self.draws_spinner {
             let frames = "only the frames of a spinner, which are no sign of work";
-            draft.evidence.push(observed("output", frames));
+            assessment.evidence.push(observed("output", frames));
         }
-        draft
+        assessment
     }
 
-    /// The first thread burns processor time, and nothing comes of it.
-    fn burning(&mut self, sample: &Sample, flow: &Flow, patient: Option<Moment>) -> Option<Draft> {
-        if !flow.burns {
-            // One look without is a pause for breath, two are an end.
-            if !flow.starved && std::mem::replace(&mut self.cooling, true) {
-                self.burning = None;
-            }
-            return None;
-        }
-        self.cooling = false;
-        let since = *self
-            .burning
-            .get_or_insert(self.time.clock().saturating_sub(flow.elapsed));
-        let burnt = self
-            .time
-            .clock()
-            .saturating_sub(since)
-            .min(self.time.quiet());
+    /// The main thread uses a core, and nothing comes of it.
+    fn cpu_bound(
+        &mut self,
+        sample: &Sample,
+        interval: &Interval,
+        announced: bool,
+    ) -> Option<Assessment> {
+        let lasted = self.cpu_bound.observe(interval, &self.clock)?;
         let root = sample.root()?;
-        // Without its counters of reading and writing, effects cannot be excluded.
+        // Effects cannot be excluded while the counters of reads and writes are unreadable.
         let blind = root.io.is_none();
-        let over = burnt >= self.time.scaled(crate::verdict::thresholds::SPIN)
-            && patient.is_none()
-            && !blind;
-        Some(crate::verdict::rules::spin::burning(
+        let limit = self.clock.scaled(thresholds::CPU_BOUND_WITHOUT_EFFECT);
+        let over = lasted >= limit && !announced && !blind;
+        Some(spin::cpu_bound(
             root,
-            flow.main_cpu,
-            burnt,
+            interval.main_cpu,
+            lasted,
+            limit,
             over,
         ))
     }
 
-    /// The same action again and again: what moves by that is no progress. A failure again and again may be harmless, as
-    /// long as anything else moves.
-    fn goes_in_circles(&mut self, sample: &Sample, flow: &Flow, now: Moment) -> Option<Draft> {
-        let output = crate::verdict::rules::spin::repeated(sample);
-        if sample.depth == Depth::Waits {
-            let repeats = output.map(crate::verdict::rules::spin::is_call);
-            self.circle.see(repeats, flow.output_grew, &self.time);
+    /// The same action again and again: what moves because of it is no progress. A repeated failure may be harmless as long as
+    /// anything else moves.
+    fn repeats_itself(
+        &mut self,
+        sample: &Sample,
+        interval: &Interval,
+        now: Moment,
+    ) -> Option<Assessment> {
+        let output = spin::repeated(sample);
+        if sample.depth == SampleDepth::Waits {
+            let call = output.map(spin::is_call);
+            self.repetition
+                .observe_output(call, interval.output_grew, &self.clock);
         }
-        if self.circle.speaks(now, &self.time)
-            && let Some(draft) =
-                crate::verdict::rules::spin::repeated_word(&self.word, self.circle.words(), now)
+        let repeats = self.repetition.report_repeats();
+        if self.repetition.reported_recently(now, &self.clock)
+            && let Some(assessment) = spin::repeated_report(&self.report, repeats, now)
         {
-            return Some(draft);
+            return Some(assessment);
         }
-        let output = output.filter(|o| o.repeats >= crate::verdict::thresholds::REPEATS)?;
-        let quiet = self.time.quiet() >= self.time.scaled(crate::verdict::thresholds::LOOP)
-            && !flow.is_progress();
-        let closed = self.circle.is_closed(&self.time)
-            && (quiet || crate::verdict::rules::spin::is_call(output));
-        closed.then(|| crate::verdict::rules::spin::repeated_line(output))
+        let output = output.filter(|o| o.repeats >= thresholds::REPEATS_MIN)?;
+        let quiet = self.clock.since_progress() >= self.clock.scaled(thresholds::REPETITION)
+            && !interval.is_progress();
+        let is_loop = self.repetition.has_lasted(&self.clock) && (quiet || spin::is_call(output));
+        is_loop.then(|| spin::repeated_line(output))
     }
 
     fn progress(&mut self, output_only: bool) {
         self.progressed = true;
-        self.pinged = false;
+        self.peer_alive = false;
         self.awaits_model = false;
-        self.time.progress(output_only);
+        self.clock.progress(output_only);
     }
 
-    fn judge(&mut self, draft: Draft, now: Moment) -> Option<Judgement> {
-        let mut verdict = draft.verdict;
-        let calm = matches!(verdict, Verdict::Working | Verdict::Idle | Verdict::Unknown);
-        if !self.word.ready && calm {
-            verdict = Verdict::Starting;
+    /// Timestamps an assessment and publishes it. An agent that is not ready yet is starting, unless it waits or is stuck.
+    fn conclude(&mut self, assessment: Assessment, now: Moment) -> Option<Judgement> {
+        let mut assessment = assessment;
+        if !self.report.ready && may_be_starting(assessment.verdict) {
+            assessment.verdict = Verdict::Starting;
+            assessment.id.rule = RuleId::Starting;
+            assessment.sentence = "starting: has not reported that it is ready".to_owned();
         }
+        let verdict = assessment.verdict;
         let same = self.judgement.verdict == verdict;
-        let changed = !same || self.key != draft.key || self.judgement.fix != draft.fix;
-        let mut evidence = draft.evidence;
+        let changed =
+            !same || self.published != Some(assessment.id) || self.judgement.fix != assessment.fix;
+        let mut evidence = assessment.evidence;
         evidence.truncate(EVIDENCE_MAX - self.notes.len());
         evidence.extend(self.notes.iter().cloned());
         self.judgement = Judgement {
             verdict,
+            cause: assessment.id.rule,
             since: if same { self.judgement.since } else { now },
-            confidence: confidence(verdict),
-            sentence: draft.sentence,
+            confidence: verdict.confidence(),
+            sentence: assessment.sentence,
             evidence,
-            fix: draft.fix,
-            until: draft.until,
+            fix: assessment.fix,
+            until: assessment.until,
         };
-        self.key = draft.key;
+        self.published = Some(assessment.id);
         changed.then(|| self.judgement.clone())
+    }
+}
+
+/// Whether start-up explains the verdict: work, nothing to do, or nothing readable.
+fn may_be_starting(verdict: Verdict) -> bool {
+    match verdict.class() {
+        VerdictClass::Progress => true,
+        VerdictClass::Waiting => verdict == Verdict::Idle,
+        VerdictClass::Undecided => verdict == Verdict::Unknown,
+        VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
     }
 }

@@ -1,51 +1,49 @@
-//! Things worth telling, whatever the verdict: memory that grows and grows, children that nobody waits for.
+//! Notes: evidence that is published beside any verdict. Memory that keeps growing, children that are never reaped.
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
+use crate::verdict::explain::describe_bytes;
 use crate::verdict::finding::observed;
 use crate::verdict::sample::{RunState, Sample};
-use crate::verdict::signals::bytes;
 use crate::verdict::thresholds;
-use crate::wire::beat::Evidence;
+use crate::wire::activity::Evidence;
 use std::collections::VecDeque;
 
-/// The memory of the tree over the last looks.
+/// The memory of the tree over the last samples.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Growth(VecDeque<(Moment, u64)>);
+pub(super) struct MemoryGrowth(VecDeque<(Moment, u64)>);
 
-impl Growth {
-    /// Memory that grows look after look.
-    pub(super) fn follow(&mut self, sample: &Sample, at_once: bool) -> Option<Evidence> {
-        if !at_once {
+impl MemoryGrowth {
+    /// Takes a sample. Returns a note while memory grows in every sample.
+    pub(super) fn advance(&mut self, sample: &Sample, immediate: bool) -> Option<Evidence> {
+        if !immediate {
             let size = sample.processes.iter().map(|p| p.memory).sum();
             self.0.push_back((sample.at, size));
-            if self.0.len() > thresholds::MEMORY_LOOKS {
+            if self.0.len() > thresholds::MEMORY_SAMPLES {
                 self.0.pop_front();
             }
         }
         let ((then, small), (now, large)) = (self.0.front()?, self.0.back()?);
         let grown = large.saturating_sub(*small);
-        // What a program has loaded stays as large as it is.
-        let half = self.0.get(thresholds::MEMORY_LOOKS / 2)?.1;
+        // A program that has loaded its data stays as large as it is.
+        let half = self.0.get(thresholds::MEMORY_SAMPLES / 2)?.1;
         let steadily = self.0.iter().is_sorted_by_key(|(_, size)| *size) && half < *large;
-        let tells = self.0.len() == thresholds::MEMORY_LOOKS && steadily;
-        (tells && grown >= thresholds::MEMORY_GROWN).then(|| {
+        let complete = self.0.len() == thresholds::MEMORY_SAMPLES && steadily;
+        (complete && grown >= thresholds::MEMORY_GROWN).then(|| {
             let time = format_duration(now.since(*then));
-            observed(
-                "memory",
-                format!("grew by {} in {time}, {} now", bytes(grown), bytes(*large)),
-            )
+            let (grown, large) = (describe_bytes(grown), describe_bytes(*large));
+            observed("memory", format!("grew by {grown} in {time}, {large} now"))
         })
     }
 }
 
-/// Children that ended and that nobody waits for.
+/// Children that have ended and are not reaped.
 pub(super) fn zombies(sample: &Sample) -> Option<Evidence> {
     let ended = sample
         .processes
         .iter()
         .filter(|p| p.state == RunState::Zombie)
         .count();
-    let value = format!("{ended} ended and nobody waits for them");
+    let value = format!("{ended} have ended and are not reaped");
     (ended >= thresholds::ZOMBIES).then(|| observed("zombies", value))
 }

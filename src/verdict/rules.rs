@@ -1,8 +1,9 @@
-//! The rules: each looks at a tree for one way of being stuck or busy.
+//! The rules: each checks a tree for one way of being stuck or busy.
 
 pub(in crate::verdict) mod blocked;
 pub(in crate::verdict) mod deadlock;
 pub(in crate::verdict) mod network;
+pub(in crate::verdict) mod pipes;
 pub(in crate::verdict) mod repetition;
 pub(in crate::verdict) mod spin;
 pub(in crate::verdict) mod waiting;

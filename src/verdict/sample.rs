@@ -1,7 +1,7 @@
-//! What can be seen of a process tree from outside, as plain values: one [`Sample`] a look.
+//! One observation of a process tree from outside, as plain values: a [`Sample`].
 //!
-//! A value that could not be read is named with its reason ([`Why`]), never guessed. `sidecar/` fills this in from /proc
-//! and the kernel's sockets; [`crate::verdict::machine`] judges it.
+//! A value that cannot be read is a [`Gap`] with its reason ([`Why`]), never a guess. `hbsidecar` fills the sample in from
+//! /proc and the kernel's sockets; [`crate::verdict::machine`] evaluates it.
 
 use crate::base::moment::Moment;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use std::time::Duration;
 /// Clock ticks of the kernel's counters in a second, on every machine hb runs on.
 pub const TICKS_PER_SECOND: u64 = 100;
 
-/// How closely to look.
+/// How much of the tree a sample reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
+pub enum SampleDepth {
     /// Counters only: enough to see that something moves.
     Counters,
     /// Also what every thread waits for, descriptors, sockets, locks.
@@ -21,49 +21,83 @@ pub enum Depth {
 /// Why something could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Why {
-    /// It vanished between two reads.
+    /// It ended or closed between two reads.
     Gone,
     /// Another user's, hidden, or forbidden by a security module or filter.
     Denied,
-    /// This kernel does not tell.
+    /// This kernel does not report it.
     Unsupported,
-    /// More than is looked at.
+    /// More than the sampling limit.
     TooMany,
-    /// A program of another word size: its system calls have other numbers.
+    /// The program has another word size, so its system calls have other numbers.
     Foreign,
-    /// It made no sense.
+    /// The kernel's text or number could not be parsed.
     Malformed,
 }
 
-/// Something unreadable, by name.
+/// Something that a sample could not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The process, 0 for the machine.
-    pub pid: u32,
-    /// What: `threads`, `waits`, `descriptors`, `sockets` …
-    pub what: &'static str,
+    /// What it belongs to.
+    pub subject: Subject,
+    /// What is missing.
+    pub what: GapKind,
     /// Why.
     pub why: Why,
 }
 
-/// One look at a tree.
+/// What a statement about a sample is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// One process, by number.
+    Process(u32),
+    /// The whole tree.
+    Tree,
+    /// The whole machine.
+    Machine,
+}
+
+/// What a sample could not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GapKind {
+    /// The process itself.
+    Process,
+    /// Processes beyond the sampling limit.
+    Processes,
+    /// Threads.
+    Threads,
+    /// `status`: tracer and handled signals.
+    Status,
+    /// What threads wait for.
+    Waits,
+    /// Open descriptors.
+    Descriptors,
+    /// Sockets.
+    Sockets,
+    /// Counters of bytes read and written.
+    Io,
+    /// Processes outside the tree that hold the other end of a pipe or terminal.
+    Holders,
+}
+
+/// One observation of a tree.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The agent's first process.
     pub root: u32,
-    /// When, on the observer's own clock.
+    /// When, on hbsidecar's own clock.
     pub at: Moment,
-    /// How close.
-    pub depth: Depth,
+    /// How much was read.
+    pub depth: SampleDepth,
     /// The tree, parents before children, root first. Empty: the root is gone.
     pub processes: Vec<Process>,
-    /// Sockets of the tree; only at [`Depth::Waits`].
+    /// Sockets of the tree; only at [`SampleDepth::Waits`].
     pub sockets: Vec<Socket>,
     /// Pipes and pseudo terminals of the tree, and who outside holds the other end where that was asked.
     pub ends: Vec<End>,
     /// Processes outside the tree that matter: holders of pipes, locks and unix sockets.
     pub outsiders: Vec<Outsider>,
-    /// Locks that somebody else holds on files the tree has open.
+    /// Locks that processes outside the tree hold on files that the tree has open.
     pub locks: Vec<FileLock>,
     /// Output that goes to files.
     pub outputs: Vec<Output>,
@@ -71,18 +105,18 @@ pub struct Sample {
     pub host: Host,
     /// What could not be read.
     pub gaps: Vec<Gap>,
-    /// Processor time this look cost the observer.
+    /// Processor time that taking this sample cost hbsidecar.
     pub cost: Duration,
 }
 
-/// What the machine does to everyone on it.
+/// The state of the machine, which affects every process on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Host {
     /// Share of the last 10 s in which some task waited for a processor, in percent.
     pub cpu_some: Option<f64>,
     /// Share of the last 10 s in which all tasks waited for memory, in percent.
     pub memory_full: Option<f64>,
-    /// How long the machine has slept since it started: a change is a gap in the agent's time.
+    /// How long the machine has been suspended since boot: growth is time the agent could not use.
     pub suspended: Duration,
 }
 
@@ -93,37 +127,38 @@ pub struct Process {
     pub pid: u32,
     /// Its parent.
     pub parent: u32,
-    /// In clock ticks since the machine started: with the number it names the process.
+    /// Start time in clock ticks since boot. Number and start time together identify the process.
     pub started: u64,
-    /// The program's short name.
+    /// The program's short name (`comm`).
     pub name: String,
     /// The command line, cut.
     pub command: String,
-    /// That line is one piece of work of a known agent, owed until it ends: see [`crate::verdict::headless_agents`].
-    pub batch: bool,
-    /// The kernel's word for its first thread.
+    /// The command line is one piece of work of a known agent, owed until it ends: see
+    /// [`crate::verdict::headless_agents`].
+    pub headless: bool,
+    /// The kernel's state of its main thread.
     pub state: RunState,
     /// Its process group.
     pub group: i32,
     /// Its terminal's foreground group; none without a terminal.
     pub foreground: Option<i32>,
-    /// Processor ticks of all its threads, ended ones too.
+    /// Processor ticks of all its threads, including those that ended.
     pub cpu_ticks: u64,
-    /// Processor ticks of children that ended and were waited for.
+    /// Processor ticks of children that it has reaped.
     pub reaped_ticks: u64,
     /// Bytes and calls; none when unreadable.
     pub io: Option<Io>,
     /// Memory it holds, in bytes; 0 when unknown.
     pub memory: u64,
-    /// Who traces it; only at [`Depth::Waits`].
+    /// The process that traces it; only at [`SampleDepth::Waits`].
     pub tracer: Option<u32>,
-    /// Signals it handles, bit n-1 for signal n; only at [`Depth::Waits`].
+    /// Signals it handles, bit n-1 for signal n; only at [`SampleDepth::Waits`].
     pub caught: Option<u64>,
     /// Its control group is frozen.
     pub frozen: bool,
-    /// Its parent ended before it: it was adopted.
+    /// Its parent ended before it, so the kernel gave it another one.
     pub orphan: bool,
-    /// Its threads, the first one first; fewer than `thread_count` when there are too many.
+    /// Its threads, the main thread first; fewer than `thread_count` above the sampling limit.
     pub threads: Vec<Thread>,
     /// How many threads it has.
     pub thread_count: u32,
@@ -134,33 +169,33 @@ pub struct Process {
 pub enum RunState {
     /// On a processor or waiting for one.
     Running,
-    /// Waits, and a signal can wake it.
+    /// Waits; a signal can wake it.
     #[default]
     Sleeping,
-    /// Waits, and no signal can wake it.
+    /// Waits uninterruptibly; no signal can wake it.
     Disk,
     /// Stopped by a signal.
     Stopped,
     /// Stopped by a debugger.
     Traced,
-    /// Ended, not yet waited for.
+    /// Ended, not yet reaped.
     Zombie,
 }
 
 /// Bytes and calls since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
-    /// Bytes it read, from wherever.
+    /// Bytes it read from any descriptor.
     pub read: u64,
-    /// Bytes it wrote, to wherever.
+    /// Bytes it wrote to any descriptor.
     pub written: u64,
     /// Calls that read.
     pub reads: u64,
     /// Calls that wrote.
     pub writes: u64,
-    /// Bytes that a disk gave.
+    /// Bytes fetched from a disk.
     pub disk_read: u64,
-    /// Bytes meant for a disk.
+    /// Bytes destined for a disk.
     pub disk_written: u64,
 }
 
@@ -194,11 +229,11 @@ pub struct Thread {
     pub tid: u32,
     /// Time on a processor.
     pub run: Duration,
-    /// Time it was ready and had to wait for a processor.
+    /// Time it was runnable and waited for a processor.
     pub ready: Duration,
-    /// How often it came onto a processor: unchanged means that it did not even wake.
+    /// How often it was scheduled. Unchanged: it did not wake.
     pub turns: u64,
-    /// What it waits for; none at [`Depth::Counters`].
+    /// What it waits for; none at [`SampleDepth::Counters`].
     pub wait: Option<Wait>,
 }
 
@@ -211,13 +246,13 @@ pub enum Wait {
     Read(Target),
     /// Room for data.
     Write(Target),
-    /// A client.
+    /// A client to connect.
     Accept(Target),
     /// The answer to a connection request.
     Connect(Target),
     /// Any of several descriptors.
     Poll {
-        /// Those, bounded.
+        /// Those descriptors, up to the sampling limit.
         targets: Vec<Target>,
         /// Its own time limit.
         until: Until,
@@ -226,16 +261,16 @@ pub enum Wait {
     Sleep(Until),
     /// A lock or condition in memory.
     Futex {
-        /// Nobody outside the process can wake it.
+        /// No other process can wake it.
         private: bool,
         /// Its own time limit.
         until: Until,
         /// The thread that holds the mutex, read from the mutex itself.
         owner: Option<u32>,
     },
-    /// The end of a child; 0 or less names a group or any.
+    /// The end of a child, as `waitpid` takes it: 0 or less stands for a group or any child.
     Child(i32),
-    /// The child it has started shares its memory until it runs a program of its own.
+    /// Its new child, which shares its memory until `exec`.
     Fork,
     /// A lock on a file.
     Lock(Target),
@@ -252,26 +287,26 @@ pub enum Wait {
 /// A thread's own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// None: it waits for ever.
+    /// It has no limit.
     Never,
-    /// So long from the sample at most.
+    /// At most this long after the sample.
     In(Duration),
-    /// There is one, but it could not be read.
+    /// It has a limit that could not be read.
     Unreadable(Why),
 }
 
-/// A descriptor and what it stands for.
+/// A descriptor and what it refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The descriptor's number in its process.
     pub fd: i32,
     /// What it is.
     pub kind: Kind,
-    /// A poll waits for nothing but room in it: it is full.
+    /// A poll waits only for room in it, so it is full.
     pub full: bool,
 }
 
-/// What a descriptor stands for.
+/// What a descriptor refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A pipe, by inode.
@@ -291,11 +326,11 @@ pub enum Kind {
 /// One end of a pipe, a pseudo terminal or a pair of unix sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Who holds it.
+    /// The process that holds it.
     pub pid: u32,
-    /// Under which number.
+    /// Its descriptor there.
     pub fd: i32,
-    /// Of what.
+    /// The channel it is an end of.
     pub of: Channel,
     /// Can take data out.
     pub reads: bool,
@@ -303,7 +338,7 @@ pub struct End {
     pub writes: bool,
 }
 
-/// What two ends have in common.
+/// The channel between two ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {
     /// A pipe, by inode.
@@ -321,43 +356,43 @@ pub struct Outsider {
     pub pid: u32,
     /// Its parent.
     pub parent: u32,
-    /// With the number it names the process.
+    /// Start time in clock ticks since boot. Number and start time together identify the process.
     pub started: u64,
-    /// The program's short name.
+    /// The program's short name (`comm`).
     pub name: String,
-    /// The kernel's word.
+    /// The kernel's state of it.
     pub state: RunState,
     /// Processor ticks so far.
     pub cpu_ticks: u64,
-    /// It waits for input from a terminal: a pager, a person.
+    /// It is a pager: it reads keys from a terminal.
     pub reads_terminal: bool,
-    /// It is the observer itself, or a sidecar: it watches, and owes nothing.
+    /// It is hbsidecar, which only watches and owes no answer.
     pub own: bool,
 }
 
 /// A lock on a file that the tree has open or waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLock {
-    /// Who holds it; none where the kernel does not say.
+    /// The process that holds it; none where the kernel does not report it.
     pub holder: Option<u32>,
     /// The holder's name.
     pub name: String,
     /// The file.
     pub path: String,
-    /// Nobody else may read or write.
+    /// It is a write lock.
     pub exclusive: bool,
-    /// Who of the tree waits in the kernel for it.
+    /// The process of the tree that waits in the kernel for it.
     pub waiter: Option<u32>,
 }
 
 /// One socket of the tree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Socket {
-    /// Who holds it.
+    /// The process that holds it.
     pub pid: u32,
-    /// Under which number.
+    /// Its descriptor there.
     pub fd: i32,
-    /// The kernel's name for it.
+    /// Its inode.
     pub inode: u64,
     /// What is known.
     pub kind: SocketKind,
@@ -368,15 +403,15 @@ pub struct Socket {
 pub enum SocketKind {
     /// A TCP connection or listener.
     Tcp(Box<Tcp>),
-    /// A unix socket; its peer's process where the kernel tells it.
+    /// A unix socket; the process of its peer where the kernel reports it.
     Unix {
-        /// Takes clients.
+        /// It accepts clients.
         listens: bool,
-        /// Who listened, or made the pair.
+        /// The process that listened, or made the pair.
         peer: Option<u32>,
         /// The socket on the other side, by inode.
         other: Option<u64>,
-        /// Data that waits to be read, in bytes.
+        /// Bytes received and not yet read.
         unread: u32,
     },
     /// UDP, netlink and the rest.
@@ -388,55 +423,55 @@ pub enum SocketKind {
 /// The state of a TCP socket, as the kernel numbers it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TcpState {
-    /// Both sides may send.
+    /// Connected in both directions.
     #[default]
     Established,
-    /// Asked, not answered.
+    /// The connection request is unanswered.
     SynSent,
-    /// The peer has closed, this side has not.
+    /// The peer has closed its side, this side has not.
     CloseWait,
-    /// Takes clients.
+    /// Accepts clients.
     Listen,
-    /// On the way to its end.
+    /// Being closed.
     Closing,
 }
 
 /// A TCP socket. Ages count back from the sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tcp {
-    /// Where it is in its life.
+    /// Its state.
     pub state: TcpState,
-    /// Address and port of this side.
+    /// Local address and port.
     pub local: String,
-    /// Port of this side.
+    /// Local port.
     pub local_port: u16,
-    /// Address and port of the other side.
+    /// Remote address and port.
     pub remote: String,
-    /// Port of the other side.
+    /// Remote port.
     pub remote_port: u16,
     /// The program on the other side, when it runs on this machine and is known.
     pub peer: String,
-    /// Bytes that came.
+    /// Bytes received.
     pub received: u64,
-    /// Bytes the peer's kernel has confirmed.
+    /// Bytes that the peer's kernel has acknowledged.
     pub acked: u64,
-    /// Segments with data that came.
+    /// Data segments received.
     pub segments_in: u64,
     /// Since data was last sent.
     pub sent_ago: Duration,
-    /// Since data last came.
+    /// Since data was last received.
     pub received_ago: Duration,
-    /// Since the peer's kernel last confirmed anything.
+    /// Since the peer's kernel last acknowledged anything.
     pub acked_ago: Duration,
-    /// Tries in a row to send the same data.
+    /// Consecutive retransmissions of the same data.
     pub retransmits: u32,
-    /// Questions to the peer's kernel in a row without an answer.
+    /// Consecutive keep-alive probes without an answer.
     pub probes: u32,
-    /// Segments sent and not confirmed; of a listener: clients that wait.
+    /// Segments sent and not acknowledged; of a listener: clients that wait to be accepted.
     pub unacked: u32,
-    /// Data that waits to be read, in bytes; none when unreadable.
+    /// Bytes received and not yet read; none when unreadable.
     pub unread: Option<u32>,
-    /// The kernel asks the peer when nothing flows; none when unreadable.
+    /// Keep-alive is on; none when unreadable.
     pub keep_alive: Option<bool>,
 }
 
@@ -449,9 +484,9 @@ pub struct Output {
     pub length: u64,
     /// The last line that is whole, cut.
     pub last: String,
-    /// How many of the last whole lines are the same one or the same two, with clock times left out.
+    /// How many of the last whole lines are the same one or the same two, apart from clock times.
     pub repeats: u32,
-    /// Lines looked at.
+    /// Lines read.
     pub lines: u32,
 }
 
@@ -476,7 +511,7 @@ impl Sample {
         self.sockets.iter().find(|s| s.inode == inode)
     }
 
-    /// What a descriptor of this kind leads to, where somebody else may hold an end of it.
+    /// The channel a descriptor of this kind belongs to, where another process may hold an end.
     pub fn channel(&self, kind: &Kind) -> Option<Channel> {
         match kind {
             Kind::Pipe(inode) => Some(Channel::Pipe(*inode)),
@@ -486,10 +521,19 @@ impl Sample {
         }
     }
 
-    /// Whether something of this name could not be read of this process.
-    pub fn lacks(&self, pid: u32, what: &str) -> Option<Why> {
-        let of = |gap: &&Gap| gap.what == what && (gap.pid == pid || gap.pid == 0);
-        self.gaps.iter().find(of).map(|gap| gap.why)
+    /// Why this could not be read of the subject, if it could not. What is missing for the tree or the machine is missing for
+    /// each process.
+    pub fn gap(&self, subject: Subject, what: GapKind) -> Option<Why> {
+        let covers = |gap: &&Gap| {
+            gap.what == what
+                && (gap.subject == subject || !matches!(gap.subject, Subject::Process(_)))
+        };
+        self.gaps.iter().find(covers).map(|gap| gap.why)
+    }
+
+    /// Whether some process outside the tree may hold an end of a pipe or terminal without being known.
+    pub fn may_have_hidden_holders(&self) -> bool {
+        self.gap(Subject::Machine, GapKind::Holders).is_some()
     }
 }
 
@@ -504,12 +548,12 @@ impl Socket {
 }
 
 impl Process {
-    /// Its first thread.
+    /// Its main thread.
     pub fn main(&self) -> Option<&Thread> {
         self.threads.iter().find(|t| t.tid == self.pid)
     }
 
-    /// Whether every thread was looked at.
+    /// Whether every thread was sampled.
     pub fn is_whole(&self) -> bool {
         self.threads.len() == self.thread_count as usize
     }
@@ -521,7 +565,7 @@ impl Process {
 }
 
 impl Target {
-    /// A descriptor of which nothing is known.
+    /// A descriptor that could not be read.
     pub fn unreadable(why: Why) -> Self {
         Self {
             fd: -1,
@@ -573,16 +617,44 @@ impl Wait {
     }
 }
 
+impl Gap {
+    /// For people: `threads of 4711: not permitted`.
+    pub fn describe(&self) -> String {
+        let of = match self.subject {
+            Subject::Process(pid) => format!(" of {pid}"),
+            Subject::Tree | Subject::Machine => String::new(),
+        };
+        format!("{}{of}: {}", self.what.describe(), self.why.describe())
+    }
+}
+
+impl GapKind {
+    /// For people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Processes => "processes",
+            Self::Threads => "threads",
+            Self::Status => "status",
+            Self::Waits => "waits",
+            Self::Descriptors => "descriptors",
+            Self::Sockets => "sockets",
+            Self::Io => "io",
+            Self::Holders => "holders",
+        }
+    }
+}
+
 impl Why {
     /// For people.
-    pub fn words(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
-            Self::Gone => "it vanished",
+            Self::Gone => "it has ended",
             Self::Denied => "not permitted",
-            Self::Unsupported => "this kernel does not tell",
-            Self::TooMany => "too many to look at",
+            Self::Unsupported => "this kernel does not report it",
+            Self::TooMany => "above the sampling limit",
             Self::Foreign => "a program of another word size",
-            Self::Malformed => "not understood",
+            Self::Malformed => "not parsable",
         }
     }
 }

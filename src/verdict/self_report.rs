@@ -1,24 +1,25 @@
-//! What an agent says of itself, as the verdict needs it.
+//! What an agent reports about itself, as the verdict needs it.
 
 use crate::base::moment::Moment;
+use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
-/// The agent's own word, gathered from its status lines. The default is an agent that says nothing.
+/// The agent's reports, gathered from its status lines. The default is an agent that reports nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// Start-up is over. True for an agent that never said anything about it.
+pub struct SelfReport {
+    /// Start-up is over. True for an agent that does not use the contract's readiness.
     pub ready: bool,
     /// A task is declared, or a tool call or message is unanswered.
     pub task_owed: bool,
-    /// The last state it named.
-    pub state: Option<Said>,
+    /// The last state it declared.
+    pub state: Option<DeclaredState>,
     /// Silence up to then is normal.
     pub expect_until: Option<Moment>,
-    /// Its provider lets it continue then.
+    /// The model's service asked it to wait until then.
     pub limited_until: Option<Moment>,
     /// When a progress value last changed.
     pub last_progress_at: Option<Moment>,
-    /// When it last said anything.
+    /// When its last status line arrived.
     pub last_line_at: Option<Moment>,
     /// How often in a row it reported the very same action or error.
     pub repeats: u32,
@@ -26,26 +27,20 @@ pub struct Word {
     pub repeated: String,
     /// A clean end was announced.
     pub stopping: bool,
-    /// It tells its turns as a stream of events: `done` ends one, and the next comes over its standard input or never.
-    pub in_turns: bool,
+    /// It streams its turns as events: `done` ends one, and the next begins over its standard input or never.
+    pub streams_turns: bool,
 }
 
-/// A state an agent names.
+/// Why silence is normal for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// At work.
-    Working,
-    /// A person must answer.
-    WaitingInput,
-    /// A model must answer.
-    WaitingModel,
-    /// Nothing to do.
-    Idle,
-    /// Everything is done.
-    Done,
+pub(super) enum Announced {
+    /// The agent announced it (`expect=`).
+    Silence,
+    /// The model's service asked the agent to wait.
+    RateLimit,
 }
 
-impl Default for Word {
+impl Default for SelfReport {
     fn default() -> Self {
         Self {
             ready: true,
@@ -58,35 +53,41 @@ impl Default for Word {
             repeats: 0,
             repeated: String::new(),
             stopping: false,
-            in_turns: false,
+            streams_turns: false,
         }
     }
 }
 
-impl Word {
-    /// Work is owed. `idle` and `done` say that none is, whatever task still stands.
-    pub(super) fn owes(&self) -> bool {
+impl SelfReport {
+    /// Whether it owes work by its own report.
+    pub(super) fn owes_work(&self) -> bool {
         match self.state {
-            Some(Said::Idle | Said::Done) => false,
-            Some(Said::Working | Said::WaitingModel) => true,
-            Some(Said::WaitingInput) | None => self.task_owed,
+            Some(DeclaredState::Idle | DeclaredState::Done) => false,
+            Some(DeclaredState::Working | DeclaredState::WaitingModel) => true,
+            Some(DeclaredState::WaitingInput) | None => self.task_owed,
         }
     }
 
-    /// It says that nothing is owed, whatever it looks like.
-    pub(super) fn has_nothing_to_do(&self) -> bool {
-        matches!(self.state, Some(Said::Idle | Said::Done))
+    /// Whether it declares that no work is owed.
+    pub(super) fn declares_no_work(&self) -> bool {
+        matches!(self.state, Some(DeclaredState::Idle | DeclaredState::Done))
     }
 
-    /// Until when it asked for patience, if that is not over.
-    pub(super) fn asks_patience(&self, now: Moment) -> Option<Moment> {
-        self.expect_until
-            .max(self.limited_until)
-            .filter(|until| *until > now)
+    /// Until when silence is normal, and why; none when that is over.
+    pub(super) fn announced_silence(&self, now: Moment) -> Option<(Moment, Announced)> {
+        let limit = self
+            .limited_until
+            .map(|until| (until, Announced::RateLimit));
+        let expect = self.expect_until.map(|until| (until, Announced::Silence));
+        [expect, limit]
+            .into_iter()
+            .flatten()
+            .filter(|(until, _)| *until > now)
+            .max_by_key(|(until, _)| *until)
     }
 
-    /// It spoke in this interval and reported no progress.
-    pub(super) fn only_says_alive(&self, now: Moment, interval: Duration) -> bool {
+    /// Whether it reported within this interval, and no progress among it.
+    pub(super) fn reports_liveness_only(&self, now: Moment, interval: Duration) -> bool {
         let within = |at: Option<Moment>| at.is_some_and(|at| now.since(at) <= interval * 2);
         within(self.last_line_at) && !within(self.last_progress_at)
     }

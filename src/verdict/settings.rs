@@ -1,29 +1,27 @@
-//! What is put into the verdict: the user's choice, and what happens.
+//! The input of the verdict: the user's settings, and what happens.
 
+use crate::verdict::patience::Patience;
 use crate::verdict::sample::Sample;
-use crate::verdict::self_report::Word;
+use crate::verdict::self_report::SelfReport;
 use std::time::Duration;
 
-/// What the user chose.
+/// The user's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Multiplies every waiting time; 0.01 to 100.
-    pub patience: f64,
-    /// Silence that makes an owed piece of work suspicious, at patience 1.
+    /// The factor on every waiting time.
+    pub patience: Patience,
+    /// Silence that makes owed work suspicious, at patience 1.
     pub stall_after: Duration,
-    /// The sidecar holds the writing end of the agent's standard input and can close it.
-    pub owns_stdin: bool,
-    /// A one-off diagnosis: what follows from the waits alone need last no longer than this.
-    pub glance: Option<Duration>,
+    /// Set for a one-off diagnosis: a finding that follows from the waits alone need last no longer than this.
+    pub one_off: Option<Duration>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            patience: 1.0,
+            patience: Patience::ONE,
             stall_after: Duration::from_secs(300),
-            owns_stdin: false,
-            glance: None,
+            one_off: None,
         }
     }
 }
@@ -31,8 +29,8 @@ impl Default for Settings {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A look at the tree, as close as [`crate::verdict::machine::Activity::depth`] asked.
+    /// A sample of the tree, as deep as [`crate::verdict::machine::VerdictMachine::depth`] asked.
     Sample(Box<Sample>),
-    /// The agent said something.
-    Word(Word),
+    /// A change of what the agent reports.
+    SelfReport(SelfReport),
 }

@@ -1,62 +1,64 @@
-//! What moved between two looks, sorted into progress, signs of life and noise.
+//! What moved between two samples, classified as progress, liveness or noise.
 //!
-//! Progress: bytes that came, files written, processor time of children and helpers, new processes. Signs of life: the
-//! process woke. Noise: keep-alives, spinners, repeated lines, an event loop waking itself.
+//! Progress: bytes received, files written, processor time of children and helper threads, new processes. Liveness: the
+//! process woke. Noise: keep-alives, spinners, repeated lines, an event loop that wakes itself.
 
 use crate::base::moment::Moment;
-use crate::verdict::cadence::{Frames, Line, Step};
-use crate::verdict::notes::{self, Growth};
+use crate::verdict::cadence::{ConnectionCadence, ConnectionDelta, OutputCadence};
+use crate::verdict::explain::describe_bytes;
+use crate::verdict::notes::{self, MemoryGrowth};
 use crate::verdict::sample::{
-    Depth, Io, Kind, Process, Sample, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
+    Io, Kind, Process, Sample, SampleDepth, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
 };
-use crate::verdict::self_report::Word;
-use crate::verdict::thresholds::{self, Bar};
-use crate::wire::beat::{Evidence, Source};
+use crate::verdict::self_report::SelfReport;
+use crate::verdict::signal::{Signal, SignalKind};
+use crate::verdict::thresholds::{self, ProgressFloor};
+use crate::wire::activity::Evidence;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What one interval showed.
+/// What changed between two samples.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Flow {
-    /// Between the two looks.
+pub(super) struct Interval {
+    /// Time between the two samples.
     pub(super) elapsed: Duration,
     /// Signals of progress.
-    pub(super) progress: Vec<Evidence>,
-    /// Bytes of whatever class came over TCP: the peer sends signs of life.
-    pub(super) pinged: bool,
-    /// Share of a core that the root's first thread burnt.
+    pub(super) progress: Vec<Signal>,
+    /// Bytes of any class were received over TCP: the peer is alive.
+    pub(super) peer_alive: bool,
+    /// Share of a core that the root's main thread used.
     pub(super) main_cpu: f64,
-    /// The root's first thread burns: it computes, or would if it were let.
-    pub(super) burns: bool,
-    /// The machine did not let the tree run.
+    /// The root's main thread is CPU-bound: it computes, or waits for a processor to do so.
+    pub(super) cpu_bound: bool,
+    /// The machine gave the tree too little processor time or memory to progress.
     pub(super) starved: bool,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
-    /// All that was written for so long were the frames of a spinner.
-    pub(super) frames: Option<Duration>,
-    /// Other things worth telling, whatever the verdict.
+    /// For this long, all output was the frames of a spinner.
+    pub(super) spinner: Option<Duration>,
+    /// Evidence that is published beside any verdict.
     pub(super) notes: Vec<Evidence>,
-    /// Only small requests with small answers, again and again: somebody asks a queue.
+    /// Only small requests with small answers at a steady pace: the agent polls a queue.
     pub(super) polls_queue: bool,
 }
 
-/// Remembers what the last looks showed.
+/// What the last samples showed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct SampleHistory {
     last: Option<Counters>,
-    /// The look before the last one: a close look right after a cheap one is compared with it.
+    /// The sample before the last one: a deep sample right after a cheap one is compared with it.
     before_last: Option<Counters>,
-    sockets: BTreeMap<u64, Line>,
+    sockets: BTreeMap<u64, ConnectionCadence>,
     outputs: BTreeMap<String, u64>,
-    /// What was written in the last look, and by how much the outputs grew.
+    /// What was written in the last interval, and by how much the output files grew.
     earlier: (Io, u64),
-    frames: Frames,
-    /// As of the look before the last one.
-    frames_before: Frames,
-    growth: Growth,
+    frames: OutputCadence,
+    /// As of the sample before the last one.
+    frames_before: OutputCadence,
+    growth: MemoryGrowth,
     peers: BTreeMap<(u32, u64), (u64, f64)>,
-    /// When sockets were last looked at.
-    looked: Option<Moment>,
+    /// When sockets were last sampled.
+    sockets_at: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,28 +68,28 @@ struct Counters {
     processes: BTreeMap<(u32, u64), Process>,
 }
 
-/// What became of what was written.
+/// Where the written bytes went.
 struct Written {
-    /// Some of it went into an output file.
+    /// Some went into an output file.
     grew: bool,
-    /// And said something new.
+    /// The lines there are new.
     fresh: bool,
     /// Bytes that went elsewhere.
     elsewhere: u64,
 }
 
-impl Memory {
-    /// Takes a look; nothing comes back for the first one of an incarnation.
-    /// `at_once`: it only looks closer at what the last one saw.
-    pub(super) fn follow(
+impl SampleHistory {
+    /// Takes a sample. Returns none for the first one of an incarnation.
+    /// `immediate`: it only deepens the sample before it.
+    pub(super) fn advance(
         &mut self,
         sample: &Sample,
-        word: &Word,
-        bar: &Bar,
-        at_once: bool,
-    ) -> Option<Flow> {
+        report: &SelfReport,
+        floor: &ProgressFloor,
+        immediate: bool,
+    ) -> Option<Interval> {
         let now = Counters::of(sample)?;
-        let Some(before) = self.before(&now, at_once) else {
+        let Some(before) = self.before(&now, immediate) else {
             *self = Self {
                 last: Some(now),
                 ..Self::default()
@@ -97,45 +99,52 @@ impl Memory {
             self.peers(sample, Duration::ZERO);
             return None;
         };
-        let mut flow = Flow {
+        let mut interval = Interval {
             elapsed: now.at.since(before.at),
-            ..Flow::default()
+            ..Interval::default()
         };
-        flow.processor(&before, &now, sample, word, bar);
-        let closely = sample.depth == Depth::Waits;
-        let total = traffic(&before, &now, closely);
-        self.files(total, closely, bar, &mut flow);
-        flow.notes.extend(notes::zombies(sample));
-        flow.notes.extend(self.growth.follow(sample, at_once));
-        if closely {
-            let since_looked = self.looked.map_or(flow.elapsed, |at| sample.at.since(at));
+        interval.processor(&before, &now, sample, report, floor);
+        let deep = sample.depth == SampleDepth::Waits;
+        let total = traffic(&before, &now, deep);
+        self.files(total, deep, floor, &mut interval);
+        interval.notes.extend(notes::zombies(sample));
+        interval
+            .notes
+            .extend(self.growth.advance(sample, immediate));
+        if deep {
+            let since_sampled = self
+                .sockets_at
+                .map_or(interval.elapsed, |at| sample.at.since(at));
             let steps = self.sockets(sample);
-            flow.network(&steps, &self.sockets);
+            interval.network(&steps, &self.sockets);
             let output = self.outputs(sample, total);
-            flow.output_grew = output.grew;
+            interval.output_grew = output.grew;
             let log = output.elsewhere == 0 && total.disk_written <= thresholds::LOG_BYTES;
-            if total.disk_written >= bar.written && !log {
-                flow.add("files written", bytes(total.disk_written));
+            if total.disk_written >= floor.written && !log {
+                interval.add(SignalKind::FilesWritten, describe_bytes(total.disk_written));
             }
             if output.fresh {
-                flow.add("output", "new lines in its output file".to_owned());
-            } else if output.elsewhere > 0 && flow.frames.is_none() {
-                // Output into a file is judged by what it says; elsewhere only by its rhythm.
-                flow.add("output", bytes(output.elsewhere));
+                interval.add(
+                    SignalKind::Output,
+                    "new lines in its output file".to_owned(),
+                );
+            } else if output.elsewhere > 0 && interval.spinner.is_none() {
+                // Output in a file counts by its content, other output only by its cadence.
+                interval.add(SignalKind::Output, describe_bytes(output.elsewhere));
             }
-            self.peers(sample, since_looked);
-            self.looked = Some(sample.at);
+            self.peers(sample, since_sampled);
+            self.sockets_at = Some(sample.at);
         }
-        Some(flow)
+        Some(interval)
     }
 
-    fn before(&mut self, now: &Counters, at_once: bool) -> Option<Counters> {
+    fn before(&mut self, now: &Counters, immediate: bool) -> Option<Counters> {
         let last = self
             .last
             .take()
             .filter(|last| last.root == now.root && now.at >= last.at)?;
         let before = match self.before_last.take() {
-            Some(before) if at_once => {
+            Some(before) if immediate => {
                 self.frames.clone_from(&self.frames_before);
                 before
             }
@@ -149,15 +158,18 @@ impl Memory {
         Some(before)
     }
 
-    /// Share of a core that somebody outside the tree used in the last interval.
+    /// Share of a core that a process outside the tree used in the last interval.
     pub(super) fn peer_cpu(&self, pid: u32) -> f64 {
         let of = |((p, _), (_, share)): (&(u32, u64), &(u64, f64))| (*p == pid).then_some(*share);
         self.peers.iter().find_map(of).unwrap_or(0.0)
     }
 
-    /// How long this connection is there at most.
+    /// For how long this connection has been known.
     pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
-        let first = self.sockets.get(&inode).and_then(|line| line.first);
+        let first = self
+            .sockets
+            .get(&inode)
+            .and_then(|connection| connection.first);
         first.map_or(Duration::ZERO, |first| now.since(first))
     }
 
@@ -177,9 +189,11 @@ impl Memory {
         }
     }
 
-    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, Step)> {
+    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, ConnectionDelta)> {
         let before = std::mem::take(&mut self.sockets);
-        let elapsed = self.looked.map_or(Duration::ZERO, |at| sample.at.since(at));
+        let elapsed = self
+            .sockets_at
+            .map_or(Duration::ZERO, |at| sample.at.since(at));
         let mut steps = Vec::new();
         for socket in &sample.sockets {
             let SocketKind::Tcp(tcp) = &socket.kind else {
@@ -189,28 +203,28 @@ impl Memory {
                 continue;
             }
             let known = before.get(&socket.inode);
-            // A connection that is new since the last look brings all that it has.
-            let mut line = known.cloned().unwrap_or_default();
-            let step = Step {
-                received: tcp.received.saturating_sub(line.received),
-                acked: tcp.acked.saturating_sub(line.acked),
-                segments: tcp.segments_in.saturating_sub(line.segments),
+            // A connection that is new since the last sample counts with all its bytes.
+            let mut connection = known.cloned().unwrap_or_default();
+            let step = ConnectionDelta {
+                received: tcp.received.saturating_sub(connection.received),
+                acked: tcp.acked.saturating_sub(connection.acked),
+                segments: tcp.segments_in.saturating_sub(connection.segments),
                 elapsed,
             };
-            line.first.get_or_insert(sample.at);
-            line.take(tcp, step, known.is_some());
-            if known.is_some() || self.looked.is_some() {
+            connection.first.get_or_insert(sample.at);
+            connection.record(tcp, step, known.is_some());
+            if known.is_some() || self.sockets_at.is_some() {
                 steps.push((socket.inode, step));
             }
-            self.sockets.insert(socket.inode, line);
+            self.sockets.insert(socket.inode, connection);
         }
-        if sample.depth == Depth::Waits {
-            self.looked = Some(sample.at);
+        if sample.depth == SampleDepth::Waits {
+            self.sockets_at = Some(sample.at);
         }
         steps
     }
 
-    /// What became of the bytes that the tree wrote.
+    /// Where the bytes that the tree wrote went.
     fn outputs(&mut self, sample: &Sample, moved: Io) -> Written {
         let written = moved.written;
         let (mut into, mut fresh) = (0, false);
@@ -218,23 +232,23 @@ impl Memory {
             let before = self.outputs.insert(output.path.clone(), output.length);
             let grown = before.map_or(0, |length| output.length.saturating_sub(length));
             into += grown;
-            // Three times the same thing is a heartbeat, not news.
+            // The same line three times is a heartbeat, not progress.
             fresh |= grown > 0 && output.repeats < 3.min(output.lines);
         }
-        // A file is measured a moment after the counters: only two looks together say how much went elsewhere.
+        // A file is measured a moment after the counters, so only two intervals together show how much went elsewhere.
         let earlier = std::mem::replace(&mut self.earlier, (moved, into));
         let both = (earlier.0.plus(moved), earlier.1 + into);
         let mut elsewhere = written
             .saturating_sub(into)
             .min(both.0.written.saturating_sub(both.1));
-        // Beside lines into a file, no more than the counters of eight bytes by which threads wake each other.
+        // Beside lines in a file: no more than the 8-byte eventfd counters with which threads wake each other.
         if both.1 > 0
             && elsewhere <= 8 * both.0.writes
             && sample.processes.iter().any(polls_counter)
         {
             elsewhere = 0;
         }
-        // Others may write to the same file.
+        // Other programs may write to the same file.
         Written {
             grew: written > 0 && into > 0,
             fresh: written > 0 && fresh,
@@ -242,40 +256,44 @@ impl Memory {
         }
     }
 
-    /// What the tree read and wrote, as far as that can be said without a look at its output.
-    fn files(&mut self, total: Io, closely: bool, bar: &Bar, flow: &mut Flow) {
-        if total.read.max(total.disk_read) >= bar.read {
-            flow.add("files read", bytes(total.read.max(total.disk_read)));
+    /// What the tree read and wrote, as far as the counters alone show it.
+    fn files(&mut self, total: Io, deep: bool, floor: &ProgressFloor, interval: &mut Interval) {
+        if total.read.max(total.disk_read) >= floor.read {
+            interval.add(
+                SignalKind::FilesRead,
+                describe_bytes(total.read.max(total.disk_read)),
+            );
         }
-        self.frames.take(total.written, total.writes, flow.elapsed);
-        // Who burns for it draws no spinner: that is output.
-        flow.frames = self.frames.animation().filter(|_| !flow.burns);
-        if closely {
+        self.frames
+            .record(total.written, total.writes, interval.elapsed);
+        // What a CPU-bound thread writes is output, not a spinner.
+        interval.spinner = self.frames.spinner().filter(|_| !interval.cpu_bound);
+        if deep {
             return;
         }
         let logs = !self.outputs.is_empty();
-        if total.disk_written >= bar.written
+        if total.disk_written >= floor.written
             && !(logs && total.disk_written <= thresholds::LOG_BYTES)
         {
-            flow.add("files written", bytes(total.disk_written));
+            interval.add(SignalKind::FilesWritten, describe_bytes(total.disk_written));
         }
-        if total.written > 0 && !logs && flow.frames.is_none() {
-            flow.add("output", bytes(total.written));
+        if total.written > 0 && !logs && interval.spinner.is_none() {
+            interval.add(SignalKind::Output, describe_bytes(total.written));
         }
     }
 }
 
-/// What the tree read and wrote between two looks.
-fn traffic(before: &Counters, now: &Counters, closely: bool) -> Io {
+/// What the tree read and wrote between two samples.
+fn traffic(before: &Counters, now: &Counters, deep: bool) -> Io {
     let mut total = Io::default();
     for (key, process) in &now.processes {
         let Some(io) = process.io else { continue };
         let then = before.processes.get(key).and_then(|p| p.io);
         let part = io.since(then.unwrap_or_default());
-        // What is seen from afar is no output before a closer look says so.
+        // Without a deep sample, 8-byte writes are assumed to be wake-ups, not output.
         let wakes = part.writes > 0
             && part.written == 8 * part.writes
-            && (!closely || part.read >= 8 || polls_counter(process));
+            && (!deep || part.read >= 8 || polls_counter(process));
         total = total.plus(if wakes { without_wake_ups(part) } else { part });
     }
     total
@@ -301,23 +319,19 @@ impl Counters {
     }
 }
 
-impl Flow {
-    /// Whether something moved that counts.
+impl Interval {
+    /// Whether there was any progress.
     pub(super) fn is_progress(&self) -> bool {
         !self.progress.is_empty()
     }
 
-    /// Whether all of that is output of which nothing is known.
+    /// Whether all progress is output whose content is unknown.
     pub(super) fn is_output_only(&self) -> bool {
-        !self.output_grew && self.progress.iter().all(|seen| seen.signal == "output")
+        !self.output_grew && self.progress.iter().all(|s| s.kind == SignalKind::Output)
     }
 
-    fn add(&mut self, signal: &str, value: String) {
-        self.progress.push(Evidence {
-            signal: signal.to_owned(),
-            value,
-            source: Source::Observed,
-        });
+    fn add(&mut self, kind: SignalKind, value: String) {
+        self.progress.push(Signal { kind, value });
     }
 
     fn processor(
@@ -325,8 +339,8 @@ impl Flow {
         before: &Counters,
         now: &Counters,
         sample: &Sample,
-        word: &Word,
-        bar: &Bar,
+        report: &SelfReport,
+        floor: &ProgressFloor,
     ) {
         let wall = self.elapsed.as_secs_f64().max(0.001);
         let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
@@ -360,24 +374,24 @@ impl Flow {
                 .host
                 .memory_full
                 .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
-        if children >= bar.cpu {
-            self.add("cpu of children", percent(children));
+        if children >= floor.cpu {
+            self.add(SignalKind::CpuOfChildren, percent(children));
         }
-        self.burns = self.main_cpu >= thresholds::CPU_BURN
-            || wants >= thresholds::CPU_WANT && self.main_cpu >= thresholds::CPU_GOT;
-        let needed = if self.burns {
+        self.cpu_bound = self.main_cpu >= thresholds::CPU_BOUND
+            || wants >= thresholds::CPU_DEMAND && self.main_cpu >= thresholds::CPU_DEMAND_RUN;
+        let needed = if self.cpu_bound {
             thresholds::CPU_HELPERS
         } else {
-            bar.cpu
+            floor.cpu
         };
         if helpers >= needed {
-            self.add("cpu of helper threads", percent(helpers));
+            self.add(SignalKind::CpuOfHelperThreads, percent(helpers));
         }
-        self.turnover(before, now, children, word);
+        self.turnover(before, now, children, report);
     }
 
-    /// New processes. An agent that reports only that it is alive starts some to say so: those are no progress.
-    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, word: &Word) {
+    /// New and ended processes. An agent that reports only liveness starts processes to do so; those are no progress.
+    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, report: &SelfReport) {
         let fresh = now
             .processes
             .keys()
@@ -388,22 +402,26 @@ impl Flow {
             .keys()
             .filter(|key| !now.processes.contains_key(key))
             .count();
-        let trivial =
-            children < thresholds::CPU_TRIVIAL && word.only_says_alive(now.at, self.elapsed);
+        let trivial = children < thresholds::CPU_TRIVIAL
+            && report.reports_liveness_only(now.at, self.elapsed);
         if fresh + ended > 0 && !trivial {
-            self.add("processes", format!("{fresh} new, {ended} ended"));
+            self.add(SignalKind::Processes, format!("{fresh} new, {ended} ended"));
         }
     }
 
-    fn network(&mut self, steps: &[(u64, Step)], lines: &BTreeMap<u64, Line>) {
+    fn network(
+        &mut self,
+        steps: &[(u64, ConnectionDelta)],
+        connections: &BTreeMap<u64, ConnectionCadence>,
+    ) {
         let (mut received, mut sent) = (0, 0);
         for (inode, step) in steps {
-            self.pinged |= step.received > 0;
-            let line = lines.get(inode);
-            if step.received > 0 && !line.is_some_and(Line::is_rhythm) {
+            self.peer_alive |= step.received > 0;
+            let connection = connections.get(inode);
+            if step.received > 0 && !connection.is_some_and(ConnectionCadence::is_keepalive) {
                 received += step.received;
             }
-            if line.is_some_and(|l| l.is_rhythm() && l.is_asked()) {
+            if connection.is_some_and(|l| l.is_keepalive() && l.is_polled()) {
                 self.polls_queue = true;
             }
             if step.acked >= thresholds::SENT_BYTES {
@@ -411,16 +429,16 @@ impl Flow {
             }
         }
         if received > 0 {
-            self.add("tcp.bytes_received", bytes(received));
+            self.add(SignalKind::BytesReceived, describe_bytes(received));
         }
         if sent > 0 {
-            self.add("tcp.bytes_acked", bytes(sent));
+            self.add(SignalKind::BytesAcknowledged, describe_bytes(sent));
         }
     }
 }
 
-/// Threads wake each other through a counter of eight bytes, which some runtimes read and others never do: where all
-/// writes are that long, none of them is output.
+/// Threads wake each other through 8-byte eventfd counters, which some runtimes read and others never do. Where all writes
+/// are that long, none of them is output.
 fn without_wake_ups(io: Io) -> Io {
     Io {
         read: io.read.saturating_sub(io.written),
@@ -444,13 +462,4 @@ fn seconds(ticks: u64) -> f64 {
 
 fn percent(share: f64) -> String {
     format!("{:.0} % of a core", share * 100.0)
-}
-
-/// An amount of data as people say it.
-pub(super) fn bytes(n: u64) -> String {
-    match n {
-        0..10_000 => format!("{n} B"),
-        10_000..10_000_000 => format!("{} kB", n / 1000),
-        _ => format!("{} MB", n / 1_000_000),
-    }
 }

@@ -1,18 +1,22 @@
-//! An evidence snapshot made from a sample: what a person needs afterwards to judge an end.
+//! An evidence snapshot made from a sample: what a person needs to understand an end afterwards.
 
 use crate::base::duration::format_duration;
 use crate::verdict::Judgement;
-use crate::verdict::explain::{state_word, wait_words};
-use crate::verdict::sample::{Process, Sample, Socket, SocketKind, Wait};
+use crate::verdict::explain::{describe_state, describe_wait};
+use crate::verdict::sample::{Gap, Outsider, Process, Sample, Socket, SocketKind, Wait, Why};
 use crate::wire::beat::cut;
-use crate::wire::evidence_snapshot::{Card, CardProcess};
+use crate::wire::evidence_snapshot::{EvidenceSnapshot, SnapshotProcess};
 use std::collections::BTreeMap;
 
 const TEXT_CHARS_MAX: usize = 200;
 const LAST_LINES_MAX: usize = 20;
 
-/// What the sample shows.
-pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<String>) -> Card {
+/// The snapshot of a sample. `last_lines` are the agent's last status lines, oldest first.
+pub fn snapshot(
+    sample: &Sample,
+    judgement: Option<&Judgement>,
+    last_lines: Vec<String>,
+) -> EvidenceSnapshot {
     let mut last_lines = last_lines;
     last_lines.extend(
         sample
@@ -21,10 +25,8 @@ pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<
             .map(|o| format!("{}: {}", o.path, o.last)),
     );
     let skip = last_lines.len().saturating_sub(LAST_LINES_MAX);
-    let outsider = |o: &crate::verdict::sample::Outsider| {
-        format!("{} ({}), {}", o.name, o.pid, state_word(o.state))
-    };
-    Card {
+    let outsider = |o: &Outsider| format!("{} ({}), {}", o.name, o.pid, describe_state(o.state));
+    EvidenceSnapshot {
         pid: sample.root,
         verdict: judgement.map(|j| j.verdict),
         sentence: judgement
@@ -36,7 +38,7 @@ pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<
             .iter()
             .map(|p| process(sample, p))
             .collect(),
-        sockets: sample.sockets.iter().filter_map(socket_words).collect(),
+        sockets: sample.sockets.iter().filter_map(describe_socket).collect(),
         outside: sample.outsiders.iter().map(outsider).collect(),
         last_lines: last_lines.into_iter().skip(skip).map(short).collect(),
         missing: missing(sample),
@@ -44,39 +46,39 @@ pub fn snapshot(sample: &Sample, judgement: Option<&Judgement>, last_lines: Vec<
 }
 
 /// One process of a sample.
-pub fn process(sample: &Sample, process: &Process) -> CardProcess {
-    CardProcess {
+pub fn process(sample: &Sample, process: &Process) -> SnapshotProcess {
+    SnapshotProcess {
         pid: process.pid,
         parent: process.parent,
         command: short(process.command.clone()),
-        state: state_word(process.state).to_owned(),
+        state: describe_state(process.state).to_owned(),
         waiting_on: waits(sample, process),
     }
 }
 
-/// Threads with the same wait are told once, with their number; the first thread comes first.
+/// Threads with the same wait become one entry with their number; the main thread comes first.
 fn waits(sample: &Sample, process: &Process) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut order = Vec::new();
     for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
-        if matches!(wait, Wait::Unreadable(crate::verdict::sample::Why::Gone)) {
+        if matches!(wait, Wait::Unreadable(Why::Gone)) {
             continue;
         }
-        let text = short(wait_words(sample, wait));
+        let text = short(describe_wait(sample, wait));
         let count = counts.entry(text.clone()).or_insert(0);
         *count += 1;
         if *count == 1 {
             order.push(text);
         }
     }
-    let tell = |text: String| match counts.get(&text) {
+    let counted = |text: String| match counts.get(&text) {
         Some(n) if *n > 1 => format!("{n} × {text}"),
         Some(_) | None => text,
     };
-    order.into_iter().take(8).map(tell).collect()
+    order.into_iter().take(8).map(counted).collect()
 }
 
-fn socket_words(socket: &Socket) -> Option<String> {
+fn describe_socket(socket: &Socket) -> Option<String> {
     let SocketKind::Tcp(tcp) = &socket.kind else {
         return None;
     };
@@ -101,15 +103,7 @@ fn socket_words(socket: &Socket) -> Option<String> {
 }
 
 fn missing(sample: &Sample) -> Vec<String> {
-    let gap = |gap: &crate::verdict::sample::Gap| {
-        let whose = if gap.pid == 0 {
-            String::new()
-        } else {
-            format!(" of {}", gap.pid)
-        };
-        format!("{}{whose}: {}", gap.what, gap.why.words())
-    };
-    sample.gaps.iter().map(gap).collect()
+    sample.gaps.iter().map(Gap::describe).collect()
 }
 
 fn short(text: String) -> String {

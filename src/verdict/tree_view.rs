@@ -1,26 +1,25 @@
-//! A close look, with the questions that the causes ask of it.
+//! A deep sample beside the agent's reports, with the questions that rules ask of it.
 
 use crate::base::moment::millis;
 use crate::verdict::sample::{
-    End, Kind, Process, RunState, Sample, Socket, SocketKind, TICKS_PER_SECOND, Target, Tcp,
-    TcpState, Thread, Until, Wait,
+    End, Kind, Process, RunState, Sample, Socket, SocketKind, Subject, TICKS_PER_SECOND, Target,
+    Tcp, TcpState, Thread, Until, Wait,
 };
-use crate::verdict::self_report::Word;
+use crate::verdict::self_report::SelfReport;
 use std::collections::BTreeSet;
 
-/// Signals every program of a common runtime handles without meaning anything by it: INT, and the two the C library
-/// keeps for itself.
+/// Signals that common runtimes handle in every program: INT, and the two that the C library reserves.
 const COMMON_SIGNALS: u64 = 1 << 1 | 1 << 31 | 1 << 32;
-/// Nobody answers a request on these: clients rest there until something happens (ssh, mail, queues, databases).
+/// Ports whose clients wait idle until something happens (ssh, mail, queues, databases): no answer is due there.
 const RESTING_PORTS: [u16; 24] = [
     22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
     6697, 8883, 9092, 11211, 26379, 27017, 61613,
 ];
 
-/// Processes are dated in these; the clock of looks counts from the same start.
+/// Milliseconds of one clock tick. Start times of processes and times of samples both count from boot.
 const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
 
-/// Programs whose clients rest in a read: queues, stores, and what people log into.
+/// Programs whose clients wait idle in a read: queues, databases, remote shells.
 const RESTING_PEERS: [&str; 16] = [
     "redis-server",
     "valkey-server",
@@ -40,14 +39,14 @@ const RESTING_PEERS: [&str; 16] = [
     "dockerd",
 ];
 
-/// One close look.
-pub(super) struct Scene<'a> {
+/// One deep sample and the agent's reports.
+pub(super) struct TreeView<'a> {
     pub(super) sample: &'a Sample,
-    pub(super) word: &'a Word,
+    pub(super) report: &'a SelfReport,
 }
 
-impl<'a> Scene<'a> {
-    /// Every thread with what it waits for; ended processes have none.
+impl<'a> TreeView<'a> {
+    /// Every thread of every process that has not ended, with what it waits for.
     pub(super) fn waits(&self) -> impl Iterator<Item = (&'a Process, &'a Thread, &'a Wait)> {
         let living = self.living();
         living.flat_map(|p| {
@@ -65,17 +64,17 @@ impl<'a> Scene<'a> {
             .filter(|p| p.state != RunState::Zombie)
     }
 
-    /// Processes that were not left behind.
+    /// Processes that have not ended and were not left behind.
     pub(super) fn own(&self) -> impl Iterator<Item = &'a Process> + use<'a> {
         self.living().filter(|p| !p.orphan)
     }
 
-    /// Who can take out what this process puts in; of a pipe also itself, when it holds both ends.
+    /// The ends that can read from this channel, including the process's own when it holds both ends of a pipe.
     pub(super) fn readers(&self, target: &Target) -> Vec<&'a End> {
         self.others(target, |end| end.reads)
     }
 
-    /// Who besides this process can put in what it takes out.
+    /// The ends of other processes that can write into this channel.
     pub(super) fn writers(&self, pid: u32, target: &Target) -> Vec<&'a End> {
         let mut ends = self.others(target, |end| end.writes);
         ends.retain(|end| end.pid != pid);
@@ -108,11 +107,15 @@ impl<'a> Scene<'a> {
         self.sample.outsider(pid).is_some_and(|o| o.own)
     }
 
-    /// A tool: a process below the one that asked, started after the last byte on any of these connections came. The model
-    /// has had its word, and the word is the tool's.
+    /// A tool: a process below the one that holds the connections, started after the last byte on any of them arrived. The
+    /// model has answered, and the agent now waits for the tool.
     pub(super) fn tool(&self, asked: &[(&Socket, &Tcp)]) -> Option<&'a Process> {
-        let heard_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min()?;
-        let heard = self.sample.at.as_millis().checked_sub(millis(heard_ago))?;
+        let received_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min()?;
+        let received = self
+            .sample
+            .at
+            .as_millis()
+            .checked_sub(millis(received_ago))?;
         let below = |process: &Process| {
             let mut parent = process.parent;
             while !asked.iter().any(|(socket, _)| socket.pid == parent) {
@@ -124,7 +127,7 @@ impl<'a> Scene<'a> {
             true
         };
         self.own()
-            .filter(|process| process.started.saturating_mul(TICK_MS) > heard && below(process))
+            .filter(|process| process.started.saturating_mul(TICK_MS) > received && below(process))
             .max_by_key(|process| process.started)
     }
 
@@ -157,7 +160,8 @@ impl<'a> Scene<'a> {
 
     /// Whether this process can write what the descriptor reads.
     fn is_written_by(&self, target: &Target, pid: u32) -> bool {
-        self.writers(0, target).iter().any(|end| end.pid == pid)
+        let writers = self.others(target, |end| end.writes);
+        writers.iter().any(|end| end.pid == pid)
     }
 
     /// TCP sockets of the tree.
@@ -171,12 +175,16 @@ impl<'a> Scene<'a> {
             })
     }
 
-    /// Whether this process, or the whole tree for 0, takes clients.
-    pub(super) fn listens(&self, pid: u32) -> bool {
+    /// Whether the subject accepts clients.
+    pub(super) fn listens(&self, subject: Subject) -> bool {
+        let belongs = |s: &&Socket| match subject {
+            Subject::Process(pid) => s.pid == pid,
+            Subject::Tree | Subject::Machine => true,
+        };
         self.sample
             .sockets
             .iter()
-            .filter(|s| pid == 0 || s.pid == pid)
+            .filter(belongs)
             .any(|s| match &s.kind {
                 SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
                 SocketKind::Unix { listens, .. } => *listens,
@@ -184,7 +192,7 @@ impl<'a> Scene<'a> {
             })
     }
 
-    /// Connections that clients made to the tree.
+    /// Whether a client of the tree made this connection.
     pub(super) fn is_served(&self, tcp: &Tcp) -> bool {
         let ports: BTreeSet<u16> = self
             .tcp()
@@ -195,26 +203,26 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether some process of the tree was started for one piece of work.
-    pub(super) fn is_batch(&self) -> bool {
-        self.own().any(|process| process.batch)
+    pub(super) fn is_headless(&self) -> bool {
+        self.own().any(|process| process.headless)
     }
 
-    /// Connections of clients of the tree over which an answer could come: something was asked on them once.
-    pub(super) fn asked_over(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+    /// Connections from the tree on which something was once requested, so that an answer could arrive.
+    pub(super) fn request_connections(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         self.tcp()
             .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
             .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
             .filter(|(_, tcp)| !RESTING_PEERS.contains(&tcp.peer.as_str()))
-            // The first confirmed byte is the handshake's: nothing was asked yet.
+            // The first acknowledged byte is the handshake's: nothing was requested yet.
             .filter(|(_, tcp)| tcp.acked > 1)
             .collect()
     }
 
-    /// Connections on which a request may be unanswered: asked after the last answer, or some thread stands in it.
-    pub(super) fn in_flight(&self) -> Vec<(&'a Socket, &'a Tcp)> {
-        let stands_in = |socket: &Socket| {
+    /// Connections on which a request may be unanswered: one was sent after the last answer, or a thread reads only there.
+    pub(super) fn pending_requests(&self) -> Vec<(&'a Socket, &'a Tcp)> {
+        let is_read = |socket: &Socket| {
             self.waits().any(|(p, _, wait)| {
-                is_for_one(wait)
+                waits_for_one(wait)
                     && p.pid == socket.pid
                     && wait
                         .targets()
@@ -222,14 +230,14 @@ impl<'a> Scene<'a> {
                         .any(|t| t.kind == Kind::Socket(socket.inode))
             })
         };
-        self.asked_over()
+        self.request_connections()
             .into_iter()
-            .filter(|(socket, tcp)| is_asked(tcp) || stands_in(socket))
+            .filter(|(socket, tcp)| is_unanswered(tcp) || is_read(socket))
             .collect()
     }
 
-    /// Whether nothing but the process itself could end this wait, not even a signal that it expects.
-    pub(super) fn is_deaf(&self, process: &Process, wait: &Wait) -> bool {
+    /// Whether only the process itself could end this wait; not even a signal that it handles could.
+    pub(super) fn only_self_can_wake(&self, process: &Process, wait: &Wait) -> bool {
         let own = |target: &Target| self.wakes_itself(process.pid, target);
         if let Wait::Poll {
             targets,
@@ -241,8 +249,8 @@ impl<'a> Scene<'a> {
         }
         let alone = match wait {
             Wait::Poll { until, .. } | Wait::Signal(until) => *until == Until::Never,
-            // An heir elsewhere might still write.
-            Wait::Read(target) => own(target) && self.sample.lacks(0, "holders").is_none(),
+            // A hidden process that inherited the descriptor might still write.
+            Wait::Read(target) => own(target) && !self.sample.may_have_hidden_holders(),
             Wait::Running
             | Wait::Write(_)
             | Wait::Accept(_)
@@ -259,7 +267,7 @@ impl<'a> Scene<'a> {
         alone && !handles_signals(process)
     }
 
-    /// Whether both ends are in this one process: a way of its threads, or of its signal handlers, to wake it.
+    /// Whether both ends are in this one process: its threads or signal handlers wake it this way.
     pub(super) fn wakes_itself(&self, pid: u32, target: &Target) -> bool {
         match &target.kind {
             Kind::Internal(name) => name == "eventfd",
@@ -271,9 +279,9 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Whether a wait hears of anything outside its own process, besides the descriptors left out. The watcher holds ends
-    /// too, such as that of the status contract: it owes nothing and never speaks first.
-    pub(super) fn hears_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
+    /// Whether anything outside the process can end this wait, apart from the descriptors in `except`. hbsidecar holds ends
+    /// too, such as that of the status socket, but never writes first.
+    pub(super) fn can_be_woken_from_outside(&self, pid: u32, wait: &Wait, except: &[i32]) -> bool {
         let targets = wait
             .targets()
             .iter()
@@ -283,7 +291,7 @@ impl<'a> Scene<'a> {
                 let writers = self.writers(pid, target);
                 writers.iter().any(|end| !self.is_watcher(end.pid))
             }
-            // Both ends in one process: a way of waking itself.
+            // Both ends in one process: it wakes itself this way.
             Kind::Socket(inode) => {
                 let known = self.sample.socket(*inode).and_then(Socket::other).is_some();
                 let ends = self.others(target, |end| end.writes);
@@ -295,8 +303,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Whether a thread of this process waits for a person or an input that is not of the tree.
-    pub(super) fn takes_input(&self, process: &Process) -> bool {
+    /// Whether a thread of this process waits for a terminal or an input from outside the tree.
+    pub(super) fn reads_external_input(&self, process: &Process) -> bool {
         let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
         waits
             .flat_map(Wait::targets)
@@ -312,8 +320,8 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Whether this is a wait for one descriptor. A poll of one alone is; among others it may only rest there.
-pub(super) fn is_for_one(wait: &Wait) -> bool {
+/// Whether this is a wait for one descriptor only. A poll of several may merely watch each.
+pub(super) fn waits_for_one(wait: &Wait) -> bool {
     match wait {
         Wait::Read(_) => true,
         Wait::Poll { targets, .. } => targets.len() == 1,
@@ -333,14 +341,14 @@ pub(super) fn is_for_one(wait: &Wait) -> bool {
     }
 }
 
-/// Whether the last word is the question. Nothing at all has come where it went out with the handshake.
-fn is_asked(tcp: &Tcp) -> bool {
+/// Whether the last message was a request. One sent with the handshake has received nothing at all.
+fn is_unanswered(tcp: &Tcp) -> bool {
     tcp.sent_ago < tcp.received_ago || tcp.sent_ago == tcp.received_ago && tcp.received <= 1
 }
 
-/// Whether every thread waits for memory that nobody outside the process can write.
-pub(super) fn is_private_knot(process: &Process) -> bool {
-    let knot = |t: &Thread| {
+/// Whether every thread waits for a lock that no other process can release.
+pub(super) fn is_private_futex_wait(process: &Process) -> bool {
+    let parked = |t: &Thread| {
         matches!(
             t.wait,
             Some(Wait::Futex {
@@ -350,7 +358,7 @@ pub(super) fn is_private_knot(process: &Process) -> bool {
             })
         )
     };
-    process.is_whole() && !process.threads.is_empty() && process.threads.iter().all(knot)
+    process.is_whole() && !process.threads.is_empty() && process.threads.iter().all(parked)
 }
 
 /// Whether a signal could wake the process into code of its own.
@@ -360,7 +368,7 @@ pub(super) fn handles_signals(process: &Process) -> bool {
         .is_none_or(|caught| caught & !COMMON_SIGNALS != 0)
 }
 
-/// Whether this thread waits without a limit for memory.
+/// Whether this thread waits for a lock without a limit.
 pub(super) fn is_parked(wait: &Wait) -> bool {
     matches!(
         wait,

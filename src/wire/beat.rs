@@ -1,19 +1,22 @@
-//! A beat: what a sidecar, or any producer written from the seed's interface, says of its agent. Encode and decode.
+//! A beat: what a sidecar, or any producer written from the seed's interface, reports of its agent. Encode and decode.
 //!
 //! The domain type [`Beat`] cannot be wrong; a private wire type is what stands on the channel. A beat without the object `hb`
 //! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
 
 use crate::base::id::AgentId;
 use crate::base::number;
+pub use crate::wire::activity::{
+    Activity, Cause, Confidence, Evidence, Source, Verdict, VerdictClass,
+};
 use crate::wire::life::{End, Life, Phase};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The largest beat, in bytes; checked before a byte of it is parsed.
 pub const BEAT_BYTES_MAX: usize = 8 * 1024;
-/// The shortest interval between beats: below it the store would carry more beats than news.
+/// The shortest interval between beats: below it the load on the store outweighs what is gained.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// The longest interval between beats: beyond it a dead agent would be news of yesterday.
+/// The longest interval between beats: beyond it a failure would be detected hours late.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// The default interval between beats.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
@@ -27,7 +30,7 @@ const PROGRESS_MAX: f64 = 100.0;
 /// One heartbeat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beat {
-    /// Whose beat this is.
+    /// The agent that the beat is about.
     pub agent: AgentId,
     /// What sort of agent it is; free text.
     pub agent_type: String,
@@ -39,22 +42,20 @@ pub struct Beat {
     pub status: Status,
     /// Figures of the whole process tree.
     pub metrics: Metrics,
-    /// What the agent says it is working on.
+    /// The task that the agent reported.
     pub current_task: Option<String>,
-    /// How far it says it is, 0 to 100.
+    /// The progress that the agent reported, 0 to 100.
     pub task_progress: Option<f64>,
-    /// What only hb's own sidecar says.
+    /// What only hb's own sidecar reports.
     pub hb: Option<Extension>,
 }
 
-/// What a beat says of load, and the two ends of a life.
+/// The load that a beat reports, and both ends of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Not ready yet.
     Starting,
-    /// Nothing unusual.
-    Healthy,
     /// Memory above its limit.
     Degraded,
     /// Queue above its limit.
@@ -63,6 +64,9 @@ pub enum Status {
     Recovering,
     /// A clean end: nothing more will come of this epoch.
     Stopped,
+    /// Nothing unusual. Also what a status of a newer version counts as: the beat proves that the agent is there.
+    #[serde(other)]
+    Healthy,
 }
 
 /// Figures of an agent's whole process tree.
@@ -110,6 +114,8 @@ pub struct Extension {
     pub restarts: u64,
     /// Start-up is over.
     pub ready: bool,
+    /// `STATUS=` of sd_notify, at most [`TASK_CHARS_MAX`] characters.
+    pub status_text: Option<String>,
     /// What the agent is doing, with evidence.
     pub activity: Option<Activity>,
     /// What it runs in.
@@ -122,74 +128,6 @@ pub struct Extension {
     pub order: Option<OrderOutcome>,
 }
 
-/// What an agent is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Activity {
-    /// One of the verdicts.
-    pub verdict: Verdict,
-    /// Unix milliseconds of the sender.
-    #[serde(deserialize_with = "number::count")]
-    pub since: u64,
-    /// What a person understands of it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub sentence: String,
-    /// Why.
-    #[serde(default)]
-    pub evidence: Vec<Evidence>,
-}
-
-/// Working or stuck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Not ready yet.
-    Starting,
-    /// Progress seen.
-    Working,
-    /// A live peer owes an answer.
-    WaitingModel,
-    /// Blocked on a person.
-    WaitingInput,
-    /// A timer whose deadline is known.
-    Sleeping,
-    /// No work owed.
-    Idle,
-    /// Debugger or frozen cgroup.
-    Paused,
-    /// Owed work, no progress, no proof.
-    Stalled,
-    /// Processor time burnt without effect.
-    Spinning,
-    /// The same action again and again.
-    Looping,
-    /// Proof that it cannot go on by itself.
-    Hung,
-    /// Evidence unreadable, or a word this version does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-/// One reason for a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// What was looked at.
-    pub signal: String,
-    /// What was seen.
-    pub value: String,
-    /// Who says so.
-    pub source: Source,
-}
-
-/// Who says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// The agent's own word.
-    Reported,
-    /// Seen from outside.
-    Observed,
-}
-
 /// What the agent runs in; decides which rung can reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
@@ -200,7 +138,7 @@ pub struct Runtime {
     pub id: String,
 }
 
-/// How an incarnation ended: with a code or by a signal. Neither: nobody could read it.
+/// How an incarnation ended: with a code or by a signal. Neither: the exit status could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// 0 to 255.
@@ -212,7 +150,7 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// An end that nobody could read.
+    /// An exit status that could not be read.
     pub const UNKNOWN: Self = Self {
         code: None,
         signal: None,
@@ -235,7 +173,7 @@ pub struct OrderOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BeatError {
     /// More than [`BEAT_BYTES_MAX`]; not parsed.
-    #[error("a beat has at most {BEAT_BYTES_MAX} bytes, this one has {0}")]
+    #[error("a beat may have {BEAT_BYTES_MAX} bytes, this one has {0}")]
     TooLarge(usize),
     /// Not text.
     #[error("a beat is UTF-8 text; byte {0} is not")]
@@ -247,10 +185,10 @@ pub enum BeatError {
     #[error("not a beat: {0}")]
     NotABeat(String),
     /// An interval outside the allowed range, in milliseconds.
-    #[error("intervalMs is from 100 to 3600000, not {0}")]
+    #[error("intervalMs must be from 100 to 3600000, got {0}")]
     Interval(u64),
     /// Progress outside 0 to 100.
-    #[error("taskProgress is from 0 to 100")]
+    #[error("taskProgress must be from 0 to 100")]
     Progress,
 }
 
@@ -287,7 +225,7 @@ impl Beat {
         serde_json::to_string(&Wire::from(self)).unwrap_or_default()
     }
 
-    /// Where the agent's process is. Without a report of it, what process number, exit and status say.
+    /// Where the agent's process is. Without a report of it, it is derived from process number, exit and status.
     pub fn life(&self) -> Life {
         let Some(hb) = &self.hb else {
             return Life {
@@ -386,6 +324,8 @@ struct WireExtension {
     restarts: u64,
     #[serde(default)]
     ready: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status_text: Option<String>,
     #[serde(default)]
     activity: Option<Activity>,
     #[serde(default)]
@@ -440,6 +380,10 @@ impl TryFrom<WireExtension> for Extension {
             started_at_ms: wire.started_at,
             restarts: wire.restarts,
             ready: wire.ready,
+            status_text: wire
+                .status_text
+                .filter(|text| !text.is_empty())
+                .map(|text| cut(text, TASK_CHARS_MAX)),
             activity: wire.activity,
             runtime: wire.runtime,
             exit: wire.exit,
@@ -478,6 +422,7 @@ impl From<&Extension> for WireExtension {
             started_at: hb.started_at_ms,
             restarts: hb.restarts,
             ready: hb.ready,
+            status_text: hb.status_text.clone(),
             activity: hb.activity.clone(),
             runtime: hb.runtime.clone(),
             exit: hb.exit,
@@ -536,7 +481,7 @@ mod tests {
         );
         assert_eq!(kind(wrong(":1,\"status", ":-1,\"status")), "not_a_beat");
         assert_eq!(kind(wrong("\"w1\"", "\"w}1\"")), "not_a_beat");
-        assert_eq!(kind(wrong("\"healthy\"", "\"splendid\"")), "not_a_beat");
+        assert_eq!(kind(wrong("\"status\":\"healthy\",", "")), "not_a_beat");
     }
 
     #[test]
@@ -559,10 +504,31 @@ mod tests {
     }
 
     #[test]
+    fn a_status_of_a_newer_version_is_still_a_beat() {
+        let text = SEED.replace("\"healthy\"", "\"splendid\"");
+        let beat = Beat::decode(text.as_bytes()).unwrap();
+        assert_eq!(beat.status, Status::Healthy);
+    }
+
+    #[test]
     fn a_verdict_of_a_newer_version_is_unknown() {
         let activity: Activity =
             serde_json::from_str(r#"{"verdict":"dreaming","since":1}"#).unwrap();
         assert_eq!(activity.verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_status_text_travels_and_is_cut() {
+        let hb = r#""sequence":1,"hb":{"v":1,"intervalMs":30000,"epoch":1,"slot":1,"statusText":"TEXT"}"#;
+        let decoded = |text: &str| {
+            let hb = hb.replace("TEXT", text);
+            let beat = Beat::decode(SEED.replace("\"sequence\":1", &hb).as_bytes()).unwrap();
+            Beat::decode(beat.encode().as_bytes()).unwrap().hb.unwrap()
+        };
+        assert_eq!(decoded("busy").status_text.as_deref(), Some("busy"));
+        assert_eq!(decoded("").status_text, None);
+        let long = decoded(&"x".repeat(500)).status_text.unwrap();
+        assert_eq!(long.len(), TASK_CHARS_MAX);
     }
 
     #[test]

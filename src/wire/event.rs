@@ -3,7 +3,7 @@
 use crate::base::id::{AgentId, IdError};
 use crate::base::number;
 use crate::wire::beat::Exit;
-use crate::wire::evidence_snapshot::Card;
+use crate::wire::evidence_snapshot::EvidenceSnapshot;
 use crate::wire::life::{End, Life, Phase, Reason};
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 /// One entry of the stream `hb:events`: the fields `event agent epoch at detail`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
-    /// To whom.
+    /// The agent.
     pub agent: AgentId,
     /// In which registration; 0 when none was granted.
     pub epoch: u64,
@@ -37,9 +37,9 @@ pub enum EventKind {
     Restarted,
     /// Proof that it cannot go on by itself.
     Hung,
-    /// Owed work does not move.
+    /// Owed work makes no progress.
     Stalled,
-    /// It moves again.
+    /// It makes progress again.
     Recovered,
     /// A clean end.
     Stopped,
@@ -47,19 +47,22 @@ pub enum EventKind {
     Fenced,
     /// An order was carried out or refused.
     Order,
-    /// Its restarts are used up: the sidecar hands it over.
+    /// Its restarts are used up: the sidecar leaves it to the monitor.
     CrashLoop,
     /// Processes of it survive KILL.
     Unkillable,
-    /// A newcomer wanted an id that a living holder has.
+    /// A second sidecar requested an id whose holder is alive.
     Duplicate,
-    /// What was seen of it before it was killed.
+    /// What was sampled before it was killed.
     Evidence,
-    /// A person must answer it.
+    /// It waits for a person's answer.
     WaitingInput,
+    /// A kind of a newer version: only its detail counts.
+    #[serde(other)]
+    Unknown,
 }
 
-/// What the kinds of event have to say; absent fields are left out.
+/// The details of an event; absent fields are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Detail {
@@ -78,7 +81,7 @@ pub struct Detail {
     /// The program, without its arguments: those may hold secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// What the end is put down to, where more is known than its exit.
+    /// The cause of the end, where more is known than its exit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Whether the end was asked for.
@@ -93,49 +96,26 @@ pub struct Detail {
     /// What the roster holds, at [`EventKind::Registered`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration: Option<Box<RosterEntry>>,
-    /// Milliseconds for which the event waited for a store that was away; then what followed it has happened too.
+    /// Milliseconds for which the event waited for an unreachable store; more than 0: later events are queued behind it.
     #[serde(skip_serializing_if = "is_zero", deserialize_with = "number::count")]
     pub delayed_ms: u64,
-    /// Everything that was seen of it, at [`EventKind::Evidence`].
+    /// The whole sample, at [`EventKind::Evidence`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub card: Option<Box<Card>>,
+    pub card: Option<Box<EvidenceSnapshot>>,
 }
 
-/// Why a stream entry is no event. The entry is passed over and counted.
+/// Why a stream entry is no event. The entry is dropped and counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// A field is not there.
     #[error("an event needs the field {0}")]
     Missing(&'static str),
     /// A field is there but means nothing.
-    #[error("the event's field {0} is {1:?}")]
+    #[error("the event's field {0} is invalid: {1:?}")]
     Field(&'static str, String),
     /// The agent's id.
     #[error("the event's agent: {0}")]
     Agent(#[from] IdError),
-}
-
-impl EventKind {
-    /// The word in the stream.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Registered => "registered",
-            Self::Ready => "ready",
-            Self::Exited => "exited",
-            Self::Restarted => "restarted",
-            Self::Hung => "hung",
-            Self::Stalled => "stalled",
-            Self::Recovered => "recovered",
-            Self::Stopped => "stopped",
-            Self::Fenced => "fenced",
-            Self::Order => "order",
-            Self::CrashLoop => "crash_loop",
-            Self::Unkillable => "unkillable",
-            Self::Duplicate => "duplicate",
-            Self::Evidence => "evidence",
-            Self::WaitingInput => "waiting_input",
-        }
-    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -143,7 +123,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Event {
-    /// Where the agent's process is after this event; `None` when the event does not tell.
+    /// Where the agent's process is after this event; `None` when the event does not report it.
     pub fn life(&self) -> Option<Life> {
         if let Some(life) = &self.detail.life {
             return Some(Life::clone(life));
@@ -162,7 +142,8 @@ impl Event {
             | EventKind::Order
             | EventKind::Duplicate
             | EventKind::Evidence
-            | EventKind::WaitingInput => return None,
+            | EventKind::WaitingInput
+            | EventKind::Unknown => return None,
         };
         let end = (phase == Phase::Ended).then(|| End {
             incarnation,
@@ -184,7 +165,7 @@ impl Event {
     /// The stream entry's fields and values.
     pub fn encode(&self) -> [(&'static str, String); 5] {
         [
-            ("event", self.kind.word().to_owned()),
+            ("event", crate::wire::word(&self.kind)),
             ("agent", self.agent.to_string()),
             ("epoch", self.epoch.to_string()),
             ("at", self.at_ms.to_string()),

@@ -1,33 +1,33 @@
-//! What was seen of a tree before something is done to it: small enough for the stream of events, whole enough for a
-//! person to judge afterwards.
+//! An evidence snapshot: what a tree looked like before hbsidecar acted on it. Small enough for the stream of events, complete
+//! enough for a person to understand the action afterwards.
 
 use crate::wire::beat::{Evidence, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// The longest card, in bytes of JSON.
-pub const CARD_BYTES_MAX: usize = 16 * 1024;
+/// The longest snapshot, in bytes of JSON.
+pub const SNAPSHOT_BYTES_MAX: usize = 16 * 1024;
 
-/// The evidence before an end.
+/// The evidence before an action.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Card {
+pub struct EvidenceSnapshot {
     /// The agent's first process.
     pub pid: u32,
-    /// What was thought of it.
+    /// The verdict on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// In words.
+    /// The verdict's sentence.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sentence: String,
-    /// Why.
+    /// The reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
     /// Its processes, parents first.
-    pub tree: Vec<CardProcess>,
+    pub tree: Vec<SnapshotProcess>,
     /// Its connections.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<String>,
-    /// Processes outside that hold a pipe or lock of it.
+    /// Processes outside the tree that hold a pipe or lock of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<String>,
     /// The last lines it wrote or reported.
@@ -38,30 +38,30 @@ pub struct Card {
     pub missing: Vec<String>,
 }
 
-/// One process on a card, or in a diagnosis.
+/// One process of a snapshot or of a diagnosis.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CardProcess {
+pub struct SnapshotProcess {
     /// Its number.
     pub pid: u32,
     /// Its parent.
     pub parent: u32,
     /// The command line, cut.
     pub command: String,
-    /// In one word.
+    /// Its state.
     pub state: String,
-    /// What its threads wait for, the most frequent last: `12 × a lock or condition`.
+    /// What its threads wait for, the main thread first: `12 × a lock or condition`.
     pub waiting_on: Vec<String>,
 }
 
-impl Card {
-    /// For the stream of events: at most [`CARD_BYTES_MAX`] of JSON, what does not fit left out from the end of its lists
-    /// and counted; commands without their arguments, which may hold secrets.
+impl EvidenceSnapshot {
+    /// For the stream of events: at most [`SNAPSHOT_BYTES_MAX`] of JSON. What does not fit is left out from the end of the lists
+    /// and counted in `missing`. Commands lose their arguments, which may hold secrets.
     pub fn for_the_stream(mut self) -> Self {
         for process in &mut self.tree {
             let program = process.command.split(' ').next().unwrap_or_default();
             process.command = program.to_owned();
         }
-        while serde_json::to_string(&self).map_or(0, |text| text.len()) > CARD_BYTES_MAX {
+        while serde_json::to_string(&self).map_or(0, |text| text.len()) > SNAPSHOT_BYTES_MAX {
             self.halve();
         }
         self
@@ -69,7 +69,7 @@ impl Card {
 
     /// Shortens the lists that are longest in bytes.
     fn halve(&mut self) {
-        let tree: usize = self.tree.iter().map(CardProcess::size).sum();
+        let tree: usize = self.tree.iter().map(SnapshotProcess::size).sum();
         let size = |list: &[String]| list.iter().map(String::len).sum::<usize>();
         let largest = [
             tree,
@@ -99,7 +99,7 @@ impl Card {
     }
 }
 
-impl CardProcess {
+impl SnapshotProcess {
     fn size(&self) -> usize {
         self.command.len() + self.waiting_on.iter().map(String::len).sum::<usize>() + 80
     }
@@ -115,20 +115,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_card_of_a_huge_tree_fits_and_says_what_was_left_out() {
-        let process = CardProcess {
+    fn the_snapshot_of_a_huge_tree_fits_and_counts_what_was_left_out() {
+        let process = SnapshotProcess {
             command: "ü".repeat(200),
-            ..CardProcess::default()
+            ..SnapshotProcess::default()
         };
-        let card = Card {
+        let snapshot = EvidenceSnapshot {
             tree: vec![process; 3000],
             sockets: vec!["s".repeat(200); 5000],
             missing: vec!["m".repeat(200); 500],
-            ..Card::default()
+            ..EvidenceSnapshot::default()
         };
-        let text = serde_json::to_string(&card.for_the_stream()).unwrap();
-        assert!(text.len() <= CARD_BYTES_MAX, "{}", text.len());
-        let back: Card = serde_json::from_str(&text).unwrap();
+        let text = serde_json::to_string(&snapshot.for_the_stream()).unwrap();
+        assert!(text.len() <= SNAPSHOT_BYTES_MAX, "{}", text.len());
+        let back: EvidenceSnapshot = serde_json::from_str(&text).unwrap();
         assert!(!back.tree.is_empty() && !back.sockets.is_empty());
         assert!(
             back.missing.iter().any(|m| m.ends_with("sockets left out")),
@@ -138,17 +138,20 @@ mod tests {
     }
 
     #[test]
-    fn a_small_card_is_whole_but_for_arguments_that_may_be_secrets() {
-        let command = |text: &str| CardProcess {
+    fn a_small_snapshot_is_complete_except_for_arguments_that_may_be_secrets() {
+        let command = |text: &str| SnapshotProcess {
             command: text.to_owned(),
-            ..CardProcess::default()
+            ..SnapshotProcess::default()
         };
-        let card = |text| Card {
+        let snapshot = |text| EvidenceSnapshot {
             pid: 7,
             tree: vec![command(text)],
             last_lines: vec!["bye".into()],
-            ..Card::default()
+            ..EvidenceSnapshot::default()
         };
-        assert_eq!(card("curl -H key:s3cret").for_the_stream(), card("curl"));
+        assert_eq!(
+            snapshot("curl -H key:s3cret").for_the_stream(),
+            snapshot("curl")
+        );
     }
 }

@@ -5,6 +5,7 @@ use crate::base::number::COUNT_MAX;
 use crate::wire::beat::{Beat, BeatError, INTERVAL_DEFAULT, Metrics, Status, cut};
 use crate::wire::lease::Holder;
 use crate::wire::roster::RosterEntry;
+use crate::wire::word;
 use std::collections::HashMap;
 
 /// What the hash holds after this beat, field by field. `registered_ms` is when the agent id was registered. `last`: the
@@ -18,7 +19,7 @@ pub fn fields(
     let mut fields = vec![
         ("registeredAt", registered_ms.to_string()),
         ("type", beat.agent_type.clone()),
-        ("status", word(beat.status).to_owned()),
+        ("status", word(&beat.status)),
         ("lastHeartbeat", beat.timestamp_ms.to_string()),
         ("sequence", beat.sequence.to_string()),
         ("cpuPercent", beat.metrics.cpu_percent.to_string()),
@@ -59,7 +60,7 @@ pub fn registration(
         ("registeredAt", registered_ms.to_string()),
         ("type", entry.agent_type.clone()),
         ("host", entry.host.clone()),
-        ("status", word(Status::Starting).to_owned()),
+        ("status", word(&Status::Starting)),
         ("intervalMs", entry.interval_ms.to_string()),
         ("holder", holder.encode()),
     ]
@@ -74,7 +75,7 @@ pub enum Content {
     Registration(Box<RosterEntry>),
 }
 
-/// What the hash of this agent holds. A beat of an earlier registration is passed over: a higher epoch replaced it.
+/// What the hash of this agent holds. A beat of an earlier registration is ignored: a higher epoch replaced it.
 pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, BeatError> {
     let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok());
     let epoch = number("epoch").filter(|epoch| *epoch <= COUNT_MAX);
@@ -99,7 +100,7 @@ pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, B
     })))
 }
 
-/// The last beat a hash speaks of: its field `beat` when there is one, else what the seed's fields tell.
+/// The last beat of a hash: its field `beat` when there is one, else one made of the seed's fields.
 fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatError> {
     if let Some(json) = fields.get("beat") {
         let beat = Beat::decode(json.as_bytes())?;
@@ -119,10 +120,10 @@ fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatErro
         .or_else(|| count("registeredAt"))
         .ok_or_else(|| BeatError::NotABeat("its hash has no lastHeartbeat".to_owned()))?;
     let stopped = fields.get("stoppedAt").is_some_and(|text| !text.is_empty());
-    let said = fields
+    let status = fields
         .get("status")
         .map(|text| serde_json::Value::from(text.as_str()));
-    let status = said.and_then(|word| serde_json::from_value(word).ok());
+    let status = status.and_then(|word| serde_json::from_value(word).ok());
     Ok(Beat {
         agent: id.clone(),
         agent_type: cut(fields.get("type").cloned().unwrap_or_default(), 255),
@@ -142,17 +143,6 @@ fn beat(id: &AgentId, fields: &HashMap<String, String>) -> Result<Beat, BeatErro
         task_progress: None,
         hb: None,
     })
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Starting => "starting",
-        Status::Healthy => "healthy",
-        Status::Degraded => "degraded",
-        Status::Busy => "busy",
-        Status::Recovering => "recovering",
-        Status::Stopped => "stopped",
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::base::id::AgentId;
 use std::time::Duration;
 
-/// The channel of beats in database 0, and of producers that know nothing of databases: see [`Channels`].
+/// The channel of beats in database 0, and of producers that do not add a database number: see [`Channels`].
 pub const BEATS: &str = "heartbeats";
 /// The hash id → roster entry: how an agent that died while no monitor ran is known.
 pub const ROSTER: &str = "hb:agents";

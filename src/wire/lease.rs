@@ -1,24 +1,24 @@
-//! Who holds an agent id: one living sidecar, named so that another one can prove it dead.
+//! The lease of an agent id: its holder is one sidecar process, named so that another one can prove it dead.
 
 use std::fmt;
 
-/// What the store has to say to somebody who wants an id.
+/// The store's answer to a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// The id is the caller's, with this epoch.
     Granted(u64),
-    /// A living holder has it.
+    /// Another sidecar holds it and is alive.
     Held(Lease),
 }
 
-/// A lease of somebody else.
+/// A lease that another sidecar holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Its epoch.
     pub epoch: u64,
     /// Its sidecar process, as the store names it.
     pub instance: String,
-    /// Its sidecar process, as its machine names it; `None` when it did not say.
+    /// Its sidecar process, as its machine names it; `None` when it did not report that.
     pub holder: Option<Holder>,
 }
 
@@ -39,7 +39,9 @@ pub struct Holder {
 
 /// Why an answer of the store is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the store answered a registration with {0:?}")]
+#[error(
+    "unexpected answer of the store to a registration: {0:?}; check that the store runs hb's script unchanged"
+)]
 pub struct GrantError(Vec<String>);
 
 impl Grant {
@@ -78,7 +80,7 @@ impl Holder {
         )
     }
 
-    /// The holder a field speaks of, if it speaks of one.
+    /// The holder that a field names, if any.
     pub fn decode(text: &str) -> Option<Self> {
         let mut parts = text.splitn(5, ' ');
         Some(Self {
@@ -90,7 +92,7 @@ impl Holder {
         })
     }
 
-    /// Whether processes of both can be told apart by their numbers: only then can one see that the other is dead.
+    /// Whether processes of both have comparable process numbers: only then can one prove that the other has ended.
     pub fn is_visible_to(&self, other: &Self) -> bool {
         !self.boot.is_empty()
             && self.boot == other.boot

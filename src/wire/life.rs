@@ -1,7 +1,7 @@
 //! Where an agent's process is in its life, as its sidecar reports it.
 //!
-//! One value, the same on the beat, in the roster and in the events of the stream, so that whichever arrives first says
-//! all of it. `step` numbers the reports of one registration: a report with a lower step is of the past, whatever way it
+//! One value, the same on the beat, in the roster and in the events of the stream, so that whichever arrives first is
+//! complete. `step` numbers the reports of one registration: a report with a lower step is of the past, whatever way it
 //! took.
 
 use crate::base::number;
@@ -9,7 +9,7 @@ use crate::wire::beat::Exit;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A clean end that is followed by a start within this time is no stop: nobody could react to it.
+/// A clean end that is followed by a start within this time is no stop: there is no time to react to it.
 pub const SHORT_RESTART: Duration = Duration::from_secs(1);
 
 /// A sidecar's report of its agent's process.
@@ -45,15 +45,15 @@ pub struct Life {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It was asked to end for good and is still there.
+    /// It was asked to stop for good and is still running.
     Stopping,
     /// It has ended; the sidecar starts the next incarnation.
     Restarting,
-    /// There is none; the sidecar waits until somebody else starts one.
+    /// There is none; the sidecar waits until another program starts one.
     Waiting,
-    /// A person suspended it at its terminal, and the sidecar with it.
+    /// It is suspended at its terminal (Ctrl-Z), and the sidecar with it.
     Suspended,
-    /// It runs, and its sidecar has left it.
+    /// It runs, and its sidecar no longer watches it.
     Detached,
     /// It has ended, and nothing follows.
     Ended,
@@ -72,7 +72,7 @@ pub struct End {
     pub incarnation: u64,
     /// Its code or signal.
     pub exit: Exit,
-    /// What the end is put down to, where more is known than the exit.
+    /// The cause of the end, where more is known than the exit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// A person asked for it.
@@ -90,7 +90,7 @@ pub struct NextStart {
     /// Milliseconds from the beginning of the phase.
     #[serde(deserialize_with = "number::count")]
     pub in_ms: u64,
-    /// The how-manieth restart of the window it is, and how many the window holds; absent for a start that costs nothing.
+    /// The number of the restart within the window, and the window's limit; absent for a start that is not charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<(u32, u32)>,
 }
@@ -99,7 +99,7 @@ pub struct NextStart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Silence.
+    /// No beat came in time, and the silence was verified.
     HeartbeatLost,
     /// The process ended with a code that is no success.
     Exited,
@@ -109,16 +109,19 @@ pub enum Reason {
     OomKilled,
     /// Proof that it cannot go on by itself.
     Hung,
-    /// It dies again and again.
+    /// It exits repeatedly, and its restarts are used up.
     CrashLoop,
-    /// A living holder has the id.
+    /// Two living agents use the id.
     Duplicate,
-    /// A higher epoch has the id.
+    /// A newer run took the id over.
     Fenced,
-    /// A person wanted it so.
+    /// A person stopped it.
     Operator,
     /// It survives every signal.
     Unkillable,
+    /// A reason of a newer version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What a report means for the agent's state.
@@ -126,11 +129,11 @@ pub enum Reason {
 pub enum Standing {
     /// A process is there: silence and its activity decide.
     Up,
-    /// A process is there and was asked to end: silence means that it has.
+    /// A process is there and was asked to stop: silence means that it has ended.
     Stopping,
     /// A process is there, and something is wrong with it.
     Troubled(Reason),
-    /// No process, and that is as wanted; or nobody watches it.
+    /// No process, as intended; or it is not watched.
     Off,
     /// No process after a bad end.
     Down(Reason),
@@ -160,12 +163,24 @@ impl Life {
         }
     }
 
+    /// Whether a process is there and its sidecar watches it.
+    pub fn is_watched(&self) -> bool {
+        match self.phase {
+            Phase::Running | Phase::Stopping => true,
+            Phase::Suspended
+            | Phase::Detached
+            | Phase::Restarting
+            | Phase::Waiting
+            | Phase::Ended => false,
+        }
+    }
+
     /// Whether a process was there at some time of this registration.
     pub fn had_process(&self) -> bool {
         self.has_process() || self.end.as_ref().is_some_and(|end| !end.not_started)
     }
 
-    /// Whether this report is news to somebody who knows `known`. Reports without steps are ordered by what they say:
+    /// Whether this report is later than `known`. Reports without steps are ordered by their content:
     /// an incarnation ends after it has run, and the next one runs after that.
     pub fn is_after(&self, known: &Self) -> bool {
         if self.step > 0 {
@@ -201,8 +216,10 @@ impl End {
             return None;
         }
         match (self.reason, self.exit.signal, self.exit.code) {
+            (Some(Reason::Unknown), Some(_), _) | (None, Some(_), _) => Some(Reason::Killed),
+            // The newer sidecar has a reason, so the end was no success.
+            (Some(Reason::Unknown), None, _) => Some(Reason::Exited),
             (Some(reason), _, _) => Some(reason),
-            (None, Some(_), _) => Some(Reason::Killed),
             (None, None, Some(0)) => None,
             (None, None, Some(_) | None) => Some(Reason::Exited),
         }

@@ -35,20 +35,26 @@ pub enum Action {
     Stop,
     /// Beat at once.
     Ping,
+    /// An action of a newer version: it is refused, and the refusal is reported.
+    #[serde(other)]
+    Unknown,
 }
 
-/// Why an order is not carried out; the words go back to whoever gave it.
+/// Why an order is not carried out; the text goes back to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It speaks of another registration.
-    #[error("it is for epoch {0}, this is {1}")]
+    /// It is for another registration.
+    #[error("the order is for epoch {0}, this is epoch {1}")]
     Epoch(u64, u64),
-    /// It speaks of another incarnation.
-    #[error("it is for incarnation {0}, this is {1}")]
+    /// It is for another incarnation.
+    #[error("the order is for incarnation {0}, this is incarnation {1}")]
     Incarnation(u64, u64),
-    /// Its time was over when it came.
-    #[error("it had expired")]
+    /// It expired before it was received.
+    #[error("the order has expired")]
     Expired,
+    /// The action is of a newer version.
+    #[error("this version of hbsidecar does not know the action; upgrade it")]
+    Action,
 }
 
 impl Order {
@@ -63,7 +69,10 @@ impl Order {
         if self.ttl_ms == 0 {
             return Err(Refusal::Expired);
         }
-        Ok(())
+        match self.action {
+            Action::Unknown => Err(Refusal::Action),
+            Action::Restart | Action::Stop | Action::Ping => Ok(()),
+        }
     }
 
     /// Takes a value from the store.

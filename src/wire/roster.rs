@@ -37,7 +37,7 @@ pub struct RosterEntry {
 }
 
 impl RosterEntry {
-    /// Takes a value of the hash. The error names what is wrong; the entry is passed over and counted.
+    /// Takes a value of the hash. The error names what is wrong; the entry is dropped and counted.
     pub fn decode(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text)
     }

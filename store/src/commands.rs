@@ -17,7 +17,7 @@ use std::collections::HashMap;
 pub(super) use streams::{Since, read as read_streams, since};
 pub(super) use words::{arity, count, glob, not_a_number, number_of, syntax, wrong_type};
 
-/// How many keys one SCAN looks at unless told.
+/// How many keys one SCAN visits without COUNT.
 const SCAN_COUNT: usize = 10;
 const SCAN_COUNT_MAX: usize = 10_000;
 
@@ -28,12 +28,12 @@ pub(super) struct Context<'a> {
     pub(super) memory_max: usize,
     /// Messages to deliver once the command is done: channel and payload.
     pub(super) published: Vec<(Bytes, Bytes)>,
-    /// Counts who hears a channel.
-    pub(super) hearers: &'a dyn Fn(&[u8]) -> usize,
+    /// Counts the subscribers of a channel.
+    pub(super) subscribers: &'a dyn Fn(&[u8]) -> usize,
 }
 
 impl Context<'_> {
-    /// Carries a command out.
+    /// Runs a command.
     pub(super) fn run(&mut self, command: &[Bytes]) -> Reply {
         let Some((name, args)) = command.split_first() else {
             return Reply::Error("ERR empty command".to_owned());
@@ -50,7 +50,7 @@ impl Context<'_> {
             .unwrap_or_else(|| unknown(&name, args))
     }
 
-    /// The text at a key, for scripts; anything else counts as none.
+    /// The text at a key, for scripts; `None` for a value of another type.
     pub(super) fn text(&self, key: &[u8]) -> Option<Bytes> {
         match self.keys.get(key) {
             Some(Value::Text(text)) => Some(text.clone()),
@@ -58,7 +58,7 @@ impl Context<'_> {
         }
     }
 
-    /// A field of the hash at a key, for scripts; anything else counts as none.
+    /// A field of the hash at a key, for scripts; `None` for a value of another type.
     pub(super) fn field(&self, key: &[u8], field: &[u8]) -> Option<Bytes> {
         match self.keys.get(key) {
             Some(Value::Hash(hash)) => hash.get(field).cloned(),
@@ -154,7 +154,7 @@ impl Context<'_> {
             }
             (b"PUBLISH", [channel, payload]) => {
                 self.published.push((channel.clone(), payload.clone()));
-                count((self.hearers)(channel))
+                count((self.subscribers)(channel))
             }
             (b"XADD" | b"XLEN" | b"XRANGE" | b"XREVRANGE", _) => self.stream(name, args)?,
             (b"EVALSHA", [sha, rest @ ..]) => match Script::named(sha) {
@@ -390,7 +390,7 @@ fn script_command(verb: &[u8], rest: &[Bytes]) -> Reply {
 
 fn foreign_script() -> Reply {
     Reply::Error(
-        "ERR this embedded store carries out hb's own scripts only; use a Redis server for others"
+        "ERR this embedded store runs hb's own scripts only; use a Redis server for others"
             .to_owned(),
     )
 }

@@ -1,7 +1,9 @@
-//! The store of a machine that has none: a RESP subset on loopback, in memory, gone with the process.
+//! The embedded store: the subset of Redis that hb needs, on loopback, in memory; its data is lost with the process.
 //!
-//! One task owns all data (`server`); what the commands mean (`commands`, `scripts`) and what they change (`keyspace`) is
-//! pure: time is an argument. `resp` guards the border and speaks both versions of the protocol.
+//! One task (`server`) owns all data. `commands` and `scripts` implement the commands, `keyspace` holds the keys; they are
+//! pure, with time as an argument. `resp` parses and writes both versions of the protocol and bounds what it parses.
+//!
+//! Deliberately absent: persistence, passwords, more than one database, scripts other than hb's own.
 
 mod commands;
 mod keyspace;

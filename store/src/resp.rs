@@ -1,4 +1,4 @@
-//! The border of the embedded store: bytes become commands, replies become bytes.
+//! The protocol of the embedded store: bytes are parsed to commands, replies are written as bytes.
 //!
 //! The protocol crate frames both versions. Before it sees a byte, a guard walks the headers: a command is an array of
 //! bulk strings, of bounded count and size, never nested, or an inline line.
@@ -18,14 +18,14 @@ pub(super) const ARGUMENTS_MAX: usize = 4096;
 const LINE_BYTES_MAX: usize = 64 * 1024;
 const HEADER_BYTES_MAX: usize = 32;
 
-/// Which version a client speaks.
+/// The protocol version of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     Two,
     Three,
 }
 
-/// What a command answers.
+/// The reply to a command.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reply {
     Simple(&'static str),
@@ -40,7 +40,7 @@ pub(super) enum Reply {
     Push(Vec<Reply>),
 }
 
-/// Why bytes are no command. The client is told and cut off: nothing after the place can be understood.
+/// Why bytes are no command. The client gets the error and is disconnected: the bytes that follow have no known start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Garbage {
     #[error("Protocol error: expected '$', got '{0}'")]
@@ -51,7 +51,7 @@ pub(super) enum Garbage {
     Length,
     #[error("Protocol error: too big inline request")]
     Inline,
-    #[error("Protocol error: the command cannot be read")]
+    #[error("Protocol error: malformed command")]
     Unreadable,
 }
 
@@ -73,7 +73,7 @@ impl Reply {
         };
         match encoded {
             Ok(()) => out.freeze(),
-            Err(_) => Bytes::from_static(b"-ERR the reply cannot be written\r\n"),
+            Err(_) => Bytes::from_static(b"-ERR cannot encode the reply\r\n"),
         }
     }
 

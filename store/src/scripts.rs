@@ -1,4 +1,4 @@
-//! hb's own scripts, known by their SHA-1 and carried out natively with exactly the meaning of their Lua text.
+//! hb's own scripts, recognised by their SHA-1 and run natively with exactly the meaning of their Lua text.
 
 use super::commands::{Context, number_of};
 use super::keyspace::Value;
@@ -9,7 +9,7 @@ use heartbeat::wire::keys::{BEAT_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
 use heartbeat::wire::roster::RosterEntry;
 use std::sync::LazyLock;
 
-/// A script this store can carry out.
+/// A script that this store can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
     Register,

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use xread::{Blocked, Xread};
 
-/// Commands of all clients together that wait.
+/// Commands of all clients together that may wait.
 const COMMANDS_MAX: usize = 1024;
 
 /// What the store bounds.
@@ -41,14 +41,16 @@ impl Default for Limits {
     }
 }
 
-/// Why nothing is served.
+/// Why the store does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// It has no password and must not be reached from outside.
-    #[error("the embedded store is served on loopback only, not on {0}")]
+    /// The store has no password, so it must not be reachable from other machines.
+    #[error(
+        "the embedded store serves on loopback only, not on {0}; run Redis to serve other machines"
+    )]
     NotLoopback(std::net::SocketAddr),
     /// The listener is broken.
-    #[error("the listener of the embedded store: {0}")]
+    #[error("the embedded store cannot accept connections: {0}")]
     Listener(#[from] std::io::Error),
 }
 
@@ -88,10 +90,10 @@ pub async fn serve(
                         server.clients.insert(next_id, client);
                     }
                 }
-                // Out of descriptors: those who are connected matter more.
+                // Out of descriptors: existing connections matter more.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
-            Some((id, said)) = commands.recv() => server.hear(id, said),
+            Some((id, message)) = commands.recv() => server.receive(id, message),
             () = tokio::time::sleep_until(wake.into()) => server.wake(),
         }
     }
@@ -152,13 +154,13 @@ impl Server {
         }
     }
 
-    fn hear(&mut self, id: u64, said: FromClient) {
-        match said {
+    fn receive(&mut self, id: u64, message: FromClient) {
+        match message {
             FromClient::Command(command) => {
                 if let Some(client) = self.clients.get_mut(&id) {
                     client.backlog.push_back(command);
                     if client.backlog.len() > COMMANDS_MAX {
-                        client.cut_off(); // it piles commands up behind its own blocked read
+                        client.cut_off(); // it sends commands faster than its own blocked read lets them run
                     }
                 }
                 self.work_off(id);
@@ -186,13 +188,13 @@ impl Server {
         }
     }
 
-    /// Carries one command out. No reply: it was sent, or comes later.
+    /// Runs one command. `None`: the reply was sent already, or follows later.
     fn command(&mut self, id: u64, command: &[Bytes]) -> Option<Reply> {
         let name = command[0].to_ascii_uppercase();
         let args = &command[1..];
         let client = self.clients.get_mut(&id)?;
         if client.version == Version::Two
-            && client.hears_something()
+            && client.is_subscriber()
             && !allowed_while_subscribed(&name)
         {
             let name = String::from_utf8_lossy(&name).to_lowercase();
@@ -210,7 +212,7 @@ impl Server {
                 [_] => Reply::Error("ERR DB index is out of range".to_owned()),
                 _ => arity(&name),
             }),
-            b"PING" if client.version == Version::Two && client.hears_something() => {
+            b"PING" if client.version == Version::Two && client.is_subscriber() => {
                 let text = args.first().cloned().unwrap_or_default();
                 Some(Reply::Array(vec![Reply::text("pong"), Reply::Bulk(text)]))
             }
@@ -247,13 +249,13 @@ impl Server {
         let now = self.now();
         self.keys.expire(now);
         let clients = &self.clients;
-        let hearers = |channel: &[u8]| clients.values().map(|c| c.hears(channel)).sum();
+        let subscribers = |channel: &[u8]| clients.values().map(|c| c.deliveries(channel)).sum();
         let mut context = Context {
             keys: &mut self.keys,
             now,
             memory_max: self.limits.memory_bytes,
             published: Vec::new(),
-            hearers: &hearers,
+            subscribers: &subscribers,
         };
         let reply = context.run(command);
         let published = std::mem::take(&mut context.published);
@@ -314,12 +316,12 @@ impl Server {
                 channels
                     .iter()
                     .flat_map(|channel| {
-                        let hearing = self
+                        let subscribers = self
                             .clients
                             .values()
                             .filter(|c| c.is_subscribed(channel))
                             .count();
-                        [Reply::Bulk(channel.clone()), count(hearing)]
+                        [Reply::Bulk(channel.clone()), count(subscribers)]
                     })
                     .collect(),
             ),
@@ -357,7 +359,7 @@ impl Server {
                 let Some(block) = read.block else {
                     return Some(Reply::Null);
                 };
-                // Zero is for ever: a year is longer than the connection.
+                // Zero blocks without limit: a year is longer than any connection.
                 let wait = if block == 0 {
                     31_536_000_000
                 } else {
@@ -370,7 +372,7 @@ impl Server {
         }
     }
 
-    /// Blocked readers for whom something has come.
+    /// Answers blocked readers whose streams have new entries.
     fn unblock(&mut self) {
         let mut freed = Vec::new();
         for (id, client) in &mut self.clients {
@@ -405,7 +407,7 @@ impl Server {
     }
 }
 
-/// What clients are told: the version whose commands this store follows.
+/// The version that is reported to clients: the one whose commands this store follows.
 const VERSION: &str = "7.0.0";
 
 fn allowed_while_subscribed(name: &[u8]) -> bool {

@@ -38,6 +38,29 @@ fn term_and_then_kill_of_all_while_the_agent_drains() {
 }
 
 #[test]
+fn nothing_of_a_run_that_was_killed_while_it_drained_is_shown() {
+    a_day(|day| {
+        let mut sidecar = day
+            .agent("a1")
+            .with(&["--grace", "60s"])
+            .runs("trap 'touch draining; sleep 30' TERM; hbsidecar notify task=build progress=7; while :; do sleep 0.05; done");
+        day.shows("a1", "currentTask", "build");
+        term_then_kill(day, &mut sidecar);
+        day.becomes("a1", "stopped");
+        let health = day.health("a1");
+        for field in ["currentTask", "taskProgress", "activity", "pid", "next"] {
+            assert_eq!(
+                health[field],
+                serde_json::Value::Null,
+                "{field} of {health}"
+            );
+        }
+        assert_eq!(health["uptimeSeconds"], 0, "{health}");
+        assert_eq!(health["status"], "stopped", "{health}");
+    });
+}
+
+#[test]
 fn term_and_then_kill_of_all_and_a_new_monitor() {
     a_day(|day| {
         let mut sidecar = drains(day);

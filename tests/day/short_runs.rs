@@ -238,3 +238,31 @@ fn an_agent_that_is_killed_for_good() {
         day.story("job", &["healthy", "failed"]);
     });
 }
+
+#[test]
+fn a_job_without_restarts_that_fails_once_is_no_crash_loop() {
+    a_day(|day| {
+        let job = day.agent("job").with(&["--max-restarts", "0"]);
+        assert_eq!(job.runs("sleep 0.3; exit 1").ends(), 1);
+        day.becomes("job", "failed");
+        day.shows("job", "reason", "exited");
+        day.story("job", &["healthy", "failed"]);
+    });
+}
+
+#[test]
+fn a_worker_that_says_goodbye_is_started_again_all_the_same_under_always() {
+    a_day(|day| {
+        let flags = [
+            "--restart",
+            "always",
+            "--backoff",
+            "100ms",
+            "--backoff-max",
+            "100ms",
+        ];
+        let worker = day.agent("a1").with(&flags);
+        let _sidecar = worker.runs("hbsidecar notify stopping=1; sleep 0.3");
+        day.shows("a1", "restarts", 3);
+    });
+}

@@ -403,3 +403,19 @@ fn connections_are_cut_again_and_again_while_an_agent_is_stopped() {
         day.story("a1", &["healthy", "stopped"]);
     });
 }
+
+#[test]
+fn flushall_and_the_agent_is_still_known_to_the_next_monitor() {
+    a_day(|day| {
+        let mut sidecar = day.start("a1");
+        day.ask::<()>(&["FLUSHALL"]);
+        eventually("the roster has the agent again", || {
+            let known: bool = day.ask(&["HEXISTS", "hb:agents", "a1"]);
+            known.then_some(())
+        });
+        sidecar.dies_with_its_agent();
+        day.its_hash_expires("a1");
+        day.monitor_is_killed_and_started();
+        day.becomes("a1", "failed");
+    });
+}

@@ -143,3 +143,25 @@ fn a_second_start_by_mistake_leaves_no_trace() {
         assert!(!events.contains(&"restarted".to_owned()), "{events:?}");
     });
 }
+
+#[test]
+fn a_crash_of_the_one_that_lost_its_id_is_no_crash_of_the_agent() {
+    a_day(|day| {
+        day.monitor().expects_outdated_beats();
+        let crashes_once = "[ -e once ] && exec sleep 1000; touch once; while [ ! -e crash ]; do sleep 0.05; done; exit 9";
+        let first = day
+            .agent("a1")
+            .with(&["--backoff", "100ms"])
+            .runs(crashes_once);
+        day.becomes("a1", "healthy");
+        let taker = day.agent("a1").apart("second").with(&["--takeover"]);
+        let mut taker = taker.starts();
+        first.logs("has the id");
+        day.write("crash", "");
+        day.stays("a1", "healthy", 3 * INTERVAL);
+        taker.stop();
+        day.shows("a1", "pid", first.agent());
+        day.becomes("a1", "healthy");
+        day.story("a1", &["healthy", "stopped", "healthy"]);
+    });
+}

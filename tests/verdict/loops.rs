@@ -4,7 +4,9 @@ use super::{
     CHILD, MINUTE, ROOT, World, asked, end, event_loop, listener, parked, prints, process,
     socket_read, target, timer, wakes,
 };
-use heartbeat::verdict::sample::{Gap, Kind, RunState, Target, Tcp, TcpState, Until, Wait, Why};
+use heartbeat::verdict::sample::{
+    Gap, GapKind, Kind, RunState, Subject, Target, Tcp, TcpState, Until, Wait, Why,
+};
 use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
@@ -237,8 +239,8 @@ fn g11_an_idle_worker_with_an_ended_child_and_an_inherited_pipe_is_no_hang() {
     world.sample.processes[1].state = RunState::Zombie;
     world.sample.ends = vec![end(ROOT, 0, 7, true)];
     world.sample.gaps.push(Gap {
-        pid: 0,
-        what: "holders",
+        subject: Subject::Machine,
+        what: GapKind::Holders,
         why: Why::Denied,
     });
     world.still(60 * MINUTE).is_never_flagged();

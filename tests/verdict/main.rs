@@ -7,13 +7,15 @@ mod loops;
 mod unmodified;
 
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::machine::Activity;
+use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{
-    Channel, Depth, End, FileLock, Gap, Host, Io, Kind, Output, Outsider, Process, RunState,
-    Sample, Socket, SocketKind, Target, Tcp, TcpState, Thread, Until, Wait, Why,
+    Channel, End, FileLock, Gap, GapKind, Host, Io, Kind, Output, Outsider, Process, RunState,
+    Sample, SampleDepth, Socket, SocketKind, Subject, Target, Tcp, TcpState, Thread, Until, Wait,
+    Why,
 };
-use heartbeat::verdict::{Fix, Input, Judgement, Said, Settings, Word, is_flag};
+use heartbeat::verdict::{Fix, Input, Judgement, Patience, SelfReport, Settings};
 use heartbeat::wire::beat::Verdict;
+use heartbeat::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
 const ROOT: u32 = 100;
@@ -23,8 +25,8 @@ const MINUTE: u64 = 60;
 /// An agent, its machine and its watcher.
 struct World {
     sample: Sample,
-    activity: Activity,
-    word: Word,
+    machine: VerdictMachine,
+    word: SelfReport,
     judgements: Vec<(u64, Judgement)>,
     start: Moment,
 }
@@ -39,7 +41,7 @@ impl World {
         let sample = Sample {
             root: ROOT,
             at: start,
-            depth: Depth::Waits,
+            depth: SampleDepth::Waits,
             processes: vec![process(ROOT, 1, "agent")],
             sockets: Vec::new(),
             ends: Vec::new(),
@@ -50,11 +52,11 @@ impl World {
             gaps: Vec::new(),
             cost: Duration::from_micros(500),
         };
-        let activity = Activity::new(settings, start);
+        let machine = VerdictMachine::new(settings, start);
         Self {
             sample,
-            activity,
-            word: Word::default(),
+            machine,
+            word: SelfReport::default(),
             judgements: Vec::new(),
             start,
         }
@@ -113,10 +115,11 @@ impl World {
         self.saying(|word| word.task_owed = true)
     }
 
-    fn saying(mut self, change: impl FnOnce(&mut Word)) -> Self {
+    fn saying(mut self, change: impl FnOnce(&mut SelfReport)) -> Self {
         let now = self.now();
         change(&mut self.word);
-        self.activity.handle(Input::Word(self.word.clone()), now);
+        self.machine
+            .handle(Input::SelfReport(self.word.clone()), now);
         self
     }
 
@@ -132,7 +135,7 @@ impl World {
     fn passes(mut self, seconds: u64, mut change: impl FnMut(&mut Self)) -> Self {
         let end = self.now() + Duration::from_secs(seconds);
         loop {
-            let due = self.activity.deadline().max(self.now());
+            let due = self.machine.deadline().max(self.now());
             if due > end {
                 return self;
             }
@@ -150,17 +153,17 @@ impl World {
     }
 
     fn look(&mut self) {
-        self.sample.depth = self.activity.depth();
+        self.sample.depth = self.machine.depth();
         let now = self.now();
         let judgement = self
-            .activity
+            .machine
             .handle(Input::Sample(Box::new(self.sample.clone())), now);
         self.judgements
             .extend(judgement.map(|j| (self.seconds(), j)));
     }
 
     fn verdict(&self) -> Verdict {
-        self.activity.judgement().verdict
+        self.machine.judgement().verdict
     }
 
     #[track_caller]
@@ -179,7 +182,7 @@ impl World {
 
     #[track_caller]
     fn is_never_flagged(&self) -> &Self {
-        let flag = self.judgements.iter().find(|(_, j)| is_flag(j.verdict));
+        let flag = self.judgements.iter().find(|(_, j)| j.verdict.is_flag());
         assert!(flag.is_none(), "{flag:?}");
         self
     }
@@ -316,7 +319,7 @@ fn h02_a_stream_that_stops_after_three_tokens_is_stalled() {
                 w.tcp().segments_in += 1;
             }
         });
-    world.is(Verdict::Stalled, 11 * MINUTE, "owes an answer");
+    world.is(Verdict::Stalled, 11 * MINUTE, "no response from");
 }
 
 #[test]
@@ -335,7 +338,7 @@ fn h03_pings_alone_are_no_progress() {
         world
             .judgements
             .iter()
-            .all(|(at, j)| *at > 14 * MINUTE || !is_flag(j.verdict))
+            .all(|(at, j)| *at > 14 * MINUTE || !j.verdict.is_flag())
     );
 }
 
@@ -351,7 +354,7 @@ fn h05_a_spinner_drawn_over_a_dead_stream_hides_nothing() {
             io.writes += 62;
             wakes(w);
         });
-    world.is(Verdict::Stalled, 12 * MINUTE, "owes an answer");
+    world.is(Verdict::Stalled, 12 * MINUTE, "no response from");
 }
 
 #[test]
@@ -498,7 +501,9 @@ fn h10_a_ring_of_mutexes_is_proof_without_a_word() {
     let mut world = World::new().with_threads(2, &parked());
     world.root().threads[1].wait = Some(waits_for(ROOT + 1002));
     world.root().threads[2].wait = Some(waits_for(ROOT + 1001));
-    world.still(40).is(Verdict::Hung, 30, "which waits back");
+    world
+        .still(40)
+        .is(Verdict::Hung, 30, "waits for a lock held by thread");
 }
 
 #[test]
@@ -531,16 +536,12 @@ fn h12_a_full_pipe_whose_reader_waits_for_the_writer_is_a_knot() {
 }
 
 #[test]
-fn h13_a_read_of_an_open_stdin_is_a_wait_for_input_and_is_closed_when_it_is_ours() {
-    let mut world = World::with(Settings {
-        owns_stdin: true,
-        ..Settings::default()
-    })
-    .with_child("cat", Wait::Read(target(0, Kind::Pipe(7))));
+fn h13_a_read_of_an_open_stdin_is_a_wait_for_input_without_a_fix() {
+    let mut world = World::new().with_child("cat", Wait::Read(target(0, Kind::Pipe(7))));
     world.sample.ends = vec![end(9, 4, 7, false)];
     let world = world.still(10 * MINUTE);
     let found = world.is(Verdict::WaitingInput, 30, "standard input");
-    assert_eq!(found.fix, Fix::CloseStdin);
+    assert_eq!(found.fix, Fix::None);
     world.is_never_flagged();
 }
 
@@ -853,7 +854,7 @@ fn h31_watchdog_lines_without_progress_are_stalled() {
             w.sample.processes[1] = process(pid, ROOT, "sleep");
             w.word.last_line_at = Some(w.now());
             let (word, now) = (w.word.clone(), w.now());
-            w.activity.handle(Input::Word(word), now);
+            w.machine.handle(Input::SelfReport(word), now);
         });
     world.is(
         Verdict::Stalled,
@@ -869,7 +870,7 @@ fn h32_the_same_reported_action_twenty_times_is_a_loop() {
         word.repeated = "grep foo".into();
     });
     assert_eq!(world.verdict(), Verdict::Looping);
-    assert!(world.activity.judgement().sentence.contains("grep foo"));
+    assert!(world.machine.judgement().sentence.contains("grep foo"));
 }
 
 #[test]
@@ -885,7 +886,7 @@ fn h32_the_same_call_in_its_output_is_a_loop_though_tokens_are_spent_and_childre
             .push(process(CHILD + repeats, ROOT, "cat"));
         w.word.last_progress_at = Some(w.now());
         let (word, now) = (w.word.clone(), w.now());
-        w.activity.handle(Input::Word(word), now);
+        w.machine.handle(Input::SelfReport(word), now);
     });
     let (at, first) = world
         .judgements
@@ -919,7 +920,7 @@ fn g26_the_same_failure_at_long_intervals_is_backing_off_and_no_loop() {
         w.word.repeats = u32::try_from(seconds / 60).unwrap();
         w.word.repeated = "model: 529".into();
         let word = w.word.clone();
-        w.activity.handle(Input::Word(word), now);
+        w.machine.handle(Input::SelfReport(word), now);
     });
     said.is_never_flagged();
 }
@@ -987,8 +988,8 @@ fn h34_done_but_not_exited_is_asked_to_end() {
 fn h34_a_stream_of_turns_that_is_done_ends_unless_the_next_turn_can_still_come() {
     let done = |world: World| {
         let world = world.with_tcp(listener(4000, 0)).saying(|word| {
-            word.state = Some(Said::Done);
-            word.in_turns = true;
+            word.state = Some(DeclaredState::Done);
+            word.streams_turns = true;
         });
         world.still(MINUTE)
     };
@@ -1010,7 +1011,7 @@ fn h35_memory_that_grows_and_h37_children_that_nobody_waits_for_are_told_whateve
         .passes(5 * MINUTE, |w| w.root().memory += 50 << 20);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Idle);
     let told = |world: &World, signal: &str| {
-        let evidence = &world.activity.judgement().evidence;
+        let evidence = &world.machine.judgement().evidence;
         evidence.iter().any(|e| e.signal == signal)
     };
     assert!(told(&world, "memory") && !told(&world, "zombies"));
@@ -1123,7 +1124,7 @@ fn g07_computing_with_reported_progress_is_work() {
             if w.seconds() % 60 < 5 {
                 w.word.last_progress_at = Some(w.now());
                 let (word, now) = (w.word.clone(), w.now());
-                w.activity.handle(Input::Word(word), now);
+                w.machine.handle(Input::SelfReport(word), now);
             }
         });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
@@ -1150,7 +1151,7 @@ fn g09_a_sleep_until_a_limit_is_over_shows_its_end() {
     );
     let world = World::new().main_waits(poll).owing().still(55 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
-    let until = world.activity.judgement().until.unwrap();
+    let until = world.machine.judgement().until.unwrap();
     assert!(
         until.since(world.start) <= Duration::from_secs(60 * MINUTE),
         "{until:?}"
@@ -1164,7 +1165,7 @@ fn g09_who_oversleeps_is_asked_again() {
         timer(600_000),
     );
     let world = World::new().main_waits(poll).owing().still(12 * MINUTE);
-    assert!(is_flag(world.verdict()), "{:?}", world.activity.judgement());
+    assert!(world.verdict().is_flag(), "{:?}", world.machine.judgement());
 }
 
 #[test]
@@ -1245,7 +1246,7 @@ fn g18_who_asks_for_patience_gets_it() {
         .saying(|word| word.expect_until = Some(until))
         .still(29 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
-    assert!(is_flag(world.still(10 * MINUTE).verdict()));
+    assert!(world.still(10 * MINUTE).verdict().is_flag());
 }
 
 #[test]
@@ -1338,7 +1339,7 @@ fn a_person_who_is_asked_is_waited_for_whatever_else_is_seen() {
         .with_threads(2, &parked())
         .saying(|word| {
             word.task_owed = true;
-            word.state = Some(Said::WaitingInput);
+            word.state = Some(DeclaredState::WaitingInput);
         })
         .still(60 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::WaitingInput);
@@ -1350,8 +1351,8 @@ fn what_cannot_be_read_is_unknown_and_flags_nothing() {
         .main_waits(Wait::Unreadable(Why::Denied))
         .owing();
     world.sample.gaps = vec![Gap {
-        pid: ROOT,
-        what: "waits",
+        subject: Subject::Process(ROOT),
+        what: GapKind::Waits,
         why: Why::Denied,
     }];
     let world = world.still(60 * MINUTE);
@@ -1376,7 +1377,7 @@ fn progress_ends_a_flag() {
 fn patience_multiplies_every_waiting_time() {
     for patience in [0.05, 1.0, 3.0] {
         let settings = Settings {
-            patience,
+            patience: Patience::new(patience).unwrap(),
             ..Settings::default()
         };
         let hour = (3600.0 * patience) as u64;

@@ -1,9 +1,10 @@
 //! Agents that say nothing of themselves, as the kernel shows Claude Code, Codex and other programs with an event loop.
 
 use super::{CHILD, MINUTE, ROOT, World, asked, burns, event_loop, process, target, timer, wakes};
+use heartbeat::verdict::Fix;
 use heartbeat::verdict::sample::{Kind, Tcp, Until, Wait};
-use heartbeat::verdict::{Fix, Said, is_flag};
 use heartbeat::wire::beat::Verdict;
+use heartbeat::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
 /// An event loop that ticks, with an idle pool and telemetry beside it and a connection on which an answer has begun.
@@ -35,7 +36,7 @@ fn waits_on_a_condition(millis: u64) -> Wait {
 }
 
 fn in_batch(mut world: World) -> World {
-    world.root().batch = true;
+    world.root().headless = true;
     world
 }
 
@@ -65,9 +66,9 @@ fn draws(world: &mut World) {
 #[test]
 fn h02_an_answer_that_stops_half_way_to_an_agent_started_with_its_prompt_is_stalled() {
     let world = in_batch(streaming()).passes(12 * MINUTE, breathes);
-    let found = world.is(Verdict::Stalled, 11 * MINUTE, "owes an answer");
+    let found = world.is(Verdict::Stalled, 11 * MINUTE, "no response from");
     assert_eq!(found.fix, Fix::None, "somebody is told and nothing is done");
-    let early = world.judgements.iter().find(|(_, j)| is_flag(j.verdict));
+    let early = world.judgements.iter().find(|(_, j)| j.verdict.is_flag());
     assert!(early.unwrap().0 >= 10 * MINUTE, "{early:?}");
 }
 
@@ -123,7 +124,7 @@ fn g_a_tool_that_sleeps_under_an_agent_started_with_its_prompt_is_asleep() {
 
 #[test]
 fn g_an_agent_started_with_its_prompt_that_says_it_has_nothing_to_do_owes_nothing() {
-    let world = in_batch(streaming()).saying(|word| word.state = Some(Said::Idle));
+    let world = in_batch(streaming()).saying(|word| word.state = Some(DeclaredState::Idle));
     world.passes(60 * MINUTE, breathes).is_never_flagged();
 }
 
@@ -174,7 +175,7 @@ fn a_server_of_tools_that_was_there_before_the_question_is_no_tool() {
         breathes(w);
         ages(w);
     });
-    world.is(Verdict::Stalled, 11 * MINUTE, "owes an answer");
+    world.is(Verdict::Stalled, 11 * MINUTE, "no response from");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Found {
     pub(crate) published: Option<Published>,
 }
 
-/// The file that tells sidecars where the embedded store is; removed when dropped.
+/// The file that names the embedded store's URL to the sidecars of this user; removed when dropped.
 pub(crate) struct Published(PathBuf);
 
 /// The configured store, else Redis in its usual place, else one embedded here.
@@ -48,7 +48,7 @@ pub(crate) async fn find(
     }
     let listener = match TcpListener::bind(USUAL).await {
         Ok(listener) => listener,
-        Err(_) => TcpListener::bind("127.0.0.1:0").await?, // something that is no Redis listens there
+        Err(_) => TcpListener::bind("127.0.0.1:0").await?, // a program other than Redis listens there
     };
     let mut found = embed(listener, stop)?;
     let url = found.description.clone();
@@ -56,7 +56,7 @@ pub(crate) async fn find(
         Ok(published) => found.published = Some(published),
         Err(error) => {
             tracing::warn!(
-                "sidecars of this machine need --redis-url {url}: cannot publish it: {error}"
+                "cannot publish the embedded store's URL: {error}; start each sidecar with --redis-url {url}"
             );
         }
     }
@@ -73,10 +73,10 @@ pub(crate) fn embed(
     let url = format!("redis://{bound}");
     tokio::spawn(async move {
         let stopped = async move {
-            let _ = stop.wait_for(|stop| *stop).await; // the sender is gone: also an end
+            let _ = stop.wait_for(|stop| *stop).await; // a dropped sender means stop too
         };
         if let Err(error) = serve(listener, Limits::default(), stopped).await {
-            tracing::error!("the embedded store ended: {error}");
+            tracing::error!("the embedded store stopped: {error}; restart hbmonitor");
         }
     });
     Ok(Found {
@@ -103,7 +103,7 @@ async fn answers(url: &str) -> bool {
 
 fn publish(url: &str) -> std::io::Result<Published> {
     let uid = nix::unistd::geteuid().as_raw();
-    let dir = runtime_dir::runtime_dir(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), uid);
+    let dir = hbshell::store::runtime_directory();
     private_dir(&dir, uid)?;
     let file = dir.join(runtime_dir::STORE_FILE);
     let draft = dir.join(format!(
@@ -116,7 +116,7 @@ fn publish(url: &str) -> std::io::Result<Published> {
     Ok(Published(file))
 }
 
-/// A directory that nobody else can write to: whoever could, could send every sidecar to a store of his own.
+/// Checks that no other user can write to the directory: he could direct every sidecar to a store of his own.
 fn private_dir(dir: &Path, uid: u32) -> std::io::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -126,7 +126,10 @@ fn private_dir(dir: &Path, uid: u32) -> std::io::Result<()> {
     if found.is_dir() && found.uid() == uid && found.mode() & 0o022 == 0 {
         return Ok(());
     }
-    let why = format!("{} is not a private directory of this user", dir.display());
+    let why = format!(
+        "{} must be a directory that belongs to this user and is writable by no other (mode 0700)",
+        dir.display()
+    );
     Err(std::io::Error::new(
         std::io::ErrorKind::PermissionDenied,
         why,
@@ -135,6 +138,6 @@ fn private_dir(dir: &Path, uid: u32) -> std::io::Result<()> {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0); // a stale file is passed over by whoever reads it
+        let _ = std::fs::remove_file(&self.0); // a sidecar ignores a stale file: no store answers there
     }
 }

@@ -1,7 +1,8 @@
-//! What the store says, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
+//! What the store holds and publishes, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
 //!
-//! One connection subscribes and asks (RESP3), a second one waits on the stream of events. Bad bytes are counted, said
-//! once per kind, and dropped. A lost or silent connection is told to the hub at once and made anew for ever.
+//! One connection subscribes and looks up (RESP3), a second one blocks on the stream of events. Malformed payloads are
+//! dropped and counted; the first of each kind is logged. A lost or silent connection is reported to the hub at once,
+//! and the reader reconnects indefinitely.
 
 mod events;
 mod shared;
@@ -10,7 +11,7 @@ use crate::config::Address;
 use events::{EventId, newest_event, next_events};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
-use heartbeat::fleet::machine::Input;
+use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::beat::Beat;
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
@@ -27,48 +28,51 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// What waits for the hub: a burst of a whole large fleet.
 const INPUTS_MAX: usize = 65_536;
-const QUESTIONS_MAX: usize = 65_536;
+const LOOKUPS_MAX: usize = 65_536;
 /// How long a connection or an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// A quiet channel and a dead connection look alike: ask this often.
+/// A quiet channel and a dead connection look alike: the stream is read this often.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long one wait on the stream of events lasts.
 const EVENTS_BLOCK: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Keys and events per question at the start.
+/// Keys and events per request while the initial state is loaded.
 const PAGE: usize = 500;
-/// Hashes without an entry on the roster that are taken at the start.
+/// Hashes that are loaded at the start.
 const HASHES_MAX: usize = 200_000;
 
-/// What the hub asks.
+/// The kind of a beat that was dropped because a queue was full.
+const OVERRUN: &str = "overrun";
+
+/// What the hub looks up in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// What is in its hash?
+pub(crate) enum Lookup {
+    /// The agent's hash: a silence is verified.
     Verify(AgentId),
-    /// What is the time to live of its hash?
-    Learn(AgentId),
-    /// What events are in the stream that were not passed on yet?
+    /// The time to live of the agent's hash.
+    ReadTtl(AgentId),
+    /// The events of the stream that were not passed on yet.
     ReadEvents,
 }
 
-/// What was dropped here, by kind.
+/// Payloads that were dropped here, by kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 /// The hub's end.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    pub(crate) inputs: mpsc::Receiver<Input>,
-    pub(crate) questions: mpsc::Sender<Question>,
+    pub(crate) inputs: mpsc::Receiver<FleetInput>,
+    pub(crate) lookups: mpsc::Sender<Lookup>,
     pub(crate) counters: Counters,
 }
 
-struct Reader {
+struct StoreReader {
     address: Address,
     channels: Channels,
-    inputs: mpsc::Sender<Input>,
-    questions: mpsc::Receiver<Question>,
+    inputs: mpsc::Sender<FleetInput>,
+    lookups: mpsc::Receiver<Lookup>,
     counters: Counters,
     /// The last event that was passed on.
     last_event: EventId,
@@ -81,13 +85,13 @@ impl Inbox {
     /// Starts to read.
     pub(crate) fn open(address: Address) -> Self {
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
-        let (questions, questions_out) = mpsc::channel(QUESTIONS_MAX);
+        let (lookups, lookups_out) = mpsc::channel(LOOKUPS_MAX);
         let counters = Counters::default();
-        let reader = Reader {
+        let reader = StoreReader {
             channels: Channels::of(address.database()),
             address,
             inputs: inputs_in,
-            questions: questions_out,
+            lookups: lookups_out,
             counters: counters.clone(),
             last_event: EventId::default(),
             loaded: false,
@@ -96,7 +100,7 @@ impl Inbox {
         tokio::spawn(reader.run());
         Self {
             inputs,
-            questions,
+            lookups,
             counters,
         }
     }
@@ -117,34 +121,44 @@ impl Counters {
         };
         let count = counts.entry(kind).or_default();
         *count += 1;
-        if *count == 1 {
-            tracing::warn!("dropped ({kind}, said once, counted in /metrics): {why}");
+        if *count > 1 {
+            return;
+        }
+        if kind == OVERRUN {
+            tracing::warn!(
+                "dropped beat (further ones are only counted, see hb_dropped_total): {why}"
+            );
+        } else {
+            tracing::warn!(
+                "dropped malformed {} (further ones are only counted, see hb_dropped_total{{kind={kind:?}}}): {why}",
+                payload_of(kind)
+            );
         }
     }
 }
 
-impl Reader {
+impl StoreReader {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
-        let mut said = false;
+        let mut logged = false;
         while !self.inputs.is_closed() {
-            let Err(error) = self.visit(&mut backoff).await else {
+            let Err(error) = self.run_session(&mut backoff).await else {
                 return;
             };
             if std::mem::take(&mut self.up) {
-                said = false;
-                self.tell(Input::LinkDown).await;
+                logged = false;
+                self.send(FleetInput::LinkDown).await;
             }
-            if !said {
-                tracing::error!("the store cannot be heard, trying on: {error:#}");
-                said = true;
+            if !logged {
+                tracing::error!("lost connection to the store, retrying: {error:#}");
+                logged = true;
             }
             tokio::time::sleep(backoff.next(fastrand::f64())).await;
         }
     }
 
-    /// One connection, until it is lost. Ends well only when the hub is gone.
-    async fn visit(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
+    /// One connection, until it is lost. `Ok` only when the hub has ended.
+    async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
         let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
         let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
         connection.subscribe(self.channels.beats()).await?;
@@ -152,26 +166,26 @@ impl Reader {
             connection.subscribe(shared).await?;
         }
         let mut shared = Shared::new(connection.clone(), self.counters.clone());
-        self.load(&mut connection).await?;
+        self.load_initial_state(&mut connection).await?;
         backoff.reset();
         self.up = true;
-        self.tell(Input::LinkUp).await;
-        tracing::info!("the store can be heard");
+        self.send(FleetInput::LinkUp).await;
+        tracing::info!("connected to the store");
         let mut ping = tokio::time::interval(PING_EVERY);
         let mut events = Box::pin(next_events(waiting, self.last_event));
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
                     Some(push) => self.push(push, &mut shared).await?,
-                    None => anyhow::bail!("the connection was lost"),
+                    None => anyhow::bail!("the store closed the connection"),
                 },
-                question = self.questions.recv() => match question {
-                    Some(question) => self.answer(&mut connection, question).await?,
+                lookup = self.lookups.recv() => match lookup {
+                    Some(lookup) => self.answer(&mut connection, lookup).await?,
                     None => return Ok(()),
                 },
-                ours = shared.next() => {
-                    for (beat, age) in ours? {
-                        self.tell(Input::AgedBeat(Box::new(beat), age)).await;
+                own = shared.next() => {
+                    for (beat, age) in own? {
+                        self.send(FleetInput::AgedBeat(Box::new(beat), age)).await;
                     }
                 }
                 read = &mut events => {
@@ -195,9 +209,12 @@ impl Reader {
             .set_connection_timeout(Some(ANSWER_WITHIN))
             .set_response_timeout(Some(answer_within))
             .set_push_sender(move |push: PushInfo| {
-                // A closed channel is a connection that is being left: what it still pushes comes again on the next.
+                // A closed channel belongs to a session that is over: the next one loads the state again.
                 if let Err(TrySendError::Full(_)) = send.try_send(push) {
-                    counters.count("overrun", &"the hub is behind");
+                    counters.count(
+                        OVERRUN,
+                        &"the hub does not keep up; see the load of this machine",
+                    );
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
@@ -208,10 +225,13 @@ impl Reader {
         Ok((connection, pushes))
     }
 
-    /// What the store holds. At the start the stream is skipped: roster and hashes say what is, events what was. Later the
-    /// events come first, so that what happened while the store was away is passed on in order. Hashes come before the roster:
-    /// whom only the roster knows was not heard.
-    async fn load(&mut self, connection: &mut MultiplexedConnection) -> anyhow::Result<()> {
+    /// Passes on what the store holds. At the start the stream is skipped: roster and hashes hold the present, events the
+    /// past. Later the events come first, so that what happened while the store was unreachable is passed on in order.
+    /// Hashes come before the roster: an agent that only the roster knows has no fresh beat.
+    async fn load_initial_state(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<()> {
         if self.loaded {
             self.read_events(connection).await?;
         } else {
@@ -228,7 +248,10 @@ impl Reader {
             .await?;
         for (id, entry) in &roster {
             match (AgentId::parse(id), RosterEntry::decode(entry)) {
-                (Ok(id), Ok(entry)) => self.tell(Input::RosterEntry(id, Box::new(entry))).await,
+                (Ok(id), Ok(entry)) => {
+                    self.send(FleetInput::RosterEntry(id, Box::new(entry)))
+                        .await
+                }
                 (Err(error), _) => self.counters.count("roster", &error),
                 (_, Err(error)) => self.counters.count("roster", &error),
             }
@@ -278,7 +301,7 @@ impl Reader {
             Ok(read) => read,
             Err(error) if error.is_io_error() || error.is_timeout() => return Err(error.into()),
             Err(error) => {
-                self.counters.count("hash", &error); // somebody else's key of that name
+                self.counters.count("hash", &error); // a key of another program with that name
                 return Ok(());
             }
         };
@@ -288,10 +311,10 @@ impl Reader {
         match hash::read(id, &fields) {
             Ok(hash::Content::Beat(beat)) => {
                 let age = age(&beat, left);
-                self.tell(Input::AgedBeat(beat, age)).await;
+                self.send(FleetInput::AgedBeat(beat, age)).await;
             }
             Ok(hash::Content::Registration(entry)) => {
-                self.tell(Input::Registered(id.clone(), entry)).await;
+                self.send(FleetInput::Registered(id.clone(), entry)).await;
             }
             Err(error) => self.counters.count("hash", &error),
         }
@@ -301,26 +324,26 @@ impl Reader {
     async fn answer(
         &mut self,
         connection: &mut MultiplexedConnection,
-        question: Question,
+        lookup: Lookup,
     ) -> anyhow::Result<()> {
-        match question {
-            Question::Verify(id) => {
+        match lookup {
+            Lookup::Verify(id) => {
                 self.hash(connection, &id).await?;
-                self.tell(Input::Verified(id)).await;
+                self.send(FleetInput::Verified(id)).await;
             }
-            Question::Learn(id) => {
+            Lookup::ReadTtl(id) => {
                 let left: i64 = redis::cmd("PTTL")
                     .arg(keys::agent(&id))
                     .query_async(connection)
                     .await?;
                 if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
-                    self.tell(Input::TtlRead(id, Duration::from_millis(left)))
+                    self.send(FleetInput::TtlRead(id, Duration::from_millis(left)))
                         .await;
                 }
             }
-            Question::ReadEvents => {
+            Lookup::ReadEvents => {
                 self.read_events(connection).await?;
-                self.tell(Input::EventsRead).await;
+                self.send(FleetInput::EventsRead).await;
             }
         }
         Ok(())
@@ -328,7 +351,7 @@ impl Reader {
 
     async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
         match push.kind {
-            PushKind::Disconnection => anyhow::bail!("the connection was lost"),
+            PushKind::Disconnection => anyhow::bail!("the store closed the connection"),
             PushKind::Message => {
                 if let [Value::BulkString(channel), Value::BulkString(payload)] =
                     push.data.as_slice()
@@ -338,23 +361,33 @@ impl Reader {
                         return Ok(());
                     }
                     match Beat::decode(payload) {
-                        Ok(beat) => self.tell(Input::Beat(Box::new(beat))).await,
+                        Ok(beat) => self.send(FleetInput::Beat(Box::new(beat))).await,
                         Err(error) => self.counters.count(error.kind(), &error),
                     }
                 }
             }
-            // Confirmations of what we asked for, and what later versions may push.
+            // Confirmations of subscriptions, and what later versions may push.
             PushKind::Subscribe | PushKind::Unsubscribe | PushKind::Other(_) | _ => {}
         }
         Ok(())
     }
 
-    pub(super) async fn tell(&self, input: Input) {
-        let _ = self.inputs.send(input).await; // the hub is gone: the loop ends by itself
+    pub(super) async fn send(&self, input: FleetInput) {
+        let _ = self.inputs.send(input).await; // the hub has ended: so does the loop
     }
 }
 
-/// How long ago a hash was written: what is gone of its time to live, on the store's own clock.
+/// What a kind of dropped payload was meant to be; the kinds are label values of `hb_dropped_total`.
+fn payload_of(kind: &str) -> &str {
+    match kind {
+        "event" => "event",
+        "hash" => "agent hash",
+        "roster" => "roster entry",
+        _ => "beat",
+    }
+}
+
+/// How long ago a hash was written: what has passed of its time to live, on the store's own clock.
 fn age(beat: &Beat, left_ms: i64) -> Duration {
     let Some(hb) = &beat.hb else {
         return Duration::ZERO;

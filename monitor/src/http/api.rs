@@ -18,19 +18,19 @@ use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
 use heartbeat::fleet::machine::Snapshot;
-use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, Reading};
+use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, ViewTime};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-/// What is shown.
+/// What the handlers read.
 #[derive(Clone, Debug)]
-pub(crate) struct Shown {
+pub(crate) struct AppState {
     pub(crate) snapshots: watch::Receiver<Snapshot>,
     pub(crate) counters: Counters,
 }
 
 /// All routes.
-pub(crate) fn routes(shown: Shown) -> Router {
+pub(crate) fn routes(app: AppState) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
@@ -43,11 +43,11 @@ pub(crate) fn routes(shown: Shown) -> Router {
         .method_not_allowed_fallback(|| async {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
         })
-        .with_state(shown)
+        .with_state(app)
 }
 
 #[derive(Debug, Deserialize)]
-struct Asked {
+struct ListQuery {
     state: Option<agent::State>,
     #[serde(rename = "type")]
     agent_type: Option<String>,
@@ -59,31 +59,31 @@ struct Asked {
 }
 
 async fn fleet(
-    State(shown): State<Shown>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    State(app): State<AppState>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Response {
-    let Query(asked) = match asked {
-        Ok(asked) => asked,
+    let Query(query) = match query {
+        Ok(query) => query,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    if asked.limit == Some(0) {
+    if query.limit == Some(0) {
         return refuse(StatusCode::BAD_REQUEST, "limit must be at least 1");
     }
     let filter = Filter {
-        state: asked.state,
-        agent_type: asked.agent_type,
-        host: asked.host,
-        activity: asked.activity,
-        text: asked.q,
-        limit: asked.limit,
-        after: asked.cursor,
+        state: query.state,
+        agent_type: query.agent_type,
+        host: query.host,
+        activity: query.activity,
+        text: query.q,
+        limit: query.limit,
+        after: query.cursor,
     };
-    let snapshot = shown.snapshots.borrow().clone();
+    let snapshot = app.snapshots.borrow().clone();
     Json(FleetStatus::of(&snapshot, &filter, reading())).into_response()
 }
 
-async fn one(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
-    let snapshot = shown.snapshots.borrow().clone();
+async fn one(State(app): State<AppState>, Path(id): Path<String>) -> Response {
+    let snapshot = app.snapshots.borrow().clone();
     let found = AgentId::parse(&id)
         .ok()
         .and_then(|id| snapshot.agents.get_key_value(&id));
@@ -93,9 +93,9 @@ async fn one(State(shown): State<Shown>, Path(id): Path<String>) -> Response {
     }
 }
 
-async fn prometheus(State(shown): State<Shown>) -> Response {
-    let snapshot = shown.snapshots.borrow().clone();
-    let text = metrics::text(&snapshot, &shown.counters.read());
+async fn prometheus(State(app): State<AppState>) -> Response {
+    let snapshot = app.snapshots.borrow().clone();
+    let text = metrics::text(&snapshot, &app.counters.read());
     (
         [(
             header::CONTENT_TYPE,
@@ -110,16 +110,19 @@ async fn healthy() -> Response {
     Json(serde_json::json!({"status": "ok"})).into_response()
 }
 
-async fn ready(State(shown): State<Shown>) -> Response {
-    if shown.snapshots.borrow().link_up {
+async fn ready(State(app): State<AppState>) -> Response {
+    if app.snapshots.borrow().link_up {
         Json(serde_json::json!({"status": "ok"})).into_response()
     } else {
-        refuse(StatusCode::SERVICE_UNAVAILABLE, "the store cannot be heard")
+        refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not connected to the store",
+        )
     }
 }
 
-fn reading() -> Reading {
-    Reading {
+fn reading() -> ViewTime {
+    ViewTime {
         now: clock::now(),
         wall_ms: clock::wall_ms(),
     }

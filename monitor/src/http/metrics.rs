@@ -18,13 +18,17 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     ] {
         page.line("hb_agents", "state", state, count as u64);
     }
-    page.family("hb_beats_total", "counter", "Beats by what became of them.");
+    page.family(
+        "hb_beats_total",
+        "counter",
+        "Beats received, by result (applied: changed something; doubted: implausible slot).",
+    );
     for (result, count) in [
         ("applied", beats.applied),
         ("known", beats.known),
         ("duplicate", beats.duplicate),
         ("outdated", beats.outdated),
-        ("doubted", beats.doubted),
+        ("doubted", beats.implausible_slot),
         ("refused", beats.refused),
     ] {
         page.line("hb_beats_total", "result", result, count);
@@ -32,12 +36,16 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     page.family(
         "hb_dropped_total",
         "counter",
-        "Payloads that could not be read, by kind.",
+        "Payloads dropped because they were malformed or a queue was full, by kind.",
     );
     for (kind, count) in dropped {
         page.line("hb_dropped_total", "kind", kind, *count);
     }
-    page.family("hb_store_up", "gauge", "Whether the store can be heard.");
+    page.family(
+        "hb_store_up",
+        "gauge",
+        "1 while hbmonitor is connected to the store, else 0.",
+    );
     page.0.push_str(if snapshot.link_up {
         "hb_store_up 1\n"
     } else {

@@ -1,71 +1,73 @@
-//! `hbsidecar diagnose PID`: one verdict with evidence on any process. No store, no privileges, nothing changed.
+//! `hbsidecar diagnose PID`: one verdict with evidence on any process. Needs no store and no privileges, changes nothing.
 
 use crate::clock;
 use crate::config::exit;
-use crate::probe::Evidence;
+use crate::probe::Sampler;
 use clap::Args;
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::machine::Activity;
-use heartbeat::verdict::sample::{Depth, Sample};
+use heartbeat::verdict::machine::VerdictMachine;
+use heartbeat::verdict::sample::{Sample, SampleDepth};
 use heartbeat::verdict::snapshot;
-use heartbeat::verdict::{Confidence, Input, Judgement, Settings, is_flag};
-use heartbeat::wire::beat;
+use heartbeat::verdict::{Input, Judgement, Patience, Settings};
+use heartbeat::wire::activity::{Confidence, Evidence, Verdict};
 use serde::Serialize;
 use std::time::Duration;
 
-/// How long a diagnosis looks when nothing else is asked: two looks show what moves.
+/// How long a diagnosis samples by default: two samples show what moves.
 const WATCH: Duration = Duration::from_secs(2);
-/// Between two looks of a diagnosis.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Of the time watched: what follows from the waits alone must last so long.
-const GLANCE_SHARE: f64 = 0.6;
+/// Between two samples of a diagnosis.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+/// Share of the time watched that a finding must last when it follows from the waits alone.
+const PROOF_SHARE: f64 = 0.6;
 /// Exit code: it needs attention.
 const ATTENTION: u8 = 3;
 /// Exit code: no such process.
 const NO_PROCESS: u8 = 4;
 
-/// What to look at and how long.
+/// Which process to diagnose, and for how long.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct DiagnoseArgs {
     /// The process; its children belong to it
     pid: u32,
-    /// How long to look before the verdict: 500ms, 10s, 5m
+    /// How long to sample before the verdict: 500ms, 10s, 5m
     #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
     watch: Option<Duration>,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
-    /// Multiplies every waiting time
+    /// Multiplies every waiting time: a number from 0.001 to 1000
     #[arg(
         long,
         env = "HB_PATIENCE",
-        default_value_t = 1.0,
-        value_name = "FACTOR"
+        default_value = "1.0",
+        value_name = "FACTOR",
+        allow_negative_numbers = true
     )]
-    patience: f64,
+    patience: Patience,
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct Diagnosis<'a> {
     pid: u32,
-    verdict: beat::Verdict,
-    confidence: &'static str,
+    verdict: Verdict,
+    confidence: Confidence,
+    cause: &'static str,
     sentence: &'a str,
-    evidence: &'a [beat::Evidence],
-    tree: Vec<Line>,
+    evidence: &'a [Evidence],
+    tree: Vec<DiagnosedProcess>,
 }
 
 #[derive(Serialize)]
-struct Line {
+struct DiagnosedProcess {
     pid: u32,
     command: String,
     state: String,
     waiting_on: String,
 }
 
-/// Looks, and says what it saw. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
+/// Samples and prints the diagnosis. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
 pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
-    let Some((judgement, sample)) = look(args) else {
+    let Some((judgement, sample)) = sample_for(args) else {
         eprintln!("hbsidecar: no process {}", args.pid);
         return NO_PROCESS;
     };
@@ -75,54 +77,56 @@ pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
     } else {
         plain(&report, &sample)
     };
-    let code = if is_flag(judgement.verdict) {
+    let code = if judgement.verdict.is_flag() {
         ATTENTION
     } else {
         0
     };
-    say(&text, code)
+    print(&text, code)
 }
 
-fn say(text: &str, code: u8) -> u8 {
+fn print(text: &str, code: u8) -> u8 {
     use std::io::Write;
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => code,
-        // Whoever read it has gone: `| head` is no failure of the diagnosis.
+        // The reader has gone, as with `| head`: no failure of the diagnosis.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => code,
         Err(_) => exit::OWN_FAILURE,
     }
 }
 
-/// Watches for the time asked. None when there is no such process, or it ended meanwhile.
-fn look(args: &DiagnoseArgs) -> Option<(Judgement, Sample)> {
-    let watch = args.watch.unwrap_or(WATCH).max(LOOK_EVERY);
+/// Samples for the time asked. None when there is no such process, or it ends meanwhile.
+fn sample_for(args: &DiagnoseArgs) -> Option<(Judgement, Sample)> {
+    let watch = args.watch.unwrap_or(WATCH).max(SAMPLE_INTERVAL);
     let start = clock::now();
     let settings = Settings {
         patience: args.patience,
-        glance: Some(watch.mul_f64(GLANCE_SHARE)),
+        one_off: Some(watch.mul_f64(PROOF_SHARE)),
         ..Settings::default()
     };
-    let mut activity = Activity::new(settings, start);
-    let mut evidence = Evidence::new();
+    let mut machine = VerdictMachine::new(settings, start);
+    let mut sampler = Sampler::new();
     loop {
-        let sample = evidence.sample(args.pid, &[], Depth::Waits, clock::now());
+        let sample = sampler.sample(args.pid, &[], SampleDepth::Waits, clock::now());
         if sample.root().is_none() && !exists(args.pid) {
             return None;
         }
         let now = sample.at;
-        activity.handle(Input::Sample(Box::new(sample.clone())), now);
+        machine.handle(Input::Sample(Box::new(sample.clone())), now);
         if now.since(start) >= watch {
-            return Some((activity.judgement().clone(), sample));
+            return Some((machine.judgement().clone(), sample));
         }
         std::thread::sleep(pause(start + watch, now));
     }
 }
 
 fn pause(end: Moment, now: Moment) -> Duration {
-    LOOK_EVERY.min(end.since(now)).max(Duration::from_millis(1))
+    SAMPLE_INTERVAL
+        .min(end.since(now))
+        .max(Duration::from_millis(1))
 }
 
-/// A process that is hidden from us answers a signal with a refusal, one that is not there with nothing.
+/// A hidden process refuses the test signal; for a missing one the kernel reports that it does not exist.
 fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid)
         .ok()
@@ -135,41 +139,40 @@ fn exists(pid: u32) -> bool {
     })
 }
 
-fn report<'a>(pid: u32, judgement: &'a Judgement, sample: &Sample) -> Report<'a> {
+fn report<'a>(pid: u32, judgement: &'a Judgement, sample: &Sample) -> Diagnosis<'a> {
     let line = |process| {
-        let card = snapshot::process(sample, process);
-        let waiting_on = card.waiting_on.join("; ");
-        Line {
-            pid: card.pid,
-            command: card.command,
-            state: card.state,
+        let process = snapshot::process(sample, process);
+        let waiting_on = process.waiting_on.join("; ");
+        DiagnosedProcess {
+            pid: process.pid,
+            command: process.command,
+            state: process.state,
             waiting_on,
         }
     };
-    Report {
+    Diagnosis {
         pid,
         verdict: judgement.verdict,
-        confidence: match judgement.confidence {
-            Confidence::Proof => "proof",
-            Confidence::Suspicion => "suspicion",
-            Confidence::None => "none",
-        },
+        confidence: judgement.confidence,
+        cause: judgement.cause.as_str(),
         sentence: &judgement.sentence,
         evidence: &judgement.evidence,
         tree: sample.processes.iter().map(line).collect(),
     }
 }
 
-fn json(report: &Report<'_>) -> String {
+fn json(report: &Diagnosis<'_>) -> String {
     serde_json::to_string(report).unwrap_or_default()
 }
 
-fn plain(report: &Report<'_>, sample: &Sample) -> String {
+fn plain(report: &Diagnosis<'_>, sample: &Sample) -> String {
     let word = serde_json::to_value(report.verdict).unwrap_or_default();
     let word = word.as_str().unwrap_or("unknown").to_owned();
     let mut lines = vec![format!(
-        "{word} ({}): {}",
-        report.confidence, report.sentence
+        "{word} ({}, {}): {}",
+        report.confidence.as_str(),
+        report.cause,
+        report.sentence
     )];
     lines.extend(
         report
@@ -188,19 +191,9 @@ fn plain(report: &Report<'_>, sample: &Sample) -> String {
             lines.push(format!("{indent}  waits for {}", line.waiting_on));
         }
     }
-    for gap in &sample.gaps {
-        let whose = if gap.pid == 0 {
-            String::new()
-        } else {
-            format!(" of {}", gap.pid)
-        };
-        lines.push(format!(
-            "  not read: {}{whose}: {}",
-            gap.what,
-            gap.why.words()
-        ));
-    }
-    // A command line may hold anything; a terminal shall not obey it.
+    let gaps = sample.gaps.iter();
+    lines.extend(gaps.map(|gap| format!("  not read: {}", gap.describe())));
+    // A command line may hold control sequences, which must not reach the terminal.
     lines
         .join("\n")
         .replace(|c: char| c.is_control() && c != '\n', "?")
@@ -219,7 +212,7 @@ fn depth(sample: &Sample, pid: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat::wire::beat::Verdict;
+    use heartbeat::verdict::RuleId;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
@@ -264,10 +257,10 @@ mod tests {
             pid: program.0.id(),
             watch: Some(Duration::from_millis(watch)),
             json: false,
-            patience: 1.0,
+            patience: Patience::ONE,
         };
         loop {
-            let (judgement, sample) = look(&args).unwrap();
+            let (judgement, sample) = sample_for(&args).unwrap();
             if judgement.verdict == verdict {
                 return (judgement, sample);
             }
@@ -279,15 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_knot_is_proof() {
+    fn a_pipe_cycle_is_proof() {
         let code = "import subprocess,sys\np=subprocess.Popen([sys.executable,'-c','print(\"x\"*1000000)'],stdout=subprocess.PIPE)\np.wait()";
         let (found, sample) = becomes(&Program::python(code), Verdict::Hung, 1500);
         assert_eq!(found.confidence, Confidence::Proof);
-        assert!(
-            found.sentence.contains("its pipe is full"),
-            "{}",
-            found.sentence
-        );
+        assert_eq!(found.cause, RuleId::PipeCycle);
         assert!(sample.processes.len() >= 2);
     }
 
@@ -295,22 +284,14 @@ mod tests {
     fn a_fork_under_a_lock_is_proof() {
         let code = "import os,threading,time\nl=threading.Lock()\ndef hold():\n  with l: time.sleep(600)\nthreading.Thread(target=hold,daemon=True).start()\ntime.sleep(.3)\npid=os.fork()\nif pid==0:\n  l.acquire()\nos.waitpid(pid,0)";
         let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
-        assert!(
-            found.sentence.contains("forked while a lock was held"),
-            "{}",
-            found.sentence
-        );
+        assert_eq!(found.cause, RuleId::ForkedLock);
     }
 
     #[test]
     fn two_threads_that_wait_for_each_others_mutex_are_named() {
         let code = "import ctypes,threading,time\nc=ctypes.CDLL(None)\na=ctypes.create_string_buffer(64)\nb=ctypes.create_string_buffer(64)\ndef f(x,y):\n  c.pthread_mutex_lock(x)\n  time.sleep(.5)\n  c.pthread_mutex_lock(y)\nthreading.Thread(target=f,args=(a,b)).start()\nthreading.Thread(target=f,args=(b,a)).start()";
         let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
-        assert!(
-            found.sentence.contains("which waits back"),
-            "{}",
-            found.sentence
-        );
+        assert_eq!(found.cause, RuleId::MutexRing);
     }
 
     #[test]
@@ -366,7 +347,7 @@ mod tests {
             pid: u32::MAX >> 1,
             watch: None,
             json: true,
-            patience: 1.0,
+            patience: Patience::ONE,
         };
         assert_eq!(run(&gone), NO_PROCESS);
         let program = Program::start(&["sleep", "600"]);
@@ -374,8 +355,8 @@ mod tests {
         let text = json(&report(program.0.id(), &judgement, &sample));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
-            (&value["verdict"], &value["confidence"]),
-            (&"sleeping".into(), &"none".into())
+            (&value["verdict"], &value["confidence"], &value["cause"]),
+            (&"sleeping".into(), &"none".into(), &"timer".into())
         );
         assert_eq!(value["tree"][0]["command"], "sleep 600");
         assert!(

@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 /// Our program, as it is found through PATH.
 const PROGRAM: &str = "hbsidecar";
-/// What the hooks run. It always succeeds and says nothing: agents read exit codes as orders.
+/// What the hooks run. It always succeeds and prints nothing: agents read exit codes as orders.
 const ARGUMENTS: &str = "notify --hook";
 /// Seconds; it takes a quarter of one at most.
 const TIMEOUT: u64 = 5;
-/// Events that begin a state, and those that end one: a failed tool would otherwise be in flight for ever.
+/// Events that begin a state, and those that end one: a failed tool would otherwise stay in flight.
 const EVENTS: [&str; 12] = [
     "SessionStart",
     "UserPromptSubmit",
@@ -38,16 +38,16 @@ const HOOKS: &str = "hooks";
 /// Settings larger than this are not settings.
 const SETTINGS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Lets an agent's own hooks tell what it does.
+/// Lets the agent's own hooks report what it does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HooksArgs {
     /// What to do
     #[arg(value_enum)]
     act: Act,
-    /// For which agent
+    /// The agent whose settings are changed
     #[arg(value_enum)]
     agent: Agent,
-    /// Shows what would be written and writes nothing
+    /// Print what would be written; write nothing
     #[arg(long)]
     dry_run: bool,
     /// The settings file [default: ~/.claude/settings.json, ~/.codex/hooks.json]
@@ -57,9 +57,9 @@ pub(crate) struct HooksArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Act {
-    /// Puts the hooks in
+    /// Add the hooks
     Install,
-    /// Takes them out
+    /// Remove the hooks
     Remove,
 }
 
@@ -74,22 +74,22 @@ enum Agent {
 /// Why settings were left as they are.
 #[derive(Debug, thiserror::Error)]
 enum HooksError {
-    #[error("no home directory; say where the settings are with --settings")]
+    #[error("no home directory; name the settings file with --settings")]
     NoHome,
     #[error("{0}: {1}")]
     Io(PathBuf, io::Error),
-    #[error("{0} is no JSON object and is left as it is: {1}")]
+    #[error("{0} is not a JSON object; left unchanged: {1}")]
     NotJson(PathBuf, String),
-    #[error("{0}: {1:?} is not of the form that hooks have; it is left as it is")]
+    #[error("{0}: {1:?} does not have the form of hooks; left unchanged")]
     Shape(PathBuf, String),
 }
 
 /// Returns the exit code: 0 done or nothing to do, 125 left as it is.
 pub(crate) fn hooks(args: &HooksArgs) -> u8 {
     match run(args) {
-        Ok(said) => {
-            // Standard output is closed: nobody is there to be told.
-            let _ = io::stdout().write_all(said.as_bytes());
+        Ok(output) => {
+            // Standard output is closed: there is no reader.
+            let _ = io::stdout().write_all(output.as_bytes());
             0
         }
         Err(error) => {
@@ -104,7 +104,7 @@ fn run(args: &HooksArgs) -> Result<String, HooksError> {
         Some(path) => path.clone(),
         None => usual(args.agent)?,
     };
-    // Settings may be a link into somebody's dotfiles: the link stays.
+    // Settings may be a link into the user's dotfiles: the link stays.
     let path = fs::canonicalize(&path).unwrap_or(path);
     let before = read(&path)?;
     let shape = |name| HooksError::Shape(path.clone(), name);
@@ -161,7 +161,7 @@ fn read(path: &Path) -> Result<Option<String>, HooksError> {
     }
 }
 
-/// What a settings file says, in its order; what is not about hooks stays as it was written.
+/// The content of a settings file, in its order; what does not concern hooks stays as it was written.
 struct Settings {
     members: Vec<(String, Box<RawValue>)>,
     hooks: Option<Vec<(String, Vec<Box<RawValue>>)>>,
@@ -303,7 +303,7 @@ fn holds_ours(group: &RawValue) -> bool {
     hooks.is_some_and(|hooks| hooks.iter().any(is_ours))
 }
 
-/// A group of the user's stays as it was written; one that held us and others is written anew.
+/// A group of the user's stays as it was written; one that held us and others is rewritten.
 fn without_ours(group: Box<RawValue>) -> Option<Box<RawValue>> {
     if !holds_ours(&group) {
         return Some(group);
@@ -509,7 +509,7 @@ mod tests {
         ] {
             let settings = Users::holding(Some(text));
             let error = settings.run(Act::Install, false).unwrap_err();
-            assert!(error.contains("left as it is"), "{text}: {error}");
+            assert!(error.contains("left unchanged"), "{text}: {error}");
             assert_eq!(settings.text(), text);
         }
     }

@@ -1,6 +1,6 @@
 //! The client's side of the contract, for shells and hooks: `hbsidecar notify` and `hbsidecar healthcheck`.
 //!
-//! It may be run by an agent that reads its exit code as an order. With `--hook` it is silent, quick and always succeeds.
+//! An agent may run it and read its exit code as an order. With `--hook` it prints nothing, is quick and always succeeds.
 
 use crate::config::exit;
 use heartbeat::base::runtime_dir::runtime_dir;
@@ -16,109 +16,111 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the sidecar may take for an answer. It takes less than a millisecond, unless its machine is in trouble.
+/// How long the sidecar may take for an answer: less than a millisecond on a machine that is not overloaded.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The same when it was asked long enough ago: what it has to say can be read already.
+/// The same when it had time to answer: its answer can be read already.
 const ANSWER_IS_THERE: Duration = Duration::from_millis(20);
-/// The question of a health check.
+/// The request of a health check.
 const QUESTION: &[u8] = b"hb?\n";
 /// An agent waits for its hooks.
 const HOOK_WITHIN: Duration = Duration::from_millis(250);
-/// The longest hook input that is read, and the end of a transcript that is looked through.
+/// The longest hook input that is read, and the end of a transcript that is read.
 const INPUT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Sends one status line of this agent.
+/// Send one status line of this agent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NotifyArgs {
-    /// What to say, as in progress=42 task="index repo" state=working
+    /// Status to report, as in progress=42 task="index repo" state=working
     #[arg(value_name = "KEY=VALUE", required_unless_present = "hook")]
     pairs: Vec<String>,
     /// The sidecar's socket
     #[arg(long, env = "HB_SOCKET", value_name = "PATH")]
     socket: Option<OsString>,
-    /// Reads the input of a Claude Code or Codex hook instead; says nothing and always succeeds
+    /// Read the input of a Claude Code or Codex hook instead; print nothing and always succeed
     #[arg(long, conflicts_with = "pairs")]
     hook: bool,
 }
 
-/// Succeeds when the sidecar answers. A store that is away is printed: no reason to end an agent.
+/// Succeed when the sidecar answers. An unreachable store is only printed: no reason to end an agent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HealthcheckArgs {
     /// The sidecar's socket [default: the only one of this user that answers]
     #[arg(long, env = "HB_SOCKET", value_name = "PATH")]
     socket: Option<OsString>,
-    /// Succeeds only when beats get through
+    /// Succeed only when beats reach the store
     #[arg(long)]
     beats: bool,
 }
 
-/// Why nothing was said, or nobody answered well.
+/// Why a line was not sent, or a health check failed.
 #[derive(Debug, thiserror::Error)]
 enum NotifyError {
-    #[error("{0:?} is no KEY=VALUE")]
+    #[error("expected KEY=VALUE, got {0:?}")]
     NotAPair(String),
     #[error("{0}")]
     Line(#[from] heartbeat::contract::line::LineError),
-    #[error("no HB_SOCKET here; is this run by an agent under hbsidecar?")]
+    #[error(
+        "no HB_SOCKET here: run this from an agent under hbsidecar, or name the socket with --socket"
+    )]
     NoSocket,
-    #[error("{} sidecars answer: {}; say which with --socket", .0.len(), listed(.0))]
+    #[error("{} sidecars answer: {}; choose one with --socket", .0.len(), listed(.0))]
     WhichSocket(Vec<PathBuf>),
-    #[error("no sidecar answers in {0:?}; is one elsewhere, say so with --socket")]
+    #[error("no sidecar answers in {0:?}; if its socket is elsewhere, name it with --socket")]
     NoneAnswers(PathBuf),
     #[error("no sidecar answers at {0:?}: {1}")]
-    NobodyThere(PathBuf, io::Error),
+    NoAnswer(PathBuf, io::Error),
     #[error("{0}")]
     Refused(String),
 }
 
-/// `hbsidecar notify`. Returns the exit code: 0 said, 1 refused or nobody there, 2 usage.
+/// `hbsidecar notify`. Returns the exit code: 0 accepted, 1 refused or no sidecar, 2 usage.
 pub(crate) fn notify(args: &NotifyArgs) -> u8 {
     if args.hook {
-        // Whatever goes wrong must not disturb the agent: it would read an exit code as an order.
+        // No failure may disturb the agent: it would read an exit code as an order.
         let _ = hook(named(&args.socket), Instant::now() + HOOK_WITHIN);
         return 0;
     }
-    let said = lines(&args.pairs).and_then(|lines| {
-        say(
+    let sent = lines(&args.pairs).and_then(|lines| {
+        send_lines(
             named(&args.socket).ok_or(NotifyError::NoSocket)?,
             &lines,
             Instant::now() + ANSWER_WITHIN,
         )
     });
-    match said {
+    match sent {
         Ok(()) => 0,
-        Err(error @ (NotifyError::NotAPair(_) | NotifyError::Line(_))) => tell(&error, exit::USAGE),
+        Err(error @ (NotifyError::NotAPair(_) | NotifyError::Line(_))) => fail(&error, exit::USAGE),
         Err(
             error @ (NotifyError::NoSocket
             | NotifyError::WhichSocket(_)
             | NotifyError::NoneAnswers(_)
-            | NotifyError::NobodyThere(..)
+            | NotifyError::NoAnswer(..)
             | NotifyError::Refused(_)),
-        ) => tell(&error, 1),
+        ) => fail(&error, 1),
     }
 }
 
-/// `hbsidecar healthcheck`. Returns the exit code: 0 when the sidecar answers and, if that is asked, beats get through.
+/// `hbsidecar healthcheck`. Returns the exit code: 0 when the sidecar answers and, with `--beats`, beats reach the store.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> u8 {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let answer = match named(&args.socket) {
-        Some(socket) => ask(socket, QUESTION, deadline),
-        None => ask_the_only_one(&directory_of_sockets(), deadline),
+        Some(socket) => request(socket, QUESTION, deadline),
+        None => request_the_only_one(&directory_of_sockets(), deadline),
     };
-    match answer.and_then(|answer| matter(&answer)) {
+    match answer.and_then(|answer| beats_problem(&answer)) {
         Ok(None) => 0,
-        Ok(Some(why)) if args.beats => tell(&NotifyError::Refused(why), 1),
+        Ok(Some(why)) if args.beats => fail(&NotifyError::Refused(why), 1),
         Ok(Some(why)) => {
             // Standard output may be closed: the exit code is the answer.
             let _ = writeln!(io::stdout(), "the sidecar answers; {why}");
             0
         }
-        Err(error) => tell(&error, 1),
+        Err(error) => fail(&error, 1),
     }
 }
 
-/// What keeps beats back, if anything does.
-fn matter(answer: &str) -> Result<Option<String>, NotifyError> {
+/// Why beats do not reach the store, if they do not.
+fn beats_problem(answer: &str) -> Result<Option<String>, NotifyError> {
     match answer.strip_prefix("ok") {
         Some("") => Ok(None),
         Some(rest) => match rest.strip_prefix(": ") {
@@ -143,7 +145,7 @@ fn named(socket: &Option<OsString>) -> Option<&Path> {
     given.map(Path::new)
 }
 
-fn tell(error: &NotifyError, code: u8) -> u8 {
+fn fail(error: &NotifyError, code: u8) -> u8 {
     eprintln!("hbsidecar: {error}");
     code
 }
@@ -181,17 +183,17 @@ fn lines(pairs: &[String]) -> Result<String, NotifyError> {
     })
 }
 
-fn say(socket: &Path, lines: &str, deadline: Instant) -> Result<(), NotifyError> {
-    match ask(socket, lines.as_bytes(), deadline)? {
+fn send_lines(socket: &Path, lines: &str, deadline: Instant) -> Result<(), NotifyError> {
+    match request(socket, lines.as_bytes(), deadline)? {
         answer if answer.is_empty() => Ok(()),
         answer => Err(refused(&answer)),
     }
 }
 
-/// Sends, and reads what comes back until the sidecar closes.
-fn ask(socket: &Path, text: &[u8], deadline: Instant) -> Result<String, NotifyError> {
+/// Sends, and reads the answer until the sidecar closes.
+fn request(socket: &Path, text: &[u8], deadline: Instant) -> Result<String, NotifyError> {
     let answer = send(socket, text, deadline).and_then(|stream| answer(stream, deadline));
-    answer.map_err(|error| NotifyError::NobodyThere(socket.to_owned(), error))
+    answer.map_err(|error| NotifyError::NoAnswer(socket.to_owned(), error))
 }
 
 fn send(socket: &Path, text: &[u8], deadline: Instant) -> io::Result<UnixStream> {
@@ -214,7 +216,7 @@ fn answer(mut stream: UnixStream, deadline: Instant) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
 }
 
-/// Never waits: where connections queue up, nobody answers.
+/// Never waits: where connections queue up, no sidecar answers.
 fn reach(socket: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -240,22 +242,22 @@ fn directory_of_sockets() -> PathBuf {
 
 /// A health check is often started beside the agent, without its environment. A sidecar that was killed has left its
 /// socket behind: only those count that answer.
-fn ask_the_only_one(directory: &Path, deadline: Instant) -> Result<String, NotifyError> {
+fn request_the_only_one(directory: &Path, deadline: Instant) -> Result<String, NotifyError> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let mut sockets: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|name| name == "sock"))
         .collect();
     sockets.sort();
-    // All are asked before the first answer is waited for: one that hangs does not use up the time of the others.
-    let asked: Vec<(PathBuf, UnixStream)> = sockets
+    // All get the request before the first answer is awaited: one that hangs does not use up the time of the others.
+    let requests: Vec<(PathBuf, UnixStream)> = sockets
         .into_iter()
         .filter_map(|socket| {
             let stream = send(&socket, QUESTION, deadline).ok()?;
             Some((socket, stream))
         })
         .collect();
-    let answers: Vec<(PathBuf, String)> = asked
+    let answers: Vec<(PathBuf, String)> = requests
         .into_iter()
         .filter_map(|(socket, stream)| {
             let until = deadline.max(Instant::now() + ANSWER_IS_THERE);
@@ -273,13 +275,13 @@ fn ask_the_only_one(directory: &Path, deadline: Instant) -> Result<String, Notif
     }
 }
 
-/// What the hook was told, in a line. `None` when there is nothing to say, or nobody to say it to.
+/// Reports the hook's input as one line. `None` when there is nothing to report, or no sidecar.
 fn hook(socket: Option<&Path>, deadline: Instant) -> Option<()> {
     let socket = socket?;
     let input = input(deadline)?;
     let tokens = tokens_of_turn(&input).unwrap_or(0);
     let line = agent_streams::hook(&input, tokens)?;
-    say(socket, &format!("{line}\n"), deadline).ok()
+    send_lines(socket, &format!("{line}\n"), deadline).ok()
 }
 
 /// Standard input to its end, if that comes in time.
@@ -370,8 +372,8 @@ mod tests {
             Path::new(&"/x".repeat(100)),
         ] {
             assert!(matches!(
-                say(socket, "watchdog=1\n", start + ANSWER_WITHIN),
-                Err(NotifyError::NobodyThere(..))
+                send_lines(socket, "watchdog=1\n", start + ANSWER_WITHIN),
+                Err(NotifyError::NoAnswer(..))
             ));
         }
         assert!(start.elapsed() < Duration::from_secs(1));
@@ -383,11 +385,8 @@ mod tests {
         let path = directory.path().join("s");
         let _deaf = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let start = Instant::now();
-        let said = say(&path, "watchdog=1\n", start + Duration::from_millis(200));
-        assert!(
-            matches!(said, Err(NotifyError::NobodyThere(..))),
-            "{said:?}"
-        );
+        let sent = send_lines(&path, "watchdog=1\n", start + Duration::from_millis(200));
+        assert!(matches!(sent, Err(NotifyError::NoAnswer(..))), "{sent:?}");
         assert!(start.elapsed() < Duration::from_secs(2));
     }
 
@@ -406,7 +405,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let asked = || {
-            ask_the_only_one(
+            request_the_only_one(
                 directory.path(),
                 Instant::now() + Duration::from_millis(300),
             )
@@ -429,10 +428,10 @@ mod tests {
 
     #[test]
     fn what_keeps_beats_back_is_no_refusal() {
-        assert_eq!(matter("ok").unwrap(), None);
-        assert_eq!(matter("ok: why").unwrap().as_deref(), Some("why"));
+        assert_eq!(beats_problem("ok").unwrap(), None);
+        assert_eq!(beats_problem("ok: why").unwrap().as_deref(), Some("why"));
         for answer in ["error: of another user", "okay", ""] {
-            assert!(matter(answer).is_err(), "{answer}");
+            assert!(beats_problem(answer).is_err(), "{answer}");
         }
     }
 
@@ -445,11 +444,14 @@ mod tests {
             r#"{"type":"assistant","message":{"id":"m","content":[],"usage":{"input_tokens":5,"output_tokens":6}}}"#,
         ];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let told = |event: &str| {
+        let tokens_at = |event: &str| {
             tokens_of_turn(
                 format!(r#"{{"hook_event_name":"{event}","transcript_path":{path:?}}}"#).as_bytes(),
             )
         };
-        assert_eq!((told("Stop"), told("PreToolUse")), (Some(11), None));
+        assert_eq!(
+            (tokens_at("Stop"), tokens_at("PreToolUse")),
+            (Some(11), None)
+        );
     }
 }

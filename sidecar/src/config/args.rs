@@ -5,16 +5,15 @@ use crate::commands::hooks::HooksArgs;
 use crate::commands::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use heartbeat::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
+use hbshell::command_line::{duration, interval};
+use hbshell::log::LogFormat;
+use heartbeat::verdict::Patience;
 use regex_lite::Regex;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The longest time that any flag takes.
-const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// Starts an agent, or attaches to one; watches it, restarts it and sends its heartbeat.
+/// Start an agent, or attach to one; watch it, restart it and send its heartbeat.
 #[derive(Debug, Parser)]
 #[command(name = "hbsidecar", version, max_term_width = 100)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
@@ -34,7 +33,7 @@ pub struct Args {
     /// The agent's id [default: host name + command name] [env: HB_AGENT_ID, then AGENT_ID]
     #[arg(long, value_name = "ID")]
     pub(super) id: Option<String>,
-    /// What sort of agent it is [default: command name] [env: HB_AGENT_TYPE]
+    /// The agent's type [default: command name] [env: HB_AGENT_TYPE]
     #[arg(long = "type", value_name = "TYPE")]
     pub(super) agent_type: Option<String>,
     /// The store [default: hbmonitor's own on this machine, else redis://127.0.0.1:6379]
@@ -60,63 +59,69 @@ pub struct Args {
     #[arg(long, env = "HB_TRANSPARENT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) transparent: bool,
 
-    /// When an agent that ended is started again
+    /// When to restart an agent that ended
     #[arg(long, env = "HB_RESTART", value_enum, default_value_t = Restart::OnFailure)]
     pub(super) restart: Restart,
-    /// Restarts within a window; beyond it hbmonitor takes over
+    /// Restarts within the window; after the last one hbmonitor takes over
     #[arg(long, env = "HB_MAX_RESTARTS", value_name = "N", default_value_t = 3)]
     pub(super) max_restarts: u32,
     /// The sliding window of --max-restarts
-    #[arg(long, env = "HB_RESTART_WINDOW", value_name = "TIME", default_value = "30m", value_parser = time)]
+    #[arg(long, env = "HB_RESTART_WINDOW", value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub(super) restart_window: Duration,
-    /// Wait before a restart; doubles with each. The first restart of an agent that made progress is immediate
-    #[arg(long, env = "HB_BACKOFF", value_name = "TIME", default_value = "1s", value_parser = time)]
+    /// Delay before a restart; doubles each time. The first restart of an agent that made progress is immediate
+    #[arg(long, env = "HB_BACKOFF", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(super) backoff: Duration,
-    /// The longest wait before a restart
-    #[arg(long, env = "HB_BACKOFF_MAX", value_name = "TIME", default_value = "60s", value_parser = time)]
+    /// Longest delay before a restart
+    #[arg(long, env = "HB_BACKOFF_MAX", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(super) backoff_max: Duration,
     /// Time between the stop signal and KILL
-    #[arg(long, env = "HB_GRACE", value_name = "TIME", default_value = "10s", value_parser = time)]
+    #[arg(long, env = "HB_GRACE", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(super) grace: Duration,
-    /// The signal that asks the agent to end
+    /// Signal that requests the agent's end
     #[arg(long, env = "HB_STOP_SIGNAL", value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
     pub(super) stop_signal: i32,
-    /// Leave processes alone that outlive the agent
+    /// Leave processes alone that the agent leaves behind
     #[arg(long, env = "HB_KEEP_ORPHANS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) keep_orphans: bool,
-    /// Stop the agent after four intervals in which no beat could be stored
+    /// Stop the agent after four intervals without a stored beat
     #[arg(long, env = "HB_EXCLUSIVE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) exclusive: bool,
-    /// Take the id although a living sidecar holds it
+    /// Take the id from a living sidecar
     #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) takeover: bool,
 
-    /// What is done about an agent that provably cannot go on by itself [default: restart; alert on a terminal]
+    /// What to do about an agent that provably cannot continue [default: restart; alert on a terminal]
     #[arg(long, env = "HB_ON_HUNG", value_enum)]
     pub(super) on_hung: Option<Reaction>,
-    /// What is done about owed work that does not move, without a proof
+    /// What to do about unfinished work without progress, when there is no proof of a hang
     #[arg(long, env = "HB_ON_STALLED", value_enum, default_value_t = Reaction::Alert)]
     pub(super) on_stalled: Reaction,
-    /// Silence that makes an owed piece of work suspicious
-    #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = time)]
+    /// Time without progress after which unfinished work counts as stalled
+    #[arg(long, env = "HB_STALL_AFTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub(super) stall_after: Duration,
-    /// Multiplies every waiting time before a verdict; 3 for a slow agent
-    #[arg(long, env = "HB_PATIENCE", value_name = "FACTOR", default_value = "1.0", value_parser = patience)]
-    pub(super) patience: f64,
+    /// Factor for every waiting time before a verdict; 3 for a slow agent
+    #[arg(
+        long,
+        env = "HB_PATIENCE",
+        value_name = "FACTOR",
+        default_value = "1.0",
+        allow_negative_numbers = true
+    )]
+    pub(super) patience: Patience,
 
-    /// Where the agent's stream socket shall be [default: a place of this user's] [env: HB_SOCKET]
+    /// Path of the agent's stream socket [default: in the user's runtime directory] [env: HB_SOCKET]
     #[arg(long, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
-    /// A file that the agent rewrites or appends to, with status lines [env: HB_STATUS_FILE]
+    /// File with status lines that the agent rewrites or appends to [env: HB_STATUS_FILE]
     #[arg(long, value_name = "FILE")]
     pub(super) status_file: Option<PathBuf>,
-    /// Follow the events that the agent prints: claude -p --output-format stream-json, codex exec --json
+    /// Read the events that the agent prints: claude -p --output-format stream-json, codex exec --json
     #[arg(long, env = "HB_READ", value_enum, conflicts_with = "transparent")]
     pub(super) read: Option<Read>,
     /// Find progress in what the agent prints: groups named progress, step or task
     #[arg(long, env = "HB_PROGRESS_REGEX", value_name = "REGEX", conflicts_with_all = ["read", "transparent"])]
     pub(super) progress_regex: Option<String>,
-    /// Memory of the tree above which the agent is called degraded, in MiB
+    /// Memory of the process tree above which the status is degraded, in MiB
     #[arg(
         long,
         env = "HB_DEGRADED_MEMORY_MB",
@@ -124,10 +129,10 @@ pub struct Args {
         default_value_t = 1000
     )]
     pub(super) degraded_memory_mb: u32,
-    /// Queue above which it is called busy
+    /// Queue depth above which the status is busy
     #[arg(long, env = "HB_BUSY_QUEUE", value_name = "N", default_value_t = 50)]
     pub(super) busy_queue: u64,
-    /// Errors in five minutes above which it is called recovering
+    /// Errors in five minutes above which the status is recovering
     #[arg(
         long,
         env = "HB_RECOVERING_ERRORS",
@@ -136,13 +141,13 @@ pub struct Args {
     )]
     pub(super) recovering_errors: u64,
 
-    /// How log lines are written to standard error
+    /// Format of log lines on standard error
     #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
-    /// Say more; twice for all
+    /// Increase verbosity (-v info, -vv debug)
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
-    /// Say nothing but errors
+    /// Log errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// The agent: a command and its arguments
@@ -150,79 +155,44 @@ pub struct Args {
     pub(super) command: Vec<OsString>,
 }
 
-/// What else the program does.
+/// The other commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Act {
-    /// Sends one status line of this agent
+    /// Send one status line of this agent
     Notify(NotifyArgs),
-    /// Succeeds when the sidecar answers; with --beats only when beats get through
+    /// Succeed when the sidecar answers; with --beats only when beats reach the store
     Healthcheck(HealthcheckArgs),
-    /// Says what a process is doing, with evidence; changes nothing
+    /// Report what a process is doing, with evidence; change nothing
     Diagnose(DiagnoseArgs),
-    /// Lets the hooks of Claude Code or Codex tell what the agent does
+    /// Let the hooks of Claude Code or Codex report what the agent does
     Hooks(HooksArgs),
 }
 
-/// What is done about an agent that does not work.
+/// What is done about an agent that makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reaction {
-    /// People are told.
+    /// Alert people.
     Alert,
-    /// It is unblocked, or restarted.
+    /// Fix it, or restart it.
     Restart,
 }
 
-/// What an agent prints that can be followed.
+/// What an agent prints that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Read {
     /// One JSON event a line.
     StreamJson,
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
-/// When an agent that ended is started again.
+/// When an agent that ended is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Restart {
     /// After anything but exit code 0.
     OnFailure,
-    /// Whatever its exit code, if not a fatal one.
+    /// After every exit code except the fatal ones.
     Always,
-    /// Not by itself; an order still restarts it.
+    /// Never automatically; an order still restarts it.
     Never,
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it as in 30s, 500ms or 5m"))?;
-    if time <= TIME_MAX {
-        Ok(time)
-    } else {
-        Err("must be at most a year".to_owned())
-    }
-}
-
-fn patience(text: &str) -> Result<f64, String> {
-    let patience = text.parse::<f64>().ok();
-    patience
-        .filter(|factor| (0.001..=1000.0).contains(factor))
-        .ok_or_else(|| "must be a number from 0.001 to 1000".to_owned())
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = time(text)?;
-    if (INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        Ok(interval)
-    } else {
-        Err("must be from 100ms to 1h".to_owned())
-    }
 }
 
 fn regex(text: &str) -> Result<Regex, String> {
@@ -252,5 +222,5 @@ fn signal(text: &str) -> Result<i32, String> {
         .map(|signal| signal as i32);
     by_number
         .or(by_name)
-        .ok_or_else(|| "no signal of that name; write it as in TERM, INT or 15".to_owned())
+        .ok_or_else(|| "unknown signal; write it as in TERM, INT or 15".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `NOTIFY_SOCKET`: sd_notify as systemd speaks it. Nobody is answered; file descriptors that come along are closed,
+//! `NOTIFY_SOCKET`: sd_notify as systemd implements it. Senders get no answer; file descriptors that come along are closed,
 //! which is what `BARRIER=1` waits for.
 
 use super::intake::{Intake, Taken};
@@ -31,7 +31,7 @@ pub(super) fn listen(
                 receive(&socket, &intake, &is_of_tree)
             });
             if let Err(error) = received.await {
-                intake.tell("datagram", || {
+                intake.warn_once("datagram", || {
                     format!("cannot read from NOTIFY_SOCKET: {error}")
                 });
             }
@@ -54,7 +54,7 @@ fn receive(socket: impl AsFd, intake: &Intake, is_of_tree: &IsOfTree) -> io::Res
         flags,
     )?;
     let mut sender = None;
-    // To the end, and not by `find_map`: a buffer that is drained halfway looks for its next message at a crooked place.
+    // To the end, and not by `find_map`: a buffer that is drained halfway reads its next message at a wrong offset.
     for message in control.drain() {
         match message {
             RecvAncillaryMessage::ScmCredentials(of) => {
@@ -63,7 +63,7 @@ fn receive(socket: impl AsFd, intake: &Intake, is_of_tree: &IsOfTree) -> io::Res
                     uid: of.uid.as_raw(),
                 });
             }
-            // Descriptors that nobody asked for are closed as they are dropped.
+            // Unexpected descriptors are closed as they are dropped.
             RecvAncillaryMessage::ScmRights(descriptors) => descriptors.for_each(drop),
             _ => {}
         }
@@ -75,7 +75,7 @@ fn receive(socket: impl AsFd, intake: &Intake, is_of_tree: &IsOfTree) -> io::Res
         None => Some("a datagram came without its sender's name".to_owned()),
     };
     if let Some(why) = refusal {
-        intake.stranger(&why);
+        intake.foreign_sender(&why);
         return Ok(());
     }
     let cut_off = received.flags.contains(ReturnFlags::TRUNC) || received.bytes > LINE_BYTES_MAX;

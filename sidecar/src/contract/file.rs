@@ -4,7 +4,7 @@
 mod tail;
 
 use super::intake::Intake;
-use crate::wake::{self, Sleeper, Waker, Woken};
+use crate::wake::{self, Listener, Notifier, Woken};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
@@ -16,35 +16,35 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tail::{Look, Tail};
 
-/// A file that is written without end is looked at this often and no more.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// A file that is written without end is read this often and no more.
+const BETWEEN_READS: Duration = Duration::from_millis(20);
 /// A line without its end counts as whole when nothing followed for this long.
 const SETTLED_AFTER: Duration = Duration::from_millis(250);
-/// Where the kernel does not tell of changes, or there is no directory yet to watch.
+/// Where the kernel does not report changes, or there is no directory yet to watch.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The thread that follows. Dropped, it ends; it is not waited for.
 #[derive(Debug)]
 pub(super) struct Follower {
     path: PathBuf,
-    waker: Waker,
+    notifier: Notifier,
     new_incarnation: Arc<AtomicBool>,
 }
 
 impl Follower {
     /// Starts to follow. What is in the file now was left by an earlier incarnation and is not read.
     pub(super) fn start(path: PathBuf, intake: Arc<Intake>) -> io::Result<Self> {
-        let (waker, sleeper) = wake::pair()?;
-        // The agent must not find its own first line taken for an old one: this look comes before the agent starts.
+        let (notifier, listener) = wake::pair()?;
+        // The agent must not find its own first line taken for an old one: this read comes before the agent starts.
         let mut tail = Tail::new(path.clone());
         tail.pass_over();
         let new_incarnation = Arc::new(AtomicBool::new(false));
         let follower = Self {
             path,
-            waker,
+            notifier,
             new_incarnation: Arc::clone(&new_incarnation),
         };
-        let run = move || follow(&mut tail, &sleeper, &new_incarnation, &intake);
+        let run = move || follow(&mut tail, &listener, &new_incarnation, &intake);
         std::thread::Builder::new()
             .name("status-file".to_owned())
             .stack_size(128 * 1024)
@@ -56,34 +56,36 @@ impl Follower {
         &self.path
     }
 
-    /// What was read so far is not the word of the incarnation that is about to start.
+    /// What was read so far does not count for the incarnation that is about to start.
     pub(super) fn new_incarnation(&self) {
         self.new_incarnation.store(true, Ordering::Relaxed);
     }
 
     /// Waits until all that is in the file by now was taken, but no longer than `within`.
     pub(super) async fn caught_up(&self, within: Duration) {
-        self.waker.caught_up(within).await;
+        self.notifier.caught_up(within).await;
     }
 }
 
-fn follow(tail: &mut Tail, sleeper: &Sleeper, new_incarnation: &AtomicBool, intake: &Intake) {
+fn follow(tail: &mut Tail, listener: &Listener, new_incarnation: &AtomicBool, intake: &Intake) {
     let mut watch = Watch::new();
     if watch.is_none() {
-        intake.tell("inotify", || "the kernel does not tell of file changes; the status file is looked at every second".to_owned());
+        intake.warn_once("inotify", || {
+            "inotify is not available; reading the status file every second".to_owned()
+        });
     }
     loop {
-        // Watched before it is looked at: a change in between is seen twice, not missed.
+        // Watched before it is read: a change in between is seen twice, not missed.
         let watched = watch.as_mut().is_some_and(|watch| watch.cover(tail.path()));
-        let woken = sleeper.woken();
+        let woken = listener.woken();
         if new_incarnation.swap(false, Ordering::Relaxed) {
             tail.new_incarnation();
         }
         let look = tail.look(intake);
         match woken {
-            Woken::Not => {}
-            Woken::For(asked) => {
-                // Whoever wrote it is gone: no end will come.
+            Woken::Otherwise => {}
+            Woken::ToCatchUp(asked) => {
+                // Its writer has ended: the line will get no end.
                 if look == Look::Unended {
                     tail.settle(intake);
                 }
@@ -97,25 +99,25 @@ fn follow(tail: &mut Tail, sleeper: &Sleeper, new_incarnation: &AtomicBool, inta
             (Look::Whole, true) => None,
             (Look::Whole, false) => Some(POLL_EVERY),
         };
-        let silent = sleep(sleeper, watch.as_mut(), wait);
+        let silent = sleep(listener, watch.as_mut(), wait);
         if silent && look == Look::Unended {
             tail.settle(intake);
             let wait = (!watched).then_some(POLL_EVERY);
-            sleep(sleeper, watch.as_mut(), wait);
+            sleep(listener, watch.as_mut(), wait);
         }
-        sleep(sleeper, None, Some(BETWEEN_LOOKS));
+        sleep(listener, None, Some(BETWEEN_READS));
     }
 }
 
 /// Sleeps until something happens; true when nothing did.
-fn sleep(sleeper: &Sleeper, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
+fn sleep(listener: &Listener, watch: Option<&mut Watch>, wait: Option<Duration>) -> bool {
     let timeout = wait.and_then(|wait| Timespec::try_from(wait).ok());
     let Some(watch) = watch else {
-        let mut fds = [PollFd::new(sleeper, PollFlags::IN)];
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
         return !matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
     };
     let mut fds = [
-        PollFd::new(sleeper, PollFlags::IN),
+        PollFd::new(listener, PollFlags::IN),
         PollFd::new(&watch.inotify, PollFlags::IN),
     ];
     let silent = !matches!(poll(&mut fds, timeout.as_ref()), Ok(1..));
@@ -123,7 +125,7 @@ fn sleep(sleeper: &Sleeper, watch: Option<&mut Watch>, wait: Option<Duration>) -
     silent
 }
 
-/// What the kernel tells of: the file itself, and names that appear in its directory.
+/// What the kernel reports: changes of the file itself, and names that appear in its directory.
 struct Watch {
     inotify: OwnedFd,
 }
@@ -134,7 +136,7 @@ impl Watch {
         Some(Self { inotify })
     }
 
-    /// Watches whatever is there under that name now; false when nothing would tell of a change.
+    /// Watches whatever is there under that name now; false when the kernel would not report a change.
     fn cover(&mut self, path: &Path) -> bool {
         let of_file = WatchFlags::MODIFY
             | WatchFlags::ATTRIB

@@ -1,8 +1,8 @@
 //! Where all ways in meet: the limit, the parser, the counters, the hub's queue.
 
-use super::Said;
+use super::StatusLine;
 use crate::clock;
-use heartbeat::base::sliding::Rate;
+use heartbeat::base::sliding::RateLimiter;
 use heartbeat::contract::line::{Line, LineError};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,12 @@ pub(crate) struct Counts {
     pub(crate) taken: u64,
     /// Bad lines; each was answered where there is a way back, and changed nothing.
     pub(crate) refused: u64,
-    /// Lines beyond the limit; not looked at.
+    /// Lines beyond the limit; dropped unread.
     pub(crate) excess: u64,
-    /// Keys nobody knows.
+    /// Unknown keys.
     pub(crate) unknown: u64,
     /// Lines and connections of processes that are not the agent's.
-    pub(crate) strangers: u64,
+    pub(crate) foreign: u64,
     /// Connections that were closed because there were too many.
     pub(crate) crowded_out: u64,
 }
@@ -32,8 +32,8 @@ impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} taken, {} refused, {} beyond the limit, {} unknown keys, {} of strangers, {} connections too many",
-            self.taken, self.refused, self.excess, self.unknown, self.strangers, self.crowded_out
+            "{} accepted, {} refused, {} beyond the rate limit, {} unknown keys, {} from foreign processes, {} connections too many",
+            self.taken, self.refused, self.excess, self.unknown, self.foreign, self.crowded_out
         )
     }
 }
@@ -41,36 +41,36 @@ impl std::fmt::Display for Counts {
 /// What became of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is on its way to the hub, or says nothing.
+    /// It is on its way to the hub, or is empty.
     Good,
     /// It changes nothing.
     Refused(LineError),
-    /// It was not looked at.
+    /// It was dropped unread.
     Excess,
 }
 
 #[derive(Debug)]
 pub(super) struct Intake {
-    say: mpsc::Sender<Said>,
+    send: mpsc::Sender<StatusLine>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    rate: Rate,
+    rate: RateLimiter,
     counts: Counts,
-    told: BTreeSet<&'static str>,
+    warned: BTreeSet<&'static str>,
 }
 
 impl Intake {
-    pub(super) fn new(say: mpsc::Sender<Said>) -> Self {
+    pub(super) fn new(send: mpsc::Sender<StatusLine>) -> Self {
         let state = State {
-            rate: Rate::new(LINES_PER_SECOND),
+            rate: RateLimiter::new(LINES_PER_SECOND),
             counts: Counts::default(),
-            told: BTreeSet::new(),
+            warned: BTreeSet::new(),
         };
         Self {
-            say,
+            send,
             state: Mutex::new(state),
         }
     }
@@ -95,17 +95,17 @@ impl Intake {
         };
         if let Some(key) = &parsed.unknown_key {
             state.counts.unknown += u64::from(parsed.unknown);
-            state.tell("unknown", || {
-                format!("the key {key:?} is not of the contract and is ignored")
+            state.warn_once("unknown", || {
+                format!("ignored the unknown key {key:?} in a status line (logged once)")
             });
         }
         let raw = String::from_utf8_lossy(line).trim_end().to_owned();
-        let said = Said {
+        let received = StatusLine {
             line: parsed,
             raw,
             at: now,
         };
-        match self.say.try_send(said) {
+        match self.send.try_send(received) {
             Ok(()) => {
                 state.counts.taken += 1;
                 Taken::Good
@@ -124,25 +124,25 @@ impl Intake {
         }
     }
 
-    /// Counts somebody who is not the agent.
-    pub(super) fn stranger(&self, why: &str) {
+    /// Counts a sender outside the agent's tree.
+    pub(super) fn foreign_sender(&self, why: &str) {
         let mut state = self.state();
-        state.counts.strangers += 1;
-        state.tell("stranger", || why.to_owned());
+        state.counts.foreign += 1;
+        state.warn_once("foreign", || why.to_owned());
     }
 
     /// Counts a connection that had to go.
     pub(super) fn crowded_out(&self, limit: usize) {
         let mut state = self.state();
         state.counts.crowded_out += 1;
-        state.tell("crowded_out", || {
+        state.warn_once("crowded_out", || {
             format!("the agent holds more than {limit} connections; the longest idle one is closed for each new one")
         });
     }
 
-    /// Says something once in the life of the contract, and only to the curious again.
-    pub(super) fn tell(&self, kind: &'static str, what: impl FnOnce() -> String) {
-        self.state().tell(kind, what);
+    /// Logs a warning of this kind once in the life of the contract.
+    pub(super) fn warn_once(&self, kind: &'static str, what: impl FnOnce() -> String) {
+        self.state().warn_once(kind, what);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -154,22 +154,22 @@ impl Intake {
 impl State {
     fn refused(&mut self, error: LineError) -> Taken {
         self.counts.refused += 1;
-        self.tell(error.kind(), || {
-            format!("a status line of the agent is refused: {error}")
+        self.warn_once(error.kind(), || {
+            format!("refused a status line of the agent: {error} (further ones of this kind are only counted)")
         });
         Taken::Refused(error)
     }
 
     fn excess(&mut self) -> Taken {
         self.counts.excess += 1;
-        self.tell("excess", || {
-            format!("the agent sends more than {LINES_PER_SECOND} status lines a second; the others are dropped and counted")
+        self.warn_once("excess", || {
+            format!("the agent sends more than {LINES_PER_SECOND} status lines a second; the excess is dropped and counted")
         });
         Taken::Excess
     }
 
-    fn tell(&mut self, kind: &'static str, what: impl FnOnce() -> String) {
-        if self.told.insert(kind) {
+    fn warn_once(&mut self, kind: &'static str, what: impl FnOnce() -> String) {
+        if self.warned.insert(kind) {
             tracing::warn!("{}", what());
         }
     }

@@ -1,4 +1,4 @@
-//! Where the sockets are, and how a place is taken without taking it from anybody.
+//! Where the sockets are, and how a path is taken without taking it from another program.
 
 use super::ContractError;
 use heartbeat::base::id::AgentId;
@@ -45,15 +45,15 @@ enum Taken {
     TooLong(PathBuf),
     #[error("{0:?} is in use by another program")]
     InUse(PathBuf),
-    #[error("{0:?} is there and is no socket")]
+    #[error("{0:?} exists and is not a socket")]
     NoSocket(PathBuf),
-    #[error("the directory {0:?} is not ours alone")]
+    #[error("the directory {0:?} is writable by other users")]
     NotOurs(PathBuf),
     #[error("{0:?}: {1}")]
     Io(PathBuf, io::Error),
 }
 
-/// Takes a place for both sockets: the wanted one, else a private directory, and then says so.
+/// Takes a place for both sockets: the wanted one, else a private directory, which is logged.
 pub(super) fn open(
     id: &AgentId,
     wanted: Option<&Path>,
@@ -88,7 +88,7 @@ impl Drop for Sockets {
     fn drop(&mut self) {
         for bound in [&self.stream, &self.datagram] {
             if bound.inode.is_some() && inode(&bound.path) == bound.inode {
-                // Nobody is left who could do anything about it.
+                // There is no remedy at this point.
                 let _ = std::fs::remove_file(&bound.path);
             }
         }
@@ -135,7 +135,7 @@ fn both(stream: PathBuf, private: Option<PathBuf>) -> Result<(Sockets, OwnedFd, 
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         Some(_) | None => PathBuf::from("."),
     };
-    // Whoever finds a stale socket removes it; two who do so at once would remove each other's.
+    // A stale socket is removed by its finder; two sidecars at once would remove each other's.
     let _lock = lock(&directory).map_err(|error| Taken::Io(directory, error))?;
     // The longer name first: a place that does not hold both holds none.
     let (datagram, datagram_fd) = take(datagram, SocketType::DGRAM)?;
@@ -184,7 +184,7 @@ fn take(path: PathBuf, kind: SocketType) -> Result<(Bound, OwnedFd), Taken> {
     Ok((Bound { path, inode }, socket))
 }
 
-/// Removes a socket that nobody answers; anything else is left alone.
+/// Removes a socket without a listener; anything else is left alone.
 fn free(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> Result<(), Taken> {
     let io = |error| Taken::Io(path.to_owned(), error);
     let found = std::fs::symlink_metadata(path).map_err(io)?;

@@ -1,4 +1,4 @@
-//! Who may speak for the agent: its own tree, under our own user.
+//! Which senders may report for the agent: processes of its tree, under our own user.
 
 use rustix::process::geteuid;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ pub(crate) enum Belongs {
     Yes,
     /// It is another's.
     No,
-    /// It is gone already: short-lived senders are. The socket is the agent's own, so its word is taken.
+    /// It has ended already, as short-lived senders do. The socket is the agent's own, so its line is accepted.
     Gone,
 }
 
@@ -25,13 +25,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Why this user may not even ask.
+    /// Why this user is refused.
     pub(super) fn refusal_of_user(&self) -> Option<String> {
         let fits = self.uid == geteuid().as_raw() || self.uid == 0;
         (!fits).then(|| format!("user {} may not speak for this agent", self.uid))
     }
 
-    /// Why this process may not speak for the agent. A process of another pid namespace has no number here.
+    /// Why this process may not report for the agent. A process of another pid namespace has no number here.
     pub(super) fn refusal_of_process(&self, is_of_tree: &IsOfTree) -> Option<String> {
         let pid = self.pid.filter(|pid| *pid > 0)?;
         match is_of_tree(pid) {

@@ -5,7 +5,7 @@ use super::intake::{Intake, Taken};
 use super::sender::{IsOfTree, Sender};
 use crate::clock;
 use heartbeat::base::moment::Moment;
-use heartbeat::contract::framing::Lines;
+use heartbeat::contract::framing::LineSplitter;
 use heartbeat::contract::line::{LINE_BYTES_MAX, LineError};
 use std::collections::BTreeMap;
 use std::io;
@@ -45,7 +45,7 @@ pub(super) fn listen(
             match listener.accept().await {
                 Ok((stream, _)) => Room::admit(&room, stream),
                 Err(error) => {
-                    room.intake.tell("accept", || {
+                    room.intake.warn_once("accept", || {
                         format!("cannot accept a connection of the agent: {error}")
                     });
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -72,7 +72,7 @@ struct Connections {
 }
 
 struct Open {
-    heard: Moment,
+    last_read: Moment,
     stream: Arc<UnixStream>,
     task: AbortHandle,
 }
@@ -95,11 +95,11 @@ impl Room {
                 pid: of.pid(),
                 uid: of.uid(),
             },
-            Err(_) => return, // gone already
+            Err(_) => return, // it has ended already
         };
         if let Some(why) = sender.refusal_of_user() {
             answer(&stream, &format!("error: {why}"));
-            room.intake.stranger(&why);
+            room.intake.foreign_sender(&why);
             return;
         }
         let stream = Arc::new(stream);
@@ -110,17 +110,17 @@ impl Room {
             number,
             sender,
             stream: Arc::clone(&stream),
-            lines: Lines::new(LINE_BYTES_MAX),
+            lines: LineSplitter::new(LINE_BYTES_MAX),
             refusal: None,
-            told_excess: false,
+            excess_answered: false,
             ends_when_told: waits_for_our_end(sender.pid),
         };
         let task = tokio::spawn(connection.serve(Arc::clone(room))).abort_handle();
-        let heard = clock::now();
+        let last_read = clock::now();
         connections.open.insert(
             number,
             Open {
-                heard,
+                last_read,
                 stream,
                 task,
             },
@@ -154,7 +154,7 @@ impl Connections {
         let idle = self
             .open
             .iter()
-            .min_by_key(|(number, open)| (open.heard, **number));
+            .min_by_key(|(number, open)| (open.last_read, **number));
         if let Some(open) = idle
             .map(|(number, _)| *number)
             .and_then(|number| self.open.remove(&number))
@@ -172,10 +172,10 @@ struct Connection {
     number: u64,
     sender: Sender,
     stream: Arc<UnixStream>,
-    lines: Lines,
-    /// Once it is known: whether this process may speak for the agent.
+    lines: LineSplitter,
+    /// Once it is known: whether this process may report for the agent.
     refusal: Option<Option<String>>,
-    told_excess: bool,
+    excess_answered: bool,
     ends_when_told: bool,
 }
 
@@ -186,7 +186,7 @@ impl Connection {
         }
         if !self.lines.pending().is_empty() {
             let taken = room.intake.refuse(LineError::Unended);
-            self.told(taken);
+            self.answer_to(taken);
         }
         room.connections().open.remove(&self.number);
     }
@@ -200,14 +200,14 @@ impl Connection {
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
         };
         if let Some(open) = room.connections().open.get_mut(&self.number) {
-            open.heard = clock::now();
+            open.last_read = clock::now();
         }
-        let mut lines = std::mem::replace(&mut self.lines, Lines::new(LINE_BYTES_MAX));
+        let mut lines = std::mem::replace(&mut self.lines, LineSplitter::new(LINE_BYTES_MAX));
         lines.feed(bytes, |line| self.line(line, room));
         self.lines = lines;
         if self.ends_when_told && self.lines.pending().is_empty() {
             self.ends_when_told = false;
-            // It is told the end of our side; its own side stays open.
+            // It reads the end of our side; its own side stays open.
             let _ = rustix::net::shutdown(&*self.stream, rustix::net::Shutdown::Write);
         }
         true
@@ -228,22 +228,22 @@ impl Connection {
             refusal
         });
         if let Some(why) = refusal {
-            return room.intake.stranger(why);
+            return room.intake.foreign_sender(why);
         }
         let taken = match line {
             Ok(line) => room.intake.take(line),
             Err(error) => room.intake.refuse(error),
         };
-        self.told(taken);
+        self.answer_to(taken);
     }
 
-    fn told(&mut self, taken: Taken) {
+    fn answer_to(&mut self, taken: Taken) {
         match taken {
-            Taken::Good => self.told_excess = false,
+            Taken::Good => self.excess_answered = false,
             Taken::Refused(error) => answer(&self.stream, &format!("error: {error}")),
-            Taken::Excess if self.told_excess => {}
+            Taken::Excess if self.excess_answered => {}
             Taken::Excess => {
-                self.told_excess = true;
+                self.excess_answered = true;
                 let limit = super::intake::LINES_PER_SECOND;
                 answer(
                     &self.stream,
@@ -254,13 +254,13 @@ impl Connection {
     }
 }
 
-/// Answers if there is room for it: nobody waits for a sender that does not read.
+/// Answers if there is room for it: a sender that does not read is not waited for.
 fn answer(stream: &UnixStream, text: &str) {
     let _ = stream.try_write(format!("{text}\n").as_bytes());
 }
 
-/// OpenBSD's `nc -U` stays after the end of its input until the other side ends: `echo … | nc -U` would hang for ever.
-/// It goes on sending after our end, so ending is harmless; node and others would stop, so it is for nc alone.
+/// OpenBSD's `nc -U` stays after the end of its input until the other side ends: `echo … | nc -U` would hang.
+/// It continues to send after our end, so ending is harmless; node and others would stop, so it is for nc alone.
 fn waits_for_our_end(pid: Option<i32>) -> bool {
     let Some(pid) = pid.filter(|pid| *pid > 0) else {
         return false;

@@ -4,7 +4,7 @@ mod files;
 mod one_liners;
 mod places;
 
-use super::{Belongs, Contract, Health, Said, Settings};
+use super::{Belongs, Contract, Health, Settings, StatusLine};
 use heartbeat::base::id::AgentId;
 use heartbeat::contract::line::{Field, LINE_BYTES_MAX};
 use std::path::Path;
@@ -37,8 +37,8 @@ async fn connect(contract: &Contract) -> UnixStream {
     UnixStream::connect(contract.socket()).await.unwrap()
 }
 
-async fn next(contract: &mut Contract) -> Said {
-    tokio::time::timeout(WITHIN, contract.said.recv())
+async fn next(contract: &mut Contract) -> StatusLine {
+    tokio::time::timeout(WITHIN, contract.lines.recv())
         .await
         .expect("no line came")
         .unwrap()
@@ -64,10 +64,10 @@ async fn until(condition: impl Fn() -> bool) {
     }
 }
 
-fn progress(said: &Said) -> f64 {
-    match said.line.progress {
+fn progress(received: &StatusLine) -> f64 {
+    match received.line.progress {
         Field::Set(progress) => progress,
-        Field::Kept | Field::Cleared => panic!("{said:?} tells no progress"),
+        Field::Kept | Field::Cleared => panic!("{received:?} has no progress"),
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_line_reaches_the_hub_and_nobody_is_answered() {
 async fn bad_lines_are_answered_counted_and_the_connection_lives() {
     let (mut contract, _directory) = opened();
     let mut agent = connect(&contract).await;
-    for (line, says) in [
+    for (line, expected) in [
         (b"progress=150\n".to_vec(), "0 to 100"),
         (b"progress=NaN\n".to_vec(), "0 to 100"),
         (b"progress=-1\n".to_vec(), "0 to 100"),
@@ -109,7 +109,7 @@ async fn bad_lines_are_answered_counted_and_the_connection_lives() {
         agent.write_all(&line).await.unwrap();
         let error = answer(&mut agent).await;
         assert!(
-            error.starts_with("error: ") && error.contains(says),
+            error.starts_with("error: ") && error.contains(expected),
             "{error}"
         );
     }
@@ -172,7 +172,7 @@ async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
         let due = Instant::now() + Duration::from_millis(5);
         tokio::select! {
             biased;
-            Some(_) = contract.said.recv() => taken += 1,
+            Some(_) = contract.lines.recv() => taken += 1,
             () = tokio::time::sleep(Duration::from_millis(5)) => {
                 latest = latest.max(Instant::now().saturating_duration_since(due));
             }
@@ -206,7 +206,7 @@ async fn a_flood_is_told_once_and_ends_with_the_second() {
             .contains("more than 50 lines a second")
     );
     until(|| contract.counts().excess > 0).await;
-    while contract.said.try_recv().is_ok() {}
+    while contract.lines.try_recv().is_ok() {}
     tokio::time::sleep(Duration::from_millis(1050)).await;
     agent.write_all(b"progress=99\nwrong\n").await.unwrap();
     assert_eq!(progress(&next(&mut contract).await), 99.0);
@@ -266,8 +266,8 @@ async fn whoever_is_not_of_the_tree_is_told_so_and_may_still_ask_for_health() {
         .send_to(b"READY=1", directory.path().join("a1.notify"))
         .await
         .unwrap();
-    until(|| contract.counts().strangers == 3).await;
-    assert!(contract.said.try_recv().is_err());
+    until(|| contract.counts().foreign == 3).await;
+    assert!(contract.lines.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -345,7 +345,7 @@ async fn sd_notify_is_spoken_and_a_barrier_lifted() {
     let environment = contract.environment();
     let notify = directory.path().join("a1.notify");
     assert!(environment.contains(&("NOTIFY_SOCKET", notify.clone().into())));
-    let said = std::process::Command::new("systemd-notify")
+    let received = std::process::Command::new("systemd-notify")
         .args([
             "--ready",
             "--status=indexing",
@@ -354,13 +354,13 @@ async fn sd_notify_is_spoken_and_a_barrier_lifted() {
         ])
         .env("NOTIFY_SOCKET", &notify)
         .spawn();
-    let Ok(mut said_by) = said else {
-        panic!("systemd-notify is not here: scripts/test-deps installs it");
+    let Ok(mut said_by) = received else {
+        panic!("systemd-notify is not installed: run scripts/test-deps");
     };
-    let said = next(&mut contract).await;
-    assert!(said.line.ready && progress(&said) == 42.0);
-    assert_eq!(said.line.status, Field::Set("indexing".into()));
-    // It waits for its barrier: five seconds and an error if nobody closes what it sent.
+    let received = next(&mut contract).await;
+    assert!(received.line.ready && progress(&received) == 42.0);
+    assert_eq!(received.line.status, Field::Set("indexing".into()));
+    // It waits for its barrier: five seconds and an error if its descriptor is not closed.
     let start = Instant::now();
     while said_by.try_wait().unwrap().is_none() {
         assert!(
@@ -380,8 +380,8 @@ async fn a_datagram_too_long_is_refused_whole_and_the_next_is_taken() {
     notify.send(&[b'x'; LINE_BYTES_MAX + 1]).await.unwrap();
     notify.send(b"READY=1\nX_HB_PROGRESS=150").await.unwrap();
     notify.send(b"X_HB_PROGRESS=15").await.unwrap();
-    let said = next(&mut contract).await;
-    assert!(progress(&said) == 15.0 && !said.line.ready);
+    let received = next(&mut contract).await;
+    assert!(progress(&received) == 15.0 && !received.line.ready);
     assert_eq!(contract.counts().refused, 2);
 }
 

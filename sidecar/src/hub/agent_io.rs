@@ -1,12 +1,11 @@
-//! The agent's own word: the contract's sockets and file, what its output tells, and what all that says.
+//! What the agent reports: the contract's sockets and status file, and its output where that is read.
 
 use super::Hub;
-use crate::clock;
 use crate::config::Config;
-use crate::contract::{Belongs, Contract, Health, IsOfTree, Said, Settings};
-use crate::output_tee::{Tee, Told};
+use crate::contract::{Belongs, Contract, Health, IsOfTree, Settings, StatusLine};
+use crate::output_tee::{OutputLine, Tee};
 use crate::process::handle;
-use heartbeat::contract::report::{Report, Worth};
+use heartbeat::contract::report::Worth;
 use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::event::{Detail, EventKind};
 use std::ffi::OsString;
@@ -17,22 +16,21 @@ use std::time::Duration;
 
 /// Processes between a sender and the agent.
 const ANCESTORS_MAX: usize = 64;
-/// How long what an agent printed last may take to reach whoever reads us.
+/// How long the agent's last output may take to pass through.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(500);
-/// The same when only its last word is waited for: the next incarnation waits too.
-const LAST_WORD_WITHIN: Duration = Duration::from_millis(50);
+/// The same when only its last line is waited for: the next incarnation waits too.
+const LAST_LINE_WITHIN: Duration = Duration::from_millis(50);
 
-/// Everything through which the agent speaks.
-pub(super) struct Word {
-    pub(super) report: Report,
+/// Every way in which the agent reports.
+pub(super) struct AgentIo {
     contract: Option<Contract>,
     tee: Option<(Tee, OwnedFd)>,
-    /// Where the agent's tree begins, for whoever asks whether a sender belongs to it.
+    /// The root of the agent's tree: senders outside it are refused.
     root: Arc<AtomicI32>,
 }
 
-impl Word {
-    /// Opens what is asked for. An agent runs without a contract rather than not at all.
+impl AgentIo {
+    /// Opens what the configuration names. An agent runs without a contract rather than not at all.
     pub(super) fn open(config: &Config, supervises: bool) -> Self {
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         let root = Arc::new(AtomicI32::new(if supervises { me } else { 0 }));
@@ -44,7 +42,7 @@ impl Word {
         };
         let contract = Contract::open(settings)
             .inspect(|contract| {
-                tracing::info!("status lines are taken at {}", contract.socket().display())
+                tracing::info!("accepting status lines at {}", contract.socket().display())
             })
             .inspect_err(|error| tracing::warn!("{error}; the agent runs without HB_SOCKET"))
             .ok();
@@ -59,24 +57,23 @@ impl Word {
                     .ok()
             });
         Self {
-            report: Report::default(),
             contract,
             tee,
             root,
         }
     }
 
-    /// The next thing that it says.
-    pub(super) async fn next(&mut self) -> Said {
+    /// The next status line.
+    pub(super) async fn next(&mut self) -> StatusLine {
         tokio::select! {
             biased;
-            Some(said) = from_contract(&mut self.contract) => said,
-            Some(told) = from_output(&mut self.tee) => told,
+            Some(line) = from_contract(&mut self.contract) => line,
+            Some(line) = from_output(&mut self.tee) => line,
             else => std::future::pending().await,
         }
     }
 
-    /// What the agent must know to speak.
+    /// The agent's environment variables for reporting.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
         self.contract
             .as_ref()
@@ -84,14 +81,13 @@ impl Word {
             .unwrap_or_default()
     }
 
-    /// What becomes the agent's standard output, where that is read.
+    /// The descriptor that becomes the agent's standard output, where that is read.
     pub(super) fn output(&self) -> Option<i32> {
         self.tee.as_ref().map(|(_, agents)| agents.as_raw_fd())
     }
 
-    /// A new incarnation is about to speak.
+    /// A new incarnation is about to start.
     pub(super) fn new_incarnation(&mut self) {
-        self.report.new_incarnation();
         if let Some(contract) = &self.contract {
             contract.new_incarnation();
         }
@@ -102,32 +98,32 @@ impl Word {
         self.root.store(pid, Ordering::Relaxed);
     }
 
-    /// What a health check is answered from now on.
+    /// The answer to health checks from now on.
     pub(super) fn health(&self, health: Health) {
         if let Some(contract) = &self.contract {
-            contract.health.send_if_modified(|told| {
-                let changed = *told != health;
-                *told = health;
+            contract.health.send_if_modified(|known| {
+                let changed = *known != health;
+                *known = health;
                 changed
             });
         }
     }
 
-    /// What an agent that is gone has said and printed before, as far as it was not heard yet.
-    async fn left(&mut self) -> Vec<Said> {
+    /// Lines that an agent sent or printed before it ended, as far as they are not read yet; waits 50 ms at most.
+    async fn drain(&mut self) -> Vec<StatusLine> {
         let mut left = Vec::new();
         if let Some((tee, _)) = &mut self.tee {
-            tee.caught_up(LAST_WORD_WITHIN).await;
-            left.extend(std::iter::from_fn(|| tee.told.try_recv().ok()).map(Said::from));
+            tee.caught_up(LAST_LINE_WITHIN).await;
+            left.extend(std::iter::from_fn(|| tee.lines.try_recv().ok()).map(StatusLine::from));
         }
         if let Some(contract) = &mut self.contract {
             contract.caught_up().await;
-            left.extend(std::iter::from_fn(|| contract.said.try_recv().ok()));
+            left.extend(std::iter::from_fn(|| contract.lines.try_recv().ok()));
         }
         left
     }
 
-    /// What the agent printed last goes on; what it said is counted.
+    /// Passes on the agent's last output and logs how many lines came.
     pub(super) async fn finish(&mut self) {
         if let Some(contract) = &self.contract {
             tracing::info!("status lines: {}", contract.counts());
@@ -140,22 +136,24 @@ impl Word {
 }
 
 impl Hub {
-    /// The agent is gone: its end is judged by all that it said, and its last word is not the next incarnation's.
-    pub(super) async fn hear_out(&mut self) {
-        for said in self.word.left().await {
-            self.said(said);
+    /// The agent has ended: its last lines count for this incarnation, not for the next.
+    pub(super) async fn drain_agent_io(&mut self) {
+        for line in self.io.drain().await {
+            self.take_line(line);
         }
     }
 
-    pub(super) fn said(&mut self, said: Said) {
-        let was_ready = self.word.report.ready();
-        let worth = self.word.report.handle(said.line, &said.raw, said.at);
+    pub(super) fn take_line(&mut self, line: StatusLine) {
+        let report = &mut self.watch.report;
+        let was_ready = report.ready();
+        let worth = report.handle(line.line, &line.raw, line.at);
+        let is_ready = report.ready();
         if worth == Worth::Progress {
             self.decide(Input::Progress);
         }
-        if self.word.report.ready() && !was_ready {
-            let incarnation = Some(self.life.incarnation());
-            self.tell(
+        if is_ready && !was_ready {
+            let incarnation = Some(self.agent.life.incarnation());
+            self.report_event(
                 EventKind::Ready,
                 Detail {
                     incarnation,
@@ -165,39 +163,19 @@ impl Hub {
         }
         self.listened();
     }
-
-    /// Whether beats get through.
-    pub(super) fn health(&self) -> Health {
-        let stored = *self.outbox.stored.borrow();
-        match stored {
-            _ if self.fenced => Health::NotBeating("another sidecar has the id".to_owned()),
-            None => Health::NotBeating("no beat was stored yet".to_owned()),
-            Some(stored) => {
-                let ago = clock::now().since(stored.at);
-                if ago > self.config.interval * 2 {
-                    Health::NotBeating(format!(
-                        "no beat was stored for {}",
-                        heartbeat::base::duration::format_duration(ago)
-                    ))
-                } else {
-                    Health::Beating
-                }
-            }
-        }
-    }
 }
 
-async fn from_contract(contract: &mut Option<Contract>) -> Option<Said> {
-    contract.as_mut()?.said.recv().await
+async fn from_contract(contract: &mut Option<Contract>) -> Option<StatusLine> {
+    contract.as_mut()?.lines.recv().await
 }
 
-async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<Said> {
-    tee.as_mut()?.0.told.recv().await.map(Said::from)
+async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<StatusLine> {
+    tee.as_mut()?.0.lines.recv().await.map(StatusLine::from)
 }
 
-impl From<Told> for Said {
-    fn from(told: Told) -> Self {
-        let Told { line, raw, at } = told;
+impl From<OutputLine> for StatusLine {
+    fn from(read: OutputLine) -> Self {
+        let OutputLine { line, raw, at } = read;
         Self { line, raw, at }
     }
 }

@@ -1,60 +1,59 @@
-//! The hub's voice: beats on their timetable, events, and the last words.
+//! From the agent and the watch to the publisher: events, beats, and the end.
 
+use super::publisher::Reading;
 use super::{Hub, Outcome};
 use crate::clock;
-use crate::config::Work;
-use crate::outbox::News;
+use crate::outbox::StoreEvent;
 use crate::process::child;
 use crate::process::usage::Sample;
-use heartbeat::base::moment::{Moment, millis};
+use heartbeat::base::moment::Moment;
 use heartbeat::contract::report;
-use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status, cut};
-use heartbeat::wire::event::{Detail, Event, EventKind};
-use heartbeat::wire::life::Standing;
+use heartbeat::wire::beat::{Exit, Metrics, Status};
+use heartbeat::wire::event::{Detail, EventKind};
 use std::time::Duration;
 
-/// How long an end may wait for the store to hear of it. The agent is gone by then; only the caller waits.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// How long an exit waits for the store. The agent has ended by then; only the caller waits.
+const EXIT_STORED_WITHIN: Duration = Duration::from_secs(2);
+const SUCCESS: Exit = Exit {
+    code: Some(0),
+    signal: None,
+};
 
 impl Hub {
-    pub(super) fn tell(&mut self, kind: EventKind, detail: Detail) {
-        let life = match kind {
-            EventKind::Registered
-            | EventKind::Ready
-            | EventKind::Exited
-            | EventKind::Restarted
-            | EventKind::Stopped
-            | EventKind::CrashLoop
-            | EventKind::Unkillable => Some(Box::new(self.facts.life.clone())),
-            EventKind::Hung
-            | EventKind::Stalled
-            | EventKind::Recovered
-            | EventKind::Fenced
-            | EventKind::Order
-            | EventKind::Duplicate
-            | EventKind::Evidence
-            | EventKind::WaitingInput => None,
-        };
-        let pid = self.pid().and_then(|pid| u32::try_from(pid).ok());
-        self.outbox.tell(Event {
-            kind,
-            agent: self.config.id.clone(),
-            epoch: self.epoch.unwrap_or(0),
-            at_ms: clock::wall_ms(),
-            detail: Detail {
-                pid: detail.pid.or(pid),
-                host: Some(self.config.host.clone()),
-                command: Some(cut(self.about.command.clone(), 64)),
-                life,
-                ..detail
-            },
-        });
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.agent.pid()
     }
 
-    /// Beats, when the store knows us.
+    pub(super) fn report_event(&mut self, kind: EventKind, detail: Detail) {
+        let pid = self.pid().and_then(|pid| u32::try_from(pid).ok());
+        let pid = detail.pid.or(pid);
+        self.publisher.event(kind, Detail { pid, ..detail });
+    }
+
+    /// Brings the report of the process up to date; true when it changed.
+    pub(super) fn report_life(&mut self) -> bool {
+        let facts = self.agent.life_facts(&self.config);
+        self.publisher.report_life(facts)
+    }
+
+    /// Reports the registration, once for each epoch, when there is something to report of the agent.
+    pub(super) fn report_registration(&mut self) {
+        self.publisher.registered = true;
+        self.report_life();
+        let registration = Some(Box::new(self.publisher.entry()));
+        self.report_event(
+            EventKind::Registered,
+            Detail {
+                registration,
+                ..Detail::default()
+            },
+        );
+    }
+
+    /// Publishes a beat, if the store has granted an epoch.
     pub(super) fn beat(&mut self) {
-        // One that falls between a person's Ctrl-Z and our own stop must not take back what was just told.
-        let suspending = self.suspension.is_some_and(|suspension| !suspension.done);
+        // A beat between Ctrl-Z and our own stop must not revoke the suspension that was just reported.
+        let suspending = self.agent.suspension.is_some_and(|s| s.is_pending());
         let status = if suspending {
             Status::Stopped
         } else {
@@ -63,153 +62,122 @@ impl Hub {
         self.beat_as(status, false);
     }
 
-    pub(super) fn next_slot(&self) -> Moment {
-        self.started + self.config.interval * u32::try_from(self.last_slot + 1).unwrap_or(u32::MAX)
-    }
-
-    pub(super) fn pid(&self) -> Option<i32> {
-        self.body.process().map(|process| process.pid)
-    }
-
     pub(super) fn beat_as(&mut self, status: Status, last: bool) {
         let now = clock::now();
-        self.last_slot = self.slot(now);
-        if self.facts.registered {
-            self.report_life();
-        }
-        let Some(epoch) = self.epoch.filter(|_| !self.fenced && self.facts.registered) else {
+        self.publisher.slots.beat(now);
+        if !self.publisher.registered {
             return;
-        };
+        }
+        self.report_life();
+        let epoch = self.publisher.epoch.filter(|_| !self.publisher.fenced);
+        if let Some(epoch) = epoch {
+            let reading = self.reading(now);
+            self.publisher.beat(epoch, reading, status, last);
+        }
+    }
+
+    fn reading(&mut self, now: Moment) -> Reading {
         let pid = self.pid();
-        let life = self.facts.life.clone();
         let sample = match pid {
-            Some(pid) => self.vitals.sample(&self.tree.roots(pid), now),
+            Some(pid) => self.watch.usage.sample(&self.agent.tree.roots(pid), now),
             None => Sample::default(),
         };
+        let report = &self.watch.report;
         let metrics = Metrics {
             cpu_percent: sample.cpu_percent,
             memory_mb: sample.memory_mb,
-            ..self.word.report.metrics(now)
+            ..report.metrics(now)
         };
-        let load = report::status(&metrics, &self.config.thresholds);
-        self.sequence += 1;
-        let beat = Beat {
-            agent: self.config.id.clone(),
-            agent_type: self.about.entry.agent_type.clone(),
-            timestamp_ms: clock::wall_ms(),
-            sequence: self.sequence,
-            status: match (status, life.standing()) {
-                (Status::Healthy, Standing::Off) => Status::Stopped,
-                (Status::Healthy, _) if pid.is_none() => Status::Recovering,
-                (Status::Healthy, _) => load,
-                (status, _) => status,
-            },
+        Reading {
+            pid,
+            started_ms: self.agent.started_ms,
+            incarnation: self.agent.facts.incarnation,
+            last_exit: self.agent.facts.last,
+            load: report::status(&metrics, &self.config.thresholds),
             metrics,
-            // In a last beat: what it was doing when it ended.
-            current_task: self.word.report.task().map(str::to_owned),
-            task_progress: self.word.report.progress(),
-            hb: Some(Extension {
-                interval: self.config.interval,
-                epoch,
-                slot: self.last_slot,
-                instance: self.about.instance.clone(),
-                host: self.config.host.clone(),
-                pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
-                started_at_ms: self.incarnation_started_ms,
-                restarts: self.facts.incarnation,
-                ready: true,
-                activity: self.activity(),
-                runtime: Some(self.about.runtime.clone()),
-                exit: self.last_exit.filter(|_| pid.is_none()),
-                life: Some(life),
-                order: self.outcome.clone(),
-            }),
-        };
-        self.outbox.offer(beat, last);
+            task: report.task().map(str::to_owned),
+            progress: report.progress(),
+            status_text: report.status_text().map(str::to_owned),
+            ready: !super::sampling::is_starting(report),
+            activity: self.activity(),
+        }
     }
 
-    /// Slots stand on a fixed timetable: a late tick does not move the next one.
-    fn slot(&self, now: Moment) -> u64 {
-        millis(now.since(self.started)) / millis(self.config.interval)
-    }
-
-    /// Says how it ended: event, hash, last beat. Waits for the store a moment and no longer.
-    pub(super) async fn end(mut self, outcome: Outcome) {
-        self.word.finish().await;
-        child::reap(None); // who ended in the last moment leaves no zombie behind
-        self.order_over();
+    /// Publishes how it ended: event, hash, last beat. Waits for the store for 2 s at most.
+    pub(super) async fn conclude(mut self, outcome: Outcome) {
+        self.finish_attached_exit().await;
+        self.io.finish().await;
+        child::reap(None); // what ended in the last moment leaves no zombie
+        if let Some(answer) = self.orders.ended() {
+            self.answer_order(answer);
+        }
         let clean = match outcome {
-            Outcome::Ended(exit) => {
-                self.life.requested()
-                    || exit
-                        == (Exit {
-                            code: Some(0),
-                            signal: None,
-                        })
-            }
+            Outcome::Ended(exit) => self.agent.life.requested() || exit == SUCCESS,
             Outcome::Detached => {
                 tracing::info!("detached; the agent runs on");
                 true
             }
             Outcome::NotStarted(_) | Outcome::Taken => false,
         };
-        self.facts.detached = outcome == Outcome::Detached;
-        if let Some(end) = &mut self.facts.end {
-            // A person who stops it during a back-off wants it to stay as it is.
-            end.requested |= self.life.is_asked_to_stop();
+        let detached = outcome == Outcome::Detached;
+        self.agent.facts.detached = detached;
+        if let Some(end) = &mut self.agent.facts.end {
+            // A person who stops it during a back-off wants it to stay stopped.
+            end.requested |= self.agent.life.is_stop_requested();
         }
-        if self.facts.registered {
+        if self.publisher.registered {
             self.report_life();
         }
         if clean {
-            let requested = outcome == Outcome::Detached || self.life.requested();
-            let message =
-                (outcome == Outcome::Detached).then(|| "detached; the agent runs on".to_owned());
-            self.tell(
+            self.report_event(
                 EventKind::Stopped,
                 Detail {
-                    requested,
-                    message,
+                    requested: detached || self.agent.life.requested(),
+                    message: detached.then(|| "detached; the agent runs on".to_owned()),
                     ..Detail::default()
                 },
             );
         }
-        if self.fenced || self.never_reached {
-            return; // nobody who would listen is there, and nobody who knows of this agent
+        if self.publisher.fenced || self.publisher.never_reached {
+            return; // no store accepts the exit, and no monitor knows of this agent
         }
-        // Not yet registered: the registration may be a moment away, and an end must not be lost.
-        let deadline = tokio::time::Instant::now() + LAST_WORDS_WITHIN;
-        while self.epoch.is_none() {
-            match tokio::time::timeout_at(deadline, self.outbox.news.recv()).await {
-                Ok(Some(News::Connected(epoch))) => self.epoch = Some(epoch),
-                Ok(Some(News::Order(_) | News::Contested)) => {}
-                Ok(Some(News::Unreachable | News::Fenced(_) | News::Held(_)) | None) | Err(_) => {
-                    return;
-                }
+        self.publish_exit(clean).await;
+    }
+
+    async fn publish_exit(mut self, clean: bool) {
+        let deadline = tokio::time::Instant::now() + EXIT_STORED_WITHIN;
+        // Not registered yet: the registration may be a moment away, and an exit must not be lost.
+        while self.publisher.epoch.is_none() {
+            let next = self.publisher.outbox.store_events.recv();
+            match tokio::time::timeout_at(deadline, next).await {
+                Ok(Some(StoreEvent::Connected(epoch))) => self.publisher.epoch = Some(epoch),
+                Ok(Some(StoreEvent::Order(_) | StoreEvent::LeaseContested)) => {}
+                Ok(
+                    Some(
+                        StoreEvent::Unreachable | StoreEvent::Fenced(_) | StoreEvent::LeaseHeld(_),
+                    )
+                    | None,
+                )
+                | Err(_) => return,
             }
         }
-        self.beat_as(
-            if clean {
-                Status::Stopped
-            } else {
-                Status::Healthy
-            },
-            true,
-        );
+        let status = if clean {
+            Status::Stopped
+        } else {
+            Status::Healthy
+        };
+        self.beat_as(status, true);
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if !self.outbox.close(left).await {
-            tracing::warn!("the store did not hear of the agent's end; its silence will tell");
+        if !self.publisher.outbox.close(left).await {
+            tracing::warn!(
+                "could not deliver the exit to the store; the monitor will detect it by timeout"
+            );
         }
     }
 
-    /// Says what is to be said although nothing was started.
-    pub(super) async fn leave(self) {
-        let heard = self.outbox.close(LAST_WORDS_WITHIN).await;
-        tracing::debug!("left; the store heard: {heard}");
-    }
-
-    /// Whether the agent is ours to start.
-    pub(super) fn starts_agents(&self) -> bool {
-        matches!(self.config.work, Work::Supervise(_))
+    /// Publishes what is queued although no agent was started.
+    pub(super) async fn close_unstarted(self) {
+        let stored = self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
+        tracing::debug!("ends without an agent; all events stored: {stored}");
     }
 }

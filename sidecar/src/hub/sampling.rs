@@ -1,18 +1,18 @@
-//! The hub's eyes: the tree is looked at on the verdict's own timetable, what it means is told and acted upon.
+//! Sampling: the tree is sampled on the verdict's timetable; a changed verdict is published and acted upon.
 
 use super::Hub;
 use crate::clock;
 use crate::config::{Config, Reaction, Reads};
-use crate::fixes::{self, UnblockError, Unblocked};
-use crate::probe::{self, Evidence};
+use crate::fixes::{self, FixError, FixOutcome};
+use crate::probe::{self, Sampler};
+use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
-use heartbeat::contract::line::State;
 use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
-use heartbeat::supervise::remedy::{Remedy, Step, Wanted};
-use heartbeat::verdict::machine::Activity;
-use heartbeat::verdict::{Input, Judgement, Said, Settings, Word};
-use heartbeat::wire::beat::{self, Verdict, cut};
+use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
+use heartbeat::verdict::machine::VerdictMachine;
+use heartbeat::verdict::{Input, Judgement, SelfReport, Settings};
+use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
 
@@ -22,87 +22,92 @@ const SENTENCE_MAX: usize = 300;
 const PIECE_MAX: usize = 200;
 
 /// What is known of the present incarnation's work.
-pub(super) struct Judge {
+pub(super) struct Watch {
     settings: Settings,
-    wanted: Wanted,
-    evidence: Evidence,
-    activity: Activity,
+    policy: RemedyPolicy,
+    evidence: Sampler,
+    machine: VerdictMachine,
     remedy: Remedy,
-    /// What was told last: each trouble once.
-    told: Option<Verdict>,
-    in_turns: bool,
+    /// The trouble that was reported last: each is reported once.
+    reported: Option<Verdict>,
+    streams_turns: bool,
+    /// What the agent reports.
+    pub(super) report: Report,
+    /// Processor time and memory of the tree.
+    pub(super) usage: Vitals,
 }
 
-impl Judge {
+impl Watch {
     pub(super) fn new(config: &Config, now: Moment) -> Self {
         let settings = Settings {
             patience: config.patience,
             stall_after: config.stall_after,
-            owns_stdin: false,
-            glance: None,
+            one_off: None,
         };
-        let wanted = Wanted {
+        let policy = RemedyPolicy {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
         Self {
-            activity: Activity::new(settings, now),
-            remedy: Remedy::new(wanted, config.patience),
-            evidence: Evidence::new(),
-            told: None,
-            in_turns: matches!(config.reads, Some(Reads::Events)),
+            machine: VerdictMachine::new(settings, now),
+            remedy: Remedy::new(policy, config.patience),
+            evidence: Sampler::new(),
+            reported: None,
+            report: Report::default(),
+            usage: Vitals::new(),
+            streams_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
-            wanted,
+            policy,
         }
     }
 
     /// Another process: what was seen of the last one says nothing of it.
     pub(super) fn new_incarnation(&mut self, now: Moment) {
-        self.activity = Activity::new(self.settings, now);
-        self.remedy = Remedy::new(self.wanted, self.settings.patience);
+        self.machine = VerdictMachine::new(self.settings, now);
+        self.remedy = Remedy::new(self.policy, self.settings.patience);
     }
 
     pub(super) fn deadline(&self) -> Moment {
         self.remedy
             .deadline()
-            .map_or(self.activity.deadline(), |at| {
-                at.min(self.activity.deadline())
+            .map_or(self.machine.deadline(), |at| {
+                at.min(self.machine.deadline())
             })
     }
 }
 
 impl Hub {
-    /// Looks at the tree, when there is one.
+    /// Samples the tree, when there is one.
     pub(super) fn observe(&mut self) {
-        let (Some(pid), true) = (self.pid(), self.life.is_running()) else {
+        let (Some(pid), true) = (self.pid(), self.agent.life.is_running()) else {
             return;
         };
         let now = clock::now();
         let (root, orphans) = self.roots(pid);
-        let depth = self.judge.activity.depth();
-        let sample = self.judge.evidence.sample(root, &orphans, depth, now);
+        let depth = self.watch.machine.depth();
+        let sample = self.watch.evidence.sample(root, &orphans, depth, now);
         let changed = self
-            .judge
-            .activity
+            .watch
+            .machine
             .handle(Input::Sample(Box::new(sample)), now);
         self.judged(changed.as_ref(), now);
     }
 
-    /// The agent has spoken: that is evidence too.
+    /// The agent has reported something: that is evidence too.
     pub(super) fn listened(&mut self) {
         let now = clock::now();
-        let word = Word {
-            in_turns: self.judge.in_turns,
-            ..word(&self.word.report, now)
+        let report = SelfReport {
+            streams_turns: self.watch.streams_turns,
+            ..self_report(&self.watch.report, now)
         };
-        let changed = self.judge.activity.handle(Input::Word(word), now);
+        let changed = self.watch.machine.handle(Input::SelfReport(report), now);
         self.judged(changed.as_ref(), now);
     }
 
     /// The verdict for the beat.
     pub(super) fn activity(&self) -> Option<beat::Activity> {
         self.pid()?;
-        let judgement = self.judge.activity.judgement();
+        let judgement = self.watch.machine.judgement();
         let since = clock::now().since(judgement.since);
         let piece = |e: &beat::Evidence| beat::Evidence {
             signal: e.signal.clone(),
@@ -111,6 +116,8 @@ impl Hub {
         };
         Some(beat::Activity {
             verdict: judgement.verdict,
+            cause: Some(judgement.cause.into()),
+            confidence: Some(judgement.confidence),
             since: clock::wall_ms().saturating_sub(millis(since)),
             sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
             evidence: judgement.evidence.iter().map(piece).collect(),
@@ -124,23 +131,23 @@ impl Hub {
         };
         let (root, orphans) = self.roots(pid);
         let lines = self
-            .word
+            .watch
             .report
             .lines()
-            .map(|heard| heard.line.clone())
+            .map(|kept| kept.line.clone())
             .collect();
-        let judgement = self.judge.activity.judgement().clone();
-        let card = probe::card(
-            &mut self.judge.evidence,
+        let judgement = self.watch.machine.judgement().clone();
+        let card = probe::snapshot(
+            &mut self.watch.evidence,
             root,
             &orphans,
             Some(&judgement),
             lines,
             clock::now(),
         );
-        let incarnation = Some(self.life.incarnation());
+        let incarnation = Some(self.agent.life.incarnation());
         let card = Some(Box::new(card.for_the_stream()));
-        self.tell(
+        self.report_event(
             EventKind::Evidence,
             Detail {
                 incarnation,
@@ -152,6 +159,7 @@ impl Hub {
 
     fn roots(&self, pid: i32) -> (u32, Vec<u32>) {
         let mut roots = self
+            .agent
             .tree
             .roots(pid)
             .into_iter()
@@ -161,43 +169,39 @@ impl Hub {
     }
 
     fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
-        if self.judge.activity.progressed() {
+        if self.watch.machine.progressed() {
             self.decide(lifecycle::Input::Progress);
         }
         if let Some(judgement) = changed {
-            self.tell_judgement(judgement);
+            self.report_judgement(judgement);
         }
-        let judgement = self.judge.activity.judgement().clone();
-        if let Some(step) = self.judge.remedy.handle(&judgement, now) {
+        let judgement = self.watch.machine.judgement().clone();
+        if let Some(step) = self.watch.remedy.handle(&judgement, now) {
             self.remedy(step, &judgement);
         }
     }
 
-    /// Trouble is told once, and its end. A verdict that matters is on the next beat, which is now.
-    fn tell_judgement(&mut self, judgement: &Judgement) {
-        let before = self.judge.told;
-        let kind = match judgement.verdict {
-            Verdict::Hung => Some(EventKind::Hung),
-            Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Some(EventKind::Stalled),
-            Verdict::WaitingInput => Some(EventKind::WaitingInput),
-            Verdict::Starting
-            | Verdict::Working
-            | Verdict::WaitingModel
-            | Verdict::Sleeping
-            | Verdict::Idle
-            | Verdict::Paused
-            | Verdict::Unknown => before.map(|_| EventKind::Recovered),
+    /// Reports trouble once, and its end. A verdict that matters is on the next beat, which is sent now.
+    fn report_judgement(&mut self, judgement: &Judgement) {
+        let before = self.watch.reported;
+        let kind = match judgement.verdict.class() {
+            VerdictClass::Proof => Some(EventKind::Hung),
+            VerdictClass::Suspicion => Some(EventKind::Stalled),
+            VerdictClass::Person => Some(EventKind::WaitingInput),
+            VerdictClass::Progress | VerdictClass::Waiting | VerdictClass::Undecided => {
+                before.map(|_| EventKind::Recovered)
+            }
         };
         let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
-        if !trouble && self.facts.trouble == Some(Reason::CrashLoop) {
-            self.facts.trouble = None; // it moves again, and needs no restart
+        if !trouble && self.agent.facts.trouble == Some(Reason::CrashLoop) {
+            self.agent.facts.trouble = None; // it moves again, and needs no restart
         }
-        self.judge.told = trouble.then_some(judgement.verdict);
-        if let Some(kind) = kind.filter(|_| before != self.judge.told) {
+        self.watch.reported = trouble.then_some(judgement.verdict);
+        if let Some(kind) = kind.filter(|_| before != self.watch.reported) {
             let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
-            let incarnation = Some(self.life.incarnation());
-            tracing::warn!("{}: {}", kind.word(), judgement.sentence);
-            self.tell(
+            let incarnation = Some(self.agent.life.incarnation());
+            tracing::warn!("{}: {}", heartbeat::wire::word(&kind), judgement.sentence);
+            self.report_event(
                 kind,
                 Detail {
                     incarnation,
@@ -211,53 +215,87 @@ impl Hub {
 
     fn remedy(&mut self, step: Step, judgement: &Judgement) {
         let done = match step {
-            Step::Fix(fix) => fixes::unblock(fix, self.config.patience),
+            Step::Fix(fix) => fixes::apply(fix, self.config.patience),
             Step::KillChild { pid, started } => {
                 self.take_evidence();
                 fixes::kill(pid, started)
             }
             Step::End => {
                 self.decide(lifecycle::Input::Stop);
-                Ok(Unblocked::Done)
+                Ok(FixOutcome::Done)
             }
             Step::Restart => {
-                self.facts.condemned = true;
-                self.decide(lifecycle::Input::Condemned);
-                Ok(Unblocked::Done)
+                self.agent.facts.hung = true;
+                self.decide(lifecycle::Input::RestartCharged);
+                Ok(FixOutcome::Done)
             }
         };
         match done {
-            Ok(Unblocked::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
-            Ok(Unblocked::Gone | Unblocked::NotMine) => {}
-            Err(
-                error @ (UnblockError::Another | UnblockError::Denied | UnblockError::Kernel(_)),
-            ) => {
+            Ok(FixOutcome::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
+            Ok(FixOutcome::Gone | FixOutcome::NotApplicable) => {}
+            Err(error @ (FixError::Another | FixError::Denied | FixError::Kernel(_))) => {
                 tracing::warn!("{step:?} was not possible: {error}");
             }
         }
     }
 }
 
-/// What the agent says of itself, as the verdict needs it.
-fn word(report: &Report, now: Moment) -> Word {
+/// Whether the agent is starting. Only an agent that speaks the contract's readiness can be: one that sent sd_notify's
+/// `STATUS=` as a service does before its `READY=1`, and has reported neither readiness nor work since. Every other agent
+/// counts as ready at once, so none that never reports readiness is held as starting.
+pub(super) fn is_starting(report: &Report) -> bool {
+    let works = report.task().is_some()
+        || report.state().is_some()
+        || report.progress_at().is_some()
+        || report.stopping();
+    report.status_text().is_some() && !report.ready() && !works
+}
+
+/// What the agent reports about itself, as the verdict needs it.
+fn self_report(report: &Report, now: Moment) -> SelfReport {
     let (repeated, repeats) = report.repeated();
-    Word {
-        ready: true,
+    SelfReport {
+        ready: !is_starting(report),
         task_owed: report.work_owed(),
-        state: report.state().map(|(state, _)| match state {
-            State::Working => Said::Working,
-            State::WaitingInput => Said::WaitingInput,
-            State::WaitingModel => Said::WaitingModel,
-            State::Idle => Said::Idle,
-            State::Done => Said::Done,
-        }),
+        state: report.state().map(|(state, _)| state),
         expect_until: report.expect_until(now),
-        limited_until: None,
+        limited_until: report.limited_until(now),
         last_progress_at: report.progress_at(),
         last_line_at: report.heard_at(),
         repeats,
         repeated: repeated.to_owned(),
         stopping: report.stopping(),
-        in_turns: false,
+        streams_turns: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartbeat::contract::line::Line;
+
+    #[test]
+    fn only_an_agent_that_speaks_readiness_is_starting() {
+        let starting = |lines: &[&str]| {
+            let mut report = Report::default();
+            for line in lines {
+                let parsed = Line::parse(line.as_bytes()).unwrap();
+                report.handle(parsed, line, Moment::from_millis(1000));
+            }
+            is_starting(&report)
+        };
+        assert!(starting(&["STATUS=loading the index"]));
+        assert!(starting(&["STATUS=loading", "WATCHDOG=1"]));
+        for ready in [
+            &[][..],
+            &["WATCHDOG=1"],
+            &["task=x"],
+            &["progress=5"],
+            &["STATUS=loading", "READY=1"],
+            &["STATUS=3 of 9 done", "X_HB_PROGRESS=33"],
+            &["STATUS=busy", "state=working"],
+        ] {
+            assert!(!starting(ready), "{ready:?}");
+        }
     }
 }

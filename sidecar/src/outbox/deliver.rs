@@ -1,22 +1,24 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
-use super::{Courier, Offer, Queued};
+use super::{Offer, Queued, ROSTER_CHECK_EVERY, StoreSession};
+use crate::clock;
 use heartbeat::base::moment::millis;
-use heartbeat::wire::event::{Detail, Event};
+use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
-impl Courier {
-    /// The roster entry, when it has changed. Of a registration that was replaced nothing is written.
-    pub(super) async fn deliver_entry(
+impl StoreSession {
+    /// Writes the roster entry when it has changed. A registration that was replaced writes nothing.
+    pub(super) async fn write_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<()> {
         let offered = self.entry.borrow_and_update().clone();
-        let Some(entry) = offered.filter(|entry| self.enlisted.as_ref() != Some(entry)) else {
+        let Some(entry) = offered.filter(|entry| self.roster_written.as_ref() != Some(entry))
+        else {
             return Ok(());
         };
         let offered = entry.clone();
@@ -30,11 +32,57 @@ impl Courier {
             .arg(self.epoch)
             .arg(entry.encode());
         call.invoke_async::<u64>(connection).await?;
-        self.enlisted = Some(offered);
+        self.roster_written = Some(offered);
         Ok(())
     }
 
-    /// One beat; the higher epoch comes back when it was refused.
+    /// Writes the roster entry again when the roster no longer holds the agent.
+    pub(super) async fn check_roster(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> anyhow::Result<()> {
+        let now = clock::now();
+        if now.since(self.roster_checked) < ROSTER_CHECK_EVERY {
+            return Ok(());
+        }
+        let held: bool = redis::cmd("HEXISTS")
+            .arg(keys::ROSTER)
+            .arg(self.registration.id.as_str())
+            .query_async(connection)
+            .await?;
+        self.roster_checked = now;
+        if !held {
+            self.roster_written = None;
+            self.write_roster(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Reports the end of this registration: a higher epoch has the id.
+    pub(super) async fn write_fenced(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        holder: u64,
+    ) -> anyhow::Result<()> {
+        let event = Event {
+            kind: EventKind::Fenced,
+            agent: self.registration.id.clone(),
+            epoch: self.epoch,
+            at_ms: clock::wall_ms(),
+            detail: Detail {
+                host: Some(self.registration.entry.host.clone()),
+                message: Some(format!("epoch {holder} has the id")),
+                ..Detail::default()
+            },
+        };
+        self.waiting.push_back(Queued {
+            event,
+            at: clock::now(),
+        });
+        self.deliver_events(connection).await
+    }
+
+    /// Sends one beat; returns the higher epoch when the store refused it.
     pub(super) async fn deliver(
         &mut self,
         connection: &mut MultiplexedConnection,

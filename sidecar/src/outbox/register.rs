@@ -1,6 +1,6 @@
-//! How an id becomes ours: an epoch from the store, unless a living holder has it.
+//! The lease on the id: an epoch from the store, unless a living holder has it.
 
-use super::{Courier, News, RETRY_MAX};
+use super::{RETRY_MAX, StoreEvent, StoreSession};
 use crate::process::handle;
 use heartbeat::base::moment::millis;
 use heartbeat::wire::hash;
@@ -9,16 +9,16 @@ use heartbeat::wire::lease::{Grant, Lease};
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
-/// A holder that cannot be looked at is dead when it has not listened for this long, at every one of so many looks.
+/// A holder on another machine is dead when it had no subscriber for this long, at every one of so many checks.
 const SILENT_FOR: Duration = Duration::from_secs(2);
-const SILENT_LOOKS: u32 = 8;
-/// How often a lost id is looked at: a quarter of the interval, within these.
-const LOOK_MIN: Duration = Duration::from_millis(100);
-const LOOK_MAX: Duration = Duration::from_secs(5);
+const SILENT_CHECKS: u32 = 8;
+/// How often a lost lease is checked: a quarter of the interval, within these.
+const CHECK_MIN: Duration = Duration::from_millis(100);
+const CHECK_MAX: Duration = Duration::from_secs(5);
 
-impl Courier {
-    /// Gets an epoch, however long a living holder keeps the id; false when the hub gave up before.
-    pub(super) async fn obtain(
+impl StoreSession {
+    /// Acquires the lease, however long a living holder keeps it; false when the hub has ended before.
+    pub(super) async fn acquire_lease(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<bool> {
@@ -31,12 +31,16 @@ impl Courier {
         } else {
             String::new()
         };
-        let mut said = self.fenced.is_some();
+        let mut reported = self.fenced.is_some();
         loop {
             let lease = match self.grant(connection, &breakable).await? {
                 Grant::Granted(epoch) => {
                     self.epoch = epoch;
-                    self.fenced = None;
+                    if self.fenced.take().is_some() {
+                        // What happened while another had the id is no part of this registration.
+                        self.waiting.clear();
+                        while self.events.try_recv().is_ok() {}
+                    }
                     return Ok(true);
                 }
                 Grant::Held(lease) => lease,
@@ -45,9 +49,9 @@ impl Courier {
                 breakable = lease.instance;
                 continue;
             }
-            if !said {
-                said = true;
-                let _ = self.news.send(News::Held(lease)).await; // the hub is ending anyway
+            if !reported {
+                reported = true;
+                let _ = self.store_events.send(StoreEvent::LeaseHeld(lease)).await; // the hub is ending anyway
             }
             self.wait(RETRY_MAX.min(interval)).await;
             if self.latest.has_changed().is_err() {
@@ -57,14 +61,14 @@ impl Courier {
         }
     }
 
-    /// Waits until whoever has the id has given it up, or its lease is over; false when the hub has ended before. What
-    /// is started again at once keeps the id: a planned restart is no invitation.
+    /// Waits until the holder has released the id, or its lease has expired; false when the hub has ended before. A
+    /// holder that is restarted at once keeps the id.
     async fn is_free_again(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<bool> {
         let interval = Duration::from_millis(self.registration.entry.interval_ms);
-        let look = (interval / 4).clamp(LOOK_MIN, LOOK_MAX);
+        let every = (interval / 4).clamp(CHECK_MIN, CHECK_MAX);
         let mut free = false;
         loop {
             let holder: Option<String> = redis::cmd("HGET")
@@ -76,7 +80,7 @@ impl Courier {
             if free && was_free {
                 return Ok(true);
             }
-            self.wait(look).await;
+            self.wait(every).await;
             if self.latest.has_changed().is_err() {
                 return Ok(false);
             }
@@ -104,8 +108,8 @@ impl Courier {
         Ok(Grant::decode(&answer)?)
     }
 
-    /// Whether this holder is dead although its lease is not over: its machine shows no such process, or it has not
-    /// listened for orders for a while.
+    /// Whether this holder is dead although its lease has not expired: its machine has no such process, or it has had no
+    /// subscription to its order channel for 2 s.
     async fn is_dead(
         &self,
         connection: &mut MultiplexedConnection,
@@ -119,8 +123,8 @@ impl Courier {
         {
             return Ok(handle::is_dead(holder, me));
         }
-        let _ = self.news.send(News::Contested).await; // the hub is ending anyway
-        for _ in 0..SILENT_LOOKS {
+        let _ = self.store_events.send(StoreEvent::LeaseContested).await; // the hub is ending anyway
+        for _ in 0..SILENT_CHECKS {
             let (_, listeners): (String, u64) = redis::cmd("PUBSUB")
                 .arg("NUMSUB")
                 .arg(self.channels.control(&self.registration.id))
@@ -129,7 +133,7 @@ impl Courier {
             if listeners > 0 {
                 return Ok(false);
             }
-            tokio::time::sleep(SILENT_FOR / SILENT_LOOKS).await;
+            tokio::time::sleep(SILENT_FOR / SILENT_CHECKS).await;
         }
         Ok(true)
     }

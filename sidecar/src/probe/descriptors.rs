@@ -6,7 +6,7 @@ use heartbeat::wire::beat::cut;
 use rustix::fs::{AtFlags, CWD, FileType, statat};
 use std::collections::BTreeMap;
 
-/// Descriptors looked at in one process.
+/// The most descriptors read of one process.
 pub(super) const DESCRIPTORS_MAX: usize = 8192;
 const PATH_CHARS_MAX: usize = 200;
 /// Permissions of a link in `fd`: what the descriptor was opened for.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// Bytes of answers that are looked at: about 100 000 sockets.
+/// The most bytes of answers that are read: about 100 000 sockets.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 /// An answer that does not come is none.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);

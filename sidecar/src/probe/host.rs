@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Lines of the machine's lock table that are looked at.
+/// The most lines of the machine's lock table that are read.
 const LOCKS_MAX: usize = 4096;
 
 /// Pressure and sleep.
@@ -32,7 +32,7 @@ fn since_boot(clock: ClockId) -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Answers whether a process's control group is frozen; each group is asked once a look.
+/// Answers whether a process's control group is frozen; each group is read once per sample.
 #[derive(Debug, Default)]
 pub(super) struct Freezer {
     asked: BTreeMap<String, bool>,

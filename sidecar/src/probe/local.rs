@@ -59,7 +59,7 @@ fn look_up(reader: &mut Reader, ports: &BTreeSet<u16>) -> BTreeMap<u16, String> 
         return BTreeMap::new();
     };
     let mut found = BTreeMap::new();
-    // The accepting ends of clients on ephemeral ports are nobody's listener: without one there is nothing to search.
+    // No process listens on the ephemeral ports of clients: without a listener there is nothing to search.
     let pids = if inodes.is_empty() {
         Vec::new()
     } else {

@@ -1,11 +1,11 @@
 //! Output that goes to a file: whether it grows, and whether it says anything new. Output into a pipe or terminal is not
-//! seen: nobody stands between an agent and its reader.
+//! sampled: the probe does not stand between an agent and its reader.
 
 use super::read::open_file;
 use heartbeat::verdict::sample::Output;
 use heartbeat::wire::beat::cut;
 
-/// The end of the file that is looked at.
+/// How much of the file's end is read, in bytes.
 const TAIL_BYTES: u64 = 16 * 1024;
 const LINE_CHARS_MAX: usize = 200;
 

@@ -1,5 +1,5 @@
-//! Who outside the tree holds the other end of a pipe or terminal. The kernel has no list of that: every process's
-//! descriptors must be looked at, so it is asked seldom, and what was found is only confirmed afterwards.
+//! Processes outside the tree that hold the other end of a pipe or terminal. The kernel has no such list, so the descriptors of
+//! every process must be read. The search is repeated seldom; in between, known holders are only confirmed.
 
 use super::descriptors::{DESCRIPTORS_MAX, NAMED, end, kind, named_pipe};
 use super::process::stat_line;
@@ -9,7 +9,7 @@ use heartbeat::verdict::sample::{Channel, End, Outsider, Why};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Processes of the machine that are looked through.
+/// The most processes of the machine that are searched.
 const PROCESSES_MAX: usize = 8192;
 /// Between two searches for ends that were not found.
 const SEARCH_AGAIN: Duration = Duration::from_secs(20);
@@ -20,7 +20,7 @@ const PAGERS: [&str; 4] = ["less", "more", "most", "bat"];
 pub(super) struct Outside {
     searched: Option<(Moment, BTreeSet<Channel>)>,
     found: Vec<End>,
-    /// Some process would not show its descriptors: that nobody holds an end cannot be said.
+    /// The descriptors of some process are unreadable, so an unknown holder cannot be excluded.
     denied: Option<Why>,
 }
 
@@ -84,7 +84,7 @@ impl Outside {
             let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) else {
                 continue;
             };
-            // Most descriptors are none of these: the name tells without another look.
+            // Most descriptors are none of these, and their name alone shows it.
             let nameless = ["pipe:", "socket:"].iter().any(|p| target.starts_with(p));
             if !nameless && !target.ends_with("ptmx") && !named {
                 continue;
@@ -118,7 +118,7 @@ pub(super) fn outsider(reader: &mut Reader, pid: u32) -> Option<Outsider> {
         reads_terminal: PAGERS.contains(&process.name.as_str()),
         state: process.state,
         cpu_ticks: process.cpu_ticks,
-        // A one-off diagnosis meets the sidecar as somebody else.
+        // For a one-off diagnosis the agent's sidecar is another process.
         own: pid == std::process::id() || process.name == "hbsidecar",
         name: process.name,
     })

@@ -1,17 +1,17 @@
 //! One process as /proc tells it: state, counters, threads, children.
 
 use super::read::{Reader, numbers};
-use heartbeat::verdict::headless_agents::is_batch;
+use heartbeat::verdict::headless_agents::is_headless;
 use heartbeat::verdict::sample::{Io, Process, RunState, Thread, Why};
 use heartbeat::wire::beat::cut;
 use std::time::Duration;
 
-/// Threads looked at in one process; the rest is only counted.
+/// The most threads sampled in one process; further ones are only counted.
 pub(super) const THREADS_MAX: usize = 1024;
 /// The longest command line kept, in characters.
 const COMMAND_CHARS_MAX: usize = 160;
 
-/// Reads everything that a look at counters needs.
+/// Reads the counters, for any sample.
 pub(super) fn counters(reader: &mut Reader, pid: u32) -> Result<Process, Why> {
     let stat = reader.text(&format!("/proc/{pid}/stat"))?;
     let mut process = stat_line(pid, &stat).ok_or(Why::Malformed)?;
@@ -51,7 +51,7 @@ pub(super) fn threads(
     Ok(children)
 }
 
-/// What only a closer look needs: the tracer, handled signals, the command line.
+/// What only a deep sample needs: the tracer and the handled signals.
 pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), Why> {
     let pid = process.pid;
     let status = reader.text(&format!("/proc/{pid}/status"))?;
@@ -73,7 +73,7 @@ pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, bool)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
     let line = line.trim_end_matches('\0');
     let words = line.replace(|c: char| c.is_control(), " ");
-    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_batch(line.split('\0'))))
+    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_headless(line.split('\0'))))
 }
 
 /// A line of `stat`. The name stands in brackets and may hold anything, brackets too.

@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use std::borrow::Cow;
 
-/// The longest text that is read from one file of /proc; the rest is not looked at.
+/// The longest text that is read from one file of /proc; the rest is ignored.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 const FIRST_BYTES: usize = 4096;
 

@@ -2,10 +2,10 @@
 
 use super::borrow::Lender;
 use super::diag;
-use heartbeat::verdict::sample::{Gap, Socket, SocketKind, TcpState, Why};
+use heartbeat::verdict::sample::{Gap, GapKind, Socket, SocketKind, Subject, TcpState, Why};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Sockets looked at in one tree.
+/// The most sockets sampled in one tree.
 pub(super) const SOCKETS_MAX: usize = 5000;
 
 /// What is known of each socket, and what could not be known.
@@ -23,7 +23,7 @@ pub(super) fn describe(
                 .unwrap_or_else(SocketKind::Unreadable),
             Err(why) => SocketKind::Unreadable(*why),
         };
-        // It was closed between the two looks: there is nothing to know.
+        // It was closed between two reads.
         if kind != SocketKind::Unreadable(Why::Gone) {
             sockets.push(Socket {
                 pid,
@@ -36,15 +36,15 @@ pub(super) fn describe(
     let mut gaps = Vec::new();
     if wanted.len() > SOCKETS_MAX {
         gaps.push(Gap {
-            pid: 0,
-            what: "sockets",
+            subject: Subject::Tree,
+            what: GapKind::Sockets,
             why: Why::TooMany,
         });
     }
     if let Err(why) = by_netlink(&mut sockets) {
         gaps.push(Gap {
-            pid: 0,
-            what: "sockets",
+            subject: Subject::Tree,
+            what: GapKind::Sockets,
             why,
         });
     }
@@ -53,7 +53,7 @@ pub(super) fn describe(
     (sockets, gaps)
 }
 
-/// A connection that is only asked for has no peer yet; netlink still knows whom it asks.
+/// A connection that is still being set up has no peer yet; netlink knows the address that it connects to.
 fn name_asked(sockets: &mut [Socket]) {
     let asks = |socket: &Socket| match &socket.kind {
         SocketKind::Tcp(tcp) => tcp.state == TcpState::SynSent && tcp.remote.is_empty(),

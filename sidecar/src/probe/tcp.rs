@@ -3,10 +3,10 @@
 use heartbeat::verdict::sample::{Tcp, TcpState};
 use std::time::Duration;
 
-/// The part that is looked at.
+/// The part that is read, in bytes.
 pub(super) const INFO_BYTES: usize = 160;
 
-/// What the kernel tells of a connection. None when it is too short to hold anything.
+/// What the kernel reports about a connection. None when it is too short to hold anything.
 pub(super) fn tcp(info: &[u8]) -> Option<Tcp> {
     let word = |at: usize| {
         let bytes = info.get(at..at + 4)?.try_into().ok()?;

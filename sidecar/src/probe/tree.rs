@@ -2,17 +2,17 @@
 
 use super::process::{command, counters, threads};
 use super::read::{Reader, numbers, open_file};
-use heartbeat::verdict::sample::{Gap, Process, Why};
+use heartbeat::verdict::sample::{Gap, GapKind, Process, Subject, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Processes looked at in one tree.
+/// The most processes sampled in one tree.
 pub(super) const PROCESSES_MAX: usize = 2048;
-/// Threads looked at in one tree.
+/// The most threads sampled in one tree.
 const THREADS_MAX: usize = 10_000;
 
 /// What does not change while a program runs.
 #[derive(Clone, Debug)]
-pub(super) struct Words {
+pub(super) struct CommandInfo {
     /// The short name it had: `exec` changes it.
     name: String,
     command: String,
@@ -36,8 +36,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
         }
         if found.len() == PROCESSES_MAX {
             gaps.push(Gap {
-                pid: 0,
-                what: "processes",
+                subject: Subject::Tree,
+                what: GapKind::Processes,
                 why: Why::TooMany,
             });
             break;
@@ -47,8 +47,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
             Err(Why::Gone) => continue,
             Err(why) => {
                 gaps.push(Gap {
-                    pid,
-                    what: "process",
+                    subject: Subject::Process(pid),
+                    what: GapKind::Process,
                     why,
                 });
                 continue;
@@ -57,22 +57,22 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
         process.orphan = orphan;
         if process.io.is_none() {
             gaps.push(Gap {
-                pid,
-                what: "io",
+                subject: Subject::Process(pid),
+                what: GapKind::Io,
                 why: Why::Denied,
             });
         }
         match threads(reader, &mut process, room) {
             Ok(children) => queue.extend(children.into_iter().map(|child| (child, orphan))),
             Err(why) => {
-                // A kernel without lists of children: everybody's parent must be asked, once a look.
+                // This kernel has no lists of children: the parent of every process is read, once per sample.
                 let parents = listed.get_or_insert_with(|| parents(reader));
                 let of = parents.iter().filter(|(_, parent)| *parent == pid);
                 queue.extend(of.map(|(child, _)| (*child, orphan)));
                 if process.threads.is_empty() {
                     gaps.push(Gap {
-                        pid,
-                        what: "threads",
+                        subject: Subject::Process(pid),
+                        what: GapKind::Threads,
                         why,
                     });
                 }
@@ -91,7 +91,7 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
 /// Gives every process its command line; read once in its life.
 pub(super) fn name(
     reader: &mut Reader,
-    known: &mut BTreeMap<(u32, u64), Words>,
+    known: &mut BTreeMap<(u32, u64), CommandInfo>,
     processes: &mut [Process],
 ) {
     for process in processes.iter_mut() {
@@ -102,7 +102,7 @@ pub(super) fn name(
                 let read = command(reader, process.pid);
                 let is_read = read.is_some();
                 let (command, batch) = read.unwrap_or_else(|| (process.name.clone(), false));
-                let words = Words {
+                let words = CommandInfo {
                     name: process.name.clone(),
                     command,
                     batch,
@@ -116,7 +116,7 @@ pub(super) fn name(
             }
         };
         process.command = words.command;
-        process.batch = words.batch;
+        process.headless = words.batch;
     }
     let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
     known.retain(|key, _| present.contains(key));

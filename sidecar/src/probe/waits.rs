@@ -6,14 +6,14 @@ use super::memory::{From, Memory, Unit, milliseconds};
 use super::read::Reader;
 use heartbeat::verdict::sample::{Kind, Target, Until, Wait, Why};
 
-/// Descriptors of one `poll`, `select` or `epoll` that are looked at.
+/// The most descriptors of one `poll`, `select` or `epoll` that are read.
 const TARGETS_MAX: usize = 256;
 const FUTEX_PRIVATE: u64 = 128;
 const FUTEX_REALTIME: u64 = 256;
 /// In the newer futex calls.
 const FUTEX2_PRIVATE: u64 = 128;
 const TIMER_ABSOLUTE: u64 = 1;
-/// A mutex of the C library that somebody waits for.
+/// A mutex of the C library that a thread waits for.
 const MUTEX_CONTENDED: u32 = 2;
 /// The owner's number in the word of a priority-inheriting mutex.
 const PI_OWNER: u32 = 0x3fff_ffff;
@@ -21,7 +21,7 @@ const POLL_IN_OR_OUT: u16 = 0x1 | 0x4;
 const EPOLL_IN_OR_OUT: u64 = 0x1 | 0x4;
 const IN: u64 = 0x1;
 const OUT: u64 = 0x4;
-/// Whoever is told of changes only asks for both from the start, and waits for neither.
+/// Edge-triggered: such a loop asks for both events from the start and waits for neither.
 const EPOLL_CHANGES: u64 = 1 << 31;
 
 /// Reads the waits of one process's threads.
@@ -187,8 +187,8 @@ impl Waits<'_> {
         }
     }
 
-    /// The C library keeps lock, depth and owner in three words. Another kind of lock has something else there: whoever
-    /// uses this must find the number among the threads of this very process.
+    /// The C library keeps lock, depth and owner in three words. Another kind of lock has something else there: the
+    /// caller must find the number among the threads of this very process.
     fn mutex_owner(&mut self, address: u64) -> Option<u32> {
         let mut bytes = [0; 12];
         self.memory.read(address, &mut bytes).ok()?;

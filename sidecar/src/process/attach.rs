@@ -1,4 +1,4 @@
-//! Finding a running process to watch: by number, or by what its command line says.
+//! Finding a running process to watch: by number, or by its command line.
 
 use crate::config::Target;
 use crate::process::handle::{self, Process, is_alive};
@@ -7,20 +7,20 @@ use std::os::unix::fs::MetadataExt;
 
 /// Candidates that are named in a refusal.
 const NAMED_MAX: usize = 8;
-/// The longest command line that is looked at, in bytes.
+/// The longest command line that is matched, in bytes.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
 
-/// Why there is nobody to attach to.
+/// Why there is no process to attach to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
     /// No such number.
     #[error("there is no process {0}; see `ps -e`")]
     Gone(i32),
-    /// Nobody is attached to itself.
-    #[error("process {0} is this hbsidecar; give the agent's number")]
+    /// hbsidecar does not attach to itself.
+    #[error("process {0} is this hbsidecar; give the agent's process id")]
     Myself(i32),
     /// Not a program.
-    #[error("process {0} is a thread of the kernel, not an agent")]
+    #[error("process {0} is a kernel thread, not an agent")]
     Kernel(i32),
     /// Its /proc cannot be read, it cannot be signalled.
     #[error(
@@ -30,7 +30,7 @@ pub(crate) enum AttachError {
     /// The kernel refuses.
     #[error("cannot attach to process {0}: {1}")]
     Refused(i32, std::io::Error),
-    /// Nobody matches yet.
+    /// No process matches yet.
     #[error("no command line matches yet")]
     NoMatch,
     /// Several match and none is above all others.

@@ -36,7 +36,7 @@ pub(crate) enum StartError {
     #[error("cannot run {0:?}: command not found; check the name and PATH")]
     NotFound(OsString),
     /// The command is there.
-    #[error("cannot run {0:?}: {1}; is it executable, and its interpreter there?")]
+    #[error("cannot run {0:?}: {1}; is it executable, and is its interpreter installed?")]
     NotExecutable(OsString, std::io::Error),
     /// No process could be made.
     #[error("cannot start {0:?}: {1}; check the limits of processes (ulimit -u) and memory")]
@@ -76,7 +76,7 @@ pub(crate) fn adopt_orphans() {
 pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
     let no_process = |error: Errno| StartError::NoProcess(start.program.to_owned(), error.into());
     let mut image = Image::new(start)?;
-    let (report, tell) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
+    let (report, error_pipe) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
     #[expect(
         unsafe_code,
         reason = "an exact copy of what we were given needs code between fork and exec"
@@ -84,10 +84,10 @@ pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
     // SAFETY: the child calls only what is async-signal-safe and never returns.
     let pid = match unsafe { libc::fork() } {
         -1 => return Err(no_process(Errno::last())),
-        0 => image.become_agent(tell.as_raw_fd()),
+        0 => image.become_agent(error_pipe.as_raw_fd()),
         pid => pid,
     };
-    drop(tell);
+    drop(error_pipe);
     if let Some(error) = failure(report) {
         handle::wait_for(pid);
         return Err(start_error(start.program, error));
@@ -115,7 +115,7 @@ pub(crate) struct Reaped {
     pub(crate) stopped: Option<i32>,
     /// Some process ended.
     pub(crate) any: bool,
-    /// Nobody is left to wait for.
+    /// No child is left to wait for.
     pub(crate) alone: bool,
 }
 
@@ -183,7 +183,7 @@ fn failure(report: OwnedFd) -> Option<std::io::Error> {
 fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
     let program = program.to_owned();
     match error.raw_os_error() {
-        // A script whose interpreter is not there says the same; the script itself is there.
+        // A script whose interpreter is missing gives the same error, although the script exists.
         Some(libc::ENOENT) if !std::path::Path::new(&program).exists() => {
             StartError::NotFound(program)
         }

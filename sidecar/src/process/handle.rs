@@ -110,7 +110,7 @@ impl Process {
         clock::wall_ms().saturating_sub(millis(ago))
     }
 
-    /// Whether somebody has taken note of its end.
+    /// Whether its parent has reaped it.
     pub(crate) fn is_reaped(&self) -> bool {
         named_stat(self.pid, self.started).is_none()
     }
@@ -164,7 +164,7 @@ pub(crate) fn wait_for(pid: i32) {
     {}
 }
 
-/// What `/proc/PID/stat` says; `None` when there is no such process.
+/// The content of `/proc/PID/stat`; `None` when there is no such process.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
     procfs::process::Process::new(pid).ok()?.stat().ok()
 }
@@ -174,7 +174,7 @@ pub(crate) fn named_stat(pid: i32, started: u64) -> Option<Stat> {
     stat(pid).filter(|stat| stat.starttime == started)
 }
 
-/// The first word of a process's command line, without its directory.
+/// The first argument of a process's command line, without its directory.
 pub(crate) fn command_name(pid: i32) -> Option<String> {
     let words = procfs::process::Process::new(pid).ok()?.cmdline().ok()?;
     let name = std::path::Path::new(words.first()?).file_name()?;
@@ -199,7 +199,7 @@ pub(crate) fn myself(host: &str) -> Holder {
     }
 }
 
-/// Whether this holder is provably dead: of our machine and namespace, and not there.
+/// Whether this holder is provably dead: its process belongs to our machine and namespace, and does not exist.
 pub(crate) fn is_dead(holder: &Holder, me: &Holder) -> bool {
     holder.is_visible_to(me)
         && named_stat(holder.pid, holder.started).is_none_or(|stat| !is_alive(&stat))

@@ -1,6 +1,6 @@
 //! What this process was started with and owes the agent: signal mask, dispositions, closed standard descriptors.
 //!
-//! Rust's runtime ignores SIGPIPE and opens closed standard descriptors before `main` runs, so both are looked at before
+//! Rust's runtime ignores SIGPIPE and opens closed standard descriptors before `main` runs, so both are read before
 //! that, by a function in `.init_array`.
 
 use nix::libc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Bits of [`FOUND`]: descriptors 0, 1, 2 were closed, SIGPIPE and SIGCHLD were ignored.
 const PIPE_IGNORED: u8 = 1 << 3;
 const CHILD_IGNORED: u8 = 1 << 4;
-/// The C library takes these two for its threads and shows them to nobody; whoever ignores them at our start meant it.
+/// The C library reserves these two for its threads and hides them; a program that ignores them at our start meant it.
 const LIBRARYS: [(u8, i32); 2] = [(1 << 5, 32), (1 << 6, 33)];
 
 static FOUND: AtomicU8 = AtomicU8::new(0);
@@ -141,7 +141,7 @@ impl Inherited {
     }
 }
 
-/// Signals that a fault of our own raises: blocked, they would kill us without a word.
+/// Signals that a fault of our own raises: blocked, they would kill us without a trace.
 const FAULTS: [Signal; 7] = [
     Signal::SIGSEGV,
     Signal::SIGBUS,
@@ -164,7 +164,7 @@ fn disposition(signal: i32, handler: libc::sighandler_t) {
     };
 }
 
-/// Dies by this signal, so that whoever waits for us sees how the agent died. Returns where that cannot be: as PID 1, or
+/// Dies by this signal, so that our parent sees how the agent died. Returns where that is impossible: as PID 1, or
 /// when the signal does not kill.
 pub(crate) fn die_by(signal: i32) {
     if std::process::id() == 1 {

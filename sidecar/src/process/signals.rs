@@ -1,4 +1,4 @@
-//! Signals as inputs. All that can be passed on are heard, with the value a real-time signal carries.
+//! Signals as inputs. All that can be forwarded are read, with the value a real-time signal carries.
 //!
 //! They are blocked for good (`inherited`) and read from one descriptor: none is lost between two reads, none interrupts
 //! a call, and as PID 1 of a container they reach us although the kernel shields PID 1 from unhandled ones.
@@ -9,16 +9,16 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use tokio::io::unix::AsyncFd;
 
-/// What the hub hears of.
+/// What a signal means for the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// Some child ended or stopped.
     Child,
     /// A signal for us, which is one for the agent.
     Signal(Sent),
 }
 
-/// A signal that somebody sent.
+/// A signal that was sent to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) number: i32,
@@ -31,7 +31,7 @@ pub(crate) struct Sent {
 pub(crate) struct Signals(AsyncFd<SignalFd>);
 
 impl Signals {
-    /// Listens; what came since the signals were blocked is heard too.
+    /// Listens; what was sent since the signals were blocked is read too.
     pub(crate) fn listen() -> std::io::Result<Self> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let fd = SignalFd::with_flags(&SigSet::all(), flags)?;
@@ -39,14 +39,14 @@ impl Signals {
     }
 
     /// The next signal.
-    pub(crate) async fn next(&mut self) -> std::io::Result<Heard> {
+    pub(crate) async fn next(&mut self) -> std::io::Result<Received> {
         loop {
             let mut ready = self.0.readable_mut().await?;
             match ready.get_inner_mut().read_signal()? {
                 None => ready.clear_ready(),
                 Some(signal) => {
-                    if let Some(heard) = heard(&signal) {
-                        return Ok(heard);
+                    if let Some(received) = received(&signal) {
+                        return Ok(received);
                     }
                 }
             }
@@ -54,16 +54,16 @@ impl Signals {
     }
 }
 
-fn heard(signal: &libc::signalfd_siginfo) -> Option<Heard> {
+fn received(signal: &libc::signalfd_siginfo) -> Option<Received> {
     let number = i32::try_from(signal.ssi_signo).ok()?;
-    // A broken pipe of our own is no news for the agent.
+    // A broken pipe of our own does not concern the agent.
     if number == libc::SIGPIPE && signal.ssi_pid == std::process::id() {
         return None;
     }
     Some(if number == Signal::SIGCHLD as i32 {
-        Heard::Child
+        Received::Child
     } else {
         let value = (signal.ssi_code == libc::SI_QUEUE).then_some(signal.ssi_ptr);
-        Heard::Signal(Sent { number, value })
+        Received::Signal(Sent { number, value })
     })
 }

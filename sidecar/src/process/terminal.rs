@@ -1,4 +1,4 @@
-//! The terminal: the agent's while it runs in front, ours to give and to take back.
+//! The terminal: the agent's while it runs in the foreground, ours to give and to take back.
 //!
 //! Only who has the terminal may give it: in the background nothing is taken. Every signal is blocked here, SIGTTOU with
 //! them, so the calls below never stop us.
@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp, tcsetpgrp};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, Stdin, stdin};
 
-/// Whether somebody could bring us back to the front if we stopped: a shell of our session, above our process group. In a
+/// Whether a shell of our session, above our process group, could resume us in the foreground if we stopped. In a
 /// container or a window of its own there is none, and the kernel ignores Ctrl-Z for a program alone; so must we.
 pub(crate) fn can_be_resumed() -> bool {
     let (session, group) = (getsid(None), getpgrp());
@@ -24,10 +24,10 @@ pub(crate) fn can_be_resumed() -> bool {
 }
 
 /// Sends a signal to our own process group: to the shells, scripts and pipelines around us, which the terminal would have
-/// told of it together with the agent, had we not given it away.
+/// signalled together with the agent, had we not given it away.
 pub(crate) fn share(signal: i32) {
     if let Ok(signal) = Signal::try_from(signal) {
-        let _ = kill(Pid::from_raw(0), signal); // we belong to it: somebody is there
+        let _ = kill(Pid::from_raw(0), signal); // we belong to it: it is not empty
     }
 }
 
@@ -83,7 +83,7 @@ impl Terminal {
         self.given_to = Some(group);
     }
 
-    /// The agent has stopped: the terminal is ours again, and the agent's settings are kept for when it goes on.
+    /// The agent has stopped: the terminal is ours again, and the agent's settings are kept until it is resumed.
     pub(crate) fn take_for_now(&mut self) {
         let settings = tcgetattr(&self.stdin).ok();
         if self.take_back() {
@@ -92,7 +92,7 @@ impl Terminal {
     }
 
     /// The agent has ended, perhaps in the middle of a full-screen picture: the terminal is ours, as it was. True when it
-    /// was taken; somebody else's is left alone.
+    /// was taken; another group's is left alone.
     pub(crate) fn take_back(&mut self) -> bool {
         let Some(group) = self.given_to.take() else {
             return false;

@@ -1,7 +1,7 @@
 //! Becoming the agent: the watcher is forked away, then this very process turns into the agent. Its number, group,
 //! session and terminal are those it was started with.
 //!
-//! This happens before any thread or loop exists, so the watcher may go on as an ordinary program after the fork.
+//! This happens before any thread or loop exists, so the watcher can continue as an ordinary program after the fork.
 
 use crate::process::handle::Process;
 use nix::fcntl::{OFlag, open};
@@ -16,9 +16,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-/// How long the agent waits for its watcher; then it goes on without knowing its epoch.
+/// How long the agent waits for its watcher; then it starts without its epoch.
 const WATCHER_WITHIN: Duration = Duration::from_secs(5);
-/// The most the watcher may say, in bytes.
+/// The longest message of the watcher, in bytes.
 const WORDS_MAX: u64 = 64 * 1024;
 
 /// Which of the two processes this is.
@@ -35,7 +35,7 @@ pub(crate) enum Side {
 pub(crate) struct Answer(OwnedFd);
 
 impl Answer {
-    /// Lets the agent go on, with these variables.
+    /// Lets the agent start, with these variables.
     pub(crate) fn go(self, environment: &[(&'static str, OsString)]) {
         let mut words = Vec::new();
         for (name, value) in environment {
@@ -46,9 +46,9 @@ impl Answer {
         let _ = File::from(self.0).write_all(&words);
     }
 
-    /// Tells the agent not to start.
+    /// Refuses the agent's start.
     pub(crate) fn refuse(self) {
-        let _ = File::from(self.0).write_all(b"\0\0"); // nobody waits any more
+        let _ = File::from(self.0).write_all(b"\0\0"); // the agent no longer waits
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn split(names: &[&'static str]) -> std::io::Result<Side> {
         0 => {
             drop(listen);
             setsid()?;
-            // A second fork: the watcher is nobody's child, so the agent has no child that it does not know.
+            // A second fork: init adopts the watcher, so the agent has no child that it does not know.
             if fork()? != 0 {
                 exit_now();
             }
@@ -71,13 +71,13 @@ pub(crate) fn split(names: &[&'static str]) -> std::io::Result<Side> {
         first => {
             drop(answer);
             crate::process::handle::wait_for(first);
-            Ok(heard(listen, names))
+            Ok(watcher_message(listen, names))
         }
     }
 }
 
-/// What the watcher says. Nothing within a while: the agent goes on all the same.
-fn heard(listen: OwnedFd, names: &[&'static str]) -> Side {
+/// The watcher's message. Without one in time the agent starts all the same.
+fn watcher_message(listen: OwnedFd, names: &[&'static str]) -> Side {
     let words = read_until(&listen, Instant::now() + WATCHER_WITHIN);
     if words.starts_with(b"\0\0") {
         return Side::Refused;

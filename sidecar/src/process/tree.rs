@@ -1,7 +1,7 @@
-//! Who belongs to the agent, wherever it hides, and how to end them all.
+//! Which processes belong to the agent, wherever they are, and how to end them all.
 //!
 //! The agent's children may leave its process group and its session (`setsid`), and orphans leave their parent. As
-//! subreaper every one of them stays below us. For an agent that is not our child (attached, transparent) the mark in the
+//! subreaper every one of them stays below us. For an agent that is not our child (attached, transparent) the marker in the
 //! environment finds those that left. The whole process table is read: this happens when something ends, not on a tick.
 
 use crate::process::handle::{self, Process};
@@ -17,15 +17,15 @@ const ROUNDS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) enum Tree {
     /// Everything below us but what was there before the agent.
-    Below {
+    Subreaper {
         me: i32,
-        strangers: BTreeSet<(i32, u64)>,
+        preexisting: BTreeSet<(i32, u64)>,
     },
-    /// A process that is not our child, what is below it, and what carries the mark.
-    Of {
+    /// A process that is not our child, what is below it, and what carries the environment marker.
+    Attached {
         pid: i32,
         started: u64,
-        mark: Option<OsString>,
+        env_marker: Option<OsString>,
     },
 }
 
@@ -45,22 +45,26 @@ struct Table {
 
 impl Tree {
     /// Below this process, from now on. Children that it has already are not the agent's.
-    pub(crate) fn below_me() -> Self {
+    pub(crate) fn subreaper() -> Self {
         let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
-        let strangers = children(me)
+        let preexisting = children(me)
             .into_iter()
             .filter_map(|pid| Some((pid, handle::stat(pid)?.starttime)))
             .collect();
-        Self::Below { me, strangers }
+        Self::Subreaper { me, preexisting }
     }
 
     /// The living, parents before children. A zombie is dead.
     pub(crate) fn members(&self) -> Vec<Member> {
         let table = Table::read();
         match self {
-            Self::Below { me, strangers } => table.below(&[*me], strangers),
-            Self::Of { pid, started, mark } => {
-                let mut roots: Vec<i32> = table.marked(mark.as_ref());
+            Self::Subreaper { me, preexisting } => table.below(&[*me], preexisting),
+            Self::Attached {
+                pid,
+                started,
+                env_marker,
+            } => {
+                let mut roots: Vec<i32> = table.marked(env_marker.as_ref());
                 let root = table
                     .stats
                     .get(pid)
@@ -81,12 +85,13 @@ impl Tree {
     /// Roots for sampling: the agent, and orphans that came to us.
     pub(crate) fn roots(&self, agent: i32) -> Vec<i32> {
         let mut roots = vec![agent];
-        if let Self::Below { me, strangers } = self {
-            let is_stranger = |pid: &i32| strangers.iter().any(|(stranger, _)| stranger == pid);
+        if let Self::Subreaper { me, preexisting } = self {
+            let is_preexisting =
+                |pid: &i32| preexisting.iter().any(|(stranger, _)| stranger == pid);
             roots.extend(
                 children(*me)
                     .into_iter()
-                    .filter(|pid| *pid != agent && !is_stranger(pid)),
+                    .filter(|pid| *pid != agent && !is_preexisting(pid)),
             );
         }
         roots
@@ -99,7 +104,7 @@ impl Tree {
         }
     }
 
-    /// Kills every member. All are stopped first, so that nobody can fork while others die.
+    /// Kills every member. All are stopped first, so that none can fork while others die.
     pub(crate) fn kill(&self) {
         let mut stopped = BTreeSet::new();
         for _ in 0..ROUNDS_MAX {
@@ -188,16 +193,16 @@ impl Table {
         found
     }
 
-    /// Processes whose environment carries the mark.
-    fn marked(&self, mark: Option<&OsString>) -> Vec<i32> {
-        let Some(mark) = mark else {
+    /// Processes whose environment carries the marker.
+    fn marked(&self, env_marker: Option<&OsString>) -> Vec<i32> {
+        let Some(env_marker) = env_marker else {
             return Vec::new();
         };
         let carries = |pid: &i32| {
             std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
                 environment
                     .split(|byte| *byte == 0)
-                    .any(|variable| variable == mark.as_bytes())
+                    .any(|variable| variable == env_marker.as_bytes())
             })
         };
         let me = std::process::id();
@@ -227,9 +232,9 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_tree_of_another_process_is_itself_what_is_below_and_what_carries_its_mark() {
-        let mark = format!("HB_TREE_TEST={}", std::process::id());
-        let (name, value) = mark.split_once('=').unwrap();
+    fn a_tree_of_another_process_is_itself_what_is_below_and_what_carries_its_marker() {
+        let env_marker = format!("HB_TREE_TEST={}", std::process::id());
+        let (name, value) = env_marker.split_once('=').unwrap();
         let sleeper = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]).stdin(Stdio::piped());
@@ -241,10 +246,10 @@ mod tests {
         let [pid, far, foreign] =
             [&agent, &escaped, &stranger].map(|child| i32::try_from(child.id()).unwrap());
         let started = handle::stat(pid).unwrap().starttime;
-        let tree = Tree::Of {
+        let tree = Tree::Attached {
             pid,
             started,
-            mark: Some(mark.clone().into()),
+            env_marker: Some(env_marker.clone().into()),
         };
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while tree.members().len() < 4 && std::time::Instant::now() < deadline {
@@ -267,15 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn children_from_before_are_strangers() {
+    fn children_from_before_are_not_the_agents() {
         let mut before = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(before.id()).unwrap();
         let started = handle::stat(pid).unwrap().starttime;
-        let Tree::Below { strangers, .. } = Tree::below_me() else {
+        let Tree::Subreaper { preexisting, .. } = Tree::subreaper() else {
             panic!("not below");
         };
         before.kill().unwrap();
         before.wait().unwrap();
-        assert!(strangers.contains(&(pid, started)));
+        assert!(preexisting.contains(&(pid, started)));
     }
 }

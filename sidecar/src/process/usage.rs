@@ -1,6 +1,6 @@
 //! Processor time and memory of an agent's whole process tree, from /proc.
 //!
-//! Only the tree is read: children are asked of their parents, so the cost does not grow with the machine. A process
+//! Only the tree is read: children are found through their parents, so the cost does not grow with the machine. A process
 //! that vanishes between two reads is no error.
 
 use heartbeat::base::moment::{Moment, millis};

@@ -1,4 +1,4 @@
-//! One JSON object, key by key, into a line.
+//! Parses one JSON object into a line.
 
 use crate::contract::line::LineError;
 use crate::contract::line::key::Key;
@@ -6,7 +6,7 @@ use crate::contract::line::reading::Reading;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// A JSON object whose known keys are set and whose unknown values, however deep, are passed over.
+/// A JSON object whose known keys are set and whose unknown values, however deep, are skipped.
 pub(super) struct Object<'a> {
     pub(super) reading: &'a mut Reading,
     pub(super) failed: &'a mut Option<LineError>,

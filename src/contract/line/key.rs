@@ -9,6 +9,7 @@ pub(super) enum Key {
     Step,
     State,
     Expect,
+    Limited,
     Active,
     Queue,
     Tokens,
@@ -24,12 +25,13 @@ pub(super) enum Key {
 }
 
 /// Every key under its own name and, where sd_notify has one, under that.
-const KEYS: [(&str, Key); 19] = [
+const KEYS: [(&str, Key); 20] = [
     ("task", Key::Task),
     ("progress", Key::Progress),
     ("step", Key::Step),
     ("state", Key::State),
     ("expect", Key::Expect),
+    ("limited", Key::Limited),
     ("active", Key::Active),
     ("queue", Key::Queue),
     ("tokens", Key::Tokens),
@@ -67,7 +69,7 @@ impl Key {
         match self {
             Self::Progress => "a number from 0 to 100",
             Self::State => "working, waiting_input, waiting_model, idle or done",
-            Self::Expect => "seconds, at most a week of them",
+            Self::Expect | Self::Limited => "seconds, at most a week of them",
             Self::ExtendTimeout => "microseconds, at most a week of them",
             Self::Active | Self::Queue | Self::Tokens | Self::Errors | Self::Errno => {
                 "a whole number from 0 to 2^53 - 1"

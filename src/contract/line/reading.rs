@@ -1,10 +1,11 @@
-//! Pairs and assignments, word by word, into a line.
+//! Parses pairs and assignments into a line.
 
 use crate::base::number::COUNT_MAX;
 use crate::contract::line::json::Object;
 use crate::contract::line::key::Key;
-use crate::contract::line::{EXPECT_MAX, Field, Line, LineError, State, quoted};
+use crate::contract::line::{EXPECT_MAX, Field, Line, LineError, quoted};
 use crate::wire::beat::TASK_CHARS_MAX;
+use crate::wire::declared_state::DeclaredState;
 use serde::de::DeserializeSeed;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -98,8 +99,11 @@ impl Reading {
             Key::Progress => {
                 line.progress = Field::of(value, |v| amount(v, 100.0).ok_or_else(wrong))?
             }
-            Key::State => line.state = Field::of(value, |v| State::named(v).ok_or_else(wrong))?,
+            Key::State => {
+                line.state = Field::of(value, |v| DeclaredState::parse(v).ok_or_else(wrong))?
+            }
             Key::Expect => line.expect = Field::of(value, |v| silence(v, 1.0).ok_or_else(wrong))?,
+            Key::Limited => line.limited = Field::of(value, |v| silence(v, 1.0).ok_or_else(wrong))?,
             Key::ExtendTimeout => {
                 line.expect = Field::of(value, |v| silence(v, 1e-6).ok_or_else(wrong))?;
             }
@@ -114,11 +118,11 @@ impl Reading {
             }
             Key::Ready => line.ready = flag(value).ok_or_else(wrong)?,
             Key::Stopping => line.stopping = flag(value).ok_or_else(wrong)?,
-            // The agent's own watchdog has given up on it: that is an error, told by the agent itself.
+            // The agent's own watchdog has given up on it: an error, reported by the agent itself.
             Key::Watchdog if value == "trigger" => self.error(Some("watchdog: trigger".to_owned())),
             Key::Watchdog => line.watchdog = flag(value).ok_or_else(wrong)?,
         }
-        // A text alone is one error, `errors=0 error=…` is what it says.
+        // A text alone is one error, `errors=0 error=…` counts as none.
         let counted = self.seen & (1 << Key::Errors as u32) != 0;
         if self.line.error.is_some() && !counted {
             self.line.errors = 1;
@@ -126,9 +130,9 @@ impl Reading {
         Ok(())
     }
 
-    fn error(&mut self, told: Option<String>) {
-        if told.is_some() {
-            self.line.error = told;
+    fn error(&mut self, text: Option<String>) {
+        if text.is_some() {
+            self.line.error = text;
         }
     }
 }

@@ -12,7 +12,7 @@ const FORGETS: Duration = Duration::from_secs(1800);
 
 /// What restarts have cost so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attempts {
+pub(super) struct RestartBudget {
     pub(super) exponent: u32,
     pub(super) counted: VecDeque<Moment>,
     /// The last restart was one of the budget's.
@@ -22,7 +22,7 @@ pub(super) struct Attempts {
     proven: Duration,
 }
 
-impl Attempts {
+impl RestartBudget {
     pub(super) fn new_incarnation(&mut self) {
         self.last_progress = None;
         self.proven = Duration::ZERO;

@@ -1,36 +1,40 @@
-//! Waits that may end, but have taken suspiciously long: locks, disks, tools that became servers, clients unserved.
+//! Waits that may still end, but have lasted suspiciously long: file locks, disks, tools that became servers, clients that
+//! are not served, finished work whose process stays.
 
+use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
-use crate::verdict::sample::{Kind, Process, RunState, SocketKind, Target, TcpState, Until, Wait};
-use crate::verdict::self_report::Said;
+use crate::verdict::sample::{
+    FileLock, Kind, Process, RunState, Subject, Target, TcpState, Until, Wait,
+};
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::Scene;
+use crate::verdict::tree_view::TreeView;
 use crate::wire::beat::Verdict;
+use crate::wire::declared_state::DeclaredState;
 
-/// A shell whose child's output is being collected can do nothing else.
+/// Shells: one that collects the output of a child can do nothing else.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
-/// Markers of the last line of an agent's stream that say that it is done.
+/// Markers in the last line of an agent's event stream: the work is done.
 const RESULT: [&str; 2] = [r#""type":"result""#, r#""type": "result""#];
 
-/// All of them. `works` says whether somebody outside the tree is at work.
-pub(in crate::verdict) fn find(scene: &Scene<'_>, works: &dyn Fn(u32) -> bool) -> Vec<Finding> {
+/// All findings of this file. `works` answers whether a process outside the tree is at work.
+pub(in crate::verdict) fn find(view: &TreeView<'_>, works: &dyn Fn(u32) -> bool) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     found.extend(
-        scene
-            .waits()
-            .filter_map(|(p, t, wait)| file_lock(scene, p, t.tid, wait, works)),
+        view.waits()
+            .filter_map(|(p, t, wait)| file_lock(view, p, t.tid, wait, works)),
     );
-    found.extend(scene.living().filter_map(|p| busy_lock(scene, p, works)));
-    found.extend(scene.living().filter_map(disk));
-    found.extend(scene.own().filter_map(|p| unserved(scene, p)));
-    found.extend(scene.own().filter_map(|p| server_as_tool(scene, p)));
-    found.extend(done(scene));
+    found.extend(view.living().filter_map(|p| busy_lock(view, p, works)));
+    found.extend(view.living().filter_map(disk));
+    found.extend(view.own().filter_map(|p| unserved(view, p)));
+    found.extend(view.own().filter_map(|p| server_as_tool(view, p)));
+    found.extend(done(view));
     found
 }
 
 fn file_lock(
-    scene: &Scene<'_>,
+    view: &TreeView<'_>,
     process: &Process,
     tid: u32,
     wait: &Wait,
@@ -39,44 +43,62 @@ fn file_lock(
     let Wait::Lock(target) = wait else {
         return None;
     };
-    let path = crate::verdict::explain::target_words(scene.sample, target);
-    let lock = scene
+    let is_of_target = |lock: &FileLock| match &target.kind {
+        Kind::File(path) => lock.path == *path,
+        Kind::Pipe(_)
+        | Kind::Socket(_)
+        | Kind::Terminal(_)
+        | Kind::Internal(_)
+        | Kind::Unreadable(_) => false,
+    };
+    let lock = view
         .sample
         .locks
         .iter()
-        .find(|l| l.path == path || l.waiter == Some(process.pid));
+        .find(|l| is_of_target(l) || l.waiter == Some(process.pid));
     let holder = lock.and_then(|l| l.holder);
-    // Another build that holds the lock and works will let go of it.
+    // A holder that works, such as another build, will release the lock.
     if holder.is_some_and(works) {
         return None;
     }
     let who = match (holder, lock) {
         (Some(pid), Some(lock)) if !lock.name.is_empty() => format!("{} ({pid})", lock.name),
         (Some(pid), _) => format!("process {pid}"),
-        (None, _) => "somebody unknown".to_owned(),
+        (None, _) => "an unknown process".to_owned(),
     };
+    let path = describe_target(view.sample, target);
     let sentence = format!(
         "{} waits for a lock on {path} held by {who}",
         process.title()
     );
-    let key = format!("file lock {}", process.pid);
-    let fix = if process.pid == scene.sample.root {
+    let subject = Subject::Process(process.pid);
+    let fix = if process.pid == view.sample.root {
         Fix::None
     } else {
-        end_or_restart(scene, process)
+        end_or_restart(view, process)
     };
-    let found = Finding::new(key, Verdict::Stalled, thresholds::FILE_LOCK, sentence);
+    let found = Finding::new(
+        RuleId::FileLock,
+        subject,
+        Verdict::Stalled,
+        thresholds::FILE_LOCK,
+        sentence,
+    );
     Some(
         found
-            .still([(process.pid, tid)])
-            .seen("lock.file", path)
-            .seen("lock.holder", who)
+            .while_asleep([(process.pid, tid)])
+            .observed("lock.file", path)
+            .observed("lock.holder", who)
             .fix(fix),
     )
 }
 
-/// Sleeps a moment again and again while somebody else holds a lock on one of its files.
-fn busy_lock(scene: &Scene<'_>, process: &Process, works: &dyn Fn(u32) -> bool) -> Option<Finding> {
+/// Sleeps briefly and repeatedly while another process holds a lock on one of its files.
+fn busy_lock(
+    view: &TreeView<'_>,
+    process: &Process,
+    works: &dyn Fn(u32) -> bool,
+) -> Option<Finding> {
     let short =
         |wait: &Wait| matches!(wait, Wait::Sleep(Until::In(t)) if *t <= thresholds::BUSY_WAIT);
     if !process
@@ -87,8 +109,8 @@ fn busy_lock(scene: &Scene<'_>, process: &Process, works: &dyn Fn(u32) -> bool) 
     {
         return None;
     }
-    let foreign = |pid: u32| !scene.is_inside(pid);
-    let lock = scene
+    let foreign = |pid: u32| !view.is_inside(pid);
+    let lock = view
         .sample
         .locks
         .iter()
@@ -96,20 +118,21 @@ fn busy_lock(scene: &Scene<'_>, process: &Process, works: &dyn Fn(u32) -> bool) 
     let holder = lock.holder.filter(|pid| !works(*pid))?;
     let who = format!("{} ({holder})", lock.name);
     let sentence = format!(
-        "{} tries again and again; {who} holds an exclusive lock on {}",
+        "{} retries repeatedly: {who} holds an exclusive lock on {}",
         process.title(),
         lock.path
     );
-    let key = format!("busy lock {}", process.pid);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::SLOW_TOOL, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::BusyLock, thresholds::TOOL_BLOCKED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
-            .seen("lock.file", lock.path.clone())
-            .seen("lock.holder", who),
+            .observed("lock.file", lock.path.clone())
+            .observed("lock.holder", who),
     )
 }
 
-/// No signal ends this wait; not even KILL.
+/// A wait that no signal ends, not even SIGKILL.
 fn disk(process: &Process) -> Option<Finding> {
     if process.state != RunState::Disk || process.frozen {
         return None;
@@ -120,35 +143,39 @@ fn disk(process: &Process) -> Option<Finding> {
         Some(_) | None => "for a device or file system",
     };
     let sentence = format!(
-        "{} waits {for_what} and no signal can end that",
+        "{} waits {for_what}, and no signal can end that",
         process.title()
     );
-    let key = format!("disk {}", process.pid);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::DISK, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::DiskWait, thresholds::DISK);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
-            .still([(process.pid, process.pid)])
-            .seen("process.state", "D, it did not even wake"),
+            .while_asleep([(process.pid, process.pid)])
+            .observed("process.state", "D, it did not even wake"),
     )
 }
 
-/// Clients wait, and the thread that should look sleeps.
-fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
+/// Clients wait, and the main thread is blocked elsewhere.
+fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let main = process.main()?.wait.as_ref()?;
     let blocks = matches!(
         main,
         Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_) | Wait::Poll { .. }
     );
-    // Who takes one client at a time lets the next one wait while a model thinks: that has its own budget. A loop may wait
-    // for what a child of it asks.
+    // A server that takes one client at a time lets the next one wait while a model thinks; that has a budget of its own. An
+    // event loop may wait for what its child requested.
     let loops = matches!(main, Wait::Poll { .. });
-    if !blocks || !scene.in_flight().is_empty() || loops && !scene.asked_over().is_empty() {
+    if !blocks
+        || !view.pending_requests().is_empty()
+        || loops && !view.request_connections().is_empty()
+    {
         return None;
     }
-    // A loop that hears of nothing but its own threads and children looks at no client.
+    // An event loop that watches only its own threads and children serves no client.
     let beyond =
-        |t: &Target| !scene.wakes_itself(process.pid, t) && !scene.is_from_inside(process, t);
-    let looks = |wait: &Wait| {
+        |t: &Target| !view.wakes_itself(process.pid, t) && !view.is_from_inside(process, t);
+    let serves = |wait: &Wait| {
         matches!(wait, Wait::Accept(_) | Wait::Running)
             || matches!(wait, Wait::Poll { targets, .. } if targets.iter().any(beyond))
     };
@@ -156,26 +183,26 @@ fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
         .threads
         .iter()
         .filter_map(|t| t.wait.as_ref())
-        .any(looks)
+        .any(serves)
     {
         return None;
     }
-    let (socket, tcp) = scene.tcp().find(|(socket, tcp)| {
+    let (socket, tcp) = view.tcp().find(|(socket, tcp)| {
         let waiting = match tcp.state {
             TcpState::Listen => tcp.unacked > 0,
             TcpState::Established | TcpState::CloseWait => {
-                scene.is_served(tcp) && tcp.unread.is_some_and(|n| n > 0)
+                view.is_served(tcp) && tcp.unread.is_some_and(|n| n > 0)
             }
             TcpState::SynSent | TcpState::Closing => false,
         };
         socket.pid == process.pid && waiting
     })?;
-    // Another process of the tree may take what this one listens for.
+    // Another process of the tree may accept from the same socket.
     let taken = |wait: &Wait| {
         let targets = wait.targets();
         targets.iter().any(|t| t.kind == Kind::Socket(socket.inode))
     };
-    if scene.waits().any(|(_, _, wait)| taken(wait)) {
+    if view.waits().any(|(_, _, wait)| taken(wait)) {
         return None;
     }
     let what = match tcp.state {
@@ -188,33 +215,28 @@ fn unserved(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
             )
         }
     };
-    let for_what = crate::verdict::explain::wait_words(scene.sample, main);
+    let for_what = describe_wait(view.sample, main);
     let sentence = format!("{what}, but {} waits for {for_what}", process.title());
-    let key = format!("unserved {}", socket.inode);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::UNSERVED, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::Unserved, thresholds::UNSERVED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
-            .still([(process.pid, process.pid)])
-            .seen("tcp.unread", what)
-            .seen("thread.wait", format!("main thread: {for_what}")),
+            .about(socket.inode)
+            .while_asleep([(process.pid, process.pid)])
+            .observed("tcp.unread", what)
+            .observed("thread.wait", format!("main thread: {for_what}")),
     )
 }
 
-/// A tool that is to end has become a server that waits for clients.
-fn server_as_tool(scene: &Scene<'_>, server: &Process) -> Option<Finding> {
-    let listens = scene.sample.sockets.iter().any(|s| {
-        s.pid == server.pid
-            && match &s.kind {
-                SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
-                SocketKind::Unix { listens, .. } => *listens,
-                SocketKind::Other | SocketKind::Unreadable(_) => false,
-            }
-    });
-    if !listens || server.pid == scene.sample.root {
+/// A tool that must end has become a server that waits for clients.
+fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
+    let subject = Subject::Process(server.pid);
+    if !view.listens(subject) || server.pid == view.sample.root {
         return None;
     }
-    // Somebody above stands in a read of its output: a shell collects it, or work is owed.
-    let mut above = scene.sample.process(server.parent);
+    // An ancestor is blocked in a read of its output: a shell collects it, or work is owed.
+    let mut above = view.sample.process(server.parent);
     let collector = loop {
         let process = above?;
         let collects = process
@@ -225,17 +247,16 @@ fn server_as_tool(scene: &Scene<'_>, server: &Process) -> Option<Finding> {
                 let Wait::Read(target) = wait else {
                     return false;
                 };
-                scene
-                    .writers(process.pid, target)
+                view.writers(process.pid, target)
                     .iter()
                     .any(|end| end.pid == server.pid)
             });
         let shell = SHELLS.contains(&process.name.as_str());
-        if collects && (shell || scene.word.owes()) {
+        if collects && (shell || view.report.owes_work()) {
             break process;
         }
-        above = (process.pid != scene.sample.root)
-            .then(|| scene.sample.process(process.parent))
+        above = (process.pid != view.sample.root)
+            .then(|| view.sample.process(process.parent))
             .flatten();
     };
     let sentence = format!(
@@ -243,51 +264,59 @@ fn server_as_tool(scene: &Scene<'_>, server: &Process) -> Option<Finding> {
         collector.title(),
         server.title()
     );
-    let key = format!("server {}", server.pid);
-    let found = Finding::new(key, Verdict::Stalled, thresholds::SLOW_TOOL, sentence);
+    let (rule, after) = (RuleId::ServerAsTool, thresholds::TOOL_BLOCKED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
-            .seen("tool.listens", server.title())
-            .seen(
+            .observed("tool.listens", server.title())
+            .observed(
                 "thread.wait",
                 format!("{} reads its output", collector.title()),
             )
-            .fix(end_or_restart(scene, server)),
+            .fix(end_or_restart(view, server)),
     )
 }
 
-/// The work is done and said so, the process stays.
-fn done(scene: &Scene<'_>) -> Option<Finding> {
-    let root = scene.sample.root()?;
-    let last = scene
+/// The work is reported done, and the process stays.
+fn done(view: &TreeView<'_>) -> Option<Finding> {
+    let root = view.sample.root()?;
+    let last = view
         .sample
         .outputs
         .iter()
         .find(|o| RESULT.iter().any(|mark| o.last.contains(mark)));
-    let done = scene.word.state == Some(Said::Done);
-    let ends = scene.word.stopping || done && scene.word.in_turns;
-    let said = ends || done;
-    if last.is_none() && !said || scene.takes_input(root) || scene.word.task_owed && last.is_none()
+    let done = view.report.state == Some(DeclaredState::Done);
+    let ends = view.report.stopping || done && view.report.streams_turns;
+    let is_reported = ends || done;
+    if last.is_none() && !is_reported
+        || view.reads_external_input(root)
+        || view.report.task_owed && last.is_none()
     {
         return None;
     }
-    // A service that says that a piece of work is done goes on serving.
-    if last.is_none() && !ends && scene.listens(0) {
+    // A service that reports a piece of work as done goes on serving.
+    if last.is_none() && !ends && view.listens(Subject::Tree) {
         return None;
     }
     let sentence = format!(
-        "{} has said that its work is done, but does not exit",
+        "{} has reported its work done, but has not exited",
         root.title()
     );
-    let found = Finding::new("done".to_owned(), Verdict::Hung, thresholds::DONE, sentence);
+    let found = Finding::new(
+        RuleId::DoneNotExited,
+        Subject::Process(root.pid),
+        Verdict::Hung,
+        thresholds::DONE_NOT_EXITED,
+        sentence,
+    );
     let found = match last {
-        Some(output) => found.seen("output.last", output.last.clone()),
-        None => found.said(
+        Some(output) => found.observed("output.last", output.last.clone()),
+        None => found.reported(
             "state",
-            if scene.word.stopping {
+            if view.report.stopping {
                 "stopping"
-            } else if scene.word.in_turns {
-                "result told, done; still there"
+            } else if view.report.streams_turns {
+                "result reported, done; still there"
             } else {
                 "done"
             },
@@ -295,7 +324,7 @@ fn done(scene: &Scene<'_>) -> Option<Finding> {
     };
     Some(
         found
-            .seen("done_not_exited", "nothing moves since")
+            .observed("done_not_exited", "nothing moves since")
             .fix(Fix::End),
     )
 }

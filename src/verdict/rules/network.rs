@@ -1,56 +1,60 @@
-//! Waits for somebody who is gone: a dead peer, a dead child, a process left behind.
+//! Waits for a peer or process that is gone: a dead peer, a dead child, a process left behind.
 
 use crate::base::duration::format_duration;
 use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
-    End, Kind, Process, RunState, Socket, SocketKind, Target, Tcp, TcpState, Until, Wait,
+    End, Kind, Process, RunState, Socket, SocketKind, Subject, Target, Tcp, TcpState, Until, Wait,
 };
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::{Scene, is_parked};
+use crate::verdict::tree_view::{TreeView, is_parked};
 use crate::wire::beat::Verdict;
 
-/// All of them.
-pub(in crate::verdict) fn find(scene: &Scene<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> = scene
+/// All findings of this file.
+pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = view
         .tcp()
-        .filter_map(|(socket, tcp)| dead_peer(scene, socket, tcp))
+        .filter_map(|(socket, tcp)| dead_peer(view, socket, tcp))
         .collect();
     found.extend(
-        scene
-            .tcp()
-            .filter_map(|(socket, tcp)| closed_unread(scene, socket, tcp)),
+        view.tcp()
+            .filter_map(|(socket, tcp)| closed_unread(view, socket, tcp)),
     );
     found.extend(
-        scene
-            .tcp()
-            .filter_map(|(socket, tcp)| no_connection(scene, socket, tcp)),
+        view.tcp()
+            .filter_map(|(socket, tcp)| no_connection(view, socket, tcp)),
     );
-    found.extend(scene.own().filter_map(|p| dead_child(scene, p)));
-    found.extend(scene.own().filter_map(|p| left_behind(scene, p)));
+    found.extend(view.own().filter_map(|p| dead_child(view, p)));
+    found.extend(view.own().filter_map(|p| left_behind(view, p)));
     found.extend(
-        scene
-            .waits()
-            .filter_map(|(p, t, wait)| stopped_peer(scene, p, t.tid, wait)),
+        view.waits()
+            .filter_map(|(p, t, wait)| stopped_peer(view, p, t.tid, wait)),
     );
     found
 }
 
-/// The peer's kernel answers nothing any more.
-fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+/// The peer's kernel answers neither keep-alive probes nor data.
+fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     let silent = tcp.probes >= thresholds::PROBES && tcp.keep_alive != Some(false)
         || tcp.retransmits >= thresholds::RETRANSMITS && tcp.unacked > 0;
-    if tcp.state != TcpState::Established || !silent || !is_wanted(scene, socket) {
+    if tcp.state != TcpState::Established || !silent || !is_needed(view, socket) {
         return None;
     }
-    let asked = tcp.probes.max(tcp.retransmits);
+    let (asked, limit) = if tcp.probes >= thresholds::PROBES {
+        (tcp.probes, thresholds::PROBES)
+    } else {
+        (tcp.retransmits, thresholds::RETRANSMITS)
+    };
     let sentence = format!(
-        "the connection to {} is dead: its machine left {asked} questions in a row unanswered",
+        "the connection to {} is dead: its machine left {asked} probes in a row unanswered (limit {limit})",
         tcp.remote
     );
-    let key = format!("dead peer {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, thresholds::KNOT, sentence)
-        .counted()
+    let subject = Subject::Process(socket.pid);
+    let (rule, after) = (RuleId::DeadPeer, thresholds::WAIT_CYCLE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence)
+        .about(socket.inode)
+        .kernel_counted()
         .logical();
     let fix = Fix::ResetSocket {
         pid: socket.pid,
@@ -59,18 +63,18 @@ fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     };
     Some(
         found
-            .seen(
+            .observed(
                 "tcp.probes",
                 format!(
-                    "{} keep-alive, {} repeats unanswered",
+                    "{} keep-alive probes, {} retransmissions unanswered",
                     tcp.probes, tcp.retransmits
                 ),
             )
-            .seen(
+            .observed(
                 "tcp.last_ack",
                 format!("{} ago", format_duration(tcp.acked_ago)),
             )
-            .seen(
+            .observed(
                 "tcp.last_received",
                 format!("{} ago", format_duration(tcp.received_ago)),
             )
@@ -78,22 +82,22 @@ fn dead_peer(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     )
 }
 
-/// A resting connection of a pool may die without harm; one that somebody waits for may not.
-fn is_wanted(scene: &Scene<'_>, socket: &Socket) -> bool {
-    let alone = scene
+/// Whether the agent needs this connection: an idle one of a pool may die without harm.
+fn is_needed(view: &TreeView<'_>, socket: &Socket) -> bool {
+    let alone = view
         .tcp()
         .filter(|(_, t)| t.state == TcpState::Established)
         .count()
         == 1;
-    scene
-        .in_flight()
+    view.pending_requests()
         .iter()
         .any(|(s, _)| s.inode == socket.inode)
-        || alone && scene.word.owes()
-        || stands_in(scene, socket)
+        || alone && view.report.owes_work()
+        || is_read_or_written(view, socket)
 }
 
-fn stands_in(scene: &Scene<'_>, socket: &Socket) -> bool {
+/// Whether a thread is blocked in a read from or a write to this socket.
+fn is_read_or_written(view: &TreeView<'_>, socket: &Socket) -> bool {
     let of = |wait: &Wait| match wait {
         Wait::Read(target) | Wait::Write(target) => target.kind == Kind::Socket(socket.inode),
         Wait::Running
@@ -110,18 +114,17 @@ fn stands_in(scene: &Scene<'_>, socket: &Socket) -> bool {
         | Wait::Call(_)
         | Wait::Unreadable(_) => false,
     };
-    scene
-        .waits()
+    view.waits()
         .any(|(p, _, wait)| p.pid == socket.pid && of(wait))
 }
 
-/// The peer has closed without an answer, or with one that nobody reads, and the program waits for something else.
-fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
-    if tcp.state != TcpState::CloseWait || scene.is_served(tcp) {
+/// The peer has closed the connection without an answer, or with one that is not read, and the program waits elsewhere.
+fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+    if tcp.state != TcpState::CloseWait || view.is_served(tcp) {
         return None;
     }
-    let process = scene.sample.process(socket.pid)?;
-    let parked = |w: &Wait| scene.is_deaf(process, w) || matches!(w, Wait::Child(_));
+    let process = view.sample.process(socket.pid)?;
+    let parked = |w: &Wait| view.only_self_can_wake(process, w) || matches!(w, Wait::Child(_));
     let all_parked = process
         .threads
         .iter()
@@ -131,37 +134,39 @@ fn closed_unread(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
     }
     let unread = tcp.unread.unwrap_or(0);
     let unanswered = tcp.acked > 1 && tcp.sent_ago < tcp.received_ago;
-    // A resting connection has been read to its end; the end itself counts as a byte that came.
+    // An idle connection has been read to its end; the end itself counts as one byte received.
     let never_read = u64::from(unread) + 1 >= tcp.received;
-    if !(unanswered || never_read || scene.word.owes()) {
+    if !(unanswered || never_read || view.report.owes_work()) {
         return None;
     }
     let sentence = format!(
-        "{} closed the connection, {} did not notice and waits for ever for something else",
+        "{} closed the connection; {} has not noticed and waits for something else that cannot happen",
         tcp.remote,
         process.title()
     );
-    let key = format!("close-wait {}", socket.inode);
-    let found = Finding::new(key, Verdict::Hung, thresholds::LOST, sentence).logical();
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::ClosedUnread, thresholds::PEER_GONE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     Some(
         found
-            .still(process.threads.iter().map(|t| (process.pid, t.tid)))
-            // The end of the stream is one more thing to read than its bytes.
-            .seen("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
-            .seen(
+            .about(socket.inode)
+            .while_asleep(process.threads.iter().map(|t| (process.pid, t.tid)))
+            // The kernel counts the end of the stream as one more byte to read.
+            .observed("tcp.state", format!("CLOSE-WAIT, Recv-Q {}", unread + 1))
+            .observed(
                 "thread.wait",
                 "every thread waits without a limit, none for this connection",
             )
-            .fix(end_or_restart(scene, process)),
+            .fix(end_or_restart(view, process)),
     )
 }
 
-/// A connection request that is repeated into the void.
-fn no_connection(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+/// A connection request that stays unanswered.
+fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
     if tcp.state != TcpState::SynSent || tcp.retransmits < 2 {
         return None;
     }
-    let process = scene.sample.process(socket.pid)?;
+    let process = view.sample.process(socket.pid)?;
     let limited = process
         .threads
         .iter()
@@ -172,69 +177,83 @@ fn no_connection(scene: &Scene<'_>, socket: &Socket, tcp: &Tcp) -> Option<Findin
                 .any(|t| t.kind == Kind::Socket(socket.inode))
                 && matches!(wait.until(), Until::In(_))
         });
-    // The program gives up by itself: only past the kernel's own limit is that to be doubted.
+    // The program has a time limit of its own; it is in doubt only past the kernel's limit.
     let after = if limited {
         thresholds::CONNECT * 4
     } else {
         thresholds::CONNECT
     };
-    let sentence = format!("{} does not answer connection requests", tcp.remote);
-    let found = Finding::new(
-        format!("syn {}", socket.inode),
-        Verdict::Stalled,
-        after,
-        sentence,
+    let sentence = format!(
+        "{} does not answer: {} connection requests in a row",
+        tcp.remote,
+        tcp.retransmits + 1
     );
-    Some(found.seen(
+    let subject = Subject::Process(process.pid);
+    let rule = RuleId::NoConnection;
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence).about(socket.inode);
+    Some(found.observed(
         "tcp.state",
-        format!("SYN-SENT to {}, {} repeats", tcp.remote, tcp.retransmits),
+        format!(
+            "SYN-SENT to {}, {} retransmissions",
+            tcp.remote, tcp.retransmits
+        ),
     ))
 }
 
-/// A child ended, and its parent waits for an answer that only the child could give.
-fn dead_child(scene: &Scene<'_>, parent: &Process) -> Option<Finding> {
-    let child = scene
+/// A child has ended, and its parent waits for an answer that only the child could give.
+fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
+    let child = view
         .sample
         .processes
         .iter()
         .find(|p| p.state == RunState::Zombie && p.parent == parent.pid)?;
-    // A pipe to it that has lost its other side.
-    let broken = scene.sample.ends.iter().any(|end| {
+    // A pipe that has lost its other end.
+    let broken = view.sample.ends.iter().any(|end| {
         let same = |e: &&End| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd);
         end.pid == parent.pid
             && end.reads != end.writes
-            && !scene.sample.ends.iter().any(|e| same(&e))
+            && !view.sample.ends.iter().any(|e| same(&e))
     });
-    let deaf = parent
-        .threads
-        .iter()
-        .all(|t| t.wait.as_ref().is_some_and(|w| scene.is_deaf(parent, w)));
-    let hidden = scene.sample.lacks(0, "holders").is_some();
-    if !broken || hidden || !deaf || !parent.is_whole() || scene.listens(parent.pid) {
+    let deaf = parent.threads.iter().all(|t| {
+        t.wait
+            .as_ref()
+            .is_some_and(|w| view.only_self_can_wake(parent, w))
+    });
+    let hidden = view.sample.may_have_hidden_holders();
+    if !broken
+        || hidden
+        || !deaf
+        || !parent.is_whole()
+        || view.listens(Subject::Process(parent.pid))
+    {
         return None;
     }
     let sentence = format!(
-        "{} has ended, and {} waits for ever for an answer that only it could give",
+        "{} has ended, and {} waits for an answer that only it could give",
         child.title(),
         parent.title()
     );
-    let key = format!("dead child {}", child.pid);
-    let found = Finding::new(key, Verdict::Hung, thresholds::LOST, sentence).logical();
+    let subject = Subject::Process(child.pid);
+    let (rule, after) = (RuleId::DeadChild, thresholds::PEER_GONE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
     Some(
         found
-            .still(parent.threads.iter().map(|t| (parent.pid, t.tid)))
-            .seen("child", format!("{} is a zombie", child.title()))
-            .seen(
+            .while_asleep(parent.threads.iter().map(|t| (parent.pid, t.tid)))
+            .observed("child", format!("{} is a zombie", child.title()))
+            .observed(
                 "thread.wait",
-                "every thread of the parent waits without a limit for the process itself, as in a futex",
+                "every thread of the parent waits without a limit for its own process, as in a futex",
             )
-            .fix(end_or_restart(scene, parent)),
+            .fix(end_or_restart(view, parent)),
     )
 }
 
-/// The tool is over, but something it started and left behind keeps its output open.
-fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
-    if scene.listens(0) || scene.takes_input(process) || !scene.in_flight().is_empty() {
+/// The tool has ended, but a process that it started and left behind keeps its output open.
+fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
+    if view.listens(Subject::Tree)
+        || view.reads_external_input(process)
+        || !view.pending_requests().is_empty()
+    {
         return None;
     }
     let (thread, target, holders) = process.threads.iter().find_map(|thread| {
@@ -258,40 +277,38 @@ fn left_behind(scene: &Scene<'_>, process: &Process) -> Option<Finding> {
             | Wait::Unreadable(_) => return None,
         };
         reading.iter().find_map(|target| {
-            let holders = abandoned(scene, process.pid, target)?;
+            let holders = abandoned(view, process.pid, target)?;
             Some((thread, target, holders))
         })
     })?;
-    // Whoever can hear of anything else may go on.
-    let except: Vec<i32> = thread
-        .wait
-        .iter()
-        .flat_map(Wait::targets)
-        .filter(|t| abandoned(scene, process.pid, t).is_some())
-        .map(|t| t.fd)
-        .collect();
+    // A process that anything else can wake may go on.
+    let left = |t: &&Target| abandoned(view, process.pid, t).is_some();
+    let targets = thread.wait.iter().flat_map(Wait::targets);
+    let except: Vec<i32> = targets.filter(left).map(|t| t.fd).collect();
     let others = process.threads.iter().filter(|t| t.tid != thread.tid);
     let deaf = others.filter_map(|t| t.wait.as_ref()).all(|w| {
         (is_parked(w) || matches!(w, Wait::Poll { .. }))
-            && !scene.hears_outside(process.pid, w, &except)
+            && !view.can_be_woken_from_outside(process.pid, w, &except)
     });
-    if !deaf || scene.hears_outside(process.pid, thread.wait.as_ref()?, &except) {
+    if !deaf || view.can_be_woken_from_outside(process.pid, thread.wait.as_ref()?, &except) {
         return None;
     }
     let (pid, name, started) = holders.first()?;
     let sentence = format!(
-        "{} waits for the end of the output of a tool that is over: {name} ({pid}), left behind by it, keeps it open",
+        "{} waits for the end of a tool's output: {name} ({pid}), which the tool left behind, keeps it open",
         process.title()
     );
-    let key = format!("left behind {} {}", process.pid, target.fd);
-    let found = Finding::new(key, Verdict::Hung, thresholds::LEFT_BEHIND, sentence);
+    let subject = Subject::Process(process.pid);
+    let (rule, after) = (RuleId::LeftBehind, thresholds::LEFT_BEHIND);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
     Some(
         found
-            .seen(
+            .about(u64::from(target.fd.unsigned_abs()))
+            .observed(
                 "pipe.holder",
                 format!("{name} ({pid}), whose parent has ended"),
             )
-            .seen(
+            .observed(
                 "thread.wait",
                 format!("{} reads descriptor {}", process.title(), target.fd),
             )
@@ -306,55 +323,51 @@ fn is_long(until: Until) -> bool {
     matches!(until, Until::In(time) if time > thresholds::TIMER)
 }
 
-/// The holders of the writing side, when all of them have lost the parent that started them.
-fn abandoned(scene: &Scene<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
-    let writers = scene.writers(pid, target);
-    if writers.is_empty() || scene.sample.lacks(0, "holders").is_some() {
+/// The holders of the writing end, when the parent of each has ended.
+fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
+    let writers = view.writers(pid, target);
+    if writers.is_empty() || view.sample.may_have_hidden_holders() {
         return None;
     }
     writers
         .iter()
-        .map(|end| {
-            match (
-                scene.sample.process(end.pid),
-                scene.sample.outsider(end.pid),
-            ) {
+        .map(
+            |end| match (view.sample.process(end.pid), view.sample.outsider(end.pid)) {
                 (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
-                (None, Some(o)) if o.parent == 1 && !o.own && is_pair(scene, target) => {
+                (None, Some(o)) if o.parent == 1 && !o.own && is_pair(view, target) => {
                     Some((o.pid, o.name.clone(), o.started))
                 }
                 (Some(_) | None, _) => None,
-            }
-        })
+            },
+        )
         .collect()
 }
 
-/// One of a pair of sockets that the tree made for itself. Whoever listens for clients was not left behind by one of them.
-fn is_pair(scene: &Scene<'_>, target: &Target) -> bool {
+/// One of a pair of sockets that the tree made for itself. A server that listens was not left behind by a client.
+fn is_pair(view: &TreeView<'_>, target: &Target) -> bool {
     let Kind::Socket(inode) = target.kind else {
         return false;
     };
-    scene
-        .sample
+    view.sample
         .socket(inode)
         .is_some_and(|socket| match socket.kind {
-            SocketKind::Unix { peer, .. } => peer.is_some_and(|pid| scene.is_inside(pid)),
+            SocketKind::Unix { peer, .. } => peer.is_some_and(|pid| view.is_inside(pid)),
             SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => false,
         })
 }
 
-/// A child waits for a daemon that is stopped: the child can be ended, the daemon is not ours.
-fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
+/// A child waits for a daemon that is stopped. The child can be ended; the daemon does not belong to the tree.
+fn stopped_peer(view: &TreeView<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
     let peer = wait.targets().iter().find_map(|target| {
         let Kind::Socket(inode) = target.kind else {
             return None;
         };
-        match scene.sample.socket(inode)?.kind {
+        match view.sample.socket(inode)?.kind {
             SocketKind::Unix {
                 peer,
                 listens: false,
                 ..
-            } => scene.sample.outsider(peer?),
+            } => view.sample.outsider(peer?),
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
             | SocketKind::Other
@@ -370,17 +383,19 @@ fn stopped_peer(scene: &Scene<'_>, process: &Process, tid: u32, wait: &Wait) -> 
         peer.name,
         peer.pid
     );
-    let key = format!("stopped peer {} {}", process.pid, peer.pid);
-    let fix = if process.pid == scene.sample.root {
+    let subject = Subject::Process(process.pid);
+    let fix = if process.pid == view.sample.root {
         Fix::None
     } else {
-        end_or_restart(scene, process)
+        end_or_restart(view, process)
     };
-    let found = Finding::new(key, Verdict::Stalled, thresholds::UNSERVED, sentence);
+    let (rule, after) = (RuleId::StoppedPeer, thresholds::UNSERVED);
+    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
     Some(
         found
-            .still([(process.pid, tid)])
-            .seen(
+            .about(u64::from(peer.pid))
+            .while_asleep([(process.pid, tid)])
+            .observed(
                 "unix.peer",
                 format!("{} ({}), state T", peer.name, peer.pid),
             )

@@ -1,21 +1,23 @@
-//! The same again and again: whether that is a circle, or somebody who asks now and then how a long job goes.
+//! Repetition: whether the same output or report again and again is a loop, or the slow polling of a long job.
 
 use crate::base::moment::Moment;
-use crate::verdict::active_clock::Time;
-use crate::verdict::self_report::Word;
+use crate::verdict::active_clock::ActiveClock;
+use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
 use std::time::Duration;
 
-/// What repeats, in output and by the agent's word.
+/// What repeats, in output and in reports.
 #[derive(Clone, Debug, Default)]
-pub(in crate::verdict) struct Circle {
+pub(in crate::verdict) struct RepetitionTracker {
     output: Option<Repeated>,
-    /// By its word: how often in a row at a quick pace, of how many in all, and when last.
-    words: (u32, u32),
-    said_at: Option<Moment>,
+    /// How often in a row the agent reported the same at a quick pace.
+    quick_reports: u32,
+    /// The number of repeats in its last report.
+    reported: u32,
+    reported_at: Option<Moment>,
 }
 
-/// Since when the output repeats itself, and when last; on the counted clock.
+/// Since when the output repeats itself, and when it last did, on the active clock.
 #[derive(Clone, Copy, Debug)]
 struct Repeated {
     since: Duration,
@@ -23,11 +25,17 @@ struct Repeated {
     call: bool,
 }
 
-impl Circle {
-    /// A close look. `repeats`: the output ends in the same again, a call or not; `grew`: there is more of it now.
-    pub(in crate::verdict) fn see(&mut self, repeats: Option<bool>, grew: bool, time: &Time) {
-        let now = time.clock();
-        let recent = time.scaled(thresholds::CIRCLE_EVERY);
+impl RepetitionTracker {
+    /// Takes a deep sample. `repeats`: the output ends in the same line again, which is a tool call or not. `grew`: there is
+    /// more of it than before.
+    pub(in crate::verdict) fn observe_output(
+        &mut self,
+        repeats: Option<bool>,
+        grew: bool,
+        clock: &ActiveClock,
+    ) {
+        let now = clock.elapsed();
+        let recent = clock.scaled(thresholds::REPETITION_GAP_MAX);
         self.output = repeats.and_then(|call| {
             let goes_on = |r: &Repeated| r.call == call && now.saturating_sub(r.last) <= recent;
             let known = self.output.filter(goes_on);
@@ -41,45 +49,53 @@ impl Circle {
         });
     }
 
-    /// The agent spoke.
-    pub(in crate::verdict) fn hear(&mut self, word: &Word, now: Moment, time: &Time) {
-        let (quick, all) = self.words;
-        if word.repeats == all {
+    /// Takes a report.
+    pub(in crate::verdict) fn observe_report(
+        &mut self,
+        report: &SelfReport,
+        now: Moment,
+        clock: &ActiveClock,
+    ) {
+        if report.repeats == self.reported {
             return;
         }
-        // Fewer than before: something else repeats now.
-        let more = word.repeats.checked_sub(all).unwrap_or(word.repeats);
-        let goes_on = word.repeats > all && self.speaks(now, time);
-        let before = if goes_on { quick } else { 0 };
-        self.words = (before.saturating_add(more), word.repeats);
-        self.said_at = Some(now);
+        // Fewer repeats than before: something else repeats now.
+        let more = report
+            .repeats
+            .checked_sub(self.reported)
+            .unwrap_or(report.repeats);
+        let goes_on = report.repeats > self.reported && self.reported_recently(now, clock);
+        let before = if goes_on { self.quick_reports } else { 0 };
+        self.quick_reports = before.saturating_add(more);
+        self.reported = report.repeats;
+        self.reported_at = Some(now);
     }
 
-    /// How often in a row it reported the same, at a quick pace.
-    pub(in crate::verdict) fn words(&self) -> u32 {
-        self.words.0
+    /// How often in a row it reported the same at a quick pace.
+    pub(in crate::verdict) fn report_repeats(&self) -> u32 {
+        self.quick_reports
     }
 
-    /// It reported the same not long ago.
-    pub(in crate::verdict) fn speaks(&self, now: Moment, time: &Time) -> bool {
-        let recent = time.scaled(thresholds::CIRCLE_EVERY);
-        self.said_at.is_some_and(|at| now.since(at) <= recent)
+    /// Whether its last repeated report is recent.
+    pub(in crate::verdict) fn reported_recently(&self, now: Moment, clock: &ActiveClock) -> bool {
+        let recent = clock.scaled(thresholds::REPETITION_GAP_MAX);
+        self.reported_at.is_some_and(|at| now.since(at) <= recent)
     }
 
-    /// The output may become one.
-    pub(in crate::verdict) fn is_begun(&self) -> bool {
+    /// Whether the output may be about to loop.
+    pub(in crate::verdict) fn is_suspected(&self) -> bool {
         self.output.is_some()
     }
 
-    /// The output has gone round for long enough.
-    pub(in crate::verdict) fn is_closed(&self, time: &Time) -> bool {
-        let long = time.scaled(thresholds::LOOP);
+    /// Whether the output has repeated itself for long enough to be a loop.
+    pub(in crate::verdict) fn has_lasted(&self, clock: &ActiveClock) -> bool {
+        let long = clock.scaled(thresholds::REPETITION);
         self.output
             .is_some_and(|r| r.last.saturating_sub(r.since) >= long)
     }
 
-    /// And it is the call of a tool that repeats.
-    pub(in crate::verdict) fn is_of_calls(&self, time: &Time) -> bool {
-        self.is_closed(time) && self.output.is_some_and(|r| r.call)
+    /// Whether the loop is one of tool calls.
+    pub(in crate::verdict) fn is_of_tool_calls(&self, clock: &ActiveClock) -> bool {
+        self.has_lasted(clock) && self.output.is_some_and(|r| r.call)
     }
 }

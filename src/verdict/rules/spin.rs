@@ -1,16 +1,19 @@
-//! Agents that move without getting anywhere: they burn, or do the same again and again.
+//! Agents that are active without effect: CPU-bound, or repeating the same action.
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
-use crate::verdict::assessment::{Draft, reported};
-use crate::verdict::finding::observed;
+use crate::verdict::active_clock::ActiveClock;
+use crate::verdict::assessment::Assessment;
+use crate::verdict::finding::{observed, reported};
+use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{Output, Process, Sample};
-use crate::verdict::self_report::Word;
+use crate::verdict::self_report::SelfReport;
+use crate::verdict::signals::Interval;
 use crate::verdict::thresholds;
 use crate::wire::beat::Verdict;
 use std::time::Duration;
 
-/// Words of a failing action.
+/// Words that mark a failing action in output.
 const FAILURES: [&str; 14] = [
     "error",
     "retry",
@@ -36,14 +39,45 @@ const CALLS: [&str; 5] = [
     "function_call",
 ];
 
-/// Burns processor time in its first thread.
-pub(in crate::verdict) fn burning(
+/// Since when the main thread of the root has been CPU-bound.
+#[derive(Clone, Debug, Default)]
+pub(in crate::verdict) struct CpuBoundTracker {
+    /// On the active clock.
+    cpu_bound_since: Option<Duration>,
+    /// The last sample was not CPU-bound: one such sample is a pause, two are an end.
+    interrupted: bool,
+}
+
+impl CpuBoundTracker {
+    /// Takes one interval. Returns for how long the thread has been CPU-bound without progress.
+    pub(in crate::verdict) fn observe(
+        &mut self,
+        interval: &Interval,
+        clock: &ActiveClock,
+    ) -> Option<Duration> {
+        if !interval.cpu_bound {
+            if !interval.starved && std::mem::replace(&mut self.interrupted, true) {
+                self.cpu_bound_since = None;
+            }
+            return None;
+        }
+        self.interrupted = false;
+        let start = clock.elapsed().saturating_sub(interval.elapsed);
+        let since = *self.cpu_bound_since.get_or_insert(start);
+        let lasted = clock.elapsed().saturating_sub(since);
+        Some(lasted.min(clock.since_progress()))
+    }
+}
+
+/// The main thread uses processor time; `over`: for longer than any computation without an effect takes.
+pub(in crate::verdict) fn cpu_bound(
     root: &Process,
     share: f64,
-    burnt: Duration,
+    lasted: Duration,
+    limit: Duration,
     over: bool,
-) -> Draft {
-    let percent = format!("{:.0} % of a core in the first thread", share * 100.0);
+) -> Assessment {
+    let percent = format!("{:.0} % of a core in the main thread", share * 100.0);
     let mut evidence = vec![observed("cpu", percent)];
     if over {
         evidence.push(observed(
@@ -51,46 +85,52 @@ pub(in crate::verdict) fn burning(
             "no data, no files, no output, no new processes",
         ));
         let sentence = format!(
-            "{} has burnt processor time for {} without visible effect",
+            "{} has used processor time for {} without visible effect (limit {})",
             root.title(),
-            format_duration(burnt)
+            format_duration(lasted),
+            format_duration(limit)
         );
-        Draft {
+        Assessment {
             evidence,
-            ..Draft::new("spinning", Verdict::Spinning, sentence)
+            ..Assessment::new(RuleId::Spinning, Verdict::Spinning, sentence)
         }
     } else {
-        let sentence = format!("{} computes", root.title());
-        Draft {
+        let sentence = format!("{} computes in its main thread", root.title());
+        Assessment {
             evidence,
-            ..Draft::new("working", Verdict::Working, sentence)
+            ..Assessment::new(RuleId::Progress, Verdict::Working, sentence)
         }
     }
 }
 
-/// The agent reported the same action so many times in a row.
-pub(in crate::verdict) fn repeated_word(word: &Word, times: u32, now: Moment) -> Option<Draft> {
-    if times < thresholds::REPEATS || word.asks_patience(now).is_some() {
+/// The agent reported the same action or error this many times in a row.
+pub(in crate::verdict) fn repeated_report(
+    report: &SelfReport,
+    times: u32,
+    now: Moment,
+) -> Option<Assessment> {
+    if times < thresholds::REPEATS_MIN || report.announced_silence(now).is_some() {
         return None;
     }
     let sentence = format!(
-        "did the same thing {times} times in a row: {}",
-        word.repeated
+        "reported the same {times} times in a row (limit {}): {}",
+        thresholds::REPEATS_MIN,
+        report.repeated
     );
-    let said = reported("repeats", &format!("{times} × {}", word.repeated));
-    Some(Draft {
-        evidence: vec![said],
-        ..Draft::new("repeats", Verdict::Looping, sentence)
+    let evidence = reported("repeats", format!("{times} × {}", report.repeated));
+    Some(Assessment {
+        evidence: vec![evidence],
+        ..Assessment::new(RuleId::SameReportAgain, Verdict::Looping, sentence)
     })
 }
 
-/// Output that ends in the same action or failure, three times or more. A plain line is only a sign of life.
+/// Output that ends in the same tool call or failure, three times or more. Any other repeated line is only liveness.
 pub(in crate::verdict) fn repeated(sample: &Sample) -> Option<&Output> {
     let acts = |o: &&Output| is_call(o) || names(o, &FAILURES);
     sample.outputs.iter().find(|o| o.repeats >= 3 && acts(o))
 }
 
-/// Whether it is the call of a tool.
+/// Whether the line is a tool call.
 pub(in crate::verdict) fn is_call(output: &Output) -> bool {
     names(output, &CALLS)
 }
@@ -100,15 +140,25 @@ fn names(output: &Output, words: &[&str]) -> bool {
     words.iter().any(|word| line.contains(word))
 }
 
-/// The output says the same again and again.
-pub(in crate::verdict) fn repeated_line(output: &Output) -> Draft {
-    let sentence = format!("repeats itself without effect: {}", output.last);
+/// The output repeats the same tool call or failure.
+pub(in crate::verdict) fn repeated_line(output: &Output) -> Assessment {
+    let (rule, what) = if is_call(output) {
+        (RuleId::SameCallAgain, "tool call")
+    } else {
+        (RuleId::RetryStorm, "failure")
+    };
+    let sentence = format!(
+        "repeats the same {what} {} times without effect (limit {}): {}",
+        output.repeats,
+        thresholds::REPEATS_MIN,
+        output.last
+    );
     let seen = observed(
         "output.repeats",
         format!("{} × {}", output.repeats, output.last),
     );
-    Draft {
+    Assessment {
         evidence: vec![seen],
-        ..Draft::new("repeats", Verdict::Looping, sentence)
+        ..Assessment::new(rule, Verdict::Looping, sentence)
     }
 }

@@ -1,59 +1,49 @@
-//! Agents that do not move and are not caught in anything: asleep, waiting, owing, idle.
+//! Agents that do not move and match no rule of being stuck: asleep, waiting, owing work, idle.
 
 use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
-use crate::verdict::assessment::{Draft, reported};
-use crate::verdict::explain::{target_words, wait_words};
-use crate::verdict::finding::{Finding, Fix, observed};
+use crate::verdict::assessment::Assessment;
+use crate::verdict::explain::{describe_target, describe_wait};
+use crate::verdict::finding::{Finding, Fix, observed, reported};
+use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{
-    Kind, Process, Sample, Socket, SocketKind, Target, Tcp, Thread, Until, Wait, Why,
+    GapKind, Kind, Process, Sample, Socket, SocketKind, Subject, Target, Tcp, Thread, Until, Wait,
+    Why,
 };
-use crate::verdict::self_report::{Said, Word};
+use crate::verdict::self_report::Announced;
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::{Scene, is_for_one, is_parked};
-use crate::wire::beat::Verdict;
+use crate::verdict::tree_view::{TreeView, is_parked, waits_for_one};
+use crate::wire::activity::{Evidence, Verdict};
+use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
-/// Reads from a person, or from an input that nobody closes.
-pub(in crate::verdict) fn inputs(scene: &Scene<'_>, owns_stdin: bool) -> Vec<Finding> {
-    scene
-        .waits()
-        .filter_map(|(p, t, wait)| input(scene, p, t, wait, owns_stdin))
+/// Reads from a person, or from a standard input that stays open.
+pub(in crate::verdict) fn inputs(view: &TreeView<'_>) -> Vec<Finding> {
+    view.waits()
+        .filter_map(|(p, t, wait)| input(view, p, t, wait))
         .collect()
 }
 
-fn input(
-    scene: &Scene<'_>,
-    process: &Process,
-    thread: &Thread,
-    wait: &Wait,
-    owns_stdin: bool,
-) -> Option<Finding> {
-    let target = input_target(scene, process.pid, wait)?;
-    if thread.tid != process.pid && is_aside(scene, process, thread) {
+fn input(view: &TreeView<'_>, process: &Process, thread: &Thread, wait: &Wait) -> Option<Finding> {
+    let target = input_target(view, process.pid, wait)?;
+    if thread.tid != process.pid && is_aside(view, process, thread) {
         return None;
     }
     let title = process.title();
-    let key = format!("input {} {}", process.pid, target.fd);
-    let (sentence, fix) = match &target.kind {
+    let (rule, sentence) = match &target.kind {
         Kind::Terminal(path) => (
-            format!("{title} waits for somebody to type at {path}"),
-            Fix::None,
+            RuleId::TerminalInput,
+            format!("{title} waits for a person to type at {path}"),
         ),
         Kind::Pipe(_) | Kind::Socket(_) if target.fd == 0 => {
-            let writers = scene.writers(process.pid, target);
-            let hidden = scene.sample.lacks(0, "holders").is_some();
-            if writers.is_empty() && !hidden || writers.iter().any(|end| scene.is_inside(end.pid)) {
+            let writers = view.writers(process.pid, target);
+            let hidden = view.sample.may_have_hidden_holders();
+            if writers.is_empty() && !hidden || writers.iter().any(|end| view.is_inside(end.pid)) {
                 return None;
             }
-            let fix = if owns_stdin {
-                Fix::CloseStdin
-            } else {
-                Fix::None
-            };
             (
-                format!("{title} waits for its standard input, which nobody closes"),
-                fix,
+                RuleId::StdinInput,
+                format!("{title} reads its standard input, which stays open without data"),
             )
         }
         Kind::Pipe(_)
@@ -64,34 +54,39 @@ fn input(
             return None;
         }
     };
-    let seen = format!("{title} in read of {}", target_words(scene.sample, target));
-    let found = Finding::new(key, Verdict::WaitingInput, thresholds::INPUT, sentence);
+    let seen = format!(
+        "{title} in read of {}",
+        describe_target(view.sample, target)
+    );
+    let subject = Subject::Process(process.pid);
+    let verdict = Verdict::WaitingInput;
+    let found = Finding::new(rule, subject, verdict, thresholds::INPUT, sentence);
     let found = found
-        .still([(process.pid, thread.tid)])
+        .while_asleep([(process.pid, thread.tid)])
         .logical()
-        .seen("thread.wait", seen)
-        .fix(fix);
-    let last = scene.sample.outputs.iter().find(|o| !o.last.is_empty());
+        .observed("thread.wait", seen)
+        .about(u64::from(target.fd.unsigned_abs()));
+    let last = view.sample.outputs.iter().find(|o| !o.last.is_empty());
     Some(match last {
-        Some(output) => found.seen("output.last", output.last.clone()),
+        Some(output) => found.observed("output.last", output.last.clone()),
         None => found,
     })
 }
 
-/// A full screen keeps a thread for its keys while others wait for the model: it waits for no person.
-fn is_aside(scene: &Scene<'_>, process: &Process, keys: &Thread) -> bool {
+/// A full-screen program reads keys in a thread of its own while others wait for the model: it does not wait for a person.
+fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
     let others = process.threads.iter().filter(|t| t.tid != keys.tid);
     others
         .filter_map(|t| t.wait.as_ref())
-        .any(|wait| scene.hears_outside(process.pid, wait, &[]))
+        .any(|wait| view.can_be_woken_from_outside(process.pid, wait, &[]))
 }
 
-/// The one descriptor that is read.
-fn input_target<'a>(scene: &Scene<'_>, pid: u32, wait: &'a Wait) -> Option<&'a Target> {
-    let named = |t: &&Target| !matches!(t.kind, Kind::Internal(_)) && !scene.wakes_itself(pid, t);
+/// The one descriptor that is read, if the wait is for input alone.
+fn input_target<'a>(view: &TreeView<'_>, pid: u32, wait: &'a Wait) -> Option<&'a Target> {
+    let named = |t: &&Target| !matches!(t.kind, Kind::Internal(_)) && !view.wakes_itself(pid, t);
     match wait {
         Wait::Read(target) => Some(target),
-        // Somebody who waits for nothing but input, like a pager or a shell.
+        // A program that waits for nothing but input, like a pager or a shell.
         Wait::Poll { targets, until }
             if targets.iter().filter(named).all(is_input) && !is_ticking(*until) =>
         {
@@ -114,7 +109,7 @@ fn input_target<'a>(scene: &Scene<'_>, pid: u32, wait: &'a Wait) -> Option<&'a T
     }
 }
 
-/// It wakes by itself before long: there is something else it does.
+/// It wakes by itself soon, so it does other work beside.
 fn is_ticking(until: Until) -> bool {
     matches!(until, Until::In(time) if time <= thresholds::TIMER)
 }
@@ -127,33 +122,41 @@ fn is_input(target: &Target) -> bool {
     }
 }
 
-/// The agent itself says that a person must answer.
-pub(in crate::verdict) fn asks_person() -> Draft {
+/// The agent reports that a person must answer.
+pub(in crate::verdict) fn asks_person() -> Assessment {
     let said = reported("state", "waiting_input");
-    let sentence = "says that it waits for a person".to_owned();
-    Draft {
+    let sentence = "reports that it waits for a person".to_owned();
+    Assessment {
         evidence: vec![said],
-        ..Draft::new("asks", Verdict::WaitingInput, sentence)
+        ..Assessment::new(RuleId::AsksPerson, Verdict::WaitingInput, sentence)
     }
 }
 
-/// The agent asked for patience.
-pub(in crate::verdict) fn patience(word: &Word, until: Moment) -> Draft {
-    let limited = word.limited_until == Some(until);
-    let (signal, sentence) = if limited {
-        ("ratelimit", "waits until its provider lets it go on")
-    } else {
-        ("expect", "said that it will be silent")
+/// Silence is normal until a known time, by the agent's own report.
+pub(in crate::verdict) fn announced(until: Moment, why: Announced, now: Moment) -> Assessment {
+    let left = format_duration(until.since(now));
+    let (rule, verdict, signal, sentence) = match why {
+        Announced::Silence => (
+            RuleId::Expect,
+            Verdict::Sleeping,
+            "expect",
+            format!("announced that it will be silent for another {left}"),
+        ),
+        Announced::RateLimit => (
+            RuleId::RateLimit,
+            Verdict::WaitingModel,
+            "rate_limit",
+            format!("the model's service asked it to wait for another {left}"),
+        ),
     };
-    let said = reported(signal, sentence);
-    Draft {
-        evidence: vec![said],
+    Assessment {
+        evidence: vec![reported(signal, format!("{left} left"))],
         until: Some(until),
-        ..Draft::new(signal, Verdict::Sleeping, sentence.to_owned())
+        ..Assessment::new(rule, verdict, sentence)
     }
 }
 
-/// Threads with a time limit of their own that can hear of nothing before: process and thread, turns, time left.
+/// Threads with a timer that no terminal input cuts short: process and thread, how often it was scheduled, time left.
 pub(in crate::verdict) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Duration)> {
     let mut found = Vec::new();
     for process in &sample.processes {
@@ -174,8 +177,8 @@ pub(in crate::verdict) fn sleepers(sample: &Sample) -> Vec<((u32, u32), u64, Dur
     found
 }
 
-/// Beside an event loop, what waits with a time limit is the runtime's own: idle pools and telemetry (a condition, up to
-/// a minute), V8's tidying (a loop beside one that ticks, half a minute). Only a plain sleep is the program's.
+/// Beside an event loop, timed waits belong to the runtime: idle pools and telemetry (a condition, up to a minute), V8's
+/// housekeeping (a loop beside one that ticks, half a minute). Only a plain sleep belongs to the program.
 fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
     let loops = |w: &Wait| matches!(w, Wait::Poll { .. });
     let waits = || process.threads.iter().filter_map(|t| t.wait.as_ref());
@@ -186,42 +189,42 @@ fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
     aside && (condition || second)
 }
 
-/// Sleeps until a time that was read.
+/// Sleeps until a deadline that was read.
 pub(in crate::verdict) fn asleep(
-    scene: &Scene<'_>,
-    who: (u32, u32),
+    view: &TreeView<'_>,
+    thread: (u32, u32),
     until: Moment,
     now: Moment,
-) -> Draft {
-    let title = scene
+) -> Assessment {
+    let title = view
         .sample
-        .process(who.0)
+        .process(thread.0)
         .map(Process::title)
         .unwrap_or_default();
     let left = format_duration(until.since(now));
-    let sentence = format!("{title} sleeps and wakes by itself in at most {left}");
+    let sentence = format!("{title} sleeps; its timer wakes it in at most {left}");
     let seen = observed("thread.deadline", format!("{title}: {left} left"));
-    Draft {
+    Assessment {
         evidence: vec![seen],
         until: Some(until),
-        ..Draft::new("asleep", Verdict::Sleeping, sentence)
+        ..Assessment::new(RuleId::Timer, Verdict::Sleeping, sentence)
     }
 }
 
-/// A request is unanswered; past the budget somebody should look.
+/// A request is unanswered. `late`: for how long, and the budget, once that is exceeded.
 pub(in crate::verdict) fn model(
-    scene: &Scene<'_>,
-    flying: &[(&Socket, &Tcp)],
-    pinged: bool,
-    over: Option<Duration>,
-) -> Draft {
+    view: &TreeView<'_>,
+    pending: &[(&Socket, &Tcp)],
+    peer_alive: bool,
+    late: Option<(Duration, Duration)>,
+) -> Assessment {
     let mut evidence = Vec::new();
     let mut fix = Fix::None;
-    for (socket, tcp) in flying.iter().take(2) {
+    for (socket, tcp) in pending.iter().take(2) {
         let alive = match tcp.keep_alive {
             Some(true) if tcp.probes == 0 => "keep-alive answered".to_owned(),
-            Some(true) => format!("{} keep-alive questions unanswered", tcp.probes),
-            Some(false) => "keep-alive off: whether the peer lives is not known".to_owned(),
+            Some(true) => format!("{} keep-alive probes unanswered", tcp.probes),
+            Some(false) => "keep-alive off, so a dead peer would go unnoticed".to_owned(),
             None => "keep-alive unknown".to_owned(),
         };
         let value = format!(
@@ -239,63 +242,69 @@ pub(in crate::verdict) fn model(
             };
         }
     }
-    if scene.word.state == Some(Said::WaitingModel) {
+    if view.report.state == Some(DeclaredState::WaitingModel) {
         evidence.push(reported("state", "waiting_model"));
     }
-    let who = flying
+    let who = pending
         .first()
-        .map_or("its model", |(_, tcp)| tcp.remote.as_str());
-    let Some(quiet) = over else {
-        let pings = if pinged {
-            ", which sends only signs of life"
+        .map_or("the model", |(_, tcp)| tcp.remote.as_str());
+    let Some((quiet, limit)) = late else {
+        let pings = if peer_alive {
+            ", which sends only keep-alive messages"
         } else {
             ""
         };
-        let sentence = format!("waits for an answer of {who}{pings}");
-        return Draft {
+        let sentence = format!("waits for a response from {who}{pings}");
+        return Assessment {
             evidence,
             fix,
-            ..Draft::new("model", Verdict::WaitingModel, sentence)
+            ..Assessment::new(RuleId::AnswerPending, Verdict::WaitingModel, sentence)
         };
     };
-    if pinged {
+    if peer_alive {
         evidence.insert(0, observed("tcp.bytes_received", "only small equal pieces"));
     }
     let sentence = format!(
-        "{who} owes an answer since {}, longer than answers take",
-        format_duration(quiet)
+        "no response from {who} for {} (limit {})",
+        format_duration(quiet),
+        format_duration(limit)
     );
-    Draft {
+    Assessment {
         evidence,
         fix,
-        ..Draft::new("model over", Verdict::Stalled, sentence)
+        ..Assessment::new(RuleId::AnswerLate, Verdict::Stalled, sentence)
     }
 }
 
-/// The root's waits cannot be read: nothing may be concluded from their absence.
-pub(in crate::verdict) fn unreadable(scene: &Scene<'_>) -> Option<Draft> {
-    let root = scene.sample.root;
-    let why: Why = scene
+/// The root's waits are unreadable, so nothing follows from their absence.
+pub(in crate::verdict) fn unreadable(view: &TreeView<'_>) -> Option<Assessment> {
+    let root = Subject::Process(view.sample.root);
+    let why: Why = view
         .sample
-        .lacks(root, "waits")
-        .or_else(|| scene.sample.lacks(root, "descriptors"))?;
+        .gap(root, GapKind::Waits)
+        .or_else(|| view.sample.gap(root, GapKind::Descriptors))?;
     let sentence = format!(
-        "nothing moves, and what it waits for cannot be read: {}",
-        why.words()
+        "nothing moves, and what it waits for is unreadable: {}",
+        why.describe()
     );
-    let gaps = scene.sample.gaps.iter().take(3);
+    let gaps = view.sample.gaps.iter().take(3);
     let evidence = gaps
-        .map(|g| observed(g.what, format!("unreadable: {}", g.why.words())))
+        .map(|g| {
+            observed(
+                g.what.describe(),
+                format!("unreadable: {}", g.why.describe()),
+            )
+        })
         .collect();
-    Some(Draft {
+    Some(Assessment {
         evidence,
-        ..Draft::new("unreadable", Verdict::Unknown, sentence)
+        ..Assessment::new(RuleId::Unreadable, Verdict::Unknown, sentence)
     })
 }
 
-/// Somebody on this machine outside the tree whose answer over a unix socket is awaited.
-pub(in crate::verdict) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
-    scene.waits().find_map(|(_, _, wait)| {
+/// The process outside the tree whose answer over a unix socket is awaited.
+pub(in crate::verdict) fn unix_peer(view: &TreeView<'_>) -> Option<u32> {
+    view.waits().find_map(|(_, _, wait)| {
         let Some(Target {
             kind: Kind::Socket(inode),
             ..
@@ -303,13 +312,13 @@ pub(in crate::verdict) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
         else {
             return None;
         };
-        match scene.sample.socket(*inode)?.kind {
+        match view.sample.socket(*inode)?.kind {
             SocketKind::Unix {
                 peer,
                 listens: false,
                 ..
-            } if is_for_one(wait) => {
-                peer.filter(|pid| scene.sample.outsider(*pid).is_some_and(|o| !o.own))
+            } if waits_for_one(wait) => {
+                peer.filter(|pid| view.sample.outsider(*pid).is_some_and(|o| !o.own))
             }
             SocketKind::Unix { .. }
             | SocketKind::Tcp(_)
@@ -319,84 +328,97 @@ pub(in crate::verdict) fn unix_peer(scene: &Scene<'_>) -> Option<u32> {
     })
 }
 
-/// Waits for that one.
-pub(in crate::verdict) fn peer(scene: &Scene<'_>, pid: u32) -> Draft {
-    let name = scene.sample.outsider(pid).map_or("", |o| o.name.as_str());
-    let sentence = format!("waits for an answer of {name} ({pid})");
+/// Waits for that process.
+pub(in crate::verdict) fn peer(view: &TreeView<'_>, pid: u32) -> Assessment {
+    let name = view.sample.outsider(pid).map_or("", |o| o.name.as_str());
+    let sentence = format!("waits for a response from {name} ({pid})");
     let seen = observed("unix.peer", format!("{name} ({pid})"));
-    Draft {
+    Assessment {
         evidence: vec![seen],
-        ..Draft::new("peer", Verdict::WaitingModel, sentence)
+        ..Assessment::new(RuleId::LocalPeer, Verdict::WaitingModel, sentence)
     }
 }
 
-/// An agent that says nothing has started a tool, and waits for it.
-pub(in crate::verdict) fn tool(tool: &Process, quiet: Duration, over: bool) -> Draft {
-    let quiet = format_duration(quiet);
+/// An agent without reports has started a tool and waits for it. `over`: the tool has not moved for longer than `limit`.
+pub(in crate::verdict) fn tool(
+    tool: &Process,
+    quiet: Duration,
+    limit: Duration,
+    over: bool,
+) -> Assessment {
+    let (quiet, limit) = (format_duration(quiet), format_duration(limit));
     let evidence = vec![
         observed("tool", tool.title()),
         observed("quiet", format!("no progress for {quiet}")),
     ];
-    let (key, verdict, sentence) = if over {
+    let (rule, verdict, sentence) = if over {
         let sentence = format!(
-            "waits for {}, which has not moved for {quiet}",
+            "waits for {}, which has not moved for {quiet} (limit {limit})",
             tool.title()
         );
-        ("tool over", Verdict::Stalled, sentence)
+        (RuleId::ToolLate, Verdict::Stalled, sentence)
     } else {
-        let sentence = format!("waits for {}, quiet for {quiet}", tool.title());
-        ("tool", Verdict::Working, sentence)
+        let sentence = format!(
+            "waits for {}; no progress for {quiet} (limit {limit})",
+            tool.title()
+        );
+        (RuleId::ToolPending, Verdict::Working, sentence)
     };
-    Draft {
+    Assessment {
         evidence,
-        ..Draft::new(key, verdict, sentence)
+        ..Assessment::new(rule, verdict, sentence)
     }
 }
 
-/// Work is owed and nothing says what keeps it.
-pub(in crate::verdict) fn owed(scene: &Scene<'_>, quiet: Duration, over: bool) -> Draft {
-    let quiet = format_duration(quiet);
-    let owed = if scene.word.owes() {
+/// Work is owed, and no rule explains what blocks it. `over`: nothing has moved for longer than `limit`.
+pub(in crate::verdict) fn owed(
+    view: &TreeView<'_>,
+    quiet: Duration,
+    limit: Duration,
+    over: bool,
+) -> Assessment {
+    let (quiet, limit) = (format_duration(quiet), format_duration(limit));
+    let owed = if view.report.owes_work() {
         reported("task", "work is owed")
     } else {
         observed("command", "started for one piece of work")
     };
     let mut evidence = vec![owed, observed("quiet", format!("no progress for {quiet}"))];
-    evidence.extend(main_wait(scene));
-    if scene.word.last_line_at.is_some() {
+    evidence.extend(main_wait(view));
+    if view.report.last_line_at.is_some() {
         evidence.push(reported("progress", "reported values do not change"));
     }
     if over {
-        let sentence = format!("work is owed, but nothing has moved for {quiet}");
-        Draft {
+        let sentence = format!("work is owed, but nothing has moved for {quiet} (limit {limit})");
+        Assessment {
             evidence,
-            ..Draft::new("owed", Verdict::Stalled, sentence)
+            ..Assessment::new(RuleId::NoProgress, Verdict::Stalled, sentence)
         }
     } else {
-        let sentence = format!("work is owed; quiet for {quiet}, which is not long");
-        Draft {
+        let sentence = format!("work is owed; no progress for {quiet} (limit {limit})");
+        Assessment {
             evidence,
-            ..Draft::new("owed", Verdict::Working, sentence)
+            ..Assessment::new(RuleId::WorkOwed, Verdict::Working, sentence)
         }
     }
 }
 
-/// Nothing is owed.
-pub(in crate::verdict) fn idle(scene: &Scene<'_>) -> Draft {
-    let sentence = if scene.listens(0) {
-        "waits for clients; nothing is owed"
+/// No work is owed.
+pub(in crate::verdict) fn idle(view: &TreeView<'_>) -> Assessment {
+    let sentence = if view.listens(Subject::Tree) {
+        "idle: waits for clients, with no work in progress that hb can see"
     } else {
-        "waits; as far as can be seen, nothing is owed"
+        "idle: waiting, with no work in progress that hb can see"
     };
-    let evidence = main_wait(scene).into_iter().collect();
-    Draft {
+    let evidence = main_wait(view).into_iter().collect();
+    Assessment {
         evidence,
-        ..Draft::new("idle", Verdict::Idle, sentence.to_owned())
+        ..Assessment::new(RuleId::Idle, Verdict::Idle, sentence.to_owned())
     }
 }
 
-fn main_wait(scene: &Scene<'_>) -> Option<crate::wire::beat::Evidence> {
-    let root = scene.sample.root()?;
+fn main_wait(view: &TreeView<'_>) -> Option<Evidence> {
+    let root = view.sample.root()?;
     let main = root.main()?.wait.as_ref()?;
     let threads = root.threads.iter().filter_map(|t| t.wait.as_ref());
     let parked = threads.filter(|w| is_parked(w)).count();
@@ -407,6 +429,6 @@ fn main_wait(scene: &Scene<'_>) -> Option<crate::wire::beat::Evidence> {
     };
     Some(observed(
         "thread.wait",
-        format!("{}{others}", wait_words(scene.sample, main)),
+        format!("{}{others}", describe_wait(view.sample, main)),
     ))
 }

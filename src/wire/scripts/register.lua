@@ -1,7 +1,7 @@
 -- Grants an epoch, a fencing number higher than any this agent id ever had, unless a living holder has the id.
 -- KEYS  hb:epoch:{agent:ID}  agent:ID
 -- ARGV  highest epoch the caller ever held (0: none)   the caller's instance   time to live in ms
---       whose lease may be broken (an instance; *: anybody's; empty: nobody's)   field value [field value ...]
+--       whose lease may be broken (an instance; *: any; empty: none)   field value [field value ...]
 -- Returns {'granted', epoch} or {'held', epoch, instance, holder}.
 -- A lease is alive while its hash was written less than three intervals and the slack ago; who ends gives it up by an
 -- empty instance. An epoch is higher than the counter, the hash, the caller's and the store's own clock in milliseconds,

@@ -1,4 +1,4 @@
-//! What all commands share: patterns, numbers, and the refusals in Redis' own words.
+//! What all commands share: patterns, numbers, and errors with the texts of Redis.
 
 use crate::resp::Reply;
 

@@ -17,7 +17,7 @@ const SUBSCRIPTIONS_MAX: usize = 1024;
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// What a connection tells the server.
+/// A message from a connection to the server.
 pub(super) enum FromClient {
     Command(Vec<Bytes>),
     Gone,
@@ -74,7 +74,7 @@ impl Client {
         let bytes = reply.encode(self.version);
         let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         if waiting > self.waiting_max {
-            // It does not read what it asked for; memory belongs to those who do.
+            // It does not read its replies; memory is kept for clients that do.
             self.connection.abort();
             self.output = None;
         } else if output.send(bytes).is_err() {
@@ -102,12 +102,12 @@ impl Client {
         self.blocked.as_ref().map(|blocked| blocked.until)
     }
 
-    pub(super) fn hears_something(&self) -> bool {
+    pub(super) fn is_subscriber(&self) -> bool {
         !self.channels.is_empty() || !self.patterns.is_empty()
     }
 
-    /// How often a message on this channel reaches the client.
-    pub(super) fn hears(&self, channel: &[u8]) -> usize {
+    /// How often the client receives a message on this channel: once for the channel, once for each pattern.
+    pub(super) fn deliveries(&self, channel: &[u8]) -> usize {
         usize::from(self.channels.contains(channel))
             + self
                 .patterns
@@ -213,18 +213,19 @@ impl Client {
 
     fn confirm(&mut self, verb: &[u8], name: Reply) {
         let verb = String::from_utf8_lossy(verb).to_lowercase();
-        let heard = i64::try_from(self.channels.len() + self.patterns.len()).unwrap_or(i64::MAX);
+        let subscriptions =
+            i64::try_from(self.channels.len() + self.patterns.len()).unwrap_or(i64::MAX);
         self.send(Reply::Push(vec![
             Reply::text(verb),
             name,
-            Reply::Number(heard),
+            Reply::Number(subscriptions),
         ]));
     }
 }
 
-/// One too many: it is told, and may come back.
+/// Refuses a client beyond the limit with Redis' own error.
 pub(super) fn turn_away(stream: TcpStream) {
-    // Fits any socket's buffer; whoever does not even take this is not waited for.
+    // Fits any socket's buffer; the store does not wait for a client that does not read it.
     let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
 }
 

@@ -1,14 +1,14 @@
 //! The stream of lifecycle events, each passed on once.
 
-use crate::bus::inbox::{EVENTS_BLOCK, PAGE, Reader};
-use heartbeat::fleet::machine::Input;
+use crate::bus::inbox::{EVENTS_BLOCK, PAGE, StoreReader};
+use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::event::Event;
 use heartbeat::wire::keys;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 
-impl Reader {
+impl StoreReader {
     /// Passes on what the stream holds after the last event. A stream that ends before it has started again: it is read
     /// from its beginning.
     pub(super) async fn read_events(
@@ -47,7 +47,7 @@ impl Reader {
                 _ => None,
             };
             match Event::decode(text) {
-                Ok(event) => self.tell(Input::Event(Box::new(event))).await,
+                Ok(event) => self.send(FleetInput::Event(Box::new(event))).await,
                 Err(error) => self.counters.count("event", &error),
             }
         }

@@ -1,9 +1,9 @@
 //! The channel that all databases of a Redis share: producers without hb publish there, whatever their database.
 //!
-//! Whose a beat is, its hash says: only a producer of this database has one here. What waits is asked for in one
-//! batch beside the inbox's loop, so that neither the number of beats nor the round trip holds up anything else.
+//! A beat belongs to this database when its agent's hash stands here. Beats wait while one pipelined batch of lookups
+//! runs beside the inbox's loop, so that neither their number nor the round trip delays anything else.
 
-use crate::bus::inbox::Counters;
+use crate::bus::inbox::{Counters, OVERRUN};
 use crate::clock;
 use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::Beat;
@@ -13,17 +13,17 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Beats that wait for the question whose they are: a burst of a whole large fleet.
+/// Beats that wait for their lookup: a burst of a whole large fleet.
 const WAITING_MAX: usize = 65_536;
-/// Beats a question.
+/// Beats per batch of lookups.
 const BATCH: usize = 1000;
 
-/// Beats of which it is not known yet whose they are.
+/// Beats of which it is not known yet whether they belong to this database.
 pub(super) struct Shared {
     connection: MultiplexedConnection,
     counters: Counters,
     waiting: VecDeque<Arrived>,
-    asked: Option<Asked>,
+    pending: Option<PendingQuery>,
 }
 
 struct Arrived {
@@ -31,7 +31,7 @@ struct Arrived {
     at: Moment,
 }
 
-type Asked = Pin<Box<dyn Future<Output = redis::RedisResult<Vec<Arrived>>> + Send>>;
+type PendingQuery = Pin<Box<dyn Future<Output = redis::RedisResult<Vec<Arrived>>> + Send>>;
 
 impl Shared {
     pub(super) fn new(connection: MultiplexedConnection, counters: Counters) -> Self {
@@ -39,7 +39,7 @@ impl Shared {
             connection,
             counters,
             waiting: VecDeque::new(),
-            asked: None,
+            pending: None,
         }
     }
 
@@ -49,47 +49,47 @@ impl Shared {
             Ok(beat) if beat.hb.is_none() => beat,
             Ok(_) => return,
             // Most likely of another database, whose monitor counts it.
-            Err(error) => return tracing::debug!("passed over on {}: {error}", keys::BEATS),
+            Err(error) => {
+                return tracing::debug!("ignored a malformed message on {}: {error}", keys::BEATS);
+            }
         };
         if self.waiting.len() == WAITING_MAX {
-            let why = "the store is slow to answer whose beats these are";
-            return self.counters.count("overrun", &why);
+            let why = "the store answers too slowly which database they belong to";
+            return self.counters.count(OVERRUN, &why);
         }
         let at = clock::now();
         self.waiting.push_back(Arrived { beat, at });
     }
 
-    /// Beats of this database's producers and how long ago they came. It may be given up and called again: a question
-    /// that was asked stays asked.
+    /// Beats of this database's producers and how long ago they came. Cancel safe: a lookup that was started stays
+    /// pending until the next call.
     pub(super) async fn next(&mut self) -> redis::RedisResult<Vec<(Beat, Duration)>> {
-        if self.asked.is_none() && !self.waiting.is_empty() {
+        if self.pending.is_none() && !self.waiting.is_empty() {
             let batch = self.waiting.len().min(BATCH);
             let batch = self.waiting.drain(..batch).collect();
-            self.asked = Some(Box::pin(ours(self.connection.clone(), batch)));
+            self.pending = Some(Box::pin(own_beats(self.connection.clone(), batch)));
         }
-        let Some(asked) = &mut self.asked else {
+        let Some(pending) = &mut self.pending else {
             return std::future::pending().await;
         };
-        let answer = asked.await;
-        self.asked = None;
+        let answer = pending.await;
+        self.pending = None;
         let now = clock::now();
         let aged = |arrived: Arrived| (arrived.beat, now.since(arrived.at));
         Ok(answer?.into_iter().map(aged).collect())
     }
 }
 
-/// Those whose hash stands in this database.
-async fn ours(
+/// The beats whose agent has a hash in this database.
+async fn own_beats(
     mut connection: MultiplexedConnection,
     batch: Vec<Arrived>,
 ) -> redis::RedisResult<Vec<Arrived>> {
-    let mut questions = redis::pipe();
+    let mut lookups = redis::pipe();
     for arrived in &batch {
-        questions
-            .cmd("EXISTS")
-            .arg(keys::agent(&arrived.beat.agent));
+        lookups.cmd("EXISTS").arg(keys::agent(&arrived.beat.agent));
     }
-    let stands: Vec<bool> = questions.query_async(&mut connection).await?;
+    let stands: Vec<bool> = lookups.query_async(&mut connection).await?;
     let answered = batch.into_iter().zip(stands);
     Ok(answered
         .filter_map(|(arrived, stands)| stands.then_some(arrived))

@@ -1,7 +1,7 @@
-//! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two looks.
+//! What is new in a file that may be appended to, rewritten, truncated, rotated or replaced between two reads.
 
 use super::super::intake::{Intake, Taken};
-use heartbeat::contract::framing::Lines;
+use heartbeat::contract::framing::LineSplitter;
 use heartbeat::contract::line::LINE_BYTES_MAX;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::{File, Metadata};
@@ -14,11 +14,11 @@ const CHUNK: usize = 16 * 1024;
 const HEAD_BYTES: usize = 4096;
 /// And so much of what was read last.
 const SEAM_BYTES: usize = 64;
-/// Of a longer backlog only the end is read: the latest word counts.
+/// Of a longer backlog only the end is read: the latest lines count.
 const BACKLOG_MAX: u64 = 1024 * 1024;
 const BACKLOG_READ: u64 = 64 * 1024;
 
-/// How the last line looked.
+/// Whether the last line was whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// All that is there was taken.
@@ -31,12 +31,12 @@ pub(super) enum Look {
 pub(super) struct Tail {
     path: PathBuf,
     open: Option<Open>,
-    lines: Lines,
+    lines: LineSplitter,
     /// An unended line that was taken as it was: not taken again when only its end comes.
     settled: Vec<u8>,
 }
 
-/// The file that stood under the name at the last look; held open, its inode cannot be another's.
+/// The file under the name at the last read; held open, its inode cannot be reused.
 #[derive(Debug)]
 struct Open {
     file: File,
@@ -53,7 +53,7 @@ impl Tail {
         Self {
             path,
             open: None,
-            lines: Lines::new(LINE_BYTES_MAX),
+            lines: LineSplitter::new(LINE_BYTES_MAX),
             settled: Vec::new(),
         }
     }
@@ -65,7 +65,7 @@ impl Tail {
     /// Passes over what is there.
     pub(super) fn pass_over(&mut self) {
         let Ok(Some((mut open, found))) = Open::at(&self.path) else {
-            return; // nothing to pass over; the first look tells why
+            return; // nothing to skip; the first read reports why
         };
         if open.pass_to(found.len()).is_ok() {
             open.stale = Some(open.written);
@@ -73,7 +73,7 @@ impl Tail {
         }
     }
 
-    /// The same text, written anew, will be news.
+    /// The same text, written again, counts as new.
     pub(super) fn new_incarnation(&mut self) {
         self.lines.drop_line(false);
         self.settled.clear();
@@ -86,7 +86,7 @@ impl Tail {
     pub(super) fn look(&mut self, intake: &Intake) -> Look {
         if let Err(error) = self.try_look(intake) {
             let path = self.path.display();
-            intake.tell("status_file", || {
+            intake.warn_once("status_file", || {
                 format!("the status file {path} cannot be read: {error}")
             });
             self.forget();
@@ -127,7 +127,7 @@ impl Tail {
 
     fn forget(&mut self) {
         self.open = None;
-        self.lines = Lines::new(LINE_BYTES_MAX);
+        self.lines = LineSplitter::new(LINE_BYTES_MAX);
         self.settled.clear();
     }
 
@@ -138,7 +138,7 @@ impl Tail {
         let found = open.file.metadata()?;
         if open.was_rewritten(&found)? {
             open.rewind();
-            self.lines = Lines::new(LINE_BYTES_MAX);
+            self.lines = LineSplitter::new(LINE_BYTES_MAX);
             self.settled.clear();
         }
         open.written = written(&found);
@@ -146,7 +146,7 @@ impl Tail {
         if backlog > BACKLOG_MAX {
             open.pass_to(found.len() - BACKLOG_READ)?;
             self.lines.drop_line(true);
-            intake.tell("backlog", || {
+            intake.warn_once("backlog", || {
                 format!("{backlog} bytes of status lines at once; only the last are read")
             });
         }
@@ -229,7 +229,7 @@ impl Open {
         self.file.seek(SeekFrom::Start(at))?;
         match self.file.read_exact(&mut bytes) {
             Ok(()) => Ok(bytes),
-            // It became shorter while we looked.
+            // It became shorter while we read.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -253,7 +253,7 @@ impl Open {
         self.seam.drain(..over);
     }
 
-    /// Goes on from there as if all before it had been read.
+    /// Continues from there as if all before it had been read.
     fn pass_to(&mut self, at: u64) -> io::Result<()> {
         let head = usize::try_from(at).map_or(HEAD_BYTES, |at| at.min(HEAD_BYTES));
         self.head = self.holds(0, head)?;

@@ -222,7 +222,7 @@ async fn a_hundred_megabytes_at_once_are_read_from_their_end() {
     }
     fs::rename(new, &agent.path).unwrap();
     until(|| agent.contract.counts().excess > 1000).await;
-    while agent.contract.said.try_recv().is_ok() {}
+    while agent.contract.lines.try_recv().is_ok() {}
     tokio::time::sleep(Duration::from_millis(1100)).await;
     agent.append("progress=2\n");
     assert_eq!(agent.progress().await, 2.0);

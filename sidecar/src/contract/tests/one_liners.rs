@@ -59,9 +59,9 @@ async fn every_line_that_is_shown_works_as_it_stands() {
             .stdin(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{language}: {error}; scripts/test-deps installs it"));
-        let said = next(&mut contract).await;
+        let line = next(&mut contract).await;
         assert_eq!(
-            (&said.line.task, progress(&said)),
+            (&line.line.task, progress(&line)),
             (&Field::Set("build".into()), 10.0),
             "{text}"
         );

@@ -147,7 +147,7 @@ fn nothing_wakes_up_while_nobody_says_anything() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (send_id, id) = std::sync::mpsc::channel();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let hub = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -162,14 +162,14 @@ fn nothing_wakes_up_while_nobody_says_anything() {
             })
             .unwrap();
             let _idle = connect(&contract).await;
-            tell.send(nix::unistd::gettid().as_raw()).unwrap();
+            send_id.send(nix::unistd::gettid().as_raw()).unwrap();
             tokio::select! {
-                Some(said) = contract.said.recv() => panic!("{said:?}"),
+                Some(line) = contract.lines.recv() => panic!("{line:?}"),
                 _ = ended => {}
             }
         });
     });
-    let hub_tid = told.recv().unwrap();
+    let hub_tid = id.recv().unwrap();
     let follower = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let named = |entry: &std::fs::DirEntry| {

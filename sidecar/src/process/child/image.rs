@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::null;
 
-/// Variables of a supervisor above us, another hbsidecar among them: they speak of our process, not of the agent's.
+/// Variables of a supervisor above us, another hbsidecar among them: they describe our process, not the agent.
 const NOT_FOR_THE_AGENT: [&str; 5] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -21,7 +21,7 @@ const LISTEN_PID: &str = "LISTEN_PID";
 const PID_BYTES: usize = 11;
 const SHELL: &CStr = c"/bin/sh";
 const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
-/// The kernel shall choose the agent before its supervisor.
+/// Under memory pressure the kernel must choose the agent before its supervisor.
 const OOM_SCORE_MORE: i32 = 200;
 const OOM_SCORE_MAX: i32 = 1000;
 
@@ -79,8 +79,8 @@ impl Image {
         })
     }
 
-    /// The child's side of a fork. Every signal is still blocked: giving the terminal to ourselves stops nobody.
-    pub(super) fn become_agent(&mut self, tell: i32) -> ! {
+    /// The child's side of a fork. Every signal is still blocked: giving the terminal to ourselves stops no process.
+    pub(super) fn become_agent(&mut self, error_pipe: i32) -> ! {
         #[expect(
             unsafe_code,
             reason = "between fork and exec there are only system calls"
@@ -108,7 +108,7 @@ impl Image {
         )]
         // SAFETY: the pointer is to a local; nothing runs after _exit.
         unsafe {
-            libc::write(tell, error.as_ptr().cast(), error.len());
+            libc::write(error_pipe, error.as_ptr().cast(), error.len());
             libc::_exit(127)
         }
     }
@@ -120,7 +120,7 @@ impl Image {
         for path in &self.paths {
             match execute(path, &self.arguments.list, &self.environment.list) {
                 libc::ENOENT | libc::ENOTDIR => {}
-                // It is there: a later one of the same name may still be runnable.
+                // It exists: a later one of the same name may still be runnable.
                 libc::EACCES => error = libc::EACCES,
                 libc::ENOEXEC => {
                     self.shell_arguments.list[1] = path.as_ptr();
@@ -179,7 +179,7 @@ fn write_number(room: &mut [u8], mut number: i32) {
     }
 }
 
-/// Where a shell would look for it.
+/// The paths that a shell would try.
 fn paths(program: &OsStr) -> Vec<OsString> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.to_owned()];
@@ -190,7 +190,7 @@ fn paths(program: &OsStr) -> Vec<OsString> {
         .collect()
 }
 
-/// What we got, less what speaks of us, and what the agent gets of us.
+/// Our environment without what describes us, plus the agent's variables.
 fn environment(more: &[(&'static str, OsString)], without_listen_pid: bool) -> Vec<OsString> {
     let is_ours = |name: &OsStr| {
         NOT_FOR_THE_AGENT

@@ -1,0 +1,8 @@
+//! hbshell: what hbsidecar and hbmonitor both need of their machine. One copy, used by both.
+//!
+//! Deliberately absent: anything that only one program needs, and every decision, which belongs to `heartbeat`.
+
+pub mod clock;
+pub mod command_line;
+pub mod log;
+pub mod store;

@@ -1,0 +1,423 @@
+//! The agent's process: its lifecycle, its tree, its terminal and its exits. One of the hub's three owners.
+//!
+//! What it does is decided by the pure `Lifecycle`; what happened comes back as a value for the publisher.
+
+use crate::clock;
+use crate::config::{Config, Work, exit};
+use crate::process::child::{self, Start, StartError};
+use crate::process::handle::{Process, until_readable};
+use crate::process::inherited::Inherited;
+use crate::process::oom::OomKills;
+use crate::process::terminal::{Terminal, can_be_resumed};
+use crate::process::tree::{Member, Tree};
+use heartbeat::base::moment::Moment;
+use heartbeat::supervise::life_report;
+use heartbeat::supervise::lifecycle::{Effect, Ended, Input, Lifecycle};
+use heartbeat::supervise::suspension::Suspension;
+use heartbeat::wire::beat::{Exit, cut};
+use heartbeat::wire::life::{End, Reason};
+use nix::libc;
+use std::ffi::OsString;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+/// Survivors of KILL that are named in the report.
+const SURVIVORS_NAMED: usize = 8;
+/// How long the parent of an attached agent has to reap it; its exit is readable only then.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
+/// The longest pattern in a report, in characters.
+const PATTERN_CHARS_MAX: usize = 80;
+
+/// The agent's process, if there is one.
+#[derive(Debug)]
+pub(super) enum Body {
+    Absent,
+    Child(Process),
+    Attached(AsyncFd<Process>),
+    /// An attached process has ended, and its parent has not reaped it yet.
+    Unreaped {
+        process: Process,
+        until: Moment,
+        check: Moment,
+    },
+}
+
+/// What is known of exits beside the lifecycle.
+#[derive(Debug, Default)]
+pub(super) struct ExitFacts {
+    pub(super) last: Option<Exit>,
+    /// How the last incarnation ended.
+    pub(super) end: Option<End>,
+    /// The incarnation that runs, or that was tried last.
+    pub(super) incarnation: u64,
+    /// What is wrong although a process is there.
+    pub(super) trouble: Option<Reason>,
+    /// The present incarnation is being restarted because it is hung.
+    pub(super) hung: bool,
+    /// The sidecar has left it running.
+    pub(super) detached: bool,
+}
+
+/// What a stop signal that reached the agent means for the sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The agent was resumed, or the stop is not from its terminal: nothing.
+    Ignored,
+    /// The job is suspended; the sidecar stops too, after forwarding this signal to its own group.
+    Suspend(Option<i32>),
+}
+
+/// An exit, with what it leads to.
+pub(super) struct ExitReport {
+    pub(super) effects: Vec<Effect>,
+    pub(super) incarnation: u64,
+    pub(super) requested: bool,
+    pub(super) reason: Option<Reason>,
+}
+
+pub(super) struct AgentProcess {
+    pub(super) life: Lifecycle,
+    pub(super) body: Body,
+    pub(super) tree: Tree,
+    pub(super) terminal: Option<Terminal>,
+    pub(super) facts: ExitFacts,
+    pub(super) suspension: Option<Suspension>,
+    /// When the process to attach to is searched for next.
+    pub(super) next_search: Option<Moment>,
+    /// When the present incarnation started, Unix milliseconds.
+    pub(super) started_ms: u64,
+    oom: OomKills,
+    inherited: Inherited,
+}
+
+impl Body {
+    pub(super) fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Absent => None,
+            Self::Child(process) | Self::Unreaped { process, .. } => Some(process),
+            Self::Attached(process) => Some(process.get_ref()),
+        }
+    }
+
+    /// Completes when an attached agent has ended.
+    pub(super) async fn attached_exit(&self) {
+        match self {
+            Self::Attached(process) => drop(process.readable().await),
+            // SIGCHLD reports children.
+            Self::Absent | Self::Child(_) | Self::Unreaped { .. } => std::future::pending().await,
+        }
+    }
+}
+
+impl AgentProcess {
+    pub(super) fn new(config: &Config, inherited: Inherited) -> Self {
+        Self {
+            life: Lifecycle::new(config.policy),
+            body: Body::Absent,
+            tree: Tree::subreaper(),
+            terminal: Terminal::find(),
+            facts: ExitFacts::default(),
+            suspension: None,
+            next_search: None,
+            started_ms: clock::wall_ms(),
+            oom: OomKills::watch(),
+            inherited,
+        }
+    }
+
+    /// Gives the lifecycle an input; the caller carries out the effects.
+    pub(super) fn handle(&mut self, input: Input) -> Vec<Effect> {
+        self.life.handle(input, clock::now(), fastrand::f64())
+    }
+
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.body.process().map(|process| process.pid)
+    }
+
+    /// The process is there and has ended; its exit is still to be read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.body.process().is_some_and(Process::has_ended)
+    }
+
+    /// When something is due here.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        let check = match &self.body {
+            Body::Unreaped { check, .. } => Some(*check),
+            Body::Absent | Body::Child(_) | Body::Attached(_) => None,
+        };
+        let suspension = self.suspension.and_then(|s| s.deadline());
+        [self.life.deadline(), self.next_search, suspension, check]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What is reported of the process.
+    pub(super) fn life_facts(&self, config: &Config) -> life_report::Facts {
+        let waits_for = match &config.work {
+            Work::Match(pattern) => {
+                let pattern = cut(pattern.as_str().to_owned(), PATTERN_CHARS_MAX);
+                Some(format!("a process that matches {pattern}"))
+            }
+            Work::Supervise(_) | Work::Transparent(_) | Work::Pid(_) => None,
+        };
+        life_report::Facts {
+            outlook: self.life.outlook(),
+            attempt: self.life.attempt(),
+            has_process: self.body.process().is_some(),
+            starts_agents: config.work.starts_agents(),
+            suspended: self.suspension.is_some(),
+            detached: self.facts.detached,
+            incarnation: self.facts.incarnation,
+            end: self.facts.end.clone(),
+            trouble: self.facts.trouble,
+            waits_for,
+        }
+    }
+
+    /// Starts an incarnation as a child.
+    pub(super) fn spawn(
+        &mut self,
+        command: &crate::config::Command,
+        environment: &[(&'static str, OsString)],
+        output: Option<i32>,
+    ) -> Result<(), StartError> {
+        let process = child::start(&Start {
+            program: &command.program,
+            arguments: &command.arguments,
+            environment,
+            inherited: self.inherited,
+            in_front: self.terminal.as_ref().is_some_and(Terminal::is_ours),
+            output,
+        })?;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.give_to(process.pid);
+        }
+        self.body = Body::Child(process);
+        Ok(())
+    }
+
+    /// Watches a process that another program started.
+    pub(super) fn attach(
+        &mut self,
+        process: Process,
+        env_marker: Option<OsString>,
+    ) -> std::io::Result<()> {
+        self.tree = Tree::Attached {
+            pid: process.pid,
+            started: process.started,
+            env_marker,
+        };
+        self.body = Body::Attached(until_readable(process)?);
+        Ok(())
+    }
+
+    /// The process of a new incarnation is there.
+    pub(super) fn incarnation_started(&mut self) {
+        self.oom = OomKills::watch();
+        // An attached agent has run before.
+        self.started_ms = match &self.body {
+            Body::Attached(process) => process.get_ref().started_ms(),
+            Body::Child(_) | Body::Absent | Body::Unreaped { .. } => clock::wall_ms(),
+        };
+    }
+
+    /// No process could be started; what follows is decided by the lifecycle.
+    pub(super) fn not_started(&mut self, error: &StartError) -> Vec<Effect> {
+        let exit = Exit {
+            code: Some(error.exit_code()),
+            signal: None,
+        };
+        self.facts.last = Some(exit);
+        self.facts.incarnation = self.life.incarnation();
+        let effects = self.handle(Input::NotStarted {
+            permanent: error.is_permanent(),
+        });
+        let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+        self.facts.end = Some(End {
+            incarnation: self.facts.incarnation,
+            exit,
+            reason: crash_loop.then_some(Reason::CrashLoop),
+            requested: false,
+            not_started: true,
+        });
+        effects
+    }
+
+    /// Sends the stop signal, then CONT: a stopped process ends only when it is resumed.
+    pub(super) fn request_stop(&self, stop_signal: i32) {
+        let sent = match &self.body {
+            Body::Absent => Ok(()),
+            Body::Child(process) => process
+                .signal_group(stop_signal, None)
+                .and_then(|()| process.signal_group(libc::SIGCONT, None)),
+            // Its process group may hold others.
+            Body::Attached(_) | Body::Unreaped { .. } => {
+                self.body.process().map_or(Ok(()), |process| {
+                    process
+                        .signal(stop_signal)
+                        .and_then(|()| process.signal(libc::SIGCONT))
+                })
+            }
+        };
+        if let Err(error) = sent {
+            tracing::warn!("cannot send the stop signal ({stop_signal}) to the agent: {error}");
+        }
+    }
+
+    /// Kills the whole tree; true when nothing of it is left to wait for.
+    pub(super) fn kill(&self) -> bool {
+        if let Body::Child(process) = &self.body {
+            let _ = process.signal_group(libc::SIGKILL, None); // the tree is killed next
+        }
+        self.tree.kill();
+        matches!(self.body, Body::Absent) && self.tree.members().is_empty()
+    }
+
+    /// The processes that survived KILL, for people.
+    pub(super) fn survivors(&self) -> String {
+        let survivors = self.tree.members();
+        let named: Vec<String> = survivors
+            .iter()
+            .take(SURVIVORS_NAMED)
+            .map(Member::describe)
+            .collect();
+        format!(
+            "{} processes survive KILL: {}",
+            survivors.len(),
+            named.join("; ")
+        )
+    }
+
+    /// A signal has stopped the agent. The program that runs hbsidecar from a terminal must see a stopped job.
+    pub(super) fn stopped_by(&mut self, signal: i32) -> Stopped {
+        let (Some(terminal), Body::Child(process)) = (&mut self.terminal, &self.body) else {
+            return Stopped::Ignored;
+        };
+        let wants_terminal = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+        let by_terminal = wants_terminal || signal == libc::SIGTSTP;
+        // Shells send no CONT to a job that was not stopped: we may be in the foreground again without having been informed.
+        if (wants_terminal && terminal.is_ours()) || (by_terminal && !can_be_resumed()) {
+            terminal.give_to(process.pid);
+            let _ = process.signal_group(libc::SIGCONT, None); // it has ended: nothing to resume
+            return Stopped::Ignored;
+        }
+        if (terminal.is_given() && can_be_resumed()) || by_terminal {
+            terminal.take_for_now();
+            return Stopped::Suspend(by_terminal.then_some(signal));
+        }
+        Stopped::Ignored
+    }
+
+    /// The sidecar was resumed, perhaps in the foreground: then the terminal is the agent's again.
+    pub(super) fn resumed(&mut self) {
+        if let (Some(terminal), Body::Child(process)) = (&mut self.terminal, &self.body)
+            && terminal.is_ours()
+        {
+            terminal.give_to(process.pid);
+        }
+    }
+
+    /// An attached agent has ended: its exit is readable once its parent has reaped it.
+    pub(super) fn attached_exited(&mut self) {
+        let now = clock::now();
+        self.body = match std::mem::replace(&mut self.body, Body::Absent) {
+            Body::Attached(process) => Body::Unreaped {
+                process: process.into_inner(),
+                until: now + REAPED_WITHIN,
+                check: now,
+            },
+            body @ (Body::Absent | Body::Child(_) | Body::Unreaped { .. }) => body,
+        };
+    }
+
+    /// The exit of an attached agent, when it is known or no longer waited for.
+    pub(super) fn attached_exit(&mut self, now: Moment) -> Option<Exit> {
+        let Body::Unreaped {
+            process,
+            until,
+            check,
+        } = &mut self.body
+        else {
+            return None;
+        };
+        if !process.is_reaped() && now < *until {
+            *check = now + REAPED_CHECK;
+            return None;
+        }
+        let exit = process.exit().unwrap_or(Exit::UNKNOWN);
+        if exit == Exit::UNKNOWN {
+            tracing::warn!(
+                "the agent ended; its exit code is unknown: this kernel does not report it, or its parent has not reaped it"
+            );
+        }
+        Some(exit)
+    }
+
+    /// The present incarnation has ended. `announced`: the agent reported a clean end before.
+    pub(super) fn ended(
+        &mut self,
+        exit: Exit,
+        alone: bool,
+        announced: bool,
+        by_terminal: bool,
+    ) -> ExitReport {
+        self.suspension = None;
+        let was_there = self.body.process().is_some();
+        let killed_by_us = self.life.is_killing();
+        self.facts.last = Some(exit);
+        let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
+            .then_some(Reason::OomKilled);
+        if reason.is_some() {
+            tracing::error!("the agent was killed for memory by the kernel (OOM kill)");
+        }
+        let incarnation = self.facts.incarnation;
+        let effects = self.handle(Input::Exited(Ended {
+            exit,
+            alone,
+            by_person: by_terminal,
+            announced,
+        }));
+        self.body = Body::Absent;
+        let requested = self.life.requested();
+        if was_there {
+            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+            let hung = std::mem::take(&mut self.facts.hung);
+            self.facts.trouble = None;
+            self.facts.end = Some(End {
+                incarnation,
+                exit,
+                reason: if crash_loop {
+                    Some(Reason::CrashLoop)
+                } else {
+                    reason.or(hung.then_some(Reason::Hung))
+                },
+                requested: requested && !hung,
+                not_started: false,
+            });
+        }
+        ExitReport {
+            effects,
+            incarnation,
+            requested,
+            reason,
+        }
+    }
+
+    /// Whether the person at the terminal, or who started a transparent agent, ended it. Ctrl-C and the like reach the
+    /// agent's group and not ours; many programs catch them and exit with 128+n.
+    pub(super) fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {
+        const BY_PERSON: [u8; 3] = [libc::SIGHUP as u8, libc::SIGINT as u8, libc::SIGQUIT as u8];
+        let in_front = self.terminal.as_ref().is_some_and(Terminal::is_given);
+        let signal = exit.signal.or_else(|| {
+            exit.code
+                .and_then(|code| code.checked_sub(exit::SIGNAL_BASE))
+        });
+        // The user or service manager that started a transparent agent may also end it.
+        let is_theirs = matches!(work, Work::Transparent(_));
+        let by_person =
+            |signal| BY_PERSON.contains(&signal) || (is_theirs && signal == libc::SIGTERM as u8);
+        (in_front || is_theirs) && signal.is_some_and(by_person)
+    }
+}

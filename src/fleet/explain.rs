@@ -1,0 +1,302 @@
+//! Sentences about an agent: what is the matter, and what happens next by itself. Read by people, never by a decision.
+
+use crate::base::duration::format_duration;
+use crate::base::moment::Moment;
+use crate::fleet::agent::{Agent, State};
+use crate::wire::life::{End, Phase, Reason};
+use std::time::Duration;
+
+/// Signals by name, as on Linux for x86-64 and ARM; the others are shown by number alone.
+const SIGNALS: [(u8, &str); 11] = [
+    (1, "SIGHUP"),
+    (2, "SIGINT"),
+    (3, "SIGQUIT"),
+    (4, "SIGILL"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (9, "SIGKILL"),
+    (11, "SIGSEGV"),
+    (13, "SIGPIPE"),
+    (15, "SIGTERM"),
+];
+
+impl Agent {
+    /// What is the matter with the agent at `now`.
+    pub fn sentence(&self, now: Moment) -> String {
+        match self.state {
+            State::Healthy => self.healthy_sentence(now),
+            State::Missing => self.missing_sentence(now),
+            State::Stopped => self.stopped_sentence(),
+            State::Failed => self.failed_sentence(now),
+        }
+    }
+
+    /// What happens without a person, and when. `None`: nothing does.
+    pub fn next(&self, now: Moment) -> Option<String> {
+        let within = |at: Moment| format!("in {}", format_duration(at.since(now)));
+        match self.state {
+            State::Healthy if self.run.life.phase == Phase::Running => Some(format!(
+                "It counts as missing {} unless a beat arrives.",
+                within(self.run.detector.missing_at())
+            )),
+            State::Missing => Some(format!(
+                "hb verifies with the store {}. Only then it counts as failed.",
+                within(self.run.detector.failed_at())
+            )),
+            State::Healthy | State::Failed | State::Stopped => self.next_start(now),
+        }
+    }
+
+    fn healthy_sentence(&self, now: Moment) -> String {
+        match self.run.life.phase {
+            Phase::Stopping => format!(
+                "It was asked to stop {} ago. Its process is still running.",
+                format_duration(now.since(self.run.life_at))
+            ),
+            Phase::Restarting => "It ended cleanly. Its sidecar is starting it again.".to_owned(),
+            Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
+                let activity = self.activity_sentence().map(str::to_owned);
+                activity.unwrap_or_else(|| match self.run.beat {
+                    Some(_) => format!("Its beats come in time, one every {}.", self.interval()),
+                    None => "It is registered. Its first beat has not come yet.".to_owned(),
+                })
+            }
+        }
+    }
+
+    fn missing_sentence(&self, now: Moment) -> String {
+        let due = self.interval();
+        let Some(last) = self.since_last_beat(now) else {
+            return format!("No beat since this monitor started; one is due every {due}.");
+        };
+        match self.run.detector.missed(now) {
+            0 | 1 => format!("One beat is late: the last came {last} ago, one is due every {due}."),
+            n => format!("{n} beats are late: the last came {last} ago, one is due every {due}."),
+        }
+    }
+
+    fn stopped_sentence(&self) -> String {
+        let life = &self.run.life;
+        let text = match (life.phase, &life.waits_for) {
+            (Phase::Suspended, _) => {
+                "It is suspended at its terminal (Ctrl-Z). Its sidecar is suspended too and sends no beats."
+            }
+            (Phase::Detached, _) => "It is detached: its sidecar does not watch it any more.",
+            (Phase::Stopping, _) => {
+                "It was asked to stop. Its beats ceased before its end was reported."
+            }
+            (Phase::Waiting, Some(what)) if life.end.is_none() => {
+                return format!("Its sidecar is waiting for {what}.");
+            }
+            (Phase::Waiting, Some(what)) => {
+                return format!("It ended cleanly. Its sidecar is waiting for {what}.");
+            }
+            (Phase::Restarting, _) => "It ended cleanly. Its sidecar starts it again.",
+            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "It ended cleanly.",
+        };
+        text.to_owned()
+    }
+
+    fn failed_sentence(&self, now: Moment) -> String {
+        let end = self.run.life.end.as_ref();
+        let text = match self.reason {
+            Some(Reason::HeartbeatLost) | None => return self.lost_sentence(now),
+            Some(Reason::Exited) => return exited(end),
+            Some(Reason::Killed) => return killed(end),
+            Some(Reason::OomKilled) => "It was killed for memory: the kernel ended its process.",
+            Some(Reason::Hung) => self
+                .activity_sentence()
+                .unwrap_or("It can never go on by itself."),
+            Some(Reason::CrashLoop) => return crash_loop(end),
+            Some(Reason::Duplicate) => {
+                "Two living agents use this id. Stop one, or give it another --id."
+            }
+            Some(Reason::Fenced) => {
+                "A newer run of it took over. The beats of this one are refused."
+            }
+            Some(Reason::Operator) => "It was stopped by a person.",
+            Some(Reason::Unkillable) => "It cannot be killed: its processes survive SIGKILL.",
+            Some(Reason::Unknown) => {
+                "Its sidecar reports a problem that this version does not know. Upgrade hbmonitor."
+            }
+        };
+        text.to_owned()
+    }
+
+    fn lost_sentence(&self, now: Moment) -> String {
+        let due = self.interval();
+        match self.since_last_beat(now) {
+            Some(last) => {
+                format!("No beat for {last}, due every {due}.")
+            }
+            None => format!("No beat since this monitor started, due every {due}."),
+        }
+    }
+
+    fn activity_sentence(&self) -> Option<&str> {
+        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
+        let activity = hb.activity.as_ref()?;
+        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
+    }
+
+    fn since_last_beat(&self, now: Moment) -> Option<String> {
+        let at = self.run.beat_at?;
+        Some(format_duration(now.since(at)))
+    }
+
+    fn interval(&self) -> String {
+        format_duration(self.run.detector.interval())
+    }
+
+    fn next_start(&self, now: Moment) -> Option<String> {
+        let life = &self.run.life;
+        match life.phase {
+            Phase::Restarting => {
+                let restart = life.restart?;
+                let at = self.run.life_at + Duration::from_millis(restart.in_ms);
+                let attempt = restart
+                    .attempt
+                    .map_or_else(String::new, |(n, of)| format!(", attempt {n} of {of}"));
+                let wait = at.since(now);
+                if wait.is_zero() {
+                    return Some(format!("Its sidecar is restarting it now{attempt}."));
+                }
+                let wait = format_duration(wait);
+                Some(format!(
+                    "Its sidecar backs off, restarting in {wait}{attempt}."
+                ))
+            }
+            Phase::Waiting => {
+                let what = life.waits_for.as_deref().unwrap_or("its process");
+                Some(format!("It is watched again as soon as there is {what}."))
+            }
+            Phase::Stopping if self.state == State::Healthy => {
+                Some("It counts as stopped when its process has ended.".to_owned())
+            }
+            Phase::Stopping
+            | Phase::Suspended
+            | Phase::Detached
+            | Phase::Ended
+            | Phase::Running => None,
+        }
+    }
+}
+
+fn exited(end: Option<&End>) -> String {
+    match end.and_then(|end| end.exit.code) {
+        Some(code) if end.is_some_and(|end| end.not_started) => {
+            format!("Its command could not be started (code {code}).")
+        }
+        Some(code) => format!("It exited with code {code}."),
+        None => "It ended. Its exit code could not be read.".to_owned(),
+    }
+}
+
+fn killed(end: Option<&End>) -> String {
+    let Some(signal) = end.and_then(|end| end.exit.signal) else {
+        return "It was killed.".to_owned();
+    };
+    match SIGNALS.iter().find(|(number, _)| *number == signal) {
+        Some((_, name)) => format!("It was killed by {name} (signal {signal})."),
+        None => format!("It was killed by signal {signal}."),
+    }
+}
+
+fn crash_loop(end: Option<&End>) -> String {
+    match end.and_then(|end| end.exit.code) {
+        Some(code) => {
+            format!("It is in a crash loop: it exited with code {code}, and no restart is left.")
+        }
+        None => "It is in a crash loop: it ended, and no restart is left.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::run::Run;
+    use crate::wire::beat::Exit;
+    use crate::wire::life::{Life, NextStart};
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_millis(1_000_000 + seconds * 1000)
+    }
+
+    fn agent(state: State, reason: Option<Reason>, life: Life) -> Agent {
+        let mut run = Run::begin(1, Duration::from_secs(30), at(0));
+        run.report(life, at(0));
+        run.beat_at = Some(at(0));
+        let mut agent = Agent::new(run, at(0));
+        (agent.state, agent.reason) = (state, reason);
+        agent
+    }
+
+    fn ended(exit: Exit, phase: Phase) -> Life {
+        Life {
+            phase,
+            end: Some(End {
+                incarnation: 0,
+                exit,
+                reason: None,
+                requested: false,
+                not_started: false,
+            }),
+            restart: Some(NextStart {
+                in_ms: 4000,
+                attempt: Some((2, 3)),
+            }),
+            ..Life::default()
+        }
+    }
+
+    #[test]
+    fn silence_is_described_with_its_limit() {
+        let missing = agent(State::Missing, None, Life::default());
+        assert_eq!(
+            missing.sentence(at(44)),
+            "One beat is late: the last came 44 s ago, one is due every 30 s."
+        );
+        assert_eq!(
+            missing.next(at(44)).unwrap(),
+            "hb verifies with the store in 51 s. Only then it counts as failed."
+        );
+        let lost = agent(State::Failed, Some(Reason::HeartbeatLost), Life::default());
+        assert_eq!(
+            lost.sentence(at(97)),
+            "No beat for 1 min 37 s, due every 30 s."
+        );
+    }
+
+    #[test]
+    fn an_end_is_described_by_its_code_or_signal_and_the_next_start() {
+        let code = Exit {
+            code: Some(3),
+            signal: None,
+        };
+        let exited = agent(
+            State::Failed,
+            Some(Reason::Exited),
+            ended(code, Phase::Restarting),
+        );
+        assert_eq!(exited.sentence(at(0)), "It exited with code 3.");
+        assert_eq!(
+            exited.next(at(1)).unwrap(),
+            "Its sidecar backs off, restarting in 3 s, attempt 2 of 3."
+        );
+        let signal = Exit {
+            code: None,
+            signal: Some(9),
+        };
+        let killed = agent(
+            State::Failed,
+            Some(Reason::Killed),
+            ended(signal, Phase::Ended),
+        );
+        assert_eq!(
+            killed.sentence(at(0)),
+            "It was killed by SIGKILL (signal 9)."
+        );
+        assert_eq!(killed.next(at(0)), None);
+    }
+}

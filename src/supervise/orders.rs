@@ -1,0 +1,238 @@
+//! Orders of the monitor: each is checked and carried out once, and answered once.
+
+use crate::wire::beat::{OrderOutcome, cut};
+use crate::wire::order::{Action, Order};
+use std::collections::VecDeque;
+
+/// Order ids that are remembered: the store returns a pending order with every beat.
+const REMEMBERED: usize = 32;
+/// The longest id that is repeated in an answer, in characters.
+const ID_CHARS_MAX: usize = 200;
+
+/// The agent as an order finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Its registration; 0 before the first.
+    pub epoch: u64,
+    /// Its present incarnation.
+    pub incarnation: u64,
+    /// Whether the sidecar starts the agent, or follows the one that does.
+    pub restartable: bool,
+    /// Whether it is in a phase in which a restart can begin.
+    pub accepts_restart: bool,
+}
+
+/// What an order leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderEffect {
+    /// Seen before: nothing.
+    None,
+    /// It is settled: publish this.
+    Answer(Answer),
+    /// Stop the agent; the answer follows when it has ended.
+    Stop {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Restart the agent; the answer follows when the next incarnation runs.
+    Restart {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What is published of a settled order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// For the event, for people.
+    pub message: String,
+    /// For the beat.
+    pub outcome: OrderOutcome,
+}
+
+/// The orders of one sidecar. Memory: 32 ids and one pending order.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    seen: VecDeque<String>,
+    pending: Option<Order>,
+}
+
+impl Orders {
+    /// Takes an order as it arrived.
+    pub fn handle(&mut self, order: Order, to: Recipient) -> OrderEffect {
+        if self.seen.contains(&order.id) {
+            return OrderEffect::None;
+        }
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(order.id.clone());
+        if let Err(refusal) = order.check(to.epoch, to.incarnation) {
+            return OrderEffect::Answer(refused(&order, &refusal.to_string()));
+        }
+        let reason = order.reason.clone();
+        match order.action {
+            Action::Ping => OrderEffect::Answer(answer(&order, "done", "")),
+            Action::Stop => {
+                self.pending = Some(order);
+                OrderEffect::Stop { reason }
+            }
+            Action::Restart if !to.restartable => {
+                let why = "hbsidecar is attached; restart the agent where it was started";
+                OrderEffect::Answer(refused(&order, why))
+            }
+            Action::Restart if !to.accepts_restart => {
+                OrderEffect::Answer(refused(&order, "the agent is already starting or stopping"))
+            }
+            Action::Restart => {
+                self.pending = Some(order);
+                OrderEffect::Restart { reason }
+            }
+            Action::Unknown => OrderEffect::None, // `check` has refused it
+        }
+    }
+
+    /// A new incarnation runs: a pending restart is done.
+    pub fn restarted(&mut self) -> Option<Answer> {
+        let order = self
+            .pending
+            .take_if(|order| order.action == Action::Restart)?;
+        Some(answer(&order, "done", ""))
+    }
+
+    /// The agent has ended for good: a pending stop is done, a pending restart has failed.
+    pub fn ended(&mut self) -> Option<Answer> {
+        let order = self.pending.take()?;
+        Some(match order.action {
+            Action::Stop | Action::Ping => answer(&order, "done", ""),
+            Action::Restart | Action::Unknown => {
+                answer(&order, "failed", "the agent could not be restarted")
+            }
+        })
+    }
+}
+
+fn refused(order: &Order, why: &str) -> Answer {
+    answer(order, "refused", why)
+}
+
+fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
+    let action = match order.action {
+        Action::Restart => "restart",
+        Action::Stop => "stop",
+        Action::Ping => "ping",
+        Action::Unknown => "unknown action",
+    };
+    let id = cut(order.id.clone(), ID_CHARS_MAX);
+    let because = if detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {detail}")
+    };
+    Answer {
+        message: format!("{action} {id} {outcome}{because}"),
+        outcome: OrderOutcome {
+            id,
+            outcome: outcome.to_owned(),
+            detail: detail.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPIENT: Recipient = Recipient {
+        epoch: 7,
+        incarnation: 2,
+        restartable: true,
+        accepts_restart: true,
+    };
+
+    fn order(id: &str, action: Action) -> Order {
+        Order {
+            id: id.to_owned(),
+            action,
+            epoch: 7,
+            incarnation: 2,
+            ttl_ms: 1000,
+            reason: "why".to_owned(),
+        }
+    }
+
+    fn outcome(effect: OrderEffect) -> String {
+        let OrderEffect::Answer(answer) = effect else {
+            panic!("no answer: {effect:?}");
+        };
+        answer.outcome.outcome
+    }
+
+    #[test]
+    fn an_order_that_arrives_with_every_beat_is_carried_out_once() {
+        let mut orders = Orders::default();
+        let stop = || order("a", Action::Stop);
+        let reason = "why".to_owned();
+        assert_eq!(
+            orders.handle(stop(), RECIPIENT),
+            OrderEffect::Stop { reason }
+        );
+        assert_eq!(orders.handle(stop(), RECIPIENT), OrderEffect::None);
+        assert_eq!(orders.ended().unwrap().outcome.outcome, "done");
+        assert_eq!(orders.ended(), None);
+    }
+
+    #[test]
+    fn a_restart_is_done_when_the_next_incarnation_runs_and_failed_when_none_follows() {
+        let mut orders = Orders::default();
+        orders.handle(order("a", Action::Restart), RECIPIENT);
+        assert_eq!(orders.restarted().unwrap().message, "restart a done");
+        orders.handle(order("b", Action::Restart), RECIPIENT);
+        assert_eq!(orders.ended().unwrap().outcome.outcome, "failed");
+    }
+
+    #[test]
+    fn a_new_incarnation_does_not_settle_a_stop() {
+        let mut orders = Orders::default();
+        orders.handle(order("a", Action::Stop), RECIPIENT);
+        assert_eq!(orders.restarted(), None);
+    }
+
+    #[test]
+    fn orders_for_others_and_impossible_restarts_are_refused() {
+        let mut orders = Orders::default();
+        let attached = Recipient {
+            restartable: false,
+            ..RECIPIENT
+        };
+        let stopping = Recipient {
+            accepts_restart: false,
+            ..RECIPIENT
+        };
+        let later = Recipient {
+            incarnation: 3,
+            ..RECIPIENT
+        };
+        for (id, action, to) in [
+            ("a", Action::Restart, attached),
+            ("b", Action::Restart, stopping),
+            ("c", Action::Stop, later),
+        ] {
+            assert_eq!(
+                outcome(orders.handle(order(id, action), to)),
+                "refused",
+                "{id}"
+            );
+        }
+        assert_eq!(orders.ended(), None, "nothing is pending");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut orders = Orders::default();
+        for n in 0..1000 {
+            orders.handle(order(&n.to_string(), Action::Ping), RECIPIENT);
+        }
+        assert_eq!(orders.seen.len(), REMEMBERED);
+    }
+}

@@ -1,0 +1,184 @@
+//! Full pipes and terminals: a writer that waits for room, and a reader that never makes any.
+
+use crate::verdict::explain::{describe_target, describe_wait};
+use crate::verdict::finding::Finding;
+use crate::verdict::rule::RuleId;
+use crate::verdict::rules::deadlock::end_or_restart;
+use crate::verdict::sample::{End, Kind, Process, Subject, Target, Thread, Until, Wait};
+use crate::verdict::thresholds;
+use crate::verdict::tree_view::{TreeView, is_parked};
+use crate::wire::beat::Verdict;
+
+/// All findings of this file.
+pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
+    view.waits()
+        .filter_map(|(p, t, wait)| undrained(view, p, t, wait))
+        .collect()
+}
+
+/// Data that no process reads.
+fn undrained(
+    view: &TreeView<'_>,
+    process: &Process,
+    thread: &Thread,
+    wait: &Wait,
+) -> Option<Finding> {
+    let target = blocked(view, process, thread, wait)?;
+    if !matches!(target.kind, Kind::Pipe(_) | Kind::Terminal(_)) && view.readers(target).is_empty()
+    {
+        return None;
+    }
+    let readers = view.readers(target);
+    let (inside, outside): (Vec<&End>, Vec<&End>) = readers
+        .iter()
+        .copied()
+        .partition(|end| view.is_inside(end.pid));
+    let what = describe_target(view.sample, target);
+    let title = process.title();
+    let (subject, fd) = (
+        Subject::Process(process.pid),
+        u64::from(target.fd.unsigned_abs()),
+    );
+    let seen = format!("{title} in write to {what}");
+    if outside.is_empty() && !inside.is_empty() {
+        return full_inside(view, process, thread, &inside)
+            .map(|found| found.observed("thread.wait", seen));
+    }
+    if inside.iter().any(|end| end.pid != process.pid) {
+        // Another process of the tree also reads it and may go on.
+        return None;
+    }
+    let holder = outside.iter().find_map(|end| view.sample.outsider(end.pid));
+    if holder.is_some_and(|o| o.reads_terminal) {
+        let sentence = format!("{title} waits for a person to read on in a pager");
+        let verdict = Verdict::WaitingInput;
+        let found = Finding::new(RuleId::Pager, subject, verdict, thresholds::INPUT, sentence);
+        return Some(
+            found
+                .about(fd)
+                .while_asleep([(process.pid, thread.tid)])
+                .observed("thread.wait", seen),
+        );
+    }
+    let who = match holder {
+        Some(outsider) => format!(
+            "{} ({}) holds its other end and does not read",
+            outsider.name, outsider.pid
+        ),
+        None => "no process reads its other end".to_owned(),
+    };
+    let sentence = format!("{title} cannot write: {what} is full and {who}");
+    let (rule, after) = (RuleId::FullPipe, thresholds::UNDRAINED);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
+    Some(
+        found
+            .about(fd)
+            .while_asleep([(process.pid, thread.tid)])
+            .observed("thread.wait", seen)
+            .observed("reader", who),
+    )
+}
+
+/// What this thread cannot write: it is blocked in the write, or its event loop waits for room there and for nothing else.
+fn blocked<'a>(
+    view: &TreeView<'_>,
+    process: &Process,
+    thread: &Thread,
+    wait: &'a Wait,
+) -> Option<&'a Target> {
+    if let Wait::Write(target) = wait {
+        return Some(target);
+    }
+    let Wait::Poll {
+        targets,
+        until: Until::Never,
+    } = wait
+    else {
+        return None;
+    };
+    let target = targets.iter().find(|t| t.full)?;
+    let others = process.threads.iter().filter(|t| t.tid != thread.tid);
+    let deaf = targets
+        .iter()
+        .all(|t| t.fd == target.fd || view.wakes_itself(process.pid, t))
+        && others
+            .filter_map(|t| t.wait.as_ref())
+            .all(|w| view.only_self_can_wake(process, w));
+    deaf.then_some(target)
+}
+
+/// An event loop that does not read this descriptor, and waits only for room elsewhere and the end of this one child.
+fn loops_past(
+    view: &TreeView<'_>,
+    reader: &Process,
+    wait: &Wait,
+    fd: i32,
+    writer: &Process,
+) -> bool {
+    let Wait::Poll {
+        targets,
+        until: Until::Never,
+    } = wait
+    else {
+        return false;
+    };
+    let mut children = view.living().filter(|p| p.parent == reader.pid);
+    let past = |t: &Target| t.fd != fd && (t.full || view.wakes_itself(reader.pid, t));
+    targets.iter().all(past) && children.all(|p| p.pid == writer.pid)
+}
+
+/// The reader belongs to the tree and waits for something else: a wait cycle when it can never read.
+fn full_inside(
+    view: &TreeView<'_>,
+    writer: &Process,
+    thread: &Thread,
+    readers: &[&End],
+) -> Option<Finding> {
+    let mut still = vec![(writer.pid, thread.tid)];
+    let mut names = Vec::new();
+    for end in readers {
+        let reader = view.sample.process(end.pid)?;
+        if end.pid == writer.pid && readers.len() > 1 {
+            continue;
+        }
+        let waits = reader.threads.iter().map(|t| t.wait.as_ref());
+        let stuck = |wait: Option<&Wait>| match wait {
+            Some(Wait::Child(_) | Wait::Write(_) | Wait::Lock(_)) => true,
+            Some(Wait::Read(other)) => other.fd != end.fd,
+            Some(wait) => is_parked(wait) || loops_past(view, reader, wait, end.fd, writer),
+            None => false,
+        };
+        if !reader.is_whole()
+            || !waits.into_iter().all(stuck)
+            || handles_signals_for_reading(reader)
+        {
+            return None;
+        }
+        still.extend(reader.threads.iter().map(|t| (reader.pid, t.tid)));
+        let main = reader.main().and_then(|t| t.wait.as_ref());
+        let waits_for = main
+            .map(|w| describe_wait(view.sample, w))
+            .unwrap_or_default();
+        names.push(format!("{}, which waits for {waits_for}", reader.title()));
+    }
+    let readers = names.join(" and ");
+    let sentence = format!(
+        "{} cannot write: its pipe is full, and the reader is {readers}",
+        writer.title()
+    );
+    let subject = Subject::Process(writer.pid);
+    let (rule, after) = (RuleId::PipeCycle, thresholds::WAIT_CYCLE);
+    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    Some(
+        found
+            .while_asleep(still)
+            .observed("reader", readers)
+            .fix(end_or_restart(view, writer)),
+    )
+}
+
+/// `SIGIO` announces asynchronous reading. A shell handles `SIGCHLD`, which is no reading.
+fn handles_signals_for_reading(process: &Process) -> bool {
+    const IO: u64 = 1 << 28;
+    process.caught.is_some_and(|caught| caught & IO != 0)
+}
