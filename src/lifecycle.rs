@@ -356,13 +356,13 @@ impl Lifecycle {
         match (self.policy.restart, exit.code) {
             (Restart::Follow, _) => NOW,
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
-            // No restart at all is a choice, and its end no loop.
-            (Restart::OnFailure, _) if self.policy.restarts_max == 0 => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
                 self.attempts.charged = false;
                 self.attempts.postpone(&self.policy, random)
             }
+            // Without any restart in the budget, one failure is an end and no crash loop.
+            (Restart::OnFailure, _) if self.policy.restarts_max == 0 => Then::End,
             (Restart::OnFailure | Restart::Always, _) => {
                 self.attempts.charge(&self.policy, now, random)
             }
