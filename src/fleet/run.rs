@@ -262,6 +262,10 @@ impl Run {
         let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
             return Duration::ZERO;
         };
+        let hb = beat.hb.as_ref();
+        if hb.is_some_and(|hb| hb.restarts < self.life.incarnation) {
+            return now.since(self.life_at); // the first beat of this incarnation has not come yet
+        }
         let until_beat = match &beat.hb {
             // Both of the sender's clock: the difference is a duration, not a comparison of clocks.
             Some(hb) => Duration::from_millis(beat.timestamp_ms.saturating_sub(hb.started_at_ms)),
