@@ -25,6 +25,8 @@ const CAST: [(&str, &str, &str); 3] = [
 /// The agent that is killed.
 const VICTIM: &str = "writer-2";
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Between the acts: each agent sends its first beats, one a second.
+const FIRST_BEATS: Duration = Duration::from_millis(2500);
 /// The time limit of an act.
 const ACT_WITHIN: Duration = Duration::from_secs(20);
 
@@ -96,6 +98,7 @@ impl Stage {
             Ok(waited_for.is_empty())
         })
         .await?;
+        tokio::time::sleep(FIRST_BEATS).await;
         self.print(&format!(
             "Act two: {VICTIM} and its sidecar are killed with SIGKILL. No process is left to report it."
         ));
