@@ -3,8 +3,10 @@
 //! Two connections bring beats and events. A sidecar stores the event of a start or an end before the beat that reports
 //! it, so a beat with a later step than the stream has brought proves that the stream holds more.
 
+use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::wire::beat::Beat;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Beats that may wait: a burst of a whole large fleet. Beyond it beats are applied at once.
@@ -14,18 +16,21 @@ const BEATS_MAX: usize = 65_536;
 #[derive(Debug, Default)]
 pub(super) struct StreamWait {
     beats: Vec<Beat>,
+    /// Whose they are: a later beat of the same agent waits behind them.
+    agents: HashSet<AgentId>,
     since: Option<Moment>,
 }
 
 impl StreamWait {
     /// Whether this beat must wait, given the epoch and step that are known of its agent.
     pub(super) fn holds(&self, beat: &Beat, epoch: u64, step: u64) -> bool {
-        let behind = self.beats.iter().any(|waiting| waiting.agent == beat.agent);
+        let behind = self.agents.contains(&beat.agent);
         (behind || is_ahead(beat, epoch, step)) && self.beats.len() < BEATS_MAX
     }
 
     /// Adds a beat. True when it is the first: the stream must be read now.
     pub(super) fn push(&mut self, beat: Beat, now: Moment) -> bool {
+        self.agents.insert(beat.agent.clone());
         self.beats.push(beat);
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
@@ -35,6 +40,7 @@ impl StreamWait {
     /// Takes all beats out.
     pub(super) fn take(&mut self) -> Vec<Beat> {
         self.since = None;
+        self.agents.clear();
         std::mem::take(&mut self.beats)
     }
 
