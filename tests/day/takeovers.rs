@@ -1,6 +1,11 @@
 //! One id, two holders: taken over, refused, given back.
 
-use crate::harness::{INTERVAL, a_day};
+use crate::harness::{Day, INTERVAL, Launch, a_day};
+
+/// A second sidecar of the id, with sockets of its own.
+fn takes_over(day: &Day) -> Launch<'_> {
+    day.agent("a1").apart("second").with(&["--takeover"])
+}
 
 #[test]
 fn a_second_one_takes_the_id_over() {
@@ -8,11 +13,7 @@ fn a_second_one_takes_the_id_over() {
         day.monitor().expects_outdated_beats();
         let first = day.start("a1");
         day.has_beaten("a1", 4);
-        let _taker = day
-            .agent("a1")
-            .apart("second")
-            .with(&["--takeover"])
-            .starts();
+        let _taker = takes_over(day).starts();
         first.logs("has the id");
         day.stays("a1", "healthy", 3 * INTERVAL);
         day.story("a1", &["healthy"]);
@@ -25,11 +26,7 @@ fn the_taker_has_a_longer_interval() {
         day.monitor().expects_outdated_beats();
         let first = day.agent("a1").every("300ms").starts();
         day.has_beaten("a1", 4);
-        let taker = day
-            .agent("a1")
-            .apart("second")
-            .with(&["--takeover"])
-            .every("2s");
+        let taker = takes_over(day).every("2s");
         let _taker = taker.starts();
         first.logs("has the id");
         day.stays("a1", "healthy", 8 * INTERVAL);
@@ -43,11 +40,7 @@ fn the_one_that_lost_its_id_says_so_when_it_is_asked() {
         day.monitor().expects_outdated_beats();
         let first = day.start("a1");
         assert_eq!(day.healthcheck("a1", &["--beats"]).0, 0);
-        let _taker = day
-            .agent("a1")
-            .apart("second")
-            .with(&["--takeover"])
-            .starts();
+        let _taker = takes_over(day).starts();
         first.logs("has the id");
         let (code, words) = day.healthcheck("a1", &["--beats"]);
         assert_ne!(code, 0, "{words}");
@@ -62,11 +55,7 @@ fn the_id_is_given_back_when_the_taker_is_stopped() {
     a_day(|day| {
         day.monitor().expects_outdated_beats();
         let first = day.start("a1");
-        let mut taker = day
-            .agent("a1")
-            .apart("second")
-            .with(&["--takeover"])
-            .starts();
+        let mut taker = takes_over(day).starts();
         first.logs("has the id");
         taker.stop();
         day.shows("a1", "pid", first.agent());
@@ -82,11 +71,7 @@ fn the_id_is_given_back_when_the_taker_dies() {
     a_day(|day| {
         day.monitor().expects_outdated_beats();
         let first = day.start("a1");
-        let mut taker = day
-            .agent("a1")
-            .apart("second")
-            .with(&["--takeover"])
-            .starts();
+        let mut taker = takes_over(day).starts();
         first.logs("has the id");
         taker.dies_with_its_agent();
         day.shows("a1", "pid", first.agent());
@@ -103,11 +88,7 @@ fn a_sidecar_that_stood_still_finds_its_id_taken() {
         day.has_beaten("a1", 2);
         first.signal("STOP");
         day.becomes("a1", "failed");
-        let mut second = day
-            .agent("a1")
-            .apart("second")
-            .with(&["--takeover"])
-            .starts();
+        let mut second = takes_over(day).starts();
         first.signal("CONT");
         first.logs("has the id");
         day.stays("a1", "healthy", 4 * INTERVAL);
@@ -154,7 +135,7 @@ fn a_crash_of_the_one_that_lost_its_id_is_no_crash_of_the_agent() {
             .with(&["--backoff", "100ms"])
             .runs(crashes_once);
         day.becomes("a1", "healthy");
-        let taker = day.agent("a1").apart("second").with(&["--takeover"]);
+        let taker = takes_over(day);
         let mut taker = taker.starts();
         first.logs("has the id");
         day.write("crash", "");
