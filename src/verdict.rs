@@ -5,7 +5,7 @@ mod assessment;
 mod cadence;
 pub mod explain;
 mod finding;
-pub mod headless_agents;
+pub mod known_agents;
 mod judgement;
 pub mod machine;
 mod notes;

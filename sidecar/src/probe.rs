@@ -26,6 +26,7 @@ pub(crate) use snapshot::snapshot;
 
 use descriptors::Descriptors;
 use heartbeat::base::moment::Moment;
+use heartbeat::verdict::known_agents::{Invocation, recognise};
 use heartbeat::verdict::sample::{
     Channel, End, Gap, GapKind, Kind, Outsider, Process, RunState, Sample, SampleDepth, SocketKind,
     Subject, Until, Wait, Why,
@@ -50,6 +51,8 @@ const FILES_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     reader: Reader,
+    /// How the command line that started the root starts a known agent.
+    started: Option<Invocation>,
     words: BTreeMap<(u32, u64), CommandInfo>,
     outside: Outside,
     local: Local,
@@ -67,6 +70,14 @@ impl Sampler {
     /// No sample yet.
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// No sample yet, of what this command line (program first) starts.
+    pub(crate) fn of_command<'a>(args: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            started: recognise(args),
+            ..Self::default()
+        }
     }
 
     /// One sample of the tree under `root` and under the processes it left behind. A process that ends meanwhile is no
@@ -94,7 +105,12 @@ impl Sampler {
             gaps,
             cost: Duration::ZERO,
         };
-        tree::name(&mut self.reader, &mut self.words, &mut sample.processes);
+        tree::name(
+            &mut self.reader,
+            self.started,
+            &mut self.words,
+            &mut sample.processes,
+        );
         if depth == SampleDepth::Waits {
             self.deep_sample(&mut sample);
         }
@@ -172,7 +188,22 @@ impl Sampler {
             }
             thread.wait = Some(wait);
         }
+        process.outlet = output::outlet(&descriptors);
+        self.name_sleepers(process);
         close.descriptors.insert(pid, descriptors);
+    }
+
+    /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which.
+    fn name_sleepers(&mut self, process: &mut Process) {
+        let pid = process.pid;
+        let aside = process.threads.iter_mut().filter(|t| t.tid != pid);
+        for thread in aside {
+            let until = thread.wait.as_ref().map(Wait::until);
+            if matches!(until, Some(Until::In(time)) if time >= SHORT_SLEEP) {
+                let name = self.reader.text(&format!("/proc/{pid}/task/{}/comm", thread.tid));
+                thread.name = name.map(|n| n.trim_end().to_owned()).unwrap_or_default();
+            }
+        }
     }
 
     fn outputs(&self, sample: &mut Sample, close: &DeepSample) {

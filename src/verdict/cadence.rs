@@ -16,6 +16,8 @@ pub(super) struct ConnectionCadence {
     /// When it was first sampled.
     pub(super) first: Option<Moment>,
     deltas: VecDeque<ConnectionDelta>,
+    /// The last intervals in which anything was transferred.
+    exchanges: VecDeque<ConnectionDelta>,
 }
 
 /// What one connection transferred in one interval.
@@ -33,11 +35,20 @@ impl ConnectionCadence {
         self.received = tcp.received;
         self.acked = tcp.acked;
         self.segments = tcp.segments_in;
-        if known {
-            self.deltas.push_back(delta);
-            if self.deltas.len() > thresholds::CADENCE_SAMPLES {
-                self.deltas.pop_front();
+        if !known {
+            return;
+        }
+        push(&mut self.deltas, delta);
+        if delta.received == 0 && delta.acked == 0 {
+            return;
+        }
+        // A question and its answer may fall on both sides of a sample.
+        match self.exchanges.back_mut() {
+            Some(last) if last.received == 0 || delta.acked == 0 && last.acked > 0 && last.received == 0 => {
+                last.received += delta.received;
+                last.acked += delta.acked;
             }
+            Some(_) | None => push(&mut self.exchanges, delta),
         }
     }
 
@@ -61,11 +72,27 @@ impl ConnectionCadence {
                 >= thresholds::PING_INTERVAL_MIN.as_secs_f64() * segments as f64
     }
 
-    /// Whether something was sent in every interval in which something was received: the agent polls.
+    /// Whether the client asks the same small question again and again and gets the same small answer, if any: it polls a
+    /// queue, or keeps an idle connection alive by messages of its own.
     pub(super) fn is_polled(&self) -> bool {
-        self.deltas
-            .iter()
-            .all(|s| (s.received == 0) == (s.acked == 0))
+        let answered = self.exchanges.iter().filter(|s| s.received > 0);
+        let spread = |of: fn(&ConnectionDelta) -> u64| {
+            let sizes = answered.clone().map(of);
+            sizes.clone().max().unwrap_or(0) - sizes.min().unwrap_or(0)
+        };
+        answered.clone().count() >= thresholds::EXCHANGES
+            && answered
+                .clone()
+                .all(|s| s.acked > 0 && s.received.max(s.acked) <= thresholds::POLL_BYTES)
+            && spread(|s| s.received) <= 2
+            && spread(|s| s.acked) <= 2
+    }
+}
+
+fn push(deltas: &mut VecDeque<ConnectionDelta>, delta: ConnectionDelta) {
+    deltas.push_back(delta);
+    if deltas.len() > thresholds::CADENCE_SAMPLES {
+        deltas.pop_front();
     }
 }
 
@@ -73,6 +100,10 @@ impl ConnectionCadence {
 #[derive(Clone, Debug, Default)]
 pub(super) struct OutputCadence {
     spans: VecDeque<OutputSpan>,
+    /// The last intervals in which anything was written: bytes, writes, and the time since the one before.
+    lines: VecDeque<OutputSpan>,
+    /// Since the last of them.
+    quiet: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +116,18 @@ struct OutputSpan {
 impl OutputCadence {
     /// Takes one interval.
     pub(super) fn record(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
+        self.quiet += elapsed;
+        if bytes > 0 {
+            let elapsed = std::mem::take(&mut self.quiet);
+            self.lines.push_back(OutputSpan {
+                bytes,
+                writes,
+                elapsed,
+            });
+            if self.lines.len() > thresholds::CADENCE_SAMPLES {
+                self.lines.pop_front();
+            }
+        }
         match self.spans.back_mut().filter(|last| !last.is_whole()) {
             Some(last) => {
                 last.bytes += bytes;
@@ -100,6 +143,24 @@ impl OutputCadence {
         if self.spans.len() > thresholds::CADENCE_SAMPLES + 1 {
             self.spans.pop_front();
         }
+    }
+
+    /// For how long all output was writes of one length at a steady pace: a line that is repeated says nothing new.
+    pub(super) fn equal_lines(&self) -> Option<Duration> {
+        let first = self.lines.front()?;
+        let (bytes, writes) = (u128::from(first.bytes), u128::from(first.writes));
+        let same = |l: &OutputSpan| u128::from(l.bytes) * writes == bytes * u128::from(l.writes);
+        let paces = self.lines.iter().map(OutputSpan::pace);
+        let even = self.lines.len() >= thresholds::CADENCE_SAMPLES
+            && self.lines.iter().all(same)
+            && spread(paces) <= thresholds::PACE_SPREAD;
+        even.then(|| self.lines.iter().map(|l| l.elapsed).sum())
+    }
+
+    /// Frames of any length at this pace or a quicker one, a second, in every span: a screen that is redrawn all the time.
+    pub(super) fn is_redrawn(&self, pace: f64) -> bool {
+        let mut whole = self.spans.iter().filter(|w| w.is_whole());
+        whole.clone().count() >= thresholds::CADENCE_SAMPLES && whole.all(|w| w.pace() >= pace)
     }
 
     /// For how long all output was the frames of a spinner: equal short writes, several a second, in every span.

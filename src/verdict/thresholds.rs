@@ -115,6 +115,21 @@ pub const PING_BYTES: u64 = 96;
 pub const PING_INTERVAL_MIN: Duration = Duration::from_millis(750);
 /// Equal intervals that make a cadence.
 pub const CADENCE_SAMPLES: usize = 6;
+/// The same question with the same answer so often is a poll.
+pub const EXCHANGES: usize = 3;
+/// Neither question nor answer of a poll is larger: an empty queue says little, with the headers of HTTP.
+pub const POLL_BYTES: u64 = 512;
+/// While another connection owes the answer, a question with its answer below this, in bytes, is housekeeping: telemetry, a
+/// look for updates.
+pub const SMALL_EXCHANGE: u64 = 4096;
+/// And so is what is sent below this, per sample.
+pub const SENT_WHILE_ASKING: u64 = 64 * 1024;
+/// A screen that is redrawn this often a second shows that a turn runs: resting screens show a clock, at most five times.
+pub const TURN_FRAMES_PER_SECOND: f64 = 7.0;
+/// The same of an agent that is known to rest its screen between turns (measured: Claude Code's spinner, 7 to 8).
+pub const KNOWN_TURN_FRAMES_PER_SECOND: f64 = 4.0;
+/// A helper that is started so often in a row is in a loop of ends and restarts.
+pub const RESTARTS: u32 = 3;
 /// Frames of a spinner are at most this long on average.
 pub const FRAME_BYTES: f64 = 256.0;
 /// Their mean length over this much time, at any patience,

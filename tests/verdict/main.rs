@@ -276,6 +276,7 @@ fn outsider(pid: u32, name: &str) -> Outsider {
         name: name.to_owned(),
         state: RunState::Sleeping,
         cpu_ticks: 0,
+        written: 0,
         reads_terminal: false,
         own: false,
     }
@@ -732,6 +733,7 @@ fn unix(world: &mut World, pid: u32, peer: u32) {
     let kind = SocketKind::Unix {
         listens: false,
         peer: Some(peer),
+        named: false,
         other: Some(77),
         unread: 0,
     };

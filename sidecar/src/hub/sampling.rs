@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::clock;
-use crate::config::{Config, Reaction, Reads};
+use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler};
 use crate::process::usage::Vitals;
@@ -51,7 +51,7 @@ impl Watch {
         Self {
             machine: VerdictMachine::new(settings, now),
             remedy: Remedy::new(policy, config.patience),
-            evidence: Sampler::new(),
+            evidence: sampler(&config.work),
             reported: None,
             report: Report::default(),
             usage: Vitals::new(),
@@ -249,6 +249,18 @@ pub(super) fn is_starting(report: &Report) -> bool {
         || report.progress_at().is_some()
         || report.stopping();
     report.status_text().is_some() && !report.ready() && !works
+}
+
+/// A sampler that knows the command line it samples, where there is one.
+fn sampler(work: &Work) -> Sampler {
+    match work {
+        Work::Supervise(command) | Work::Transparent(command) => {
+            let words = [&command.program].into_iter().chain(&command.arguments);
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            Sampler::of_command(words.iter().map(AsRef::as_ref))
+        }
+        Work::Pid(_) | Work::Match(_) => Sampler::new(),
+    }
 }
 
 /// What the agent reports about itself, as the verdict needs it.

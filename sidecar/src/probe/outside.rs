@@ -2,7 +2,7 @@
 //! every process must be read. The search is repeated seldom; in between, known holders are only confirmed.
 
 use super::descriptors::{DESCRIPTORS_MAX, NAMED, end, kind, named_pipe};
-use super::process::stat_line;
+use super::process::{io, stat_line};
 use super::read::{Reader, link, numbers};
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Channel, End, Outsider, Why};
@@ -107,6 +107,13 @@ fn still(reader: &mut Reader, known: &End) -> bool {
     })
 }
 
+/// Bytes it wrote; of another user's process they cannot be read.
+fn written(reader: &mut Reader, pid: u32) -> u64 {
+    let text = reader.text(&format!("/proc/{pid}/io"));
+    let io = text.ok().and_then(|text| io(&text));
+    io.map_or(0, |io| io.written)
+}
+
 /// A process outside the tree, as far as it may be seen.
 pub(super) fn outsider(reader: &mut Reader, pid: u32) -> Option<Outsider> {
     let stat = reader.text(&format!("/proc/{pid}/stat")).ok()?;
@@ -118,6 +125,7 @@ pub(super) fn outsider(reader: &mut Reader, pid: u32) -> Option<Outsider> {
         reads_terminal: PAGERS.contains(&process.name.as_str()),
         state: process.state,
         cpu_ticks: process.cpu_ticks,
+        written: written(reader, pid),
         // For a one-off diagnosis the agent's sidecar is another process.
         own: pid == std::process::id() || process.name == "hbsidecar",
         name: process.name,
