@@ -503,7 +503,7 @@ fn h10_a_ring_of_mutexes_is_proof_without_a_word() {
     world.root().threads[2].wait = Some(waits_for(ROOT + 1001));
     world
         .still(40)
-        .is(Verdict::Hung, 30, "waits for a lock held by thread");
+        .is(Verdict::Hung, 60, "waits for a lock held by thread");
 }
 
 #[test]
