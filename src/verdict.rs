@@ -25,6 +25,6 @@ pub use crate::wire::activity::Confidence;
 pub use finding::Fix;
 pub use judgement::{EVIDENCE_MAX, Judgement};
 pub use patience::Patience;
-pub use rule::RuleId;
+pub use rule::{Gate, RULES, Rule, RuleId};
 pub use self_report::SelfReport;
 pub use settings::{Input, Settings};

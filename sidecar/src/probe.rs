@@ -28,8 +28,8 @@ use descriptors::Descriptors;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::known_agents::{Invocation, recognise};
 use heartbeat::verdict::sample::{
-    Channel, End, Gap, GapKind, Kind, Outsider, Process, RunState, Sample, SampleDepth, SocketKind,
-    Subject, Until, Wait, Why,
+    Channel, End, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample, SampleDepth,
+    SocketKind, Space, Subject, Until, Wait, Why,
 };
 use host::Freezer;
 use local::Local;
@@ -102,6 +102,8 @@ impl Sampler {
             locks: Vec::new(),
             outputs: Vec::new(),
             host: host::host(&mut self.reader),
+            reach: Reach::default(),
+            space: Space::Unknown,
             gaps,
             cost: Duration::ZERO,
         };

@@ -232,8 +232,8 @@ impl ActiveClock {
         };
         let lasted = self.elapsed.saturating_sub(since.unwrap_or(self.elapsed));
         let needed = match self.one_off {
-            Some(one_off) if finding.logical => one_off.min(self.scaled(finding.after)),
-            Some(_) | None => self.scaled(finding.after),
+            Some(one_off) if finding.logical => one_off.min(self.scaled(finding.lasts)),
+            Some(_) | None => self.scaled(finding.lasts),
         };
         lasted >= needed
     }

@@ -20,14 +20,14 @@ pub(super) struct Assessment {
 
 impl Assessment {
     /// About the whole tree.
-    pub(super) fn new(rule: RuleId, verdict: Verdict, sentence: String) -> Self {
+    pub(super) fn new(rule: RuleId, sentence: String) -> Self {
         Self {
             id: FindingId {
                 rule,
                 subject: Subject::Tree,
                 object: 0,
             },
-            verdict,
+            verdict: rule.rule().verdict,
             sentence,
             evidence: Vec::new(),
             fix: Fix::None,
@@ -38,7 +38,7 @@ impl Assessment {
     pub(super) fn working(sentence: String, evidence: Vec<Evidence>) -> Self {
         Self {
             evidence,
-            ..Self::new(RuleId::Progress, Verdict::Working, sentence)
+            ..Self::new(RuleId::Progress, sentence)
         }
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn paused(sample: &Sample) -> Option<Assessment> {
     };
     Some(Assessment {
         evidence: vec![observed(signal, sentence.clone())],
-        ..Assessment::new(rule, Verdict::Paused, sentence)
+        ..Assessment::new(rule, sentence)
     })
 }
 
@@ -84,5 +84,5 @@ pub(super) fn unseen(sample: &Sample) -> Assessment {
         .first()
         .map_or("it has ended", |gap| gap.why.describe());
     let sentence = format!("process {} cannot be sampled: {why}", sample.root);
-    Assessment::new(RuleId::Unseen, Verdict::Unknown, sentence)
+    Assessment::new(RuleId::Unseen, sentence)
 }

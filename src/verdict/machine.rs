@@ -19,12 +19,12 @@
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::{Assessment, paused, unseen};
-use crate::verdict::finding::{FindingId, observed};
+use crate::verdict::finding::{Finding, FindingId, observed};
 use crate::verdict::judgement::rank;
-use crate::verdict::rule::RuleId;
+use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::CpuBoundTracker;
-use crate::verdict::rules::{blocked, deadlock, network, pipes, spin, waiting};
+use crate::verdict::rules::{spin, waiting};
 use crate::verdict::sample::{Sample, SampleDepth, Socket, Subject, Tcp};
 use crate::verdict::signals::{Interval, SampleHistory};
 use crate::verdict::thresholds::{self, ProgressFloor};
@@ -32,6 +32,7 @@ use crate::verdict::tree_view::TreeView;
 use crate::verdict::{EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings};
 use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
 use crate::wire::declared_state::DeclaredState;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The machine, of one incarnation.
@@ -199,7 +200,12 @@ impl VerdictMachine {
             self.last_deep_sample = self.clock.elapsed();
         }
         let report = &self.report;
-        let serves = !report.owes_work() && TreeView { sample, report }.listens(Subject::Tree);
+        let view = TreeView {
+            sample,
+            report,
+            busy: &BTreeSet::new(),
+        };
+        let serves = !report.owes_work() && view.listens(Subject::Tree);
         if let Some(assessment) = paused(sample) {
             return Some(assessment);
         }
@@ -238,17 +244,13 @@ impl VerdictMachine {
     /// What keeps a tree that does not move from moving.
     fn check_rules(&mut self, sample: &Sample, now: Moment) -> Option<Assessment> {
         let report = self.report.clone();
+        let busy = self.history.busy_peers();
         let view = TreeView {
             sample,
             report: &report,
+            busy: &busy,
         };
-        let history = &self.history;
-        let works = |pid| history.peer_cpu(pid) >= thresholds::CPU_PEER;
-        let mut findings = deadlock::find(&view);
-        findings.extend(pipes::find(&view));
-        findings.extend(network::find(&view));
-        findings.extend(blocked::find(&view, &works));
-        findings.extend(waiting::inputs(&view));
+        let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);
         let asks_person = report.state == Some(DeclaredState::WaitingInput);
         let persistent = findings
@@ -309,7 +311,7 @@ impl VerdictMachine {
             return Some(assessment);
         }
         if let Some(peer) = waiting::unix_peer(view)
-            && (self.history.peer_cpu(peer) >= thresholds::CPU_PEER || !owes)
+            && (view.works(peer) || !owes)
         {
             if owes {
                 self.clock.excuse_silence();
@@ -430,9 +432,11 @@ impl VerdictMachine {
     fn conclude(&mut self, assessment: Assessment, now: Moment) -> Option<Judgement> {
         let mut assessment = assessment;
         if !self.report.ready && may_be_starting(assessment.verdict) {
-            assessment.verdict = Verdict::Starting;
-            assessment.id.rule = RuleId::Starting;
-            assessment.sentence = "starting: has not reported that it is ready".to_owned();
+            let sentence = "starting: has not reported that it is ready".to_owned();
+            assessment = Assessment {
+                evidence: assessment.evidence,
+                ..Assessment::new(RuleId::Starting, sentence)
+            };
         }
         let verdict = assessment.verdict;
         let same = self.judgement.verdict == verdict;

@@ -43,6 +43,8 @@ const RESTING_PEERS: [&str; 16] = [
 pub(super) struct TreeView<'a> {
     pub(super) sample: &'a Sample,
     pub(super) report: &'a SelfReport,
+    /// Processes outside the tree that are at work.
+    pub(super) busy: &'a BTreeSet<u32>,
 }
 
 impl<'a> TreeView<'a> {
@@ -54,6 +56,11 @@ impl<'a> TreeView<'a> {
                 .iter()
                 .filter_map(move |t| Some((p, t, t.wait.as_ref()?)))
         })
+    }
+
+    /// Whether a process outside the tree is at work.
+    pub(super) fn works(&self, outsider: u32) -> bool {
+        self.busy.contains(&outsider)
     }
 
     /// Processes that have not ended.

@@ -9,9 +9,9 @@ mod unmodified;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{
-    Channel, End, FileLock, Gap, GapKind, Host, Io, Kind, Output, Outsider, Process, RunState,
-    Sample, SampleDepth, Socket, SocketKind, Subject, Target, Tcp, TcpState, Thread, Until, Wait,
-    Why,
+    Channel, End, FileLock, Gap, GapKind, Host, Io, Kind, Output, Outsider, Process, Reach,
+    RunState, Sample, SampleDepth, Socket, SocketKind, Space, Subject, Target, Tcp, TcpState,
+    Thread, Until, Wait, Why,
 };
 use heartbeat::verdict::{Fix, Input, Judgement, Patience, SelfReport, Settings};
 use heartbeat::wire::beat::Verdict;
@@ -49,6 +49,8 @@ impl World {
             locks: Vec::new(),
             outputs: Vec::new(),
             host: Host::default(),
+            reach: Reach::default(),
+            space: Space::Own,
             gaps: Vec::new(),
             cost: Duration::from_micros(500),
         };
@@ -504,7 +506,7 @@ fn h10_a_ring_of_mutexes_is_proof_without_a_word() {
     world.root().threads[2].wait = Some(waits_for(ROOT + 1001));
     world
         .still(40)
-        .is(Verdict::Hung, 30, "waits for a lock held by thread");
+        .is(Verdict::Hung, 60, "waits for a lock held by thread");
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) fn host(reader: &mut Reader) -> Host {
         cpu_some: average("/proc/pressure/cpu", "some"),
         memory_full: average("/proc/pressure/memory", "full"),
         suspended: since_boot(ClockId::Boottime).saturating_sub(since_boot(ClockId::Monotonic)),
+        alarms: None,
     }
 }
 

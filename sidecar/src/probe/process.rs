@@ -127,7 +127,7 @@ fn thread(tid: u32, schedstat: &str) -> Thread {
         run: Duration::from_nanos(next()),
         ready: Duration::from_nanos(next()),
         turns: next(),
-        wait: None,
+        ..Thread::default()
     }
 }
 
