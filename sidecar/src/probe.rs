@@ -202,7 +202,9 @@ impl Sampler {
         for thread in aside {
             let until = thread.wait.as_ref().map(Wait::until);
             if matches!(until, Some(Until::In(time)) if time >= SHORT_SLEEP) {
-                let name = self.reader.text(&format!("/proc/{pid}/task/{}/comm", thread.tid));
+                let name = self
+                    .reader
+                    .text(&format!("/proc/{pid}/task/{}/comm", thread.tid));
                 thread.name = name.map(|n| n.trim_end().to_owned()).unwrap_or_default();
             }
         }

@@ -15,6 +15,8 @@ pub(super) struct ConnectionCadence {
     pub(super) segments: u64,
     /// When it was first sampled.
     pub(super) first: Option<Moment>,
+    /// The most that was sent in one interval: its longest request.
+    pub(super) longest_request: u64,
     deltas: VecDeque<ConnectionDelta>,
     /// The last intervals in which anything was transferred.
     exchanges: VecDeque<ConnectionDelta>,
@@ -35,6 +37,7 @@ impl ConnectionCadence {
         self.received = tcp.received;
         self.acked = tcp.acked;
         self.segments = tcp.segments_in;
+        self.longest_request = self.longest_request.max(delta.acked);
         if !known {
             return;
         }
@@ -44,7 +47,10 @@ impl ConnectionCadence {
         }
         // A question and its answer may fall on both sides of a sample.
         match self.exchanges.back_mut() {
-            Some(last) if last.received == 0 || delta.acked == 0 && last.acked > 0 && last.received == 0 => {
+            Some(last)
+                if last.received == 0
+                    || delta.acked == 0 && last.acked > 0 && last.received == 0 =>
+            {
                 last.received += delta.received;
                 last.acked += delta.acked;
             }

@@ -32,8 +32,10 @@ pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
 pub const OVERSLEPT: Duration = seconds(15);
 /// A timer of the main thread this long is a deadline worth showing.
 pub const SLEEP: Duration = seconds(15);
-/// A timer this long is deliberate; shorter ones that recur explain no stall.
-pub const SLEEP_DELIBERATE: Duration = seconds(60);
+/// A timer this long is deliberate, as after a 429 that asks for a minute; shorter ones that recur explain no stall.
+pub const SLEEP_DELIBERATE: Duration = seconds(45);
+/// One thread of a child that uses a core without any effect: a link or a proof of a theorem may take as long as a tool may.
+pub const LONE_CPU_WITHOUT_EFFECT: Duration = seconds(650);
 /// The same for another thread: telemetry threads sleep up to a minute at a time.
 pub const SLEEP_HELPER_THREAD: Duration = seconds(120);
 /// The longest recurring timer of an event loop.
@@ -113,6 +115,8 @@ pub const FRAME_SPREAD: f64 = 0.5;
 pub const PACE_SPREAD: f64 = 0.6;
 /// And come at least this often a second.
 pub const FRAMES_PER_SECOND: f64 = 4.0;
+/// Memory of a computing process that changes by more than this, per sample, shows that it gets on.
+pub const MEMORY_AT_WORK: u64 = 64 << 10;
 /// Samples over which memory must grow to be noted.
 pub const MEMORY_SAMPLES: usize = 12;
 /// And by at least this much, in bytes.

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "a test that fails says why")]
 
 mod loops;
+mod suspicion;
 mod unmodified;
 
 use heartbeat::base::moment::Moment;
@@ -1115,7 +1116,10 @@ fn g05_processes_that_come_and_go_are_work() {
 fn g06_a_child_that_computes_is_work_of_its_parent() {
     let world = World::new()
         .with_child("cc", Wait::Running)
-        .passes(60 * MINUTE, |w| burns(w, 1, 1.0));
+        .passes(60 * MINUTE, |w| {
+            burns(w, 1, 1.0);
+            w.sample.processes[1].memory += 1 << 20;
+        });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
 }
 

@@ -68,6 +68,34 @@ impl CpuBoundTracker {
     }
 }
 
+/// Since when one thread of one child has used a core without any effect.
+#[derive(Clone, Debug, Default)]
+pub(in crate::verdict) struct LoneCpuTracker(Option<(u32, Duration)>);
+
+impl LoneCpuTracker {
+    /// Takes one interval, and the child with its share of a core. Returns for how long it has lasted.
+    pub(in crate::verdict) fn observe(
+        &mut self,
+        lone: Option<(u32, f64)>,
+        interval: &Interval,
+        clock: &ActiveClock,
+    ) -> Option<Duration> {
+        let Some((pid, _)) = lone else {
+            if !interval.starved {
+                self.0 = None;
+            }
+            return None;
+        };
+        let start = clock.elapsed().saturating_sub(interval.elapsed);
+        let since = match self.0 {
+            Some((known, since)) if known == pid => since,
+            Some(_) | None => start,
+        };
+        self.0 = Some((pid, since));
+        Some(clock.elapsed().saturating_sub(since))
+    }
+}
+
 /// The main thread uses processor time; `over`: for longer than any computation without an effect takes.
 pub(in crate::verdict) fn cpu_bound(
     root: &Process,
@@ -76,7 +104,7 @@ pub(in crate::verdict) fn cpu_bound(
     limit: Duration,
     over: bool,
 ) -> Assessment {
-    let percent = format!("{:.0} % of a core in the main thread", share * 100.0);
+    let percent = format!("{:.0} % of a core in one thread", share * 100.0);
     let mut evidence = vec![observed("cpu", percent)];
     if over {
         evidence.push(observed(
