@@ -29,6 +29,9 @@ pub(super) struct ActiveClock {
     findings: BTreeMap<FindingId, (Duration, u32)>,
     asleep_since: BTreeMap<(u32, u32), (u64, Duration)>,
     timers: BTreeMap<(u32, u32), Timer>,
+    /// How often the root's first thread had been scheduled, and when it was last seen to fall asleep for as long as who looks
+    /// for something now and then.
+    polled: (u64, Option<Duration>),
     /// When the last sample was taken, and for how long the machine had been suspended by then.
     last: Option<(Moment, Duration)>,
 }
@@ -56,6 +59,7 @@ impl ActiveClock {
             findings: BTreeMap::new(),
             asleep_since: BTreeMap::new(),
             timers: BTreeMap::new(),
+            polled: (0, None),
             last: None,
         }
     }
@@ -115,6 +119,7 @@ impl ActiveClock {
         self.findings.clear();
         self.asleep_since.clear();
         self.timers.clear();
+        self.polled = (0, None);
         self.progressed = self.elapsed;
         self.progressed_beyond_output = self.elapsed;
         self.track_sleeping_threads(sample);
@@ -176,6 +181,22 @@ impl ActiveClock {
             }
         }
         self.timers = timers;
+    }
+
+    /// Takes the sleep of the root's first thread.
+    pub(super) fn track_polling(&mut self, sleeper: Option<Sleeper>) {
+        let Some(sleeper) = sleeper else { return };
+        let (turns, _) = self.polled;
+        if sleeper.turns != turns && sleeper.left >= self.scaled(thresholds::POLL_SLEEP) {
+            self.polled = (sleeper.turns, Some(self.elapsed));
+        }
+    }
+
+    /// Whether it looks for something now and then.
+    pub(super) fn polls(&self) -> bool {
+        let recent = self.scaled(thresholds::POLL_RECENT);
+        let (_, at) = self.polled;
+        at.is_some_and(|at| self.elapsed.saturating_sub(at) <= recent)
     }
 
     /// The thread with the latest timer. A short timer that recurs explains silence no longer than `stall_after`. One of an

@@ -9,3 +9,4 @@ pub(in crate::verdict) mod repetition;
 pub(in crate::verdict) mod spin;
 pub(in crate::verdict) mod timers;
 pub(in crate::verdict) mod waiting;
+pub(in crate::verdict) mod words;

@@ -76,6 +76,8 @@ pub(super) struct SampleHistory {
     restarts: Restarts,
     turn: Turn,
     peers: BTreeMap<(u32, u64), Peer>,
+    /// Peers that were at work not long ago.
+    busy: BTreeSet<u32>,
     /// A client from outside the tree was connected once.
     served: bool,
 }
@@ -85,7 +87,8 @@ pub(super) struct SampleHistory {
 struct Peer {
     ticks: u64,
     written: u64,
-    busy: bool,
+    /// When it was last at work.
+    busy_at: Option<Moment>,
 }
 
 #[derive(Clone, Debug)]
@@ -164,7 +167,7 @@ impl SampleHistory {
         let turn = Turn::of(&view, terms.draws_turn, longest);
         self.turn = turn;
         self.outputs.see_screens(sample);
-        self.peers(sample, elapsed);
+        self.peers(sample, elapsed, terms.restart_gap);
     }
 
     fn before(&mut self, now: &Counters, immediate: bool) -> Option<Counters> {
@@ -187,10 +190,9 @@ impl SampleHistory {
         Some(before)
     }
 
-    /// Processes outside the tree that were at work in the last interval.
+    /// Processes outside the tree that were at work not long ago.
     pub(super) fn busy_peers(&self) -> BTreeSet<u32> {
-        let busy = self.peers.iter().filter(|(_, peer)| peer.busy);
-        busy.map(|((pid, _), _)| *pid).collect()
+        self.busy.clone()
     }
 
     /// Whether a client from outside the tree was ever connected.
@@ -222,21 +224,32 @@ impl SampleHistory {
         self.connections.age(inode, now)
     }
 
-    fn peers(&mut self, sample: &Sample, elapsed: Duration) {
+    /// `recent`: who was at work that long ago still is.
+    fn peers(&mut self, sample: &Sample, elapsed: Duration, recent: Duration) {
         let before = std::mem::take(&mut self.peers);
+        self.busy.clear();
         for outsider in &sample.outsiders {
             let key = (outsider.pid, outsider.started);
             let (ticks, written) = (outsider.cpu_ticks, outsider.written);
-            let busy = before.get(&key).is_some_and(|then| {
+            let then = before.get(&key);
+            let works = then.is_some_and(|then| {
                 let used = seconds(ticks.saturating_sub(then.ticks));
                 let share = used / elapsed.as_secs_f64().max(0.001);
                 // It writes: a job need not compute to get on.
                 share >= thresholds::CPU_PEER || written > then.written
             });
+            let busy_at = if works {
+                Some(sample.at)
+            } else {
+                then.and_then(|then| then.busy_at)
+            };
+            if busy_at.is_some_and(|at| sample.at.since(at) <= recent) {
+                self.busy.insert(outsider.pid);
+            }
             let peer = Peer {
                 ticks,
                 written,
-                busy,
+                busy_at,
             };
             self.peers.insert(key, peer);
         }

@@ -34,6 +34,13 @@ pub const OVERSLEPT: Duration = seconds(15);
 pub const SLEEP: Duration = seconds(15);
 /// A timer this long is deliberate, as after a 429 that asks for a minute; shorter ones that recur explain no stall.
 pub const SLEEP_DELIBERATE: Duration = seconds(45);
+/// Who looks for something each ten seconds or less often sleeps at least this long at some sample; a loop that only ticks
+/// does not.
+pub const POLL_SLEEP: Duration = Duration::from_millis(5500);
+/// And was seen to sleep so within this time.
+pub const POLL_RECENT: Duration = seconds(60);
+/// Who looks for something now and then may wait for it this long: half an hour of a build or a deployment.
+pub const POLLING_BUDGET: Duration = seconds(1800);
 /// One thread of a child that uses a core without any effect: a link or a proof of a theorem may take as long as a tool may.
 pub const LONE_CPU_WITHOUT_EFFECT: Duration = seconds(650);
 /// The same for another thread: telemetry threads sleep up to a minute at a time.

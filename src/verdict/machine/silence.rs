@@ -6,7 +6,7 @@ use crate::verdict::Fix;
 use crate::verdict::assessment::Assessment;
 use crate::verdict::finding::observed;
 use crate::verdict::rule::RuleId;
-use crate::verdict::rules::{inputs, timers, waiting};
+use crate::verdict::rules::{blocked, inputs, timers, waiting};
 use crate::verdict::sample::{Sample, Socket, Subject, Tcp};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
@@ -77,6 +77,7 @@ impl VerdictMachine {
         let due = view.owes_turn() || self.draws_turn;
         self.clock
             .track_timers(&timers::sleepers(view, connections), view.sample.at);
+        self.clock.track_polling(timers::root_sleep(view));
         self.awaits_model = false;
         if let Some((thread, until)) = self.clock.longest_timer(self.settings.stall_after, now)
             && pending.is_empty()
@@ -99,6 +100,10 @@ impl VerdictMachine {
             }
             return waiting::peer(view, peer);
         }
+        if let Some(holder) = blocked::lock_at_work(view) {
+            self.clock.excuse_silence();
+            return waiting::lock(view, holder);
+        }
         if let Some(tool) = view.tool(connections) {
             let quiet = self.clock.unexcused_silence();
             let limit = self.clock.scaled(thresholds::ANSWER_BUDGET);
@@ -117,15 +122,19 @@ impl VerdictMachine {
     }
 
     /// Work is owed, and nothing shows what it waits for. An agent that has asked its model may be backing off, and so may one
-    /// that goes on telling the same: both have the model's budget.
+    /// that goes on reporting the same: both have the model's budget. A program that looks for something now and then, over
+    /// connections too short to be seen, has more.
     fn owed(&self, view: &TreeView<'_>) -> Assessment {
         let quiet = self.clock.unexcused_silence();
-        let patient = self.asked_model || self.repeats_output;
-        let limit = self.clock.scaled(if patient {
-            thresholds::ANSWER_BUDGET.max(self.settings.stall_after)
+        let agent = view.sample.processes.iter().any(|p| p.agent);
+        let budget = if self.clock.polls() && !agent {
+            thresholds::POLLING_BUDGET
+        } else if self.asked_model || self.repeats_output {
+            thresholds::ANSWER_BUDGET
         } else {
             self.settings.stall_after
-        });
+        };
+        let limit = self.clock.scaled(budget.max(self.settings.stall_after));
         waiting::owed(view, quiet, limit, quiet >= limit)
     }
 

@@ -86,6 +86,12 @@ pub(in crate::verdict) fn sleepers(
     found
 }
 
+/// The sleep of the root's first thread.
+pub(in crate::verdict) fn root_sleep(view: &TreeView<'_>) -> Option<Sleeper> {
+    let root = view.sample.root()?;
+    sleeper(root, root.main()?)
+}
+
 /// No terminal input cuts it short, and it belongs to the program.
 fn sleeper(process: &Process, thread: &Thread) -> Option<Sleeper> {
     let wait = thread.wait.as_ref()?;
@@ -148,39 +154,38 @@ pub(in crate::verdict) fn asleep(
     }
 }
 
-/// The root asked the kernel for an event from outside, and waits for nothing else: a signal, a change of a file, a message.
-/// Work may be owed, and is not late by that.
+/// The root, or a process that it waits for, asked the kernel for an event from outside and waits for nothing else: a signal,
+/// a change of a file, a message. Work may be owed, and is not late by that.
 pub(in crate::verdict) fn outside_event(view: &TreeView<'_>) -> Option<Assessment> {
-    let root = view.sample.root()?;
     if view.sample.processes.iter().any(|p| p.agent) {
         // Agents watch their settings all the time.
         return None;
     }
-    let waits = root.threads.iter();
-    let (thread, wait) = waits
-        .filter_map(|t| Some((t, t.wait.as_ref()?)))
-        .find(|(thread, wait)| is_for_an_event(view, root, wait, thread.tid == root.pid))?;
-    let title = root.title();
+    let waits = view.waits();
+    let mut asked = waits.filter(|(process, thread, wait)| {
+        is_for_an_event(view, process, wait, thread.tid == process.pid)
+    });
+    let (process, thread, wait) = asked.find(|(process, _, _)| view.is_awaited_by_root(process))?;
+    let title = process.title();
     let what = describe_wait(view.sample, wait);
     let sentence = format!("work is owed; {title} waits for {what}, which comes from outside");
+    let seen = format!("thread {}: {what}", thread.tid);
     Some(Assessment {
-        evidence: vec![observed(
-            "thread.wait",
-            format!("thread {}: {what}", thread.tid),
-        )],
+        evidence: vec![observed("thread.wait", seen)],
         ..Assessment::new(RuleId::WorkOwed, sentence)
     })
 }
 
-fn is_for_an_event(view: &TreeView<'_>, root: &Process, wait: &Wait, main: bool) -> bool {
+fn is_for_an_event(view: &TreeView<'_>, process: &Process, wait: &Wait, main: bool) -> bool {
     let changes = |t: &Target| matches!(&t.kind, Kind::Internal(name) if ["inotify", "fanotify", "signalfd"].contains(&name.as_str()));
     match wait {
         Wait::Signal(_) => main,
         Wait::Call(number) => main && EVENT_CALLS.contains(number),
         Wait::Read(target) => changes(target),
         Wait::Poll { targets, .. } => {
-            let own =
-                |t: &Target| matches!(t.kind, Kind::Internal(_)) || view.wakes_itself(root.pid, t);
+            let own = |t: &Target| {
+                matches!(t.kind, Kind::Internal(_)) || view.wakes_itself(process.pid, t)
+            };
             targets.iter().any(changes) && targets.iter().all(own)
         }
         Wait::Running

@@ -180,6 +180,16 @@ pub(in crate::verdict) fn peer(view: &TreeView<'_>, pid: u32) -> Assessment {
     }
 }
 
+/// Waits for a lock whose holder is at work.
+pub(in crate::verdict) fn lock(view: &TreeView<'_>, holder: u32) -> Assessment {
+    let name = view.sample.outsider(holder).map_or("", |o| o.name.as_str());
+    let sentence = format!("waits for a lock that {name} ({holder}) holds, which is at work");
+    Assessment {
+        evidence: vec![observed("lock.holder", format!("{name} ({holder})"))],
+        ..Assessment::new(RuleId::WorkOwed, sentence)
+    }
+}
+
 /// An agent without reports has started a tool and waits for it. `over`: the tool has not moved for longer than `limit`.
 pub(in crate::verdict) fn tool(
     tool: &Process,
