@@ -16,11 +16,12 @@
 //! thread               threads of the process above; the first is its main thread. Its operations follow, one a line:
 //! read 0                 takes a message out of pipe 0; returns at its end of file
 //! write 0                puts a message in; returns when no reading end is left (SIGPIPE is ignored)
-//! close 0 r|w            closes this process's reading or writing end of pipe 0, or its side of a pair
+//! close 0 r|w|a|b        closes this process's reading or writing end of pipe 0, or its side of a pair; only in a process of
+//!                        one thread, since a call in progress keeps what it uses open
 //! take 1 / put 1         reads 1 from, adds 1 to an eventfd; `put` never blocks
 //! recv 2 a|b             takes a message out of side a or b of a pair; returns when the other side is closed
 //! send 2 a|b             puts one in at side a or b, for the other; never blocks
-//! lock 3 / unlock 3      a mutex; `lock` blocks while any thread has it locked, its own included
+//! lock 3 / unlock 3      a mutex; `lock` blocks while any thread has it locked, its own included; any thread may unlock it
 //! wait 4 / post 4        a semaphore
 //! poll N… | poll N… timer  waits until one of these pipes, events or pairs (`2a`) can be read, or for a finite time
 //! sleep                  a finite time
@@ -324,6 +325,7 @@ fn on_object(
         Object::Pipe { .. } => match dice.below(7) {
             0..=2 => Op::Read(n),
             3..=5 => Op::Write(n),
+            _ if script.processes[process].threads.len() > 1 => return None,
             _ if dice.one_in(2) => Op::Close(n, End::Read),
             _ => Op::Close(n, End::Write),
         },
@@ -332,6 +334,7 @@ fn on_object(
         Object::Pair => match dice.below(7) {
             0..=3 => Op::Receive(n, side),
             4 | 5 => Op::Send(n, side),
+            _ if script.processes[process].threads.len() > 1 => return None,
             _ => Op::Close(n, End::Side(side)),
         },
         Object::Mutex { of } if of == process => {
