@@ -7,6 +7,7 @@ pub mod explain;
 mod finding;
 pub mod headless_agents;
 mod judgement;
+mod known_programs;
 pub mod machine;
 mod notes;
 pub mod patience;
@@ -20,6 +21,7 @@ mod signals;
 pub mod snapshot;
 pub mod thresholds;
 mod tree_view;
+pub mod wakeup;
 
 pub use crate::wire::activity::Confidence;
 pub use finding::Fix;

@@ -42,13 +42,13 @@ use std::fmt;
 
 /// One program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Script {
-    pub objects: Vec<Object>,
-    pub processes: Vec<ProcessScript>,
+pub(crate) struct Script {
+    pub(crate) objects: Vec<Object>,
+    pub(crate) processes: Vec<ProcessScript>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object {
+pub(crate) enum Object {
     Pipe { outside: bool },
     Event,
     Pair,
@@ -58,34 +58,34 @@ pub enum Object {
 
 /// Who maps the memory of a semaphore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
+pub(crate) enum Sharing {
     Private(usize),
     Tree,
     Outside,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessScript {
-    pub parent: Option<usize>,
-    pub handles_usr1: bool,
-    pub threads: Vec<Vec<Op>>,
+pub(crate) struct ProcessScript {
+    pub(crate) parent: Option<usize>,
+    pub(crate) handles_usr1: bool,
+    pub(crate) threads: Vec<Vec<Op>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     A,
     B,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Read,
     Write,
     Side(Side),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Read(usize),
     Write(usize),
     Close(usize, End),
@@ -113,7 +113,7 @@ pub enum Op {
 }
 
 impl Side {
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::A => Self::B,
             Self::B => Self::A,
@@ -203,11 +203,11 @@ impl fmt::Display for Script {
 
 /// A reproducible source of choices (splitmix64).
 #[derive(Clone, Debug)]
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -216,14 +216,14 @@ impl Dice {
     }
 
     /// True once in `n` times.
-    pub fn one_in(&mut self, n: usize) -> bool {
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 }
 
 impl Script {
     /// The script of this seed: one to three processes of one or two threads, a few objects, up to four operations a thread.
-    pub fn random(seed: u64) -> Self {
+    pub(crate) fn random(seed: u64) -> Self {
         let dice = &mut Dice(seed);
         let mut script = Self::default();
         let processes = 1 + dice.below(3);
@@ -283,9 +283,9 @@ fn op(dice: &mut Dice, script: &Script, process: usize, thread: usize) -> Option
     let threads = script.processes[process].threads.len();
     Some(match dice.below(16) {
         0 => Op::Sleep,
-        1..=5 if !children.is_empty() => Op::Child(
-            (!dice.one_in(3)).then(|| children[dice.below(children.len())]),
-        ),
+        1..=5 if !children.is_empty() => {
+            Op::Child((!dice.one_in(3)).then(|| children[dice.below(children.len())]))
+        }
         6 | 7 if threads > 1 => Op::Join(1 - thread),
         8 => Op::Kill(other),
         9 | 10 => Op::Usr1(other),
@@ -314,13 +314,7 @@ fn polled(script: &Script, n: usize, side: Side) -> Option<(usize, Option<Side>)
     }
 }
 
-fn on_object(
-    dice: &mut Dice,
-    script: &Script,
-    process: usize,
-    n: usize,
-    side: Side,
-) -> Option<Op> {
+fn on_object(dice: &mut Dice, script: &Script, process: usize, n: usize, side: Side) -> Option<Op> {
     Some(match script.objects[n] {
         Object::Pipe { .. } => match dice.below(7) {
             0..=2 => Op::Read(n),
