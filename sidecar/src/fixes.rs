@@ -260,7 +260,7 @@ mod tests {
             inode,
         };
         assert_eq!(
-            apply(fix, Patience::new(0.05).unwrap()),
+            apply(fix, Patience::new(0.01).unwrap()),
             Ok(FixOutcome::Done)
         );
         let socket = borrow(child.id(), fd, inode).unwrap();
