@@ -7,6 +7,7 @@ pub mod explain;
 mod finding;
 mod judgement;
 pub mod known_agents;
+mod known_programs;
 pub mod machine;
 mod notes;
 pub mod patience;
@@ -23,6 +24,7 @@ pub mod thresholds;
 mod traffic;
 mod tree_view;
 mod turn;
+pub mod wakeup;
 
 pub use crate::wire::activity::Confidence;
 pub use finding::Fix;

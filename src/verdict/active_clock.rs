@@ -64,6 +64,11 @@ impl ActiveClock {
         }
     }
 
+    /// Whether a one-off diagnosis is made.
+    pub(super) fn is_one_off(&self) -> bool {
+        self.one_off.is_some()
+    }
+
     /// A waiting time scaled by patience.
     pub(super) fn scaled(&self, time: Duration) -> Duration {
         self.patience.scale(time)
@@ -125,8 +130,8 @@ impl ActiveClock {
         self.track_sleeping_threads(sample);
     }
 
-    /// Adds the time since the last sample, if the agent could have used it.
-    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) {
+    /// Adds the time since the last sample, if the agent could have used it. Returns whether it could not.
+    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) -> bool {
         let now = sample.at;
         let (at, suspended) = self.last.unwrap_or((now, sample.host.suspended));
         let slept = sample.host.suspended.saturating_sub(suspended) > Duration::from_secs(1);
@@ -137,6 +142,7 @@ impl ActiveClock {
         }
         self.last = Some((now, sample.host.suspended));
         self.track_sleeping_threads(sample);
+        slept || starved
     }
 
     /// Since when each thread has not woken.

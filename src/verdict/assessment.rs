@@ -2,9 +2,10 @@
 
 use crate::base::moment::Moment;
 use crate::verdict::finding::{Finding, FindingId, Fix, observed};
+use crate::verdict::judgement::EVIDENCE_MAX;
 use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{Process, RunState, Sample, Subject};
-use crate::wire::activity::{Evidence, Verdict};
+use crate::wire::activity::{Evidence, Verdict, VerdictClass};
 
 /// What is to be published, without its time.
 #[derive(Clone, Debug)]
@@ -33,6 +34,37 @@ impl Assessment {
             fix: Fix::None,
             until: None,
         }
+    }
+
+    /// Starting, unless the agent waits or is stuck: start-up explains work, nothing to do, and nothing readable.
+    pub(super) fn of_one_that_starts(self) -> Self {
+        let explained = match self.verdict.class() {
+            VerdictClass::Progress => true,
+            VerdictClass::Waiting => self.verdict == Verdict::Idle,
+            VerdictClass::Undecided => self.verdict == Verdict::Unknown,
+            VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
+        };
+        if !explained {
+            return self;
+        }
+        let sentence = "starting: has not reported that it is ready".to_owned();
+        Self {
+            evidence: self.evidence,
+            ..Self::new(RuleId::Starting, sentence)
+        }
+    }
+
+    /// Its evidence as it is published: cut to its length, with the remedy that is offered, and the notes beside any verdict.
+    pub(super) fn evidence_beside(&self, notes: &[Evidence]) -> Vec<Evidence> {
+        let offered = self.verdict.is_flag() && self.fix.is_offered();
+        let mut evidence = self.evidence.clone();
+        evidence.truncate(EVIDENCE_MAX - notes.len() - usize::from(offered));
+        if offered {
+            let value = format!("the order `unblock` would {}", self.fix.describe());
+            evidence.push(observed("remedy", value));
+        }
+        evidence.extend(notes.iter().cloned());
+        evidence
     }
 
     pub(super) fn working(sentence: String, evidence: Vec<Evidence>) -> Self {

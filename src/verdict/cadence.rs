@@ -47,12 +47,8 @@ impl ConnectionCadence {
         }
         // A question and its answer may fall on both sides of a sample.
         match self.exchanges.back_mut() {
-            Some(last)
-                if last.received == 0
-                    || delta.acked == 0 && last.acked > 0 && last.received == 0 =>
-            {
+            Some(last) if last.received == 0 && delta.acked == 0 => {
                 last.received += delta.received;
-                last.acked += delta.acked;
             }
             Some(_) | None => push(&mut self.exchanges, delta),
         }
@@ -78,18 +74,23 @@ impl ConnectionCadence {
                 >= thresholds::PING_INTERVAL_MIN.as_secs_f64() * segments as f64
     }
 
-    /// Whether the client asks the same small question again and again and gets the same small answer, if any: it polls a
+    /// Whether the client asks the same small question again and again and gets the same small answer, or none: it polls a
     /// queue, or keeps an idle connection alive by messages of its own.
     pub(super) fn is_polled(&self) -> bool {
-        let answered = self.exchanges.iter().filter(|s| s.received > 0);
         let spread = |of: fn(&ConnectionDelta) -> u64| {
-            let sizes = answered.clone().map(of);
+            let sizes = self.exchanges.iter().map(of);
             sizes.clone().max().unwrap_or(0) - sizes.min().unwrap_or(0)
         };
-        answered.clone().count() >= thresholds::EXCHANGES
-            && answered
-                .clone()
-                .all(|s| s.acked > 0 && s.received.max(s.acked) <= thresholds::POLL_BYTES)
+        let small = |s: &ConnectionDelta| {
+            let most = if s.received == 0 {
+                thresholds::PING_BYTES
+            } else {
+                thresholds::POLL_BYTES
+            };
+            s.acked > 0 && s.received.max(s.acked) <= most
+        };
+        self.exchanges.len() >= thresholds::EXCHANGES
+            && self.exchanges.iter().all(small)
             && spread(|s| s.received) <= 2
             && spread(|s| s.acked) <= 2
     }

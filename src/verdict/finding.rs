@@ -46,6 +46,39 @@ pub enum Fix {
     Restart,
 }
 
+impl Fix {
+    /// What it does, as a command: `end process 4711`.
+    pub fn describe(self) -> String {
+        match self {
+            Self::None => "do nothing".to_owned(),
+            Self::Cont { pid } => format!("continue process {pid} with SIGCONT"),
+            Self::KeepAlive { pid, fd, .. } => {
+                format!(
+                    "switch on keep-alive for the connection at descriptor {fd} of process {pid}"
+                )
+            }
+            Self::ResetSocket { pid, fd, .. } => {
+                format!("reset the connection at descriptor {fd} of process {pid}")
+            }
+            Self::EndChild { pid, .. } => format!("end process {pid} with SIGTERM"),
+            Self::End => "ask the agent to end".to_owned(),
+            Self::Restart => "restart the agent".to_owned(),
+        }
+    }
+
+    /// Whether it is a remedy that a person may choose: below a restart.
+    pub fn is_offered(self) -> bool {
+        match self {
+            Self::Cont { .. }
+            | Self::KeepAlive { .. }
+            | Self::ResetSocket { .. }
+            | Self::EndChild { .. }
+            | Self::End => true,
+            Self::None | Self::Restart => false,
+        }
+    }
+}
+
 /// What must last for a finding to count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Persistence {

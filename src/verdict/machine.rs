@@ -31,8 +31,9 @@ use crate::verdict::sample::{Sample, SampleDepth};
 use crate::verdict::signals::{Interval, SampleHistory, Terms};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
-use crate::verdict::{EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings};
-use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
+use crate::verdict::wakeup::DoomWatch;
+use crate::verdict::{Fix, Input, Judgement, SelfReport, Settings};
+use crate::wire::activity::{Confidence, Evidence, Verdict};
 use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct VerdictMachine {
     clock: ActiveClock,
     cpu_bound: CpuBoundTracker,
     repetition: RepetitionTracker,
+    doom: DoomWatch,
     /// Bytes of any class were received since the last progress.
     peer_alive: bool,
     /// The screen is redrawn as while a turn runs.
@@ -90,6 +92,7 @@ impl VerdictMachine {
             clock: ActiveClock::new(settings.patience, settings.one_off),
             cpu_bound: CpuBoundTracker::default(),
             repetition: RepetitionTracker::default(),
+            doom: DoomWatch::default(),
             peer_alive: false,
             draws_turn: false,
             repeats_output: false,
@@ -179,7 +182,9 @@ impl VerdictMachine {
             self.lone_cpu = LoneCpuTracker::default();
             return None;
         };
-        self.clock.advance(sample, interval.starved);
+        if self.clock.advance(sample, interval.starved) {
+            self.doom.interrupt();
+        }
         self.notes.clone_from(&interval.notes);
         let assessment = self.evaluate(sample, &interval, now)?;
         self.conclude(assessment, now)
@@ -263,6 +268,9 @@ impl VerdictMachine {
             busy: &busy,
             serves: self.history.served(),
         };
+        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
+            return Some(assessment);
+        }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);
         let asks_person = report.state == Some(DeclaredState::WaitingInput);
@@ -348,6 +356,7 @@ impl VerdictMachine {
 
     fn progress(&mut self, output_only: bool) {
         self.progressed = true;
+        self.doom.interrupt();
         self.peer_alive = false;
         self.awaits_model = false;
         self.asked_model = false;
@@ -356,21 +365,16 @@ impl VerdictMachine {
 
     /// Timestamps an assessment and publishes it. An agent that is not ready yet is starting, unless it waits or is stuck.
     fn conclude(&mut self, assessment: Assessment, now: Moment) -> Option<Judgement> {
-        let mut assessment = assessment;
-        if !self.report.ready && may_be_starting(assessment.verdict) {
-            let sentence = "starting: has not reported that it is ready".to_owned();
-            assessment = Assessment {
-                evidence: assessment.evidence,
-                ..Assessment::new(RuleId::Starting, sentence)
-            };
-        }
+        let assessment = if self.report.ready {
+            assessment
+        } else {
+            assessment.of_one_that_starts()
+        };
         let verdict = assessment.verdict;
         let same = self.judgement.verdict == verdict;
         let changed =
             !same || self.published != Some(assessment.id) || self.judgement.fix != assessment.fix;
-        let mut evidence = assessment.evidence;
-        evidence.truncate(EVIDENCE_MAX - self.notes.len());
-        evidence.extend(self.notes.iter().cloned());
+        let evidence = assessment.evidence_beside(&self.notes);
         self.judgement = Judgement {
             verdict,
             cause: assessment.id.rule,
@@ -383,15 +387,5 @@ impl VerdictMachine {
         };
         self.published = Some(assessment.id);
         changed.then(|| self.judgement.clone())
-    }
-}
-
-/// Whether start-up explains the verdict: work, nothing to do, or nothing readable.
-fn may_be_starting(verdict: Verdict) -> bool {
-    match verdict.class() {
-        VerdictClass::Progress => true,
-        VerdictClass::Waiting => verdict == Verdict::Idle,
-        VerdictClass::Undecided => verdict == Verdict::Unknown,
-        VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
     }
 }

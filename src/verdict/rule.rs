@@ -177,40 +177,42 @@ rules! {
     Pager = "pager", WaitingInput, seconds(30), [], "zoo h16", None;
     /// Stopped as a background job of its terminal.
     BackgroundJob = "background-job", WaitingInput, seconds(30), [], "SIGTTIN, Ctrl-Z", None;
+    /// Nothing that could wake the main thread can happen.
+    Doomed = "doomed", Hung, seconds(30), [], "zoo h10c h12", None;
     /// Stopped by a signal.
-    Stopped = "stopped", Hung, seconds(15), [], "zoo h17",
+    Stopped = "stopped", Stalled, seconds(15), [], "zoo h17",
         Some(|view| view.living().filter_map(deadlock::stopped).collect());
     /// Threads that wait for each other's mutexes.
-    MutexRing = "mutex-ring", Hung, minutes(1), [], "zoo h10c",
+    MutexRing = "mutex-ring", Stalled, minutes(1), [], "zoo h10c",
         Some(|view| view.living().filter_map(|p| deadlock::mutex_ring(view, p)).collect());
     /// Forked while another thread held a lock.
-    ForkedLock = "forked-lock", Hung, minutes(1), [Gate::WholeProcess], "zoo h11; tokenizers#187",
+    ForkedLock = "forked-lock", Stalled, minutes(1), [Gate::WholeProcess], "zoo h11; tokenizers#187",
         Some(|view| view.own().filter_map(|p| deadlock::forked_lock(view, p)).collect());
     /// Every thread of every process waits for a lock.
-    Deadlock = "deadlock", Hung, minutes(2), [Gate::WorkOwed, Gate::WholeProcess], "zoo h10",
+    Deadlock = "deadlock", Stalled, minutes(2), [Gate::WorkOwed, Gate::WholeProcess], "zoo h10",
         Some(|view| deadlock::deadlock(view).into_iter().collect());
     /// An event loop with no source of events left.
-    DeadAwait = "dead-await", Hung, minutes(2), [Gate::WorkOwed, Gate::WholeProcess], "zoo h06; claude-code#41086",
+    DeadAwait = "dead-await", Stalled, minutes(2), [Gate::WorkOwed, Gate::WholeProcess], "zoo h06; claude-code#41086",
         Some(|view| deadlock::dead_await(view).into_iter().collect());
     /// A pipe or terminal is full, and the reader outside does not read.
-    FullPipe = "full-pipe", Hung, seconds(30), [], "zoo h18 h19",
+    FullPipe = "full-pipe", Stalled, seconds(30), [], "zoo h18 h19",
         Some(|view| view.waits().filter_map(|(p, t, w)| pipes::undrained(view, p, t, w)).collect());
     /// A pipe is full, and its reader waits for something else.
-    PipeCycle = "pipe-cycle", Hung, seconds(30), [], "zoo h12; mergeCraft#449", None;
+    PipeCycle = "pipe-cycle", Stalled, seconds(30), [], "zoo h12; mergeCraft#449", None;
     /// The peer's machine answers neither probes nor data.
-    DeadPeer = "dead-peer", Hung, seconds(90), [], "zoo h07; openai-python#3269",
+    DeadPeer = "dead-peer", Stalled, seconds(90), [], "zoo h07; openai-python#3269",
         Some(|view| view.tcp().filter_map(|(s, tcp)| network::dead_peer(view, s, tcp)).collect());
     /// The peer closed the connection, and the agent waits for something else.
-    ClosedUnread = "closed-unread", Hung, minutes(1), [Gate::WholeProcess], "zoo h08; connectonion#1116",
+    ClosedUnread = "closed-unread", Stalled, minutes(1), [Gate::WholeProcess], "zoo h08; connectonion#1116",
         Some(|view| view.tcp().filter_map(|(s, tcp)| network::closed_unread(view, s, tcp)).collect());
     /// A child ended, and its parent waits for an answer from it.
-    DeadChild = "dead-child", Hung, minutes(1), [Gate::HoldersKnown], "zoo h25; fastmcp#499",
+    DeadChild = "dead-child", Stalled, minutes(1), [Gate::HoldersKnown], "zoo h25; fastmcp#499",
         Some(|view| view.own().filter_map(|p| network::dead_child(view, p)).collect());
     /// A process left behind by a tool keeps the tool's output open.
-    LeftBehind = "left-behind", Hung, minutes(1), [Gate::HoldersKnown], "zoo h22; opencode#48414",
+    LeftBehind = "left-behind", Stalled, minutes(1), [Gate::HoldersKnown], "zoo h22; opencode#48414",
         Some(|view| view.own().filter_map(|p| network::left_behind(view, p)).collect());
     /// The work is reported done, and the process stays.
-    DoneNotExited = "done-not-exited", Hung, seconds(30), [], "zoo h34; claude-code#25629",
+    DoneNotExited = "done-not-exited", Stalled, seconds(30), [], "zoo h34; claude-code#25629",
         Some(|view| blocked::done(view).into_iter().collect());
     /// A connection request is unanswered.
     NoConnection = "no-connection", Stalled, minutes(1), [], "zoo h09",

@@ -525,6 +525,14 @@ impl Sample {
 }
 
 impl Socket {
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        match self.kind {
+            SocketKind::Unix { .. } => true,
+            SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => false,
+        }
+    }
+
     /// The unix socket on its other side, by inode.
     pub fn other(&self) -> Option<u64> {
         match self.kind {

@@ -28,6 +28,8 @@ pub const REPETITION: Duration = seconds(90);
 pub const ANSWER_BUDGET: Duration = seconds(612);
 /// The same when the peer at least sends keep-alive messages (15 min).
 pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
+/// A proof holds in this many samples in a row: two may share one moment, three do not.
+pub const DOOMED_SAMPLES: u32 = 3;
 /// How long past its deadline a timer may be.
 pub const OVERSLEPT: Duration = seconds(15);
 /// A timer of the main thread this long is a deadline worth showing.

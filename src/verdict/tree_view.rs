@@ -1,6 +1,7 @@
 //! A deep sample beside the agent's reports, with the questions that rules ask of it.
 
 use crate::base::moment::millis;
+use crate::verdict::known_programs::{RESTING_PEERS, RESTING_PORTS};
 use crate::verdict::sample::{
     End, Kind, Process, RunState, Sample, Socket, SocketKind, Subject, TICKS_PER_SECOND, Target,
     Tcp, TcpState, Thread, Until, Wait,
@@ -10,34 +11,9 @@ use std::collections::BTreeSet;
 
 /// Signals that common runtimes handle in every program: INT, and the two that the C library reserves.
 const COMMON_SIGNALS: u64 = 1 << 1 | 1 << 31 | 1 << 32;
-/// Ports whose clients wait idle until something happens (ssh, mail, queues, databases): no answer is due there.
-const RESTING_PORTS: [u16; 24] = [
-    22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
-    6697, 8883, 9092, 11211, 26379, 27017, 61613,
-];
 
 /// Milliseconds of one clock tick. Start times of processes and times of samples both count from boot.
 const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
-
-/// Programs whose clients wait idle in a read: queues, databases, remote shells.
-const RESTING_PEERS: [&str; 16] = [
-    "redis-server",
-    "valkey-server",
-    "keydb-server",
-    "dragonfly",
-    "hbmonitor",
-    "nats-server",
-    "mosquitto",
-    "beam.smp",
-    "postgres",
-    "mysqld",
-    "mariadbd",
-    "mongod",
-    "memcached",
-    "etcd",
-    "sshd",
-    "dockerd",
-];
 
 /// One deep sample and the agent's reports.
 pub(super) struct TreeView<'a> {
@@ -246,15 +222,21 @@ impl<'a> TreeView<'a> {
         ports.contains(&tcp.local_port)
     }
 
-    /// Whether the tree was started for one piece of work: by its command line, or since a program of its own gives a known
-    /// agent its turns and takes none from outside.
+    /// Whether some process of the tree was started for one piece of work, which is not reported done.
     pub(super) fn is_headless(&self) -> bool {
+        self.own().any(|process| process.headless) && !self.report.declares_no_work()
+    }
+
+    /// Whether a program of the tree gives a known agent its turns, and takes none from outside.
+    fn is_orchestrated(&self) -> bool {
         let root = self.sample.root;
-        self.own().any(|p| p.headless)
-            || self
-                .own()
-                .any(|p| p.agent && p.pid != root && self.is_fed_inside(p))
-                && !self.takes_work()
+        let fed = |p: &Process| p.agent && p.pid != root && self.is_fed_inside(p);
+        self.own().any(fed) && !self.takes_work() && !self.report.declares_no_work()
+    }
+
+    /// Whether an answer is due.
+    pub(super) fn owes_turn(&self) -> bool {
+        self.is_work_due() || self.is_orchestrated()
     }
 
     /// Whether a process of the tree holds the writing end of its standard input.
@@ -276,9 +258,9 @@ impl<'a> TreeView<'a> {
             || self.own().any(|process| self.reads_external_input(process))
     }
 
-    /// Whether an answer is due: by its own report, or since it was started for one piece of work.
-    pub(super) fn owes_turn(&self) -> bool {
-        self.report.owes_work() || self.is_headless() && !self.report.declares_no_work()
+    /// Whether work is owed, by report or since the tree was started for it.
+    pub(super) fn is_work_due(&self) -> bool {
+        self.report.owes_work() || self.is_headless()
     }
 
     /// Whether a process of the tree plays this terminal: nobody types there.

@@ -15,6 +15,12 @@ const COMMAND_CHARS_MAX: usize = 160;
 pub(super) fn counters(reader: &mut Reader, pid: u32) -> Result<Process, Why> {
     let stat = reader.text(&format!("/proc/{pid}/stat"))?;
     let mut process = stat_line(pid, &stat).ok_or(Why::Malformed)?;
+    // The first thread stays as a zombie until the last one ends.
+    if process.state == RunState::Zombie && process.thread_count > 1 {
+        process.first_thread_ended = true;
+        process.thread_count -= 1;
+        process.state = RunState::Sleeping;
+    }
     process.io = reader
         .text(&format!("/proc/{pid}/io"))
         .ok()
@@ -29,11 +35,20 @@ pub(super) fn threads(
     room: usize,
 ) -> Result<Vec<u32>, Why> {
     let pid = process.pid;
-    let tids = if process.thread_count == 1 {
+    let mut tids = if process.thread_count == 1 && !process.first_thread_ended {
         vec![pid]
     } else {
         numbers(&format!("/proc/{pid}/task"), room.min(THREADS_MAX))?.0
     };
+    if process.first_thread_ended {
+        tids.retain(|tid| *tid != pid);
+        if let Some(tid) = tids.first()
+            && let Ok(stat) = reader.text(&format!("/proc/{pid}/task/{tid}/stat"))
+            && let Some(thread) = stat_line(*tid, &stat)
+        {
+            process.state = thread.state;
+        }
+    }
     let mut children = Vec::new();
     for tid in tids {
         if let Ok(text) = reader.text(&format!("/proc/{pid}/task/{tid}/schedstat")) {
@@ -51,9 +66,14 @@ pub(super) fn threads(
     Ok(children)
 }
 
-/// What only a deep sample needs: the tracer and the handled signals.
+/// What only a deep sample needs: the tracer, the handled signals, timers.
 pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), Why> {
     let pid = process.pid;
+    process.timers = reader
+        .text(&format!("/proc/{pid}/timers"))
+        .ok()
+        .map(|text| text.lines().filter(|line| line.starts_with("ID:")).count())
+        .and_then(|count| u32::try_from(count).ok());
     let status = reader.text(&format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
         status
@@ -64,7 +84,9 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
     process.tracer = field("TracerPid:")
         .and_then(|n| n.parse().ok())
         .filter(|n| *n != 0);
-    process.caught = field("SigCgt:").and_then(|n| u64::from_str_radix(n, 16).ok());
+    let mask = |name| field(name).and_then(|n| u64::from_str_radix(n, 16).ok());
+    process.caught = mask("SigCgt:");
+    process.ignored = mask("SigIgn:");
     Ok(())
 }
 
@@ -105,7 +127,8 @@ pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
     })
 }
 
-fn state(letter: &str) -> RunState {
+/// The kernel's letter of a state.
+pub(super) fn state(letter: &str) -> RunState {
     match letter {
         "R" => RunState::Running,
         "D" => RunState::Disk,

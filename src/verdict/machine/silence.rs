@@ -45,7 +45,9 @@ impl VerdictMachine {
         let mut connections: Connections<'_> = Vec::new();
         if due {
             connections = view.request_connections();
-            connections.retain(|(socket, _)| !polled(socket));
+            if !connections.iter().all(|(socket, _)| polled(socket)) {
+                connections.retain(|(socket, _)| !polled(socket));
+            }
             by_request(&mut connections, longest);
         }
         let assessment = self.explain_silence(view, &pending, &connections, now);

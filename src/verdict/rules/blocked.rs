@@ -3,6 +3,7 @@
 
 use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::known_programs::SHELLS;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
@@ -12,8 +13,6 @@ use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
 use crate::wire::declared_state::DeclaredState;
 
-/// Shells: one that collects the output of a child can do nothing else.
-const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
 /// Markers in the last line of an agent's event stream: the work is done.
 const RESULT: [&str; 2] = [r#""type":"result""#, r#""type": "result""#];
 

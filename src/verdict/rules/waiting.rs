@@ -70,7 +70,7 @@ pub(in crate::verdict) fn model(
             format_duration(tcp.acked_ago)
         );
         evidence.push(observed("tcp", value));
-        if tcp.keep_alive == Some(false) && fix == Fix::None {
+        if late.is_some() && tcp.keep_alive == Some(false) && fix == Fix::None {
             fix = Fix::KeepAlive {
                 pid: socket.pid,
                 fd: socket.fd,

@@ -17,8 +17,10 @@ pub enum Why {
     Malformed,
     /// No answer needed it, so it was not read.
     NotAsked,
-    /// Of another pid namespace than hbsidecar's.
+    /// Of another pid or mount namespace than hbsidecar's.
     OtherSpace,
+    /// Others that cannot be enumerated may reach it.
+    Hidden,
 }
 
 /// Something that a sample could not read.
@@ -105,7 +107,8 @@ impl Why {
             Self::Foreign => "a program of another word size",
             Self::Malformed => "not parsable",
             Self::NotAsked => "not read",
-            Self::OtherSpace => "of another pid namespace",
+            Self::OtherSpace => "of another namespace",
+            Self::Hidden => "others may reach it unseen",
         }
     }
 }
