@@ -3,6 +3,7 @@
 mod active_clock;
 mod assessment;
 mod cadence;
+mod counters;
 pub mod explain;
 mod finding;
 mod judgement;
@@ -11,6 +12,7 @@ mod known_programs;
 pub mod machine;
 mod notes;
 pub mod patience;
+mod peers;
 mod restarts;
 mod rule;
 mod rules;

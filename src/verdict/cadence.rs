@@ -152,14 +152,14 @@ impl OutputCadence {
         }
     }
 
-    /// For how long all output was writes of one length at a steady pace: a line that is repeated says nothing new.
+    /// For how long all output was writes of one length at a steady pace: a line that is repeated says nothing new. The 8-byte
+    /// counters with which threads wake each other may stand between them.
     pub(super) fn equal_lines(&self) -> Option<Duration> {
-        let first = self.lines.front()?;
-        let (bytes, writes) = (u128::from(first.bytes), u128::from(first.writes));
-        let same = |l: &OutputSpan| u128::from(l.bytes) * writes == bytes * u128::from(l.writes);
+        let exact = self.lines.iter().filter(|l| l.bytes % l.writes.max(1) == 0);
+        let length = exact.map(|l| l.bytes / l.writes.max(1)).max()?;
         let paces = self.lines.iter().map(OutputSpan::pace);
         let even = self.lines.len() >= thresholds::CADENCE_SAMPLES
-            && self.lines.iter().all(same)
+            && self.lines.iter().all(|l| l.is_of_lines(length))
             && spread(paces) <= thresholds::PACE_SPREAD;
         even.then(|| self.lines.iter().map(|l| l.elapsed).sum())
     }
@@ -195,6 +195,18 @@ impl OutputSpan {
         self.elapsed >= thresholds::FRAMES_WINDOW
     }
 
+    /// Whether it is whole lines of this length, with 8-byte counters between them or not.
+    fn is_of_lines(&self, length: u64) -> bool {
+        let (whole, counter) = (length.saturating_mul(self.writes), 8);
+        match (whole.checked_sub(self.bytes), length.checked_sub(counter)) {
+            (Some(0), _) => true,
+            (Some(less), Some(each)) if each > 0 => {
+                less % each == 0 && less / each <= self.writes / 2
+            }
+            (Some(_) | None, Some(_) | None) => false,
+        }
+    }
+
     /// Mean bytes per write.
     fn size(&self) -> f64 {
         self.bytes as f64 / self.writes.max(1) as f64
@@ -203,6 +215,38 @@ impl OutputSpan {
     /// Writes per second.
     fn pace(&self) -> f64 {
         self.writes as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+}
+
+/// A share of a core, as a mean over a time that does not depend on patience: bursts are short.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MeanShare(VecDeque<(f64, Duration)>);
+
+impl MeanShare {
+    /// Takes one interval.
+    pub(super) fn record(&mut self, share: f64, elapsed: Duration) {
+        self.0.push_back((share, elapsed));
+        while self.length() > thresholds::MEAN_SHARE_OVER * 2 {
+            self.0.pop_front();
+        }
+    }
+
+    /// Zero while it is not known for long enough.
+    pub(super) fn mean(&self) -> f64 {
+        let length = self.length();
+        if length < thresholds::MEAN_SHARE_OVER {
+            return 0.0;
+        }
+        let used: f64 = self
+            .0
+            .iter()
+            .map(|(share, e)| share * e.as_secs_f64())
+            .sum();
+        used / length.as_secs_f64()
+    }
+
+    fn length(&self) -> Duration {
+        self.0.iter().map(|(_, elapsed)| *elapsed).sum()
     }
 }
 

@@ -5,12 +5,13 @@
 //! and an agent's housekeeping while it waits for an answer.
 
 use crate::base::moment::Moment;
+use crate::verdict::cadence::MeanShare;
+use crate::verdict::counters::Counters;
 use crate::verdict::explain::describe_bytes;
 use crate::verdict::notes::{self, MemoryGrowth};
+use crate::verdict::peers::{Peers, is_served};
 use crate::verdict::restarts::Restarts;
-use crate::verdict::sample::{
-    Io, Process, Sample, SampleDepth, Socket, SocketKind, TICKS_PER_SECOND, Tcp, TcpState,
-};
+use crate::verdict::sample::{Io, Process, Sample, SampleDepth, Socket, TICKS_PER_SECOND, Tcp};
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::signal::{Signal, SignalKind};
 use crate::verdict::thresholds::{self, ProgressFloor};
@@ -18,7 +19,7 @@ use crate::verdict::traffic::{Bytes, Connections, Network, Outputs};
 use crate::verdict::tree_view::TreeView;
 use crate::verdict::turn::Turn;
 use crate::wire::activity::Evidence;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What changed between two samples.
@@ -73,29 +74,12 @@ pub(super) struct SampleHistory {
     connections: Connections,
     outputs: Outputs,
     growth: MemoryGrowth,
+    askers_cpu: MeanShare,
     restarts: Restarts,
     turn: Turn,
-    peers: BTreeMap<(u32, u64), Peer>,
-    /// Peers that were at work not long ago.
-    busy: BTreeSet<u32>,
+    peers: Peers,
     /// A client from outside the tree was connected once.
     served: bool,
-}
-
-/// A process outside the tree.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    ticks: u64,
-    written: u64,
-    /// When it was last at work.
-    busy_at: Option<Moment>,
-}
-
-#[derive(Clone, Debug)]
-struct Counters {
-    at: Moment,
-    root: (u32, u64),
-    processes: BTreeMap<(u32, u64), Process>,
 }
 
 impl SampleHistory {
@@ -128,8 +112,15 @@ impl SampleHistory {
         let started = fresh.map(|(_, p)| p).filter(|p| !now.is_copy(p));
         self.restarts
             .observe(started, lives, now.at, terms.restart_gap);
-        interval.processor(&before, &now, sample, terms, self);
-        let pairs = now.processes.iter().map(|(key, process)| {
+        let shares = interval.processor(&before, &now, sample, terms, self);
+        self.askers_cpu.record(shares, interval.elapsed);
+        if self.askers_cpu.mean() >= thresholds::HOUSEKEEPING_CPU {
+            interval.add(SignalKind::CpuOfChildren, percent(self.askers_cpu.mean()));
+        }
+        // What a helper did that ends and restarts is no work either.
+        let lasting = now.processes.iter();
+        let lasting = lasting.filter(|(_, process)| !self.is_restarted(process));
+        let pairs = lasting.map(|(key, process)| {
             let then = before.processes.get(key).and_then(|p| p.io);
             (process, then.unwrap_or_default())
         });
@@ -167,7 +158,7 @@ impl SampleHistory {
         let turn = Turn::of(&view, terms.draws_turn, longest);
         self.turn = turn;
         self.outputs.see_screens(sample);
-        self.peers(sample, elapsed, terms.restart_gap);
+        self.peers.observe(sample, elapsed, terms.restart_gap);
     }
 
     fn before(&mut self, now: &Counters, immediate: bool) -> Option<Counters> {
@@ -192,7 +183,7 @@ impl SampleHistory {
 
     /// Processes outside the tree that were at work not long ago.
     pub(super) fn busy_peers(&self) -> BTreeSet<u32> {
-        self.busy.clone()
+        self.peers.busy().clone()
     }
 
     /// Whether a client from outside the tree was ever connected.
@@ -222,37 +213,6 @@ impl SampleHistory {
     /// For how long this connection has been known.
     pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
         self.connections.age(inode, now)
-    }
-
-    /// `recent`: who was at work that long ago still is.
-    fn peers(&mut self, sample: &Sample, elapsed: Duration, recent: Duration) {
-        let before = std::mem::take(&mut self.peers);
-        self.busy.clear();
-        for outsider in &sample.outsiders {
-            let key = (outsider.pid, outsider.started);
-            let (ticks, written) = (outsider.cpu_ticks, outsider.written);
-            let then = before.get(&key);
-            let works = then.is_some_and(|then| {
-                let used = seconds(ticks.saturating_sub(then.ticks));
-                let share = used / elapsed.as_secs_f64().max(0.001);
-                // It writes: a job need not compute to get on.
-                share >= thresholds::CPU_PEER || written > then.written
-            });
-            let busy_at = if works {
-                Some(sample.at)
-            } else {
-                then.and_then(|then| then.busy_at)
-            };
-            if busy_at.is_some_and(|at| sample.at.since(at) <= recent) {
-                self.busy.insert(outsider.pid);
-            }
-            let peer = Peer {
-                ticks,
-                written,
-                busy_at,
-            };
-            self.peers.insert(key, peer);
-        }
     }
 
     /// What the tree read and wrote, as far as the counters alone show it.
@@ -321,67 +281,6 @@ impl SampleHistory {
     }
 }
 
-/// Whether a client from outside the tree is connected to a socket that the tree accepts clients on.
-fn is_served(sample: &Sample) -> bool {
-    let tcp = |of: fn(&TcpState) -> bool| {
-        sample.sockets.iter().filter_map(move |s| match &s.kind {
-            SocketKind::Tcp(tcp) if of(&tcp.state) => Some(tcp),
-            SocketKind::Tcp(_)
-            | SocketKind::Unix { .. }
-            | SocketKind::Other
-            | SocketKind::Unreadable(_) => None,
-        })
-    };
-    let ports: BTreeSet<u16> = tcp(|s| *s == TcpState::Listen)
-        .map(|t| t.local_port)
-        .collect();
-    // The other side of a connection inside the tree is one of its sockets too.
-    let inside: BTreeSet<&str> = tcp(|s| *s != TcpState::Listen)
-        .map(|t| t.local.as_str())
-        .collect();
-    let over_tcp = tcp(|s| *s != TcpState::Listen)
-        .any(|t| ports.contains(&t.local_port) && !inside.contains(t.remote.as_str()));
-    let over_unix = sample.sockets.iter().any(|socket| match socket.kind {
-        SocketKind::Unix {
-            listens: false,
-            named: true,
-            peer: Some(peer),
-            ..
-        } => sample.process(peer).is_none() && sample.outsider(peer).is_none_or(|o| !o.own),
-        SocketKind::Unix { .. }
-        | SocketKind::Tcp(_)
-        | SocketKind::Other
-        | SocketKind::Unreadable(_) => false,
-    });
-    over_tcp || over_unix
-}
-
-impl Counters {
-    fn of(sample: &Sample) -> Option<Self> {
-        let root = sample.root()?;
-        let key = |p: &Process| (p.pid, p.started);
-        Some(Self {
-            at: sample.at,
-            root: key(root),
-            processes: sample
-                .processes
-                .iter()
-                .map(|p| (key(p), p.clone()))
-                .collect(),
-        })
-    }
-
-    fn root(&self) -> Option<&Process> {
-        self.processes.get(&self.root)
-    }
-
-    /// Whether it runs the same command line as its parent.
-    fn is_copy(&self, process: &Process) -> bool {
-        let parent = self.processes.values().find(|p| p.pid == process.parent);
-        parent.is_some_and(|parent| parent.command == process.command)
-    }
-}
-
 /// Processor time of the threads of a tree, in cores, by what it may be.
 #[derive(Debug, Default)]
 struct Shares {
@@ -389,7 +288,7 @@ struct Shares {
     helpers: f64,
     /// Children at work.
     children: f64,
-    /// Agents that ask for an answer, beside the root's main thread: garbage collection.
+    /// Agents that ask for an answer, beside the root's main thread: garbage collection comes in bursts.
     askers: f64,
     run: f64,
     ready: f64,
@@ -414,6 +313,7 @@ impl Interval {
         self.progress.push(Signal { kind, value });
     }
 
+    /// Returns the share of a core that agents used which ask for an answer.
     fn processor(
         &mut self,
         before: &Counters,
@@ -421,11 +321,11 @@ impl Interval {
         sample: &Sample,
         terms: &Terms<'_>,
         history: &SampleHistory,
-    ) {
+    ) -> f64 {
         let mut shares = self.shares(before, now, history);
         let wall = self.elapsed.as_secs_f64().max(0.001);
         let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
-        // What helpers used that ended and restarted cannot be told from what others used that ended.
+        // What helpers used that ended and restarted looks like what others used that ended.
         if !(history.turn.asks() && history.restarts.any()) {
             shares.children += seconds(reaped(now).saturating_sub(reaped(before))) / wall;
         }
@@ -436,18 +336,14 @@ impl Interval {
                 .memory_full
                 .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
         let floor = &terms.floor;
-        if shares.children >= floor.cpu || shares.askers >= thresholds::HOUSEKEEPING_CPU {
-            let share = percent(shares.children + shares.askers);
-            self.add(SignalKind::CpuOfChildren, share);
+        if shares.children >= floor.cpu {
+            self.add(SignalKind::CpuOfChildren, percent(shares.children));
         }
         self.cpu_bound = self.main_cpu >= thresholds::CPU_BOUND
             || shares.wants >= thresholds::CPU_DEMAND
                 && self.main_cpu >= thresholds::CPU_DEMAND_RUN;
-        let asks = now.root().is_some_and(|root| history.turn.is_asker(root));
         let needed = if self.cpu_bound {
             thresholds::CPU_HELPERS
-        } else if asks {
-            thresholds::HOUSEKEEPING_CPU
         } else {
             floor.cpu
         };
@@ -456,11 +352,12 @@ impl Interval {
         }
         self.lone_cpu = match shares.active.as_slice() {
             [lone] if shares.helpers < thresholds::CPU_WORK && !self.cpu_bound => {
-                Some(*lone).filter(|(pid, _)| !has_effect(before, now, *pid))
+                Some(*lone).filter(|(pid, _)| !now.has_effect_since(before, *pid))
             }
             [] | [_] | [_, _, ..] => None,
         };
         self.turnover(before, now, shares.children, terms.report, history);
+        shares.askers
     }
 
     fn shares(&mut self, before: &Counters, now: &Counters, history: &SampleHistory) -> Shares {
@@ -482,10 +379,10 @@ impl Interval {
                 if *key == now.root && thread.tid == process.pid {
                     self.main_cpu = used;
                     shares.wants = used + waited;
-                } else if *key == now.root {
-                    shares.helpers += used;
                 } else if history.turn.is_asker(process) {
                     shares.askers += used;
+                } else if *key == now.root {
+                    shares.helpers += used;
                 } else if !restarts {
                     shares.children += used;
                     let bound = used >= thresholds::CPU_BOUND
@@ -541,18 +438,6 @@ impl SampleHistory {
     fn is_restarted(&self, process: &Process) -> bool {
         self.turn.is_helper(process) && self.restarts.includes(process)
     }
-}
-
-/// Whether a process read or wrote, or its memory changed, beside computing.
-fn has_effect(before: &Counters, now: &Counters, pid: u32) -> bool {
-    let of = |c: &Counters| c.processes.values().find(|p| p.pid == pid).cloned();
-    let (Some(then), Some(now)) = (of(before), of(now)) else {
-        return true;
-    };
-    let io = now.io.zip(then.io).map(|(now, then)| now.since(then));
-    // Unreadable counters exclude no effect.
-    let moved = io.is_none_or(|io| io.read + io.written + io.disk_read + io.disk_written > 0);
-    moved || now.memory.abs_diff(then.memory) > thresholds::MEMORY_AT_WORK
 }
 
 /// Clock ticks as processor time.

@@ -91,6 +91,8 @@ pub const READ_BYTES: u64 = 64 * 1024;
 pub const HOUSEKEEPING_BYTES: u64 = 4 << 20;
 /// and the share of a core in children or helper threads, that it stays below.
 pub const HOUSEKEEPING_CPU: f64 = 0.2;
+/// That share is a mean over this time, at any patience: garbage collection comes in bursts of a tenth of a second.
+pub const MEAN_SHARE_OVER: Duration = seconds(2);
 /// Bytes sent and acknowledged, per sample: pings are smaller.
 pub const SENT_BYTES: u64 = 512;
 /// Largest mean segment that may be a ping, with what TLS adds.

@@ -263,7 +263,7 @@ impl<'a> TreeView<'a> {
         self.report.owes_work() || self.is_headless()
     }
 
-    /// Whether a process of the tree plays this terminal: nobody types there.
+    /// Whether a process of the tree plays this terminal: no person types there.
     pub(super) fn is_own_terminal(&self, target: &Target) -> bool {
         matches!(target.kind, Kind::Terminal(_))
             && self

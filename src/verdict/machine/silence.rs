@@ -94,13 +94,15 @@ impl VerdictMachine {
             return assessment;
         }
         let owes = view.report.owes_work();
-        if let Some(peer) = waiting::unix_peer(view)
-            && (view.works(peer) || !owes)
-        {
-            if owes {
+        if let Some(peer) = waiting::unix_peer(view) {
+            if owes && view.works(peer) {
                 self.clock.excuse_silence();
             }
-            return waiting::peer(view, peer);
+            let quiet = self.clock.unexcused_silence();
+            // It is there, for its process lives.
+            let limit = self.clock.scaled(thresholds::ANSWER_BUDGET_PEER_ALIVE);
+            let late = (owes && quiet >= limit).then_some((quiet, limit));
+            return waiting::peer(view, peer, late);
         }
         if let Some(holder) = blocked::lock_at_work(view) {
             self.clock.excuse_silence();

@@ -169,14 +169,28 @@ pub(in crate::verdict) fn unix_peer(view: &TreeView<'_>) -> Option<u32> {
     })
 }
 
-/// Waits for that process.
-pub(in crate::verdict) fn peer(view: &TreeView<'_>, pid: u32) -> Assessment {
+/// Waits for that process. `late`: for how long, and the budget, once that is exceeded.
+pub(in crate::verdict) fn peer(
+    view: &TreeView<'_>,
+    pid: u32,
+    late: Option<(Duration, Duration)>,
+) -> Assessment {
     let name = view.sample.outsider(pid).map_or("", |o| o.name.as_str());
-    let sentence = format!("waits for a response from {name} ({pid})");
+    let (rule, sentence) = match late {
+        None => {
+            let sentence = format!("waits for a response from {name} ({pid})");
+            (RuleId::LocalPeer, sentence)
+        }
+        Some((quiet, limit)) => {
+            let (quiet, limit) = (format_duration(quiet), format_duration(limit));
+            let sentence = format!("no response from {name} ({pid}) for {quiet} (limit {limit})");
+            (RuleId::AnswerLate, sentence)
+        }
+    };
     let seen = observed("unix.peer", format!("{name} ({pid})"));
     Assessment {
         evidence: vec![seen],
-        ..Assessment::new(RuleId::LocalPeer, sentence)
+        ..Assessment::new(rule, sentence)
     }
 }
 

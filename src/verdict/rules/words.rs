@@ -35,15 +35,15 @@ const NONE: [&str; 5] = ["0", "none", "null", "false", "no"];
 /// Whether the line names a failure that happened: a count of none is no failure.
 pub(in crate::verdict) fn names_failure(line: &str) -> bool {
     let line = line.to_lowercase();
-    let failed = |word: &&str| {
-        line.match_indices(*word).any(|(at, _)| {
+    let failed = |word: &str| {
+        line.match_indices(word).any(|(at, _)| {
             let (before, after) = (&line[..at], &line[at + word.len()..]);
             !before.ends_with(is_of_word)
                 && !after.starts_with(is_of_word)
                 && !counts_none(before, after)
         })
     };
-    FAILURES.iter().any(|word| failed(&word)) || CODES.iter().any(|code| answers(&line, code))
+    FAILURES.iter().any(|word| failed(word)) || CODES.iter().any(|code| answers(&line, code))
 }
 
 /// Whether the line is a tool call.
