@@ -64,7 +64,7 @@ fn no_suspicion_of_the_same_comes_before_the_proof() {
     let causes: Vec<RuleId> = judgements.iter().map(|(_, j)| j.cause).collect();
     assert_eq!(causes, [RuleId::Doomed]);
     sample.space = Space::Unknown;
-    let judgements = watched(Settings::default(), 7, sample, |_, _| {});
+    let judgements = watched(Settings::default(), 70, sample, |_, _| {});
     assert_eq!(judgements.last().unwrap().1.cause, RuleId::PipeCycle);
 }
 
