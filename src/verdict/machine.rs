@@ -23,7 +23,6 @@ use crate::verdict::finding::{Finding, FindingId, observed};
 use crate::verdict::judgement::rank;
 use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
-use crate::verdict::rules::spin::CpuBoundTracker;
 use crate::verdict::rules::{spin, waiting};
 use crate::verdict::sample::{Sample, SampleDepth, Socket, Subject, Tcp};
 use crate::verdict::signals::{Interval, SampleHistory};
@@ -46,7 +45,7 @@ pub struct VerdictMachine {
     /// What makes an assessment another one than the last; none before the first.
     published: Option<FindingId>,
     clock: ActiveClock,
-    cpu_bound: CpuBoundTracker,
+    cpu_bound: spin::CpuBoundTracker,
     repetition: RepetitionTracker,
     doom: DoomWatch,
     /// Bytes of any class were received since the last progress.
@@ -84,7 +83,7 @@ impl VerdictMachine {
             judgement,
             published: None,
             clock: ActiveClock::new(settings.patience, settings.one_off),
-            cpu_bound: CpuBoundTracker::default(),
+            cpu_bound: spin::CpuBoundTracker::default(),
             repetition: RepetitionTracker::default(),
             doom: DoomWatch::default(),
             peer_alive: false,
@@ -164,7 +163,7 @@ impl VerdictMachine {
         let Some(interval) = interval else {
             // The first sample of an incarnation has nothing to be compared with.
             self.clock.restart(sample);
-            self.cpu_bound = CpuBoundTracker::default();
+            self.cpu_bound = spin::CpuBoundTracker::default();
             return None;
         };
         if self.clock.advance(sample, interval.starved) {
