@@ -58,6 +58,11 @@ impl ActiveClock {
         }
     }
 
+    /// Whether a one-off diagnosis is made.
+    pub(super) fn is_one_off(&self) -> bool {
+        self.one_off.is_some()
+    }
+
     /// A waiting time scaled by patience.
     pub(super) fn scaled(&self, time: Duration) -> Duration {
         self.patience.scale(time)
@@ -119,8 +124,8 @@ impl ActiveClock {
         self.track_timers(sample);
     }
 
-    /// Adds the time since the last sample, if the agent could have used it.
-    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) {
+    /// Adds the time since the last sample, if the agent could have used it. Returns whether it could not.
+    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) -> bool {
         let now = sample.at;
         let (at, suspended) = self.last.unwrap_or((now, sample.host.suspended));
         let slept = sample.host.suspended.saturating_sub(suspended) > Duration::from_secs(1);
@@ -131,6 +136,7 @@ impl ActiveClock {
         }
         self.last = Some((now, sample.host.suspended));
         self.track_sleeping_threads(sample);
+        slept || starved
     }
 
     /// Since when each thread has not woken.
@@ -232,8 +238,8 @@ impl ActiveClock {
         };
         let lasted = self.elapsed.saturating_sub(since.unwrap_or(self.elapsed));
         let needed = match self.one_off {
-            Some(one_off) if finding.logical => one_off.min(self.scaled(finding.after)),
-            Some(_) | None => self.scaled(finding.after),
+            Some(one_off) if finding.logical => one_off.min(self.scaled(finding.lasts)),
+            Some(_) | None => self.scaled(finding.lasts),
         };
         lasted >= needed
     }

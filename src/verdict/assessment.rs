@@ -2,9 +2,10 @@
 
 use crate::base::moment::Moment;
 use crate::verdict::finding::{Finding, FindingId, Fix, observed};
+use crate::verdict::judgement::EVIDENCE_MAX;
 use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{Process, RunState, Sample, Subject};
-use crate::wire::activity::{Evidence, Verdict};
+use crate::wire::activity::{Evidence, Verdict, VerdictClass};
 
 /// What is to be published, without its time.
 #[derive(Clone, Debug)]
@@ -20,14 +21,14 @@ pub(super) struct Assessment {
 
 impl Assessment {
     /// About the whole tree.
-    pub(super) fn new(rule: RuleId, verdict: Verdict, sentence: String) -> Self {
+    pub(super) fn new(rule: RuleId, sentence: String) -> Self {
         Self {
             id: FindingId {
                 rule,
                 subject: Subject::Tree,
                 object: 0,
             },
-            verdict,
+            verdict: rule.rule().verdict,
             sentence,
             evidence: Vec::new(),
             fix: Fix::None,
@@ -35,10 +36,41 @@ impl Assessment {
         }
     }
 
+    /// Starting, unless the agent waits or is stuck: start-up explains work, nothing to do, and nothing readable.
+    pub(super) fn of_one_that_starts(self) -> Self {
+        let explained = match self.verdict.class() {
+            VerdictClass::Progress => true,
+            VerdictClass::Waiting => self.verdict == Verdict::Idle,
+            VerdictClass::Undecided => self.verdict == Verdict::Unknown,
+            VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
+        };
+        if !explained {
+            return self;
+        }
+        let sentence = "starting: has not reported that it is ready".to_owned();
+        Self {
+            evidence: self.evidence,
+            ..Self::new(RuleId::Starting, sentence)
+        }
+    }
+
+    /// Its evidence as it is published: cut to its length, with the remedy that is offered, and the notes beside any verdict.
+    pub(super) fn evidence_beside(&self, notes: &[Evidence]) -> Vec<Evidence> {
+        let offered = self.verdict.is_flag() && self.fix.is_offered();
+        let mut evidence = self.evidence.clone();
+        evidence.truncate(EVIDENCE_MAX - notes.len() - usize::from(offered));
+        if offered {
+            let value = format!("the order `unblock` would {}", self.fix.describe());
+            evidence.push(observed("remedy", value));
+        }
+        evidence.extend(notes.iter().cloned());
+        evidence
+    }
+
     pub(super) fn working(sentence: String, evidence: Vec<Evidence>) -> Self {
         Self {
             evidence,
-            ..Self::new(RuleId::Progress, Verdict::Working, sentence)
+            ..Self::new(RuleId::Progress, sentence)
         }
     }
 }
@@ -73,7 +105,7 @@ pub(super) fn paused(sample: &Sample) -> Option<Assessment> {
     };
     Some(Assessment {
         evidence: vec![observed(signal, sentence.clone())],
-        ..Assessment::new(rule, Verdict::Paused, sentence)
+        ..Assessment::new(rule, sentence)
     })
 }
 
@@ -84,5 +116,5 @@ pub(super) fn unseen(sample: &Sample) -> Assessment {
         .first()
         .map_or("it has ended", |gap| gap.why.describe());
     let sentence = format!("process {} cannot be sampled: {why}", sample.root);
-    Assessment::new(RuleId::Unseen, Verdict::Unknown, sentence)
+    Assessment::new(RuleId::Unseen, sentence)
 }

@@ -19,19 +19,21 @@
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::{Assessment, paused, unseen};
-use crate::verdict::finding::{FindingId, observed};
+use crate::verdict::finding::{Finding, FindingId, observed};
 use crate::verdict::judgement::rank;
-use crate::verdict::rule::RuleId;
+use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::CpuBoundTracker;
-use crate::verdict::rules::{blocked, deadlock, network, pipes, spin, waiting};
+use crate::verdict::rules::{spin, waiting};
 use crate::verdict::sample::{Sample, SampleDepth, Socket, Subject, Tcp};
 use crate::verdict::signals::{Interval, SampleHistory};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
-use crate::verdict::{EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings};
-use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
+use crate::verdict::wakeup::DoomWatch;
+use crate::verdict::{Fix, Input, Judgement, SelfReport, Settings};
+use crate::wire::activity::{Confidence, Evidence, Verdict};
 use crate::wire::declared_state::DeclaredState;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The machine, of one incarnation.
@@ -46,6 +48,7 @@ pub struct VerdictMachine {
     clock: ActiveClock,
     cpu_bound: CpuBoundTracker,
     repetition: RepetitionTracker,
+    doom: DoomWatch,
     /// Bytes of any class were received since the last progress.
     peer_alive: bool,
     polls_queue: bool,
@@ -83,6 +86,7 @@ impl VerdictMachine {
             clock: ActiveClock::new(settings.patience, settings.one_off),
             cpu_bound: CpuBoundTracker::default(),
             repetition: RepetitionTracker::default(),
+            doom: DoomWatch::default(),
             peer_alive: false,
             polls_queue: false,
             draws_spinner: false,
@@ -163,7 +167,9 @@ impl VerdictMachine {
             self.cpu_bound = CpuBoundTracker::default();
             return None;
         };
-        self.clock.advance(sample, interval.starved);
+        if self.clock.advance(sample, interval.starved) {
+            self.doom.interrupt();
+        }
         self.notes.clone_from(&interval.notes);
         let assessment = self.evaluate(sample, &interval, now)?;
         self.conclude(assessment, now)
@@ -199,7 +205,12 @@ impl VerdictMachine {
             self.last_deep_sample = self.clock.elapsed();
         }
         let report = &self.report;
-        let serves = !report.owes_work() && TreeView { sample, report }.listens(Subject::Tree);
+        let view = TreeView {
+            sample,
+            report,
+            busy: &BTreeSet::new(),
+        };
+        let serves = !report.owes_work() && view.listens(Subject::Tree);
         if let Some(assessment) = paused(sample) {
             return Some(assessment);
         }
@@ -238,17 +249,16 @@ impl VerdictMachine {
     /// What keeps a tree that does not move from moving.
     fn check_rules(&mut self, sample: &Sample, now: Moment) -> Option<Assessment> {
         let report = self.report.clone();
+        let busy = self.history.busy_peers();
         let view = TreeView {
             sample,
             report: &report,
+            busy: &busy,
         };
-        let history = &self.history;
-        let works = |pid| history.peer_cpu(pid) >= thresholds::CPU_PEER;
-        let mut findings = deadlock::find(&view);
-        findings.extend(pipes::find(&view));
-        findings.extend(network::find(&view));
-        findings.extend(blocked::find(&view, &works));
-        findings.extend(waiting::inputs(&view));
+        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
+            return Some(assessment);
+        }
+        let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);
         let asks_person = report.state == Some(DeclaredState::WaitingInput);
         let persistent = findings
@@ -287,7 +297,7 @@ impl VerdictMachine {
             view.pending_requests()
         };
         let owes = view.report.owes_work();
-        let headless = view.is_headless() && !view.report.declares_no_work();
+        let headless = view.is_headless();
         // Its command line or its spinner shows that an answer is due, which may have stopped half way.
         let connections = if !owes && (headless || self.draws_spinner) {
             view.request_connections()
@@ -309,7 +319,7 @@ impl VerdictMachine {
             return Some(assessment);
         }
         if let Some(peer) = waiting::unix_peer(view)
-            && (self.history.peer_cpu(peer) >= thresholds::CPU_PEER || !owes)
+            && (view.works(peer) || !owes)
         {
             if owes {
                 self.clock.excuse_silence();
@@ -421,6 +431,7 @@ impl VerdictMachine {
 
     fn progress(&mut self, output_only: bool) {
         self.progressed = true;
+        self.doom.interrupt();
         self.peer_alive = false;
         self.awaits_model = false;
         self.clock.progress(output_only);
@@ -428,19 +439,16 @@ impl VerdictMachine {
 
     /// Timestamps an assessment and publishes it. An agent that is not ready yet is starting, unless it waits or is stuck.
     fn conclude(&mut self, assessment: Assessment, now: Moment) -> Option<Judgement> {
-        let mut assessment = assessment;
-        if !self.report.ready && may_be_starting(assessment.verdict) {
-            assessment.verdict = Verdict::Starting;
-            assessment.id.rule = RuleId::Starting;
-            assessment.sentence = "starting: has not reported that it is ready".to_owned();
-        }
+        let assessment = if self.report.ready {
+            assessment
+        } else {
+            assessment.of_one_that_starts()
+        };
         let verdict = assessment.verdict;
         let same = self.judgement.verdict == verdict;
         let changed =
             !same || self.published != Some(assessment.id) || self.judgement.fix != assessment.fix;
-        let mut evidence = assessment.evidence;
-        evidence.truncate(EVIDENCE_MAX - self.notes.len());
-        evidence.extend(self.notes.iter().cloned());
+        let evidence = assessment.evidence_beside(&self.notes);
         self.judgement = Judgement {
             verdict,
             cause: assessment.id.rule,
@@ -453,15 +461,5 @@ impl VerdictMachine {
         };
         self.published = Some(assessment.id);
         changed.then(|| self.judgement.clone())
-    }
-}
-
-/// Whether start-up explains the verdict: work, nothing to do, or nothing readable.
-fn may_be_starting(verdict: Verdict) -> bool {
-    match verdict.class() {
-        VerdictClass::Progress => true,
-        VerdictClass::Waiting => verdict == Verdict::Idle,
-        VerdictClass::Undecided => verdict == Verdict::Unknown,
-        VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
     }
 }

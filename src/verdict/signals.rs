@@ -14,7 +14,7 @@ use crate::verdict::self_report::SelfReport;
 use crate::verdict::signal::{Signal, SignalKind};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::wire::activity::Evidence;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What changed between two samples.
@@ -158,10 +158,13 @@ impl SampleHistory {
         Some(before)
     }
 
-    /// Share of a core that a process outside the tree used in the last interval.
-    pub(super) fn peer_cpu(&self, pid: u32) -> f64 {
-        let of = |((p, _), (_, share)): (&(u32, u64), &(u64, f64))| (*p == pid).then_some(*share);
-        self.peers.iter().find_map(of).unwrap_or(0.0)
+    /// Processes outside the tree that were at work in the last interval.
+    pub(super) fn busy_peers(&self) -> BTreeSet<u32> {
+        let busy = self
+            .peers
+            .iter()
+            .filter(|(_, (_, share))| *share >= thresholds::CPU_PEER);
+        busy.map(|((pid, _), _)| *pid).collect()
     }
 
     /// For how long this connection has been known.

@@ -20,33 +20,6 @@ pub const HYSTERESIS: Duration = seconds(15);
 /// The same, whatever the patience: tokens half a second apart are one stream.
 pub const HYSTERESIS_MIN: Duration = Duration::from_millis(1500);
 
-/// A process stopped by a signal (due in 15 s, of which the first sample may take five): a deliberate stop does not last
-/// only a moment.
-pub const STOPPED: Duration = seconds(4);
-/// A wait cycle that follows from the waits alone (30 s): longer than any start-up passes through one.
-pub const WAIT_CYCLE: Duration = seconds(12);
-/// A full pipe or terminal whose reader outside does not read (30 s).
-pub const UNDRAINED: Duration = seconds(16);
-/// A read from a person or an open pipe (30 s).
-pub const INPUT: Duration = seconds(10);
-/// Work done, process still there (30 s; claude-code#25629 waited 5 minutes).
-pub const DONE_NOT_EXITED: Duration = seconds(14);
-/// A dead child or peer that a process still waits for (60 s).
-pub const PEER_GONE: Duration = seconds(35);
-/// An output pipe kept open by a process left behind (60 s).
-pub const LEFT_BEHIND: Duration = seconds(35);
-/// A connection request without an answer (60 s): the kernel's own limit is 127 s.
-pub const CONNECT: Duration = seconds(40);
-/// Work owed, and no event that could wake the process (2 min).
-pub const DEADLOCK: Duration = seconds(95);
-/// A lock on a file (2 min).
-pub const FILE_LOCK: Duration = seconds(95);
-/// Clients that are not served (2 min).
-pub const UNSERVED: Duration = seconds(95);
-/// A wait that no signal can end (2 min): a disk that answers is faster.
-pub const DISK: Duration = seconds(95);
-/// A busy wait for a lock, a tool that became a server, a stopped daemon (5 min).
-pub const TOOL_BLOCKED: Duration = seconds(270);
 /// Processor time without any effect (5 min): tokenising 60 s of text is normal (litellm#26193).
 pub const CPU_BOUND_WITHOUT_EFFECT: Duration = seconds(285);
 /// The same failing action again and again (2 min).
@@ -55,6 +28,8 @@ pub const REPETITION: Duration = seconds(90);
 pub const ANSWER_BUDGET: Duration = seconds(612);
 /// The same when the peer at least sends keep-alive messages (15 min).
 pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
+/// A proof holds in this many samples in a row: two may share one moment, three do not.
+pub const DOOMED_SAMPLES: u32 = 3;
 /// How long past its deadline a timer may be.
 pub const OVERSLEPT: Duration = seconds(15);
 /// A timer of the main thread this long is a deadline worth showing.

@@ -1,6 +1,7 @@
 //! A deep sample beside the agent's reports, with the questions that rules ask of it.
 
 use crate::base::moment::millis;
+use crate::verdict::known_programs::{RESTING_PEERS, RESTING_PORTS};
 use crate::verdict::sample::{
     End, Kind, Process, RunState, Sample, Socket, SocketKind, Subject, TICKS_PER_SECOND, Target,
     Tcp, TcpState, Thread, Until, Wait,
@@ -10,39 +11,16 @@ use std::collections::BTreeSet;
 
 /// Signals that common runtimes handle in every program: INT, and the two that the C library reserves.
 const COMMON_SIGNALS: u64 = 1 << 1 | 1 << 31 | 1 << 32;
-/// Ports whose clients wait idle until something happens (ssh, mail, queues, databases): no answer is due there.
-const RESTING_PORTS: [u16; 24] = [
-    22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
-    6697, 8883, 9092, 11211, 26379, 27017, 61613,
-];
 
 /// Milliseconds of one clock tick. Start times of processes and times of samples both count from boot.
 const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
-
-/// Programs whose clients wait idle in a read: queues, databases, remote shells.
-const RESTING_PEERS: [&str; 16] = [
-    "redis-server",
-    "valkey-server",
-    "keydb-server",
-    "dragonfly",
-    "hbmonitor",
-    "nats-server",
-    "mosquitto",
-    "beam.smp",
-    "postgres",
-    "mysqld",
-    "mariadbd",
-    "mongod",
-    "memcached",
-    "etcd",
-    "sshd",
-    "dockerd",
-];
 
 /// One deep sample and the agent's reports.
 pub(super) struct TreeView<'a> {
     pub(super) sample: &'a Sample,
     pub(super) report: &'a SelfReport,
+    /// Processes outside the tree that are at work.
+    pub(super) busy: &'a BTreeSet<u32>,
 }
 
 impl<'a> TreeView<'a> {
@@ -54,6 +32,11 @@ impl<'a> TreeView<'a> {
                 .iter()
                 .filter_map(move |t| Some((p, t, t.wait.as_ref()?)))
         })
+    }
+
+    /// Whether a process outside the tree is at work.
+    pub(super) fn works(&self, outsider: u32) -> bool {
+        self.busy.contains(&outsider)
     }
 
     /// Processes that have not ended.
@@ -202,9 +185,14 @@ impl<'a> TreeView<'a> {
         ports.contains(&tcp.local_port)
     }
 
-    /// Whether some process of the tree was started for one piece of work.
+    /// Whether some process of the tree was started for one piece of work, which is not reported done.
     pub(super) fn is_headless(&self) -> bool {
-        self.own().any(|process| process.headless)
+        self.own().any(|process| process.headless) && !self.report.declares_no_work()
+    }
+
+    /// Whether work is owed, by report or by the command line.
+    pub(super) fn is_work_due(&self) -> bool {
+        self.report.owes_work() || self.is_headless()
     }
 
     /// Connections from the tree on which something was once requested, so that an answer could arrive.

@@ -370,7 +370,7 @@ fn h06_an_event_loop_with_nothing_but_its_timer_is_hung_when_work_is_owed() {
         .with_threads(4, &parked())
         .owing()
         .passes(150, wakes);
-    let found = world.is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+    let found = world.is(Verdict::Stalled, 2 * MINUTE, "only its own timer");
     assert_eq!(found.fix, Fix::Restart);
 }
 
@@ -393,7 +393,7 @@ fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
         };
         w.root().threads[0].wait = Some(wait);
     });
-    world.is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+    world.is(Verdict::Stalled, 2 * MINUTE, "only its own timer");
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_els
         }];
         world.owing().passes(150, wakes)
     };
-    looks(true).is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+    looks(true).is(Verdict::Stalled, 2 * MINUTE, "only its own timer");
     looks(false).is_never_flagged();
 }
 
@@ -427,7 +427,7 @@ fn h07_a_peer_that_answers_no_keep_alive_is_dead_and_its_connection_is_broken() 
         .main_waits(socket_read())
         .with_tcp(tcp)
         .still(20);
-    let found = world.is(Verdict::Hung, 20, "4 keep-alive");
+    let found = world.is(Verdict::Stalled, 20, "4 keep-alive");
     assert_eq!(
         found.fix,
         Fix::ResetSocket {
@@ -439,7 +439,7 @@ fn h07_a_peer_that_answers_no_keep_alive_is_dead_and_its_connection_is_broken() 
 }
 
 #[test]
-fn h07_keep_alive_is_asked_for_at_first_sight_of_a_waiting_connection() {
+fn h07_keep_alive_is_asked_for_once_the_answer_is_late() {
     let tcp = Tcp {
         keep_alive: Some(false),
         ..asked()
@@ -447,10 +447,12 @@ fn h07_keep_alive_is_asked_for_at_first_sight_of_a_waiting_connection() {
     let world = World::new()
         .main_waits(socket_read())
         .with_tcp(tcp)
-        .still(20);
-    let found = world.is(Verdict::WaitingModel, 20, "keep-alive off");
+        .still(11 * MINUTE);
+    let waits = world.is(Verdict::WaitingModel, 20, "keep-alive off");
+    assert_eq!(waits.fix, Fix::None);
+    let late = world.is(Verdict::Stalled, 11 * MINUTE, "keep-alive off");
     assert_eq!(
-        found.fix,
+        late.fix,
         Fix::KeepAlive {
             pid: ROOT,
             fd: 5,
@@ -467,7 +469,7 @@ fn h08_a_peer_that_closed_without_an_answer_is_noticed() {
         ..asked()
     };
     let world = World::new().with_tcp(tcp).still(70);
-    world.is(Verdict::Hung, 60, "CLOSE-WAIT, Recv-Q 1");
+    world.is(Verdict::Stalled, 60, "CLOSE-WAIT, Recv-Q 1");
 }
 
 #[test]
@@ -488,7 +490,7 @@ fn h09_a_connection_request_into_the_void_is_stalled() {
 #[test]
 fn h10_all_threads_on_locks_are_a_deadlock_only_when_work_is_owed() {
     let world = World::new().with_threads(2, &parked()).owing().still(150);
-    world.is(Verdict::Hung, 2 * MINUTE, "not one woke");
+    world.is(Verdict::Stalled, 2 * MINUTE, "not one woke");
     let world = World::new().with_threads(2, &parked()).still(60 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Idle);
 }
@@ -505,13 +507,13 @@ fn h10_a_ring_of_mutexes_is_proof_without_a_word() {
     world.root().threads[2].wait = Some(waits_for(ROOT + 1001));
     world
         .still(40)
-        .is(Verdict::Hung, 30, "waits for a lock held by thread");
+        .is(Verdict::Stalled, 60, "waits for a lock held by thread");
 }
 
 #[test]
 fn h11_a_fork_while_a_lock_was_held_is_found_and_only_the_child_is_ended() {
     let world = World::new().with_child("agent", parked()).still(60);
-    let found = world.is(Verdict::Hung, 2 * MINUTE, "forked while a lock was held");
+    let found = world.is(Verdict::Stalled, 2 * MINUTE, "forked while a lock was held");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -527,7 +529,7 @@ fn h12_a_full_pipe_whose_reader_waits_for_the_writer_is_a_knot() {
     let mut world = World::new().with_child("tool", write);
     world.sample.ends = vec![end(ROOT, 3, 7, true), end(CHILD, 1, 7, false)];
     let world = world.still(40);
-    let found = world.is(Verdict::Hung, 30, "the end of a child");
+    let found = world.is(Verdict::Stalled, 30, "the end of a child");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -566,7 +568,7 @@ fn h17_a_stopped_child_is_woken() {
     world.sample.processes[1].state = RunState::Stopped;
     let world = world.still(30);
     assert_eq!(
-        world.is(Verdict::Hung, 15, "SIGCONT").fix,
+        world.is(Verdict::Stalled, 15, "SIGCONT").fix,
         Fix::Cont { pid: CHILD }
     );
 }
@@ -583,7 +585,7 @@ fn h17_a_child_that_stops_right_after_its_start_is_found_in_time_too() {
             w.root().threads[0].wait = Some(Wait::Child(-1));
         }
     });
-    world.is(Verdict::Hung, 15, "SIGCONT");
+    world.is(Verdict::Stalled, 15, "SIGCONT");
 }
 
 #[test]
@@ -601,7 +603,7 @@ fn h18_output_that_nobody_reads_is_hung_and_names_the_reader() {
     let mut world = World::new().main_waits(Wait::Write(target(1, Kind::Pipe(7))));
     world.sample.ends = vec![end(ROOT, 1, 7, false), end(9, 3, 7, true)];
     world.sample.outsiders = vec![outsider(9, "viewer")];
-    world.still(40).is(Verdict::Hung, 30, "viewer (9)");
+    world.still(40).is(Verdict::Stalled, 30, "viewer (9)");
 }
 
 #[test]
@@ -617,7 +619,7 @@ fn h19_a_terminal_that_nobody_drains_is_hung_but_a_pager_is_a_person() {
     World::new()
         .main_waits(write())
         .still(40)
-        .is(Verdict::Hung, 30, "/dev/pts/3");
+        .is(Verdict::Stalled, 30, "/dev/pts/3");
     let mut world = World::new().main_waits(Wait::Write(target(1, Kind::Pipe(7))));
     world.sample.ends = vec![end(9, 0, 7, true)];
     world.sample.outsiders = vec![Outsider {
@@ -684,7 +686,7 @@ fn h22_a_tools_output_kept_open_by_what_it_left_behind_names_the_holder() {
     world.sample.processes.push(left);
     world.sample.ends = vec![end(ROOT, 4, 7, true), end(CHILD, 1, 7, false)];
     let world = world.still(80);
-    let found = world.is(Verdict::Hung, 60, "sleep (101)");
+    let found = world.is(Verdict::Stalled, 60, "sleep (101)");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -771,7 +773,7 @@ fn h25_a_dead_child_that_alone_could_answer_is_a_hang() {
         .main_waits(parked());
     world.sample.processes[1].state = RunState::Zombie;
     world.sample.ends = vec![end(ROOT, 4, 7, true), end(ROOT, 5, 8, false)];
-    world.still(80).is(Verdict::Hung, 60, "is a zombie");
+    world.still(80).is(Verdict::Stalled, 60, "is a zombie");
 }
 
 #[test]
@@ -983,7 +985,10 @@ fn h34_done_but_not_exited_is_asked_to_end() {
     let mut world = World::new().main_waits(event_loop(Vec::new(), Until::Never));
     prints(&mut world, r#"{"type":"result","ok":true}"#, 1);
     let world = world.still(40);
-    assert_eq!(world.is(Verdict::Hung, 30, "done_not_exited").fix, Fix::End);
+    assert_eq!(
+        world.is(Verdict::Stalled, 30, "done_not_exited").fix,
+        Fix::End
+    );
 }
 
 #[test]
@@ -996,7 +1001,7 @@ fn h34_a_stream_of_turns_that_is_done_ends_unless_the_next_turn_can_still_come()
         world.still(MINUTE)
     };
     let world = done(World::new().main_waits(event_loop(Vec::new(), Until::Never)));
-    let found = world.is(Verdict::Hung, 30, "still there");
+    let found = world.is(Verdict::Stalled, 30, "still there");
     assert_eq!(found.fix, Fix::End);
 
     let stdin = event_loop(vec![target(0, Kind::Pipe(7))], Until::Never);

@@ -50,7 +50,7 @@ impl Watch {
         };
         Self {
             machine: VerdictMachine::new(settings, now),
-            remedy: Remedy::new(policy, config.patience),
+            remedy: Remedy::new(policy),
             evidence: Sampler::new(),
             reported: None,
             report: Report::default(),
@@ -64,15 +64,11 @@ impl Watch {
     /// Another process: what was seen of the last one says nothing of it.
     pub(super) fn new_incarnation(&mut self, now: Moment) {
         self.machine = VerdictMachine::new(self.settings, now);
-        self.remedy = Remedy::new(self.policy, self.settings.patience);
+        self.remedy = Remedy::new(self.policy);
     }
 
     pub(super) fn deadline(&self) -> Moment {
-        self.remedy
-            .deadline()
-            .map_or(self.machine.deadline(), |at| {
-                at.min(self.machine.deadline())
-            })
+        self.machine.deadline()
     }
 }
 
@@ -90,7 +86,7 @@ impl Hub {
             .watch
             .machine
             .handle(Input::Sample(Box::new(sample)), now);
-        self.judged(changed.as_ref(), now);
+        self.judged(changed.as_ref());
     }
 
     /// The agent has reported something: that is evidence too.
@@ -101,7 +97,7 @@ impl Hub {
             ..self_report(&self.watch.report, now)
         };
         let changed = self.watch.machine.handle(Input::SelfReport(report), now);
-        self.judged(changed.as_ref(), now);
+        self.judged(changed.as_ref());
     }
 
     /// The verdict for the beat.
@@ -168,7 +164,7 @@ impl Hub {
         (root, roots.collect())
     }
 
-    fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
+    fn judged(&mut self, changed: Option<&Judgement>) {
         if self.watch.machine.progressed() {
             self.decide(lifecycle::Input::Progress);
         }
@@ -176,7 +172,7 @@ impl Hub {
             self.report_judgement(judgement);
         }
         let judgement = self.watch.machine.judgement().clone();
-        if let Some(step) = self.watch.remedy.handle(&judgement, now) {
+        if let Some(step) = self.watch.remedy.handle(&judgement) {
             self.remedy(step, &judgement);
         }
     }
@@ -213,28 +209,47 @@ impl Hub {
         self.beat();
     }
 
+    /// Carries out a step that is due by itself.
     fn remedy(&mut self, step: Step, judgement: &Judgement) {
-        let done = match step {
-            Step::Fix(fix) => fixes::apply(fix, self.config.patience),
+        match self.carry_out_step(step) {
+            Ok(what) => tracing::warn!("{what}, because {}", judgement.sentence),
+            Err(why) => tracing::warn!("{why}; wanted because {}", judgement.sentence),
+        }
+    }
+
+    /// Applies the fix that the present verdict offers. Answers what was done, or why nothing was.
+    pub(super) fn unblock(&mut self) -> Result<String, String> {
+        let judgement = self.watch.machine.judgement().clone();
+        let Some(step) = self.watch.remedy.unblock(&judgement) else {
+            let why = "the present verdict offers no fix below a restart; order a restart";
+            return Err(why.to_owned());
+        };
+        self.take_evidence();
+        self.carry_out_step(step)
+    }
+
+    fn carry_out_step(&mut self, step: Step) -> Result<String, String> {
+        let (what, done) = match step {
+            Step::Fix(fix) => (fix.describe(), fixes::apply(fix, self.config.patience)),
             Step::KillChild { pid, started } => {
-                self.take_evidence();
-                fixes::kill(pid, started)
+                (format!("kill process {pid}"), fixes::kill(pid, started))
             }
             Step::End => {
                 self.decide(lifecycle::Input::Stop);
-                Ok(FixOutcome::Done)
+                return Ok("asked the agent to end".to_owned());
             }
             Step::Restart => {
                 self.agent.facts.hung = true;
                 self.decide(lifecycle::Input::RestartCharged);
-                Ok(FixOutcome::Done)
+                return Ok("restarting the agent".to_owned());
             }
         };
         match done {
-            Ok(FixOutcome::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
-            Ok(FixOutcome::Gone | FixOutcome::NotApplicable) => {}
+            Ok(FixOutcome::Done) => Ok(format!("done: {what}")),
+            Ok(FixOutcome::Gone) => Ok(format!("no longer needed: {what}")),
+            Ok(FixOutcome::NotApplicable) => Err(format!("not a fix below a restart: {what}")),
             Err(error @ (FixError::Another | FixError::Denied | FixError::Kernel(_))) => {
-                tracing::warn!("{step:?} was not possible: {error}");
+                Err(format!("could not {what}: {error}"))
             }
         }
     }

@@ -5,19 +5,10 @@ use crate::verdict::finding::Finding;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{End, Kind, Process, Subject, Target, Thread, Until, Wait};
-use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked};
-use crate::wire::beat::Verdict;
-
-/// All findings of this file.
-pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
-    view.waits()
-        .filter_map(|(p, t, wait)| undrained(view, p, t, wait))
-        .collect()
-}
 
 /// Data that no process reads.
-fn undrained(
+pub(in crate::verdict) fn undrained(
     view: &TreeView<'_>,
     process: &Process,
     thread: &Thread,
@@ -51,8 +42,7 @@ fn undrained(
     let holder = outside.iter().find_map(|end| view.sample.outsider(end.pid));
     if holder.is_some_and(|o| o.reads_terminal) {
         let sentence = format!("{title} waits for a person to read on in a pager");
-        let verdict = Verdict::WaitingInput;
-        let found = Finding::new(RuleId::Pager, subject, verdict, thresholds::INPUT, sentence);
+        let found = Finding::new(RuleId::Pager, subject, sentence);
         return Some(
             found
                 .about(fd)
@@ -68,8 +58,8 @@ fn undrained(
         None => "no process reads its other end".to_owned(),
     };
     let sentence = format!("{title} cannot write: {what} is full and {who}");
-    let (rule, after) = (RuleId::FullPipe, thresholds::UNDRAINED);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
+    let rule = RuleId::FullPipe;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .about(fd)
@@ -167,8 +157,8 @@ fn full_inside(
         writer.title()
     );
     let subject = Subject::Process(writer.pid);
-    let (rule, after) = (RuleId::PipeCycle, thresholds::WAIT_CYCLE);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    let rule = RuleId::PipeCycle;
+    let found = Finding::new(rule, subject, sentence).logical();
     Some(
         found
             .while_asleep(still)

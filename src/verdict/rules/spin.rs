@@ -10,7 +10,6 @@ use crate::verdict::sample::{Output, Process, Sample};
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::signals::Interval;
 use crate::verdict::thresholds;
-use crate::wire::beat::Verdict;
 use std::time::Duration;
 
 /// Words that mark a failing action in output.
@@ -92,13 +91,13 @@ pub(in crate::verdict) fn cpu_bound(
         );
         Assessment {
             evidence,
-            ..Assessment::new(RuleId::Spinning, Verdict::Spinning, sentence)
+            ..Assessment::new(RuleId::Spinning, sentence)
         }
     } else {
         let sentence = format!("{} computes in its main thread", root.title());
         Assessment {
             evidence,
-            ..Assessment::new(RuleId::Progress, Verdict::Working, sentence)
+            ..Assessment::new(RuleId::Progress, sentence)
         }
     }
 }
@@ -120,7 +119,7 @@ pub(in crate::verdict) fn repeated_report(
     let evidence = reported("repeats", format!("{times} × {}", report.repeated));
     Some(Assessment {
         evidence: vec![evidence],
-        ..Assessment::new(RuleId::SameReportAgain, Verdict::Looping, sentence)
+        ..Assessment::new(RuleId::SameReportAgain, sentence)
     })
 }
 
@@ -159,6 +158,6 @@ pub(in crate::verdict) fn repeated_line(output: &Output) -> Assessment {
     );
     Assessment {
         evidence: vec![seen],
-        ..Assessment::new(rule, Verdict::Looping, sentence)
+        ..Assessment::new(rule, sentence)
     }
 }

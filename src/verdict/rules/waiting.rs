@@ -13,7 +13,7 @@ use crate::verdict::sample::{
 use crate::verdict::self_report::Announced;
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked, waits_for_one};
-use crate::wire::activity::{Evidence, Verdict};
+use crate::wire::activity::Evidence;
 use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
@@ -59,8 +59,7 @@ fn input(view: &TreeView<'_>, process: &Process, thread: &Thread, wait: &Wait) -
         describe_target(view.sample, target)
     );
     let subject = Subject::Process(process.pid);
-    let verdict = Verdict::WaitingInput;
-    let found = Finding::new(rule, subject, verdict, thresholds::INPUT, sentence);
+    let found = Finding::new(rule, subject, sentence);
     let found = found
         .while_asleep([(process.pid, thread.tid)])
         .logical()
@@ -128,23 +127,21 @@ pub(in crate::verdict) fn asks_person() -> Assessment {
     let sentence = "reports that it waits for a person".to_owned();
     Assessment {
         evidence: vec![said],
-        ..Assessment::new(RuleId::AsksPerson, Verdict::WaitingInput, sentence)
+        ..Assessment::new(RuleId::AsksPerson, sentence)
     }
 }
 
 /// Silence is normal until a known time, by the agent's own report.
 pub(in crate::verdict) fn announced(until: Moment, why: Announced, now: Moment) -> Assessment {
     let left = format_duration(until.since(now));
-    let (rule, verdict, signal, sentence) = match why {
+    let (rule, signal, sentence) = match why {
         Announced::Silence => (
             RuleId::Expect,
-            Verdict::Sleeping,
             "expect",
             format!("announced that it will be silent for another {left}"),
         ),
         Announced::RateLimit => (
             RuleId::RateLimit,
-            Verdict::WaitingModel,
             "rate_limit",
             format!("the model's service asked it to wait for another {left}"),
         ),
@@ -152,7 +149,7 @@ pub(in crate::verdict) fn announced(until: Moment, why: Announced, now: Moment) 
     Assessment {
         evidence: vec![reported(signal, format!("{left} left"))],
         until: Some(until),
-        ..Assessment::new(rule, verdict, sentence)
+        ..Assessment::new(rule, sentence)
     }
 }
 
@@ -207,7 +204,7 @@ pub(in crate::verdict) fn asleep(
     Assessment {
         evidence: vec![seen],
         until: Some(until),
-        ..Assessment::new(RuleId::Timer, Verdict::Sleeping, sentence)
+        ..Assessment::new(RuleId::Timer, sentence)
     }
 }
 
@@ -234,7 +231,7 @@ pub(in crate::verdict) fn model(
             format_duration(tcp.acked_ago)
         );
         evidence.push(observed("tcp", value));
-        if tcp.keep_alive == Some(false) && fix == Fix::None {
+        if late.is_some() && tcp.keep_alive == Some(false) && fix == Fix::None {
             fix = Fix::KeepAlive {
                 pid: socket.pid,
                 fd: socket.fd,
@@ -258,7 +255,7 @@ pub(in crate::verdict) fn model(
         return Assessment {
             evidence,
             fix,
-            ..Assessment::new(RuleId::AnswerPending, Verdict::WaitingModel, sentence)
+            ..Assessment::new(RuleId::AnswerPending, sentence)
         };
     };
     if peer_alive {
@@ -272,7 +269,7 @@ pub(in crate::verdict) fn model(
     Assessment {
         evidence,
         fix,
-        ..Assessment::new(RuleId::AnswerLate, Verdict::Stalled, sentence)
+        ..Assessment::new(RuleId::AnswerLate, sentence)
     }
 }
 
@@ -298,7 +295,7 @@ pub(in crate::verdict) fn unreadable(view: &TreeView<'_>) -> Option<Assessment> 
         .collect();
     Some(Assessment {
         evidence,
-        ..Assessment::new(RuleId::Unreadable, Verdict::Unknown, sentence)
+        ..Assessment::new(RuleId::Unreadable, sentence)
     })
 }
 
@@ -335,7 +332,7 @@ pub(in crate::verdict) fn peer(view: &TreeView<'_>, pid: u32) -> Assessment {
     let seen = observed("unix.peer", format!("{name} ({pid})"));
     Assessment {
         evidence: vec![seen],
-        ..Assessment::new(RuleId::LocalPeer, Verdict::WaitingModel, sentence)
+        ..Assessment::new(RuleId::LocalPeer, sentence)
     }
 }
 
@@ -351,22 +348,22 @@ pub(in crate::verdict) fn tool(
         observed("tool", tool.title()),
         observed("quiet", format!("no progress for {quiet}")),
     ];
-    let (rule, verdict, sentence) = if over {
+    let (rule, sentence) = if over {
         let sentence = format!(
             "waits for {}, which has not moved for {quiet} (limit {limit})",
             tool.title()
         );
-        (RuleId::ToolLate, Verdict::Stalled, sentence)
+        (RuleId::ToolLate, sentence)
     } else {
         let sentence = format!(
             "waits for {}; no progress for {quiet} (limit {limit})",
             tool.title()
         );
-        (RuleId::ToolPending, Verdict::Working, sentence)
+        (RuleId::ToolPending, sentence)
     };
     Assessment {
         evidence,
-        ..Assessment::new(rule, verdict, sentence)
+        ..Assessment::new(rule, sentence)
     }
 }
 
@@ -392,13 +389,13 @@ pub(in crate::verdict) fn owed(
         let sentence = format!("work is owed, but nothing has moved for {quiet} (limit {limit})");
         Assessment {
             evidence,
-            ..Assessment::new(RuleId::NoProgress, Verdict::Stalled, sentence)
+            ..Assessment::new(RuleId::NoProgress, sentence)
         }
     } else {
         let sentence = format!("work is owed; no progress for {quiet} (limit {limit})");
         Assessment {
             evidence,
-            ..Assessment::new(RuleId::WorkOwed, Verdict::Working, sentence)
+            ..Assessment::new(RuleId::WorkOwed, sentence)
         }
     }
 }
@@ -413,7 +410,7 @@ pub(in crate::verdict) fn idle(view: &TreeView<'_>) -> Assessment {
     let evidence = main_wait(view).into_iter().collect();
     Assessment {
         evidence,
-        ..Assessment::new(RuleId::Idle, Verdict::Idle, sentence.to_owned())
+        ..Assessment::new(RuleId::Idle, sentence.to_owned())
     }
 }
 
