@@ -255,8 +255,9 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
         };
-        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
-            return Some(assessment);
+        let doomed = self.doom.observe(&view, &self.clock);
+        if doomed.is_some() || self.doom.is_pending() {
+            return doomed;
         }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);
