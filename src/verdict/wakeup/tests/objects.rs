@@ -3,6 +3,9 @@
 use super::*;
 use crate::verdict::sample::Why;
 
+/// A change of one object, by name.
+type Saving = (&'static str, fn(&mut Object));
+
 const ENUMERABLE: [ObjectKind; 9] = [
     ObjectKind::Pipe,
     ObjectKind::SocketPair,
@@ -25,7 +28,7 @@ fn every_object_with_known_holders_inside_the_tree_dooms_and_one_held_outside_sa
             is_doomed(&sample)
         };
         assert!(with(|_| {}), "{kind:?}");
-        let saving: [(&str, fn(&mut Object)); 4] = [
+        let saving: [Saving; 4] = [
             ("held outside", |o| {
                 o.holders = Holders::Known {
                     inside: vec![ROOT],
