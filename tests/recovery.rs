@@ -145,8 +145,10 @@ fn a_stopped_agent_is_left_stopped_until_an_order_continues_it() {
     );
     let _agent = agent(&redis, &[], &["bash", "-c", &script]);
     event(&redis, "stalled");
-    let offered = beat(&redis).unwrap()["hb"]["activity"]["evidence"].to_string();
-    assert!(offered.contains("SIGCONT"), "{offered}");
+    eventually("the remedy is offered", || {
+        let evidence = beat(&redis)?["hb"]["activity"]["evidence"].to_string();
+        evidence.contains("continue process").then_some(())
+    });
     assert!(!woken.exists());
     order(&redis, "unblock");
     eventually("it goes on", || woken.exists().then_some(()));

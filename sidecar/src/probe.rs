@@ -29,6 +29,8 @@ mod spaces;
 mod status;
 mod tcp;
 mod tree;
+#[cfg(test)]
+mod trees;
 mod waits;
 mod wakers;
 
@@ -124,12 +126,12 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
+    use super::trees::{Tree, deep_sample, until};
     use super::*;
     use heartbeat::verdict::sample::{Until, Wait};
     use heartbeat::wire::evidence_snapshot::SNAPSHOT_BYTES_MAX;
     use std::os::unix::process::CommandExt;
-    use std::process::{Child, Command, Stdio};
-    use std::time::Instant;
+    use std::process::Command;
 
     /// Ten processes with ten threads each and fifty sockets between them.
     const TREE: &str = "import os,threading,socket
@@ -143,44 +145,6 @@ for n in range(9):
   if os.fork()==0: body(3 if n<6 else 2)
 keep=[l.accept()[0] for _ in range(24)]
 body(0)";
-
-    struct Tree(Child);
-
-    impl Tree {
-        fn start(command: &mut Command) -> Self {
-            let quiet = command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            Self(quiet.process_group(0).spawn().unwrap())
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let group = rustix::process::Pid::from_child(&self.0);
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            let _ = self.0.wait();
-        }
-    }
-
-    fn deep_sample(sampler: &mut Sampler, root: u32) -> Sample {
-        sampler.sample(root, &[], SampleDepth::Waits, crate::clock::now())
-    }
-
-    /// Samples until the sample is as wanted.
-    fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Sampler, Sample) {
-        let start = Instant::now();
-        let mut sampler = Sampler::new();
-        loop {
-            let sample = deep_sample(&mut sampler, root);
-            if wanted(&sample) {
-                return (sampler, sample);
-            }
-            assert!(start.elapsed() < Duration::from_secs(30), "{sample:#?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 
     #[test]
     fn a_tree_of_a_hundred_threads_and_fifty_sockets_is_seen_whole_and_cheaply() {

@@ -47,7 +47,7 @@ pub struct VerdictMachine {
     /// What makes an assessment another one than the last; none before the first.
     published: Option<FindingId>,
     clock: ActiveClock,
-    cpu_bound: CpuBoundTracker,
+    cpu_bound: spin::CpuBoundTracker,
     repetition: RepetitionTracker,
     doom: DoomWatch,
     /// Bytes of any class were received since the last progress.
@@ -90,7 +90,7 @@ impl VerdictMachine {
             judgement,
             published: None,
             clock: ActiveClock::new(settings.patience, settings.one_off),
-            cpu_bound: CpuBoundTracker::default(),
+            cpu_bound: spin::CpuBoundTracker::default(),
             repetition: RepetitionTracker::default(),
             doom: DoomWatch::default(),
             peer_alive: false,
@@ -267,9 +267,11 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: self.history.served(),
+            polls: self.clock.polls(),
         };
-        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
-            return Some(assessment);
+        let doomed = self.doom.observe(&view, &self.clock);
+        if doomed.is_some() || self.doom.is_pending() {
+            return doomed;
         }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);

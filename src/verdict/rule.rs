@@ -192,13 +192,13 @@ rules! {
     Deadlock = "deadlock", Stalled, minutes(2), [Gate::WorkOwed, Gate::WholeProcess], "zoo h10",
         Some(|view| deadlock::deadlock(view).into_iter().collect());
     /// An event loop with no source of events left.
-    DeadAwait = "dead-await", Stalled, minutes(2), [Gate::WorkOwed, Gate::WholeProcess], "zoo h06; claude-code#41086",
+    DeadAwait = "dead-await", Stalled, minutes(5), [Gate::WorkOwed, Gate::WholeProcess], "zoo h06; claude-code#41086",
         Some(|view| deadlock::dead_await(view).into_iter().collect());
     /// A pipe or terminal is full, and the reader outside does not read.
-    FullPipe = "full-pipe", Stalled, seconds(30), [], "zoo h18 h19",
+    FullPipe = "full-pipe", Stalled, minutes(5), [], "zoo h18 h19",
         Some(|view| view.waits().filter_map(|(p, t, w)| pipes::undrained(view, p, t, w)).collect());
     /// A pipe is full, and its reader waits for something else.
-    PipeCycle = "pipe-cycle", Stalled, seconds(30), [], "zoo h12; mergeCraft#449", None;
+    PipeCycle = "pipe-cycle", Stalled, minutes(5), [], "zoo h12; mergeCraft#449", None;
     /// The peer's machine answers neither probes nor data.
     DeadPeer = "dead-peer", Stalled, seconds(90), [], "zoo h07; openai-python#3269",
         Some(|view| view.tcp().filter_map(|(s, tcp)| network::dead_peer(view, s, tcp)).collect());
@@ -209,7 +209,7 @@ rules! {
     DeadChild = "dead-child", Stalled, minutes(1), [Gate::HoldersKnown], "zoo h25; fastmcp#499",
         Some(|view| view.own().filter_map(|p| network::dead_child(view, p)).collect());
     /// A process left behind by a tool keeps the tool's output open.
-    LeftBehind = "left-behind", Stalled, minutes(1), [Gate::HoldersKnown], "zoo h22; opencode#48414",
+    LeftBehind = "left-behind", Stalled, minutes(10), [Gate::HoldersKnown], "zoo h22; opencode#48414",
         Some(|view| view.own().filter_map(|p| network::left_behind(view, p)).collect());
     /// The work is reported done, and the process stays.
     DoneNotExited = "done-not-exited", Stalled, seconds(30), [], "zoo h34; claude-code#25629",

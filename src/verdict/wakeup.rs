@@ -10,6 +10,8 @@
 mod graph;
 mod sentence;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub(in crate::verdict) use watch::DoomWatch;

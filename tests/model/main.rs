@@ -96,11 +96,11 @@ fn candidates(script: &Script) -> impl Iterator<Item = Script> {
     let mut found = Vec::new();
     for (p, process) in script.processes.iter().enumerate() {
         for (t, ops) in process.threads.iter().enumerate() {
-            for n in 0..ops.len() {
+            for (n, op) in ops.iter().enumerate() {
                 let mut without = script.clone();
                 without.processes[p].threads[t].remove(n);
                 found.push(without);
-                if ops[n] != Op::Step {
+                if *op != Op::Step {
                     let mut stepped = script.clone();
                     stepped.processes[p].threads[t][n] = Op::Step;
                     found.push(stepped);

@@ -371,8 +371,8 @@ fn h06_an_event_loop_with_nothing_but_its_timer_is_hung_when_work_is_owed() {
         .main_waits(poll)
         .with_threads(4, &parked())
         .owing()
-        .passes(150, wakes);
-    let found = world.is(Verdict::Stalled, 2 * MINUTE, "only its own timer");
+        .passes(320, wakes);
+    let found = world.is(Verdict::Stalled, 5 * MINUTE, "only its own timer");
     assert_eq!(found.fix, Fix::Restart);
 }
 
@@ -385,7 +385,7 @@ fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
         )
     };
     let mut looks = 0;
-    let world = World::new().main_waits(poll()).owing().passes(150, |w| {
+    let world = World::new().main_waits(poll()).owing().passes(320, |w| {
         wakes(w);
         looks += 1;
         let wait = if looks % 4 == 0 {
@@ -395,12 +395,12 @@ fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
         };
         w.root().threads[0].wait = Some(wait);
     });
-    world.is(Verdict::Stalled, 2 * MINUTE, "only its own timer");
+    world.is(Verdict::Stalled, 5 * MINUTE, "only its own timer");
 }
 
 #[test]
 fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_else_is() {
-    let looks = |own| {
+    let looks = |own, seconds| {
         let poll = event_loop(vec![target(5, Kind::Socket(55))], timer(1000));
         let mut world = World::new().main_waits(poll);
         unix(&mut world, ROOT, 900);
@@ -413,10 +413,10 @@ fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_els
             own,
             ..outsider(900, "hbsidecar")
         }];
-        world.owing().passes(150, wakes)
+        world.owing().passes(seconds, wakes)
     };
-    looks(true).is(Verdict::Stalled, 2 * MINUTE, "only its own timer");
-    looks(false).is_never_flagged();
+    looks(true, 320).is(Verdict::Stalled, 5 * MINUTE, "only its own timer");
+    looks(false, 290).is_never_flagged();
 }
 
 #[test]
@@ -530,8 +530,8 @@ fn h12_a_full_pipe_whose_reader_waits_for_the_writer_is_a_knot() {
     let write = Wait::Write(target(1, Kind::Pipe(7)));
     let mut world = World::new().with_child("tool", write);
     world.sample.ends = vec![end(ROOT, 3, 7, true), end(CHILD, 1, 7, false)];
-    let world = world.still(40);
-    let found = world.is(Verdict::Stalled, 30, "the end of a child");
+    let world = world.still(6 * MINUTE);
+    let found = world.is(Verdict::Stalled, 5 * MINUTE, "the end of a child");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -605,7 +605,8 @@ fn h18_output_that_nobody_reads_is_hung_and_names_the_reader() {
     let mut world = World::new().main_waits(Wait::Write(target(1, Kind::Pipe(7))));
     world.sample.ends = vec![end(ROOT, 1, 7, false), end(9, 3, 7, true)];
     world.sample.outsiders = vec![outsider(9, "viewer")];
-    world.still(40).is(Verdict::Stalled, 30, "viewer (9)");
+    let world = world.still(6 * MINUTE);
+    world.is(Verdict::Stalled, 5 * MINUTE, "viewer (9)");
 }
 
 #[test]
@@ -618,10 +619,11 @@ fn h18_a_consumer_that_is_slow_but_drains_is_no_hang() {
 #[test]
 fn h19_a_terminal_that_nobody_drains_is_hung_but_a_pager_is_a_person() {
     let write = || Wait::Write(target(1, Kind::Terminal("/dev/pts/3".into())));
-    World::new()
-        .main_waits(write())
-        .still(40)
-        .is(Verdict::Stalled, 30, "/dev/pts/3");
+    World::new().main_waits(write()).still(6 * MINUTE).is(
+        Verdict::Stalled,
+        5 * MINUTE,
+        "/dev/pts/3",
+    );
     let mut world = World::new().main_waits(Wait::Write(target(1, Kind::Pipe(7))));
     world.sample.ends = vec![end(9, 0, 7, true)];
     world.sample.outsiders = vec![Outsider {
@@ -687,8 +689,8 @@ fn h22_a_tools_output_kept_open_by_what_it_left_behind_names_the_holder() {
     left.threads[0].wait = Some(Wait::Sleep(timer(500_000)));
     world.sample.processes.push(left);
     world.sample.ends = vec![end(ROOT, 4, 7, true), end(CHILD, 1, 7, false)];
-    let world = world.still(80);
-    let found = world.is(Verdict::Stalled, 60, "sleep (101)");
+    let world = world.still(11 * MINUTE);
+    let found = world.is(Verdict::Stalled, 10 * MINUTE, "sleep (101)");
     assert_eq!(
         found.fix,
         Fix::EndChild {

@@ -29,7 +29,7 @@ pub(super) struct Drafts {
     pub(super) of: BTreeMap<u32, Result<Vec<Draft>, Why>>,
 }
 
-/// The objects that the threads of the tree wait on. None when the root can go on whoever holds what.
+/// The objects that the threads of the tree wait on. None when the root can go on in any case.
 pub(super) fn drafts(reader: &mut Reader, tree: &Tree<'_>) -> Option<Drafts> {
     let root = tree.sample.root()?;
     let deciding: Vec<&Thread> = match root.main() {

@@ -34,7 +34,7 @@ pub(super) enum HeldBy {
     Anybody,
     /// Holders of an end of any of these that matters here.
     Ends(Vec<Id>, Side),
-    /// Processes of the tree with a descriptor of this kind, since two of them cannot be told apart.
+    /// Processes of the tree with a descriptor of this kind, since two of them look the same.
     Alike(&'static str),
     /// These processes.
     Processes(Vec<u32>),
@@ -192,7 +192,7 @@ impl Objects<'_> {
         self.networks.entry(pid).or_insert_with(ask).clone()
     }
 
-    /// Whoever holds either side may close it, and the end of the session's leader hangs it up.
+    /// A holder of either side may close it, and the end of the session's leader hangs it up.
     fn terminal(&mut self, fd: i32, path: String, direct: bool) -> Draft {
         let through = self.descriptors.through;
         let limit = if direct {

@@ -320,3 +320,6 @@ impl Resolving<'_> {
 pub(super) fn hidden(reader: &mut Reader, denied: Option<Why>) -> bool {
     denied.is_some() || space::hides_processes(reader)
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,7 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: false,
+            polls: false,
         };
         self.clock
             .track_timers(&timers::sleepers(&view, &[]), sample.at);
@@ -131,7 +132,8 @@ impl VerdictMachine {
     fn owed(&self, view: &TreeView<'_>) -> Assessment {
         let quiet = self.clock.unexcused_silence();
         let agent = view.sample.processes.iter().any(|p| p.agent);
-        let budget = if self.clock.polls() && !agent {
+        let polls = self.clock.polls() || timers::has_timer_descriptor(view);
+        let budget = if polls && !agent {
             thresholds::POLLING_BUDGET
         } else if self.asked_model || self.repeats_output {
             thresholds::ANSWER_BUDGET

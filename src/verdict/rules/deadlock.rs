@@ -68,7 +68,8 @@ pub(in crate::verdict) fn mutex_ring(view: &TreeView<'_>, process: &Process) -> 
         let mut at = thread.tid;
         while let Some(next) = owner(at) {
             if next == thread.tid {
-                return Some(ring);
+                // A thread's own number in its own memory may stand for anything.
+                return (ring.len() > 1).then_some(ring);
             }
             if ring.contains(&next) {
                 return None;
@@ -80,10 +81,6 @@ pub(in crate::verdict) fn mutex_ring(view: &TreeView<'_>, process: &Process) -> 
     })?;
     let chain: Vec<String> = ring.iter().map(|tid| format!("thread {tid}")).collect();
     let sentence = match chain.as_slice() {
-        [one] => format!(
-            "{one} of {} waits for a lock that it holds itself",
-            process.title()
-        ),
         [one, two] => format!(
             "{one} of {} waits for a lock held by {two}, which waits for a lock held by {one}",
             process.title()
@@ -146,25 +143,17 @@ pub(in crate::verdict) fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
     let mut still = Vec::new();
     let mut culprit: Option<&Process> = None;
     for process in view.living() {
-        if process.frozen || process.tracer.is_some() {
+        if process.frozen || process.tracer.is_some() || handles_signals(process) {
             return None;
         }
         for thread in &process.threads {
             match thread.wait.as_ref()? {
                 Wait::Futex {
                     until: Until::Never,
-                    private,
-                    ..
-                } => {
                     // A process outside the tree could release a lock in shared memory.
-                    if !private
-                        && process.pid == view.sample.root
-                        && view.sample.processes.len() == 1
-                    {
-                        return None;
-                    }
-                    culprit = Some(process);
-                }
+                    private: true,
+                    ..
+                } => culprit = Some(process),
                 Wait::Child(_) => {}
                 Wait::Read(target) if view.is_from_inside(process, target) => {}
                 Wait::Running
@@ -218,7 +207,7 @@ pub(in crate::verdict) fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         Until::Unreadable(_) => true,
     };
     let connected = view.sample.sockets.iter().any(|s| s.other().is_none());
-    if !alone || long || connected || view.listens(Subject::Tree) {
+    if !alone || long || connected || view.polls || view.listens(Subject::Tree) {
         return None;
     }
     let mut kinds = BTreeSet::new();

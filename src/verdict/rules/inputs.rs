@@ -89,15 +89,17 @@ pub(in crate::verdict) fn watched(view: &TreeView<'_>) -> Option<Assessment> {
     let Wait::Poll { targets, .. } = main else {
         return None;
     };
-    let own = |t: &&Target| matches!(t.kind, Kind::Internal(_)) || view.wakes_itself(root.pid, t);
-    let mut others = targets.iter().filter(|t| !own(t));
-    let input = others.clone().find(|t| t.fd == 0)?;
+    let input = targets.iter().find(|t| t.fd == 0)?;
     let outside = match &input.kind {
         Kind::Pipe(_) | Kind::Socket(_) => !view.is_from_inside(root, input),
         // Keys of a full screen are always watched.
         Kind::Terminal(_) | Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
     };
-    if !outside || others.any(|t| t.fd != 0) || view.is_headless() || view.living().count() > 1 {
+    if !outside
+        || view.can_be_woken_from_outside(root.pid, main, &[0])
+        || view.is_headless()
+        || view.living().count() > 1
+    {
         return None;
     }
     let title = root.title();

@@ -108,7 +108,7 @@ pub(in crate::verdict) fn closed_unread(
         return None;
     }
     let process = view.sample.process(socket.pid)?;
-    let parked = |w: &Wait| view.only_self_can_wake(process, w) || matches!(w, Wait::Child(_));
+    let parked = |w: &Wait| view.only_self_can_wake(process, w);
     let all_parked = process
         .threads
         .iter()

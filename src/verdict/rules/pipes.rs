@@ -52,7 +52,7 @@ pub(in crate::verdict) fn undrained(
     }
     let who = match holder {
         Some(outsider) => format!(
-            "{} ({}) holds its other end and does not read",
+            "{} ({}) holds its other end and has made no room since",
             outsider.name, outsider.pid
         ),
         None => "no process reads its other end".to_owned(),
@@ -112,9 +112,14 @@ fn loops_past(
     else {
         return false;
     };
-    let mut children = view.living().filter(|p| p.parent == reader.pid);
     let past = |t: &Target| t.fd != fd && (t.full || view.wakes_itself(reader.pid, t));
-    targets.iter().all(past) && children.all(|p| p.pid == writer.pid)
+    targets.iter().all(past) && waits_for_writer(view, reader, writer)
+}
+
+/// Whether the reader has no other child than the writer, whose end it could wait for.
+fn waits_for_writer(view: &TreeView<'_>, reader: &Process, writer: &Process) -> bool {
+    let mut children = view.living().filter(|p| p.parent == reader.pid);
+    children.all(|p| p.pid == writer.pid)
 }
 
 /// The reader belongs to the tree and waits for something else: a wait cycle when it can never read.
@@ -133,7 +138,8 @@ fn full_inside(
         }
         let waits = reader.threads.iter().map(|t| t.wait.as_ref());
         let stuck = |wait: Option<&Wait>| match wait {
-            Some(Wait::Child(_) | Wait::Write(_) | Wait::Lock(_)) => true,
+            Some(Wait::Child(_)) => waits_for_writer(view, reader, writer),
+            Some(Wait::Write(_) | Wait::Lock(_)) => true,
             Some(Wait::Read(other)) => other.fd != end.fd,
             Some(wait) => is_parked(wait) || loops_past(view, reader, wait, end.fd, writer),
             None => false,

@@ -92,6 +92,14 @@ pub(in crate::verdict) fn root_sleep(view: &TreeView<'_>) -> Option<Sleeper> {
     sleeper(root, root.main()?)
 }
 
+/// Whether the first thread of the root waits for a timer that is a descriptor.
+pub(in crate::verdict) fn has_timer_descriptor(view: &TreeView<'_>) -> bool {
+    let main = view.sample.root().and_then(Process::main);
+    let targets = main.and_then(|t| t.wait.as_ref()).map(Wait::targets);
+    let timer = |t: &Target| matches!(&t.kind, Kind::Internal(name) if name == "timerfd");
+    targets.is_some_and(|targets| targets.iter().any(timer))
+}
+
 /// No terminal input cuts it short, and it belongs to the program.
 fn sleeper(process: &Process, thread: &Thread) -> Option<Sleeper> {
     let wait = thread.wait.as_ref()?;

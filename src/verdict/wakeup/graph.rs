@@ -138,8 +138,7 @@ fn argument(nodes: &[Node<'_>], first: Vec<&Node<'_>>) -> Vec<DoomedThread> {
             .iter()
             .filter(|n| everyone || own && n.process.pid == pid);
         for node in needed {
-            let known = |f: &&Node<'_>| f.thread.tid == node.thread.tid;
-            if !found.iter().any(|f| known(&f)) {
+            if !found.iter().any(|f| f.thread.tid == node.thread.tid) {
                 found.push(node);
             }
         }

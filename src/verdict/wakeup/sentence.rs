@@ -76,11 +76,11 @@ fn chain(sample: &Sample, doom: &Doom) -> (Vec<String>, &'static str) {
 /// A child of a doomed process that has ended: what it would have answered will not come.
 fn ended_child(sample: &Sample, doom: &Doom) -> Option<Evidence> {
     let of_doomed = |p: &&Process| doom.threads.iter().any(|t| t.pid == p.parent);
-    let ended = sample
+    let mut ended = sample
         .processes
         .iter()
         .filter(|p| p.state == RunState::Zombie);
-    let child = ended.filter(of_doomed).next()?;
+    let child = ended.find(of_doomed)?;
     Some(observed("child", format!("{} has ended", child.title())))
 }
 
