@@ -5,7 +5,6 @@ mod assessment;
 mod cadence;
 pub mod explain;
 mod finding;
-pub mod headless_agents;
 mod judgement;
 pub mod machine;
 mod notes;

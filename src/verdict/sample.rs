@@ -134,7 +134,7 @@ pub struct Process {
     /// The command line, cut.
     pub command: String,
     /// The command line is one piece of work of a known agent, owed until it ends: see
-    /// [`crate::verdict::headless_agents`].
+    /// [`crate::base::known_agents`].
     pub headless: bool,
     /// The kernel's state of its main thread.
     pub state: RunState,

@@ -31,6 +31,8 @@ pub(super) struct Watch {
     /// The trouble that was reported last: each is reported once.
     reported: Option<Verdict>,
     streams_turns: bool,
+    /// Our own command line is one piece of work: an agent may rewrite the one that /proc shows.
+    is_one_piece: bool,
     /// What the agent reports.
     pub(super) report: Report,
     /// Processor time and memory of the tree.
@@ -55,6 +57,7 @@ impl Watch {
             reported: None,
             report: Report::default(),
             usage: Vitals::new(),
+            is_one_piece: config.work.is_one_piece(),
             streams_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
             policy,
@@ -85,7 +88,10 @@ impl Hub {
         let now = clock::now();
         let (root, orphans) = self.roots(pid);
         let depth = self.watch.machine.depth();
-        let sample = self.watch.evidence.sample(root, &orphans, depth, now);
+        let mut sample = self.watch.evidence.sample(root, &orphans, depth, now);
+        if let Some(root) = sample.processes.first_mut() {
+            root.headless |= self.watch.is_one_piece;
+        }
         let changed = self
             .watch
             .machine

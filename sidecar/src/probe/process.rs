@@ -1,7 +1,7 @@
 //! One process as /proc tells it: state, counters, threads, children.
 
 use super::read::{Reader, numbers};
-use heartbeat::verdict::headless_agents::is_headless;
+use heartbeat::base::known_agents::is_headless;
 use heartbeat::verdict::sample::{Io, Process, RunState, Thread, Why};
 use heartbeat::wire::beat::cut;
 use std::time::Duration;
@@ -73,7 +73,8 @@ pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, bool)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
     let line = line.trim_end_matches('\0');
     let words = line.replace(|c: char| c.is_control(), " ");
-    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_headless(line.split('\0'))))
+    let args: Vec<&str> = line.split('\0').collect();
+    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_headless(&args)))
 }
 
 /// A line of `stat`. The name stands in brackets and may hold anything, brackets too.

@@ -105,7 +105,8 @@ pub(super) fn name(
                 let words = CommandInfo {
                     name: process.name.clone(),
                     command,
-                    batch,
+                    // A program that rewrites its title is still what it was started as.
+                    batch: batch || known.get(&key).is_some_and(|before| before.batch),
                     foreign: is_foreign(process.pid),
                 };
                 // In the middle of an exec the command line is empty for a moment.
