@@ -4,15 +4,17 @@ mod args;
 mod store;
 
 pub use args::Args;
-pub(crate) use args::{Act, Reaction};
+pub(crate) use args::{Act, Reaction, ReadFrom};
 pub use hbshell::log::LogFormat;
 pub(crate) use store::Store;
 
+use crate::log::Destination;
 use hbshell::command_line::first_set;
 use hbshell::log::Log;
 use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::base::known_agents::is_headless;
+use heartbeat::base::runtime_dir::runtime_dir;
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::lifecycle;
 use heartbeat::verdict::Patience;
@@ -59,10 +61,13 @@ pub(crate) struct Config {
     pub(crate) status_file: Option<PathBuf>,
     /// How the agent's output is read.
     pub(crate) reads: Option<Reads>,
+    /// Which of its outputs are read.
+    pub(crate) read_from: ReadFrom,
     pub(crate) thresholds: Thresholds,
     pub(crate) exclusive: bool,
     pub(crate) takeover: bool,
     pub(crate) log: Log,
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 /// How the agent's output is read.
@@ -178,6 +183,7 @@ impl TryFrom<Args> for Config {
                 .status_file
                 .or_else(|| above.unless_given("HB_STATUS_FILE").map(PathBuf::from)),
             reads: reads(args.read, args.progress_regex.as_deref())?,
+            read_from: args.read_from,
             thresholds: Thresholds {
                 degraded_memory_mb: f64::from(args.degraded_memory_mb),
                 busy_queue: args.busy_queue,
@@ -191,7 +197,22 @@ impl TryFrom<Args> for Config {
                 args.verbose,
                 args.quiet,
             ),
+            log_file: args.log_file,
         })
+    }
+}
+
+impl Config {
+    /// Where log lines go, and whether a file may get them.
+    pub(crate) fn log_destination(&self) -> Destination {
+        let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let directory = runtime_dir(xdg, nix::unistd::geteuid().as_raw());
+        Destination {
+            file: self.log_file.clone(),
+            usual_file: Some(directory.join(format!("{}.log", self.id))),
+            // The watcher of a transparent agent has left the agent's outputs.
+            has_no_stderr: matches!(self.work, Work::Transparent(_)),
+        }
     }
 }
 
