@@ -212,6 +212,7 @@ impl Config {
             usual_file: Some(directory.join(format!("{}.log", self.id))),
             // The watcher of a transparent agent has left the agent's outputs.
             has_no_stderr: matches!(self.work, Work::Transparent(_)),
+            awaits_agent: matches!(self.work, Work::Supervise(_)),
         }
     }
 }

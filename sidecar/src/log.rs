@@ -13,7 +13,7 @@ use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::cut;
 use std::io::{IsTerminal, Write, stderr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct Destination {
     pub(crate) usual_file: Option<PathBuf>,
     /// Standard error leads nowhere: it is not the user's.
     pub(crate) has_no_stderr: bool,
+    /// An agent is about to be started.
+    pub(crate) awaits_agent: bool,
 }
 
 /// Takes lines and never waits.
@@ -46,10 +48,21 @@ pub(crate) struct LogWriter {
     shared: Arc<Shared>,
 }
 
+/// Whose standard error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Screen {
+    Ours,
+    /// A terminal, and the agent that will use it is not started yet: lines are kept until that is certain.
+    Undecided,
+    /// A terminal that the agent uses.
+    Agents,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
-    /// Standard error is a terminal that the agent uses.
-    screen_is_agents: AtomicBool,
+    /// A [`Screen`].
+    screen: AtomicU8,
     lost: AtomicU64,
     /// Of what no terminal showed: warnings, errors, and the last of them.
     warnings: AtomicU64,
@@ -61,8 +74,8 @@ enum Order {
     Write(Vec<u8>),
     /// Everything before is written: confirm it.
     Confirm(SyncSender<()>),
-    /// The agent has ended and the terminal is the user's again.
-    Summarise,
+    /// The agent has ended and the terminal is the user's again; it was the agent's before, or no agent was started.
+    Summarise(Screen),
 }
 
 /// One line's writer.
@@ -74,7 +87,11 @@ struct LineWriter {
 impl LogWriter {
     /// Starts logging. The agent's own output is not touched.
     pub(crate) fn start(log: Log, to: Destination) -> Self {
+        let is_undecided = to.awaits_agent && stderr().is_terminal();
         let lines = Self::start_to(stderr(), to).unwrap_or_default();
+        if is_undecided {
+            lines.shared.set_screen(Screen::Undecided);
+        }
         let writer = lines.clone();
         log.start(ByLevel(move |level| LineWriter {
             to: writer.clone(),
@@ -94,6 +111,7 @@ impl LogWriter {
         let ways = Ways {
             screen: out,
             has_screen: !to.has_no_stderr,
+            kept: Vec::new(),
             is_always_file: to.file.is_some() || to.has_no_stderr,
             file: to
                 .file
@@ -114,7 +132,7 @@ impl LogWriter {
     /// From now on the terminal on standard error is the agent's, if it is one.
     pub(crate) fn leave_screen(&self) {
         if stderr().is_terminal() {
-            self.shared.screen_is_agents.store(true, Ordering::Relaxed);
+            self.shared.set_screen(Screen::Agents);
         }
     }
 
@@ -131,9 +149,10 @@ impl LogWriter {
 
     /// The agent has ended: one line says what its terminal did not show. Waits a moment for what was logged so far.
     pub(crate) fn finish(&self) {
-        self.shared.screen_is_agents.store(false, Ordering::Relaxed);
+        let was = self.shared.screen();
+        self.shared.set_screen(Screen::Ours);
         if let Some(queue) = &self.queue {
-            let _ = queue.try_send(Order::Summarise); // nothing is read there: it would not be either
+            let _ = queue.try_send(Order::Summarise(was)); // nothing is read there: it would not be either
         }
         self.wait();
     }
@@ -158,7 +177,7 @@ impl LogWriter {
         {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
-        if level > Level::WARN || !self.shared.screen_is_agents.load(Ordering::Relaxed) {
+        if level > Level::WARN || self.shared.screen() == Screen::Ours {
             return;
         }
         let count = if level == Level::ERROR {
@@ -177,6 +196,18 @@ impl LogWriter {
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some((clock::now(), shown));
+    }
+}
+
+impl Shared {
+    fn screen(&self) -> Screen {
+        let screens = [Screen::Ours, Screen::Undecided, Screen::Agents];
+        let now = usize::from(self.screen.load(Ordering::Relaxed));
+        screens.get(now).copied().unwrap_or(Screen::Agents)
+    }
+
+    fn set_screen(&self, screen: Screen) {
+        self.screen.store(screen as u8, Ordering::Relaxed);
     }
 }
 
@@ -205,6 +236,8 @@ impl Write for LineWriter {
 struct Ways<W> {
     screen: W,
     has_screen: bool,
+    /// Lines from before the agent's start, at most [`LINES_MAX`].
+    kept: Vec<Vec<u8>>,
     is_always_file: bool,
     file: Option<LogFile>,
     shared: Arc<Shared>,
@@ -227,28 +260,50 @@ impl<W: Write> Ways<W> {
                 Order::Confirm(confirm) => {
                     let _ = confirm.try_send(());
                 }
-                Order::Summarise => self.summarise(),
+                Order::Summarise(was) => self.summarise(was),
             }
         }
     }
 
-    /// There is nowhere to report a log that cannot be written.
     fn line(&mut self, line: &[u8]) {
-        let is_agents = || self.shared.screen_is_agents.load(Ordering::Relaxed);
-        let to_file = self.is_always_file || is_agents();
-        let written = match (&mut self.file, to_file) {
-            (Some(file), true) => file.write(line).is_ok(),
-            (None, _) | (_, false) => false,
+        if self.is_always_file {
+            return self.write(line, true);
+        }
+        match self.shared.screen() {
+            Screen::Ours => self.write(line, false),
+            Screen::Undecided if self.kept.len() < LINES_MAX => self.kept.push(line.to_vec()),
+            Screen::Undecided => {
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            Screen::Agents => {
+                self.write_kept(true);
+                self.write(line, true);
+            }
+        }
+    }
+
+    fn write_kept(&mut self, to_file: bool) {
+        for line in std::mem::take(&mut self.kept) {
+            self.write(&line, to_file);
+        }
+    }
+
+    /// There is nowhere to report a log that cannot be written.
+    fn write(&mut self, line: &[u8], to_file: bool) {
+        let written = match &mut self.file {
+            Some(file) if to_file => file.write(line).is_ok(),
+            Some(_) | None => false,
         };
-        if !written && self.has_screen && !is_agents() {
+        if !written && self.has_screen && self.shared.screen() == Screen::Ours {
             let _ = self.screen.write_all(line);
         }
     }
 
-    fn summarise(&mut self) {
+    fn summarise(&mut self, was: Screen) {
+        self.write_kept(was == Screen::Agents);
         let [errors, warnings] = [&self.shared.errors, &self.shared.warnings]
             .map(|count| count.swap(0, Ordering::Relaxed));
-        if !self.has_screen || errors + warnings == 0 {
+        if was != Screen::Agents || !self.has_screen || errors + warnings == 0 {
             return;
         }
         let counted = |count: u64, what: &str| match count {
@@ -256,15 +311,20 @@ impl<W: Write> Ways<W> {
             1 => Some(format!("1 {what}")),
             count => Some(format!("{count} {what}s")),
         };
-        let counts: Vec<String> = [counted(errors, "error"), counted(warnings, "warning")]
-            .into_iter()
-            .flatten()
-            .collect();
+        let counts = [counted(errors, "error"), counted(warnings, "warning")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        let last = self
+            .shared
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let last = last.map_or(String::new(), |(_, line)| format!(", the last: {line}"));
         let place = self.file.as_ref().map(LogFile::path);
         let place = place.map_or(String::new(), |path| format!("; see {}", path.display()));
         let _ = writeln!(
             self.screen,
-            "hbsidecar: {} while the agent had the terminal{place}",
+            "hbsidecar: {} while the agent had the terminal{last}{place}",
             counts.join(", ")
         );
     }

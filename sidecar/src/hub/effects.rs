@@ -80,9 +80,9 @@ impl Hub {
         let Work::Supervise(command) = &self.config.work else {
             return; // a process of another program is attached to, never started
         };
-        self.log.leave_screen();
         match self.agent.spawn(command, &environment, self.io.outputs()) {
             Ok(pid) => {
+                self.log.leave_screen();
                 self.io.started(pid);
                 self.started();
             }

@@ -7,6 +7,7 @@ const NOWHERE: Destination = Destination {
     file: None,
     usual_file: None,
     has_no_stderr: false,
+    awaits_agent: false,
 };
 
 fn log(lines: &LogWriter, text: &str) {
@@ -14,7 +15,8 @@ fn log(lines: &LogWriter, text: &str) {
         to: lines.clone(),
         level: Level::WARN,
     };
-    writeln!(line, " WARN {text}").unwrap();
+    line.write_all(format!(" WARN {text}\n").as_bytes())
+        .unwrap();
 }
 
 fn read(mut reader: impl Read) -> String {
@@ -65,7 +67,7 @@ fn while_the_screen_is_the_agents_lines_go_to_the_file_and_one_sums_up_at_the_en
     log(&lines, "before");
     lines.wait();
     assert!(!path.exists(), "a file that nothing needs");
-    lines.shared.screen_is_agents.store(true, Ordering::Relaxed);
+    lines.shared.set_screen(Screen::Agents);
     log(&lines, "during");
     log(&lines, "again");
     let now = clock::now();
@@ -76,7 +78,7 @@ fn while_the_screen_is_the_agents_lines_go_to_the_file_and_one_sums_up_at_the_en
     drop(lines);
     let screen = read(reader);
     let sum = format!(
-        "hbsidecar: 2 warnings while the agent had the terminal; see {}\n",
+        "hbsidecar: 2 warnings while the agent had the terminal, the last: again; see {}\n",
         path.display()
     );
     assert_eq!(screen, format!(" WARN before\n{sum}"));
@@ -87,6 +89,32 @@ fn while_the_screen_is_the_agents_lines_go_to_the_file_and_one_sums_up_at_the_en
 }
 
 #[test]
+fn lines_from_before_the_start_are_shown_only_when_no_agent_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    for (starts, shown) in [(true, "hbsidecar: 1 warning"), (false, " WARN taken\n")] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let to = Destination {
+            usual_file: Some(dir.path().join(format!("hb/{starts}.log"))),
+            ..NOWHERE
+        };
+        let lines = LogWriter::start_to(writer, to).unwrap();
+        lines.shared.set_screen(Screen::Undecided);
+        log(&lines, "taken");
+        lines.wait();
+        if starts {
+            lines.shared.set_screen(Screen::Agents);
+        }
+        lines.finish();
+        drop(lines);
+        let screen = read(reader);
+        assert!(
+            screen.starts_with(shown) && screen.lines().count() == 1,
+            "{screen}"
+        );
+    }
+}
+
+#[test]
 fn a_screen_of_the_agent_gets_nothing_although_there_is_no_file() {
     let (reader, writer) = std::io::pipe().unwrap();
     let to = Destination {
@@ -94,7 +122,7 @@ fn a_screen_of_the_agent_gets_nothing_although_there_is_no_file() {
         ..NOWHERE
     };
     let lines = LogWriter::start_to(writer, to).unwrap();
-    lines.shared.screen_is_agents.store(true, Ordering::Relaxed);
+    lines.shared.set_screen(Screen::Agents);
     log(&lines, "lost");
     lines.wait();
     drop(lines);
