@@ -681,8 +681,7 @@ fn nothing_of_ours_is_written_to_a_screen_that_the_agent_uses() {
     };
     eventually("the store is missed, in the file", warned);
     terminal.type_line("end 0");
-    let shown =
-        terminal.wait_for("hbsidecar: 1 warning while the agent had the terminal, the last: ");
+    let shown = terminal.wait_for(" while the agent had the terminal, the last: ");
     assert!(
         !shown.contains("WARN") && !shown.contains("INFO"),
         "{shown}"

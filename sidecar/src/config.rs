@@ -8,13 +8,11 @@ pub(crate) use args::{Act, Reaction, ReadFrom};
 pub use hbshell::log::LogFormat;
 pub(crate) use store::Store;
 
-use crate::log::Destination;
 use hbshell::command_line::first_set;
 use hbshell::log::Log;
 use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::base::known_agents::is_headless;
-use heartbeat::base::runtime_dir::runtime_dir;
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::lifecycle;
 use heartbeat::verdict::Patience;
@@ -199,21 +197,6 @@ impl TryFrom<Args> for Config {
             ),
             log_file: args.log_file,
         })
-    }
-}
-
-impl Config {
-    /// Where log lines go, and whether a file may get them.
-    pub(crate) fn log_destination(&self) -> Destination {
-        let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let directory = runtime_dir(xdg, nix::unistd::geteuid().as_raw());
-        Destination {
-            file: self.log_file.clone(),
-            usual_file: Some(directory.join(format!("{}.log", self.id))),
-            // The watcher of a transparent agent has left the agent's outputs.
-            has_no_stderr: matches!(self.work, Work::Transparent(_)),
-            awaits_agent: matches!(self.work, Work::Supervise(_)),
-        }
     }
 }
 

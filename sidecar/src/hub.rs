@@ -148,7 +148,7 @@ impl Hub {
                 self.answer_health_checks();
             }
             Input::AttachedExit => self.agent.attached_exited(),
-            Input::Agent(AgentInput::Line(line)) => self.take_line(line),
+            Input::Agent(AgentInput::Line(line)) => self.take_line(*line),
             Input::Agent(AgentInput::Resized) => self.agent.resized(),
             Input::Stored => {
                 self.answer_health_checks();

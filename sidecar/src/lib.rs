@@ -16,8 +16,10 @@ mod process;
 mod wake;
 
 use hbshell::clock;
+use heartbeat::base::runtime_dir::runtime_dir;
 use heartbeat::verdict::sample::SampleDepth;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
@@ -152,7 +154,7 @@ fn run_hub(
     ready: hub::Ready<'_>,
     outputs: Option<Outputs>,
 ) -> anyhow::Result<End> {
-    let to = config.log_destination();
+    let to = log_destination(&config);
     // Lines of an agent that we start may go to a file at any time.
     let format = if config.log_file.is_none() && config.work.target().is_some() {
         config.log
@@ -164,6 +166,19 @@ fn run_hub(
     let end = run_loop(config, inherited, already, ready, outputs, log);
     writer.finish();
     end
+}
+
+/// Where log lines go, and whether a file may get them.
+fn log_destination(config: &Config) -> log::Destination {
+    let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let directory = runtime_dir(xdg, nix::unistd::geteuid().as_raw());
+    log::Destination {
+        file: config.log_file.clone(),
+        usual_file: Some(directory.join(format!("{}.log", config.id))),
+        // The watcher of a transparent agent has left the agent's outputs.
+        has_no_stderr: matches!(config.work, Work::Transparent(_)),
+        awaits_agent: matches!(config.work, Work::Supervise(_)),
+    }
 }
 
 fn run_loop(

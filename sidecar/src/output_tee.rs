@@ -53,7 +53,7 @@ pub(crate) struct OutputLine {
 pub(crate) struct Tee {
     /// What the output reports.
     pub(crate) lines: mpsc::Receiver<OutputLine>,
-    /// The agent's terminal has another size, and the agent must be told.
+    /// The agent's terminal has another size now, and the agent has seen the old one.
     pub(crate) resized: mpsc::Receiver<()>,
     /// The agent's process group, for its terminal; 0: none.
     pub(crate) group: Arc<AtomicI32>,
@@ -148,7 +148,7 @@ impl Listening {
                 self.reader.pause(&mut tap.text, now);
             }
             self.follow_terminal();
-            // Whoever waits is not made to wait for the allowance.
+            // A caller that waits does not wait for the allowance.
             let again = self
                 .reader
                 .reads_again(PACKET_BYTES)

@@ -219,7 +219,6 @@ pub const KNOWN_AGENTS: [KnownAgent; 19] = [
         ],
         resume: "qwen --resume {id} {prompt}",
         stream: Stream::Json("-o stream-json"),
-        ..UNKNOWN
     },
     KnownAgent {
         name: "vibe",

@@ -35,7 +35,7 @@ pub(super) struct AgentIo {
 /// What comes from the agent, or from its terminal.
 pub(super) enum AgentInput {
     /// It reported something.
-    Line(StatusLine),
+    Line(Box<StatusLine>),
     /// Its terminal has another size.
     Resized,
 }
@@ -79,8 +79,8 @@ impl AgentIo {
         };
         tokio::select! {
             biased;
-            Some(line) = from_contract(&mut self.contract) => AgentInput::Line(line),
-            Some(line) = from(lines) => AgentInput::Line(line.into()),
+            Some(line) = from_contract(&mut self.contract) => AgentInput::Line(Box::new(line)),
+            Some(line) = from(lines) => AgentInput::Line(Box::new(line.into())),
             Some(()) = from(resized) => AgentInput::Resized,
             else => std::future::pending().await,
         }
