@@ -37,7 +37,7 @@ mod wakers;
 pub(crate) use snapshot::snapshot;
 
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::known_agents::{Invocation, recognise};
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::verdict::sample::{Reach, Sample, SampleDepth, Space};
 use history::History;
 use local::Local;
@@ -76,7 +76,7 @@ impl Sampler {
     /// No sample yet, of what this command line (program first) starts.
     pub(crate) fn of_command<'a>(args: impl Iterator<Item = &'a str>) -> Self {
         Self {
-            started: recognise(args),
+            started: invocation(&args.collect::<Vec<_>>()),
             ..Self::new()
         }
     }

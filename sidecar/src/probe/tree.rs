@@ -3,7 +3,7 @@
 use super::descriptors::kind;
 use super::process::{command, counters, threads};
 use super::read::{Reader, link, numbers, open_file};
-use heartbeat::verdict::known_agents::Invocation;
+use heartbeat::base::known_agents::Invocation;
 use heartbeat::verdict::sample::{Gap, GapKind, Kind, Process, Subject, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -108,6 +108,10 @@ pub(super) fn name(
                 let read = command(reader, process.pid);
                 let is_read = read.is_some();
                 let (command, invocation) = read.unwrap_or_else(|| (process.name.clone(), None));
+                // A program that sets its own title is still what it was started as.
+                let before = known.get(&key).and_then(|words| words.invocation);
+                let is_title = !command.trim_end().contains(' ');
+                let invocation = before.filter(|_| is_title).or(invocation).or(before);
                 let words = CommandInfo {
                     name: process.name.clone(),
                     command,
