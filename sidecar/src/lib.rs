@@ -8,7 +8,6 @@ pub mod config;
 mod contract;
 mod fixes;
 mod hub;
-mod log;
 mod outbox;
 mod output_tee;
 mod probe;
@@ -16,6 +15,7 @@ mod process;
 mod wake;
 
 use hbshell::clock;
+use hbshell::log_writer::{LogWriter, complain};
 use heartbeat::verdict::sample::SampleDepth;
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ fn run_hub(
     already: Option<process::handle::Process>,
     ready: hub::Ready<'_>,
 ) -> anyhow::Result<End> {
-    let writer = log::LogWriter::start(config.log);
+    let writer = LogWriter::start(config.log, "hbsidecar");
     let end = run_loop(config, inherited, already, ready);
     writer.finish();
     end
@@ -131,7 +131,10 @@ fn run_loop(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(supervise(config, inherited, already, ready))?;
+    let outcome = runtime.block_on(supervise(config, inherited, already, ready));
+    // Not dropped: that would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    let outcome = outcome?;
     Ok(match outcome {
         Outcome::Ended(ended) => match (ended.code, ended.signal) {
             (Some(code), _) => End::Code(code),
@@ -145,6 +148,6 @@ fn run_loop(
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> End {
-    eprintln!("hbsidecar: {error:#}");
+    complain("hbsidecar", &format!("{error:#}"));
     End::Code(code)
 }

@@ -49,7 +49,7 @@ impl Store {
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let port = listener.local_addr().unwrap().port();
-        runtime.spawn(serve(listener, limits, std::future::pending()));
+        runtime.spawn(serve(listener, limits, None, std::future::pending()));
         Self::Embedded {
             _runtime: runtime,
             port,
@@ -784,7 +784,7 @@ mod bounds {
             .unwrap();
         let refused = runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-            serve(listener, Limits::default(), std::future::pending()).await
+            serve(listener, Limits::default(), None, std::future::pending()).await
         });
         assert!(matches!(refused, Err(ServeError::NotLoopback(_))));
     }
