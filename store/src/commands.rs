@@ -8,6 +8,7 @@
 mod streams;
 mod words;
 
+use super::changes::Part;
 use super::keyspace::{Keyspace, Now, Value, cost};
 use super::resp::Reply;
 use super::scripts::Script;
@@ -313,7 +314,7 @@ impl Context<'_> {
         self.keys.change(
             key,
             || Value::Hash(HashMap::new()),
-            |value| {
+            |value, touched| {
                 let Value::Hash(hash) = value else {
                     return (wrong_type(), 0);
                 };
@@ -325,6 +326,7 @@ impl Context<'_> {
                         Bytes::copy_from_slice(&pair[1]),
                     );
                     grown += cost([&field, &text]);
+                    touched.part(|| Part::Field(field.clone()));
                     match hash.insert(field, text) {
                         None => new += 1,
                         Some(before) => grown -= cost([&pair[0], &before]),
@@ -344,7 +346,7 @@ impl Context<'_> {
         let (gone, empty) = self.keys.change(
             key,
             || Value::Hash(HashMap::new()),
-            |value| {
+            |value, touched| {
                 let Value::Hash(hash) = value else {
                     return ((0, false), 0);
                 };
@@ -353,6 +355,7 @@ impl Context<'_> {
                     if let Some(text) = hash.remove(field) {
                         gone += 1;
                         grown -= cost([field, &text]);
+                        touched.part(|| Part::Field(Bytes::copy_from_slice(field)));
                     }
                 }
                 ((gone, hash.is_empty()), grown)
