@@ -4,12 +4,12 @@ use crate::bus::inbox::{Inbox, Lookup};
 use crate::clock;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot};
+use heartbeat::fleet::machine::{
+    Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
+};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
-/// A tick comes at the latest this long after the one before: a late one shows the fleet that this program stood still.
-const TICK_MAX: Duration = Duration::from_secs(1);
 /// The shortest time between two ticks: deadlines of a large fleet are handled together.
 const TICK_MIN: Duration = Duration::from_millis(10);
 /// Inputs taken before a snapshot is published.
@@ -88,7 +88,7 @@ impl Hub {
             FleetEffect::ReadEvents => Lookup::ReadEvents,
             FleetEffect::Changed(change) => return self.announce(change),
         };
-        // A lookup without an answer times out in the fleet; a full queue is one of the causes.
+        // What was not answered is asked again; a full queue is one of the causes.
         if let Err(error) = self.inbox.lookups.try_send(lookup) {
             tracing::debug!("dropped a lookup in the store, the queue is full: {error}");
         }

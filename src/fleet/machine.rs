@@ -15,6 +15,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
 use crate::fleet::detector::Silence;
+use crate::fleet::observation::Observation;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::Beat;
@@ -24,10 +25,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the store may take to answer a verification. Without an answer the silence counts as verified.
-pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
-/// A gap between ticks longer than this means that the monitor itself stood still (TILT): silence meanwhile proves nothing.
-pub const TILT_AFTER: Duration = Duration::from_secs(2);
+/// How long beats wait for the events that were stored before them.
+const EVENTS_WITHIN: Duration = Duration::from_secs(2);
+/// A question that was not answered for so long is asked again. It never becomes a verdict by itself.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// The longest time between two ticks: what is more is a gap in the observation.
+pub const TICK_MAX: Duration = Duration::from_secs(1);
+/// Deadlines of one agent that may be due at one moment: question, missing, verification.
+const STEPS_MAX: usize = 3;
+/// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
+const EPOCH_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
 /// How long changes of the past are collected before they are announced as they are now: what was delayed comes in a burst.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
@@ -38,8 +45,11 @@ pub struct Fleet {
     settings: FleetSettings,
     now: Snapshot,
     deadlines: BTreeSet<(Moment, AgentId)>,
-    /// Agents whose silence is being verified with the store, and when that times out.
+    /// Agents whose silence is being verified with the store, and when it is asked again.
     verifying: BTreeMap<AgentId, Moment>,
+    observation: Observation,
+    /// No epoch that was honestly granted is beyond this.
+    epoch_max: u64,
     /// Beats that wait until the stream has been read.
     ahead: StreamWait,
     /// Agents whose state changed in the past, which is announced once as it is now.
@@ -59,6 +69,8 @@ impl Fleet {
             now: Snapshot::default(),
             deadlines: BTreeSet::new(),
             verifying: BTreeMap::new(),
+            observation: Observation::default(),
+            epoch_max: u64::MAX,
             ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
             announce_at: None,
@@ -89,6 +101,16 @@ impl Fleet {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
+            FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::StoreClock(wall_ms) => {
+                // A clock that goes back takes no epoch's plausibility away.
+                let known = if self.epoch_max == u64::MAX {
+                    0
+                } else {
+                    self.epoch_max
+                };
+                self.epoch_max = known.max(wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS));
+            }
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.now.link_up = false,
@@ -107,7 +129,7 @@ impl Fleet {
             .deadlines
             .first()
             .map(|(at, id)| (*at, self.due_for(id)));
-        let stream = self.ahead.deadline(VERIFY_WITHIN).map(|at| (at, "stream"));
+        let stream = self.ahead.deadline(EVENTS_WITHIN).map(|at| (at, "stream"));
         let announce = self.announce_at.map(|at| (at, "announce"));
         [agent, stream, announce]
             .into_iter()
@@ -117,7 +139,7 @@ impl Fleet {
 
     fn due_for(&self, id: &AgentId) -> &'static str {
         if self.verifying.contains_key(id) {
-            return "verification timeout";
+            return "verification again";
         }
         let agent = self.now.agents.get(id);
         agent
@@ -178,7 +200,7 @@ impl Fleet {
             BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
             BeatOutcome::Duplicate => beats.duplicate += 1,
             BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
-            BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
+            BeatOutcome::Implausible => beats.implausible += 1,
         }
         if without_epoch && outcome == BeatOutcome::Applied && agent.wants_interval() {
             effects.push(FleetEffect::ReadTtl(id.clone()));
@@ -238,6 +260,7 @@ impl Fleet {
         ApplyContext {
             now,
             loading: !self.loaded,
+            epoch_max: self.epoch_max,
             transitions,
         }
     }
@@ -275,84 +298,80 @@ impl Fleet {
         self.now.link_up = true;
         self.loaded = true;
         self.last_tick = now;
-        self.observe_from(now, effects);
+        self.observation.begin(now);
+        self.verifying.clear();
         self.release(now, effects);
         self.announce(now, effects);
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let late = now.since(self.last_tick) > TILT_AFTER;
+        let gap = now.since(self.last_tick).saturating_sub(TICK_MAX);
+        self.observation.gap(gap, now);
         self.last_tick = now;
         if !self.now.link_up {
             return;
         }
-        let answer_due = self.ahead.deadline(VERIFY_WITHIN);
+        let answer_due = self.ahead.deadline(EVENTS_WITHIN);
         if answer_due.is_some_and(|at| at <= now) {
             self.release(now, effects);
         }
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce(now, effects);
         }
-        if late {
-            self.observe_from(now, effects);
-        }
-        while let Some((at, id)) = self.deadlines.first().cloned().filter(|(at, _)| *at <= now) {
-            self.deadlines.remove(&(at, id.clone()));
-            self.due(&id, now, effects);
+        for _ in 0..STEPS_MAX {
+            for id in self.take_due(now) {
+                self.due(&id, now, effects);
+            }
         }
     }
 
+    fn take_due(&mut self, now: Moment) -> Vec<AgentId> {
+        let mut due = Vec::new();
+        while self.deadlines.first().is_some_and(|(at, _)| *at <= now) {
+            due.extend(self.deadlines.pop_first().map(|(_, id)| id));
+        }
+        due
+    }
+
     fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.get(id) else {
+        let Some(mut agent) = self.known(id, now) else {
             return;
         };
-        if self.verifying.remove(id).is_some() {
-            return self.declare(id, now, effects);
-        }
-        let mut agent = Agent::clone(agent);
         let mut transitions = Vec::new();
-        if agent.state == State::Missing && agent.run.detector.silence(now) == Silence::Failed {
-            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
-            effects.push(FleetEffect::Verify(id.clone()));
-        } else {
-            agent.settle(&mut self.context(now, &mut transitions));
+        let run = &mut agent.run;
+        match agent.state {
+            State::Healthy if run.question_at().is_some_and(|at| at <= now) => {
+                run.question();
+                effects.push(FleetEffect::Verify(id.clone()));
+            }
+            State::Missing if run.detector.silence(now) == Silence::Failed => {
+                self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
+                effects.push(FleetEffect::Verify(id.clone()));
+            }
+            State::Healthy | State::Missing | State::Failed | State::Stopped => {
+                self.verifying.remove(id);
+                if run.duplicate_until().is_some_and(|at| at <= now) {
+                    run.end_duplicate();
+                }
+                agent.settle(&mut self.context(now, &mut transitions));
+            }
         }
         let changes = (transitions, Occurred::Now);
         self.put(id.clone(), agent, changes, now, effects);
     }
 
-    /// The verification found no newer beat, or timed out.
+    /// The verification found no newer beat.
     fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.get(id) else {
+        let Some(mut agent) = self.known(id, now) else {
             return;
         };
-        let mut agent = Agent::clone(agent);
         let mut transitions = Vec::new();
         let mut context = self.context(now, &mut transitions);
         if agent.run.detector.silence(now) == Silence::Failed {
             agent.lost(&mut context);
         }
-        self.put(
-            id.clone(),
-            agent,
-            (transitions, Occurred::Now),
-            now,
-            effects,
-        );
-    }
-
-    /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
-    fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.verifying.clear();
-        let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
-        for id in ids {
-            let Some(agent) = self.now.agents.get(&id) else {
-                continue;
-            };
-            let mut agent = Agent::clone(agent);
-            agent.run.detector.observe_from(now);
-            self.put(id, agent, (Vec::new(), Occurred::Now), now, effects);
-        }
+        let changes = (transitions, Occurred::Now);
+        self.put(id.clone(), agent, changes, now, effects);
     }
 
     /// What changed in the past is announced as it is now, once.
@@ -379,17 +398,21 @@ impl Fleet {
     }
 
     fn take(&self, id: &AgentId, now: Moment, new: impl FnOnce() -> Agent) -> Option<Agent> {
-        match self.now.agents.get(id) {
-            Some(agent) => {
-                let mut agent = Agent::clone(agent);
-                if self.loaded && !self.now.link_up {
-                    agent.run.detector.observe_from(now); // the monitor was blind, so the silence proves nothing
-                }
-                Some(agent)
-            }
+        match self.known(id, now) {
             None if self.now.agents.len() < self.settings.agents_max => Some(new()),
-            None => None,
+            known => known,
         }
+    }
+
+    /// The agent, and what of the time up to now was observed.
+    fn known(&self, id: &AgentId, now: Moment) -> Option<Agent> {
+        let mut agent = Agent::clone(self.now.agents.get(id)?);
+        let detector = &mut agent.run.detector;
+        if self.loaded && !self.now.link_up {
+            detector.observe_from(now); // the monitor is blind, so the silence proves nothing
+        }
+        detector.observe_from(self.observation.since(detector));
+        Some(agent)
     }
 
     /// Puts an agent back, keeping counts, deadlines and announcements in step with it.
@@ -580,7 +603,8 @@ mod tests {
         ];
         assert_eq!(
             (stage.announced.as_slice(), stage.verified),
-            (&announced[..], 1)
+            (&announced[..], 2),
+            "before it is missing and before it is failed"
         );
     }
 
@@ -599,14 +623,47 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_does_not_answer_the_question_delays_the_verdict_by_two_seconds_only() {
+    fn a_question_that_is_not_answered_is_no_verdict_and_is_asked_again() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        stage.fleet.handle(FleetInput::Tick, at(95));
-        stage.tick_through(96..=96);
-        assert_eq!(stage.state(), State::Missing);
-        stage.tick_through(97..=97);
+        let mut asked = 0;
+        for second in 95..=600 {
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                asked += 1;
+            }
+        }
+        assert_eq!((stage.state(), asked), (State::Missing, 102));
+        stage.apply(FleetInput::Verified(id()), 600);
         assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn an_answer_after_a_gap_in_the_observation_is_no_verdict() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=94);
+        for second in 95..=107 {
+            stage.fleet.handle(FleetInput::Tick, at(second));
+        }
+        stage.apply(FleetInput::Gap(Duration::from_secs(12)), 107);
+        stage.apply(FleetInput::Verified(id()), 107);
+        assert_eq!(stage.state(), State::Missing);
+        stage.tick_through(108..=143);
+        assert_eq!(stage.state(), State::Failed, "35 s after the gap");
+    }
+
+    #[test]
+    fn a_beat_that_only_the_channel_lost_makes_no_agent_look_missing() {
+        let mut stage = Stage::with_beats(1);
+        for second in 1..=40 {
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                let age = Duration::from_secs(second - 30);
+                stage.apply(FleetInput::AgedBeat(Box::new(beat(1, 1)), age), second);
+                stage.apply(FleetInput::Verified(id()), second);
+            }
+        }
+        assert_eq!(stage.announced, [(0, State::Healthy)]);
     }
 
     #[test]
@@ -727,9 +784,12 @@ mod tests {
         let mut seed = beat(0, 0);
         seed.hb = None;
         stage.apply(FleetInput::Beat(Box::new(seed)), 0);
-        stage.tick_through(1..=4);
-        let announced = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
-        assert_eq!(stage.announced, announced, "1 s, not the default 30 s");
+        stage.tick_through(1..=5);
+        let announced = [(0, State::Healthy), (2, State::Missing), (5, State::Failed)];
+        assert_eq!(
+            stage.announced, announced,
+            "1.35 s at most, not the default 30 s"
+        );
     }
 
     #[test]
@@ -762,6 +822,157 @@ mod tests {
         }
     }
 
+    /// One agent that sends what `change` makes of its beats, from second 0 on.
+    fn beating(
+        stage: &mut Stage,
+        slots: std::ops::Range<u64>,
+        change: impl Fn(&mut Beat, &mut Extension),
+    ) {
+        for slot in slots {
+            let mut next = beat(1, slot);
+            let mut hb = next.hb.take().unwrap();
+            change(&mut next, &mut hb);
+            next.hb = Some(hb);
+            stage.tick_through((slot * 30).saturating_sub(29)..=slot * 30);
+            stage.apply(FleetInput::Beat(Box::new(next)), slot * 30);
+        }
+    }
+
+    #[test]
+    fn no_number_that_cannot_be_makes_later_beats_old() {
+        let far = crate::base::number::COUNT_MAX;
+        type Change = fn(&mut Beat, &mut Extension);
+        let poison: [(&str, Change); 5] = [
+            ("epoch", |_, hb| hb.epoch = crate::base::number::COUNT_MAX),
+            ("sequence", |beat, _| {
+                beat.sequence = crate::base::number::COUNT_MAX
+            }),
+            ("slot", |_, hb| hb.slot = crate::base::number::COUNT_MAX),
+            ("interval", |_, hb| hb.interval = Duration::from_secs(3600)),
+            ("plausible sequence", |beat, _| beat.sequence += 500),
+        ];
+        for (what, change) in poison {
+            let mut stage = Stage::with_beats(0);
+            stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);
+            beating(&mut stage, 0..5, |_, _| {});
+            beating(&mut stage, 5..6, change);
+            let registered = event(EventKind::Registered, far, Detail::default());
+            stage.apply(registered, 151);
+            beating(&mut stage, 6..20, |_, _| {});
+            assert_eq!(stage.state(), State::Healthy, "{what}");
+            stage.tick_through(571..=571 + 100);
+            assert_eq!(
+                stage.state(),
+                State::Failed,
+                "the end is detected after {what}"
+            );
+            let failures = stage
+                .announced
+                .iter()
+                .filter(|(_, to)| *to == State::Failed);
+            assert_eq!(failures.count(), 1, "{what}: {:?}", stage.announced);
+        }
+    }
+
+    #[test]
+    fn a_registration_from_a_clock_that_was_far_ahead_is_followed_by_those_of_the_corrected_one() {
+        let mut stage = Stage::with_beats(0);
+        stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);
+        stage.apply(FleetInput::Beat(Box::new(beat(1 << 50, 0))), 0);
+        assert_eq!(stage.state(), State::Healthy);
+        stage.apply(FleetInput::Beat(Box::new(beat(1_764_000_000_001, 0))), 5);
+        assert_eq!(
+            stage.fleet.view().agents[&id()].run.epoch,
+            1_764_000_000_001
+        );
+    }
+
+    #[test]
+    fn a_count_that_starts_again_is_a_producer_that_started_again() {
+        let mut stage = Stage::with_beats(0);
+        beating(&mut stage, 0..40, |_, _| {});
+        beating(&mut stage, 40..60, |beat, hb| {
+            beat.sequence -= 40;
+            hb.slot -= 40;
+        });
+        let failed = stage.announced.iter().any(|(_, to)| *to == State::Failed);
+        assert_eq!(
+            (stage.state(), failed),
+            (State::Healthy, false),
+            "{:?}",
+            stage.announced
+        );
+    }
+
+    #[test]
+    fn two_living_producers_of_one_epoch_are_a_duplicate_once_until_one_is_gone() {
+        let mut stage = Stage::with_beats(0);
+        for slot in 0..20 {
+            let mut other = beat(1, slot);
+            other.sequence += 5000;
+            other.hb.as_mut().unwrap().instance = "j".into();
+            stage.apply(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
+            stage.apply(FleetInput::Beat(Box::new(other)), slot * 30 + 9);
+            stage.tick_through(slot * 30 + 10..=slot * 30 + 29);
+        }
+        let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!(states, [State::Healthy, State::Failed]);
+        let reason = stage.fleet.view().agents[&id()].reason;
+        assert_eq!(reason, Some(crate::wire::life::Reason::Duplicate));
+        beating(&mut stage, 20..30, |_, _| {});
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn an_interval_that_changes_starts_another_timetable() {
+        for (before, after) in [(150, 30), (30, 150)] {
+            let mut stage = Stage::with_beats(0);
+            let mut second = 0;
+            for (sequence, (interval, slot)) in (0..5)
+                .map(|slot| (before, 1000 + slot))
+                .chain((0..20).map(|slot| (after, 1005 + slot)))
+                .enumerate()
+            {
+                let mut next = beat(1, slot);
+                next.sequence = sequence as u64;
+                next.hb.as_mut().unwrap().interval = Duration::from_secs(interval);
+                stage.apply(FleetInput::Beat(Box::new(next)), second);
+                stage.tick_through(second + 1..=second + interval - 1);
+                second += interval;
+            }
+            assert_eq!(
+                stage.announced,
+                [(0, State::Healthy)],
+                "{before} s to {after} s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plain_producer_that_stops_by_its_hash_is_stopped_and_not_missing() {
+        let mut stage = Stage::with_beats(0);
+        let plain = |sequence: u64| {
+            let mut plain = beat(0, sequence);
+            plain.hb = None;
+            plain
+        };
+        for sequence in 0..5 {
+            stage.apply(FleetInput::Beat(Box::new(plain(sequence))), sequence);
+        }
+        while stage.state() == State::Healthy {
+            let (due, _) = stage.fleet.deadline().unwrap();
+            for effect in stage.fleet.handle(FleetInput::Tick, due) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                let mut last = plain(4);
+                last.status = Status::Stopped;
+                stage.apply(FleetInput::AgedBeat(Box::new(last), Duration::ZERO), 6);
+                stage.apply(FleetInput::Verified(id()), 6);
+            }
+        }
+        let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!(states, [State::Healthy, State::Stopped]);
+    }
+
     /// Ticks every millisecond up to the deadline; the first effect, when it came, and why it was due.
     fn effect_at_deadline(
         fleet: &mut Fleet,
@@ -779,16 +990,19 @@ mod tests {
     fn a_tick_at_the_deadline_changes_something_and_no_tick_before_it_does() {
         let mut fleet = Stage::with_beats(1).fleet;
         let (due, why, effects) = effect_at_deadline(&mut fleet, at(0));
+        assert_eq!(
+            (due, why),
+            (at(32) + Duration::from_millis(500), "question")
+        );
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why, effects.len()), (at(35), "missing", 1));
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why), (at(95), "verification"));
         assert_eq!(effects, [FleetEffect::Verify(id())]);
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
-        assert_eq!(
-            (due, why, effects.len()),
-            (at(97), "verification timeout", 1)
-        );
-        assert_eq!(fleet.deadline(), None, "a failed agent waits for nothing");
+        assert_eq!((due, why), (at(100), "verification again"));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
     }
 
     #[test]
