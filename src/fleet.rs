@@ -1,13 +1,19 @@
 //! The monitor's state of every agent: freshness, health, counts, and how they are described.
 
 pub mod agent;
+mod census;
 pub mod detector;
 mod exchange;
 mod explain;
+pub mod gates;
+pub mod incidents;
 mod learnt;
 pub mod machine;
 mod observation;
+pub mod observer;
 mod producers;
+mod retention;
 pub mod run;
 mod stream_wait;
 pub mod view;
+pub mod watch;

@@ -255,7 +255,10 @@ impl Stage {
                     }
                 }
                 FleetEffect::ReadEvents => self.asked += 1,
-                FleetEffect::Verify(_) | FleetEffect::ReadTtl(_) => {}
+                FleetEffect::Verify(_)
+                | FleetEffect::ReadTtl(_)
+                | FleetEffect::Left(..)
+                | FleetEffect::Refused(_) => {}
             }
         }
     }

@@ -245,7 +245,10 @@ fn verified_before_failed(
                     verified.remove(agent);
                 }
             }
-            FleetEffect::ReadTtl(_) | FleetEffect::ReadEvents => {}
+            FleetEffect::ReadTtl(_)
+            | FleetEffect::ReadEvents
+            | FleetEffect::Left(..)
+            | FleetEffect::Refused(_) => {}
         }
     }
     Ok(())

@@ -8,7 +8,7 @@
 //! agent's own end change a state for the worse.
 
 pub use crate::fleet::exchange::{
-    BeatCounters, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
 };
 
 use crate::base::id::AgentId;
@@ -16,6 +16,7 @@ use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
 use crate::fleet::detector::Silence;
 use crate::fleet::observation::Observation;
+use crate::fleet::retention::Retention;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::Beat;
@@ -33,6 +34,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub const TICK_MAX: Duration = Duration::from_secs(1);
 /// Deadlines of one agent that may be due at one moment: question, missing, verification.
 const STEPS_MAX: usize = 3;
+/// How often it is said that newcomers are refused.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
 const EPOCH_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
@@ -48,6 +51,9 @@ pub struct Fleet {
     /// Agents whose silence is being verified with the store, and when it is asked again.
     verifying: BTreeMap<AgentId, Moment>,
     observation: Observation,
+    retention: Retention,
+    /// When it was last said that newcomers are refused.
+    refused_at: Option<Moment>,
     /// No epoch that was honestly granted is beyond this.
     epoch_max: u64,
     /// Beats that wait until the stream has been read.
@@ -66,10 +72,19 @@ impl Fleet {
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
             settings,
-            now: Snapshot::default(),
+            now: Snapshot {
+                bounds: Bounds {
+                    agents_max: settings.agents_max,
+                    bytes_max: settings.bytes_max,
+                    ..Bounds::default()
+                },
+                ..Snapshot::default()
+            },
             deadlines: BTreeSet::new(),
             verifying: BTreeMap::new(),
             observation: Observation::default(),
+            retention: Retention::default(),
+            refused_at: None,
             epoch_max: u64::MAX,
             ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
@@ -185,9 +200,12 @@ impl Fleet {
             .hb
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
+        let mut beat = beat;
+        if self.is_heavy() {
+            beat.drop_evidence();
+        }
         let unknown = || Agent::new(Run::begin(0, interval, now), now);
-        let Some(mut agent) = self.take(&id, now, unknown) else {
-            self.now.beats.refused += 1;
+        let Some(mut agent) = self.take(&id, now, unknown, effects) else {
             return;
         };
         let without_epoch = beat.hb.is_none();
@@ -214,10 +232,8 @@ impl Fleet {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let Some(mut agent) = self.take(&event.agent, now, || {
-            Agent::new(Run::begin(0, interval, now), now)
-        }) else {
-            self.now.beats.refused += 1;
+        let unknown = || Agent::new(Run::begin(0, interval, now), now);
+        let Some(mut agent) = self.take(&event.agent, now, unknown, effects) else {
             return;
         };
         let mut transitions = Vec::new();
@@ -246,8 +262,7 @@ impl Fleet {
         effects: &mut Vec<FleetEffect>,
     ) {
         let unknown = || Agent::new(run.clone(), now);
-        let Some(mut agent) = self.take(&id, now, unknown) else {
-            self.now.beats.refused += 1;
+        let Some(mut agent) = self.take(&id, now, unknown, effects) else {
             return;
         };
         let mut transitions = Vec::new();
@@ -337,6 +352,9 @@ impl Fleet {
         let Some(mut agent) = self.known(id, now) else {
             return;
         };
+        if agent.over.is_some_and(|over| over.until() <= now) {
+            return self.leave(id, effects);
+        }
         let mut transitions = Vec::new();
         let run = &mut agent.run;
         match agent.state {
@@ -385,23 +403,66 @@ impl Fleet {
             let from = agent.announced.replace(agent.state);
             let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
             if from != Some(agent.state) && !unconfirmed {
-                effects.push(FleetEffect::Changed(Change {
-                    agent: id.clone(),
-                    from,
-                    to: agent.state,
-                    reason: agent.reason,
-                    sentence: agent.sentence(now),
-                }));
+                effects.push(FleetEffect::Changed(agent.change(&id, from, None, now)));
             }
             self.now.agents.insert(id, Arc::new(agent));
         }
     }
 
-    fn take(&self, id: &AgentId, now: Moment, new: impl FnOnce() -> Agent) -> Option<Agent> {
-        match self.known(id, now) {
-            None if self.now.agents.len() < self.settings.agents_max => Some(new()),
-            known => known,
+    fn take(
+        &mut self,
+        id: &AgentId,
+        now: Moment,
+        new: impl FnOnce() -> Agent,
+        effects: &mut Vec<FleetEffect>,
+    ) -> Option<Agent> {
+        if let Some(known) = self.known(id, now) {
+            return Some(known);
         }
+        if self.is_full() {
+            self.make_room(now, effects)?;
+        }
+        Some(new())
+    }
+
+    fn is_full(&self) -> bool {
+        self.is_heavy() || self.now.agents.len() >= self.settings.agents_max
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.now.bounds.bytes >= self.settings.bytes_max
+    }
+
+    /// An agent that is over leaves for a newcomer; `None` when there is none, so that the newcomer is refused.
+    fn make_room(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) -> Option<()> {
+        if let Some(id) = self.retention.first() {
+            self.leave(&id, effects);
+            return Some(());
+        }
+        self.now.beats.refused += 1;
+        if self
+            .refused_at
+            .is_none_or(|at| now.since(at) >= REFUSED_EVERY)
+        {
+            self.refused_at = Some(now);
+            effects.push(FleetEffect::Refused(self.now.beats.refused));
+        }
+        None
+    }
+
+    fn leave(&mut self, id: &AgentId, effects: &mut Vec<FleetEffect>) {
+        let Some(agent) = self.now.agents.remove(id) else {
+            return;
+        };
+        if let Some(at) = agent.indexed_at {
+            self.deadlines.remove(&(at, id.clone()));
+        }
+        self.retention.update(id, agent.over, None);
+        self.unannounced.remove(id);
+        *self.now.counts.of(agent.state) -= 1;
+        self.now.bounds.bytes -= agent.weight();
+        self.now.bounds.left += 1;
+        effects.push(FleetEffect::Left(id.clone(), agent.run.epoch));
     }
 
     /// The agent, and what of the time up to now was observed.
@@ -435,10 +496,14 @@ impl Fleet {
         if let Some(at) = agent.indexed_at {
             self.deadlines.insert((at, id.clone()));
         }
-        let before = self.now.agents.get(&id).map(|agent| agent.state);
-        if let Some(counter) = before.map(|state| self.now.counts.of(state)) {
-            *counter -= 1;
+        let before = self.now.agents.get(&id).map(Arc::clone);
+        if let Some(before) = &before {
+            *self.now.counts.of(before.state) -= 1;
+            self.now.bounds.bytes -= before.weight();
         }
+        self.now.bounds.bytes += agent.weight();
+        self.retention
+            .update(&id, before.and_then(|before| before.over), agent.over);
         *self.now.counts.of(agent.state) += 1;
         match when {
             Occurred::Earlier => {
@@ -450,19 +515,10 @@ impl Fleet {
                 return self.announce(now, effects);
             }
             Occurred::Now => {
-                for Transition {
-                    to,
-                    reason,
-                    sentence,
-                } in transitions
-                {
-                    effects.push(FleetEffect::Changed(Change {
-                        agent: id.clone(),
-                        from: agent.announced.replace(to),
-                        to,
-                        reason,
-                        sentence,
-                    }));
+                for transition in transitions {
+                    let from = agent.announced.replace(transition.to);
+                    let change = agent.change(&id, from, Some(transition), now);
+                    effects.push(FleetEffect::Changed(change));
                 }
             }
         }
@@ -574,6 +630,7 @@ mod tests {
                         self.apply(FleetInput::Verified(id), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
+                    FleetEffect::Left(..) | FleetEffect::Refused(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
@@ -1010,8 +1067,8 @@ mod tests {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=95);
         assert_eq!(
-            (stage.state(), stage.fleet.deadline()),
-            (State::Failed, None)
+            (stage.state(), stage.fleet.deadline().map(|(_, why)| why)),
+            (State::Failed, Some("retention"))
         );
     }
 

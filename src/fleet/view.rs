@@ -135,7 +135,7 @@ impl HealthStatus {
             last_task: task(final_beat),
             last_task_progress: final_beat.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
-            host: host_of(agent).map(str::to_owned),
+            host: agent.host().map(str::to_owned),
             pid: pid.filter(|_| shows_pid),
             epoch: run.epoch,
             restarts: run.restarts(),
@@ -203,22 +203,17 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
         && filter
             .host
             .as_deref()
-            .is_none_or(|h| host_of(agent) == Some(h))
+            .is_none_or(|h| agent.host() == Some(h))
         && filter
             .activity
             .as_deref()
             .is_none_or(|a| activity().is_some_and(|v| v == a))
         && text.is_none_or(|text| {
             let task = beat.and_then(|b| b.current_task.as_deref());
-            [
-                Some(id.as_str()),
-                Some(type_of(agent)),
-                host_of(agent),
-                task,
-            ]
-            .into_iter()
-            .flatten()
-            .any(|part| part.to_lowercase().contains(text))
+            [Some(id.as_str()), Some(type_of(agent)), agent.host(), task]
+                .into_iter()
+                .flatten()
+                .any(|part| part.to_lowercase().contains(text))
         })
 }
 
@@ -243,12 +238,4 @@ fn type_of(agent: &Agent) -> &str {
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
-}
-
-fn host_of(agent: &Agent) -> Option<&str> {
-    let hb = agent.run.beat.as_deref().and_then(|b| b.hb.as_ref());
-    let entry = agent.run.entry.as_deref();
-    hb.map(|hb| hb.host.as_str())
-        .or(entry.map(|entry| entry.host.as_str()))
-        .filter(|host| !host.is_empty())
 }

@@ -256,6 +256,29 @@ impl Beat {
         }
     }
 
+    /// Estimated memory, in bytes.
+    pub fn weight(&self) -> usize {
+        let task = self.current_task.as_ref().map_or(0, String::len);
+        let hb = self.hb.as_ref().map_or(0, |hb| {
+            let activity = hb.activity.as_ref().map_or(0, |activity| {
+                let evidence = activity.evidence.iter();
+                let evidence =
+                    evidence.map(|e| size_of::<Evidence>() + e.signal.len() + e.value.len());
+                activity.sentence.len() + evidence.sum::<usize>()
+            });
+            let status = hb.status_text.as_ref().map_or(0, String::len);
+            hb.instance.len() + hb.host.len() + status + activity
+        });
+        size_of::<Self>() + self.agent_type.len() + task + hb
+    }
+
+    /// Drops the evidence, which is most of a large beat: the verdict and its sentence stay.
+    pub fn drop_evidence(&mut self) {
+        if let Some(activity) = self.hb.as_mut().and_then(|hb| hb.activity.as_mut()) {
+            activity.evidence = Vec::new();
+        }
+    }
+
     /// The registration this beat belongs to; 0 for a producer without epochs.
     pub fn epoch(&self) -> u64 {
         self.hb.as_ref().map_or(0, |hb| hb.epoch)
