@@ -1,9 +1,12 @@
 //! The monitor's state of every agent: freshness, health, counts, and how they are described.
 
 pub mod agent;
+pub mod agents;
+mod deadlines;
 pub mod detector;
 mod exchange;
 mod explain;
+pub mod last_beat;
 pub mod machine;
 pub mod run;
 mod stream_wait;

@@ -5,7 +5,8 @@
 
 use crate::base::moment::{Moment, millis};
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
-use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
+use crate::wire::beat::view::BeatView;
+use crate::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
 use crate::wire::event::{Event, EventKind};
 use crate::wire::keys;
 use crate::wire::life::{Life, NextStart, Phase, Reason};
@@ -33,8 +34,6 @@ pub struct Agent {
     pub since: Since,
     /// The highest epoch that was ever seen of it.
     fence: u64,
-    /// Where the fleet's index of deadlines has it.
-    pub(crate) indexed_at: Option<Moment>,
     /// The state that was announced last.
     pub(crate) announced: Option<State>,
     /// No state was settled yet: the first one is a transition too.
@@ -76,7 +75,6 @@ impl Agent {
             state,
             reason,
             since: Since::Seen(now),
-            indexed_at: None,
             announced: None,
             is_new: true,
         }
@@ -135,7 +133,7 @@ impl Agent {
 
     pub(crate) fn beat(
         &mut self,
-        beat: &Arc<Beat>,
+        beat: &BeatView<'_>,
         source: BeatSource,
         context: &mut ApplyContext<'_>,
     ) -> BeatOutcome {
@@ -162,7 +160,7 @@ impl Agent {
         }
         // A producer without epochs has no steps: each of its beats reports its whole state.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
-            self.follow(life, context);
+            self.follow(life.into_owned(), context);
         }
         if context.loading {
             self.run.mark_unconfirmed_if_stale(context.now);
@@ -279,7 +277,7 @@ impl Agent {
 
     /// A producer without epochs follows a registration that is over; else a lower epoch is of the past. The registration
     /// that such a producer followed may go on.
-    fn belongs(&self, beat: &Beat) -> bool {
+    fn belongs(&self, beat: &BeatView<'_>) -> bool {
         match beat.hb {
             Some(_) => beat.epoch() >= self.fence,
             None => self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped),

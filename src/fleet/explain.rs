@@ -4,6 +4,7 @@ use crate::base::duration::format_duration;
 use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, State};
 use crate::wire::life::{End, Phase, Reason};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Signals by name, as on Linux for x86-64 and ARM; the others are shown by number alone.
@@ -56,11 +57,15 @@ impl Agent {
             ),
             Phase::Restarting => "It ended cleanly. Its sidecar is starting it again.".to_owned(),
             Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
-                let activity = self.activity_sentence().map(str::to_owned);
-                activity.unwrap_or_else(|| match self.run.beat {
-                    Some(_) => format!("Its beats come in time, one every {}.", self.interval()),
-                    None => "It is registered. Its first beat has not come yet.".to_owned(),
-                })
+                let activity = self.activity_sentence();
+                activity
+                    .map(Cow::into_owned)
+                    .unwrap_or_else(|| match self.run.beat {
+                        Some(_) => {
+                            format!("Its beats come in time, one every {}.", self.interval())
+                        }
+                        None => "It is registered. Its first beat has not come yet.".to_owned(),
+                    })
             }
         }
     }
@@ -105,9 +110,11 @@ impl Agent {
             Some(Reason::Exited) => return exited(end),
             Some(Reason::Killed) => return killed(end),
             Some(Reason::OomKilled) => "It was killed for memory: the kernel ended its process.",
-            Some(Reason::Hung) => self
-                .activity_sentence()
-                .unwrap_or("It can never go on by itself."),
+            Some(Reason::Hung) => {
+                let sentence = self.activity_sentence();
+                return sentence
+                    .map_or("It can never go on by itself.".to_owned(), Cow::into_owned);
+            }
             Some(Reason::CrashLoop) => return crash_loop(end),
             Some(Reason::Duplicate) => {
                 "Two living agents use this id. Stop one, or give it another --id."
@@ -134,10 +141,8 @@ impl Agent {
         }
     }
 
-    fn activity_sentence(&self) -> Option<&str> {
-        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
-        let activity = hb.activity.as_ref()?;
-        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
+    fn activity_sentence(&self) -> Option<Cow<'_, str>> {
+        self.run.beat.as_ref()?.sentence()
     }
 
     fn since_last_beat(&self, now: Moment) -> Option<String> {

@@ -1,8 +1,8 @@
 //! The fleet: the monitor's machine. Beats, events and what the store holds go in; transitions come out.
 //!
-//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents, so it costs the
-//! same for ten agents and for a hundred thousand. Deadlines stand in an ordered index: a tick looks at the agents that
-//! are due and at no others.
+//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents; one that changes while a
+//! copy holds it is copied then. Deadlines stand in an ordered index: a tick looks at the agents that are due and at no
+//! others.
 //!
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
@@ -14,14 +14,15 @@ pub use crate::fleet::exchange::{
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
+use crate::fleet::agents::{Place, Slab};
+use crate::fleet::deadlines::Deadlines;
 use crate::fleet::detector::Silence;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
-use crate::wire::beat::Beat;
+use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the store may take to answer a verification. Without an answer the silence counts as verified.
@@ -36,8 +37,11 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Fleet {
     settings: FleetSettings,
-    now: Snapshot,
-    deadlines: BTreeSet<(Moment, AgentId)>,
+    agents: Slab,
+    counts: Counts,
+    beats: BeatCounters,
+    link_up: bool,
+    deadlines: Deadlines,
     /// Agents whose silence is being verified with the store, and when that times out.
     verifying: BTreeMap<AgentId, Moment>,
     /// Beats that wait until the stream has been read.
@@ -56,8 +60,11 @@ impl Fleet {
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
             settings,
-            now: Snapshot::default(),
-            deadlines: BTreeSet::new(),
+            agents: Slab::default(),
+            counts: Counts::default(),
+            beats: BeatCounters::default(),
+            link_up: false,
+            deadlines: Deadlines::default(),
             verifying: BTreeMap::new(),
             ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
@@ -71,9 +78,10 @@ impl Fleet {
     pub fn handle(&mut self, input: FleetInput, now: Moment) -> Vec<FleetEffect> {
         let mut effects = Vec::new();
         match input {
-            FleetInput::Beat(beat) => self.channel_beat(beat, now, &mut effects),
+            FleetInput::Beat(beat) => self.beat(&Owned::from(beat).view(), now, &mut effects),
             FleetInput::AgedBeat(beat, age) => {
-                self.beat(*beat, BeatSource::Stored(age), now, &mut effects)
+                let source = BeatSource::Stored(age);
+                self.apply_beat(&Owned::from(beat).view(), source, now, &mut effects);
             }
             FleetInput::Event(event) => self.event(&event, now, &mut effects),
             FleetInput::EventsRead => self.release(now, &mut effects),
@@ -91,22 +99,40 @@ impl Fleet {
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
-            FleetInput::LinkDown => self.now.link_up = false,
+            FleetInput::LinkDown => self.link_up = false,
             FleetInput::Tick => self.tick(now, &mut effects),
         }
         effects
     }
 
+    /// Applies a beat from the channel and adds what the caller must do: [`FleetInput::Beat`] without a copy of the beat.
+    ///
+    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
+    /// stored the events before it, so they are there.
+    pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<FleetEffect>) {
+        let run = self
+            .agents
+            .find(beat.agent)
+            .map(|place| &self.agents.agent(place).run);
+        let (epoch, step) = run.map_or((0, 0), |run| (run.epoch, run.life.step));
+        if self.ahead.holds(beat, epoch, step) {
+            let is_first = beat
+                .to_owned()
+                .is_some_and(|beat| self.ahead.push(beat, now));
+            effects.extend(is_first.then_some(FleetEffect::ReadEvents));
+            return;
+        }
+        self.apply_beat(beat, BeatSource::Channel, now, effects);
+    }
+
     /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
     /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
-        if !self.now.link_up {
+        if !self.link_up {
             return None;
         }
-        let agent = self
-            .deadlines
-            .first()
-            .map(|(at, id)| (*at, self.due_for(id)));
+        let agent = self.deadlines.first();
+        let agent = agent.map(|(at, place)| (at, self.due_for(place)));
         let stream = self.ahead.deadline(VERIFY_WITHIN).map(|at| (at, "stream"));
         let announce = self.announce_at.map(|at| (at, "announce"));
         [agent, stream, announce]
@@ -115,64 +141,50 @@ impl Fleet {
             .min_by_key(|(at, _)| *at)
     }
 
-    fn due_for(&self, id: &AgentId) -> &'static str {
-        if self.verifying.contains_key(id) {
+    fn due_for(&self, place: Place) -> &'static str {
+        if self.verifying.contains_key(self.agents.id(place)) {
             return "verification timeout";
         }
-        let agent = self.now.agents.get(id);
-        agent
-            .and_then(|agent| agent.deadline())
-            .map_or("missing", |(_, why)| why)
+        let deadline = self.agents.agent(place).deadline();
+        deadline.map_or("missing", |(_, why)| why)
     }
 
     /// The fleet as it is now; shares its agents with the fleet.
     pub fn view(&self) -> Snapshot {
-        self.now.clone()
-    }
-
-    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
-    /// stored the events before it, so they are there.
-    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let agent = self.now.agents.get(&beat.agent);
-        let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
-        if self.ahead.holds(&beat, epoch, step) {
-            if self.ahead.push(*beat, now) {
-                effects.push(FleetEffect::ReadEvents);
-            }
-            return;
+        Snapshot {
+            agents: self.agents.view(),
+            counts: self.counts,
+            beats: self.beats,
+            link_up: self.link_up,
         }
-        self.beat(*beat, BeatSource::Channel, now, effects);
     }
 
     /// Takes the beats that waited for the stream.
     fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         for beat in self.ahead.take() {
-            self.beat(beat, BeatSource::Channel, now, effects);
+            self.apply_beat(&beat.view(), BeatSource::Channel, now, effects);
         }
     }
 
-    fn beat(
+    fn apply_beat(
         &mut self,
-        beat: Beat,
+        beat: &BeatView<'_>,
         source: BeatSource,
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let id = beat.agent.clone();
         let interval = beat
             .hb
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
-        let unknown = || Agent::new(Run::begin(0, interval, now), now);
-        let Some(mut agent) = self.take(&id, now, unknown) else {
-            self.now.beats.refused += 1;
+        let Some(place) = self.place(beat.agent, now, || Run::begin(0, interval, now)) else {
             return;
         };
-        let without_epoch = beat.hb.is_none();
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        let outcome = agent.beat(&Arc::new(beat), source, &mut context);
-        let beats = &mut self.now.beats;
+        let (outcome, wants_interval) =
+            self.apply(place, self.occurred(), now, effects, |agent, context| {
+                (agent.beat(beat, source, context), agent.wants_interval())
+            });
+        let beats = &mut self.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
             BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
@@ -180,39 +192,28 @@ impl Fleet {
             BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
             BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
         }
-        if without_epoch && outcome == BeatOutcome::Applied && agent.wants_interval() {
-            effects.push(FleetEffect::ReadTtl(id.clone()));
+        if beat.hb.is_none() && outcome == BeatOutcome::Applied && wants_interval {
+            effects.push(FleetEffect::ReadTtl(self.agents.id(place).clone()));
         }
-        let when = self.occurred();
-        self.put(id, agent, (transitions, when), now, effects);
     }
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
+        let id = event.agent.as_str();
+        if event.life().is_none() && self.agents.find(id).is_none() {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let Some(mut agent) = self.take(&event.agent, now, || {
-            Agent::new(Run::begin(0, interval, now), now)
-        }) else {
-            self.now.beats.refused += 1;
+        let Some(place) = self.place(id, now, || Run::begin(0, interval, now)) else {
             return;
         };
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        agent.event(event, interval, &mut context);
         let when = if event.detail.delayed_ms > 0 {
             Occurred::Earlier
         } else {
             self.occurred()
         };
-        self.put(
-            event.agent.clone(),
-            agent,
-            (transitions, when),
-            now,
-            effects,
-        );
+        self.apply(place, when, now, effects, |agent, context| {
+            agent.event(event, interval, context);
+        });
     }
 
     fn roster_entry(
@@ -223,23 +224,12 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let unknown = || Agent::new(run.clone(), now);
-        let Some(mut agent) = self.take(&id, now, unknown) else {
-            self.now.beats.refused += 1;
+        let Some(place) = self.place(id.as_str(), now, || run.clone()) else {
             return;
         };
-        let mut transitions = Vec::new();
-        agent.roster_entry(entry, &run, &mut self.context(now, &mut transitions));
-        let when = self.occurred();
-        self.put(id, agent, (transitions, when), now, effects);
-    }
-
-    fn context<'a>(&self, now: Moment, transitions: &'a mut Vec<Transition>) -> ApplyContext<'a> {
-        ApplyContext {
-            now,
-            loading: !self.loaded,
-            transitions,
-        }
+        self.apply(place, self.occurred(), now, effects, |agent, context| {
+            agent.roster_entry(entry, &run, context);
+        });
     }
 
     fn occurred(&self) -> Occurred {
@@ -257,22 +247,24 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        if let Some(agent) = self.now.agents.get(id) {
-            let mut agent = Agent::clone(agent);
-            agent.learned(time_to_live);
-            self.put(id.clone(), agent, (Vec::new(), Occurred::Now), now, effects);
+        if let Some(place) = self.agents.find(id.as_str()) {
+            self.apply(place, Occurred::Now, now, effects, |agent, _| {
+                agent.learned(time_to_live);
+            });
         }
     }
 
     fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if !self.now.link_up || self.verifying.remove(id).is_none() {
+        if !self.link_up || self.verifying.remove(id).is_none() {
             return;
         }
-        self.declare(id, now, effects);
+        if let Some(place) = self.agents.find(id.as_str()) {
+            self.declare(place, now, effects);
+        }
     }
 
     fn link_up(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.now.link_up = true;
+        self.link_up = true;
         self.loaded = true;
         self.last_tick = now;
         self.observe_from(now, effects);
@@ -283,7 +275,7 @@ impl Fleet {
     fn tick(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         let late = now.since(self.last_tick) > TILT_AFTER;
         self.last_tick = now;
-        if !self.now.link_up {
+        if !self.link_up {
             return;
         }
         let answer_due = self.ahead.deadline(VERIFY_WITHIN);
@@ -296,136 +288,125 @@ impl Fleet {
         if late {
             self.observe_from(now, effects);
         }
-        while let Some((at, id)) = self.deadlines.first().cloned().filter(|(at, _)| *at <= now) {
-            self.deadlines.remove(&(at, id.clone()));
-            self.due(&id, now, effects);
+        while let Some(place) = self.deadlines.take(now) {
+            self.due(place, now, effects);
+            self.correct_deadlines();
         }
     }
 
-    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.get(id) else {
-            return;
-        };
+    fn due(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
+        let id = self.agents.id(place);
         if self.verifying.remove(id).is_some() {
-            return self.declare(id, now, effects);
+            return self.declare(place, now, effects);
         }
-        let mut agent = Agent::clone(agent);
-        let mut transitions = Vec::new();
+        let agent = self.agents.agent(place);
         if agent.state == State::Missing && agent.run.detector.silence(now) == Silence::Failed {
-            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
             effects.push(FleetEffect::Verify(id.clone()));
-        } else {
-            agent.settle(&mut self.context(now, &mut transitions));
+            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
         }
-        let changes = (transitions, Occurred::Now);
-        self.put(id.clone(), agent, changes, now, effects);
+        let verifies = self.verifying.contains_key(self.agents.id(place));
+        self.apply(place, Occurred::Now, now, effects, |agent, context| {
+            if !verifies {
+                agent.settle(context);
+            }
+        });
     }
 
     /// The verification found no newer beat, or timed out.
-    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.get(id) else {
-            return;
-        };
-        let mut agent = Agent::clone(agent);
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        if agent.run.detector.silence(now) == Silence::Failed {
-            agent.lost(&mut context);
-        }
-        self.put(
-            id.clone(),
-            agent,
-            (transitions, Occurred::Now),
-            now,
-            effects,
-        );
+    fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.apply(place, Occurred::Now, now, effects, |agent, context| {
+            if agent.run.detector.silence(now) == Silence::Failed {
+                agent.lost(context);
+            }
+        });
     }
 
     /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
     fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.verifying.clear();
-        let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
-        for id in ids {
-            let Some(agent) = self.now.agents.get(&id) else {
-                continue;
-            };
-            let mut agent = Agent::clone(agent);
-            agent.run.detector.observe_from(now);
-            self.put(id, agent, (Vec::new(), Occurred::Now), now, effects);
+        for place in self.agents.places() {
+            self.apply(place, Occurred::Now, now, effects, |agent, _| {
+                agent.run.detector.observe_from(now);
+            });
         }
+        self.correct_deadlines();
     }
 
     /// What changed in the past is announced as it is now, once.
     fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.announce_at = None;
         for id in std::mem::take(&mut self.unannounced) {
-            let Some(agent) = self.now.agents.get(&id) else {
+            let Some(place) = self.agents.find(id.as_str()) else {
                 continue;
             };
-            let mut agent = Agent::clone(agent);
+            let agent = self.agents.agent_mut(place);
             let from = agent.announced.replace(agent.state);
             let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
             if from != Some(agent.state) && !unconfirmed {
                 effects.push(FleetEffect::Changed(Change {
-                    agent: id.clone(),
+                    agent: id,
                     from,
                     to: agent.state,
                     reason: agent.reason,
                     sentence: agent.sentence(now),
                 }));
             }
-            self.now.agents.insert(id, Arc::new(agent));
         }
     }
 
-    fn take(&self, id: &AgentId, now: Moment, new: impl FnOnce() -> Agent) -> Option<Agent> {
-        match self.now.agents.get(id) {
-            Some(agent) => {
-                let mut agent = Agent::clone(agent);
-                if self.loaded && !self.now.link_up {
-                    agent.run.detector.observe_from(now); // the monitor was blind, so the silence proves nothing
-                }
-                Some(agent)
+    /// The place of the agent that an input is about. A newcomer begins with `run`; `None` when the fleet is full.
+    fn place(&mut self, id: &str, now: Moment, run: impl FnOnce() -> Run) -> Option<Place> {
+        if let Some(place) = self.agents.find(id) {
+            if self.loaded && !self.link_up {
+                // The monitor was blind, so the silence proves nothing.
+                self.agents.agent_mut(place).run.detector.observe_from(now);
             }
-            None if self.now.agents.len() < self.settings.agents_max => Some(new()),
-            None => None,
+            return Some(place);
         }
+        let id = AgentId::parse(id).ok()?;
+        if self.agents.len() >= self.settings.agents_max {
+            self.beats.refused += 1;
+            return None;
+        }
+        let agent = Agent::new(run(), now);
+        *self.counts.of(agent.state) += 1;
+        Some(self.agents.insert(id, agent))
     }
 
-    /// Puts an agent back, keeping counts, deadlines and announcements in step with it.
-    fn put(
+    /// Changes an agent, keeping counts, deadlines and announcements in step with it.
+    fn apply<T>(
         &mut self,
-        id: AgentId,
-        mut agent: Agent,
-        (transitions, when): (Vec<Transition>, Occurred),
+        place: Place,
+        when: Occurred,
         now: Moment,
         effects: &mut Vec<FleetEffect>,
-    ) {
-        if let Some(at) = agent.indexed_at.take() {
-            self.deadlines.remove(&(at, id.clone()));
+        change: impl FnOnce(&mut Agent, &mut ApplyContext<'_>) -> T,
+    ) -> T {
+        let mut transitions = Vec::new();
+        let agent = self.agents.agent_mut(place);
+        let before = agent.state;
+        let mut context = ApplyContext {
+            now,
+            loading: !self.loaded,
+            transitions: &mut transitions,
+        };
+        let changed = change(agent, &mut context);
+        *self.counts.of(before) -= 1;
+        *self.counts.of(agent.state) += 1;
+        if agent.state != State::Missing && !self.verifying.is_empty() {
+            self.verifying.remove(self.agents.id(place));
         }
-        if agent.state != State::Missing {
-            self.verifying.remove(&id);
+        let due = due_at(&self.agents, &self.verifying, place);
+        self.deadlines.set(place, due);
+        if self.deadlines.is_first(place) {
+            self.correct_deadlines();
         }
-        let timeout = self.verifying.get(&id).copied();
-        agent.indexed_at = timeout.or_else(|| agent.deadline().map(|(at, _)| at));
-        if let Some(at) = agent.indexed_at {
-            self.deadlines.insert((at, id.clone()));
-        }
-        let before = self.now.agents.get(&id).map(|agent| agent.state);
-        if let Some(counter) = before.map(|state| self.now.counts.of(state)) {
-            *counter -= 1;
-        }
-        *self.now.counts.of(agent.state) += 1;
         match when {
             Occurred::Earlier => {
-                self.unannounced.insert(id.clone());
+                self.unannounced.insert(self.agents.id(place).clone());
                 self.announce_at.get_or_insert(now + ANNOUNCE_AFTER);
             }
-            Occurred::Now if self.unannounced.contains(&id) => {
-                self.now.agents.insert(id, Arc::new(agent));
-                return self.announce(now, effects);
-            }
+            Occurred::Now if self.is_unannounced(place) => self.announce(now, effects),
             Occurred::Now => {
                 for Transition {
                     to,
@@ -434,8 +415,8 @@ impl Fleet {
                 } in transitions
                 {
                     effects.push(FleetEffect::Changed(Change {
-                        agent: id.clone(),
-                        from: agent.announced.replace(to),
+                        agent: self.agents.id(place).clone(),
+                        from: self.agents.agent_mut(place).announced.replace(to),
                         to,
                         reason,
                         sentence,
@@ -443,8 +424,28 @@ impl Fleet {
                 }
             }
         }
-        self.now.agents.insert(id, Arc::new(agent));
+        changed
     }
+
+    fn is_unannounced(&self, place: Place) -> bool {
+        !self.unannounced.is_empty() && self.unannounced.contains(self.agents.id(place))
+    }
+
+    fn correct_deadlines(&mut self) {
+        let (agents, verifying) = (&self.agents, &self.verifying);
+        self.deadlines
+            .correct(|place| due_at(agents, verifying, place));
+    }
+}
+
+/// When the agent is due: its verification, else its silence.
+fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
+    if !verifying.is_empty() {
+        if let Some(timeout) = verifying.get(agents.id(place)) {
+            return Some(*timeout);
+        }
+    }
+    agents.agent(place).deadline().map(|(at, _)| at)
 }
 
 /// Whether a change happens now, or happened before this monitor could see it.
@@ -457,7 +458,7 @@ enum Occurred {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::beat::{Exit, Extension, Metrics, Status};
+    use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
 
     const INTERVAL: Duration = Duration::from_secs(30);

@@ -5,7 +5,9 @@
 
 use crate::base::moment::Moment;
 use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
-use crate::wire::beat::{Beat, Verdict};
+use crate::fleet::last_beat::LastBeat;
+use crate::wire::beat::Verdict;
+use crate::wire::beat::view::BeatView;
 use crate::wire::life::{Life, Reason, Standing};
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
@@ -47,9 +49,9 @@ pub struct Run {
     /// Its roster entry or registration.
     pub entry: Option<Arc<RosterEntry>>,
     /// The last beat that was applied.
-    pub beat: Option<Arc<Beat>>,
-    /// The last beat that a process was there for: what an agent that ended was doing last.
-    pub last_alive: Option<Arc<Beat>>,
+    pub beat: Option<LastBeat>,
+    /// The last beat with a process, when the last beat has none.
+    before_end: Option<Box<LastBeat>>,
     /// When the last beat was written, on our clock.
     pub beat_at: Option<Moment>,
     /// Its freshness.
@@ -98,7 +100,7 @@ impl Run {
             life_at: now,
             entry: None,
             beat: None,
-            last_alive: None,
+            before_end: None,
             beat_at: None,
             detector: Detector::new(interval, now),
             first_at: now,
@@ -162,15 +164,25 @@ impl Run {
 
     /// Whether the proof of a hang stands.
     pub fn is_hung(&self) -> bool {
-        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb);
         // A beat of an incarnation that has ended proves nothing of the next one.
         hb.filter(|hb| hb.restarts == self.life.incarnation)
-            .and_then(|hb| hb.activity.as_ref())
-            .is_some_and(|activity| activity.verdict == Verdict::Hung)
+            .is_some_and(|hb| hb.verdict == Some(Verdict::Hung))
+    }
+
+    /// The last beat that a process was there for: what an agent that ended was doing last.
+    pub fn last_alive(&self) -> Option<&LastBeat> {
+        let last = self.beat.as_ref().filter(|beat| beat.has_process());
+        last.or(self.before_end.as_deref())
     }
 
     /// Takes a beat of this registration, which was written at `arrival`.
-    pub fn beat(&mut self, beat: &Arc<Beat>, source: BeatSource, arrival: Moment) -> BeatOutcome {
+    pub fn beat(
+        &mut self,
+        beat: &BeatView<'_>,
+        source: BeatSource,
+        arrival: Moment,
+    ) -> BeatOutcome {
         if let Some(known) = self.is_known(beat, source) {
             return known;
         }
@@ -196,10 +208,7 @@ impl Run {
             }
             None => {}
         }
-        self.beat = Some(Arc::clone(beat));
-        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
-            self.last_alive = Some(Arc::clone(beat));
-        }
+        self.keep(beat);
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
         self.unconfirmed = false;
@@ -253,7 +262,7 @@ impl Run {
 
     /// How many incarnations came before the present or last one.
     pub fn restarts(&self) -> u64 {
-        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb);
         self.life.incarnation.max(hb.map_or(0, |hb| hb.restarts))
     }
 
@@ -262,8 +271,10 @@ impl Run {
         let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
             return Duration::ZERO;
         };
-        let hb = beat.hb.as_ref();
-        if hb.is_some_and(|hb| hb.restarts < self.life.incarnation) {
+        if beat
+            .hb
+            .is_some_and(|hb| hb.restarts < self.life.incarnation)
+        {
             return now.since(self.life_at); // the first beat of this incarnation has not come yet
         }
         let until_beat = match &beat.hb {
@@ -274,7 +285,20 @@ impl Run {
         until_beat + now.since(beat_at)
     }
 
-    fn is_known(&self, beat: &Beat, source: BeatSource) -> Option<BeatOutcome> {
+    fn keep(&mut self, beat: &BeatView<'_>) {
+        let Some(last) = &mut self.beat else {
+            self.beat = Some(LastBeat::new(beat));
+            return;
+        };
+        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
+            self.before_end = None;
+        } else if last.has_process() {
+            self.before_end = Some(Box::new(last.clone()));
+        }
+        last.replace(beat);
+    }
+
+    fn is_known(&self, beat: &BeatView<'_>, source: BeatSource) -> Option<BeatOutcome> {
         let last = self.beat.as_ref()?;
         let known = match beat.hb {
             Some(_) => beat.sequence <= last.sequence,

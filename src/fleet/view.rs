@@ -3,8 +3,9 @@
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
+use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::Snapshot;
-use crate::wire::beat::{Activity, Beat, Metrics, Runtime, Status};
+use crate::wire::beat::{Activity, Metrics, Runtime, Status};
 use crate::wire::life::{Reason, Standing};
 use serde::Serialize;
 
@@ -94,20 +95,20 @@ impl HealthStatus {
     /// One agent as it is at that time.
     pub fn of(id: &AgentId, agent: &Agent, at: ViewTime) -> Self {
         let run = &agent.run;
-        let beat = run.beat.as_deref();
-        let hb = beat.and_then(|b| b.hb.as_ref());
+        let beat = run.beat.as_ref();
+        let hb = beat.and_then(|b| b.hb);
         // An agent without a process has no task, figures or activity; those of the ended run have names of their own.
         let (living, dead) = if agent.is_alive() {
             (beat, None)
         } else {
-            (None, run.last_alive.as_deref().or(beat))
+            (None, run.last_alive().or(beat))
         };
         // The final beat has the task that the agent reported last.
         let final_beat = dead
             .and(beat)
-            .filter(|beat| beat.current_task.is_some())
+            .filter(|beat| beat.current_task().is_some())
             .or(dead);
-        let task = |of: Option<&Beat>| of.and_then(|beat| beat.current_task.clone());
+        let task = |of: Option<&LastBeat>| of.and_then(|b| b.current_task()).map(str::to_owned);
         let missed_beats = match agent.state {
             State::Healthy | State::Stopped => 0,
             State::Missing | State::Failed => run.detector.missed(at.now),
@@ -125,12 +126,12 @@ impl HealthStatus {
             agent_type: type_of(agent).to_owned(),
             status: status_of(agent),
             reason: agent.reason,
-            activity: living.and(hb).and_then(|hb| hb.activity.clone()),
+            activity: living.and_then(LastBeat::activity),
             sentence: agent.sentence(at.now),
             next: agent.next(at.now),
             current_task: task(living),
             task_progress: living.and_then(|b| b.task_progress),
-            status_text: living.and(hb).and_then(|hb| hb.status_text.clone()),
+            status_text: living.and_then(|b| b.status_text()).map(str::to_owned),
             metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
             last_task: task(final_beat),
             last_task_progress: final_beat.and_then(|b| b.task_progress),
@@ -144,8 +145,8 @@ impl HealthStatus {
                 Since::Reported(wall_ms) => wall_ms,
             },
             incident: None,
-            runtime: hb
-                .and_then(|hb| hb.runtime.clone())
+            runtime: beat
+                .and_then(|beat| beat.runtime().map(|runtime| runtime.to_owned()))
                 .or_else(|| run.entry.as_ref().and_then(|entry| entry.runtime.clone())),
         }
     }
@@ -155,15 +156,11 @@ impl FleetStatus {
     /// A page of the snapshot; the counts are of the whole fleet.
     pub fn of(snapshot: &Snapshot, filter: &Filter, at: ViewTime) -> Self {
         let wanted = filter.text.as_deref().map(str::to_lowercase);
-        let start = match &filter.after {
-            Some(id) => std::ops::Bound::Excluded(id.clone()),
-            None => std::ops::Bound::Unbounded,
-        };
         let mut agents = Vec::new();
         let mut next_cursor = None;
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut last: Option<&AgentId> = None;
-        for (id, agent) in snapshot.agents.range((start, std::ops::Bound::Unbounded)) {
+        for (id, agent) in snapshot.agents.after(filter.after.as_ref()) {
             if !fits(filter, wanted.as_deref(), id, agent) {
                 continue;
             }
@@ -188,11 +185,9 @@ impl FleetStatus {
 }
 
 fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
-    let beat = agent.run.beat.as_deref().filter(|_| agent.is_alive());
+    let beat = agent.run.beat.as_ref().filter(|_| agent.is_alive());
     let activity = || {
-        let verdict = beat
-            .and_then(|b| b.hb.as_ref()?.activity.as_ref())
-            .map(|a| a.verdict);
+        let verdict = beat.and_then(|b| b.hb?.verdict);
         verdict.and_then(|v| serde_json::to_value(v).ok())
     };
     filter.state.is_none_or(|state| agent.state == state)
@@ -209,7 +204,7 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
             .as_deref()
             .is_none_or(|a| activity().is_some_and(|v| v == a))
         && text.is_none_or(|text| {
-            let task = beat.and_then(|b| b.current_task.as_deref());
+            let task = beat.and_then(|b| b.current_task());
             [
                 Some(id.as_str()),
                 Some(type_of(agent)),
@@ -239,16 +234,15 @@ fn status_of(agent: &Agent) -> Option<Status> {
 }
 
 fn type_of(agent: &Agent) -> &str {
-    let beat = agent.run.beat.as_deref().map(|b| b.agent_type.as_str());
+    let beat = agent.run.beat.as_ref().map(LastBeat::agent_type);
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
 }
 
 fn host_of(agent: &Agent) -> Option<&str> {
-    let hb = agent.run.beat.as_deref().and_then(|b| b.hb.as_ref());
+    let beat = agent.run.beat.as_ref().and_then(LastBeat::host);
     let entry = agent.run.entry.as_deref();
-    hb.map(|hb| hb.host.as_str())
-        .or(entry.map(|entry| entry.host.as_str()))
+    beat.or(entry.map(|entry| entry.host.as_str()))
         .filter(|host| !host.is_empty())
 }
