@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 FEEDERS, MEASURED = "0", "1"  # cores
 WITHIN = 60.0
 PAGES, LISTINGS = 40, 7
+IDLE_NS = 5_000_000  # of processor time in a tenth of a second: nothing is left to do
 
 
 def free_port():
@@ -121,17 +122,20 @@ class Redis:
 
 
 def publish(args, redis, shape, agents, rate, peer):
-    """Microseconds of the peer's processor time a beat, and what was published."""
+    """The peer's processor time in ns, beats published, beats a second, and for how long the peer went on afterwards."""
     command = ["taskset", "-c", FEEDERS, str(args.beats), "publish", str(redis.port), shape, str(agents), str(rate), str(args.seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
         if generator.stdout.readline() != "start\n":
             sys.exit("bench-monitor: the generator ended early")
         before = cpu_ns(peer.process.pid)
         line = generator.stdout.readline()
-        time.sleep(0.1)  # what Redis has not sent yet
-        spent = cpu_ns(peer.process.pid) - before
+        ended, spent = time.monotonic(), 0
+        while (now := cpu_ns(peer.process.pid) - before) - spent > IDLE_NS:  # what Redis has not sent yet
+            spent = now
+            behind = time.monotonic() - ended
+            time.sleep(0.1)
     total, measured, seconds = re.match(r"published (\d+) measured (\d+) seconds ([\d.]+)", line).groups()
-    return spent / 1000 / int(measured), int(total), int(measured) / float(seconds)
+    return spent, int(total), int(measured) / float(seconds), behind
 
 
 def run(args, peer, shape, agents, rate):
@@ -141,12 +145,13 @@ def run(args, peer, shape, agents, rate):
         try:
             peer.start(redis, directory)
             before = resident_kb(peer.process.pid)
-            micros, total, per_second = publish(args, redis, shape, agents, rate, peer)
-            share = peer.received()
+            spent, total, per_second, behind = publish(args, redis, shape, agents, rate, peer)
+            received = peer.received()
             memory = (resident_kb(peer.process.pid) - before) * 1024 / agents
             at_end = peer.stop()
-            share = (share if share is not None else at_end) / total
-            return {"micros": micros, "rate": per_second, "received": share, "bytes": memory}
+            received = at_end if received is None else received
+            micros = spent / 1000 / max(received - agents, 1)  # each agent's first beat came before
+            return {"micros": micros, "rate": per_second, "received": received / total, "bytes": memory, "behind": behind}
         finally:
             peer.process.kill()
             redis.stop()
@@ -187,7 +192,7 @@ def peers(args):
 def load_table(args, shape, agents):
     rates = [int(rate) for rate in args.rates.split(",")]
     names = ["as fast as Redis" if rate == 0 else f"{rate // 1000}k/s" for rate in rates]
-    print(f"\n{agents} agents, {shape} beats: µs of processor time a beat (ratio to the seed in Node); share received\n")
+    print(f"\n{agents} agents, {shape} beats: µs of processor time a beat (ratio to the seed in Node)\n")
     print("| | " + " | ".join(names) + " | bytes an agent |\n|---|" + "---|" * (len(rates) + 1), flush=True)
     rows = {peer.name: [run(args, peer, shape, agents, rate) for rate in rates] for peer in peers(args)}
     node = rows.get("the seed in Node")
@@ -196,7 +201,9 @@ def load_table(args, shape, agents):
         for i, result in enumerate(results):
             ratio = f" ({result['micros'] / node[i]['micros']:.2f}×)" if node else ""
             at = f" at {result['rate'] / 1000:.0f}k/s" if rates[i] == 0 else ""
-            cells.append(f"{result['micros']:.2f}{ratio}{at}; {result['received']:.0%}")
+            late = f", {result['behind']:.1f} s behind" if result["behind"] > 0.3 else ""
+            lost = "" if result["received"] > 0.9999 else f", {result['received']:.0%} received"
+            cells.append(f"{result['micros']:.2f}{ratio}{at}{late}{lost}")
         print(f"| {name} | " + " | ".join(cells) + f" | {results[0]['bytes']:.0f} |", flush=True)
 
 

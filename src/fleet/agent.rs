@@ -271,7 +271,7 @@ impl Agent {
         context.transitions.push(Transition {
             to: state,
             reason,
-            sentence: self.sentence(context.now),
+            sentence: self.sentence(context.now).into_owned(),
         });
     }
 

@@ -24,11 +24,11 @@ const SIGNALS: [(u8, &str); 11] = [
 
 impl Agent {
     /// What is the matter with the agent at `now`.
-    pub fn sentence(&self, now: Moment) -> String {
+    pub fn sentence(&self, now: Moment) -> Cow<'_, str> {
         match self.state {
             State::Healthy => self.healthy_sentence(now),
-            State::Missing => self.missing_sentence(now),
-            State::Stopped => self.stopped_sentence(),
+            State::Missing => self.missing_sentence(now).into(),
+            State::Stopped => self.stopped_sentence().into(),
             State::Failed => self.failed_sentence(now),
         }
     }
@@ -49,22 +49,21 @@ impl Agent {
         }
     }
 
-    fn healthy_sentence(&self, now: Moment) -> String {
+    fn healthy_sentence(&self, now: Moment) -> Cow<'_, str> {
         match self.run.life.phase {
             Phase::Stopping => format!(
                 "It was asked to stop {} ago. Its process is still running.",
                 format_duration(now.since(self.run.life_at))
-            ),
-            Phase::Restarting => "It ended cleanly. Its sidecar is starting it again.".to_owned(),
+            )
+            .into(),
+            Phase::Restarting => "It ended cleanly. Its sidecar is starting it again.".into(),
             Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
-                let activity = self.activity_sentence();
-                activity
-                    .map(Cow::into_owned)
+                self.activity_sentence()
                     .unwrap_or_else(|| match self.run.beat {
                         Some(_) => {
-                            format!("Its beats come in time, one every {}.", self.interval())
+                            format!("Its beats come in time, one every {}.", self.interval()).into()
                         }
-                        None => "It is registered. Its first beat has not come yet.".to_owned(),
+                        None => "It is registered. Its first beat has not come yet.".into(),
                     })
             }
         }
@@ -103,19 +102,18 @@ impl Agent {
         text.to_owned()
     }
 
-    fn failed_sentence(&self, now: Moment) -> String {
+    fn failed_sentence(&self, now: Moment) -> Cow<'_, str> {
         let end = self.run.life.end.as_ref();
         let text = match self.reason {
-            Some(Reason::HeartbeatLost) | None => return self.lost_sentence(now),
-            Some(Reason::Exited) => return exited(end),
-            Some(Reason::Killed) => return killed(end),
+            Some(Reason::HeartbeatLost) | None => return self.lost_sentence(now).into(),
+            Some(Reason::Exited) => return exited(end).into(),
+            Some(Reason::Killed) => return killed(end).into(),
             Some(Reason::OomKilled) => "It was killed for memory: the kernel ended its process.",
             Some(Reason::Hung) => {
                 let sentence = self.activity_sentence();
-                return sentence
-                    .map_or("It can never go on by itself.".to_owned(), Cow::into_owned);
+                return sentence.unwrap_or("It can never go on by itself.".into());
             }
-            Some(Reason::CrashLoop) => return crash_loop(end),
+            Some(Reason::CrashLoop) => return crash_loop(end).into(),
             Some(Reason::Duplicate) => {
                 "Two living agents use this id. Stop one, or give it another --id."
             }
@@ -128,7 +126,7 @@ impl Agent {
                 "Its sidecar reports a problem that this version does not know. Upgrade hbmonitor."
             }
         };
-        text.to_owned()
+        text.into()
     }
 
     fn lost_sentence(&self, now: Moment) -> String {

@@ -348,7 +348,7 @@ impl Fleet {
                     from,
                     to: agent.state,
                     reason: agent.reason,
-                    sentence: agent.sentence(now),
+                    sentence: agent.sentence(now).into_owned(),
                 }));
             }
         }

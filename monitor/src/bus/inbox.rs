@@ -1,30 +1,33 @@
 //! What the store holds and publishes, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
 //!
-//! One connection subscribes and looks up (RESP3), a second one blocks on the stream of events. Malformed payloads are
-//! dropped and counted; the first of each kind is logged. A lost or silent connection is reported to the hub at once,
-//! and the reader reconnects indefinitely.
+//! One connection subscribes: the hub reads it itself, and it is handed over here. Another one looks up, a third one blocks
+//! on the stream of events. Malformed payloads are dropped and counted; the first of each kind is logged. A lost or silent
+//! connection is reported to the hub at once, and the reader reconnects indefinitely.
 
 mod events;
 mod shared;
 
+use crate::bus::push::Push;
+use crate::clock;
 use crate::config::Address;
+use crate::wake::{self, Sleeper, Wake};
 use events::{EventId, newest_event, next_events};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::beat::Beat;
+use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
 use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, Client};
 use shared::Shared;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// What waits for the hub: a burst of a whole large fleet.
 const INPUTS_MAX: usize = 65_536;
@@ -43,7 +46,7 @@ const PAGE: usize = 500;
 const HASHES_MAX: usize = 200_000;
 
 /// The kind of a beat that was dropped because a queue was full.
-const OVERRUN: &str = "overrun";
+pub(crate) const OVERRUN: &str = "overrun";
 
 /// What the hub looks up in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,24 @@ pub(crate) enum Lookup {
     ReadEvents,
 }
 
+/// What the hub receives.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the fleet.
+    Fleet(FleetInput),
+    /// The connection of the beats, and where to report of it. Its beats wait until the link is up.
+    Subscribed(Box<Push>, mpsc::Sender<LinkReport>),
+}
+
+/// What the hub reports of the connection of the beats.
+#[derive(Debug)]
+pub(crate) enum LinkReport {
+    /// A beat without hb from the channel that all databases share.
+    Shared(Owned),
+    /// The connection is lost.
+    Lost(anyhow::Error),
+}
+
 /// Payloads that were dropped here, by kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
@@ -63,7 +84,9 @@ pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 /// The hub's end.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    pub(crate) inputs: mpsc::Receiver<FleetInput>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    /// Woken when there are inputs.
+    pub(crate) sleeper: Sleeper,
     pub(crate) lookups: mpsc::Sender<Lookup>,
     pub(crate) counters: Counters,
 }
@@ -71,7 +94,8 @@ pub(crate) struct Inbox {
 struct StoreReader {
     address: Address,
     channels: Channels,
-    inputs: mpsc::Sender<FleetInput>,
+    inputs: mpsc::Sender<Input>,
+    wake: Wake,
     lookups: mpsc::Receiver<Lookup>,
     counters: Counters,
     /// The last event that was passed on.
@@ -83,7 +107,11 @@ struct StoreReader {
 
 impl Inbox {
     /// Starts to read.
-    pub(crate) fn open(address: Address) -> Self {
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub(crate) fn open(address: Address) -> std::io::Result<(Self, Wake)> {
+        let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (lookups, lookups_out) = mpsc::channel(LOOKUPS_MAX);
         let counters = Counters::default();
@@ -91,6 +119,7 @@ impl Inbox {
             channels: Channels::of(address.database()),
             address,
             inputs: inputs_in,
+            wake: wake.clone(),
             lookups: lookups_out,
             counters: counters.clone(),
             last_event: EventId::default(),
@@ -98,11 +127,13 @@ impl Inbox {
             up: false,
         };
         tokio::spawn(reader.run());
-        Self {
+        let inbox = Self {
             inputs,
+            sleeper,
             lookups,
             counters,
-        }
+        };
+        Ok((inbox, wake))
     }
 }
 
@@ -115,7 +146,7 @@ impl Counters {
             .unwrap_or_default()
     }
 
-    fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
+    pub(crate) fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
         let Ok(mut counts) = self.0.lock() else {
             return;
         };
@@ -145,10 +176,8 @@ impl StoreReader {
             let Err(error) = self.run_session(&mut backoff).await else {
                 return;
             };
-            if std::mem::take(&mut self.up) {
-                logged = false;
-                self.send(FleetInput::LinkDown).await;
-            }
+            logged &= !std::mem::take(&mut self.up);
+            self.send(FleetInput::LinkDown).await;
             if !logged {
                 tracing::error!("lost connection to the store, retrying: {error:#}");
                 logged = true;
@@ -159,12 +188,9 @@ impl StoreReader {
 
     /// One connection, until it is lost. `Ok` only when the hub has ended.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
-        let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
-        let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
-        connection.subscribe(self.channels.beats()).await?;
-        if let Some(shared) = self.channels.shared() {
-            connection.subscribe(shared).await?;
-        }
+        let mut connection = self.connect(ANSWER_WITHIN).await?;
+        let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
+        let mut reports = self.subscribe().await?;
         let mut shared = Shared::new(connection.clone(), self.counters.clone());
         self.load_initial_state(&mut connection).await?;
         backoff.reset();
@@ -175,9 +201,10 @@ impl StoreReader {
         let mut events = Box::pin(next_events(waiting, self.last_event));
         loop {
             tokio::select! {
-                push = pushes.recv() => match push {
-                    Some(push) => self.push(push, &mut shared).await?,
-                    None => anyhow::bail!("the store closed the connection"),
+                report = reports.recv() => match report {
+                    Some(LinkReport::Shared(beat)) => shared.offer(beat),
+                    Some(LinkReport::Lost(error)) => return Err(error),
+                    None => return Ok(()),
                 },
                 lookup = self.lookups.recv() => match lookup {
                     Some(lookup) => self.answer(&mut connection, lookup).await?,
@@ -185,7 +212,7 @@ impl StoreReader {
                 },
                 own = shared.next() => {
                     for (beat, age) in own? {
-                        self.send(FleetInput::AgedBeat(Box::new(beat), age)).await;
+                        self.send(FleetInput::AgedBeat(beat, age)).await;
                     }
                 }
                 read = &mut events => {
@@ -199,30 +226,27 @@ impl StoreReader {
         }
     }
 
-    async fn connect(
-        &self,
-        answer_within: Duration,
-    ) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<PushInfo>)> {
-        let (send, pushes) = mpsc::channel(INPUTS_MAX);
-        let counters = self.counters.clone();
+    async fn connect(&self, answer_within: Duration) -> anyhow::Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_WITHIN))
-            .set_response_timeout(Some(answer_within))
-            .set_push_sender(move |push: PushInfo| {
-                // A closed channel belongs to a session that is over: the next one loads the state again.
-                if let Err(TrySendError::Full(_)) = send.try_send(push) {
-                    counters.count(
-                        OVERRUN,
-                        &"the hub does not keep up; see the load of this machine",
-                    );
-                }
-                Ok::<(), redis::aio::SendError>(())
-            });
+            .set_response_timeout(Some(answer_within));
         let client = Client::open(self.address.resolve()?)?;
-        let connection = client
+        Ok(client
             .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        Ok((connection, pushes))
+            .await?)
+    }
+
+    /// Subscribes, and hands the connection over to the hub.
+    async fn subscribe(&self) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
+        let (address, channels) = (self.address.clone(), self.channels);
+        let connected = tokio::task::spawn_blocking(move || {
+            Push::connect(&address, channels, ANSWER_WITHIN, clock::now())
+        });
+        let push = Box::new(connected.await??);
+        let (report, reports) = mpsc::channel(INPUTS_MAX);
+        let _ = self.inputs.send(Input::Subscribed(push, report)).await; // the hub has ended
+        self.wake.wake();
+        Ok(reports)
     }
 
     /// Passes on what the store holds. At the start the stream is skipped: roster and hashes hold the present, events the
@@ -349,31 +373,9 @@ impl StoreReader {
         Ok(())
     }
 
-    async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
-        match push.kind {
-            PushKind::Disconnection => anyhow::bail!("the store closed the connection"),
-            PushKind::Message => {
-                if let [Value::BulkString(channel), Value::BulkString(payload)] =
-                    push.data.as_slice()
-                {
-                    if self.channels.is_shared(channel) {
-                        shared.offer(payload);
-                        return Ok(());
-                    }
-                    match Beat::decode(payload) {
-                        Ok(beat) => self.send(FleetInput::Beat(Box::new(beat))).await,
-                        Err(error) => self.counters.count(error.kind(), &error),
-                    }
-                }
-            }
-            // Confirmations of subscriptions, and what later versions may push.
-            PushKind::Subscribe | PushKind::Unsubscribe | PushKind::Other(_) | _ => {}
-        }
-        Ok(())
-    }
-
     pub(super) async fn send(&self, input: FleetInput) {
-        let _ = self.inputs.send(input).await; // the hub has ended: so does the loop
+        let _ = self.inputs.send(Input::Fleet(input)).await; // the hub has ended: so does the loop
+        self.wake.wake();
     }
 }
 

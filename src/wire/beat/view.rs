@@ -101,6 +101,11 @@ impl Owned {
         &self.beat.agent
     }
 
+    /// The beat as a value.
+    pub fn into_beat(self) -> Box<Beat> {
+        self.beat
+    }
+
     /// The beat as a view.
     pub fn view(&self) -> BeatView<'_> {
         let beat = &self.beat;
@@ -133,10 +138,7 @@ impl Owned {
                 verdict: activity.verdict,
                 json: &self.activity,
             }),
-            runtime: hb.runtime.as_ref().map(|runtime| RuntimeView {
-                kind: &runtime.kind,
-                id: &runtime.id,
-            }),
+            runtime: hb.runtime.as_ref().map(RuntimeView::from),
             exit: hb.exit,
             life: hb.life.as_ref().map(Cow::Borrowed),
             order: hb.order.as_ref(),
@@ -204,6 +206,15 @@ impl ActivityView<'_> {
     /// The activity as a value.
     pub fn decode(&self) -> Option<Activity> {
         serde_json::from_str(self.json).ok()
+    }
+}
+
+impl<'a> From<&'a Runtime> for RuntimeView<'a> {
+    fn from(runtime: &'a Runtime) -> Self {
+        Self {
+            kind: &runtime.kind,
+            id: &runtime.id,
+        }
     }
 }
 
