@@ -1,12 +1,15 @@
 //! The monitor's state of every agent: freshness, health, counts, and how they are described.
 
 pub mod agent;
+pub mod agents;
 mod census;
+mod deadlines;
 pub mod detector;
 mod exchange;
 mod explain;
 pub mod gates;
 pub mod incidents;
+pub mod last_beat;
 mod learnt;
 pub mod machine;
 mod observation;

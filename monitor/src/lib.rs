@@ -7,6 +7,8 @@ pub mod config;
 mod demo;
 mod http;
 mod hub;
+mod snapshots;
+mod wake;
 
 use hbshell::clock;
 
@@ -15,7 +17,7 @@ use std::io::Write;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, watch as channel};
+use tokio::sync::{broadcast, oneshot, watch as channel};
 
 /// How long requests that are under way may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(3);
@@ -67,7 +69,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
         std::io::stdout(),
         "hbmonitor listens on http://{http}; store {store}"
     );
-    let mut running = start(&config, listener, found.address, stopped);
+    let mut running = start(&config, listener, found.address, stopped)?;
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
@@ -81,7 +83,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
 
 /// What runs while the monitor serves.
 struct Running {
-    hub: tokio::task::JoinHandle<()>,
+    hub: oneshot::Receiver<anyhow::Result<()>>,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
 }
@@ -91,11 +93,16 @@ fn start(
     listener: TcpListener,
     store: config::Address,
     stopped: channel::Receiver<bool>,
-) -> Running {
+) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
-    let inbox = bus::inbox::Inbox::open(store);
+    let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
-    let (hub, snapshots) = hub::Hub::new(config.settings, inbox, changes);
+    let (snapshots, showcase) = snapshots::pair(wake);
+    let hub = hub::Hub::new(config.settings, inbox, showcase, changes);
+    let (ends, ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("hub".to_owned())
+        .spawn(move || ends.send(hub.run()))?;
     let app = http::api::routes(http::api::AppState {
         snapshots,
         counters,
@@ -104,11 +111,11 @@ fn start(
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         let _ = end.wait_for(|stop| *stop).await; // a dropped sender means stop too
     });
-    Running {
-        hub: tokio::spawn(hub.run()),
+    Ok(Running {
+        hub: ended,
         http: tokio::spawn(async move { server.await }),
         changes: changes_out,
-    }
+    })
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, ConfigError> {

@@ -4,9 +4,11 @@
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::Moment;
+use crate::fleet::last_beat::LastBeat;
 use crate::fleet::retention::Over;
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
-use crate::wire::beat::Beat;
+use crate::wire::beat::INTERVAL_DEFAULT;
+use crate::wire::beat::view::BeatView;
 use crate::wire::event::{Event, EventKind};
 use crate::wire::life::{Life, NextStart, Phase, Reason};
 use crate::wire::roster::RosterEntry;
@@ -31,8 +33,6 @@ pub struct Agent {
     pub since: Since,
     /// The highest epoch that was ever seen of it.
     fence: u64,
-    /// Where the fleet's index of deadlines has it.
-    pub(crate) indexed_at: Option<Moment>,
     /// The state that was announced last.
     pub(crate) announced: Option<State>,
     /// No state was settled yet: the first one is a transition too.
@@ -80,12 +80,19 @@ impl Agent {
             state,
             reason,
             since: Since::Seen(now),
-            indexed_at: None,
             announced: None,
             is_new: true,
             over: None,
             seen_again: false,
         }
+    }
+
+    /// What stands in the place of an agent that has left: never due.
+    pub(crate) fn gone() -> Self {
+        let run = Run::begin(0, INTERVAL_DEFAULT, Moment::default());
+        let mut agent = Self::new(run, Moment::default());
+        agent.state = State::Stopped;
+        agent
     }
 
     /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
@@ -113,10 +120,9 @@ impl Agent {
 
     /// The machine that it runs on, where that is known.
     pub fn host(&self) -> Option<&str> {
-        let hb = self.run.beat.as_deref().and_then(|b| b.hb.as_ref());
+        let beat = self.run.beat.as_ref().and_then(LastBeat::host);
         let entry = self.run.entry.as_deref();
-        hb.map(|hb| hb.host.as_str())
-            .or(entry.map(|entry| entry.host.as_str()))
+        beat.or(entry.map(|entry| entry.host.as_str()))
             .filter(|host| !host.is_empty())
     }
 
@@ -150,13 +156,9 @@ impl Agent {
 
     /// Estimated memory, in bytes: what is fixed, and the texts that grow.
     pub(crate) fn weight(&self) -> usize {
-        let beat = self.run.beat.as_deref().map_or(0, Beat::weight);
-        let last = self.run.last_alive.as_ref();
-        let shared = last
-            .zip(self.run.beat.as_ref())
-            .is_none_or(|(a, b)| Arc::ptr_eq(a, b));
-        let last = last.filter(|_| !shared).map_or(0, |beat| beat.weight());
-        AGENT_BYTES + beat + last
+        let kept = self.run.kept();
+        let texts: usize = kept.map(LastBeat::weight).sum();
+        AGENT_BYTES + texts
     }
 
     pub(crate) fn wants_interval(&self) -> bool {
@@ -165,7 +167,7 @@ impl Agent {
 
     pub(crate) fn beat(
         &mut self,
-        beat: &Arc<Beat>,
+        beat: &BeatView<'_>,
         source: BeatSource,
         context: &mut ApplyContext<'_>,
     ) -> BeatOutcome {
@@ -189,13 +191,13 @@ impl Agent {
         if outcome != BeatOutcome::Applied {
             // A plain producer stops by its hash: the status changes, and no beat follows.
             if beat.hb.is_none() && outcome == BeatOutcome::Known && !life.has_process() {
-                self.follow(life, context);
+                self.follow(life.into_owned(), context);
             }
             return outcome;
         }
         // A producer without epochs has no steps: each of its beats reports its whole state.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
-            self.follow(life, context);
+            self.follow(life.into_owned(), context);
         }
         if context.loading {
             self.run.mark_unconfirmed_if_stale(context.now);
@@ -308,13 +310,13 @@ impl Agent {
         context.transitions.push(Transition {
             to: state,
             reason,
-            sentence: self.sentence(context.now),
+            sentence: self.sentence(context.now).into_owned(),
         });
     }
 
     /// When the beat was written, on our clock. The hash of a plain producer does not say how old it is: the sender's own
     /// clock says how long after its last beat it was.
-    fn arrival(&self, beat: &Beat, source: BeatSource, now: Moment) -> Moment {
+    fn arrival(&self, beat: &BeatView<'_>, source: BeatSource, now: Moment) -> Moment {
         let age = match source {
             BeatSource::Channel => return now,
             BeatSource::Stored(age) => age,
@@ -330,7 +332,7 @@ impl Agent {
     }
 
     /// Why a beat is none of this agent's present, if it is not.
-    fn refusal(&mut self, beat: &Beat, context: &ApplyContext<'_>) -> Option<BeatOutcome> {
+    fn refusal(&mut self, beat: &BeatView<'_>, context: &ApplyContext<'_>) -> Option<BeatOutcome> {
         if beat.hb.is_none() {
             // It follows a registration that is over, and one such producer another.
             let over = self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped);

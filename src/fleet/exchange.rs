@@ -1,14 +1,13 @@
 //! The fleet's inputs, effects, settings and view.
 
 use crate::base::id::AgentId;
-use crate::fleet::agent::Agent;
+use crate::fleet::agents::Agents;
 use crate::fleet::run::State;
 use crate::fleet::watch::WatchView;
 use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
-use imbl::OrdMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ impl Default for FleetSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Every agent, by id.
-    pub agents: OrdMap<AgentId, Arc<Agent>>,
+    pub agents: Agents,
     /// Agents by state.
     pub counts: Counts,
     /// What became of beats.

@@ -1,8 +1,8 @@
 //! The fleet: the monitor's machine. Beats, events and what the store holds go in; transitions come out.
 //!
-//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents, so it costs the
-//! same for ten agents and for a hundred thousand. Deadlines stand in an ordered index: a tick looks at the agents that
-//! are due and at no others.
+//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents; one that changes while a
+//! copy holds it is copied then. Deadlines stand in an ordered index: a tick looks at the agents that are due and at no
+//! others.
 //!
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
@@ -13,13 +13,15 @@ pub use crate::fleet::exchange::{
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
+use crate::fleet::agent::{Agent, ApplyContext, State};
+use crate::fleet::agents::{Place, Slab};
+use crate::fleet::deadlines::Deadlines;
 use crate::fleet::detector::Silence;
 use crate::fleet::observation::Observation;
 use crate::fleet::retention::Retention;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
-use crate::wire::beat::Beat;
+use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,12 +48,16 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Fleet {
     settings: FleetSettings,
-    now: Snapshot,
-    deadlines: BTreeSet<(Moment, AgentId)>,
+    agents: Slab,
+    counts: Counts,
+    beats: BeatCounters,
+    link_up: bool,
+    deadlines: Deadlines,
     /// Agents whose silence is being verified with the store, and when it is asked again.
     verifying: BTreeMap<AgentId, Moment>,
     observation: Observation,
     retention: Retention,
+    bounds: Bounds,
     /// When it was last said that newcomers are refused.
     refused_at: Option<Moment>,
     /// No epoch that was honestly granted is beyond this.
@@ -72,18 +78,19 @@ impl Fleet {
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
             settings,
-            now: Snapshot {
-                bounds: Bounds {
-                    agents_max: settings.agents_max,
-                    bytes_max: settings.bytes_max,
-                    ..Bounds::default()
-                },
-                ..Snapshot::default()
-            },
-            deadlines: BTreeSet::new(),
+            agents: Slab::default(),
+            counts: Counts::default(),
+            beats: BeatCounters::default(),
+            link_up: false,
+            deadlines: Deadlines::default(),
             verifying: BTreeMap::new(),
             observation: Observation::default(),
             retention: Retention::default(),
+            bounds: Bounds {
+                agents_max: settings.agents_max,
+                bytes_max: settings.bytes_max,
+                ..Bounds::default()
+            },
             refused_at: None,
             epoch_max: u64::MAX,
             ahead: StreamWait::default(),
@@ -98,9 +105,10 @@ impl Fleet {
     pub fn handle(&mut self, input: FleetInput, now: Moment) -> Vec<FleetEffect> {
         let mut effects = Vec::new();
         match input {
-            FleetInput::Beat(beat) => self.channel_beat(beat, now, &mut effects),
+            FleetInput::Beat(beat) => self.beat(&Owned::from(beat).view(), now, &mut effects),
             FleetInput::AgedBeat(beat, age) => {
-                self.beat(*beat, BeatSource::Stored(age), now, &mut effects)
+                let source = BeatSource::Stored(age);
+                self.apply_beat(&Owned::from(beat).view(), source, now, &mut effects);
             }
             FleetInput::Event(event) => self.event(&event, now, &mut effects),
             FleetInput::EventsRead => self.release(now, &mut effects),
@@ -117,33 +125,43 @@ impl Fleet {
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
-            FleetInput::StoreClock(wall_ms) => {
-                // A clock that goes back takes no epoch's plausibility away.
-                let known = if self.epoch_max == u64::MAX {
-                    0
-                } else {
-                    self.epoch_max
-                };
-                self.epoch_max = known.max(wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS));
-            }
+            FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
-            FleetInput::LinkDown => self.now.link_up = false,
+            FleetInput::LinkDown => self.link_up = false,
             FleetInput::Tick => self.tick(now, &mut effects),
         }
         effects
     }
 
+    /// Applies a beat from the channel and adds what the caller must do: [`FleetInput::Beat`] without a copy of the beat.
+    ///
+    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
+    /// stored the events before it, so they are there.
+    pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<FleetEffect>) {
+        let run = self
+            .agents
+            .find(beat.agent)
+            .map(|place| &self.agents.agent(place).run);
+        let (epoch, step) = run.map_or((0, 0), |run| (run.epoch, run.life.step));
+        if self.ahead.holds(beat, epoch, step) {
+            let is_first = beat
+                .to_owned()
+                .is_some_and(|beat| self.ahead.push(beat, now));
+            effects.extend(is_first.then_some(FleetEffect::ReadEvents));
+            return;
+        }
+        self.apply_beat(beat, BeatSource::Channel, now, effects);
+    }
+
     /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
     /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
-        if !self.now.link_up {
+        if !self.link_up {
             return None;
         }
-        let agent = self
-            .deadlines
-            .first()
-            .map(|(at, id)| (*at, self.due_for(id)));
+        let agent = self.deadlines.first();
+        let agent = agent.map(|(at, place)| (at, self.due_for(place)));
         let stream = self.ahead.deadline(EVENTS_WITHIN).map(|at| (at, "stream"));
         let announce = self.announce_at.map(|at| (at, "announce"));
         [agent, stream, announce]
@@ -152,67 +170,59 @@ impl Fleet {
             .min_by_key(|(at, _)| *at)
     }
 
-    fn due_for(&self, id: &AgentId) -> &'static str {
-        if self.verifying.contains_key(id) {
+    fn due_for(&self, place: Place) -> &'static str {
+        if self.verifying.contains_key(self.agents.id(place)) {
             return "verification again";
         }
-        let agent = self.now.agents.get(id);
-        agent
-            .and_then(|agent| agent.deadline())
-            .map_or("missing", |(_, why)| why)
+        let deadline = self.agents.agent(place).deadline();
+        deadline.map_or("missing", |(_, why)| why)
     }
 
     /// The fleet as it is now; shares its agents with the fleet.
     pub fn view(&self) -> Snapshot {
-        self.now.clone()
-    }
-
-    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
-    /// stored the events before it, so they are there.
-    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let agent = self.now.agents.get(&beat.agent);
-        let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
-        if self.ahead.holds(&beat, epoch, step) {
-            if self.ahead.push(*beat, now) {
-                effects.push(FleetEffect::ReadEvents);
-            }
-            return;
+        Snapshot {
+            agents: self.agents.view(),
+            counts: self.counts,
+            beats: self.beats,
+            link_up: self.link_up,
+            bounds: self.bounds,
+            watch: Arc::default(),
         }
-        self.beat(*beat, BeatSource::Channel, now, effects);
     }
 
     /// Takes the beats that waited for the stream.
     fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         for beat in self.ahead.take() {
-            self.beat(beat, BeatSource::Channel, now, effects);
+            self.apply_beat(&beat.view(), BeatSource::Channel, now, effects);
         }
     }
 
-    fn beat(
+    fn apply_beat(
         &mut self,
-        beat: Beat,
+        beat: &BeatView<'_>,
         source: BeatSource,
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let id = beat.agent.clone();
         let interval = beat
             .hb
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
-        let mut beat = beat;
-        if self.is_heavy() {
-            beat.drop_evidence();
-        }
-        let unknown = || Agent::new(Run::begin(0, interval, now), now);
-        let Some(mut agent) = self.take(&id, now, unknown, effects) else {
+        let begun = || Run::begin(0, interval, now);
+        let Some(place) = self.place(beat.agent, now, begun, effects) else {
             return;
         };
-        let without_epoch = beat.hb.is_none();
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        let outcome = agent.beat(&Arc::new(beat), source, &mut context);
-        let beats = &mut self.now.beats;
+        let mut without = None;
+        let beat = if self.is_heavy() {
+            without.insert(beat.without_evidence())
+        } else {
+            beat
+        };
+        let (outcome, wants_interval) =
+            self.apply(place, self.occurred(), now, effects, |agent, context| {
+                (agent.beat(beat, source, context), agent.wants_interval())
+            });
+        let beats = &mut self.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
             BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
@@ -220,37 +230,28 @@ impl Fleet {
             BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
             BeatOutcome::Implausible => beats.implausible += 1,
         }
-        if without_epoch && outcome == BeatOutcome::Applied && agent.wants_interval() {
-            effects.push(FleetEffect::ReadTtl(id.clone()));
+        if beat.hb.is_none() && outcome == BeatOutcome::Applied && wants_interval {
+            effects.push(FleetEffect::ReadTtl(self.agents.id(place).clone()));
         }
-        let when = self.occurred();
-        self.put(id, agent, (transitions, when), now, effects);
     }
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
+        let id = event.agent.as_str();
+        if event.life().is_none() && self.agents.find(id).is_none() {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let unknown = || Agent::new(Run::begin(0, interval, now), now);
-        let Some(mut agent) = self.take(&event.agent, now, unknown, effects) else {
+        let Some(place) = self.place(id, now, || Run::begin(0, interval, now), effects) else {
             return;
         };
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        agent.event(event, interval, &mut context);
         let when = if event.detail.delayed_ms > 0 {
             Occurred::Earlier
         } else {
             self.occurred()
         };
-        self.put(
-            event.agent.clone(),
-            agent,
-            (transitions, when),
-            now,
-            effects,
-        );
+        self.apply(place, when, now, effects, |agent, context| {
+            agent.event(event, interval, context);
+        });
     }
 
     fn roster_entry(
@@ -261,23 +262,12 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let unknown = || Agent::new(run.clone(), now);
-        let Some(mut agent) = self.take(&id, now, unknown, effects) else {
+        let Some(place) = self.place(id.as_str(), now, || run.clone(), effects) else {
             return;
         };
-        let mut transitions = Vec::new();
-        agent.roster_entry(entry, &run, &mut self.context(now, &mut transitions));
-        let when = self.occurred();
-        self.put(id, agent, (transitions, when), now, effects);
-    }
-
-    fn context<'a>(&self, now: Moment, transitions: &'a mut Vec<Transition>) -> ApplyContext<'a> {
-        ApplyContext {
-            now,
-            loading: !self.loaded,
-            epoch_max: self.epoch_max,
-            transitions,
-        }
+        self.apply(place, self.occurred(), now, effects, |agent, context| {
+            agent.roster_entry(entry, &run, context);
+        });
     }
 
     fn occurred(&self) -> Occurred {
@@ -295,26 +285,29 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        if let Some(agent) = self.now.agents.get(id) {
-            let mut agent = Agent::clone(agent);
-            agent.learned(time_to_live);
-            self.put(id.clone(), agent, (Vec::new(), Occurred::Now), now, effects);
+        if let Some(place) = self.agents.find(id.as_str()) {
+            self.apply(place, Occurred::Now, now, effects, |agent, _| {
+                agent.learned(time_to_live);
+            });
         }
     }
 
     fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if !self.now.link_up || self.verifying.remove(id).is_none() {
+        if !self.link_up || self.verifying.remove(id).is_none() {
             return;
         }
-        self.declare(id, now, effects);
+        if let Some(place) = self.agents.find(id.as_str()) {
+            self.declare(place, now, effects);
+        }
     }
 
     fn link_up(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.now.link_up = true;
+        self.link_up = true;
         self.loaded = true;
         self.last_tick = now;
         self.observation.begin(now);
         self.verifying.clear();
+        self.correct_deadlines();
         self.release(now, effects);
         self.announce(now, effects);
     }
@@ -323,7 +316,7 @@ impl Fleet {
         let gap = now.since(self.last_tick).saturating_sub(TICK_MAX);
         self.observation.gap(gap, now);
         self.last_tick = now;
-        if !self.now.link_up {
+        if !self.link_up {
             return;
         }
         let answer_due = self.ahead.deadline(EVENTS_WITHIN);
@@ -334,196 +327,230 @@ impl Fleet {
             self.announce(now, effects);
         }
         for _ in 0..STEPS_MAX {
-            for id in self.take_due(now) {
-                self.due(&id, now, effects);
+            for place in self.take_due(now) {
+                self.due(place, now, effects);
             }
+            self.correct_deadlines();
         }
     }
 
-    fn take_due(&mut self, now: Moment) -> Vec<AgentId> {
+    fn take_due(&mut self, now: Moment) -> Vec<Place> {
         let mut due = Vec::new();
-        while self.deadlines.first().is_some_and(|(at, _)| *at <= now) {
-            due.extend(self.deadlines.pop_first().map(|(_, id)| id));
+        while let Some(place) = self.deadlines.take(now) {
+            due.push(place);
+            self.correct_deadlines();
         }
         due
     }
 
-    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(mut agent) = self.known(id, now) else {
-            return;
-        };
+    fn due(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.observed(place, now);
+        let id = self.agents.id(place).clone();
+        let agent = self.agents.agent(place);
         if agent.over.is_some_and(|over| over.until() <= now) {
-            return self.leave(id, effects);
+            return self.leave(place, effects);
         }
-        let mut transitions = Vec::new();
-        let run = &mut agent.run;
-        match agent.state {
-            State::Healthy if run.question_at().is_some_and(|at| at <= now) => {
-                run.question();
-                effects.push(FleetEffect::Verify(id.clone()));
-            }
-            State::Missing if run.detector.silence(now) == Silence::Failed => {
-                self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
-                effects.push(FleetEffect::Verify(id.clone()));
-            }
-            State::Healthy | State::Missing | State::Failed | State::Stopped => {
-                self.verifying.remove(id);
-                if run.duplicate_until().is_some_and(|at| at <= now) {
-                    run.end_duplicate();
-                }
-                agent.settle(&mut self.context(now, &mut transitions));
-            }
+        let asks = match agent.state {
+            State::Healthy => agent.run.question_at().is_some_and(|at| at <= now),
+            State::Missing => agent.run.detector.silence(now) == Silence::Failed,
+            State::Failed | State::Stopped => false,
+        };
+        if asks && agent.state == State::Missing {
+            self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
+        } else {
+            self.verifying.remove(&id);
         }
-        let changes = (transitions, Occurred::Now);
-        self.put(id.clone(), agent, changes, now, effects);
+        effects.extend(asks.then_some(FleetEffect::Verify(id)));
+        self.apply(place, Occurred::Now, now, effects, |agent, context| {
+            if asks {
+                return agent.run.question();
+            }
+            if agent.run.duplicate_until().is_some_and(|at| at <= now) {
+                agent.run.end_duplicate();
+            }
+            agent.settle(context);
+        });
     }
 
     /// The verification found no newer beat.
-    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(mut agent) = self.known(id, now) else {
-            return;
-        };
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        if agent.run.detector.silence(now) == Silence::Failed {
-            agent.lost(&mut context);
-        }
-        let changes = (transitions, Occurred::Now);
-        self.put(id.clone(), agent, changes, now, effects);
+    fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.observed(place, now);
+        self.apply(place, Occurred::Now, now, effects, |agent, context| {
+            if agent.run.detector.silence(now) == Silence::Failed {
+                agent.lost(context);
+            }
+        });
     }
 
     /// What changed in the past is announced as it is now, once.
     fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.announce_at = None;
         for id in std::mem::take(&mut self.unannounced) {
-            let Some(agent) = self.now.agents.get(&id) else {
+            let Some(place) = self.agents.find(id.as_str()) else {
                 continue;
             };
-            let mut agent = Agent::clone(agent);
+            let agent = self.agents.agent_mut(place);
             let from = agent.announced.replace(agent.state);
             let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
             if from != Some(agent.state) && !unconfirmed {
-                effects.push(FleetEffect::Changed(agent.change(&id, from, None, now)));
+                let change = agent.change(id, from, None, now);
+                effects.push(FleetEffect::Changed(change));
             }
-            self.now.agents.insert(id, Arc::new(agent));
         }
     }
 
-    fn take(
+    /// The place of the agent that an input is about. A newcomer begins with `run`; `None` when the fleet is full.
+    fn place(
         &mut self,
-        id: &AgentId,
+        id: &str,
         now: Moment,
-        new: impl FnOnce() -> Agent,
+        run: impl FnOnce() -> Run,
         effects: &mut Vec<FleetEffect>,
-    ) -> Option<Agent> {
-        if let Some(known) = self.known(id, now) {
-            return Some(known);
+    ) -> Option<Place> {
+        if let Some(place) = self.agents.find(id) {
+            self.observed(place, now);
+            return Some(place);
         }
-        if self.is_full() {
+        let id = AgentId::parse(id).ok()?;
+        if self.is_heavy() || self.agents.len() >= self.settings.agents_max {
             self.make_room(now, effects)?;
         }
-        Some(new())
+        let agent = Agent::new(run(), now);
+        *self.counts.of(agent.state) += 1;
+        self.bounds.bytes += agent.weight();
+        Some(self.agents.insert(id, agent))
     }
 
-    fn is_full(&self) -> bool {
-        self.is_heavy() || self.now.agents.len() >= self.settings.agents_max
+    /// Brings into the agent what of the time up to now was observed.
+    fn observed(&mut self, place: Place, now: Moment) {
+        let detector = &self.agents.agent(place).run.detector;
+        let mut since = self.observation.since(detector);
+        if self.loaded && !self.link_up {
+            since = now; // the monitor is blind, so the silence proves nothing
+        }
+        if detector.is_observed_from(since) {
+            return;
+        }
+        self.agents
+            .agent_mut(place)
+            .run
+            .detector
+            .observe_from(since);
     }
 
     fn is_heavy(&self) -> bool {
-        self.now.bounds.bytes >= self.settings.bytes_max
+        self.bounds.bytes >= self.settings.bytes_max
     }
 
     /// An agent that is over leaves for a newcomer; `None` when there is none, so that the newcomer is refused.
     fn make_room(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) -> Option<()> {
-        if let Some(id) = self.retention.first() {
-            self.leave(&id, effects);
+        let first = self.retention.first();
+        if let Some(place) = first.and_then(|id| self.agents.find(id.as_str())) {
+            self.leave(place, effects);
             return Some(());
         }
-        self.now.beats.refused += 1;
-        if self
-            .refused_at
-            .is_none_or(|at| now.since(at) >= REFUSED_EVERY)
-        {
+        self.beats.refused += 1;
+        let said = self.refused_at;
+        if said.is_none_or(|at| now.since(at) >= REFUSED_EVERY) {
             self.refused_at = Some(now);
-            effects.push(FleetEffect::Refused(self.now.beats.refused));
+            effects.push(FleetEffect::Refused(self.beats.refused));
         }
         None
     }
 
-    fn leave(&mut self, id: &AgentId, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.remove(id) else {
-            return;
-        };
-        if let Some(at) = agent.indexed_at {
-            self.deadlines.remove(&(at, id.clone()));
-        }
-        self.retention.update(id, agent.over, None);
-        self.unannounced.remove(id);
-        *self.now.counts.of(agent.state) -= 1;
-        self.now.bounds.bytes -= agent.weight();
-        self.now.bounds.left += 1;
-        effects.push(FleetEffect::Left(id.clone(), agent.run.epoch));
+    fn leave(&mut self, place: Place, effects: &mut Vec<FleetEffect>) {
+        let id = self.agents.id(place).clone();
+        let agent = self.agents.agent(place);
+        *self.counts.of(agent.state) -= 1;
+        self.bounds.bytes -= agent.weight();
+        self.bounds.left += 1;
+        self.retention.update(&id, agent.over, None);
+        self.unannounced.remove(&id);
+        let epoch = agent.run.epoch;
+        self.agents.remove(place);
+        self.correct_deadlines();
+        effects.push(FleetEffect::Left(id, epoch));
     }
 
-    /// The agent, and what of the time up to now was observed.
-    fn known(&self, id: &AgentId, now: Moment) -> Option<Agent> {
-        let mut agent = Agent::clone(self.now.agents.get(id)?);
-        let detector = &mut agent.run.detector;
-        if self.loaded && !self.now.link_up {
-            detector.observe_from(now); // the monitor is blind, so the silence proves nothing
-        }
-        detector.observe_from(self.observation.since(detector));
-        Some(agent)
+    fn store_clock(&mut self, wall_ms: u64) {
+        let plausible = wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS);
+        // A clock that goes back takes no epoch's plausibility away.
+        let known = Some(self.epoch_max).filter(|max| *max < u64::MAX);
+        self.epoch_max = known.unwrap_or(0).max(plausible);
     }
 
-    /// Puts an agent back, keeping counts, deadlines and announcements in step with it.
-    fn put(
+    /// Changes an agent, keeping counts, deadlines and announcements in step with it.
+    fn apply<T>(
         &mut self,
-        id: AgentId,
-        mut agent: Agent,
-        (transitions, when): (Vec<Transition>, Occurred),
+        place: Place,
+        when: Occurred,
         now: Moment,
         effects: &mut Vec<FleetEffect>,
-    ) {
-        if let Some(at) = agent.indexed_at.take() {
-            self.deadlines.remove(&(at, id.clone()));
+        change: impl FnOnce(&mut Agent, &mut ApplyContext<'_>) -> T,
+    ) -> T {
+        let mut transitions = Vec::new();
+        let agent = self.agents.agent_mut(place);
+        let (before, weighed, over) = (agent.state, agent.weight(), agent.over);
+        let mut context = ApplyContext {
+            now,
+            loading: !self.loaded,
+            epoch_max: self.epoch_max,
+            transitions: &mut transitions,
+        };
+        let changed = change(agent, &mut context);
+        *self.counts.of(before) -= 1;
+        *self.counts.of(agent.state) += 1;
+        self.bounds.bytes = self.bounds.bytes - weighed + agent.weight();
+        let (state, is_over) = (agent.state, agent.over);
+        if over != is_over {
+            self.retention.update(self.agents.id(place), over, is_over);
         }
-        if agent.state != State::Missing {
-            self.verifying.remove(&id);
+        if state != State::Missing && !self.verifying.is_empty() {
+            self.verifying.remove(self.agents.id(place));
         }
-        let timeout = self.verifying.get(&id).copied();
-        agent.indexed_at = timeout.or_else(|| agent.deadline().map(|(at, _)| at));
-        if let Some(at) = agent.indexed_at {
-            self.deadlines.insert((at, id.clone()));
+        let due = due_at(&self.agents, &self.verifying, place);
+        self.deadlines.set(place, due);
+        if self.deadlines.is_first(place) {
+            self.correct_deadlines();
         }
-        let before = self.now.agents.get(&id).map(Arc::clone);
-        if let Some(before) = &before {
-            *self.now.counts.of(before.state) -= 1;
-            self.now.bounds.bytes -= before.weight();
-        }
-        self.now.bounds.bytes += agent.weight();
-        self.retention
-            .update(&id, before.and_then(|before| before.over), agent.over);
-        *self.now.counts.of(agent.state) += 1;
         match when {
             Occurred::Earlier => {
-                self.unannounced.insert(id.clone());
+                self.unannounced.insert(self.agents.id(place).clone());
                 self.announce_at.get_or_insert(now + ANNOUNCE_AFTER);
             }
-            Occurred::Now if self.unannounced.contains(&id) => {
-                self.now.agents.insert(id, Arc::new(agent));
-                return self.announce(now, effects);
-            }
+            Occurred::Now if self.is_unannounced(place) => self.announce(now, effects),
             Occurred::Now => {
                 for transition in transitions {
+                    let id = self.agents.id(place).clone();
+                    let agent = self.agents.agent_mut(place);
                     let from = agent.announced.replace(transition.to);
-                    let change = agent.change(&id, from, Some(transition), now);
+                    let change = agent.change(id, from, Some(transition), now);
                     effects.push(FleetEffect::Changed(change));
                 }
             }
         }
-        self.now.agents.insert(id, Arc::new(agent));
+        changed
     }
+
+    fn is_unannounced(&self, place: Place) -> bool {
+        !self.unannounced.is_empty() && self.unannounced.contains(self.agents.id(place))
+    }
+
+    fn correct_deadlines(&mut self) {
+        let (agents, verifying) = (&self.agents, &self.verifying);
+        self.deadlines
+            .correct(|place| due_at(agents, verifying, place));
+    }
+}
+
+/// When the agent is due: its verification, else its silence.
+fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
+    if !verifying.is_empty() {
+        if let Some(timeout) = verifying.get(agents.id(place)) {
+            return Some(*timeout);
+        }
+    }
+    agents.agent(place).deadline().map(|(at, _)| at)
 }
 
 /// Whether a change happens now, or happened before this monitor could see it.
@@ -536,7 +563,7 @@ enum Occurred {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::beat::{Exit, Extension, Metrics, Status};
+    use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
 
     const INTERVAL: Duration = Duration::from_secs(30);

@@ -199,8 +199,8 @@ mod tests {
         let mut observer = up();
         over(&mut observer, 0, 10_000, 0);
         let (given_up, gaps) = over(&mut observer, 10_000, 600_000, 3000);
-        assert_eq!((given_up, gaps), (None, vec![Duration::from_secs(3)]));
-        assert_eq!(observer.limit(), Duration::from_secs(9));
+        assert_eq!((given_up, gaps.len()), (None, 1), "{gaps:?}");
+        assert!(observer.limit() > Duration::from_secs(8));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! live both counts go on.
 
 use crate::base::moment::Moment;
-use crate::wire::beat::Beat;
+use crate::fleet::last_beat::LastBeat;
+use crate::wire::beat::view::BeatView;
 use std::time::Duration;
 
 /// A count that jumps further continues nothing: the largest number of beats between two that arrive.
@@ -22,7 +23,7 @@ const BEATS_TO_LIVE: u32 = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Followed<'a> {
     /// Its last beat.
-    pub(super) last: &'a Beat,
+    pub(super) last: &'a LastBeat,
     /// When that was written, on our clock.
     pub(super) at: Moment,
     pub(super) interval: Duration,
@@ -64,13 +65,13 @@ impl Producers {
     /// Takes a beat that was written at `arrival`; `stored`: the hash holds it.
     pub(super) fn origin(
         &mut self,
-        beat: &Beat,
+        beat: &BeatView<'_>,
         followed: Followed<'_>,
         arrival: Moment,
         stored: bool,
     ) -> Origin {
         let last = followed.last;
-        let same = instance(beat) == instance(last);
+        let same = instance(beat) == last.instance().unwrap_or("");
         if same && continues(beat, last.sequence) {
             self.count(beat.sequence - last.sequence);
             if let Some(rival) = &mut self.rival {
@@ -94,7 +95,7 @@ impl Producers {
     }
 
     /// A beat of a sidecar's shape that does not continue the followed count.
-    fn stray(&mut self, beat: &Beat, followed: Followed<'_>, arrival: Moment) -> Origin {
+    fn stray(&mut self, beat: &BeatView<'_>, followed: Followed<'_>, arrival: Moment) -> Origin {
         match &mut self.rival {
             Some(rival) if rival.is_continued_by(beat) => {
                 rival.sequence = beat.sequence;
@@ -122,7 +123,7 @@ impl Producers {
     }
 
     /// Of plain producers the one that sent the last beat is followed, so the rival is the one before it.
-    fn alternate(&mut self, beat: &Beat, last: &Beat, arrival: Moment) {
+    fn alternate(&mut self, beat: &BeatView<'_>, last: &LastBeat, arrival: Moment) {
         match &mut self.rival {
             Some(rival) if rival.is_continued_by(beat) => {
                 rival.sequence = last.sequence;
@@ -170,7 +171,7 @@ impl Producers {
     }
 
     /// The same message again, or one that a later one of its count has overtaken.
-    fn is_past(&mut self, beat: &Beat, last: &Beat) -> bool {
+    fn is_past(&mut self, beat: &BeatView<'_>, last: &LastBeat) -> bool {
         if beat.sequence == last.sequence {
             return beat.timestamp_ms == last.timestamp_ms;
         }
@@ -197,12 +198,12 @@ impl Rival {
         }
     }
 
-    fn is_continued_by(&self, beat: &Beat) -> bool {
+    fn is_continued_by(&self, beat: &BeatView<'_>) -> bool {
         self.instance == instance(beat) && continues(beat, self.sequence)
     }
 }
 
-fn continues(beat: &Beat, sequence: u64) -> bool {
+fn continues(beat: &BeatView<'_>, sequence: u64) -> bool {
     let jump_max = match beat.hb {
         Some(_) => JUMP_MAX,
         None => JUMP_MAX_PLAIN,
@@ -210,8 +211,8 @@ fn continues(beat: &Beat, sequence: u64) -> bool {
     beat.sequence > sequence && beat.sequence - sequence <= jump_max
 }
 
-fn instance(beat: &Beat) -> &str {
-    beat.hb.as_ref().map_or("", |hb| hb.instance.as_str())
+fn instance<'a>(beat: &BeatView<'a>) -> &'a str {
+    beat.hb.as_ref().map_or("", |hb| hb.instance)
 }
 
 fn is_silent(last: Moment, now: Moment, interval: Duration) -> bool {

@@ -5,9 +5,11 @@
 
 use crate::base::moment::Moment;
 use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
+use crate::fleet::last_beat::LastBeat;
 use crate::fleet::learnt::Learnt;
 use crate::fleet::producers::{Followed, Origin, Producers};
-use crate::wire::beat::{Beat, Verdict};
+use crate::wire::beat::Verdict;
+use crate::wire::beat::view::BeatView;
 use crate::wire::life::{Life, Reason, Standing};
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
@@ -49,9 +51,9 @@ pub struct Run {
     /// Its roster entry or registration.
     pub entry: Option<Arc<RosterEntry>>,
     /// The last beat that was applied.
-    pub beat: Option<Arc<Beat>>,
-    /// The last beat that a process was there for: what an agent that ended was doing last.
-    pub last_alive: Option<Arc<Beat>>,
+    pub beat: Option<LastBeat>,
+    /// The last beat with a process, when the last beat has none.
+    before_end: Option<Box<LastBeat>>,
     /// When the last beat was written, on our clock.
     pub beat_at: Option<Moment>,
     /// Its freshness.
@@ -106,7 +108,7 @@ impl Run {
             life_at: now,
             entry: None,
             beat: None,
-            last_alive: None,
+            before_end: None,
             beat_at: None,
             detector: Detector::new(interval, now),
             first_at: now,
@@ -173,11 +175,16 @@ impl Run {
 
     /// Whether the proof of a hang stands.
     pub fn is_hung(&self) -> bool {
-        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb);
         // A beat of an incarnation that has ended proves nothing of the next one.
         hb.filter(|hb| hb.restarts == self.life.incarnation)
-            .and_then(|hb| hb.activity.as_ref())
-            .is_some_and(|activity| activity.verdict == Verdict::Hung)
+            .is_some_and(|hb| hb.verdict == Some(Verdict::Hung))
+    }
+
+    /// The last beat that a process was there for: what an agent that ended was doing last.
+    pub fn last_alive(&self) -> Option<&LastBeat> {
+        let last = self.beat.as_ref().filter(|beat| beat.has_process());
+        last.or(self.before_end.as_deref())
     }
 
     /// Whether two living producers use the id and the epoch.
@@ -208,7 +215,12 @@ impl Run {
     }
 
     /// Takes a beat of this registration, which was written at `arrival`.
-    pub fn beat(&mut self, beat: &Arc<Beat>, source: BeatSource, arrival: Moment) -> BeatOutcome {
+    pub fn beat(
+        &mut self,
+        beat: &BeatView<'_>,
+        source: BeatSource,
+        arrival: Moment,
+    ) -> BeatOutcome {
         let origin = self.origin(beat, source, arrival);
         match origin {
             Origin::Followed => {}
@@ -237,10 +249,7 @@ impl Run {
         if self.detector.beat(stamp, arrival) == Freshness::Implausible {
             return BeatOutcome::Implausible;
         }
-        self.beat = Some(Arc::clone(beat));
-        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
-            self.last_alive = Some(Arc::clone(beat));
-        }
+        self.keep(beat);
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
         self.unconfirmed = false;
@@ -287,9 +296,15 @@ impl Run {
         self.learnt.wants_time_to_live()
     }
 
+    /// The beats that are kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &LastBeat> {
+        let kept = [self.beat.as_ref(), self.before_end.as_deref()];
+        kept.into_iter().flatten()
+    }
+
     /// How many incarnations came before the present or last one.
     pub fn restarts(&self) -> u64 {
-        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb);
         self.life.incarnation.max(hb.map_or(0, |hb| hb.restarts))
     }
 
@@ -298,8 +313,10 @@ impl Run {
         let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
             return Duration::ZERO;
         };
-        let hb = beat.hb.as_ref();
-        if hb.is_some_and(|hb| hb.restarts < self.life.incarnation) {
+        if beat
+            .hb
+            .is_some_and(|hb| hb.restarts < self.life.incarnation)
+        {
             return now.since(self.life_at); // the first beat of this incarnation has not come yet
         }
         let until_beat = match &beat.hb {
@@ -310,8 +327,21 @@ impl Run {
         until_beat + now.since(beat_at)
     }
 
-    fn origin(&mut self, beat: &Beat, source: BeatSource, arrival: Moment) -> Origin {
-        let (Some(last), Some(at)) = (self.beat.as_deref(), self.beat_at) else {
+    fn keep(&mut self, beat: &BeatView<'_>) {
+        let Some(last) = &mut self.beat else {
+            self.beat = Some(LastBeat::new(beat));
+            return;
+        };
+        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
+            self.before_end = None;
+        } else if last.has_process() {
+            self.before_end = Some(Box::new(last.clone()));
+        }
+        last.replace(beat);
+    }
+
+    fn origin(&mut self, beat: &BeatView<'_>, source: BeatSource, arrival: Moment) -> Origin {
+        let (Some(last), Some(at)) = (self.beat.as_ref(), self.beat_at) else {
             return Origin::Followed;
         };
         // The hash brought later ones; this one comes over the channel for the first time.
@@ -333,7 +363,7 @@ impl Run {
     }
 
     /// What a beat is that is not news.
-    fn known(&self, beat: &Beat, source: BeatSource) -> BeatOutcome {
+    fn known(&self, beat: &BeatView<'_>, source: BeatSource) -> BeatOutcome {
         if source == BeatSource::Channel && beat.sequence <= self.channel_sequence {
             BeatOutcome::Duplicate
         } else {
@@ -341,7 +371,7 @@ impl Run {
         }
     }
 
-    fn learn_from_beat(&mut self, beat: &Beat, origin: Origin, arrival: Moment) {
+    fn learn_from_beat(&mut self, beat: &BeatView<'_>, origin: Origin, arrival: Moment) {
         let (Some(last), Some(at)) = (&self.beat, self.beat_at) else {
             return;
         };

@@ -13,6 +13,7 @@ use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
+use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::life::Reason;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Watch {
     counted_at: Moment,
     last_tick: Moment,
     shown: Arc<WatchView>,
+    /// Room for the effects of a beat; empty between two.
+    produced: Vec<FleetEffect>,
 }
 
 /// An input.
@@ -105,6 +108,7 @@ impl Watch {
             counted_at: now,
             last_tick: now,
             shown: Arc::default(),
+            produced: Vec::new(),
         }
     }
 
@@ -130,6 +134,14 @@ impl Watch {
             }
         }
         effects
+    }
+
+    /// Applies a beat from the channel and adds what the caller must do.
+    pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let mut produced = std::mem::take(&mut self.produced);
+        self.fleet.beat(beat, now, &mut produced);
+        self.fleet_effects(produced.drain(..), now, effects);
+        self.produced = produced;
     }
 
     /// When a tick next changes something, and why.
@@ -222,7 +234,7 @@ impl Watch {
 
     fn fleet_effects(
         &mut self,
-        produced: Vec<FleetEffect>,
+        produced: impl IntoIterator<Item = FleetEffect>,
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {

@@ -3,6 +3,10 @@
 //! The domain type [`Beat`] cannot be wrong; a private wire type is what stands on the channel. A beat without the object `hb`
 //! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
 
+pub mod view;
+
+mod scan;
+
 use crate::base::id::AgentId;
 use crate::base::number;
 pub use crate::wire::activity::{
@@ -207,10 +211,7 @@ impl BeatError {
 impl Beat {
     /// Takes a payload from the channel or from the hash's field `beat`.
     pub fn decode(payload: &[u8]) -> Result<Self, BeatError> {
-        if payload.len() > BEAT_BYTES_MAX {
-            return Err(BeatError::TooLarge(payload.len()));
-        }
-        let text = std::str::from_utf8(payload).map_err(|e| BeatError::NotUtf8(e.valid_up_to()))?;
+        let text = payload_text(payload)?;
         let wire: Wire = serde_json::from_str(text).map_err(|e| match e.classify() {
             serde_json::error::Category::Data => BeatError::NotABeat(e.to_string()),
             serde_json::error::Category::Syntax
@@ -227,61 +228,54 @@ impl Beat {
 
     /// Where the agent's process is. Without a report of it, it is derived from process number, exit and status.
     pub fn life(&self) -> Life {
-        let Some(hb) = &self.hb else {
-            return Life {
-                phase: stopped_or_running(self.status, Phase::Ended),
-                ..Life::default()
-            };
-        };
-        if let Some(life) = &hb.life {
-            return life.clone();
-        }
-        let end = hb.exit.filter(|_| hb.pid == 0).map(|exit| End {
-            incarnation: hb.restarts,
-            exit,
-            reason: None,
-            requested: self.status == Status::Stopped,
-            not_started: false,
-        });
-        let phase = match (hb.pid, &end) {
-            (0, Some(_)) => Phase::Ended,
-            (0, None) => stopped_or_running(self.status, Phase::Ended),
-            (_, _) => stopped_or_running(self.status, Phase::Suspended),
-        };
-        Life {
-            phase,
-            incarnation: hb.restarts,
-            end,
-            ..Life::default()
-        }
-    }
-
-    /// Estimated memory, in bytes.
-    pub fn weight(&self) -> usize {
-        let task = self.current_task.as_ref().map_or(0, String::len);
-        let hb = self.hb.as_ref().map_or(0, |hb| {
-            let activity = hb.activity.as_ref().map_or(0, |activity| {
-                let evidence = activity.evidence.iter();
-                let evidence =
-                    evidence.map(|e| size_of::<Evidence>() + e.signal.len() + e.value.len());
-                activity.sentence.len() + evidence.sum::<usize>()
-            });
-            let status = hb.status_text.as_ref().map_or(0, String::len);
-            hb.instance.len() + hb.host.len() + status + activity
-        });
-        size_of::<Self>() + self.agent_type.len() + task + hb
-    }
-
-    /// Drops the evidence, which is most of a large beat: the verdict and its sentence stay.
-    pub fn drop_evidence(&mut self) {
-        if let Some(activity) = self.hb.as_mut().and_then(|hb| hb.activity.as_mut()) {
-            activity.evidence = Vec::new();
+        match &self.hb {
+            Some(hb) => match &hb.life {
+                Some(life) => life.clone(),
+                None => life_of(self.status, Some((hb.pid, hb.restarts, hb.exit))),
+            },
+            None => life_of(self.status, None),
         }
     }
 
     /// The registration this beat belongs to; 0 for a producer without epochs.
     pub fn epoch(&self) -> u64 {
         self.hb.as_ref().map_or(0, |hb| hb.epoch)
+    }
+}
+
+/// The payload as text, if it is not too large and UTF-8.
+fn payload_text(payload: &[u8]) -> Result<&str, BeatError> {
+    if payload.len() > BEAT_BYTES_MAX {
+        return Err(BeatError::TooLarge(payload.len()));
+    }
+    std::str::from_utf8(payload).map_err(|e| BeatError::NotUtf8(e.valid_up_to()))
+}
+
+/// Where the process is, of a beat that does not report it: from its status and, with hb, process, restarts and exit.
+fn life_of(status: Status, hb: Option<(u32, u64, Option<Exit>)>) -> Life {
+    let Some((pid, restarts, exit)) = hb else {
+        return Life {
+            phase: stopped_or_running(status, Phase::Ended),
+            ..Life::default()
+        };
+    };
+    let end = exit.filter(|_| pid == 0).map(|exit| End {
+        incarnation: restarts,
+        exit,
+        reason: None,
+        requested: status == Status::Stopped,
+        not_started: false,
+    });
+    let phase = match (pid, &end) {
+        (0, Some(_)) => Phase::Ended,
+        (0, None) => stopped_or_running(status, Phase::Ended),
+        (_, _) => stopped_or_running(status, Phase::Suspended),
+    };
+    Life {
+        phase,
+        incarnation: restarts,
+        end,
+        ..Life::default()
     }
 }
 

@@ -7,8 +7,8 @@
 //! Nothing here can touch the fleet.
 
 use crate::bus::inbox::Counters;
-use crate::clock;
-use crate::http::metrics;
+use crate::http::{listing, metrics};
+use crate::snapshots::Snapshots;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -17,15 +17,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
-use heartbeat::fleet::machine::Snapshot;
-use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, ViewTime};
+use heartbeat::fleet::view::{Filter, HealthStatus, Listing};
 use serde::Deserialize;
-use tokio::sync::watch;
 
 /// What the handlers read.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState {
-    pub(crate) snapshots: watch::Receiver<Snapshot>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
 }
 
@@ -78,23 +76,33 @@ async fn fleet(
         limit: query.limit,
         after: query.cursor,
     };
-    let snapshot = app.snapshots.borrow().clone();
-    Json(FleetStatus::of(&snapshot, &filter, reading())).into_response()
+    match listing::answer(app.snapshots, Listing::new(filter)).await {
+        Some(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        None => ended(),
+    }
 }
 
 async fn one(State(app): State<AppState>, Path(id): Path<String>) -> Response {
-    let snapshot = app.snapshots.borrow().clone();
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
     let found = AgentId::parse(&id)
         .ok()
-        .and_then(|id| snapshot.agents.get_key_value(&id));
+        .and_then(|id| snapshot.agents.get(&id).map(|agent| (id, agent)));
     match found {
-        Some((id, agent)) => Json(HealthStatus::of(id, agent, reading())).into_response(),
+        Some((id, agent)) => {
+            let mut json = Vec::new();
+            HealthStatus::of(&id, agent, listing::reading()).write(&mut json);
+            ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+        }
         None => refuse(StatusCode::NOT_FOUND, "Agent not found"),
     }
 }
 
 async fn prometheus(State(app): State<AppState>) -> Response {
-    let snapshot = app.snapshots.borrow().clone();
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
     let text = metrics::text(&snapshot, &app.counters.read());
     (
         [(
@@ -111,7 +119,8 @@ async fn healthy() -> Response {
 }
 
 async fn ready(State(app): State<AppState>) -> Response {
-    if app.snapshots.borrow().link_up {
+    let snapshot = app.snapshots.get().await;
+    if snapshot.is_some_and(|snapshot| snapshot.link_up) {
         Json(serde_json::json!({"status": "ok"})).into_response()
     } else {
         refuse(
@@ -121,11 +130,9 @@ async fn ready(State(app): State<AppState>) -> Response {
     }
 }
 
-fn reading() -> ViewTime {
-    ViewTime {
-        now: clock::now(),
-        wall_ms: clock::wall_ms(),
-    }
+/// The program is ending.
+fn ended() -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "hbmonitor is ending")
 }
 
 fn refuse(code: StatusCode, why: &str) -> Response {
