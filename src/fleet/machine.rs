@@ -7,6 +7,9 @@
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
+mod room;
+mod silence;
+
 pub use crate::fleet::exchange::{
     BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
 };
@@ -16,7 +19,6 @@ use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, ApplyContext, State};
 use crate::fleet::agents::{Place, Slab};
 use crate::fleet::deadlines::Deadlines;
-use crate::fleet::detector::Silence;
 use crate::fleet::observation::Observation;
 use crate::fleet::retention::Retention;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
@@ -36,7 +38,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub const TICK_MAX: Duration = Duration::from_secs(1);
 /// Deadlines of one agent that may be due at one moment: question, missing, verification.
 const STEPS_MAX: usize = 3;
-/// How often it is said that newcomers are refused.
+/// How often a full fleet is reported.
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
 const EPOCH_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
@@ -58,7 +60,7 @@ pub struct Fleet {
     observation: Observation,
     retention: Retention,
     bounds: Bounds,
-    /// When it was last said that newcomers are refused.
+    /// When a full fleet was last reported.
     refused_at: Option<Moment>,
     /// No epoch that was honestly granted is beyond this.
     epoch_max: u64,
@@ -334,54 +336,6 @@ impl Fleet {
         }
     }
 
-    fn take_due(&mut self, now: Moment) -> Vec<Place> {
-        let mut due = Vec::new();
-        while let Some(place) = self.deadlines.take(now) {
-            due.push(place);
-            self.correct_deadlines();
-        }
-        due
-    }
-
-    fn due(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.observed(place, now);
-        let id = self.agents.id(place).clone();
-        let agent = self.agents.agent(place);
-        if agent.over.is_some_and(|over| over.until() <= now) {
-            return self.leave(place, effects);
-        }
-        let asks = match agent.state {
-            State::Healthy => agent.run.question_at().is_some_and(|at| at <= now),
-            State::Missing => agent.run.detector.silence(now) == Silence::Failed,
-            State::Failed | State::Stopped => false,
-        };
-        if asks && agent.state == State::Missing {
-            self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
-        } else {
-            self.verifying.remove(&id);
-        }
-        effects.extend(asks.then_some(FleetEffect::Verify(id)));
-        self.apply(place, Occurred::Now, now, effects, |agent, context| {
-            if asks {
-                return agent.run.question();
-            }
-            if agent.run.duplicate_until().is_some_and(|at| at <= now) {
-                agent.run.end_duplicate();
-            }
-            agent.settle(context);
-        });
-    }
-
-    /// The verification found no newer beat.
-    fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.observed(place, now);
-        self.apply(place, Occurred::Now, now, effects, |agent, context| {
-            if agent.run.detector.silence(now) == Silence::Failed {
-                agent.lost(context);
-            }
-        });
-    }
-
     /// What changed in the past is announced as it is now, once.
     fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.announce_at = None;
@@ -397,79 +351,6 @@ impl Fleet {
                 effects.push(FleetEffect::Changed(change));
             }
         }
-    }
-
-    /// The place of the agent that an input is about. A newcomer begins with `run`; `None` when the fleet is full.
-    fn place(
-        &mut self,
-        id: &str,
-        now: Moment,
-        run: impl FnOnce() -> Run,
-        effects: &mut Vec<FleetEffect>,
-    ) -> Option<Place> {
-        if let Some(place) = self.agents.find(id) {
-            self.observed(place, now);
-            return Some(place);
-        }
-        let id = AgentId::parse(id).ok()?;
-        if self.is_heavy() || self.agents.len() >= self.settings.agents_max {
-            self.make_room(now, effects)?;
-        }
-        let agent = Agent::new(run(), now);
-        *self.counts.of(agent.state) += 1;
-        self.bounds.bytes += agent.weight();
-        Some(self.agents.insert(id, agent))
-    }
-
-    /// Brings into the agent what of the time up to now was observed.
-    fn observed(&mut self, place: Place, now: Moment) {
-        let detector = &self.agents.agent(place).run.detector;
-        let mut since = self.observation.since(detector);
-        if self.loaded && !self.link_up {
-            since = now; // the monitor is blind, so the silence proves nothing
-        }
-        if detector.is_observed_from(since) {
-            return;
-        }
-        self.agents
-            .agent_mut(place)
-            .run
-            .detector
-            .observe_from(since);
-    }
-
-    fn is_heavy(&self) -> bool {
-        self.bounds.bytes >= self.settings.bytes_max
-    }
-
-    /// An agent that is over leaves for a newcomer; `None` when there is none, so that the newcomer is refused.
-    fn make_room(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) -> Option<()> {
-        let first = self.retention.first();
-        if let Some(place) = first.and_then(|id| self.agents.find(id.as_str())) {
-            self.leave(place, effects);
-            return Some(());
-        }
-        self.beats.refused += 1;
-        let said = self.refused_at;
-        if said.is_none_or(|at| now.since(at) >= REFUSED_EVERY) {
-            self.refused_at = Some(now);
-            effects.push(FleetEffect::Refused(self.beats.refused));
-        }
-        None
-    }
-
-    fn leave(&mut self, place: Place, effects: &mut Vec<FleetEffect>) {
-        let id = self.agents.id(place).clone();
-        let agent = self.agents.agent(place);
-        *self.counts.of(agent.state) -= 1;
-        self.bounds.bytes -= agent.weight();
-        self.bounds.left += 1;
-        self.retention.update(&id, agent.over, None);
-        self.unannounced.remove(&id);
-        let epoch = agent.run.epoch;
-        self.agents.remove(place);
-        self.correct_deadlines();
-        effects.push(FleetEffect::Left(id, epoch));
     }
 
     fn store_clock(&mut self, wall_ms: u64) {

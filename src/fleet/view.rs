@@ -7,6 +7,7 @@ use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
 use crate::wire::beat::view::{ActivityView, RuntimeView};
 use crate::wire::beat::{Metrics, Status};
+use crate::wire::incident::IncidentId;
 use crate::wire::life::{Reason, Standing};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -41,6 +42,7 @@ pub struct HealthStatus<'a> {
     restarts: u64,
     /// Since when the state holds, Unix milliseconds of the monitor.
     since: u64,
+    incident: Option<&'a IncidentId>,
     runtime: Option<RuntimeView<'a>>,
 }
 
@@ -95,6 +97,11 @@ pub struct ViewTime {
 }
 
 impl<'a> HealthStatus<'a> {
+    /// The open incident that it belongs to.
+    pub fn in_incident(self, incident: Option<&'a IncidentId>) -> Self {
+        Self { incident, ..self }
+    }
+
     /// One agent as it is at that time.
     pub fn of(id: &'a AgentId, agent: &'a Agent, at: ViewTime) -> Self {
         let run = &agent.run;
@@ -147,6 +154,7 @@ impl<'a> HealthStatus<'a> {
                 Since::Seen(since) => at.wall_ms.saturating_sub(millis(at.now.since(since))),
                 Since::Reported(wall_ms) => wall_ms,
             },
+            incident: None,
             runtime: beat.and_then(LastBeat::runtime).or_else(|| {
                 let entry = run.entry.as_deref()?;
                 entry.runtime.as_ref().map(RuntimeView::from)
@@ -191,7 +199,7 @@ impl<'a> HealthStatus<'a> {
         field(out, r#","epoch":"#, &self.epoch);
         field(out, r#","restarts":"#, &self.restarts);
         field(out, r#","since":"#, &self.since);
-        text(out, r#","incident":null"#);
+        field(out, r#","incident":"#, &self.incident);
         match self.runtime {
             Some(RuntimeView { kind, id }) => {
                 field(out, r#","runtime":{"kind":"#, kind);
@@ -269,7 +277,10 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
-            HealthStatus::of(id, agent, at).write(out);
+            let incident = snapshot.watch.incidents.of_agent.get(id);
+            HealthStatus::of(id, agent, at)
+                .in_incident(incident)
+                .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;
             self.last = Some(id.clone());
