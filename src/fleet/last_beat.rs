@@ -16,7 +16,7 @@ enum Text {
     RuntimeKind,
     RuntimeId,
     CurrentTask,
-    StatusText,
+    Status,
     Activity,
 }
 
@@ -124,7 +124,7 @@ impl LastBeat {
 
     /// `STATUS=` of sd_notify.
     pub fn status_text(&self) -> Option<&str> {
-        self.texts.filled(Text::StatusText)
+        self.texts.filled(Text::Status)
     }
 
     /// What it runs in.

@@ -426,10 +426,10 @@ impl Fleet {
 
 /// When the agent is due: its verification, else its silence.
 fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
-    if !verifying.is_empty() {
-        if let Some(timeout) = verifying.get(agents.id(place)) {
-            return Some(*timeout);
-        }
+    if !verifying.is_empty()
+        && let Some(again) = verifying.get(agents.id(place))
+    {
+        return Some(*again);
     }
     agents.agent(place).deadline().map(|(at, _)| at)
 }

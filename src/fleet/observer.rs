@@ -6,6 +6,7 @@
 //! An answer that comes later than usual shows a gap: what was not delivered meanwhile proves nothing.
 
 use crate::base::moment::Moment;
+use crate::fleet::machine::TICK_MAX;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub struct Observer {
     number: u64,
     canary_at: Moment,
     sent: VecDeque<(u64, Moment)>,
+    last_tick: Moment,
     usual: Option<Duration>,
     /// Links that were given up in a row.
     given_up: u32,
@@ -65,6 +67,7 @@ impl Observer {
                 self.up = true;
                 self.sent.clear();
                 self.canary_at = now;
+                self.last_tick = now;
                 Vec::new()
             }
             ObserverInput::LinkDown => {
@@ -112,6 +115,12 @@ impl Observer {
     }
 
     fn tick(&mut self, now: Moment) -> Vec<ObserverEffect> {
+        // Time in which the monitor itself stood still is no time that the store took.
+        let late = now.since(self.last_tick).saturating_sub(TICK_MAX);
+        self.last_tick = now;
+        for (_, at) in &mut self.sent {
+            *at = *at + late;
+        }
         if !self.up {
             return Vec::new();
         }
@@ -201,6 +210,19 @@ mod tests {
         let (given_up, gaps) = over(&mut observer, 10_000, 600_000, 3000);
         assert_eq!((given_up, gaps.len()), (None, 1), "{gaps:?}");
         assert!(observer.limit() > Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_monitor_that_stood_still_does_not_blame_the_store() {
+        let mut observer = up();
+        over(&mut observer, 0, 10_000, 0);
+        observer.handle(ObserverInput::Tick, at(10_000));
+        assert_eq!(
+            observer.handle(ObserverInput::Tick, at(60_000)).len(),
+            1,
+            "a canary"
+        );
+        assert!(observer.deadline().is_some(), "the link is up");
     }
 
     #[test]

@@ -20,19 +20,21 @@ pub(super) fn is_own_fault(error: &RedisError) -> bool {
 
 /// The bytes of a text.
 pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        _ => None,
+    if let Value::SimpleString(text) = value {
+        return Some(text.into_bytes());
     }
+    if let Value::BulkString(bytes) = value {
+        return Some(bytes);
+    }
+    None
 }
 
 /// The elements of a list.
 pub(super) fn list(value: Value) -> Vec<Value> {
-    match value {
-        Value::Array(values) | Value::Set(values) => values,
-        _ => Vec::new(),
+    if let Value::Array(values) | Value::Set(values) = value {
+        return values;
     }
+    Vec::new()
 }
 
 /// Fields and values, as a map or one after the other.

@@ -193,12 +193,11 @@ async fn next_events(
 
 /// The entries of the one stream that was asked for.
 fn stream_entries(value: Value) -> Vec<Entry> {
-    let of_key = match value {
-        Value::Map(keys) => keys.into_iter().next().map(|(_, found)| found),
-        other => list(other)
-            .into_iter()
-            .next()
-            .and_then(|key| list(key).into_iter().nth(1)),
+    let of_key = if let Value::Map(keys) = value {
+        keys.into_iter().next().map(|(_, found)| found)
+    } else {
+        let key = list(value).into_iter().next();
+        key.and_then(|key| list(key).into_iter().nth(1))
     };
     of_key.map(entries).unwrap_or_default()
 }

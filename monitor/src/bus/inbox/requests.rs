@@ -114,12 +114,11 @@ async fn pass_on(
         }
         Request::Canary(_) => {
             let _receivers = answers.next();
-            if let Some(Ok(time)) = answers.next() {
-                if let Ok((seconds, micros)) = redis::from_redis_value::<(u64, u64)>(time) {
-                    output
-                        .send(FleetInput::StoreClock(wall_ms(seconds, micros)))
-                        .await;
-                }
+            let time = answers.next().and_then(Result::ok);
+            let time = time.and_then(|time| redis::from_redis_value::<(u64, u64)>(time).ok());
+            if let Some((seconds, micros)) = time {
+                let wall_ms = wall_ms(seconds, micros);
+                output.send(FleetInput::StoreClock(wall_ms)).await;
             }
             if let Some(Ok(Value::Int(held))) = answers.next() {
                 let held = usize::try_from(held).unwrap_or(0);
