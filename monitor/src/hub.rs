@@ -13,7 +13,7 @@ use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings};
+use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::wire::beat::{BeatError, view};
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{broadcast, mpsc};
 
-/// A tick comes at the latest this long after the one before: a late one shows the fleet that this program stood still.
-const TICK_MAX: Duration = Duration::from_secs(1);
 /// The shortest time between two ticks: deadlines of a large fleet are handled together.
 const TICK_MIN: Duration = Duration::from_millis(10);
 /// For so long beats gather before they are read. The slack of every deadline is at least 100 ms.
@@ -281,7 +279,7 @@ impl Outputs {
             FleetEffect::ReadEvents => Lookup::ReadEvents,
             FleetEffect::Changed(change) => return self.announce(change),
         };
-        // A lookup without an answer times out in the fleet; a full queue is one of the causes.
+        // What was not answered is asked again; a full queue is one of the causes.
         if let Err(error) = self.lookups.try_send(lookup) {
             tracing::debug!("dropped a lookup in the store, the queue is full: {error}");
         }

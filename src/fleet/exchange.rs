@@ -59,6 +59,10 @@ pub enum FleetInput {
     TtlRead(AgentId, Duration),
     /// The hash of a silent agent was read, and what it holds has been passed on.
     Verified(AgentId),
+    /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
+    Gap(Duration),
+    /// The store's wall clock, Unix milliseconds.
+    StoreClock(u64),
     /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
     /// The connection to the store is lost.
@@ -119,8 +123,8 @@ pub struct BeatCounters {
     pub duplicate: u64,
     /// Beats of an epoch that was replaced.
     pub outdated: u64,
-    /// Beats with a slot that is far ahead of the timetable.
-    pub implausible_slot: u64,
+    /// Beats with a number that cannot be (slot, sequence, epoch), or of a second producer.
+    pub implausible: u64,
     /// Newcomers to a full fleet.
     pub refused: u64,
 }

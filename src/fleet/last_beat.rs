@@ -107,9 +107,9 @@ impl LastBeat {
         self.hb.map(|_| self.texts.get(Text::Host))
     }
 
-    /// The sidecar process that sent it.
-    pub fn instance(&self) -> Option<&str> {
-        self.hb.map(|_| self.texts.get(Text::Instance))
+    /// The sidecar process that sent it; empty of a producer that does not report it.
+    pub fn instance(&self) -> &str {
+        self.texts.get(Text::Instance)
     }
 
     /// The task that the agent reported.

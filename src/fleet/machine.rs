@@ -17,6 +17,7 @@ use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
 use crate::fleet::agents::{Place, Slab};
 use crate::fleet::deadlines::Deadlines;
 use crate::fleet::detector::Silence;
+use crate::fleet::observation::Observation;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::view::{BeatView, Owned};
@@ -25,10 +26,16 @@ use crate::wire::roster::RosterEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long the store may take to answer a verification. Without an answer the silence counts as verified.
-pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
-/// A gap between ticks longer than this means that the monitor itself stood still (TILT): silence meanwhile proves nothing.
-pub const TILT_AFTER: Duration = Duration::from_secs(2);
+/// How long beats wait for the events that were stored before them.
+const EVENTS_WITHIN: Duration = Duration::from_secs(2);
+/// A question that was not answered for so long is asked again. It never becomes a verdict by itself.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// The longest time between two ticks: what is more is a gap in the observation.
+pub const TICK_MAX: Duration = Duration::from_secs(1);
+/// Deadlines of one agent that may be due at one moment: question, missing, verification.
+const STEPS_MAX: usize = 3;
+/// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
+const EPOCH_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
 /// How long changes of the past are collected before they are announced as they are now: what was delayed comes in a burst.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
@@ -42,8 +49,11 @@ pub struct Fleet {
     beats: BeatCounters,
     link_up: bool,
     deadlines: Deadlines,
-    /// Agents whose silence is being verified with the store, and when that times out.
+    /// Agents whose silence is being verified with the store, and when it is asked again.
     verifying: BTreeMap<AgentId, Moment>,
+    observation: Observation,
+    /// No epoch that was honestly granted is beyond this.
+    epoch_max: u64,
     /// Beats that wait until the stream has been read.
     ahead: StreamWait,
     /// Agents whose state changed in the past, which is announced once as it is now.
@@ -66,6 +76,8 @@ impl Fleet {
             link_up: false,
             deadlines: Deadlines::default(),
             verifying: BTreeMap::new(),
+            observation: Observation::default(),
+            epoch_max: u64::MAX,
             ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
             announce_at: None,
@@ -97,6 +109,16 @@ impl Fleet {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
+            FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::StoreClock(wall_ms) => {
+                // A clock that goes back takes no epoch's plausibility away.
+                let known = if self.epoch_max == u64::MAX {
+                    0
+                } else {
+                    self.epoch_max
+                };
+                self.epoch_max = known.max(wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS));
+            }
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.link_up = false,
@@ -133,7 +155,7 @@ impl Fleet {
         }
         let agent = self.deadlines.first();
         let agent = agent.map(|(at, place)| (at, self.due_for(place)));
-        let stream = self.ahead.deadline(VERIFY_WITHIN).map(|at| (at, "stream"));
+        let stream = self.ahead.deadline(EVENTS_WITHIN).map(|at| (at, "stream"));
         let announce = self.announce_at.map(|at| (at, "announce"));
         [agent, stream, announce]
             .into_iter()
@@ -143,7 +165,7 @@ impl Fleet {
 
     fn due_for(&self, place: Place) -> &'static str {
         if self.verifying.contains_key(self.agents.id(place)) {
-            return "verification timeout";
+            return "verification again";
         }
         let deadline = self.agents.agent(place).deadline();
         deadline.map_or("missing", |(_, why)| why)
@@ -190,7 +212,7 @@ impl Fleet {
             BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
             BeatOutcome::Duplicate => beats.duplicate += 1,
             BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
-            BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
+            BeatOutcome::Implausible => beats.implausible += 1,
         }
         if beat.hb.is_none() && outcome == BeatOutcome::Applied && wants_interval {
             effects.push(FleetEffect::ReadTtl(self.agents.id(place).clone()));
@@ -267,69 +289,81 @@ impl Fleet {
         self.link_up = true;
         self.loaded = true;
         self.last_tick = now;
-        self.observe_from(now, effects);
+        self.observation.begin(now);
+        self.verifying.clear();
+        self.correct_deadlines();
         self.release(now, effects);
         self.announce(now, effects);
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let late = now.since(self.last_tick) > TILT_AFTER;
+        let gap = now.since(self.last_tick).saturating_sub(TICK_MAX);
+        self.observation.gap(gap, now);
         self.last_tick = now;
         if !self.link_up {
             return;
         }
-        let answer_due = self.ahead.deadline(VERIFY_WITHIN);
+        let answer_due = self.ahead.deadline(EVENTS_WITHIN);
         if answer_due.is_some_and(|at| at <= now) {
             self.release(now, effects);
         }
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce(now, effects);
         }
-        if late {
-            self.observe_from(now, effects);
+        for _ in 0..STEPS_MAX {
+            for place in self.take_due(now) {
+                self.due(place, now, effects);
+            }
         }
+    }
+
+    fn take_due(&mut self, now: Moment) -> Vec<Place> {
+        let mut due = Vec::new();
         while let Some(place) = self.deadlines.take(now) {
-            self.due(place, now, effects);
+            due.push(place);
             self.correct_deadlines();
         }
+        due
     }
 
     fn due(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let id = self.agents.id(place);
-        if self.verifying.remove(id).is_some() {
-            return self.declare(place, now, effects);
+        self.observe(place, now);
+        let (id, agent) = (self.agents.id(place), self.agents.agent(place));
+        let run = &agent.run;
+        let asks = match agent.state {
+            State::Healthy => run.question_at().is_some_and(|at| at <= now),
+            State::Missing => run.detector.silence(now) == Silence::Failed,
+            State::Failed | State::Stopped => false,
+        };
+        if !asks {
+            self.verifying.remove(id);
+        } else if agent.state == State::Missing {
+            self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
         }
-        let agent = self.agents.agent(place);
-        if agent.state == State::Missing && agent.run.detector.silence(now) == Silence::Failed {
-            effects.push(FleetEffect::Verify(id.clone()));
-            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
-        }
-        let verifies = self.verifying.contains_key(self.agents.id(place));
+        effects.extend(asks.then(|| FleetEffect::Verify(id.clone())));
         self.apply(place, Occurred::Now, now, effects, |agent, context| {
-            if !verifies {
-                agent.settle(context);
+            let run = &mut agent.run;
+            if asks {
+                if agent.state == State::Healthy {
+                    run.question();
+                }
+                return;
             }
+            if run.duplicate_until().is_some_and(|at| at <= now) {
+                run.end_duplicate();
+            }
+            agent.settle(context);
         });
     }
 
-    /// The verification found no newer beat, or timed out.
+    /// The verification found no newer beat.
     fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.observe(place, now);
         self.apply(place, Occurred::Now, now, effects, |agent, context| {
             if agent.run.detector.silence(now) == Silence::Failed {
                 agent.lost(context);
             }
         });
-    }
-
-    /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
-    fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.verifying.clear();
-        for place in self.agents.places() {
-            self.apply(place, Occurred::Now, now, effects, |agent, _| {
-                agent.run.detector.observe_from(now);
-            });
-        }
-        self.correct_deadlines();
     }
 
     /// What changed in the past is announced as it is now, once.
@@ -357,10 +391,7 @@ impl Fleet {
     /// The place of the agent that an input is about. A newcomer begins with `run`; `None` when the fleet is full.
     fn place(&mut self, id: &str, now: Moment, run: impl FnOnce() -> Run) -> Option<Place> {
         if let Some(place) = self.agents.find(id) {
-            if self.loaded && !self.link_up {
-                // The monitor was blind, so the silence proves nothing.
-                self.agents.agent_mut(place).run.detector.observe_from(now);
-            }
+            self.observe(place, now);
             return Some(place);
         }
         let id = AgentId::parse(id).ok()?;
@@ -371,6 +402,15 @@ impl Fleet {
         let agent = Agent::new(run(), now);
         *self.counts.of(agent.state) += 1;
         Some(self.agents.insert(id, agent))
+    }
+
+    /// Takes into account what of the time up to now was observed.
+    fn observe(&mut self, place: Place, now: Moment) {
+        let detector = &mut self.agents.agent_mut(place).run.detector;
+        if self.loaded && !self.link_up {
+            detector.observe_from(now); // the monitor is blind, so the silence proves nothing
+        }
+        detector.observe_from(self.observation.since(detector));
     }
 
     /// Changes an agent, keeping counts, deadlines and announcements in step with it.
@@ -388,6 +428,7 @@ impl Fleet {
         let mut context = ApplyContext {
             now,
             loading: !self.loaded,
+            epoch_max: self.epoch_max,
             transitions: &mut transitions,
         };
         let changed = change(agent, &mut context);
@@ -581,7 +622,8 @@ mod tests {
         ];
         assert_eq!(
             (stage.announced.as_slice(), stage.verified),
-            (&announced[..], 1)
+            (&announced[..], 2),
+            "before it is missing and before it is failed"
         );
     }
 
@@ -600,14 +642,47 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_does_not_answer_the_question_delays_the_verdict_by_two_seconds_only() {
+    fn a_question_that_is_not_answered_is_no_verdict_and_is_asked_again() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        stage.fleet.handle(FleetInput::Tick, at(95));
-        stage.tick_through(96..=96);
-        assert_eq!(stage.state(), State::Missing);
-        stage.tick_through(97..=97);
+        let mut asked = 0;
+        for second in 95..=600 {
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                asked += 1;
+            }
+        }
+        assert_eq!((stage.state(), asked), (State::Missing, 102));
+        stage.apply(FleetInput::Verified(id()), 600);
         assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn an_answer_after_a_gap_in_the_observation_is_no_verdict() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=94);
+        for second in 95..=107 {
+            stage.fleet.handle(FleetInput::Tick, at(second));
+        }
+        stage.apply(FleetInput::Gap(Duration::from_secs(12)), 107);
+        stage.apply(FleetInput::Verified(id()), 107);
+        assert_eq!(stage.state(), State::Missing);
+        stage.tick_through(108..=143);
+        assert_eq!(stage.state(), State::Failed, "35 s after the gap");
+    }
+
+    #[test]
+    fn a_beat_that_only_the_channel_lost_makes_no_agent_look_missing() {
+        let mut stage = Stage::with_beats(1);
+        for second in 1..=40 {
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                let age = Duration::from_secs(second - 30);
+                stage.apply(FleetInput::AgedBeat(Box::new(beat(1, 1)), age), second);
+                stage.apply(FleetInput::Verified(id()), second);
+            }
+        }
+        assert_eq!(stage.announced, [(0, State::Healthy)]);
     }
 
     #[test]
@@ -728,9 +803,12 @@ mod tests {
         let mut seed = beat(0, 0);
         seed.hb = None;
         stage.apply(FleetInput::Beat(Box::new(seed)), 0);
-        stage.tick_through(1..=4);
-        let announced = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
-        assert_eq!(stage.announced, announced, "1 s, not the default 30 s");
+        stage.tick_through(1..=5);
+        let announced = [(0, State::Healthy), (2, State::Missing), (5, State::Failed)];
+        assert_eq!(
+            stage.announced, announced,
+            "1.35 s at most, not the default 30 s"
+        );
     }
 
     #[test]
@@ -763,6 +841,157 @@ mod tests {
         }
     }
 
+    /// One agent that sends what `change` makes of its beats, from second 0 on.
+    fn beating(
+        stage: &mut Stage,
+        slots: std::ops::Range<u64>,
+        change: impl Fn(&mut Beat, &mut Extension),
+    ) {
+        for slot in slots {
+            let mut next = beat(1, slot);
+            let mut hb = next.hb.take().unwrap();
+            change(&mut next, &mut hb);
+            next.hb = Some(hb);
+            stage.tick_through((slot * 30).saturating_sub(29)..=slot * 30);
+            stage.apply(FleetInput::Beat(Box::new(next)), slot * 30);
+        }
+    }
+
+    #[test]
+    fn no_number_that_cannot_be_makes_later_beats_old() {
+        let far = crate::base::number::COUNT_MAX;
+        type Change = fn(&mut Beat, &mut Extension);
+        let poison: [(&str, Change); 5] = [
+            ("epoch", |_, hb| hb.epoch = crate::base::number::COUNT_MAX),
+            ("sequence", |beat, _| {
+                beat.sequence = crate::base::number::COUNT_MAX
+            }),
+            ("slot", |_, hb| hb.slot = crate::base::number::COUNT_MAX),
+            ("interval", |_, hb| hb.interval = Duration::from_secs(3600)),
+            ("plausible sequence", |beat, _| beat.sequence += 500),
+        ];
+        for (what, change) in poison {
+            let mut stage = Stage::with_beats(0);
+            stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);
+            beating(&mut stage, 0..5, |_, _| {});
+            beating(&mut stage, 5..6, change);
+            let registered = event(EventKind::Registered, far, Detail::default());
+            stage.apply(registered, 151);
+            beating(&mut stage, 6..20, |_, _| {});
+            assert_eq!(stage.state(), State::Healthy, "{what}");
+            stage.tick_through(571..=571 + 100);
+            assert_eq!(
+                stage.state(),
+                State::Failed,
+                "the end is detected after {what}"
+            );
+            let failures = stage
+                .announced
+                .iter()
+                .filter(|(_, to)| *to == State::Failed);
+            assert_eq!(failures.count(), 1, "{what}: {:?}", stage.announced);
+        }
+    }
+
+    #[test]
+    fn a_registration_from_a_clock_that_was_far_ahead_is_followed_by_those_of_the_corrected_one() {
+        let mut stage = Stage::with_beats(0);
+        stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);
+        stage.apply(FleetInput::Beat(Box::new(beat(1 << 50, 0))), 0);
+        assert_eq!(stage.state(), State::Healthy);
+        stage.apply(FleetInput::Beat(Box::new(beat(1_764_000_000_001, 0))), 5);
+        assert_eq!(
+            stage.fleet.view().agents[&id()].run.epoch,
+            1_764_000_000_001
+        );
+    }
+
+    #[test]
+    fn a_count_that_starts_again_is_a_producer_that_started_again() {
+        let mut stage = Stage::with_beats(0);
+        beating(&mut stage, 0..40, |_, _| {});
+        beating(&mut stage, 40..60, |beat, hb| {
+            beat.sequence -= 40;
+            hb.slot -= 40;
+        });
+        let failed = stage.announced.iter().any(|(_, to)| *to == State::Failed);
+        assert_eq!(
+            (stage.state(), failed),
+            (State::Healthy, false),
+            "{:?}",
+            stage.announced
+        );
+    }
+
+    #[test]
+    fn two_living_producers_of_one_epoch_are_a_duplicate_once_until_one_is_gone() {
+        let mut stage = Stage::with_beats(0);
+        for slot in 0..20 {
+            let mut other = beat(1, slot);
+            other.sequence += 5000;
+            other.hb.as_mut().unwrap().instance = "j".into();
+            stage.apply(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
+            stage.apply(FleetInput::Beat(Box::new(other)), slot * 30 + 9);
+            stage.tick_through(slot * 30 + 10..=slot * 30 + 29);
+        }
+        let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!(states, [State::Healthy, State::Failed]);
+        let reason = stage.fleet.view().agents[&id()].reason;
+        assert_eq!(reason, Some(crate::wire::life::Reason::Duplicate));
+        beating(&mut stage, 20..30, |_, _| {});
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn an_interval_that_changes_starts_another_timetable() {
+        for (before, after) in [(150, 30), (30, 150)] {
+            let mut stage = Stage::with_beats(0);
+            let mut second = 0;
+            for (sequence, (interval, slot)) in (0..5)
+                .map(|slot| (before, 1000 + slot))
+                .chain((0..20).map(|slot| (after, 1005 + slot)))
+                .enumerate()
+            {
+                let mut next = beat(1, slot);
+                next.sequence = sequence as u64;
+                next.hb.as_mut().unwrap().interval = Duration::from_secs(interval);
+                stage.apply(FleetInput::Beat(Box::new(next)), second);
+                stage.tick_through(second + 1..=second + interval - 1);
+                second += interval;
+            }
+            assert_eq!(
+                stage.announced,
+                [(0, State::Healthy)],
+                "{before} s to {after} s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plain_producer_that_stops_by_its_hash_is_stopped_and_not_missing() {
+        let mut stage = Stage::with_beats(0);
+        let plain = |sequence: u64| {
+            let mut plain = beat(0, sequence);
+            plain.hb = None;
+            plain
+        };
+        for sequence in 0..5 {
+            stage.apply(FleetInput::Beat(Box::new(plain(sequence))), sequence);
+        }
+        while stage.state() == State::Healthy {
+            let (due, _) = stage.fleet.deadline().unwrap();
+            for effect in stage.fleet.handle(FleetInput::Tick, due) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                let mut last = plain(4);
+                last.status = Status::Stopped;
+                stage.apply(FleetInput::AgedBeat(Box::new(last), Duration::ZERO), 6);
+                stage.apply(FleetInput::Verified(id()), 6);
+            }
+        }
+        let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!(states, [State::Healthy, State::Stopped]);
+    }
+
     /// Ticks every millisecond up to the deadline; the first effect, when it came, and why it was due.
     fn effect_at_deadline(
         fleet: &mut Fleet,
@@ -780,16 +1009,19 @@ mod tests {
     fn a_tick_at_the_deadline_changes_something_and_no_tick_before_it_does() {
         let mut fleet = Stage::with_beats(1).fleet;
         let (due, why, effects) = effect_at_deadline(&mut fleet, at(0));
+        assert_eq!(
+            (due, why),
+            (at(32) + Duration::from_millis(500), "question")
+        );
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why, effects.len()), (at(35), "missing", 1));
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why), (at(95), "verification"));
         assert_eq!(effects, [FleetEffect::Verify(id())]);
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
-        assert_eq!(
-            (due, why, effects.len()),
-            (at(97), "verification timeout", 1)
-        );
-        assert_eq!(fleet.deadline(), None, "a failed agent waits for nothing");
+        assert_eq!((due, why), (at(100), "verification again"));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
     }
 
     #[test]

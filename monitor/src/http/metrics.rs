@@ -21,14 +21,14 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     page.family(
         "hb_beats_total",
         "counter",
-        "Beats received, by result (applied: changed something; doubted: implausible slot).",
+        "Beats received, by result (applied: changed something; doubted: implausible, or of a second producer).",
     );
     for (result, count) in [
         ("applied", beats.applied),
         ("known", beats.known),
         ("duplicate", beats.duplicate),
         ("outdated", beats.outdated),
-        ("doubted", beats.implausible_slot),
+        ("doubted", beats.implausible),
         ("refused", beats.refused),
     ] {
         page.line("hb_beats_total", "result", result, count);
