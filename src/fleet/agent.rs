@@ -151,7 +151,7 @@ impl Agent {
         if outcome != BeatOutcome::Applied {
             // A plain producer stops by its hash: the status changes, and no beat follows.
             if beat.hb.is_none() && outcome == BeatOutcome::Known && !life.has_process() {
-                self.follow(life, context);
+                self.follow(life.into_owned(), context);
             }
             return outcome;
         }
