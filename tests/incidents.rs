@@ -199,6 +199,7 @@ fn beat(n: usize, slot: u64, incarnation: u64) -> Beat {
             exit: None,
             life: None,
             order: None,
+            store_refuses: false,
         }),
     }
 }

@@ -125,6 +125,7 @@ impl Sidecar {
                 exit: None,
                 life: Some(self.life.clone()),
                 order: None,
+                store_refuses: false,
             }),
         })));
     }

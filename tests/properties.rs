@@ -121,6 +121,7 @@ impl Step {
             status_text: None,
             life: (self.step > 0).then(|| self.life()),
             order: None,
+            store_refuses: false,
         });
         Box::new(Beat {
             agent: self.id(),

@@ -177,3 +177,67 @@ impl Place {
         self.number() % PIECE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::moment::Moment;
+    use crate::fleet::agent::State;
+    use crate::fleet::run::Run;
+    use std::time::Duration;
+
+    fn slab_of(count: usize) -> Slab {
+        let mut slab = Slab::default();
+        for n in 0..count {
+            let id = AgentId::parse(&format!("a{}", (n * 7) % count)).unwrap();
+            let now = Moment::default();
+            slab.insert(
+                id,
+                Agent::new(Run::begin(1, Duration::from_secs(30), now), now),
+            );
+        }
+        slab
+    }
+
+    #[test]
+    fn a_snapshot_keeps_what_it_showed_while_agents_change_and_come() {
+        let mut slab = slab_of(600);
+        let before = slab.view();
+        let place = slab.find("a300").unwrap();
+        slab.agent_mut(place).state = State::Stopped;
+        let newcomer = slab.agent(place).clone();
+        slab.insert("new".parse().unwrap(), newcomer);
+        let stopped = |agents: &Agents| {
+            agents
+                .values()
+                .filter(|a| a.state == State::Stopped)
+                .count()
+        };
+        assert_eq!((before.len(), stopped(&before)), (600, 0));
+        assert_eq!((slab.view().len(), stopped(&slab.view())), (601, 2));
+    }
+
+    #[test]
+    fn agents_are_listed_by_id_wherever_they_stand() {
+        let agents = slab_of(600).view();
+        let ids: Vec<&AgentId> = agents.iter().map(|(id, _)| id).collect();
+        assert!(ids.is_sorted() && ids.len() == 600);
+        let behind = agents.after(Some(ids[597])).map(|(id, _)| id);
+        assert!(behind.eq(ids[598..].iter().copied()));
+    }
+
+    #[test]
+    fn only_what_changes_while_a_snapshot_is_held_is_copied() {
+        let mut slab = slab_of(600);
+        let before = slab.view();
+        let place = slab.find("a0").unwrap();
+        slab.agent_mut(place);
+        let after = slab.view();
+        let same = |number: usize| {
+            let place = Place::of(number);
+            std::ptr::eq(before.entry(place), after.entry(place))
+        };
+        let copied: Vec<usize> = (0..600).filter(|number| !same(*number)).collect();
+        assert_eq!(copied, [place.number()]);
+    }
+}

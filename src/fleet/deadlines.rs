@@ -76,3 +76,53 @@ impl Deadlines {
         self.entries = filed.filter_map(entry).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_millis(millis)
+    }
+
+    /// Deadlines of two agents, and what they are due at.
+    fn filed(due: [Option<u64>; 2]) -> Deadlines {
+        let mut deadlines = Deadlines::default();
+        for (number, due) in due.into_iter().enumerate() {
+            deadlines.set(Place::of(number), due.map(at));
+        }
+        deadlines
+    }
+
+    fn correct(deadlines: &mut Deadlines, due: [Option<u64>; 2]) -> Option<(u64, usize)> {
+        deadlines.correct(|place| due[place.number()].map(at));
+        let first = deadlines.first();
+        first.map(|(at, place)| (at.as_millis(), place.number()))
+    }
+
+    #[test]
+    fn an_entry_that_has_moved_away_is_filed_again_when_it_is_the_first() {
+        let mut deadlines = filed([Some(10), Some(20)]);
+        assert_eq!(correct(&mut deadlines, [Some(30), Some(20)]), Some((20, 1)));
+        assert_eq!(deadlines.take(at(20)), Some(Place::of(1)));
+        assert_eq!(correct(&mut deadlines, [Some(30), None]), Some((30, 0)));
+    }
+
+    #[test]
+    fn a_nearer_deadline_counts_at_once_and_its_old_entry_no_more() {
+        let mut deadlines = filed([Some(50), None]);
+        deadlines.set(Place::of(0), Some(at(10)));
+        assert_eq!(deadlines.take(at(10)), Some(Place::of(0)));
+        assert_eq!(correct(&mut deadlines, [None, None]), None);
+    }
+
+    #[test]
+    fn entries_that_are_left_behind_are_cleared_away() {
+        let mut deadlines = Deadlines::default();
+        for millis in (0..10 * LEFT_BEHIND_MAX as u64).rev() {
+            deadlines.set(Place::of(0), Some(at(millis)));
+            deadlines.correct(|_| Some(at(millis)));
+        }
+        assert!(deadlines.entries.len() <= LEFT_BEHIND_MAX + 3);
+    }
+}

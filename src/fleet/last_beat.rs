@@ -54,6 +54,8 @@ pub struct LastExtension {
     pub restarts: u64,
     /// The verdict on what it is doing, if there is one.
     pub verdict: Option<Verdict>,
+    /// The store refuses what its sidecar writes.
+    pub store_refuses: bool,
     has_runtime: bool,
 }
 
@@ -112,9 +114,9 @@ impl LastBeat {
         self.hb.map(|_| self.texts.get(Text::Host))
     }
 
-    /// The sidecar process that sent it.
-    pub fn instance(&self) -> Option<&str> {
-        self.hb.map(|_| self.texts.get(Text::Instance))
+    /// The sidecar process that sent it; empty of a producer that does not report it.
+    pub fn instance(&self) -> &str {
+        self.texts.get(Text::Instance)
     }
 
     /// The task that the agent reported.
@@ -162,6 +164,7 @@ impl LastExtension {
             started_at_ms: hb.started_at_ms,
             restarts: hb.restarts,
             verdict: hb.activity.map(|activity| activity.verdict),
+            store_refuses: hb.store_refuses,
             has_runtime: hb.runtime.is_some(),
         }
     }
@@ -217,5 +220,67 @@ impl Texts {
             // A beat is not larger than BEAT_BYTES_MAX.
             *end = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::beat::view;
+
+    fn texts(kept: &LastBeat) -> [Option<&str>; 4] {
+        let runtime = kept.runtime().map(|runtime| runtime.id);
+        let activity = kept.activity_view().map(|activity| activity.json);
+        [kept.host(), kept.current_task(), runtime, activity]
+    }
+
+    #[test]
+    fn every_text_is_that_of_the_last_beat_whichever_of_them_changed() {
+        let beats = [
+            r#""hb":{"v":1,"intervalMs":1000,"epoch":1,"slot":1,"host":"h1","runtime":{"kind":"docker","id":"3f"}}"#,
+            r#""currentTask":"a longer task","hb":{"v":1,"intervalMs":1000,"epoch":1,"slot":1,"host":"h2","activity":{"verdict":"idle","since":1,"evidence":[]}}"#,
+            r#""currentTask":"short","hb":{"v":1,"intervalMs":1000,"epoch":1,"slot":1,"host":"h2","activity":{"verdict":"idle","since":12,"evidence":[]}}"#,
+            r#""currentTask":"""#,
+        ];
+        let mut kept: Option<LastBeat> = None;
+        for (n, rest) in beats.iter().cycle().take(9).enumerate() {
+            let json = format!(
+                r#"{{"agentId":"a","timestamp":1,"sequence":{n},"status":"healthy",{rest}}}"#
+            );
+            let mut owned = None;
+            let beat = view::read(json.as_bytes(), &mut owned).unwrap();
+            let kept = match &mut kept {
+                Some(kept) => {
+                    kept.replace(&beat);
+                    kept
+                }
+                None => kept.insert(LastBeat::new(&beat)),
+            };
+            assert_eq!(texts(kept), texts(&LastBeat::new(&beat)), "after beat {n}");
+        }
+    }
+
+    #[test]
+    fn the_sentence_is_that_of_the_activity_also_with_escapes() {
+        let sentence = |text: &str| {
+            let activity = Activity {
+                verdict: Verdict::Working,
+                since: 1,
+                cause: None,
+                confidence: None,
+                sentence: text.to_owned(),
+                evidence: vec![crate::wire::beat::Evidence {
+                    signal: r#","sentence":"no""#.to_owned(),
+                    value: String::new(),
+                    source: crate::wire::beat::Source::Observed,
+                }],
+            };
+            let json = serde_json::to_string(&activity).unwrap();
+            activity::sentence_of(&json).map(Cow::into_owned)
+        };
+        for text in ["It works.", r#"It says "\ä" and"#, "\n"] {
+            assert_eq!(sentence(text).as_deref(), Some(text));
+        }
+        assert_eq!(sentence(""), None);
     }
 }

@@ -483,6 +483,7 @@ mod tests {
                 exit: None,
                 life: None,
                 order: None,
+                store_refuses: false,
             }),
         }
     }

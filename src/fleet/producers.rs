@@ -71,7 +71,7 @@ impl Producers {
         stored: bool,
     ) -> Origin {
         let last = followed.last;
-        let same = instance(beat) == last.instance().unwrap_or("");
+        let same = instance(beat) == last.instance();
         if same && continues(beat, last.sequence) {
             self.count(beat.sequence - last.sequence);
             if let Some(rival) = &mut self.rival {

@@ -43,6 +43,8 @@ pub struct HealthStatus<'a> {
     /// Since when the state holds, Unix milliseconds of the monitor.
     since: u64,
     incident: Option<&'a IncidentId>,
+    /// The store refuses what its sidecar writes.
+    store_refuses: bool,
     runtime: Option<RuntimeView<'a>>,
 }
 
@@ -83,7 +85,10 @@ pub struct Listing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
+    /// Nothing is written.
     New,
+    /// The next row is the first.
+    BeforeRows,
     InRows,
 }
 
@@ -155,6 +160,7 @@ impl<'a> HealthStatus<'a> {
                 Since::Reported(wall_ms) => wall_ms,
             },
             incident: None,
+            store_refuses: living.and(hb).is_some_and(|hb| hb.store_refuses),
             runtime: beat.and_then(LastBeat::runtime).or_else(|| {
                 let entry = run.entry.as_deref()?;
                 entry.runtime.as_ref().map(RuntimeView::from)
@@ -200,6 +206,9 @@ impl<'a> HealthStatus<'a> {
         field(out, r#","restarts":"#, &self.restarts);
         field(out, r#","since":"#, &self.since);
         field(out, r#","incident":"#, &self.incident);
+        if self.store_refuses {
+            text(out, r#","badges":["store_refuses_writes"]"#);
+        }
         match self.runtime {
             Some(RuntimeView { kind, id }) => {
                 field(out, r#","runtime":{"kind":"#, kind);
@@ -260,6 +269,7 @@ impl Listing {
     ) -> bool {
         if self.progress == Progress::New {
             counts(out, snapshot.counts);
+            self.progress = Progress::BeforeRows;
         }
         let after = self.last.clone();
         let rows = snapshot.agents.after(after.as_ref());
@@ -349,4 +359,101 @@ fn type_of(agent: &Agent) -> &str {
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::machine::{Fleet, FleetInput, FleetSettings};
+    use crate::wire::beat::Beat;
+    use serde_json::Value;
+
+    const AT: ViewTime = ViewTime {
+        now: Moment::from_millis(1000),
+        wall_ms: 1_764_000_000_000,
+    };
+
+    fn fleet(agents: usize) -> Snapshot {
+        let mut fleet = Fleet::new(FleetSettings::default(), AT.now);
+        fleet.handle(FleetInput::LinkUp, AT.now);
+        for n in 0..agents {
+            let json = format!(
+                r#"{{"agentId":"a{n:03}","agentType":"say \"w\"","timestamp":5,"sequence":1,"status":"busy","currentTask":"t\n{n}","hb":{{"v":1,"intervalMs":30000,"epoch":7,"slot":1,"host":"h","pid":9,"activity":{{"verdict":"idle","since":3}},"runtime":{{"kind":"docker","id":"3f"}}}}}}"#
+            );
+            let beat = Box::new(Beat::decode(json.as_bytes()).unwrap());
+            fleet.handle(FleetInput::Beat(beat), AT.now);
+        }
+        fleet.view()
+    }
+
+    /// The listing in pieces of this size.
+    fn pieces(snapshot: &Snapshot, filter: &Filter, size: usize) -> Vec<Vec<u8>> {
+        let mut listing = Listing::new(filter.clone());
+        let mut pieces = Vec::new();
+        loop {
+            let mut piece = Vec::new();
+            let goes_on = listing.write(snapshot, AT, size, &mut piece);
+            pieces.push(piece);
+            assert!(pieces.len() <= 1000, "the listing does not end");
+            if !goes_on {
+                return pieces;
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_is_shown_with_every_field_of_the_api() {
+        let snapshot = fleet(1);
+        let (id, agent) = snapshot.agents.iter().next().unwrap();
+        let mut json = Vec::new();
+        HealthStatus::of(id, agent, AT).write(&mut json);
+        let shown: Value = serde_json::from_slice(&json).unwrap();
+        let expected = serde_json::json!({
+            "agentId": "a000", "state": "healthy", "lastHeartbeat": 5, "missedBeats": 0, "uptimeSeconds": 0,
+            "agentType": "say \"w\"", "status": "busy", "reason": null,
+            "activity": {"verdict": "idle", "since": 3, "evidence": []},
+            "sentence": "Its beats come in time, one every 30 s.",
+            "next": "It counts as missing in 35 s unless a beat arrives.",
+            "currentTask": "t\n0", "taskProgress": null,
+            "metrics": {"cpuPercent": 0.0, "memoryMB": 0.0, "activeTasks": 0, "queueDepth": 0, "tokensUsedThisHour": 0, "errorsLast5Min": 0},
+            "host": "h", "pid": 9, "epoch": 7, "restarts": 0, "since": 1_764_000_000_000_u64, "incident": null,
+            "runtime": {"kind": "docker", "id": "3f"},
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_listing_in_pieces_is_the_listing_in_one() {
+        let snapshot = fleet(100);
+        let filter = Filter {
+            limit: Some(70),
+            ..Filter::default()
+        };
+        let whole = pieces(&snapshot, &filter, usize::MAX).concat();
+        for size in [1, 1000, 4096] {
+            let pieces = pieces(&snapshot, &filter, size);
+            assert!(pieces.len() > 5, "{} pieces of {size}", pieces.len());
+            assert_eq!(pieces.concat(), whole);
+        }
+        let page: Value = serde_json::from_slice(&whole).unwrap();
+        let rows = page["agents"].as_array().unwrap();
+        let ends = (rows.len(), &page["total"], &page["nextCursor"]);
+        assert_eq!(ends, (70, &Value::from(100), &Value::from("a069")));
+    }
+
+    #[test]
+    fn the_last_page_has_no_cursor_and_an_empty_one_is_a_listing() {
+        let snapshot = fleet(3);
+        let after = |id: &str| Filter {
+            limit: Some(2),
+            after: Some(id.parse().unwrap()),
+            ..Filter::default()
+        };
+        for (filter, rows) in [(after("a000"), 2), (after("a002"), 0)] {
+            let page = pieces(&snapshot, &filter, usize::MAX).concat();
+            let page: Value = serde_json::from_slice(&page).unwrap();
+            let listed = page["agents"].as_array().unwrap().len();
+            assert_eq!((listed, page.get("nextCursor")), (rows, None));
+        }
+    }
 }

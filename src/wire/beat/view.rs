@@ -42,6 +42,7 @@ pub struct ExtensionView<'a> {
     pub exit: Option<Exit>,
     pub life: Option<Cow<'a, Life>>,
     pub order: Option<&'a OrderOutcome>,
+    pub store_refuses: bool,
 }
 
 /// What the agent is doing.
@@ -154,6 +155,7 @@ impl Owned {
             exit: hb.exit,
             life: hb.life.as_ref().map(Cow::Borrowed),
             order: hb.order.as_ref(),
+            store_refuses: hb.store_refuses,
         }
     }
 }
@@ -210,6 +212,7 @@ impl ExtensionView<'_> {
             exit: self.exit,
             life: self.life.as_deref().cloned(),
             order: self.order.cloned(),
+            store_refuses: self.store_refuses,
         }
     }
 }
