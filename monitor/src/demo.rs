@@ -49,7 +49,7 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     };
     let http = listener.local_addr()?;
     let url = store.description.clone();
-    let running = crate::start(&config, listener, store.address, stopped);
+    let running = crate::start(&config, listener, store.address, stopped)?;
     println!("hb demo: embedded store on {url}, fleet on http://{http}/health/agents");
     let mut stage = Stage {
         sidecars: Vec::new(),

@@ -3,4 +3,6 @@
 pub(crate) mod api;
 pub(crate) mod connections;
 pub(crate) mod hosts;
+mod listing;
 pub(crate) mod metrics;
+mod status;

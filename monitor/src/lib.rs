@@ -7,6 +7,8 @@ pub mod config;
 mod demo;
 mod http;
 mod hub;
+mod snapshots;
+mod wake;
 
 use hbshell::clock;
 use hbshell::log_writer::{LogWriter, complain};
@@ -17,7 +19,7 @@ use std::io::Write;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, watch as channel};
+use tokio::sync::{broadcast, oneshot, watch as channel};
 
 /// How long the program waits for what it spawned once it has ended everything itself.
 const LEFT_BEHIND_WITHIN: Duration = Duration::from_millis(100);
@@ -87,7 +89,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let line = format!("hbmonitor listens on http://{http}; store {store}");
     // A parent may have closed standard output, or not read it: no reason not to serve.
     tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
-    let mut running = start(&config, listener, found.address, stopped);
+    let mut running = start(&config, listener, found.address, stopped)?;
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
@@ -104,7 +106,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
 
 /// What runs while the monitor serves.
 struct Running {
-    hub: tokio::task::JoinHandle<()>,
+    hub: oneshot::Receiver<anyhow::Result<()>>,
     http: tokio::task::JoinHandle<()>,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
 }
@@ -114,22 +116,27 @@ fn start(
     listener: TcpListener,
     store: config::Address,
     stopped: channel::Receiver<bool>,
-) -> Running {
+) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
-    let inbox = bus::inbox::Inbox::open(store);
+    let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
-    let (hub, snapshots) = hub::Hub::new(config.settings, inbox, changes);
+    let (snapshots, showcase) = snapshots::pair(wake);
+    let hub = hub::Hub::new(config.settings, inbox, showcase, changes);
+    let (ends, ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("hub".to_owned())
+        .spawn(move || ends.send(hub.run()))?;
     let hosts = http::hosts::Hosts::new(config.listen, config.public_host.as_deref());
     let app = http::api::AppState {
         snapshots,
         counters,
     };
     let app = http::api::routes(app, hosts);
-    Running {
-        hub: tokio::spawn(hub.run()),
+    Ok(Running {
+        hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         changes: changes_out,
-    }
+    })
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, ConfigError> {

@@ -8,6 +8,7 @@ pub mod config;
 mod contract;
 mod fixes;
 mod hub;
+mod log;
 mod outbox;
 mod output_tee;
 mod probe;
