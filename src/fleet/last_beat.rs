@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// The texts of a beat, those that seldom change first.
 #[derive(Clone, Copy, Debug)]
-enum Text {
+enum Part {
     AgentType,
     Host,
     Instance,
@@ -99,35 +99,35 @@ impl LastBeat {
 
     /// What sort of agent it is.
     pub fn agent_type(&self) -> &str {
-        self.texts.get(Text::AgentType)
+        self.texts.get(Part::AgentType)
     }
 
     /// The machine; none of a producer that does not report it.
     pub fn host(&self) -> Option<&str> {
-        self.hb.map(|_| self.texts.get(Text::Host))
+        self.hb.map(|_| self.texts.get(Part::Host))
     }
 
     /// The sidecar process that sent it; empty of a producer that does not report it.
     pub fn instance(&self) -> &str {
-        self.texts.get(Text::Instance)
+        self.texts.get(Part::Instance)
     }
 
     /// The task that the agent reported.
     pub fn current_task(&self) -> Option<&str> {
-        self.texts.filled(Text::CurrentTask)
+        self.texts.filled(Part::CurrentTask)
     }
 
     /// `STATUS=` of sd_notify.
     pub fn status_text(&self) -> Option<&str> {
-        self.texts.filled(Text::StatusText)
+        self.texts.filled(Part::StatusText)
     }
 
     /// What it runs in.
     pub fn runtime(&self) -> Option<RuntimeView<'_>> {
         let hb = self.hb?;
         hb.has_runtime.then(|| RuntimeView {
-            kind: self.texts.get(Text::RuntimeKind),
-            id: self.texts.get(Text::RuntimeId),
+            kind: self.texts.get(Part::RuntimeKind),
+            id: self.texts.get(Part::RuntimeId),
         })
     }
 
@@ -135,7 +135,7 @@ impl LastBeat {
     pub fn activity_view(&self) -> Option<ActivityView<'_>> {
         Some(ActivityView {
             verdict: self.hb?.verdict?,
-            json: self.texts.get(Text::Activity),
+            json: self.texts.get(Part::Activity),
         })
     }
 
@@ -146,7 +146,7 @@ impl LastBeat {
 
     /// The sentence of the verdict, if it has one.
     pub fn sentence(&self) -> Option<Cow<'_, str>> {
-        activity::sentence_of(self.texts.filled(Text::Activity)?)
+        activity::sentence_of(self.texts.filled(Part::Activity)?)
     }
 }
 
@@ -162,7 +162,7 @@ impl LastExtension {
     }
 }
 
-/// In the order of [`Text`].
+/// In the order of [`Part`].
 fn texts_of<'a>(beat: &BeatView<'a>) -> [&'a str; TEXTS] {
     let hb = beat.hb.as_ref();
     let runtime = hb.and_then(|hb| hb.runtime);
@@ -179,14 +179,14 @@ fn texts_of<'a>(beat: &BeatView<'a>) -> [&'a str; TEXTS] {
 }
 
 impl Texts {
-    fn get(&self, which: Text) -> &str {
+    fn get(&self, which: Part) -> &str {
         let which = which as usize;
         let start = which.checked_sub(1).map_or(0, |before| self.ends[before]);
         let range = usize::from(start)..usize::from(self.ends[which]);
         self.all.get(range).unwrap_or("")
     }
 
-    fn filled(&self, which: Text) -> Option<&str> {
+    fn filled(&self, which: Part) -> Option<&str> {
         Some(self.get(which)).filter(|text| !text.is_empty())
     }
 

@@ -481,12 +481,11 @@ impl Fleet {
 
 /// When the agent is due: its verification, else its silence.
 fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
-    if !verifying.is_empty() {
-        if let Some(timeout) = verifying.get(agents.id(place)) {
-            return Some(*timeout);
-        }
-    }
-    agents.agent(place).deadline().map(|(at, _)| at)
+    let timeout = match verifying.is_empty() {
+        true => None,
+        false => verifying.get(agents.id(place)).copied(),
+    };
+    timeout.or_else(|| agents.agent(place).deadline().map(|(at, _)| at))
 }
 
 /// Whether a change happens now, or happened before this monitor could see it.
