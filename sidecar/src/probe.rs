@@ -36,8 +36,8 @@ mod wakers;
 
 pub(crate) use snapshot::snapshot;
 
-use heartbeat::base::moment::Moment;
 use heartbeat::base::known_agents::{Invocation, invocation};
+use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Reach, Sample, SampleDepth, Space};
 use history::History;
 use local::Local;

@@ -543,7 +543,11 @@ mod tests {
             // It has set its own title.
             &["pi", "", ""],
         ] {
-            assert_eq!(invocation(args), Some(Invocation::PieceAwayFromTerminal), "{args:?}");
+            assert_eq!(
+                invocation(args),
+                Some(Invocation::PieceAwayFromTerminal),
+                "{args:?}"
+            );
         }
     }
 

@@ -93,7 +93,11 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
 /// The command line, arguments separated by spaces, and how it starts a known agent.
 pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, Option<Invocation>)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
-    let args: Vec<&str> = line.strip_suffix('\0').unwrap_or(&line).split('\0').collect();
+    let args: Vec<&str> = line
+        .strip_suffix('\0')
+        .unwrap_or(&line)
+        .split('\0')
+        .collect();
     let invocation = invocation(&args);
     let line = line.trim_end_matches('\0');
     let words = line.replace(|c: char| c.is_control(), " ");
