@@ -128,8 +128,11 @@ static void lock(_Atomic int *word) {
   while (atomic_exchange(word, 2)) futex_wait(word, 2, 1);
 }
 
-static void unlock(_Atomic int *word) {
-  if (atomic_exchange(word, 0) == 2) futex_wake(word, 1, 1);
+// Whether it was locked.
+static int unlock(_Atomic int *word) {
+  int seen = atomic_exchange(word, 0);
+  if (seen == 2) futex_wake(word, 1, 1);
+  return seen > 0;
 }
 
 static _Atomic int *semaphore(int n) {
@@ -145,9 +148,8 @@ static void close_end(int n, int which) {
   fd[n][which] = -1;
 }
 
-static void note(int n, int side, int change) {
-  if (change > 0 || noted->count[n][side] > 0) noted->count[n][side] += change;
-}
+// A taker may note it before the giver: only the sum counts.
+static void note(int n, int side, int change) { noted->count[n][side] += change; }
 
 // Which of the finite times of a script are short is chosen by place: the others outlast every observation.
 static long rest_of(int thread, int at) { return (me * 7 + thread * 3 + at) % 2 ? 60 + 40 * at : 3600 * 1000; }
@@ -181,9 +183,9 @@ static void move_data(const line *op, int n) {
   char message[MESSAGE] = {0};
   unsigned long long one = 1;
   if (is(op, 0, "read")) {
-    if (fd[n][0] >= 0 && read(fd[n][0], message, MESSAGE) > 0) noted->count[n][0] = 0;
+    if (fd[n][0] >= 0 && read(fd[n][0], message, MESSAGE) > 0) note(n, 0, -1);
   } else if (is(op, 0, "write")) {
-    if (fd[n][1] >= 0 && write(fd[n][1], message, MESSAGE) > 0) noted->count[n][0] = 1;
+    if (fd[n][1] >= 0 && write(fd[n][1], message, MESSAGE) > 0) note(n, 0, 1);
   } else if (is(op, 0, "take")) {
     if (read(fd[n][0], &one, sizeof one) > 0) note(n, 0, -1);
   } else if (is(op, 0, "put")) {
@@ -207,10 +209,9 @@ static void compute(void) {
 static void on_memory(const line *op, int n) {
   if (is(op, 0, "lock")) {
     lock(private_word[n]);
-    noted->count[n][0] = 1;
+    note(n, 0, 1);
   } else if (is(op, 0, "unlock")) {
-    noted->count[n][0] = 0;
-    unlock(private_word[n]);
+    if (unlock(private_word[n])) note(n, 0, -1);
   } else if (is(op, 0, "wait")) {
     take(semaphore(n), is_private(n));
     note(n, 0, -1);
