@@ -184,7 +184,7 @@ fn verdict(
             // What was done about the hang may be its end: the verdict came before that.
             std::thread::park_timeout(GLANCE * 10);
             let received = listener.received(&row.name, mark);
-            if let Some(score) = score(row, &evidence, &received, due, false) {
+            if let Some(score) = score(row, &evidence, &received, due, row.may_end) {
                 return score;
             }
             eprintln!("{}: ended with {code}\n{}", row.name, world.complained());
