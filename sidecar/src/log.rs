@@ -13,7 +13,7 @@ use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::cut;
 use std::io::{IsTerminal, Write, stderr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,7 +43,8 @@ pub(crate) struct Destination {
 /// Takes lines and never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct LogWriter {
-    /// To the thread that writes; `None` where no thread could be started: then lines are dropped.
+    /// To the thread that writes; `None` where no thread could be started: then lines are written directly until an agent
+    /// runs, and dropped from then on.
     queue: Option<SyncSender<Order>>,
     shared: Arc<Shared>,
 }
@@ -63,6 +64,7 @@ enum Screen {
 struct Shared {
     /// A [`Screen`].
     screen: AtomicU8,
+    has_agent: AtomicBool,
     lost: AtomicU64,
     /// Of what no terminal showed: warnings, errors, and the last of them.
     warnings: AtomicU64,
@@ -129,8 +131,9 @@ impl LogWriter {
         })
     }
 
-    /// From now on the terminal on standard error is the agent's, if it is one.
+    /// An agent runs. From now on the terminal on standard error is the agent's, if it is one.
     pub(crate) fn leave_screen(&self) {
+        self.shared.has_agent.store(true, Ordering::Relaxed);
         if stderr().is_terminal() {
             self.shared.set_screen(Screen::Agents);
         }
@@ -169,12 +172,12 @@ impl LogWriter {
     }
 
     fn take(&self, line: &[u8], level: Level) {
-        let order = Order::Write(line.to_vec());
-        if self
-            .queue
-            .as_ref()
-            .is_none_or(|queue| queue.try_send(order).is_err())
-        {
+        let taken = match &self.queue {
+            Some(queue) => queue.try_send(Order::Write(line.to_vec())).is_ok(),
+            None if self.shared.has_agent.load(Ordering::Relaxed) => false,
+            None => stderr().write_all(line).is_ok(),
+        };
+        if !taken {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
         if level > Level::WARN || self.shared.screen() == Screen::Ours {

@@ -200,7 +200,7 @@ impl AgentProcess {
         Ok(pid)
     }
 
-    /// A terminal of ours in the agent's place has followed the real one: the agent asked too early, so it gets the signal again.
+    /// A terminal of ours in the agent's place has followed the real one: the agent has asked too early and gets the signal again.
     pub(super) fn resized(&self) {
         if let Body::Child(process) = &self.body {
             let _ = process.signal_group(libc::SIGWINCH, None); // it has ended: it needs no size

@@ -19,7 +19,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// A file that the user named; a program that rotates it may move it away.
+    /// A file that the user named; a log rotation may move it away.
     pub(super) fn named(path: PathBuf) -> Self {
         Self {
             path,

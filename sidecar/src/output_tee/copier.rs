@@ -1,7 +1,7 @@
 //! The copier: a process of its own between the agent and its output. It moves bytes and nothing else, so it survives
 //! hbsidecar, and the agent with it: the end of hbsidecar closes no pipe that the agent writes into.
 //!
-//! Each output has a thread of its own, since one that is not read must not hold up the other. What passes is also offered
+//! Each output has a thread of its own, since one without a reader must not hold up the other. What passes is also offered
 //! to hbsidecar, which may be slow, stopped or dead: what it does not take passes unread.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Copied at once.
 const CHUNK: usize = 64 * 1024;
-/// Moved at once where no pattern is read.
+/// Moved at once without being read.
 const SPLICED: usize = 1024 * 1024;
 /// The most bytes of output in one packet.
 pub(super) const PACKET_BYTES: usize = 16 * 1024;
@@ -86,7 +86,7 @@ impl Channel {
         let mut chunk = vec![0; CHUNK];
         while pass.next(&mut chunk) {}
         let reader = pass.tap.is_some();
-        // A reader of the output waits for the last writer, and the agent for its reader: both learn of the end before hbsidecar.
+        // A reader of the output waits for the last writer, and the agent for its reader: both see the end before hbsidecar.
         drop((from, to));
         if reader {
             let _ = send(&tap, &[ENDED], SendFlags::NOSIGNAL); // hbsidecar has ended
@@ -220,7 +220,7 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
             Err(Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::new(to, PollFlags::OUT)], None);
             }
-            // A full disk today may have room later: the agent would have got an error and gone on.
+            // A full disk today may have room later: without the copier the agent would see the error and go on.
             Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => return true,
             Err(_) => return false,
         }

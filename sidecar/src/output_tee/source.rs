@@ -152,7 +152,7 @@ impl Ours {
         mine.is_ok() && mine == rustix::fs::fstat(to).map(place)
     }
 
-    /// The real terminal has another size: ours gets it. True when the agent must get a signal.
+    /// The real terminal has another size: ours gets it. True when it changed.
     pub(super) fn follow_size(&mut self) -> bool {
         let Some(screen) = &mut self.screen else {
             return false;
