@@ -7,6 +7,7 @@ mod support;
 use std::collections::HashMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use support::fleet::in_a_network_of_its_own;
 use support::{Monitor, Redis, Running, SOON, eventually, get_text, sidecar, signal};
 
 const SLEEP: [&str; 3] = ["python3", "-c", "import time; time.sleep(60)"];

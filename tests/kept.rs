@@ -1,8 +1,6 @@
 //! The embedded store through its monitor: what a kill, a full disk, a damaged file and a second monitor leave of a fleet.
 //!
 //! Each story is a script in a network of its own, where no Redis is.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
-#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;
 

@@ -23,6 +23,8 @@ use tokio::sync::{broadcast, oneshot, watch as channel};
 
 /// How long the program waits for what it spawned once it has ended everything itself.
 const LEFT_BEHIND_WITHIN: Duration = Duration::from_millis(100);
+/// How long the start waits until the line that announces it is printed.
+const PRINTED_WITHIN: Duration = Duration::from_millis(500);
 /// State changes that are kept for a slow receiver.
 const CHANGES_KEPT: usize = 1024;
 
@@ -87,9 +89,16 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     };
     let (http, store) = (listener.local_addr()?, &found.description);
     let line = format!("hbmonitor listens on http://{http}; store {store}");
+    let line = format!("hbmonitor listens on http://{http}; store {store}");
+    let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
+<<<<<<< HEAD
     tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     let mut running = start(&config, listener, found.address, stopped)?;
+=======
+    let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
+    let mut running = start(&config, listener, found.address, stopped);
+>>>>>>> refs/heads/store
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),

@@ -26,8 +26,10 @@ const CACHE_BYTES: usize = 1 << 20;
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(50);
 
-/// Key, kind of the part and its name; the value.
-const ROWS: TableDefinition<'_, (&[u8], u8, &[u8]), &[u8]> = TableDefinition::new("rows");
+/// Key, kind of the part and its name.
+type Name = (&'static [u8], u8, &'static [u8]);
+
+const ROWS: TableDefinition<'_, Name, &[u8]> = TableDefinition::new("rows");
 
 /// Why nothing is kept.
 #[derive(Debug, thiserror::Error)]
@@ -307,25 +309,34 @@ fn refused(error: impl std::fmt::Display) -> Fault {
 impl From<redb::Error> for Fault {
     fn from(error: redb::Error) -> Self {
         let text = error.to_string();
-        match error {
-            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,
+        let in_use = matches!(
+            error,
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch
+        );
+        // Not an `Io` of another kind: that is the machine's.
+        let damaged = matches!(
+            &error,
             redb::Error::Corrupted(_)
-            | redb::Error::RepairAborted
-            | redb::Error::UpgradeRequired(_)
-            | redb::Error::TableTypeMismatch { .. }
-            | redb::Error::TableIsMultimap(_)
-            | redb::Error::TypeDefinitionChanged { .. } => Self::Damaged(text),
-            redb::Error::Io(io)
-                if matches!(
-                    io.kind(),
-                    ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::InvalidInput
-                ) =>
-            {
-                Self::Damaged(text)
-            }
-            _ => Self::Refused(text),
+                | redb::Error::RepairAborted
+                | redb::Error::UpgradeRequired(_)
+                | redb::Error::TableTypeMismatch { .. }
+                | redb::Error::TableIsMultimap(_)
+                | redb::Error::TypeDefinitionChanged { .. }
+        ) || matches!(&error, redb::Error::Io(io) if is_content(io.kind()));
+        match (in_use, damaged) {
+            (true, _) => Self::InUse,
+            (false, true) => Self::Damaged(text),
+            (false, false) => Self::Refused(text),
         }
     }
+}
+
+/// What the database says of bytes that are no database, or too few.
+fn is_content(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::InvalidInput
+    )
 }
 
 impl From<DatabaseError> for Fault {

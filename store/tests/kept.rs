@@ -1,6 +1,5 @@
 //! What the embedded store keeps on disk, and what it does about a file that cannot be read or is in use.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
-#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 use hbstore::{KeepError, Kept, Limits, serve};
 use redis::Commands;
