@@ -89,16 +89,10 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     };
     let (http, store) = (listener.local_addr()?, &found.description);
     let line = format!("hbmonitor listens on http://{http}; store {store}");
-    let line = format!("hbmonitor listens on http://{http}; store {store}");
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
-<<<<<<< HEAD
-    tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
-    let mut running = start(&config, listener, found.address, stopped)?;
-=======
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
-    let mut running = start(&config, listener, found.address, stopped);
->>>>>>> refs/heads/store
+    let mut running = start(&config, listener, found.address, stopped)?;
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),

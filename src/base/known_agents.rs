@@ -155,7 +155,6 @@ pub const KNOWN_AGENTS: [KnownAgent; 19] = [
         goes_on: &["-i", "--prompt-interactive", "--acp", "--experimental-acp"],
         resume: "gemini --resume {id} -p {prompt}",
         stream: Stream::Json("-o stream-json"),
-        ..UNKNOWN
     },
     KnownAgent {
         name: "goose",

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 
 pub(super) use streams::{Since, read as read_streams, since};
+use words::grows;
 pub(super) use words::{arity, count, glob, not_a_number, number_of, syntax, wrong_type};
 
 /// How many keys one SCAN visits without COUNT.
@@ -433,11 +434,4 @@ fn type_name(value: &Value) -> &'static str {
         Value::Hash(_) => "hash",
         Value::Stream(_) => "stream",
     }
-}
-
-fn grows(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"XADD" | b"EVAL" | b"EVALSHA"
-    )
 }
