@@ -193,6 +193,7 @@ fn extension(words: BoxedStrategy<String>) -> impl Strategy<Value = Extension> {
             exit,
             life,
             order: None,
+            store_refuses: false,
         }
     })
 }

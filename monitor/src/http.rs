@@ -3,3 +3,4 @@
 pub(crate) mod api;
 mod listing;
 pub(crate) mod metrics;
+mod status;

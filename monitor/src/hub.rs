@@ -6,15 +6,18 @@
 
 mod held;
 
-use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, Lookup, OVERRUN};
+use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
+use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
+use heartbeat::wire::word;
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
@@ -31,7 +34,7 @@ const BATCH: usize = 1024;
 
 /// The hub and what it owns.
 pub(crate) struct Hub {
-    fleet: Fleet,
+    watch: Watch,
     inputs: mpsc::Receiver<Input>,
     sleeper: Sleeper,
     beats: Beats,
@@ -42,7 +45,7 @@ pub(crate) struct Hub {
 
 /// Where effects go.
 struct Outputs {
-    lookups: mpsc::Sender<Lookup>,
+    requests: mpsc::Sender<Request>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -66,7 +69,7 @@ impl Hub {
     ) -> Self {
         let now = clock::now();
         Self {
-            fleet: Fleet::new(settings, now),
+            watch: Watch::new(settings, fastrand::u64(..), now),
             inputs: inbox.inputs,
             sleeper: inbox.sleeper,
             beats: Beats {
@@ -78,7 +81,7 @@ impl Hub {
             },
             showcase,
             outputs: Outputs {
-                lookups: inbox.lookups,
+                requests: inbox.requests,
                 changes,
             },
             last_tick: now,
@@ -98,15 +101,15 @@ impl Hub {
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
-            self.beats.read(&mut self.fleet, now, &mut effects);
+            self.beats.read(&mut self.watch, now, &mut effects);
             if self.next_tick() <= now {
-                effects.append(&mut self.fleet.handle(FleetInput::Tick, now));
+                effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
             for effect in effects.drain(..) {
                 self.outputs.perform(effect);
             }
-            self.showcase.serve(now, || self.fleet.view());
+            self.showcase.serve(now, || self.watch.view());
         }
     }
 
@@ -135,16 +138,16 @@ impl Hub {
     }
 
     /// False when no more inputs will come.
-    fn take_inputs(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) -> bool {
+    fn take_inputs(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) -> bool {
         for _ in 0..BATCH {
             match self.inputs.try_recv() {
                 Ok(Input::Subscribed(push, reports)) => self.beats.begin(push, reports),
-                Ok(Input::Fleet(input)) => {
-                    let is_up = matches!(input, FleetInput::LinkUp);
-                    let is_down = matches!(input, FleetInput::LinkDown);
-                    effects.append(&mut self.fleet.handle(input, now));
+                Ok(Input::Watch(input)) => {
+                    let is_up = matches!(input, WatchInput::Fleet(FleetInput::LinkUp));
+                    let is_down = matches!(input, WatchInput::Fleet(FleetInput::LinkDown));
+                    effects.append(&mut self.watch.handle(input, now));
                     if is_up {
-                        self.beats.up(&mut self.fleet, now, effects);
+                        self.beats.up(&mut self.watch, now, effects);
                     } else if is_down {
                         self.beats.end();
                     }
@@ -160,7 +163,7 @@ impl Hub {
     /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
     fn next_tick(&self) -> Moment {
         let latest = self.last_tick + TICK_MAX;
-        match self.fleet.deadline() {
+        match self.watch.deadline() {
             Some((at, _)) if at < latest => at.max(self.last_tick + TICK_MIN),
             Some(_) | None => latest,
         }
@@ -173,10 +176,10 @@ impl Beats {
         self.link = Some((push, reports));
     }
 
-    fn up(&mut self, fleet: &mut Fleet, now: Moment, effects: &mut Vec<FleetEffect>) {
+    fn up(&mut self, watch: &mut Watch, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.is_up = true;
         for payload in std::mem::take(&mut self.held).payloads() {
-            apply(fleet, payload, &self.counters, now, effects);
+            apply(watch, payload, &self.counters, now, effects);
         }
     }
 
@@ -187,14 +190,14 @@ impl Beats {
     }
 
     /// Reads what has arrived and applies it. A connection that is lost is reported.
-    fn read(&mut self, fleet: &mut Fleet, now: Moment, effects: &mut Vec<FleetEffect>) {
+    fn read(&mut self, watch: &mut Watch, now: Moment, effects: &mut Vec<WatchEffect>) {
         if self.gather_until > Instant::now() {
             return;
         }
         let Some((mut push, reports)) = self.link.take() else {
             return;
         };
-        match self.messages(&mut push, &reports, fleet, now, effects) {
+        match self.messages(&mut push, &reports, watch, now, effects) {
             Ok(()) => self.link = Some((push, reports)),
             Err(error) => {
                 // A full queue: the receiver sees that it is closed.
@@ -207,9 +210,9 @@ impl Beats {
         &mut self,
         push: &mut Push,
         reports: &mpsc::Sender<LinkReport>,
-        fleet: &mut Fleet,
+        watch: &mut Watch,
         now: Moment,
-        effects: &mut Vec<FleetEffect>,
+        effects: &mut Vec<WatchEffect>,
     ) -> anyhow::Result<()> {
         let is_full = push.read(now)?;
         let mut has_beats = false;
@@ -217,13 +220,16 @@ impl Beats {
             has_beats = true;
             match message {
                 Message::Beat(payload) if self.is_up => {
-                    apply(fleet, payload, &self.counters, now, effects);
+                    apply(watch, payload, &self.counters, now, effects);
                 }
                 Message::Beat(payload) => {
                     if !self.held.push(payload) {
                         let why = "loading what the store holds takes too long";
                         self.counters.count(OVERRUN, &why);
                     }
+                }
+                Message::Canary(number) => {
+                    effects.append(&mut watch.handle(WatchInput::CanaryBack(number), now));
                 }
                 Message::Shared(payload) => shared(payload, reports, &self.counters),
                 Message::TooLarge(length) => {
@@ -240,15 +246,15 @@ impl Beats {
 }
 
 fn apply(
-    fleet: &mut Fleet,
+    watch: &mut Watch,
     payload: &[u8],
     counters: &Counters,
     now: Moment,
-    effects: &mut Vec<FleetEffect>,
+    effects: &mut Vec<WatchEffect>,
 ) {
     let mut owned = None;
     match view::read(payload, &mut owned) {
-        Ok(beat) => fleet.beat(&beat, now, effects),
+        Ok(beat) => watch.beat(&beat, now, effects),
         Err(error) => counters.count(error.kind(), &error),
     }
 }
@@ -272,16 +278,38 @@ fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counter
 }
 
 impl Outputs {
-    fn perform(&self, effect: FleetEffect) {
-        let lookup = match effect {
-            FleetEffect::Verify(id) => Lookup::Verify(id),
-            FleetEffect::ReadTtl(id) => Lookup::ReadTtl(id),
-            FleetEffect::ReadEvents => Lookup::ReadEvents,
-            FleetEffect::Changed(change) => return self.announce(change),
-        };
-        // What was not answered is asked again; a full queue is one of the causes.
-        if let Err(error) = self.lookups.try_send(lookup) {
-            tracing::debug!("dropped a lookup in the store, the queue is full: {error}");
+    fn perform(&self, effect: WatchEffect) {
+        match effect {
+            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
+            WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
+            WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
+            WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
+            WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
+                tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
+                self.request(Request::Leave(id));
+            }
+            WatchEffect::Fleet(FleetEffect::Refused(count)) => tracing::warn!(
+                "the fleet is full, {count} messages of new agents were refused up to now; see hb_fleet_bytes and hb_fleet_agents_max"
+            ),
+            WatchEffect::SendCanary(number) => self.request(Request::Canary(number)),
+            WatchEffect::Reconnect => {
+                tracing::error!("the store does not answer; connecting again");
+                self.request(Request::Reconnect);
+            }
+            WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
+            WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
+            WatchEffect::IncidentChanged(change) => log_incident(&change),
+            WatchEffect::GateClosed(gate) => {
+                tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
+            }
+            WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
+        }
+    }
+
+    /// What is not answered is asked again; a full queue is one of the causes.
+    fn request(&self, request: Request) {
+        if let Err(error) = self.requests.try_send(request) {
+            tracing::debug!("dropped a request to the store, the queue is full: {error}");
         }
     }
 
@@ -303,5 +331,19 @@ impl Outputs {
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
+    }
+}
+
+fn log_incident(change: &IncidentChange) {
+    let incident = &change.incident;
+    let id = &incident.id;
+    match change.kind {
+        IncidentChangeKind::Opened => {
+            tracing::warn!("incident {id} opened: {}", incident.sentence);
+        }
+        IncidentChangeKind::Updated => {
+            tracing::warn!("incident {id} goes on: {}", incident.sentence);
+        }
+        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }

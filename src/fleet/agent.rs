@@ -4,7 +4,10 @@
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::Moment;
+use crate::fleet::last_beat::LastBeat;
+use crate::fleet::retention::Over;
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
+use crate::wire::beat::INTERVAL_DEFAULT;
 use crate::wire::beat::view::BeatView;
 use crate::wire::event::{Event, EventKind};
 use crate::wire::life::{Life, NextStart, Phase, Reason};
@@ -13,6 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::fleet::run::State;
+
+/// Memory of an agent without its beats, in bytes: the run, the roster entry, its places in the indexes.
+const AGENT_BYTES: usize = 1024;
 
 /// One agent.
 #[derive(Clone, Debug)]
@@ -31,6 +37,10 @@ pub struct Agent {
     pub(crate) announced: Option<State>,
     /// No state was settled yet: the first one is a transition too.
     is_new: bool,
+    /// It failed or stopped: when it leaves.
+    pub(crate) over: Option<Over>,
+    /// It was seen more than once.
+    seen_again: bool,
 }
 
 /// When a state began.
@@ -72,7 +82,17 @@ impl Agent {
             since: Since::Seen(now),
             announced: None,
             is_new: true,
+            over: None,
+            seen_again: false,
         }
+    }
+
+    /// What stands in the place of an agent that has left: never due.
+    pub(crate) fn gone() -> Self {
+        let run = Run::begin(0, INTERVAL_DEFAULT, Moment::default());
+        let mut agent = Self::new(run, Moment::default());
+        agent.state = State::Stopped;
+        agent
     }
 
     /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
@@ -98,6 +118,14 @@ impl Agent {
         }
     }
 
+    /// The machine that it runs on, where that is known.
+    pub fn host(&self) -> Option<&str> {
+        let beat = self.run.beat.as_ref().and_then(LastBeat::host);
+        let entry = self.run.entry.as_deref();
+        beat.or(entry.map(|entry| entry.host.as_str()))
+            .filter(|host| !host.is_empty())
+    }
+
     /// How long the agent's process has been up; zero without a process.
     pub fn uptime(&self, now: Moment) -> Duration {
         if self.is_alive() {
@@ -118,9 +146,19 @@ impl Agent {
             State::Missing if run.depends_on_silence() => {
                 Some((run.detector.failed_at(), "verification"))
             }
-            State::Failed => run.duplicate_until().map(|at| (at, "end of a duplicate")),
-            State::Healthy | State::Missing | State::Stopped => None,
+            State::Failed if run.is_duplicate() => {
+                run.duplicate_until().map(|at| (at, "end of a duplicate"))
+            }
+            State::Failed | State::Stopped => self.over.map(|over| (over.until(), "retention")),
+            State::Healthy | State::Missing => None,
         }
+    }
+
+    /// Estimated memory, in bytes: what is fixed, and the texts that grow.
+    pub(crate) fn weight(&self) -> usize {
+        let kept = self.run.kept();
+        let texts: usize = kept.map(LastBeat::weight).sum();
+        AGENT_BYTES + texts
     }
 
     pub(crate) fn wants_interval(&self) -> bool {
@@ -147,7 +185,9 @@ impl Agent {
             run.detector.observe_from(context.now);
             self.replace(run, &life, context);
         }
+        let first = self.run.beat.is_none() && self.run.entry.is_none();
         let outcome = self.run.beat(beat, source, arrival);
+        self.seen_again |= !first;
         if outcome != BeatOutcome::Applied {
             // A plain producer stops by its hash: the status changes, and no beat follows.
             if beat.hb.is_none() && outcome == BeatOutcome::Known && !life.has_process() {
@@ -247,6 +287,11 @@ impl Agent {
     /// Brings the state into step with what is known.
     pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
         let Belief { state, reason } = self.run.belief(context.now);
+        let over = matches!(state, State::Failed | State::Stopped).then_some(Over {
+            seen_again: self.seen_again || self.run.entry.is_some(),
+            since: self.over.map_or(context.now, |over| over.since),
+        });
+        self.over = over;
         let is_new = std::mem::take(&mut self.is_new);
         if !is_new && (self.state, self.reason) == (state, reason) {
             return;

@@ -29,6 +29,8 @@ pub struct Agents {
 pub(super) struct Slab {
     agents: Agents,
     places: HashMap<AgentId, Place>,
+    /// Places that agents have left.
+    free: Vec<Place>,
 }
 
 #[derive(Clone, Debug)]
@@ -121,19 +123,39 @@ impl Slab {
 
     /// Adds an agent whose id is not known yet.
     pub(super) fn insert(&mut self, id: AgentId, agent: Agent) -> Place {
-        let place = Place::of(self.places.len());
+        let entry = Entry {
+            id: id.clone(),
+            agent,
+        };
+        let place = if let Some(place) = self.free.pop() {
+            *self.agents.entry_mut(place) = entry;
+            place
+        } else {
+            self.push(entry)
+        };
+        self.agents.order.insert(id.clone(), place);
+        self.places.insert(id, place);
+        place
+    }
+
+    /// Takes an agent out. What stays in its place until a newcomer has it weighs little and is never due.
+    pub(super) fn remove(&mut self, place: Place) {
+        let entry = self.agents.entry_mut(place);
+        entry.agent = Agent::gone();
+        let id = entry.id.clone();
+        self.agents.order.remove(&id);
+        self.places.remove(&id);
+        self.free.push(place);
+    }
+
+    fn push(&mut self, entry: Entry) -> Place {
+        let place = Place::of(self.places.len()); // none is free
         if place.within() == 0 {
             self.agents.pieces.push(Arc::default());
         }
-        let entry = Arc::new(Entry {
-            id: id.clone(),
-            agent,
-        });
         if let Some(piece) = self.agents.pieces.last_mut() {
-            Arc::make_mut(piece).push(entry);
+            Arc::make_mut(piece).push(Arc::new(entry));
         }
-        self.agents.order.insert(id.clone(), place);
-        self.places.insert(id, place);
         place
     }
 }

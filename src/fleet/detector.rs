@@ -128,6 +128,11 @@ impl Detector {
         self.observed_from = self.observed_from.max(now);
     }
 
+    /// Whether [`Self::observe_from`] with this moment would change nothing.
+    pub fn is_observed_from(&self, since: Moment) -> bool {
+        since <= self.observed_from
+    }
+
     /// What the silence up to `now` means.
     pub fn silence(&self, now: Moment) -> Silence {
         if now >= self.failed_at() {

@@ -1,8 +1,12 @@
 //! Sentences about an agent: what is the matter, and what happens next by itself. Read by people, never by a decision.
 
 use crate::base::duration::format_duration;
+use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, State};
+use crate::fleet::agent::{Agent, State, Transition};
+use crate::fleet::exchange::Change;
+use crate::fleet::last_beat::LastBeat;
+use crate::wire::beat::{Evidence, Source};
 use crate::wire::life::{End, Phase, Reason};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -46,6 +50,80 @@ impl Agent {
                 within(self.run.detector.failed_at())
             )),
             State::Healthy | State::Failed | State::Stopped => self.next_start(now),
+        }
+    }
+
+    /// A change of this agent: `at` is its state and reason then, else those of now.
+    pub(crate) fn change(
+        &self,
+        id: AgentId,
+        from: Option<State>,
+        at: Option<Transition>,
+        now: Moment,
+    ) -> Change {
+        let at = at.unwrap_or_else(|| Transition {
+            to: self.state,
+            reason: self.reason,
+            sentence: self.sentence(now).into_owned(),
+        });
+        Change {
+            agent: id,
+            from,
+            to: at.to,
+            reason: at.reason,
+            sentence: at.sentence,
+            host: self.host().map(str::to_owned),
+            interval: self.run.detector.interval(),
+            evidence: self.evidence(at.reason, now),
+        }
+    }
+
+    /// What shows this reason.
+    fn evidence(&self, reason: Option<Reason>, now: Moment) -> Vec<Evidence> {
+        let observed = |signal: &str, value: String| Evidence {
+            signal: signal.to_owned(),
+            value,
+            source: Source::Observed,
+        };
+        let end = self.run.life.end.as_ref();
+        match reason {
+            None => Vec::new(),
+            Some(Reason::HeartbeatLost) => {
+                let age = self.since_last_beat(now);
+                let age = age.unwrap_or_else(|| "none since hbmonitor started".to_owned());
+                let due = self.interval();
+                let listed = [("beat.age", age), ("beat.interval", due)];
+                listed.map(|(signal, value)| observed(signal, value)).into()
+            }
+            Some(Reason::Hung) => {
+                let activity = self.run.beat.as_ref().and_then(LastBeat::activity);
+                activity
+                    .map(|activity| activity.evidence)
+                    .unwrap_or_default()
+            }
+            Some(
+                Reason::Exited
+                | Reason::Killed
+                | Reason::OomKilled
+                | Reason::CrashLoop
+                | Reason::Duplicate
+                | Reason::Fenced
+                | Reason::Operator
+                | Reason::Unkillable
+                | Reason::Unknown,
+            ) => {
+                let exit = end.map(|end| end.exit);
+                let code = exit
+                    .and_then(|exit| exit.code)
+                    .map(|code| ("exit.code", code));
+                let signal = exit
+                    .and_then(|exit| exit.signal)
+                    .map(|n| ("exit.signal", n));
+                let shown = [code, signal].into_iter().flatten();
+                shown
+                    .map(|(signal, value)| observed(signal, value.to_string()))
+                    .collect()
+            }
         }
     }
 

@@ -9,14 +9,14 @@ use std::borrow::Cow;
 
 /// The texts of a beat, those that seldom change first.
 #[derive(Clone, Copy, Debug)]
-enum Part {
+enum Text {
     AgentType,
     Host,
     Instance,
     RuntimeKind,
     RuntimeId,
     CurrentTask,
-    StatusText,
+    Status,
     Activity,
 }
 
@@ -54,6 +54,8 @@ pub struct LastExtension {
     pub restarts: u64,
     /// The verdict on what it is doing, if there is one.
     pub verdict: Option<Verdict>,
+    /// The store refuses what its sidecar writes.
+    pub store_refuses: bool,
     has_runtime: bool,
 }
 
@@ -97,37 +99,42 @@ impl LastBeat {
         self.hb.is_none_or(|hb| hb.pid != 0)
     }
 
+    /// Memory of its texts, in bytes.
+    pub fn weight(&self) -> usize {
+        self.texts.all.capacity()
+    }
+
     /// What sort of agent it is.
     pub fn agent_type(&self) -> &str {
-        self.texts.get(Part::AgentType)
+        self.texts.get(Text::AgentType)
     }
 
     /// The machine; none of a producer that does not report it.
     pub fn host(&self) -> Option<&str> {
-        self.hb.map(|_| self.texts.get(Part::Host))
+        self.hb.map(|_| self.texts.get(Text::Host))
     }
 
     /// The sidecar process that sent it; empty of a producer that does not report it.
     pub fn instance(&self) -> &str {
-        self.texts.get(Part::Instance)
+        self.texts.get(Text::Instance)
     }
 
     /// The task that the agent reported.
     pub fn current_task(&self) -> Option<&str> {
-        self.texts.filled(Part::CurrentTask)
+        self.texts.filled(Text::CurrentTask)
     }
 
     /// `STATUS=` of sd_notify.
     pub fn status_text(&self) -> Option<&str> {
-        self.texts.filled(Part::StatusText)
+        self.texts.filled(Text::Status)
     }
 
     /// What it runs in.
     pub fn runtime(&self) -> Option<RuntimeView<'_>> {
         let hb = self.hb?;
         hb.has_runtime.then(|| RuntimeView {
-            kind: self.texts.get(Part::RuntimeKind),
-            id: self.texts.get(Part::RuntimeId),
+            kind: self.texts.get(Text::RuntimeKind),
+            id: self.texts.get(Text::RuntimeId),
         })
     }
 
@@ -135,7 +142,7 @@ impl LastBeat {
     pub fn activity_view(&self) -> Option<ActivityView<'_>> {
         Some(ActivityView {
             verdict: self.hb?.verdict?,
-            json: self.texts.get(Part::Activity),
+            json: self.texts.get(Text::Activity),
         })
     }
 
@@ -146,7 +153,7 @@ impl LastBeat {
 
     /// The sentence of the verdict, if it has one.
     pub fn sentence(&self) -> Option<Cow<'_, str>> {
-        activity::sentence_of(self.texts.filled(Part::Activity)?)
+        activity::sentence_of(self.texts.filled(Text::Activity)?)
     }
 }
 
@@ -157,12 +164,13 @@ impl LastExtension {
             started_at_ms: hb.started_at_ms,
             restarts: hb.restarts,
             verdict: hb.activity.map(|activity| activity.verdict),
+            store_refuses: hb.store_refuses,
             has_runtime: hb.runtime.is_some(),
         }
     }
 }
 
-/// In the order of [`Part`].
+/// In the order of [`Text`].
 fn texts_of<'a>(beat: &BeatView<'a>) -> [&'a str; TEXTS] {
     let hb = beat.hb.as_ref();
     let runtime = hb.and_then(|hb| hb.runtime);
@@ -179,14 +187,14 @@ fn texts_of<'a>(beat: &BeatView<'a>) -> [&'a str; TEXTS] {
 }
 
 impl Texts {
-    fn get(&self, which: Part) -> &str {
+    fn get(&self, which: Text) -> &str {
         let which = which as usize;
         let start = which.checked_sub(1).map_or(0, |before| self.ends[before]);
         let range = usize::from(start)..usize::from(self.ends[which]);
         self.all.get(range).unwrap_or("")
     }
 
-    fn filled(&self, which: Part) -> Option<&str> {
+    fn filled(&self, which: Text) -> Option<&str> {
         Some(self.get(which)).filter(|text| !text.is_empty())
     }
 

@@ -7,23 +7,27 @@
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
+mod room;
+mod silence;
+
 pub use crate::fleet::exchange::{
-    BeatCounters, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
 };
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
+use crate::fleet::agent::{Agent, ApplyContext, State};
 use crate::fleet::agents::{Place, Slab};
 use crate::fleet::deadlines::Deadlines;
-use crate::fleet::detector::Silence;
 use crate::fleet::observation::Observation;
+use crate::fleet::retention::Retention;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long beats wait for the events that were stored before them.
@@ -34,6 +38,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub const TICK_MAX: Duration = Duration::from_secs(1);
 /// Deadlines of one agent that may be due at one moment: question, missing, verification.
 const STEPS_MAX: usize = 3;
+/// How often a full fleet is reported.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
 const EPOCH_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
@@ -52,6 +58,10 @@ pub struct Fleet {
     /// Agents whose silence is being verified with the store, and when it is asked again.
     verifying: BTreeMap<AgentId, Moment>,
     observation: Observation,
+    retention: Retention,
+    bounds: Bounds,
+    /// When a full fleet was last reported.
+    refused_at: Option<Moment>,
     /// No epoch that was honestly granted is beyond this.
     epoch_max: u64,
     /// Beats that wait until the stream has been read.
@@ -77,6 +87,13 @@ impl Fleet {
             deadlines: Deadlines::default(),
             verifying: BTreeMap::new(),
             observation: Observation::default(),
+            retention: Retention::default(),
+            bounds: Bounds {
+                agents_max: settings.agents_max,
+                bytes_max: settings.bytes_max,
+                ..Bounds::default()
+            },
+            refused_at: None,
             epoch_max: u64::MAX,
             ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
@@ -110,15 +127,7 @@ impl Fleet {
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
-            FleetInput::StoreClock(wall_ms) => {
-                // A clock that goes back takes no epoch's plausibility away.
-                let known = if self.epoch_max == u64::MAX {
-                    0
-                } else {
-                    self.epoch_max
-                };
-                self.epoch_max = known.max(wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS));
-            }
+            FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.link_up = false,
@@ -178,6 +187,8 @@ impl Fleet {
             counts: self.counts,
             beats: self.beats,
             link_up: self.link_up,
+            bounds: self.bounds,
+            watch: Arc::default(),
         }
     }
 
@@ -199,8 +210,15 @@ impl Fleet {
             .hb
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
-        let Some(place) = self.place(beat.agent, now, || Run::begin(0, interval, now)) else {
+        let begun = || Run::begin(0, interval, now);
+        let Some(place) = self.place(beat.agent, now, begun, effects) else {
             return;
+        };
+        let mut without = None;
+        let beat = if self.is_heavy() {
+            without.insert(beat.without_evidence())
+        } else {
+            beat
         };
         let (outcome, wants_interval) =
             self.apply(place, self.occurred(), now, effects, |agent, context| {
@@ -225,7 +243,7 @@ impl Fleet {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let Some(place) = self.place(id, now, || Run::begin(0, interval, now)) else {
+        let Some(place) = self.place(id, now, || Run::begin(0, interval, now), effects) else {
             return;
         };
         let when = if event.detail.delayed_ms > 0 {
@@ -246,7 +264,7 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let Some(place) = self.place(id.as_str(), now, || run.clone()) else {
+        let Some(place) = self.place(id.as_str(), now, || run.clone(), effects) else {
             return;
         };
         self.apply(place, self.occurred(), now, effects, |agent, context| {
@@ -314,56 +332,8 @@ impl Fleet {
             for place in self.take_due(now) {
                 self.due(place, now, effects);
             }
-        }
-    }
-
-    fn take_due(&mut self, now: Moment) -> Vec<Place> {
-        let mut due = Vec::new();
-        while let Some(place) = self.deadlines.take(now) {
-            due.push(place);
             self.correct_deadlines();
         }
-        due
-    }
-
-    fn due(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.observe(place, now);
-        let (id, agent) = (self.agents.id(place), self.agents.agent(place));
-        let run = &agent.run;
-        let asks = match agent.state {
-            State::Healthy => run.question_at().is_some_and(|at| at <= now),
-            State::Missing => run.detector.silence(now) == Silence::Failed,
-            State::Failed | State::Stopped => false,
-        };
-        if !asks {
-            self.verifying.remove(id);
-        } else if agent.state == State::Missing {
-            self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
-        }
-        effects.extend(asks.then(|| FleetEffect::Verify(id.clone())));
-        self.apply(place, Occurred::Now, now, effects, |agent, context| {
-            let run = &mut agent.run;
-            if asks {
-                if agent.state == State::Healthy {
-                    run.question();
-                }
-                return;
-            }
-            if run.duplicate_until().is_some_and(|at| at <= now) {
-                run.end_duplicate();
-            }
-            agent.settle(context);
-        });
-    }
-
-    /// The verification found no newer beat.
-    fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.observe(place, now);
-        self.apply(place, Occurred::Now, now, effects, |agent, context| {
-            if agent.run.detector.silence(now) == Silence::Failed {
-                agent.lost(context);
-            }
-        });
     }
 
     /// What changed in the past is announced as it is now, once.
@@ -377,40 +347,17 @@ impl Fleet {
             let from = agent.announced.replace(agent.state);
             let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
             if from != Some(agent.state) && !unconfirmed {
-                effects.push(FleetEffect::Changed(Change {
-                    agent: id,
-                    from,
-                    to: agent.state,
-                    reason: agent.reason,
-                    sentence: agent.sentence(now).into_owned(),
-                }));
+                let change = agent.change(id, from, None, now);
+                effects.push(FleetEffect::Changed(change));
             }
         }
     }
 
-    /// The place of the agent that an input is about. A newcomer begins with `run`; `None` when the fleet is full.
-    fn place(&mut self, id: &str, now: Moment, run: impl FnOnce() -> Run) -> Option<Place> {
-        if let Some(place) = self.agents.find(id) {
-            self.observe(place, now);
-            return Some(place);
-        }
-        let id = AgentId::parse(id).ok()?;
-        if self.agents.len() >= self.settings.agents_max {
-            self.beats.refused += 1;
-            return None;
-        }
-        let agent = Agent::new(run(), now);
-        *self.counts.of(agent.state) += 1;
-        Some(self.agents.insert(id, agent))
-    }
-
-    /// Takes into account what of the time up to now was observed.
-    fn observe(&mut self, place: Place, now: Moment) {
-        let detector = &mut self.agents.agent_mut(place).run.detector;
-        if self.loaded && !self.link_up {
-            detector.observe_from(now); // the monitor is blind, so the silence proves nothing
-        }
-        detector.observe_from(self.observation.since(detector));
+    fn store_clock(&mut self, wall_ms: u64) {
+        let plausible = wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS);
+        // A clock that goes back takes no epoch's plausibility away.
+        let known = Some(self.epoch_max).filter(|max| *max < u64::MAX);
+        self.epoch_max = known.unwrap_or(0).max(plausible);
     }
 
     /// Changes an agent, keeping counts, deadlines and announcements in step with it.
@@ -424,7 +371,7 @@ impl Fleet {
     ) -> T {
         let mut transitions = Vec::new();
         let agent = self.agents.agent_mut(place);
-        let before = agent.state;
+        let (before, weighed, over) = (agent.state, agent.weight(), agent.over);
         let mut context = ApplyContext {
             now,
             loading: !self.loaded,
@@ -434,7 +381,12 @@ impl Fleet {
         let changed = change(agent, &mut context);
         *self.counts.of(before) -= 1;
         *self.counts.of(agent.state) += 1;
-        if agent.state != State::Missing && !self.verifying.is_empty() {
+        self.bounds.bytes = self.bounds.bytes - weighed + agent.weight();
+        let (state, is_over) = (agent.state, agent.over);
+        if over != is_over {
+            self.retention.update(self.agents.id(place), over, is_over);
+        }
+        if state != State::Missing && !self.verifying.is_empty() {
             self.verifying.remove(self.agents.id(place));
         }
         let due = due_at(&self.agents, &self.verifying, place);
@@ -449,19 +401,12 @@ impl Fleet {
             }
             Occurred::Now if self.is_unannounced(place) => self.announce(now, effects),
             Occurred::Now => {
-                for Transition {
-                    to,
-                    reason,
-                    sentence,
-                } in transitions
-                {
-                    effects.push(FleetEffect::Changed(Change {
-                        agent: self.agents.id(place).clone(),
-                        from: self.agents.agent_mut(place).announced.replace(to),
-                        to,
-                        reason,
-                        sentence,
-                    }));
+                for transition in transitions {
+                    let id = self.agents.id(place).clone();
+                    let agent = self.agents.agent_mut(place);
+                    let from = agent.announced.replace(transition.to);
+                    let change = agent.change(id, from, Some(transition), now);
+                    effects.push(FleetEffect::Changed(change));
                 }
             }
         }
@@ -481,11 +426,12 @@ impl Fleet {
 
 /// When the agent is due: its verification, else its silence.
 fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
-    let timeout = match verifying.is_empty() {
-        true => None,
-        false => verifying.get(agents.id(place)).copied(),
-    };
-    timeout.or_else(|| agents.agent(place).deadline().map(|(at, _)| at))
+    if !verifying.is_empty()
+        && let Some(again) = verifying.get(agents.id(place))
+    {
+        return Some(*again);
+    }
+    agents.agent(place).deadline().map(|(at, _)| at)
 }
 
 /// Whether a change happens now, or happened before this monitor could see it.
@@ -537,6 +483,7 @@ mod tests {
                 exit: None,
                 life: None,
                 order: None,
+                store_refuses: false,
             }),
         }
     }
@@ -592,6 +539,7 @@ mod tests {
                         self.apply(FleetInput::Verified(id), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
+                    FleetEffect::Left(..) | FleetEffect::Refused(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
@@ -1028,8 +976,8 @@ mod tests {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=95);
         assert_eq!(
-            (stage.state(), stage.fleet.deadline()),
-            (State::Failed, None)
+            (stage.state(), stage.fleet.deadline().map(|(_, why)| why)),
+            (State::Failed, Some("retention"))
         );
     }
 

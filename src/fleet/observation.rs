@@ -8,7 +8,7 @@ use crate::base::moment::Moment;
 use crate::fleet::detector::Detector;
 use std::time::Duration;
 
-/// Lengths at which gaps are told apart, in milliseconds: from [`Detector::gap_tolerated`]'s least to its greatest value.
+/// Lengths by which gaps are distinguished, in milliseconds: from [`Detector::gap_tolerated`]'s least to its greatest value.
 const LENGTHS_MS: [u64; 8] = [200, 300, 400, 500, 700, 1000, 1400, 2000];
 
 /// What was not observed.

@@ -296,6 +296,12 @@ impl Run {
         self.learnt.wants_time_to_live()
     }
 
+    /// The beats that are kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &LastBeat> {
+        let kept = [self.beat.as_ref(), self.before_end.as_deref()];
+        kept.into_iter().flatten()
+    }
+
     /// How many incarnations came before the present or last one.
     pub fn restarts(&self) -> u64 {
         let hb = self.beat.as_ref().and_then(|beat| beat.hb);
@@ -335,7 +341,7 @@ impl Run {
     }
 
     fn origin(&mut self, beat: &BeatView<'_>, source: BeatSource, arrival: Moment) -> Origin {
-        let (Some(last), Some(at)) = (&self.beat, self.beat_at) else {
+        let (Some(last), Some(at)) = (self.beat.as_ref(), self.beat_at) else {
             return Origin::Followed;
         };
         // The hash brought later ones; this one comes over the channel for the first time.

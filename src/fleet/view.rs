@@ -7,6 +7,7 @@ use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
 use crate::wire::beat::view::{ActivityView, RuntimeView};
 use crate::wire::beat::{Metrics, Status};
+use crate::wire::incident::IncidentId;
 use crate::wire::life::{Reason, Standing};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -41,6 +42,9 @@ pub struct HealthStatus<'a> {
     restarts: u64,
     /// Since when the state holds, Unix milliseconds of the monitor.
     since: u64,
+    incident: Option<&'a IncidentId>,
+    /// The store refuses what its sidecar writes.
+    store_refuses: bool,
     runtime: Option<RuntimeView<'a>>,
 }
 
@@ -98,6 +102,11 @@ pub struct ViewTime {
 }
 
 impl<'a> HealthStatus<'a> {
+    /// The open incident that it belongs to.
+    pub fn in_incident(self, incident: Option<&'a IncidentId>) -> Self {
+        Self { incident, ..self }
+    }
+
     /// One agent as it is at that time.
     pub fn of(id: &'a AgentId, agent: &'a Agent, at: ViewTime) -> Self {
         let run = &agent.run;
@@ -142,7 +151,7 @@ impl<'a> HealthStatus<'a> {
             last_task: task(final_beat),
             last_task_progress: final_beat.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
-            host: host_of(agent),
+            host: agent.host(),
             pid: pid.filter(|_| shows_pid),
             epoch: run.epoch,
             restarts: run.restarts(),
@@ -150,6 +159,8 @@ impl<'a> HealthStatus<'a> {
                 Since::Seen(since) => at.wall_ms.saturating_sub(millis(at.now.since(since))),
                 Since::Reported(wall_ms) => wall_ms,
             },
+            incident: None,
+            store_refuses: living.and(hb).is_some_and(|hb| hb.store_refuses),
             runtime: beat.and_then(LastBeat::runtime).or_else(|| {
                 let entry = run.entry.as_deref()?;
                 entry.runtime.as_ref().map(RuntimeView::from)
@@ -194,7 +205,10 @@ impl<'a> HealthStatus<'a> {
         field(out, r#","epoch":"#, &self.epoch);
         field(out, r#","restarts":"#, &self.restarts);
         field(out, r#","since":"#, &self.since);
-        text(out, r#","incident":null"#);
+        field(out, r#","incident":"#, &self.incident);
+        if self.store_refuses {
+            text(out, r#","badges":["store_refuses_writes"]"#);
+        }
         match self.runtime {
             Some(RuntimeView { kind, id }) => {
                 field(out, r#","runtime":{"kind":"#, kind);
@@ -273,7 +287,10 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
-            HealthStatus::of(id, agent, at).write(out);
+            let incident = snapshot.watch.incidents.of_agent.get(id);
+            HealthStatus::of(id, agent, at)
+                .in_incident(incident)
+                .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;
             self.last = Some(id.clone());
@@ -307,22 +324,17 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
         && filter
             .host
             .as_deref()
-            .is_none_or(|h| host_of(agent) == Some(h))
+            .is_none_or(|h| agent.host() == Some(h))
         && filter
             .activity
             .as_deref()
             .is_none_or(|a| activity().is_some_and(|v| v == a))
         && text.is_none_or(|text| {
             let task = beat.and_then(|b| b.current_task());
-            [
-                Some(id.as_str()),
-                Some(type_of(agent)),
-                host_of(agent),
-                task,
-            ]
-            .into_iter()
-            .flatten()
-            .any(|part| part.to_lowercase().contains(text))
+            [Some(id.as_str()), Some(type_of(agent)), agent.host(), task]
+                .into_iter()
+                .flatten()
+                .any(|part| part.to_lowercase().contains(text))
         })
 }
 
@@ -347,13 +359,6 @@ fn type_of(agent: &Agent) -> &str {
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
-}
-
-fn host_of(agent: &Agent) -> Option<&str> {
-    let beat = agent.run.beat.as_ref().and_then(LastBeat::host);
-    let entry = agent.run.entry.as_deref();
-    beat.or(entry.map(|entry| entry.host.as_str()))
-        .filter(|host| !host.is_empty())
 }
 
 #[cfg(test)]

@@ -130,6 +130,8 @@ pub struct Extension {
     pub life: Option<Life>,
     /// What became of the last order.
     pub order: Option<OrderOutcome>,
+    /// The store takes the beat and refuses what the sidecar writes: read-only, full, or not allowed.
+    pub store_refuses: bool,
 }
 
 /// What the agent runs in; decides which rung can reach it.
@@ -353,6 +355,8 @@ struct WireExtension {
     life: Option<Life>,
     #[serde(default)]
     order: Option<OrderOutcome>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    store_refuses: bool,
 }
 
 impl TryFrom<Wire> for Beat {
@@ -406,6 +410,7 @@ impl TryFrom<WireExtension> for Extension {
             exit: wire.exit,
             life: wire.life,
             order: wire.order,
+            store_refuses: wire.store_refuses,
         })
     }
 }
@@ -445,6 +450,7 @@ impl From<&Extension> for WireExtension {
             exit: hb.exit,
             life: hb.life.clone(),
             order: hb.order.clone(),
+            store_refuses: hb.store_refuses,
         }
     }
 }

@@ -131,9 +131,15 @@ impl Context<'_> {
                     |(k, v): (&Bytes, &Bytes)| (Reply::Bulk(k.clone()), Reply::Bulk(v.clone()));
                 Reply::Map(hash.iter().map(pair).collect())
             }),
+            // All in one page, as Redis answers for a small hash whatever COUNT is.
+            (b"HSCAN", [key, _cursor, ..]) => self.hash(key, |hash| {
+                let pairs = hash.iter().flat_map(|(k, v)| [k, v]);
+                let pairs = pairs.map(|text| Reply::Bulk(text.clone())).collect();
+                Reply::Array(vec![Reply::text("0"), Reply::Array(pairs)])
+            }),
             (
                 b"GET" | b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"HDEL" | b"HGET" | b"HEXISTS"
-                | b"HLEN" | b"HMGET" | b"HGETALL",
+                | b"HLEN" | b"HMGET" | b"HGETALL" | b"HSCAN",
                 _,
             ) => arity(name),
             _ => return None,

@@ -48,6 +48,8 @@ pub(crate) enum Message<'a> {
     Shared(&'a [u8]),
     /// A payload of so many bytes: more than a beat has.
     TooLarge(usize),
+    /// The number of a canary that came back.
+    Canary(u64),
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Push {
     pub(crate) fn connect(
         address: &Address,
         channels: Channels,
+        canary: &str,
         within: Duration,
         now: Moment,
     ) -> anyhow::Result<Self> {
@@ -95,7 +98,8 @@ impl Push {
         push.socket.timeout(Some(within))?;
         push.socket.write_all(&command(&hello(&info)))?;
         push.answer().context("HELLO")?;
-        let names = [Some(channels.beats()), channels.shared().map(str::to_owned)];
+        let shared = channels.shared().map(str::to_owned);
+        let names = [Some(channels.beats()), shared, Some(canary.to_owned())];
         let names: Vec<String> = names.into_iter().flatten().collect();
         let words = ["SUBSCRIBE"]
             .into_iter()
@@ -164,8 +168,11 @@ impl Push {
                 anyhow::ensure!(rest.len() < BUFFER, "an answer of the store is too large");
                 return Ok(None);
             };
-            refused(frame)?;
             self.start += used;
+            if let Some(number) = canary(&frame) {
+                return Ok(Some(Message::Canary(number)));
+            }
+            refused(frame)?;
         }
     }
 
@@ -325,6 +332,19 @@ fn command(words: &[&str]) -> Vec<u8> {
         bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
     }
     bytes.into_bytes()
+}
+
+/// The number in a message of a channel that brings no beats: that is the canary's.
+fn canary(frame: &OwnedFrame) -> Option<u64> {
+    let OwnedFrame::Push { data, .. } = frame else {
+        return None;
+    };
+    let [kind, _channel, OwnedFrame::BlobString { data, .. }] = data.as_slice() else {
+        return None;
+    };
+    let is_message = matches!(kind, OwnedFrame::BlobString { data, .. } if data == b"message");
+    let number = std::str::from_utf8(data).ok()?;
+    is_message.then(|| number.parse().ok())?
 }
 
 /// An error in the store's answer ends the connection; every other frame confirms something.

@@ -1,13 +1,14 @@
 //! HTTP over snapshots:
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
+//! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //!
 //! Nothing here can touch the fleet.
 
 use crate::bus::inbox::Counters;
-use crate::http::{listing, metrics};
+use crate::http::{listing, metrics, status};
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -32,6 +33,9 @@ pub(crate) fn routes(app: AppState) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
+        .route("/v1/status", get(status::status))
+        .route("/v1/incidents", get(status::incidents))
+        .route("/v1/incidents/{id}", get(status::incident))
         .route("/metrics", get(prometheus))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
@@ -92,7 +96,9 @@ async fn one(State(app): State<AppState>, Path(id): Path<String>) -> Response {
     match found {
         Some((id, agent)) => {
             let mut json = Vec::new();
-            HealthStatus::of(&id, agent, listing::reading()).write(&mut json);
+            HealthStatus::of(&id, agent, listing::reading())
+                .in_incident(snapshot.watch.incidents.of_agent.get(&id))
+                .write(&mut json);
             ([(header::CONTENT_TYPE, "application/json")], json).into_response()
         }
         None => refuse(StatusCode::NOT_FOUND, "Agent not found"),
@@ -131,10 +137,10 @@ async fn ready(State(app): State<AppState>) -> Response {
 }
 
 /// The program is ending.
-fn ended() -> Response {
+pub(super) fn ended() -> Response {
     refuse(StatusCode::SERVICE_UNAVAILABLE, "hbmonitor is ending")
 }
 
-fn refuse(code: StatusCode, why: &str) -> Response {
+pub(super) fn refuse(code: StatusCode, why: &str) -> Response {
     (code, Json(serde_json::json!({"error": why}))).into_response()
 }

@@ -139,6 +139,7 @@ impl<'a> Scan<'a> {
             exit: None,
             life,
             order: None,
+            store_refuses: false,
         })
     }
 

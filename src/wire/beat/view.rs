@@ -42,6 +42,7 @@ pub struct ExtensionView<'a> {
     pub exit: Option<Exit>,
     pub life: Option<Cow<'a, Life>>,
     pub order: Option<&'a OrderOutcome>,
+    pub store_refuses: bool,
 }
 
 /// What the agent is doing.
@@ -95,6 +96,18 @@ impl From<Box<Beat>> for Owned {
     }
 }
 
+impl BeatView<'_> {
+    /// The beat without the evidence and the sentence of its verdict, which are most of a large one.
+    pub fn without_evidence(&self) -> Self {
+        let mut beat = self.clone();
+        let activity = beat.hb.as_mut().and_then(|hb| hb.activity.as_mut());
+        if let Some(activity) = activity {
+            activity.json = "null";
+        }
+        beat
+    }
+}
+
 impl Owned {
     /// The agent that the beat is about.
     pub fn agent(&self) -> &crate::base::id::AgentId {
@@ -142,6 +155,7 @@ impl Owned {
             exit: hb.exit,
             life: hb.life.as_ref().map(Cow::Borrowed),
             order: hb.order.as_ref(),
+            store_refuses: hb.store_refuses,
         }
     }
 }
@@ -198,6 +212,7 @@ impl ExtensionView<'_> {
             exit: self.exit,
             life: self.life.as_deref().cloned(),
             order: self.order.cloned(),
+            store_refuses: self.store_refuses,
         }
     }
 }
