@@ -40,7 +40,7 @@ pub(crate) use tool_calls::ToolCalls;
 
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::known_agents::{Invocation, recognise};
-use heartbeat::verdict::sample::{Reach, Sample, SampleDepth, Space};
+use heartbeat::verdict::sample::{Gap, GapKind, Reach, Sample, SampleDepth, Space, Subject, Why};
 use history::History;
 use local::Local;
 use outside::Outside;
@@ -50,6 +50,13 @@ use status::Statuses;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tree::CommandInfo;
+
+/// Nothing of this /proc is about the agent.
+const FOREIGN: Gap = Gap {
+    subject: Subject::Machine,
+    what: GapKind::Process,
+    why: Why::OtherSpace,
+};
 
 /// Samples one agent's tree repeatedly.
 #[derive(Debug, Default)]
@@ -83,6 +90,11 @@ impl Sampler {
         }
     }
 
+    /// Whether /proc shows other processes under the numbers that this one uses, so that nothing can be sampled.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.space == Space::Foreign
+    }
+
     /// One sample of the tree under `root` and under the processes it left behind. A process that ends meanwhile is no
     /// error; an empty tree means that the root has ended.
     pub(crate) fn sample(
@@ -93,7 +105,11 @@ impl Sampler {
         now: Moment,
     ) -> Sample {
         let before = clock_gettime(ClockId::ThreadCPUTime);
-        let (processes, gaps) = tree::tree(&mut self.reader, root, orphans);
+        let (processes, gaps) = match self.space {
+            // Under the agent's number /proc shows a stranger.
+            Space::Foreign => (Vec::new(), vec![FOREIGN]),
+            Space::Own | Space::Unknown => tree::tree(&mut self.reader, root, orphans),
+        };
         let mut sample = Sample {
             root,
             at: now,

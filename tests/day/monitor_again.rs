@@ -185,9 +185,10 @@ fn a_hang_that_was_overcome_is_not_told_again() {
         day.becomes("a1", "failed");
         day.shows("a1", "reason", "hung");
         let agent = sidecar.agent();
-        let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children"));
-        let child = children.unwrap().split_whitespace().next().unwrap().parse();
-        signal(child.unwrap(), "KILL");
+        let children = format!("/proc/{agent}/task/{agent}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        let child: u32 = children.split_whitespace().next().unwrap().parse().unwrap();
+        signal(child, "KILL");
         day.becomes("a1", "healthy");
         day.monitor_is_killed_and_started();
         day.becomes("a1", "healthy");

@@ -13,11 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -128,8 +131,11 @@ static void lock(_Atomic int *word) {
   while (atomic_exchange(word, 2)) futex_wait(word, 2, 1);
 }
 
-static void unlock(_Atomic int *word) {
-  if (atomic_exchange(word, 0) == 2) futex_wake(word, 1, 1);
+// Whether it was locked.
+static int unlock(_Atomic int *word) {
+  int seen = atomic_exchange(word, 0);
+  if (seen == 2) futex_wake(word, 1, 1);
+  return seen > 0;
 }
 
 static _Atomic int *semaphore(int n) {
@@ -145,23 +151,56 @@ static void close_end(int n, int which) {
   fd[n][which] = -1;
 }
 
-static void note(int n, int side, int change) {
-  if (change > 0 || noted->count[n][side] > 0) noted->count[n][side] += change;
-}
+// A taker may note it before the giver: only the sum counts.
+static void note(int n, int side, int change) { noted->count[n][side] += change; }
 
 // Which of the finite times of a script are short is chosen by place: the others outlast every observation.
 static long rest_of(int thread, int at) { return (me * 7 + thread * 3 + at) % 2 ? 60 + 40 * at : 3600 * 1000; }
 
+// By poll, by select or by epoll: to the kernel each is another wait.
+static void wait_by_poll(const int *list, int count, int millis) {
+  struct pollfd watched[WORDS];
+  for (int n = 0; n < count; n++) watched[n] = (struct pollfd){.fd = list[n], .events = POLLIN};
+  while (poll(watched, count, millis) < 0 && errno == EINTR) {
+  }
+}
+
+static void wait_by_select(const int *list, int count, int millis) {
+  fd_set watched;
+  do {
+    FD_ZERO(&watched);
+    for (int n = 0; n < count; n++) FD_SET(list[n], &watched);
+    struct timeval rest = {millis / 1000, millis % 1000 * 1000};
+    if (select(64, &watched, NULL, NULL, millis < 0 ? NULL : &rest) >= 0) return;
+  } while (errno == EINTR);
+}
+
+static void wait_by_epoll(const int *list, int count, int millis, int nested) {
+  int inner = epoll_create1(EPOLL_CLOEXEC), outer = nested ? epoll_create1(EPOLL_CLOEXEC) : -1;
+  struct epoll_event event = {.events = EPOLLIN};
+  for (int n = 0; n < count; n++)
+    if (epoll_ctl(inner, EPOLL_CTL_ADD, list[n], &event) && errno != EEXIST) die("epoll_ctl");
+  if (nested && epoll_ctl(outer, EPOLL_CTL_ADD, inner, &event)) die("epoll_ctl");
+  while (epoll_wait(nested ? outer : inner, &event, 1, millis) < 0 && errno == EINTR) {
+  }
+  close(inner);
+  if (nested) close(outer);
+}
+
 static void wait_for_any(const line *op, int thread, int at) {
-  struct pollfd list[WORDS];
-  int count = 0, timed = is(op, op->words - 1, "timer");
+  int list[WORDS], count = 0, timed = is(op, op->words - 1, "timer");
   for (int w = 1; w < op->words - timed; w++) {
     int n = atoi(op->word[w]), side = op->word[w][1] == 'b';
     // The kernel passes over a closed descriptor, the model returns at once.
     if (fd[n][side] < 0) return;
-    list[count++] = (struct pollfd){.fd = fd[n][side], .events = POLLIN};
+    list[count++] = fd[n][side];
   }
-  while (poll(list, count, timed ? (int)rest_of(thread, at) : -1) < 0 && errno == EINTR) {
+  int millis = timed ? (int)rest_of(thread, at) : -1;
+  switch ((me + thread + at + object_count) % 4) {
+    case 0: return wait_by_poll(list, count, millis);
+    case 1: return wait_by_select(list, count, millis);
+    case 2: return wait_by_epoll(list, count, millis, 0);
+    default: return wait_by_epoll(list, count, millis, 1);
   }
 }
 
@@ -177,13 +216,27 @@ static void child(const line *op) {
   }
 }
 
+// A pipe is read by read, readv or splice to a file that takes all.
+static ssize_t read_pipe(int from, char *message) {
+  static int nowhere = -1;
+  struct iovec part = {message, MESSAGE};
+  switch ((me * 2 + object_count) % 6) {
+    case 0:
+    case 1: return readv(from, &part, 1);
+    case 2:
+      if (nowhere < 0) nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+      return splice(from, NULL, nowhere, NULL, MESSAGE, 0);
+    default: return read(from, message, MESSAGE);
+  }
+}
+
 static void move_data(const line *op, int n) {
   char message[MESSAGE] = {0};
   unsigned long long one = 1;
   if (is(op, 0, "read")) {
-    if (fd[n][0] >= 0 && read(fd[n][0], message, MESSAGE) > 0) noted->count[n][0] = 0;
+    if (fd[n][0] >= 0 && read_pipe(fd[n][0], message) > 0) note(n, 0, -1);
   } else if (is(op, 0, "write")) {
-    if (fd[n][1] >= 0 && write(fd[n][1], message, MESSAGE) > 0) noted->count[n][0] = 1;
+    if (fd[n][1] >= 0 && write(fd[n][1], message, MESSAGE) > 0) note(n, 0, 1);
   } else if (is(op, 0, "take")) {
     if (read(fd[n][0], &one, sizeof one) > 0) note(n, 0, -1);
   } else if (is(op, 0, "put")) {
@@ -207,10 +260,9 @@ static void compute(void) {
 static void on_memory(const line *op, int n) {
   if (is(op, 0, "lock")) {
     lock(private_word[n]);
-    noted->count[n][0] = 1;
+    note(n, 0, 1);
   } else if (is(op, 0, "unlock")) {
-    noted->count[n][0] = 0;
-    unlock(private_word[n]);
+    if (unlock(private_word[n])) note(n, 0, -1);
   } else if (is(op, 0, "wait")) {
     take(semaphore(n), is_private(n));
     note(n, 0, -1);

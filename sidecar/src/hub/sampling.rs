@@ -49,11 +49,18 @@ impl Watch {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
+        let evidence = sampler(&config.work);
+        if evidence.is_blind() {
+            tracing::warn!(
+                "/proc is of another pid namespace, so the agent's processes cannot be sampled; mount /proc again \
+                 (`unshare --mount-proc`)"
+            );
+        }
         Self {
             machine: VerdictMachine::new(settings, now),
             tool_calls: ToolCalls::default(),
             remedy: Remedy::new(policy),
-            evidence: sampler(&config.work),
+            evidence,
             reported: None,
             report: Report::default(),
             usage: Vitals::new(),
@@ -61,6 +68,11 @@ impl Watch {
             settings,
             policy,
         }
+    }
+
+    /// Whether /proc shows other processes than the agent's under the agent's numbers.
+    pub(super) fn is_blind(&self) -> bool {
+        self.evidence.is_blind()
     }
 
     /// Another process: what was seen of the last one says nothing of it.

@@ -184,7 +184,9 @@ impl Sampler {
         let (held, denied) = self
             .outside
             .holders(&mut self.reader, &wanted, &pids, sample.at);
-        if let Some(drafts) = drafts {
+        if let Some(drafts) = drafts
+            && denied != Some(Why::NotAsked)
+        {
             let answers = wakers::answers(drafts, &mut self.reader, &tree, &self.history, &held);
             self.take_answers(sample, answers, denied);
         }

@@ -35,12 +35,22 @@ const UNIX_PEER: u32 = 4;
 const UNIX_QUEUE: u32 = 16;
 const TIMER_KEEP_ALIVE: u8 = 2;
 
-/// The TCP sockets with these inodes.
+/// The TCP sockets with these inodes, in any state.
 pub(super) fn tcp_sockets(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+    sockets_in(u32::MAX, wanted)
+}
+
+/// The TCP sockets with these inodes whose connection request is unanswered: the kernel passes over the others.
+pub(super) fn connecting(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+    const SYN_SENT: u32 = 1 << 2;
+    sockets_in(SYN_SENT, wanted)
+}
+
+fn sockets_in(states: u32, wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
     let mut found = BTreeMap::new();
     for family in [INET, INET6] {
         let mut request = vec![family, TCP, WANT_INFO, 0];
-        request.extend(u32::MAX.to_ne_bytes()); // every state
+        request.extend(states.to_ne_bytes());
         request.extend([0; 48]);
         dump(&request, REQUEST_DUMP, |message| {
             if let Some((inode, tcp)) = connection(message)

@@ -9,13 +9,17 @@ use super::read::{Reader, link, numbers};
 use super::same;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Channel, End, Outsider, RunState, Why};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The most processes of the machine that are searched.
 const PROCESSES_MAX: usize = 8192;
-/// Between two searches for ends that were not found.
+/// Between two searches for the same objects, and so many times what one takes: a thousandth of a core.
 const SEARCH_AGAIN: Duration = Duration::from_secs(20);
+const SEARCH_AGAIN_COSTS: u32 = 1000;
+/// A search for other objects waits so many times what the last one took.
+const SEARCH_OTHER_COSTS: u32 = 100;
 const PAGERS: [&str; 4] = ["less", "more", "most", "bat"];
 
 /// An object of the kernel, by what identifies it across processes.
@@ -48,10 +52,18 @@ pub(super) struct Held {
 /// Remembers who held what.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
-    searched: Option<(Moment, BTreeSet<Id>)>,
+    searched: Option<Search>,
     found: Vec<Held>,
     /// The descriptors of some process are unreadable, so an unknown holder cannot be excluded.
     denied: Option<Why>,
+}
+
+/// The last search.
+#[derive(Debug)]
+struct Search {
+    at: Moment,
+    cost: Duration,
+    ids: BTreeSet<Id>,
 }
 
 /// What kinds of objects a search is for, so that nothing else is read.
@@ -84,7 +96,7 @@ impl<'a> Wanted<'a> {
 }
 
 impl Outside {
-    /// Who outside the tree holds these objects, and why that may not be all.
+    /// Who outside the tree holds these objects, and why that may not be all: [`Why::NotAsked`] when the search must wait.
     pub(super) fn holders(
         &mut self,
         reader: &mut Reader,
@@ -96,18 +108,24 @@ impl Outside {
             return (Vec::new(), None);
         }
         self.found.retain(|held| still(reader, held));
-        let fresh = self
-            .searched
-            .as_ref()
-            .is_some_and(|(at, ids)| wanted.is_subset(ids) && now.since(*at) < SEARCH_AGAIN);
-        if !fresh {
+        let mut unsearched = None;
+        if let Some(search) = &self.searched
+            && !search.is_due(wanted, now)
+        {
+            unsearched = (!wanted.is_subset(&search.ids)).then_some(Why::NotAsked);
+        } else {
+            let before = spent();
             self.search(reader, wanted, tree);
-            self.searched = Some((now, wanted.clone()));
+            self.searched = Some(Search {
+                at: now,
+                cost: spent().saturating_sub(before),
+                ids: wanted.clone(),
+            });
         }
         let known = |held: &&Held| wanted.contains(&held.id) && !tree.contains(&held.pid);
         (
             self.found.iter().filter(known).cloned().collect(),
-            self.denied,
+            unsearched.or(self.denied),
         )
     }
 
@@ -206,6 +224,24 @@ impl Outside {
             });
         }
     }
+}
+
+impl Search {
+    fn is_due(&self, wanted: &BTreeSet<Id>, now: Moment) -> bool {
+        let pause = if wanted.is_subset(&self.ids) {
+            SEARCH_AGAIN.max(self.cost * SEARCH_AGAIN_COSTS)
+        } else {
+            self.cost * SEARCH_OTHER_COSTS
+        };
+        now.since(self.at) >= pause
+    }
+}
+
+/// Processor time of this thread.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The descriptors of a process, read through a living thread of it, and whether they were cut off.

@@ -257,7 +257,10 @@ fn a_process_whose_first_thread_has_ended_is_alive_with_the_others() {
         "r,w=os.pipe()\nthreading.Thread(target=lambda: os.read(r,1)).start()\nlibc.syscall(60,0)";
     let tree = python(code);
     let (_, sample) = until(tree.0.id(), |s| {
-        s.root().is_some_and(|p| p.first_thread_ended)
+        s.root()
+            .filter(|root| root.first_thread_ended)
+            .and_then(|root| root.threads.first())
+            .is_some_and(|thread| !thread.watched.objects().is_empty())
     });
     let root = sample.root().unwrap();
     assert!(root.main().is_none() && root.is_whole(), "{root:?}");
