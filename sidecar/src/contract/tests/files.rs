@@ -34,12 +34,7 @@ impl Followed {
     }
 
     fn append(&self, text: &str) {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.path)
-            .unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        append(&self.path, text);
     }
 
     fn replace(&self, text: &str) {
@@ -47,6 +42,15 @@ impl Followed {
         fs::write(&new, text).unwrap();
         fs::rename(new, &self.path).unwrap();
     }
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
 
 #[tokio::test]
@@ -223,9 +227,11 @@ async fn a_hundred_megabytes_at_once_are_read_from_their_end() {
     fs::rename(new, &agent.path).unwrap();
     until(|| agent.contract.counts().excess > 1000).await;
     while agent.contract.lines.try_recv().is_ok() {}
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    agent.append("progress=2\n");
-    assert_eq!(agent.progress().await, 2.0);
+    let path = agent.path.clone();
+    until_taken(&mut agent.contract, 2.0, async || {
+        append(&path, "progress=2\n")
+    })
+    .await;
     let grown = memory_kb().saturating_sub(before);
     assert!(grown < 6144, "{grown} KiB more");
 }
