@@ -1,6 +1,7 @@
 //! Which `Host` is answered. A page of another site may make a browser resolve the site's own name to this machine (DNS
 //! rebinding); its requests carry that name, so only the names of this server are answered.
 
+use crate::config::host_of;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
@@ -41,16 +42,6 @@ impl Hosts {
             Err(_) => false,
         }
     }
-}
-
-/// The host of `host:port`, in any of its forms.
-pub(crate) fn host_of(authority: &str) -> &str {
-    let end = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']').map_or(authority.len(), |at| at + 2),
-        None => authority.rfind(':').unwrap_or(authority.len()),
-    };
-    let host = authority.get(..end).unwrap_or(authority);
-    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// Answers a request for one of our names; one without any (HTTP/1.0) comes from no browser.
