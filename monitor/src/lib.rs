@@ -87,7 +87,6 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     };
     let (http, store) = (listener.local_addr()?, &found.description);
     let line = format!("hbmonitor listens on http://{http}; store {store}");
-    let line = format!("hbmonitor listens on http://{http}; store {store}");
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
