@@ -3,8 +3,8 @@
 use super::descriptors::kind;
 use super::process::{command, counters, threads};
 use super::read::{Reader, link, numbers, open_file};
-use heartbeat::base::moment::Moment;
 use heartbeat::base::known_agents::Invocation;
+use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Gap, GapKind, Kind, Process, Subject, TICKS_PER_SECOND, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
