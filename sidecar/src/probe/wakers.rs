@@ -8,7 +8,6 @@ use super::mappings;
 use super::objects::{Draft, HeldBy, Side};
 use super::outside::{Held, Id, event_id, file_id};
 use super::read::Reader;
-use super::space;
 use super::spaces::Spaces;
 use heartbeat::verdict::sample::{
     Channel, GapKind, Holders, Kind, Object, Origin, RunState, SocketKind, Watched, Why,
@@ -351,11 +350,6 @@ impl Resolving<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether processes may exist whose descriptors cannot be read.
-pub(super) fn hidden(reader: &mut Reader, denied: Option<Why>) -> bool {
-    denied.is_some() || space::hides_processes(reader)
 }
 
 #[cfg(test)]
