@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
+.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -80,8 +80,17 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
 
+# Only the files that decide a proof: a mutant that no test notices is a gate that nothing guards.
+mutants: ## changes each line that decides a proof: a test must fail; installs cargo-mutants; an hour
+	@command -v cargo-mutants >/dev/null || [ -x $(TARGET)/tools/bin/cargo-mutants ] || $(CARGO) install cargo-mutants --locked --root $(TARGET)/tools
+	PATH="$(TARGET)/tools/bin:$$PATH" HB_MODEL_STATES=50000 $(CARGO) mutants -p heartbeat -o $(TARGET) -f 'src/verdict/wakeup/[!s]*.rs' -f src/verdict/wakeup/sources.rs -f src/verdict/known_programs.rs -- --lib --test model
+
 bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
+
+# ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
+bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes
+	@scripts/bench-monitor $(ARGS)
 
 clean: ## what was built
 	$(CARGO) clean

@@ -28,6 +28,7 @@ mod space;
 mod spaces;
 mod status;
 mod tcp;
+mod tool_calls;
 mod tree;
 #[cfg(test)]
 mod trees;
@@ -35,7 +36,9 @@ mod waits;
 mod wakers;
 
 pub(crate) use snapshot::snapshot;
+pub(crate) use tool_calls::ToolCalls;
 
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Gap, GapKind, Reach, Sample, SampleDepth, Space, Subject, Why};
 use history::History;
@@ -59,6 +62,8 @@ const FOREIGN: Gap = Gap {
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     reader: Reader,
+    /// How the command line that started the root starts a known agent.
+    started: Option<Invocation>,
     words: BTreeMap<(u32, u64), CommandInfo>,
     outside: Outside,
     local: Local,
@@ -81,6 +86,14 @@ impl Sampler {
             hides_processes: space::hides_processes(&mut reader),
             reader,
             ..Self::default()
+        }
+    }
+
+    /// No sample yet, of what this command line (program first) starts.
+    pub(crate) fn of_command<'a>(args: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            started: invocation(&args.collect::<Vec<_>>()),
+            ..Self::new()
         }
     }
 
@@ -120,7 +133,13 @@ impl Sampler {
             gaps,
             cost: Duration::ZERO,
         };
-        tree::name(&mut self.reader, &mut self.words, &mut sample.processes);
+        tree::name(
+            &mut self.reader,
+            now,
+            self.started,
+            &mut self.words,
+            &mut sample.processes,
+        );
         if depth == SampleDepth::Waits {
             self.deep_sample(&mut sample);
         }
