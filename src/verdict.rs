@@ -3,14 +3,16 @@
 mod active_clock;
 mod assessment;
 mod cadence;
+mod counters;
 pub mod explain;
 mod finding;
-pub mod headless_agents;
 mod judgement;
 mod known_programs;
 pub mod machine;
 mod notes;
 pub mod patience;
+mod peers;
+mod restarts;
 mod rule;
 mod rules;
 pub mod sample;
@@ -20,7 +22,9 @@ mod signal;
 mod signals;
 pub mod snapshot;
 pub mod thresholds;
+mod traffic;
 mod tree_view;
+mod turn;
 pub mod wakeup;
 
 pub use crate::wire::activity::Confidence;

@@ -36,6 +36,7 @@ mod wakers;
 
 pub(crate) use snapshot::snapshot;
 
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Gap, GapKind, Reach, Sample, SampleDepth, Space, Subject, Why};
 use history::History;
@@ -59,6 +60,8 @@ const FOREIGN: Gap = Gap {
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     reader: Reader,
+    /// How the command line that started the root starts a known agent.
+    started: Option<Invocation>,
     words: BTreeMap<(u32, u64), CommandInfo>,
     outside: Outside,
     local: Local,
@@ -74,6 +77,14 @@ impl Sampler {
         Self {
             space: space::space(),
             ..Self::default()
+        }
+    }
+
+    /// No sample yet, of what this command line (program first) starts.
+    pub(crate) fn of_command<'a>(args: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            started: invocation(&args.collect::<Vec<_>>()),
+            ..Self::new()
         }
     }
 
@@ -113,7 +124,12 @@ impl Sampler {
             gaps,
             cost: Duration::ZERO,
         };
-        tree::name(&mut self.reader, &mut self.words, &mut sample.processes);
+        tree::name(
+            &mut self.reader,
+            self.started,
+            &mut self.words,
+            &mut sample.processes,
+        );
         if depth == SampleDepth::Waits {
             self.deep_sample(&mut sample);
         }

@@ -89,8 +89,13 @@ impl From<Finding> for Assessment {
 }
 
 /// Held by a debugger, or in a frozen control group: nothing else about the tree is meaningful then.
-pub(super) fn paused(sample: &Sample) -> Option<Assessment> {
-    let traced = |p: &&Process| p.state == RunState::Traced || p.tracer.is_some();
+///
+/// A tracer lets its process run most of the time, as `strace` does: only one that stands still is held. `still` tells which
+/// do; a tracer that belongs to the tree is one of its programs and holds no more than itself.
+pub(super) fn paused(sample: &Sample, still: impl Fn(&Process) -> bool) -> Option<Assessment> {
+    let inside = |p: &Process| p.tracer.is_some_and(|pid| sample.process(pid).is_some());
+    let traced =
+        |p: &&Process| p.state == RunState::Traced && p.tracer.is_some() && !inside(p) && still(p);
     let (rule, signal, sentence) = if let Some(process) = sample.processes.iter().find(traced) {
         let by = process
             .tracer

@@ -4,7 +4,7 @@
 //! once released. docs/verdicts.md, the zoo and the tests are checked against [`RULES`].
 
 use crate::verdict::finding::Finding;
-use crate::verdict::rules::{blocked, deadlock, network, pipes, waiting};
+use crate::verdict::rules::{blocked, deadlock, inputs, network, pipes};
 use crate::verdict::sample::Subject;
 use crate::verdict::tree_view::TreeView;
 use crate::wire::activity::{Cause, Confidence, Verdict};
@@ -170,7 +170,7 @@ rules! {
     /// Its control group is frozen.
     Frozen = "frozen", Paused, AT_ONCE, [], "zoo g24", None;
     /// A process reads from a terminal.
-    TerminalInput = "terminal-input", WaitingInput, seconds(30), [], "zoo h14", Some(waiting::inputs);
+    TerminalInput = "terminal-input", WaitingInput, seconds(30), [], "zoo h14", Some(inputs::find);
     /// A process reads its standard input, which stays open.
     StdinInput = "stdin-input", WaitingInput, seconds(30), [], "zoo h13; codex#20919", None;
     /// A writer waits for the reader of a pager.

@@ -85,8 +85,12 @@ pub struct Process {
     /// The command line, cut.
     pub command: String,
     /// The command line is one piece of work of a known agent, owed until it ends: see
-    /// [`crate::verdict::headless_agents`].
+    /// [`crate::base::known_agents`].
     pub headless: bool,
+    /// It is a known agent, however it was started.
+    pub agent: bool,
+    /// Where its standard output goes; only at [`SampleDepth::Waits`].
+    pub outlet: Outlet,
     /// The kernel's state of its main thread.
     pub state: RunState,
     /// Its process group.
@@ -139,6 +143,20 @@ pub enum RunState {
     Zombie,
 }
 
+/// Where the standard output of a process goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outlet {
+    /// To a terminal, standard error included: what is written there is a screen.
+    Terminal,
+    /// Into a pipe or socket.
+    Pipe,
+    /// Into a file.
+    File,
+    /// Nowhere, or it is not readable.
+    #[default]
+    Other,
+}
+
 /// Bytes and calls since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
@@ -184,6 +202,8 @@ impl Io {
 pub struct Thread {
     /// Its number.
     pub tid: u32,
+    /// The name that its program gave it; read only where it waits for a long time beside the main thread.
+    pub name: String,
     /// Time on a processor.
     pub run: Duration,
     /// Time it was runnable and waited for a processor.
@@ -327,6 +347,8 @@ pub struct Outsider {
     pub state: RunState,
     /// Processor ticks so far.
     pub cpu_ticks: u64,
+    /// Bytes that it wrote so far; 0 when unreadable.
+    pub written: u64,
     /// It is a pager: it reads keys from a terminal.
     pub reads_terminal: bool,
     /// It is hbsidecar, which only watches and owes no answer.
@@ -372,6 +394,8 @@ pub enum SocketKind {
         listens: bool,
         /// The process that listened, or made the pair.
         peer: Option<u32>,
+        /// It has an address: it listens, or was accepted from a socket that does.
+        named: bool,
         /// The socket on the other side, by inode.
         other: Option<u64>,
         /// Bytes received and not yet read.

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "a test that fails says why")]
 
 mod loops;
+mod suspicion;
 mod unmodified;
 
 use heartbeat::base::moment::Moment;
@@ -278,6 +279,7 @@ fn outsider(pid: u32, name: &str) -> Outsider {
         name: name.to_owned(),
         state: RunState::Sleeping,
         cpu_ticks: 0,
+        written: 0,
         reads_terminal: false,
         own: false,
     }
@@ -738,6 +740,7 @@ fn unix(world: &mut World, pid: u32, peer: u32) {
     let kind = SocketKind::Unix {
         listens: false,
         peer: Some(peer),
+        named: false,
         other: Some(77),
         unread: 0,
     };
@@ -1120,7 +1123,10 @@ fn g05_processes_that_come_and_go_are_work() {
 fn g06_a_child_that_computes_is_work_of_its_parent() {
     let world = World::new()
         .with_child("cc", Wait::Running)
-        .passes(60 * MINUTE, |w| burns(w, 1, 1.0));
+        .passes(60 * MINUTE, |w| {
+            burns(w, 1, 1.0);
+            w.sample.processes[1].memory += 1 << 20;
+        });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
 }
 

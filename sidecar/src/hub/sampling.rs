@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::clock;
-use crate::config::{Config, Reaction, Reads};
+use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler};
 use crate::process::usage::Vitals;
@@ -11,7 +11,7 @@ use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
 use heartbeat::verdict::machine::VerdictMachine;
-use heartbeat::verdict::{Input, Judgement, SelfReport, Settings};
+use heartbeat::verdict::{EVIDENCE_MAX, Input, Judgement, SelfReport, Settings};
 use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
@@ -48,7 +48,7 @@ impl Watch {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
-        let evidence = Sampler::new();
+        let evidence = sampler(&config.work);
         if evidence.is_blind() {
             tracing::warn!(
                 "/proc is of another pid namespace, so the agent's processes cannot be sampled; mount /proc again \
@@ -122,13 +122,25 @@ impl Hub {
             value: cut(e.value.clone(), PIECE_MAX),
             source: e.source,
         };
+        // A line that the agent's terminal must not show is shown with the agent.
+        let unseen = self.log.unseen(clock::now()).map(|line| beat::Evidence {
+            signal: "log".to_owned(),
+            value: line,
+            source: beat::Source::Observed,
+        });
         Some(beat::Activity {
             verdict: judgement.verdict,
             cause: Some(judgement.cause.into()),
             confidence: Some(judgement.confidence),
             since: clock::wall_ms().saturating_sub(millis(since)),
             sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
-            evidence: judgement.evidence.iter().map(piece).collect(),
+            evidence: judgement
+                .evidence
+                .iter()
+                .map(piece)
+                .chain(unseen)
+                .take(EVIDENCE_MAX)
+                .collect(),
         })
     }
 
@@ -276,6 +288,18 @@ pub(super) fn is_starting(report: &Report) -> bool {
         || report.progress_at().is_some()
         || report.stopping();
     report.status_text().is_some() && !report.ready() && !works
+}
+
+/// A sampler that knows the command line it samples, where there is one.
+fn sampler(work: &Work) -> Sampler {
+    match work {
+        Work::Supervise(command) | Work::Transparent(command) => {
+            let words = [&command.program].into_iter().chain(&command.arguments);
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            Sampler::of_command(words.iter().map(AsRef::as_ref))
+        }
+        Work::Pid(_) | Work::Match(_) => Sampler::new(),
+    }
 }
 
 /// What the agent reports about itself, as the verdict needs it.

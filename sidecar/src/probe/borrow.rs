@@ -97,9 +97,17 @@ fn unix(socket: &OwnedFd) -> SocketKind {
     SocketKind::Unix {
         listens,
         peer: peer.and_then(|c| u32::try_from(c.pid.as_raw_nonzero().get()).ok()),
+        named: listens || is_named(socket),
         other: None,
         unread: u32::try_from(unread).unwrap_or(u32::MAX),
     }
+}
+
+/// A socket that was accepted has the address of the one that listened; a client's has none.
+fn is_named(socket: &OwnedFd) -> bool {
+    let address = rustix::net::getsockname(socket).ok();
+    let address = address.and_then(|a| rustix::net::SocketAddrUnix::try_from(a).ok());
+    address.is_some_and(|a| a.path_bytes().is_some() || a.abstract_name().is_some())
 }
 
 fn complete(socket: &OwnedFd, tcp: Tcp) -> Tcp {

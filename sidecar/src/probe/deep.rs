@@ -106,7 +106,22 @@ impl Sampler {
             }
             thread.wait = Some(wait);
         }
+        process.outlet = output::outlet(&descriptors);
+        self.name_sleepers(process);
         close.descriptors.insert(pid, descriptors);
+    }
+
+    /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which.
+    fn name_sleepers(&mut self, process: &mut Process) {
+        let pid = process.pid;
+        for thread in process.threads.iter_mut().filter(|t| t.tid != pid) {
+            let until = thread.wait.as_ref().map(Wait::until);
+            if matches!(until, Some(Until::In(time)) if time >= SHORT_SLEEP) {
+                let path = format!("/proc/{pid}/task/{}/comm", thread.tid);
+                let name = self.reader.text(&path);
+                thread.name = name.map(|n| n.trim_end().to_owned()).unwrap_or_default();
+            }
+        }
     }
 
     fn outputs(&self, sample: &mut Sample, close: &DeepSample) {

@@ -94,6 +94,7 @@ pub(super) fn unix_socket(inode: u64) -> Result<SocketKind, Why> {
         found = Some(SocketKind::Unix {
             listens,
             peer: None,
+            named: false,
             other: other_side(attributes),
             unread,
         });

@@ -4,7 +4,7 @@
 
 use super::descriptors::{DESCRIPTORS_MAX, NAMED, end, kind, named_pipe};
 use super::mappings;
-use super::process::stat_line;
+use super::process::{io, stat_line};
 use super::read::{Reader, link, numbers};
 use super::same;
 use heartbeat::base::moment::Moment;
@@ -337,6 +337,13 @@ fn still(reader: &mut Reader, known: &Held) -> bool {
     })
 }
 
+/// Bytes it wrote; of another user's process they cannot be read.
+fn written(reader: &mut Reader, pid: u32) -> u64 {
+    let text = reader.text(&format!("/proc/{pid}/io"));
+    let io = text.ok().and_then(|text| io(&text));
+    io.map_or(0, |io| io.written)
+}
+
 /// A process outside the tree, as far as it may be seen.
 pub(super) fn outsider(reader: &mut Reader, pid: u32) -> Option<Outsider> {
     let stat = reader.text(&format!("/proc/{pid}/stat")).ok()?;
@@ -348,6 +355,7 @@ pub(super) fn outsider(reader: &mut Reader, pid: u32) -> Option<Outsider> {
         reads_terminal: PAGERS.contains(&process.name.as_str()),
         state: process.state,
         cpu_ticks: process.cpu_ticks,
+        written: written(reader, pid),
         // For a one-off diagnosis the agent's sidecar is another process.
         own: pid == std::process::id() || process.name == "hbsidecar",
         name: process.name,

@@ -1,7 +1,7 @@
 //! One process as /proc tells it: state, counters, threads, children.
 
 use super::read::{Reader, numbers};
-use heartbeat::verdict::headless_agents::is_headless;
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::verdict::sample::{Io, Process, RunState, Thread, Why};
 use heartbeat::wire::beat::cut;
 use std::time::Duration;
@@ -90,12 +90,18 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
     Ok(())
 }
 
-/// The command line, arguments separated by spaces, and whether it is a piece of work.
-pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, bool)> {
+/// The command line, arguments separated by spaces, and how it starts a known agent.
+pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, Option<Invocation>)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
+    let args: Vec<&str> = line
+        .strip_suffix('\0')
+        .unwrap_or(&line)
+        .split('\0')
+        .collect();
+    let invocation = invocation(&args);
     let line = line.trim_end_matches('\0');
     let words = line.replace(|c: char| c.is_control(), " ");
-    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_headless(line.split('\0'))))
+    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), invocation))
 }
 
 /// A line of `stat`. The name stands in brackets and may hold anything, brackets too.
@@ -145,6 +151,7 @@ fn thread(tid: u32, schedstat: &str) -> Thread {
     let mut next = || numbers.next().unwrap_or(0);
     Thread {
         tid,
+        name: String::new(),
         run: Duration::from_nanos(next()),
         ready: Duration::from_nanos(next()),
         turns: next(),
@@ -152,7 +159,8 @@ fn thread(tid: u32, schedstat: &str) -> Thread {
     }
 }
 
-fn io(text: &str) -> Option<Io> {
+/// The text of `/proc/PID/io`.
+pub(super) fn io(text: &str) -> Option<Io> {
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim_start_matches(':').trim().parse::<u64>().ok()

@@ -25,19 +25,7 @@ pub(in crate::verdict) fn file_lock(
     let Wait::Lock(target) = wait else {
         return None;
     };
-    let is_of_target = |lock: &FileLock| match &target.kind {
-        Kind::File(path) => lock.path == *path,
-        Kind::Pipe(_)
-        | Kind::Socket(_)
-        | Kind::Terminal(_)
-        | Kind::Internal(_)
-        | Kind::Unreadable(_) => false,
-    };
-    let lock = view
-        .sample
-        .locks
-        .iter()
-        .find(|l| is_of_target(l) || l.waiter == Some(process.pid));
+    let lock = lock_on(view, process, target);
     let holder = lock.and_then(|l| l.holder);
     // A holder that works, such as another build, will release the lock.
     if holder.is_some_and(|pid| view.works(pid)) {
@@ -67,6 +55,43 @@ pub(in crate::verdict) fn file_lock(
             .observed("lock.holder", who)
             .fix(fix),
     )
+}
+
+/// The lock on a file that a process waits for.
+fn lock_on<'a>(view: &TreeView<'a>, process: &Process, target: &Target) -> Option<&'a FileLock> {
+    let is_of_target = |lock: &FileLock| match &target.kind {
+        Kind::File(path) => lock.path == *path,
+        Kind::Pipe(_)
+        | Kind::Socket(_)
+        | Kind::Terminal(_)
+        | Kind::Internal(_)
+        | Kind::Unreadable(_) => false,
+    };
+    let mut locks = view.sample.locks.iter();
+    locks.find(|l| is_of_target(l) || l.waiter == Some(process.pid))
+}
+
+/// The process outside the tree that holds a lock which is waited for, and is at work.
+pub(in crate::verdict) fn lock_at_work(view: &TreeView<'_>) -> Option<u32> {
+    view.waits().find_map(|(process, _, wait)| match wait {
+        Wait::Lock(target) => lock_on(view, process, target)?
+            .holder
+            .filter(|pid| view.works(*pid)),
+        Wait::Running
+        | Wait::Read(_)
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Poll { .. }
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => None,
+    })
 }
 
 /// Sleeps briefly and repeatedly while another process holds a lock on one of its files.
