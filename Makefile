@@ -61,7 +61,7 @@ zoo-random: test-deps ## random trees on the real kernel: no proof where the mod
 zoo-slow: test-deps ## some of its rows in real time; half an hour
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
 
-soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
+soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; nine minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
 zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; four minutes
