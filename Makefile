@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-look clean
+.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -87,6 +87,10 @@ mutants: ## changes each line that decides a proof: a test must fail; installs c
 
 bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
+
+# ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
+bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes
+	@scripts/bench-monitor $(ARGS)
 
 clean: ## what was built
 	$(CARGO) clean

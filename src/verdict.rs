@@ -7,7 +7,6 @@ mod counters;
 pub mod explain;
 mod finding;
 mod judgement;
-pub mod known_agents;
 mod known_programs;
 pub mod machine;
 mod notes;

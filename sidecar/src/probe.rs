@@ -38,8 +38,8 @@ mod wakers;
 pub(crate) use snapshot::snapshot;
 pub(crate) use tool_calls::ToolCalls;
 
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::known_agents::{Invocation, recognise};
 use heartbeat::verdict::sample::{Gap, GapKind, Reach, Sample, SampleDepth, Space, Subject, Why};
 use history::History;
 use local::Local;
@@ -85,7 +85,7 @@ impl Sampler {
     /// No sample yet, of what this command line (program first) starts.
     pub(crate) fn of_command<'a>(args: impl Iterator<Item = &'a str>) -> Self {
         Self {
-            started: recognise(args),
+            started: invocation(&args.collect::<Vec<_>>()),
             ..Self::new()
         }
     }

@@ -38,8 +38,6 @@ const RUNTIME_SIGNALS: [(&str, u64); 1] = [
 
 /// Signals that this program's runtime handles for itself.
 pub(super) fn runtime_signals(name: &str) -> u64 {
-    let rows = RUNTIME_SIGNALS
-        .iter()
-        .filter(|(program, _)| *program == name);
-    rows.fold(0, |all, (_, signals)| all | signals)
+    let row = RUNTIME_SIGNALS.iter().find(|(program, _)| *program == name);
+    row.map_or(0, |(_, signals)| *signals)
 }

@@ -85,7 +85,7 @@ pub struct Process {
     /// The command line, cut.
     pub command: String,
     /// The command line is one piece of work of a known agent, owed until it ends: see
-    /// [`crate::verdict::known_agents`].
+    /// [`crate::base::known_agents`].
     pub headless: bool,
     /// It is a known agent, however it was started.
     pub agent: bool,

@@ -304,6 +304,7 @@ impl World {
             .env("ZOO_SCALE", self.scale.to_string())
             .env("ZOO_DIR", dir)
             .env("ZOO_MARK", dir.join("mark"))
+            .env("ZOO_AGENTS", installed_agents())
             .env("ZOO_PYTHON", python())
             .env("ZOO_VENV", venv())
             .env("ZOO_NOWHERE", NOWHERE)
@@ -462,6 +463,11 @@ pub(crate) fn python() -> &'static str {
             .trim()
             .to_owned()
     })
+}
+
+/// Where `scripts/test-deps --agents` puts real agents: target/test-agents.
+fn installed_agents() -> PathBuf {
+    venv().with_file_name("test-agents")
 }
 
 /// Where `make test-deps` puts Python's test tools: target/test-python.

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::config::exit;
 use crate::probe::Sampler;
 use clap::Args;
+use hbshell::log_writer::complain;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{Sample, SampleDepth};
@@ -68,7 +69,7 @@ struct DiagnosedProcess {
 /// Samples and prints the diagnosis. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
 pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
     let Some((judgement, sample)) = sample_for(args) else {
-        eprintln!("hbsidecar: no process {}", args.pid);
+        complain("hbsidecar", &format!("no process {}", args.pid));
         return NO_PROCESS;
     };
     let report = report(args.pid, &judgement, &sample);

@@ -11,7 +11,7 @@ use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
 use heartbeat::verdict::machine::VerdictMachine;
-use heartbeat::verdict::{Input, Judgement, SelfReport, Settings};
+use heartbeat::verdict::{EVIDENCE_MAX, Input, Judgement, SelfReport, Settings};
 use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
@@ -153,13 +153,25 @@ impl Hub {
             value: cut(e.value.clone(), PIECE_MAX),
             source: e.source,
         };
+        // A line that the agent's terminal must not show is shown with the agent.
+        let unseen = self.log.unseen(clock::now()).map(|line| beat::Evidence {
+            signal: "log".to_owned(),
+            value: line,
+            source: beat::Source::Observed,
+        });
         Some(beat::Activity {
             verdict: judgement.verdict,
             cause: Some(judgement.cause.into()),
             confidence: Some(judgement.confidence),
             since: clock::wall_ms().saturating_sub(millis(since)),
             sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
-            evidence: judgement.evidence.iter().map(piece).collect(),
+            evidence: judgement
+                .evidence
+                .iter()
+                .map(piece)
+                .chain(unseen)
+                .take(EVIDENCE_MAX)
+                .collect(),
         })
     }
 

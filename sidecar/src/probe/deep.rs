@@ -79,6 +79,7 @@ impl Sampler {
             for thread in &mut process.threads {
                 thread.wait = Some(Wait::Unreadable(Why::Foreign));
             }
+            close.descriptors.insert(pid, descriptors);
             return;
         }
         let reader = &mut self.reader;

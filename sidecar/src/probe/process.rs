@@ -1,7 +1,7 @@
 //! One process as /proc tells it: state, counters, threads, children.
 
 use super::read::{Reader, numbers};
-use heartbeat::verdict::known_agents::{Invocation, recognise};
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::verdict::sample::{Io, Process, RunState, Thread, Why};
 use heartbeat::wire::beat::cut;
 use std::time::Duration;
@@ -93,7 +93,12 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
 /// The command line, arguments separated by spaces, and how it starts a known agent.
 pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, Option<Invocation>)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
-    let invocation = recognise(line.strip_suffix('\0').unwrap_or(&line).split('\0'));
+    let args: Vec<&str> = line
+        .strip_suffix('\0')
+        .unwrap_or(&line)
+        .split('\0')
+        .collect();
+    let invocation = invocation(&args);
     let line = line.trim_end_matches('\0');
     let words = line.replace(|c: char| c.is_control(), " ");
     (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), invocation))

@@ -59,6 +59,8 @@ const RAISED_BY_ITSELF: u64 = signal(4)
     | signal(32)
     | signal(33);
 const CHLD: u32 = 17;
+/// All that no other program sends to get work done.
+const EXPECTED: u64 = REQUESTS_TO_END | RAISED_BY_ITSELF | signal(CHLD);
 const ALRM: u32 = 14;
 
 const fn signal(number: u32) -> u64 {
@@ -154,9 +156,8 @@ fn of_signals(sample: &Sample, process: &Process, thread: &Thread) -> Vec<Source
     if handled != 0 {
         sources.push(Source::AnyProcess);
     }
-    let own = known_programs::runtime_signals(&process.name);
-    let expected = REQUESTS_TO_END | RAISED_BY_ITSELF | signal(CHLD) | own;
-    let others = (1..=64).filter(|n| handled & !expected & signal(*n) != 0);
+    let unexpected = handled & !EXPECTED & !known_programs::runtime_signals(&process.name);
+    let others = (1..=64).filter(|n| unexpected & signal(*n) != 0);
     sources.extend(others.map(|n| Source::Outside(Outside::Signal(n))));
     if handled & signal(CHLD) != 0 {
         let children = sample.processes.iter().filter(|p| p.parent == process.pid);
