@@ -2,7 +2,7 @@
 //! neither each other nor a beat.
 
 use super::answers::is_own_fault;
-use super::load::{ask, pass_on_hash, wall_ms};
+use super::load::{ask, pass_on_hash, pass_on_time};
 use super::{Output, PAGE, Request};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
@@ -114,12 +114,7 @@ async fn pass_on(
         }
         Request::Canary(_) => {
             let _receivers = answers.next();
-            let time = answers.next().and_then(Result::ok);
-            let time = time.and_then(|time| redis::from_redis_value::<(u64, u64)>(time).ok());
-            if let Some((seconds, micros)) = time {
-                let wall_ms = wall_ms(seconds, micros);
-                output.send(FleetInput::StoreClock(wall_ms)).await;
-            }
+            pass_on_time(answers.next(), output).await;
             if let Some(Ok(Value::Int(held))) = answers.next() {
                 let held = usize::try_from(held).unwrap_or(0);
                 output.send(WatchInput::IncidentsHeld(held)).await;
