@@ -37,7 +37,7 @@ impl Requests<'_> {
             }
             let mut question = redis::pipe();
             for request in &batch {
-                self.add(&mut question, request)?;
+                self.add(&mut question, request);
             }
             let mut answers = Vec::new().into_iter();
             if !question.is_empty() {
@@ -49,7 +49,7 @@ impl Requests<'_> {
         }
     }
 
-    fn add(&self, question: &mut Pipeline, request: &Request) -> anyhow::Result<()> {
+    fn add(&self, question: &mut Pipeline, request: &Request) {
         match request {
             Request::Verify(id) => {
                 let key = keys::agent(id);
@@ -65,7 +65,6 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
             }
-            Request::Reconnect => anyhow::bail!("the store did not answer in time"),
             Request::StoreIncident(incident) => {
                 let id = incident.id.to_string();
                 question
@@ -84,7 +83,6 @@ impl Requests<'_> {
                 question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
             }
         }
-        Ok(())
     }
 }
 
@@ -125,7 +123,7 @@ async fn pass_on(
                 output.count("refused_write", &error);
             }
         }
-        Request::ReadEvents | Request::Reconnect => {}
+        Request::ReadEvents => {}
     }
     Ok(())
 }
