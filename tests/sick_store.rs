@@ -120,10 +120,10 @@ impl Producers {
                     }
                 }
                 // A store that stands still or is gone costs beats, as with a sidecar.
-                if pipe.query::<()>(&mut connection).is_err() {
-                    if let Ok(again) = client.get_connection() {
-                        connection = again;
-                    }
+                if pipe.query::<()>(&mut connection).is_err()
+                    && let Ok(again) = client.get_connection()
+                {
+                    connection = again;
                 }
                 let next = start + interval * u32::try_from(slot).unwrap();
                 std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
