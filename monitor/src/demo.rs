@@ -40,8 +40,8 @@ struct Stage {
 pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     let sidecar = sidecar_program()?;
     let (stop, stopped) = watch::channel(false);
-    let store =
-        crate::bus::find_store::embed(TcpListener::bind("127.0.0.1:0").await?, stopped.clone())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let store = crate::bus::find_store::embed(listener, None, stopped.clone())?;
     // Another monitor may use the usual port; any other will do.
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,

@@ -16,14 +16,15 @@ mod suspension;
 
 use crate::clock;
 use crate::config::{Config, INSTANCE};
-use crate::contract::StatusLine;
+use crate::log::LogWriter;
 use crate::outbox::StoreEvent;
+use crate::output_tee::Outputs;
 use crate::process::attach;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
 use crate::process::signals::{Received, Sent, Signals};
 use agent::AgentProcess;
-use agent_io::AgentIo;
+use agent_io::{AgentInput, AgentIo};
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::orders::Orders;
@@ -69,8 +70,7 @@ enum Input {
     Store(StoreEvent),
     /// An agent that is not our child has ended.
     AttachedExit,
-    /// The agent reported something.
-    Line(StatusLine),
+    Agent(AgentInput),
     /// A beat was stored.
     Stored,
 }
@@ -83,6 +83,7 @@ struct Hub {
     publisher: Publisher,
     io: AgentIo,
     orders: Orders,
+    log: LogWriter,
     /// Set when the loop is to end.
     outcome: Option<Outcome>,
 }
@@ -91,12 +92,14 @@ struct Hub {
 pub(crate) type Ready<'a> = &'a mut dyn FnMut(&[(&'static str, std::ffi::OsString)]);
 
 /// Starts or finds the agent and stays until it has ended. `already`: the agent runs and is this process; `ready` is
-/// called once before it continues.
+/// called once before it continues. `outputs`: those of the agent that are read.
 pub(crate) async fn supervise(
     config: Config,
     inherited: Inherited,
     already: Option<Process>,
     ready: Ready<'_>,
+    outputs: Option<Outputs>,
+    log: LogWriter,
 ) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
     // The process is searched for before anything is sent to the store: a refusal leaves no trace there.
@@ -107,7 +110,7 @@ pub(crate) async fn supervise(
         },
         (already, _) => already,
     };
-    let mut hub = Hub::new(config, inherited);
+    let mut hub = Hub::new(config, inherited, outputs, log);
     if hub.acquire_id().await {
         hub.close_unstarted().await;
         return Ok(Outcome::Taken);
@@ -124,7 +127,7 @@ pub(crate) async fn supervise(
             received = signals.next() => Input::Signal(received?),
             Some(event) = hub.publisher.outbox.store_events.recv() => Input::Store(event),
             () = hub.agent.body.attached_exit() => Input::AttachedExit,
-            line = hub.io.next() => Input::Line(line),
+            input = hub.io.next() => Input::Agent(input),
             Ok(()) = hub.publisher.outbox.stored.changed() => Input::Stored,
             () = tokio::time::sleep(wait) => Input::Tick,
         };
@@ -145,7 +148,8 @@ impl Hub {
                 self.answer_health_checks();
             }
             Input::AttachedExit => self.agent.attached_exited(),
-            Input::Line(line) => self.take_line(line),
+            Input::Agent(AgentInput::Line(line)) => self.take_line(*line),
+            Input::Agent(AgentInput::Resized) => self.agent.resized(),
             Input::Stored => {
                 self.answer_health_checks();
                 self.suspend_when_stored();

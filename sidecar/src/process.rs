@@ -3,6 +3,7 @@
 pub(crate) mod attach;
 pub(crate) mod child;
 pub(crate) mod handle;
+pub(crate) mod helper;
 pub(crate) mod inherited;
 pub(crate) mod oom;
 pub(crate) mod runtime;

@@ -5,14 +5,16 @@
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //!
-//! Nothing here can touch the fleet.
+//! Nothing here can touch the fleet. Only requests for a name of this server are answered ([`hosts`]).
 
 use crate::bus::inbox::Counters;
+use crate::http::hosts::{self, Hosts};
 use crate::http::{listing, metrics, status};
 use crate::snapshots::Snapshots;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -28,8 +30,8 @@ pub(crate) struct AppState {
     pub(crate) counters: Counters,
 }
 
-/// All routes.
-pub(crate) fn routes(app: AppState) -> Router {
+/// All routes, for requests to these hosts.
+pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
@@ -41,6 +43,7 @@ pub(crate) fn routes(app: AppState) -> Router {
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
+        .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
         .method_not_allowed_fallback(|| async {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
@@ -86,7 +89,11 @@ async fn fleet(
     }
 }
 
-async fn one(State(app): State<AppState>, Path(id): Path<String>) -> Response {
+async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection>) -> Response {
+    let Path(id) = match id {
+        Ok(id) => id,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
@@ -141,6 +148,6 @@ pub(super) fn ended() -> Response {
     refuse(StatusCode::SERVICE_UNAVAILABLE, "hbmonitor is ending")
 }
 
-pub(super) fn refuse(code: StatusCode, why: &str) -> Response {
+pub(crate) fn refuse(code: StatusCode, why: &str) -> Response {
     (code, Json(serde_json::json!({"error": why}))).into_response()
 }

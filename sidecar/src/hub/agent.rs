@@ -18,6 +18,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
@@ -176,26 +177,34 @@ impl AgentProcess {
         }
     }
 
-    /// Starts an incarnation as a child.
+    /// Starts an incarnation as a child, and returns its number.
     pub(super) fn spawn(
         &mut self,
         command: &crate::config::Command,
         environment: &[(&'static str, OsString)],
-        output: Option<i32>,
-    ) -> Result<(), StartError> {
+        outputs: Vec<(RawFd, RawFd)>,
+    ) -> Result<i32, StartError> {
         let process = child::start(&Start {
             program: &command.program,
             arguments: &command.arguments,
             environment,
             inherited: self.inherited,
             in_front: self.terminal.as_ref().is_some_and(Terminal::is_ours),
-            output,
+            outputs,
         })?;
+        let pid = process.pid;
         if let Some(terminal) = &mut self.terminal {
             terminal.give_to(process.pid);
         }
         self.body = Body::Child(process);
-        Ok(())
+        Ok(pid)
+    }
+
+    /// A terminal of ours in the agent's place has followed the real one: the agent has asked too early and gets the signal again.
+    pub(super) fn resized(&self) {
+        if let Body::Child(process) = &self.body {
+            let _ = process.signal_group(libc::SIGWINCH, None); // it has ended: it needs no size
+        }
     }
 
     /// Watches a process that another program started.

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::config::{INSTANCE, Work};
 use crate::process::attach;
 use crate::process::handle::Process;
+use crate::process::terminal::shares_terminal;
 use heartbeat::supervise::lifecycle::{Effect, Input};
 use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::event::{Detail, EventKind};
@@ -79,8 +80,12 @@ impl Hub {
         let Work::Supervise(command) = &self.config.work else {
             return; // a process of another program is attached to, never started
         };
-        match self.agent.spawn(command, &environment, self.io.output()) {
-            Ok(()) => self.started(),
+        match self.agent.spawn(command, &environment, self.io.outputs()) {
+            Ok(pid) => {
+                self.log.leave_screen();
+                self.io.started(pid);
+                self.started();
+            }
             Err(error) => {
                 tracing::error!("{error}");
                 let effects = self.agent.not_started(&error);
@@ -108,6 +113,9 @@ impl Hub {
     /// Watches a process that another program started.
     pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
         tracing::info!("attached to process {}", process.pid);
+        if matches!(self.config.work, Work::Transparent(_)) || shares_terminal(process.pid) {
+            self.log.leave_screen();
+        }
         self.new_incarnation();
         self.io.attached_to(process.pid);
         let marker = matches!(self.config.work, Work::Transparent(_)).then(|| self.env_marker());

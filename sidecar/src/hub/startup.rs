@@ -7,7 +7,9 @@ use super::sampling::Watch;
 use super::{Hub, SEARCH_EVERY};
 use crate::clock;
 use crate::config::Config;
+use crate::log::LogWriter;
 use crate::outbox::StoreEvent;
+use crate::output_tee::Outputs;
 use crate::process::child;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
@@ -21,13 +23,19 @@ const STORE_WITHIN: Duration = Duration::from_millis(250);
 const CONTEST_WITHIN: Duration = Duration::from_secs(4);
 
 impl Hub {
-    pub(super) fn new(config: Config, inherited: Inherited) -> Self {
+    pub(super) fn new(
+        config: Config,
+        inherited: Inherited,
+        outputs: Option<Outputs>,
+        log: LogWriter,
+    ) -> Self {
         Self {
-            io: AgentIo::open(&config, config.work.starts_agents()),
+            io: AgentIo::open(&config, config.work.starts_agents(), outputs),
             watch: Watch::new(&config, clock::now()),
             publisher: Publisher::open(&config),
             agent: AgentProcess::new(&config, inherited),
             orders: Orders::default(),
+            log,
             outcome: None,
             config,
         }

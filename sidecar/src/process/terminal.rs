@@ -23,6 +23,16 @@ pub(crate) fn can_be_resumed() -> bool {
     false
 }
 
+/// Whether the terminal on our standard error is also on one of a process's standard descriptors.
+pub(crate) fn shares_terminal(pid: i32) -> bool {
+    let ours = rustix::fs::fstat(rustix::stdio::stderr());
+    let is_ours = |fd| {
+        let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{fd}"));
+        matches!((&ours, theirs), (Ok(ours), Ok(theirs)) if ours.st_rdev != 0 && ours.st_rdev == theirs.st_rdev)
+    };
+    std::io::stderr().is_terminal() && (0..3).any(is_ours)
+}
+
 /// Sends a signal to our own process group: to the shells, scripts and pipelines around us, which the terminal would have
 /// signalled together with the agent, had we not given it away.
 pub(crate) fn share(signal: i32) {

@@ -4,6 +4,7 @@ use crate::process::child::{Start, StartError};
 use crate::process::inherited::Inherited;
 use nix::libc;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::null;
 
@@ -37,7 +38,7 @@ pub(super) struct Image {
     oom_score: String,
     inherited: Inherited,
     in_front: bool,
-    output: Option<i32>,
+    outputs: Vec<(RawFd, RawFd)>,
 }
 
 /// Texts, and the list of pointers to them that `execve` wants.
@@ -75,7 +76,7 @@ impl Image {
             oom_score: oom_score(),
             inherited: start.inherited,
             in_front: start.in_front,
-            output: start.output,
+            outputs: start.outputs.clone(),
         })
     }
 
@@ -91,8 +92,8 @@ impl Image {
             if self.in_front {
                 libc::tcsetpgrp(0, libc::getpid());
             }
-            if let Some(output) = self.output {
-                libc::dup2(output, 1);
+            for (from, output) in &self.outputs {
+                libc::dup2(*from, *output);
             }
             let fd = libc::open(OOM_SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             libc::write(fd, self.oom_score.as_ptr().cast(), self.oom_score.len());
