@@ -97,9 +97,9 @@ impl Hub {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let mut effects = Vec::new();
         loop {
-            self.wait()?;
+            let is_woken = self.wait()?;
             let now = clock::now();
-            self.sleeper.clear();
+            self.sleeper.clear(is_woken);
             self.note_pause(now, &mut effects);
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
@@ -116,8 +116,8 @@ impl Hub {
         }
     }
 
-    /// Until there is an input, a beat that may be read, or a tick.
-    fn wait(&self) -> anyhow::Result<()> {
+    /// Until there is an input, a beat that may be read, or a tick. True for an input.
+    fn wait(&self) -> anyhow::Result<bool> {
         let gather = self
             .beats
             .gather_until
@@ -135,7 +135,8 @@ impl Hub {
         let within = PollTimeout::try_from(within.as_micros().div_ceil(1000))?;
         let mut polled = Vec::from_iter([Some(woken), readable].into_iter().flatten());
         match poll(&mut polled, within) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Ok(_) => Ok(polled[0].any().unwrap_or(true)),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
