@@ -23,7 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// The shortest time between two ticks: deadlines of a large fleet are handled together.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -46,6 +46,7 @@ pub(crate) struct Hub {
 /// Where effects go.
 struct Outputs {
     requests: mpsc::Sender<Request>,
+    reconnect: watch::Sender<()>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -82,6 +83,7 @@ impl Hub {
             showcase,
             outputs: Outputs {
                 requests: inbox.requests,
+                reconnect: inbox.reconnect,
                 changes,
             },
             last_tick: now,
@@ -98,6 +100,7 @@ impl Hub {
             let is_woken = self.wait()?;
             let now = clock::now();
             self.sleeper.clear(is_woken);
+            self.note_pause(now, &mut effects);
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
@@ -135,6 +138,14 @@ impl Hub {
             Ok(_) => Ok(polled[0].any().unwrap_or(true)),
             Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// This program stood still: known before what waited meanwhile is read, for it is as late.
+    fn note_pause(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let pause = now.since(self.last_tick + TICK_MAX);
+        if !pause.is_zero() {
+            effects.append(&mut self.watch.handle(FleetInput::Gap(pause).into(), now));
         }
     }
 
@@ -295,7 +306,7 @@ impl Outputs {
             WatchEffect::SendCanary(number) => self.request(Request::Canary(number)),
             WatchEffect::Reconnect => {
                 tracing::error!("the store does not answer; connecting again");
-                self.request(Request::Reconnect);
+                let _ = self.reconnect.send(()); // no receiver: the inbox has ended, and so does the hub
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
