@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
+.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -26,7 +26,7 @@ test-deps: ## redis-server, node, python clients, a Docker engine, cargo-deny
 lint: ## format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy -p heartbeat --test zoo --test day -- -D warnings
+	$(CARGO) clippy -p heartbeat --test zoo --test zoo_random --test day -- -D warnings
 	$(CARGO) clippy -p heartbeat --lib -- -D warnings -D clippy::iter_over_hash_type
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
@@ -40,6 +40,7 @@ check: ## all tests
 	$(CARGO) test --workspace
 	$(MAKE) day
 	$(MAKE) zoo-smoke
+	$(MAKE) zoo-random COUNT=12
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
@@ -50,6 +51,12 @@ zoo: test-deps ## hangs that must be found and work that must not be flagged, un
 
 zoo-smoke: test-deps ## fifty of its rows, each rule once; two minutes, part of `make test`
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --smoke $(ARGS)
+
+# COUNT trees from the first of SEEDS on, or exactly SEEDS=3,5,8: make zoo-random COUNT=1000 SEEDS=5000
+COUNT ?= 300
+SEEDS ?= 1
+zoo-random: test-deps ## random trees on the real kernel: no proof where the model can go on; four minutes
+	$(CARGO) test --quiet -p heartbeat --test zoo_random -- COUNT=$(COUNT) SEEDS=$(SEEDS) $(ARGS)
 
 zoo-slow: test-deps ## some of its rows in real time; half an hour
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
@@ -73,8 +80,17 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
 
+# Only the files that decide a proof: a mutant that no test notices is a gate that nothing guards.
+mutants: ## changes each line that decides a proof: a test must fail; installs cargo-mutants; an hour
+	@command -v cargo-mutants >/dev/null || [ -x $(TARGET)/tools/bin/cargo-mutants ] || $(CARGO) install cargo-mutants --locked --root $(TARGET)/tools
+	PATH="$(TARGET)/tools/bin:$$PATH" HB_MODEL_STATES=50000 $(CARGO) mutants -p heartbeat -o $(TARGET) -f 'src/verdict/wakeup/[!s]*.rs' -f src/verdict/wakeup/sources.rs -f src/verdict/known_programs.rs -- --lib --test model
+
 bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
+
+# ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
+bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes
+	@scripts/bench-monitor $(ARGS)
 
 clean: ## what was built
 	$(CARGO) clean

@@ -1,5 +1,6 @@
 //! Values of the command line and of the environment, and how a bad one is reported.
 
+use crate::log_writer::complain;
 use heartbeat::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub fn refuse(program: &str, error: &clap::Error) -> u8 {
     if line.ends_with(':') {
         line = format!("{line} {}", lines.next().unwrap_or_default());
     }
-    eprintln!("{program}: {line}; see {program} --help");
+    complain(program, &format!("{line}; see {program} --help"));
     USAGE
 }
 

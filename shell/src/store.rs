@@ -123,6 +123,13 @@ pub fn runtime_directory() -> PathBuf {
     runtime_dir::runtime_dir(xdg, nix::unistd::geteuid().as_raw())
 }
 
+/// The directory in which programs of this user keep what survives a restart; `None` for a user without a home.
+pub fn state_directory() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    let uid = nix::unistd::geteuid().as_raw();
+    runtime_dir::state_dir(path("XDG_STATE_HOME"), path("HOME"), uid)
+}
+
 /// The URL that an hbmonitor of this user published in `file`; `None` when there is none, or when another user owns the
 /// file: in a shared directory anyone could have put one there.
 pub fn published_url(file: &Path) -> Option<String> {

@@ -12,7 +12,6 @@ use hbshell::command_line::first_set;
 use hbshell::log::Log;
 use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
-use heartbeat::base::known_agents::is_headless;
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::lifecycle;
 use heartbeat::verdict::Patience;
@@ -230,16 +229,6 @@ impl Work {
             Self::Pid(pid) => Some(Target::Pid(*pid)),
             Self::Match(regex) => Some(Target::Match(regex.clone())),
         }
-    }
-
-    /// Whether its command line is one piece of work of a known agent.
-    pub(crate) fn is_one_piece(&self) -> bool {
-        let (Self::Supervise(command) | Self::Transparent(command)) = self else {
-            return false;
-        };
-        let words = [&command.program].into_iter().chain(&command.arguments);
-        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-        is_headless(&words.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
     /// The command's name: the default for the agent's type and part of its default id.

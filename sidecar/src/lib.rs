@@ -16,6 +16,7 @@ mod process;
 mod wake;
 
 use hbshell::clock;
+use hbshell::log_writer::complain;
 use heartbeat::base::runtime_dir::runtime_dir;
 use heartbeat::verdict::sample::SampleDepth;
 use std::os::fd::AsFd;
@@ -192,7 +193,10 @@ fn run_loop(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(supervise(config, inherited, already, ready, outputs, log))?;
+    let outcome = runtime.block_on(supervise(config, inherited, already, ready, outputs, log));
+    // Not dropped: that would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    let outcome = outcome?;
     Ok(match outcome {
         Outcome::Ended(ended) => match (ended.code, ended.signal) {
             (Some(code), _) => End::Code(code),
@@ -206,6 +210,6 @@ fn run_loop(
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> End {
-    eprintln!("hbsidecar: {error:#}");
+    complain("hbsidecar", &format!("{error:#}"));
     End::Code(code)
 }

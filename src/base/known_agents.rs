@@ -23,7 +23,8 @@ pub struct KnownAgent {
     packages: &'static [&'static str],
     /// One of these words makes an invocation one piece of work.
     asked: &'static [&'static str],
-    /// An argument of its own is a prompt, and these subcommands are none; `None`: it begins a conversation.
+    /// Away from a terminal, an argument of its own is a prompt and one piece of work, and these subcommands are none;
+    /// `None`: it begins a conversation.
     prompt: Option<&'static [&'static str]>,
     /// With one of these it is a conversation nevertheless; `flag=value` counts with this value alone.
     goes_on: &'static [&'static str],
@@ -150,10 +151,10 @@ pub const KNOWN_AGENTS: [KnownAgent; 19] = [
         name: "gemini",
         packages: &["@google/gemini-cli"],
         asked: PROMPT,
+        prompt: Some(&["mcp", "extensions", "extension", "hooks", "skills"]),
         goes_on: &["-i", "--prompt-interactive", "--acp", "--experimental-acp"],
         resume: "gemini --resume {id} -p {prompt}",
         stream: Stream::Json("-o stream-json"),
-        ..UNKNOWN
     },
     KnownAgent {
         name: "goose",
@@ -288,14 +289,46 @@ pub fn recognise<'a>(args: &[&'a str]) -> Option<(&'static KnownAgent, Vec<&'a s
     None
 }
 
-/// Whether a command line, program first, is one piece of work of a known agent: it owes the answer until it ends.
-pub fn is_headless(args: &[&str]) -> bool {
-    recognise(args).is_some_and(|(agent, args)| agent.is_one_piece(&args))
+/// How a known agent was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// For one piece of work: it owes the answer until it ends.
+    Piece,
+    /// For one piece of work, unless it is at a terminal.
+    PieceAwayFromTerminal,
+    /// It takes one turn after another, or serves.
+    Conversation,
+}
+
+impl Invocation {
+    /// Whether it is one piece of work; `terminal`: its output goes to a terminal.
+    pub fn is_piece(self, terminal: bool) -> bool {
+        match self {
+            Self::Piece => true,
+            Self::PieceAwayFromTerminal => !terminal,
+            Self::Conversation => false,
+        }
+    }
+}
+
+/// How a command line, program first, starts a known agent; none when it starts another program.
+pub fn invocation(args: &[&str]) -> Option<Invocation> {
+    recognise(args).map(|(agent, args)| agent.invocation(&args))
 }
 
 impl KnownAgent {
-    fn is_one_piece(&self, args: &[&str]) -> bool {
-        !self.has(self.goes_on, args) && (self.has(self.asked, args) || self.has_prompt(args))
+    fn invocation(&self, args: &[&str]) -> Invocation {
+        // A program that sets its own title has no arguments left.
+        let is_bare = !args.is_empty() && args.iter().all(|arg| arg.is_empty());
+        if self.has(self.goes_on, args) {
+            Invocation::Conversation
+        } else if self.has(self.asked, args) {
+            Invocation::Piece
+        } else if is_bare || self.has_prompt(args) {
+            Invocation::PieceAwayFromTerminal
+        } else {
+            Invocation::Conversation
+        }
     }
 
     /// Whether one of these words is among the arguments: as it is, with `=value`, or as `flag=value` in one or two words.
@@ -318,7 +351,7 @@ impl KnownAgent {
         };
         match args.first() {
             Some(first) if subcommands.contains(first) => return false,
-            Some(first) if !first.starts_with('-') => return true,
+            Some(first) if !first.starts_with('-') && !first.is_empty() => return true,
             Some(_) | None => {}
         }
         args.iter()
@@ -411,6 +444,10 @@ fn base(path: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn is_piece(args: &[&str]) -> bool {
+        invocation(args).is_some_and(|invocation| invocation.is_piece(false))
+    }
+
     #[test]
     fn an_agent_that_was_started_with_its_prompt_is_a_piece_of_work() {
         for args in [
@@ -492,7 +529,24 @@ mod tests {
             &["cursor-agent", "-p", "x"],
             &["amp", "-x", "say hello"],
         ] {
-            assert!(is_headless(args), "{args:?}");
+            assert!(is_piece(args), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_without_a_flag_begins_a_conversation_at_a_terminal() {
+        for args in [
+            &["qwen", "say hello"][..],
+            &["gemini", "say hello"],
+            &["cline", "say hello"],
+            // It has set its own title.
+            &["pi", "", ""],
+        ] {
+            assert_eq!(
+                invocation(args),
+                Some(Invocation::PieceAwayFromTerminal),
+                "{args:?}"
+            );
         }
     }
 
@@ -521,16 +575,16 @@ mod tests {
             &["node"],
             &[],
         ] {
-            assert!(!is_headless(args), "{args:?}");
+            assert!(!is_piece(args), "{args:?}");
         }
     }
 
     #[test]
     fn a_port_is_no_prompt() {
-        assert!(!is_headless(&["gemini", "-p", "1965"]));
-        assert!(!is_headless(&["/usr/bin/gemini", "-p=1965"]));
-        assert!(!is_headless(&["pi", "-p", "127:80"]));
-        assert!(is_headless(&["gemini", "-p", "1965 was which year?"]));
+        assert!(!is_piece(&["gemini", "-p", "1965"]));
+        assert!(!is_piece(&["/usr/bin/gemini", "-p=1965"]));
+        assert!(!is_piece(&["pi", "-p", "127:80"]));
+        assert!(is_piece(&["gemini", "-p", "1965 was which year?"]));
     }
 
     #[test]
@@ -540,7 +594,7 @@ mod tests {
             &["python3", "/home/vibe/train.py", "-p", "say hello"],
             &["/home/me/aider/run", "-m", "x"],
         ] {
-            assert!(!is_headless(args), "{args:?}");
+            assert!(!is_piece(args), "{args:?}");
         }
     }
 

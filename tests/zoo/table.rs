@@ -61,6 +61,8 @@ pub(crate) enum Io {
     Null,
     OpenStdin,
     Undrained,
+    /// Its reader, outside the tree, takes 64 KiB every forty seconds.
+    Slow,
     Pty,
     UndrainedPty,
 }

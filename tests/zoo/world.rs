@@ -113,6 +113,18 @@ impl World {
                 command.stdin(Stdio::null()).stdout(writer);
                 self.held.push(Held::Reader(reader));
             }
+            Io::Slow => {
+                let (mut reader, writer) = std::io::pipe().unwrap();
+                command.stdin(Stdio::null()).stdout(writer);
+                let pause = Duration::from_secs_f64(40.0 * self.scale);
+                let mut part = vec![0; 65536];
+                // It ends with the program.
+                std::thread::spawn(move || {
+                    while reader.read(&mut part).is_ok_and(|n| n > 0) {
+                        std::thread::park_timeout(pause);
+                    }
+                });
+            }
             Io::Pty | Io::UndrainedPty => self.terminal(&mut command),
         }
         let child = command.spawn().unwrap();

@@ -3,6 +3,7 @@
 //! An agent may run it and read its exit code as an order. With `--hook` it prints nothing, is quick and always succeeds.
 
 use crate::config::exit;
+use hbshell::log_writer::complain;
 use heartbeat::base::runtime_dir::runtime_dir;
 use heartbeat::contract::agent_streams;
 use heartbeat::contract::line::{Line, pair};
@@ -146,7 +147,7 @@ fn named(socket: &Option<OsString>) -> Option<&Path> {
 }
 
 fn fail(error: &NotifyError, code: u8) -> u8 {
-    eprintln!("hbsidecar: {error}");
+    complain("hbsidecar", &error.to_string());
     code
 }
 

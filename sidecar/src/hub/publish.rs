@@ -79,8 +79,10 @@ impl Hub {
     fn reading(&mut self, now: Moment) -> Reading {
         let pid = self.pid();
         let sample = match pid {
-            Some(pid) => self.watch.usage.sample(&self.agent.tree.roots(pid), now),
-            None => Sample::default(),
+            Some(pid) if !self.watch.is_blind() => {
+                self.watch.usage.sample(&self.agent.tree.roots(pid), now)
+            }
+            Some(_) | None => Sample::default(),
         };
         let report = &self.watch.report;
         let metrics = Metrics {

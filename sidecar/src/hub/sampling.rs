@@ -2,9 +2,9 @@
 
 use super::Hub;
 use crate::clock;
-use crate::config::{Config, Reaction, Reads};
+use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
-use crate::probe::{self, Sampler};
+use crate::probe::{self, Sampler, ToolCalls};
 use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::contract::report::Report;
@@ -27,12 +27,11 @@ pub(super) struct Watch {
     policy: RemedyPolicy,
     evidence: Sampler,
     machine: VerdictMachine,
+    tool_calls: ToolCalls,
     remedy: Remedy,
     /// The trouble that was reported last: each is reported once.
     reported: Option<Verdict>,
     streams_turns: bool,
-    /// Our own command line is one piece of work: an agent may rewrite the one that /proc shows.
-    is_one_piece: bool,
     /// What the agent reports.
     pub(super) report: Report,
     /// Processor time and memory of the tree.
@@ -50,53 +49,87 @@ impl Watch {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
+        let evidence = sampler(&config.work);
+        if evidence.is_blind() {
+            tracing::warn!(
+                "/proc is of another pid namespace, so the agent's processes cannot be sampled; mount /proc again \
+                 (`unshare --mount-proc`)"
+            );
+        }
         Self {
             machine: VerdictMachine::new(settings, now),
-            remedy: Remedy::new(policy, config.patience),
-            evidence: Sampler::new(),
+            tool_calls: ToolCalls::default(),
+            remedy: Remedy::new(policy),
+            evidence,
             reported: None,
             report: Report::default(),
             usage: Vitals::new(),
-            is_one_piece: config.work.is_one_piece(),
             streams_turns: matches!(config.reads, Some(Reads::Events)),
             settings,
             policy,
         }
     }
 
+    /// Whether /proc shows other processes than the agent's under the agent's numbers.
+    pub(super) fn is_blind(&self) -> bool {
+        self.evidence.is_blind()
+    }
+
     /// Another process: what was seen of the last one says nothing of it.
     pub(super) fn new_incarnation(&mut self, now: Moment) {
         self.machine = VerdictMachine::new(self.settings, now);
-        self.remedy = Remedy::new(self.policy, self.settings.patience);
+        self.remedy = Remedy::new(self.policy);
+        self.tool_calls = ToolCalls::default();
     }
 
     pub(super) fn deadline(&self) -> Moment {
-        self.remedy
+        let sample = self.machine.deadline();
+        self.tool_calls
             .deadline()
-            .map_or(self.machine.deadline(), |at| {
-                at.min(self.machine.deadline())
-            })
+            .map_or(sample, |at| at.min(sample))
     }
 }
 
 impl Hub {
-    /// Samples the tree, when there is one.
+    /// Samples the tree, when there is one, or lists what it has started in between.
     pub(super) fn observe(&mut self) {
         let (Some(pid), true) = (self.pid(), self.agent.life.is_running()) else {
             return;
         };
         let now = clock::now();
+        self.list_tool_calls(now);
+        if self.watch.machine.deadline() > now {
+            return;
+        }
         let (root, orphans) = self.roots(pid);
         let depth = self.watch.machine.depth();
-        let mut sample = self.watch.evidence.sample(root, &orphans, depth, now);
-        if let Some(root) = sample.processes.first_mut() {
-            root.headless |= self.watch.is_one_piece;
-        }
+        let sample = self.watch.evidence.sample(root, &orphans, depth, now);
         let changed = self
             .watch
             .machine
             .handle(Input::Sample(Box::new(sample)), now);
-        self.judged(changed.as_ref(), now);
+        let machine = &self.watch.machine;
+        let eager = machine.repeats_tools();
+        self.watch
+            .tool_calls
+            .watch(machine.starts_tools(), eager, now);
+        self.judged(changed.as_ref());
+    }
+
+    fn list_tool_calls(&mut self, now: Moment) {
+        let watch = &mut self.watch;
+        if watch.tool_calls.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let eager = watch.machine.repeats_tools();
+        watch
+            .tool_calls
+            .look(watch.machine.starts_tools(), eager, now);
+        let calls = watch.tool_calls.take();
+        if !calls.is_empty() {
+            let changed = watch.machine.handle(Input::ToolCalls(calls), now);
+            self.judged(changed.as_ref());
+        }
     }
 
     /// The agent has reported something: that is evidence too.
@@ -107,7 +140,7 @@ impl Hub {
             ..self_report(&self.watch.report, now)
         };
         let changed = self.watch.machine.handle(Input::SelfReport(report), now);
-        self.judged(changed.as_ref(), now);
+        self.judged(changed.as_ref());
     }
 
     /// The verdict for the beat.
@@ -186,7 +219,7 @@ impl Hub {
         (root, roots.collect())
     }
 
-    fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
+    fn judged(&mut self, changed: Option<&Judgement>) {
         if self.watch.machine.progressed() {
             self.decide(lifecycle::Input::Progress);
         }
@@ -194,7 +227,7 @@ impl Hub {
             self.report_judgement(judgement);
         }
         let judgement = self.watch.machine.judgement().clone();
-        if let Some(step) = self.watch.remedy.handle(&judgement, now) {
+        if let Some(step) = self.watch.remedy.handle(&judgement) {
             self.remedy(step, &judgement);
         }
     }
@@ -231,28 +264,47 @@ impl Hub {
         self.beat();
     }
 
+    /// Carries out a step that is due by itself.
     fn remedy(&mut self, step: Step, judgement: &Judgement) {
-        let done = match step {
-            Step::Fix(fix) => fixes::apply(fix, self.config.patience),
+        match self.carry_out_step(step) {
+            Ok(what) => tracing::warn!("{what}, because {}", judgement.sentence),
+            Err(why) => tracing::warn!("{why}; wanted because {}", judgement.sentence),
+        }
+    }
+
+    /// Applies the fix that the present verdict offers. Answers what was done, or why nothing was.
+    pub(super) fn unblock(&mut self) -> Result<String, String> {
+        let judgement = self.watch.machine.judgement().clone();
+        let Some(step) = self.watch.remedy.unblock(&judgement) else {
+            let why = "the present verdict offers no fix below a restart; order a restart";
+            return Err(why.to_owned());
+        };
+        self.take_evidence();
+        self.carry_out_step(step)
+    }
+
+    fn carry_out_step(&mut self, step: Step) -> Result<String, String> {
+        let (what, done) = match step {
+            Step::Fix(fix) => (fix.describe(), fixes::apply(fix, self.config.patience)),
             Step::KillChild { pid, started } => {
-                self.take_evidence();
-                fixes::kill(pid, started)
+                (format!("kill process {pid}"), fixes::kill(pid, started))
             }
             Step::End => {
                 self.decide(lifecycle::Input::Stop);
-                Ok(FixOutcome::Done)
+                return Ok("asked the agent to end".to_owned());
             }
             Step::Restart => {
                 self.agent.facts.hung = true;
                 self.decide(lifecycle::Input::RestartCharged);
-                Ok(FixOutcome::Done)
+                return Ok("restarting the agent".to_owned());
             }
         };
         match done {
-            Ok(FixOutcome::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
-            Ok(FixOutcome::Gone | FixOutcome::NotApplicable) => {}
+            Ok(FixOutcome::Done) => Ok(format!("done: {what}")),
+            Ok(FixOutcome::Gone) => Ok(format!("no longer needed: {what}")),
+            Ok(FixOutcome::NotApplicable) => Err(format!("not a fix below a restart: {what}")),
             Err(error @ (FixError::Another | FixError::Denied | FixError::Kernel(_))) => {
-                tracing::warn!("{step:?} was not possible: {error}");
+                Err(format!("could not {what}: {error}"))
             }
         }
     }
@@ -267,6 +319,18 @@ pub(super) fn is_starting(report: &Report) -> bool {
         || report.progress_at().is_some()
         || report.stopping();
     report.status_text().is_some() && !report.ready() && !works
+}
+
+/// A sampler that knows the command line it samples, where there is one.
+fn sampler(work: &Work) -> Sampler {
+    match work {
+        Work::Supervise(command) | Work::Transparent(command) => {
+            let words = [&command.program].into_iter().chain(&command.arguments);
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            Sampler::of_command(words.iter().map(AsRef::as_ref))
+        }
+        Work::Pid(_) | Work::Match(_) => Sampler::new(),
+    }
 }
 
 /// What the agent reports about itself, as the verdict needs it.
