@@ -5,13 +5,19 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
+PREFIX ?= /usr/local
+
+.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 build: ## both programs, for use
 	$(CARGO) build --release --bins -p hbsidecar -p hbmonitor
+
+install: build ## both programs into PREFIX/bin; PREFIX=/usr/local
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(TARGET)/release/hbsidecar $(TARGET)/release/hbmonitor $(DESTDIR)$(PREFIX)/bin
 
 demo: ## builds and plays the demo; ARGS=--once ends it after the story
 	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor

@@ -5,4 +5,5 @@
 pub mod clock;
 pub mod command_line;
 pub mod log;
+pub mod private_dir;
 pub mod store;

@@ -1,9 +1,9 @@
 //! The store's address and the password for it, as both programs take them from their users.
 
+use crate::private_dir::PrivateDir;
 use heartbeat::base::runtime_dir;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a store is. A password from a file is added when a connection is made.
@@ -117,17 +117,10 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The directory in which programs of this user find each other.
-pub fn runtime_directory() -> PathBuf {
-    let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime_dir::runtime_dir(xdg, nix::unistd::geteuid().as_raw())
-}
-
-/// The URL that an hbmonitor of this user published in `file`; `None` when there is none, or when another user owns the
-/// file: in a shared directory anyone could have put one there.
-pub fn published_url(file: &Path) -> Option<String> {
-    let ours = std::fs::metadata(file).ok()?.uid() == nix::unistd::geteuid().as_raw();
-    let text = ours.then(|| std::fs::read_to_string(file).ok()).flatten()?;
+/// The URL that an hbmonitor of this user published in the runtime directory; `None` when there is none, or when the
+/// directory or the file may be another user's.
+pub fn published_url() -> Option<String> {
+    let text = PrivateDir::of_user_if_there()?.read(runtime_dir::STORE_FILE)?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

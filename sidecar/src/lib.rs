@@ -90,8 +90,9 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
                 arguments: &command.arguments,
                 environment: &environment,
                 inherited,
-                in_front: false,
+                terminal: None,
                 output: None,
+                dies_with_us: false,
             };
             Err(process::child::become_agent(&start).into())
         }
@@ -116,8 +117,9 @@ fn run_hub(
     already: Option<process::handle::Process>,
     ready: hub::Ready<'_>,
 ) -> anyhow::Result<End> {
+    let safeguards = hub::safeguards(&config)?; // before any thread exists
     let writer = log::LogWriter::start(config.log);
-    let end = run_loop(config, inherited, already, ready);
+    let end = run_loop(config, inherited, already, ready, safeguards);
     writer.finish();
     end
 }
@@ -127,11 +129,12 @@ fn run_loop(
     inherited: Inherited,
     already: Option<process::handle::Process>,
     ready: hub::Ready<'_>,
+    safeguards: hub::Safeguards,
 ) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(supervise(config, inherited, already, ready))?;
+    let outcome = runtime.block_on(supervise(config, inherited, already, ready, safeguards))?;
     Ok(match outcome {
         Outcome::Ended(ended) => match (ended.code, ended.signal) {
             (Some(code), _) => End::Code(code),
@@ -141,6 +144,7 @@ fn run_loop(
         Outcome::NotStarted(code) => End::Code(code),
         Outcome::Taken => End::Code(exit::TAKEN),
         Outcome::Detached => End::Code(0),
+        Outcome::Interrupted(signal) => End::Signal(signal),
     })
 }
 

@@ -5,6 +5,7 @@ use super::{Hub, Outcome};
 use crate::clock;
 use crate::outbox::StoreEvent;
 use crate::process::child;
+use crate::process::handle;
 use crate::process::usage::Sample;
 use heartbeat::base::moment::Moment;
 use heartbeat::contract::report;
@@ -79,8 +80,10 @@ impl Hub {
     fn reading(&mut self, now: Moment) -> Reading {
         let pid = self.pid();
         let sample = match pid {
-            Some(pid) => self.watch.usage.sample(&self.agent.tree.roots(pid), now),
-            None => Sample::default(),
+            Some(pid) if handle::proc_is_ours() => {
+                self.watch.usage.sample(&self.agent.tree.roots(pid), now)
+            }
+            Some(_) | None => Sample::default(),
         };
         let report = &self.watch.report;
         let metrics = Metrics {
@@ -106,6 +109,7 @@ impl Hub {
     /// Publishes how it ended: event, hash, last beat. Waits for the store for 2 s at most.
     pub(super) async fn conclude(mut self, outcome: Outcome) {
         self.finish_attached_exit().await;
+        self.stand_down(outcome);
         self.io.finish().await;
         child::reap(None); // what ended in the last moment leaves no zombie
         if let Some(answer) = self.orders.ended() {
@@ -117,7 +121,7 @@ impl Hub {
                 tracing::info!("detached; the agent runs on");
                 true
             }
-            Outcome::NotStarted(_) | Outcome::Taken => false,
+            Outcome::NotStarted(_) | Outcome::Taken | Outcome::Interrupted(_) => false,
         };
         let detached = outcome == Outcome::Detached;
         self.agent.facts.detached = detached;
@@ -139,7 +143,11 @@ impl Hub {
             );
         }
         if self.publisher.fenced || self.publisher.never_reached {
-            return; // no store accepts the exit, and no monitor knows of this agent
+            // No store accepts the exit, and no monitor knows of this agent; a lease is given up all the same.
+            if self.lease.is_some() {
+                self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
+            }
+            return;
         }
         self.publish_exit(clean).await;
     }
@@ -151,7 +159,9 @@ impl Hub {
             let next = self.publisher.outbox.store_events.recv();
             match tokio::time::timeout_at(deadline, next).await {
                 Ok(Some(StoreEvent::Connected(epoch))) => self.publisher.epoch = Some(epoch),
-                Ok(Some(StoreEvent::Order(_) | StoreEvent::LeaseContested)) => {}
+                Ok(Some(
+                    StoreEvent::Order(_) | StoreEvent::LeaseContested | StoreEvent::LeaseAwaited(_),
+                )) => {}
                 Ok(
                     Some(
                         StoreEvent::Unreachable | StoreEvent::Fenced(_) | StoreEvent::LeaseHeld(_),
@@ -176,7 +186,8 @@ impl Hub {
     }
 
     /// Publishes what is queued although no agent was started.
-    pub(super) async fn close_unstarted(self) {
+    pub(super) async fn close_unstarted(mut self, outcome: Outcome) {
+        self.stand_down(outcome);
         let stored = self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
         tracing::debug!("ends without an agent; all events stored: {stored}");
     }

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::config::{Config, Reaction, Reads};
 use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler};
+use crate::process::handle;
 use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::contract::report::Report;
@@ -67,7 +68,11 @@ impl Watch {
         self.remedy = Remedy::new(self.policy, self.settings.patience);
     }
 
+    /// When the next sample is due; where none can be taken, never.
     pub(super) fn deadline(&self) -> Moment {
+        if !handle::proc_is_ours() {
+            return Moment::from_millis(u64::MAX);
+        }
         self.remedy
             .deadline()
             .map_or(self.machine.deadline(), |at| {
@@ -82,6 +87,9 @@ impl Hub {
         let (Some(pid), true) = (self.pid(), self.agent.life.is_running()) else {
             return;
         };
+        if !handle::proc_is_ours() {
+            return; // processes of the same numbers are others
+        }
         let now = clock::now();
         let (root, orphans) = self.roots(pid);
         let depth = self.watch.machine.depth();
