@@ -93,6 +93,8 @@ pub(crate) struct Contract {
     is_of_tree: IsOfTree,
     /// That the place is lost was logged.
     lost: bool,
+    /// Who may connect beside root.
+    owner: u32,
 }
 
 impl Contract {
@@ -115,8 +117,24 @@ impl Contract {
             listeners,
             is_of_tree: settings.is_of_tree,
             lost: false,
+            owner: rustix::process::geteuid().as_raw(),
             sockets,
         })
+    }
+
+    /// The agent runs as this user now: when we are root, its sockets become that user's.
+    pub(crate) fn give_to(&mut self, uid: u32) {
+        if !rustix::process::geteuid().is_root() || self.owner == uid {
+            return;
+        }
+        self.owner = uid;
+        if let Err(closed) = self.sockets.give_to(uid) {
+            let socket = self.socket().display();
+            tracing::warn!(
+                "the agent runs as user {uid} and cannot reach its socket {socket}: {} is closed to it; choose another place with --socket",
+                closed.display()
+            );
+        }
     }
 
     /// Makes the sockets again when another program has removed them, as cleaners of /tmp and logouts do.
@@ -137,6 +155,8 @@ impl Contract {
                     before.abort();
                 }
                 self.sockets = sockets;
+                let owner = std::mem::replace(&mut self.owner, rustix::process::geteuid().as_raw());
+                self.give_to(owner);
                 let path = self.socket().display();
                 tracing::warn!("the agent's socket {path} was removed; it is there again");
             }

@@ -15,6 +15,7 @@ mod publisher;
 mod sampling;
 mod startup;
 mod suspension;
+mod upward;
 
 use crate::clock;
 use crate::config::{Config, INSTANCE};
@@ -30,6 +31,7 @@ use crate::process::signals::{Received, Sent, Signals};
 use agent::AgentProcess;
 use agent_io::AgentIo;
 pub(crate) use exclusive::{Safeguards, safeguards};
+use heartbeat::base::moment::Moment;
 use heartbeat::supervise::exclusive::ExclusiveLease;
 use heartbeat::supervise::lifecycle::{self, Forwarded};
 use heartbeat::supervise::orders::Orders;
@@ -38,6 +40,7 @@ use nix::libc;
 use publisher::Publisher;
 use sampling::Watch;
 use std::time::Duration;
+use upward::ServiceManager;
 
 /// How often a process is searched for that is not there yet.
 const SEARCH_EVERY: Duration = Duration::from_millis(500);
@@ -95,6 +98,9 @@ struct Hub {
     /// Under `--exclusive`.
     lease: Option<ExclusiveLease>,
     guard: Option<Guard>,
+    above: ServiceManager,
+    /// A beat soon after a start: the first figures of an incarnation.
+    early_beat: Option<Moment>,
     /// Set when the loop is to end.
     outcome: Option<Outcome>,
 }
@@ -152,6 +158,7 @@ pub(crate) async fn supervise(
             () = tokio::time::sleep(wait) => Input::Tick,
         };
         hub.handle(input).await;
+        hub.notify_upwards();
     };
     hub.conclude(outcome).await;
     Ok(outcome)
@@ -197,8 +204,12 @@ impl Hub {
         if self.watch.deadline() <= now {
             self.observe();
         }
+        if self.early_beat.take_if(|at| *at <= now).is_some() {
+            self.io.look_after(self.agent.pid());
+            self.beat();
+        }
         if self.publisher.slots.deadline() <= now {
-            self.io.look_after();
+            self.io.look_after(self.agent.pid());
             self.beat();
             self.answer_health_checks();
         }
@@ -304,10 +315,13 @@ impl Hub {
         let ended = self.agent.has_ended();
         let sample = (self.agent.life.is_running() && !ended).then(|| self.watch.deadline());
         let beat = (!ended).then(|| self.publisher.slots.deadline());
-        let next = [self.agent.deadline(), self.fence_at(), sample, beat]
-            .into_iter()
-            .flatten()
-            .min();
+        let others = [
+            self.agent.deadline(),
+            self.fence_at(),
+            self.above.deadline(),
+            self.early_beat.filter(|_| !ended),
+        ];
+        let next = [sample, beat].into_iter().chain(others).flatten().min();
         next.map_or(IDLE_MAX, |next| next.since(now))
     }
 }

@@ -23,6 +23,8 @@ const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// The longest path of a socket, in bytes, as the kernel has it.
 const PATH_BYTES_MAX: usize = 107;
+/// What lets other users pass through a directory, without a look at what is in it.
+const PASSAGE: u32 = 0o001;
 /// What the path of the datagram socket is longer by.
 const LONGER_BY: usize = ".notify".len() - ".sock".len();
 
@@ -102,6 +104,37 @@ impl Sockets {
         &self.datagram.path
     }
 
+    /// Lets this user connect, and no other than root: an agent that changed its user must reach its sockets. The error
+    /// is the directory that is closed to it.
+    pub(super) fn give_to(&self, uid: u32) -> Result<(), PathBuf> {
+        for bound in [&self.stream, &self.datagram] {
+            let owner = rustix::process::Uid::from_raw(uid);
+            let given = rustix::fs::chownat(
+                rustix::fs::CWD,
+                &bound.path,
+                Some(owner),
+                None,
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            );
+            if given.is_err() {
+                return Err(bound.path.clone());
+            }
+        }
+        let mut directories = self.stream.path.ancestors().skip(1);
+        if let Some(directory) = directories.next() {
+            open_to_passage(directory);
+        }
+        let closed = |directory: &&Path| {
+            let found = std::fs::metadata(directory);
+            found.is_ok_and(|found| found.uid() != uid && found.mode() & PASSAGE == 0)
+        };
+        let path = &self.stream.path;
+        match path.ancestors().skip(1).find(closed) {
+            Some(directory) => Err(directory.to_owned()),
+            None => Ok(()),
+        }
+    }
+
     /// Whether both paths still lead to these sockets.
     pub(super) fn are_there(&self) -> bool {
         self.stream.is_there() && self.datagram.is_there()
@@ -147,6 +180,16 @@ fn usual(id: &AgentId) -> Result<Opened, Taken> {
 
 fn shortened(id: &AgentId) -> u64 {
     fnv1a(id.as_str().bytes())
+}
+
+/// Lets other users pass through a runtime directory of root's; what is in it is protected by its own mode.
+fn open_to_passage(directory: &Path) {
+    let found = std::fs::metadata(directory);
+    let private = found.is_ok_and(|found| found.uid() == 0 && found.mode() & 0o777 == 0o700);
+    if private {
+        let mode = Mode::RWXU | Mode::XGRP | Mode::XOTH;
+        let _ = rustix::fs::chmod(directory, mode); // what is still closed is reported
+    }
 }
 
 /// Lets a health check find a stream socket that is not in the runtime directory.

@@ -10,6 +10,7 @@ use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::event::{Detail, EventKind};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -103,10 +104,15 @@ impl AgentIo {
         self.root.store(pid, Ordering::Relaxed);
     }
 
-    /// Makes sockets again that another program has removed.
-    pub(super) fn look_after(&mut self) {
-        if let Some(contract) = &mut self.contract {
-            contract.look_after();
+    /// Makes sockets again that another program has removed, and lets the agent's user use them.
+    pub(super) fn look_after(&mut self, agent: Option<i32>) {
+        let Some(contract) = &mut self.contract else {
+            return;
+        };
+        contract.look_after();
+        let owner = agent.and_then(|pid| std::fs::metadata(format!("/proc/{pid}")).ok());
+        if let Some(owner) = owner.filter(|_| handle::proc_is_ours()) {
+            contract.give_to(owner.uid());
         }
     }
 

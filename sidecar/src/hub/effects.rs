@@ -15,6 +15,8 @@ use nix::libc;
 use std::ffi::OsString;
 use std::time::Duration;
 
+/// When the first figures of an incarnation are published: an agent has loaded most of what it needs by then.
+const EARLY_BEAT: Duration = Duration::from_millis(600);
 /// The longest error and the longest list of survivors in an event, in characters.
 const ERROR_CHARS_MAX: usize = 200;
 const SURVIVORS_CHARS_MAX: usize = 500;
@@ -178,6 +180,7 @@ impl Hub {
     fn started(&mut self) {
         self.agent.incarnation_started();
         self.watch.new_incarnation(clock::now());
+        self.early_beat = Some(clock::now() + EARLY_BEAT);
         self.decide(Input::Started);
         let facts = &mut self.agent.facts;
         facts.incarnation = self.agent.life.incarnation();

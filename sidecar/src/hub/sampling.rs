@@ -12,11 +12,14 @@ use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
 use heartbeat::verdict::machine::VerdictMachine;
-use heartbeat::verdict::{Input, Judgement, SelfReport, Settings};
+use heartbeat::verdict::{Confidence, Input, Judgement, RuleId, SelfReport, Settings};
 use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
+use std::time::Duration;
 
+/// For so long a process without a verdict counts as starting: two samples are needed for one.
+const FRESH: Duration = Duration::from_secs(10);
 /// The longest sentence, in characters.
 const SENTENCE_MAX: usize = 300;
 /// The longest piece of evidence in a beat, in characters: six of them fit.
@@ -32,6 +35,8 @@ pub(super) struct Watch {
     /// The trouble that was reported last: each is reported once.
     reported: Option<Verdict>,
     streams_turns: bool,
+    /// When the present incarnation started.
+    started: Moment,
     /// What the agent reports.
     pub(super) report: Report,
     /// Processor time and memory of the tree.
@@ -54,6 +59,7 @@ impl Watch {
             remedy: Remedy::new(policy, config.patience),
             evidence: Sampler::new(),
             reported: None,
+            started: now,
             report: Report::default(),
             usage: Vitals::new(),
             streams_turns: matches!(config.reads, Some(Reads::Events)),
@@ -66,6 +72,7 @@ impl Watch {
     pub(super) fn new_incarnation(&mut self, now: Moment) {
         self.machine = VerdictMachine::new(self.settings, now);
         self.remedy = Remedy::new(self.policy, self.settings.patience);
+        self.started = now;
     }
 
     /// When the next sample is due; where none can be taken, never.
@@ -115,6 +122,11 @@ impl Hub {
     /// The verdict for the beat.
     pub(super) fn activity(&self) -> Option<beat::Activity> {
         self.pid()?;
+        let starting = clock::now().since(self.watch.started) < FRESH
+            && self.watch.machine.judgement().verdict == Verdict::Unknown;
+        if starting {
+            return Some(just_started(self.watch.started));
+        }
         let judgement = self.watch.machine.judgement();
         let since = clock::now().since(judgement.since);
         let piece = |e: &beat::Evidence| beat::Evidence {
@@ -245,6 +257,19 @@ impl Hub {
                 tracing::warn!("{step:?} was not possible: {error}");
             }
         }
+    }
+}
+
+/// What is reported before the first verdict.
+fn just_started(at: Moment) -> beat::Activity {
+    let since = millis(clock::now().since(at));
+    beat::Activity {
+        verdict: Verdict::Starting,
+        cause: Some(RuleId::NoSample.into()),
+        confidence: Some(Confidence::None),
+        since: clock::wall_ms().saturating_sub(since),
+        sentence: "it has just started".to_owned(),
+        evidence: Vec::new(),
     }
 }
 
