@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-look clean
+.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-peers bench-look clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -78,6 +78,9 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
+
+bench-peers: ## what hbsidecar, tini, dumb-init, catatonit, runit and s6 do with a program; the table in docs/supervision.md
+	@scripts/bench-peers $(ARGS)
 
 bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
