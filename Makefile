@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-peers bench-look clean
+.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -32,7 +32,7 @@ test-deps: ## redis-server, node, python clients, a Docker engine, cargo-deny
 lint: ## format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy -p heartbeat --test zoo --test day -- -D warnings
+	$(CARGO) clippy -p heartbeat --test zoo --test zoo_random --test day -- -D warnings
 	$(CARGO) clippy -p heartbeat --lib -- -D warnings -D clippy::iter_over_hash_type
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 
@@ -46,6 +46,7 @@ check: ## all tests
 	$(CARGO) test --workspace
 	$(MAKE) day
 	$(MAKE) zoo-smoke
+	$(MAKE) zoo-random COUNT=12
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
@@ -56,6 +57,12 @@ zoo: test-deps ## hangs that must be found and work that must not be flagged, un
 
 zoo-smoke: test-deps ## fifty of its rows, each rule once; two minutes, part of `make test`
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --smoke $(ARGS)
+
+# COUNT trees from the first of SEEDS on, or exactly SEEDS=3,5,8: make zoo-random COUNT=1000 SEEDS=5000
+COUNT ?= 300
+SEEDS ?= 1
+zoo-random: test-deps ## random trees on the real kernel: no proof where the model can go on; four minutes
+	$(CARGO) test --quiet -p heartbeat --test zoo_random -- COUNT=$(COUNT) SEEDS=$(SEEDS) $(ARGS)
 
 zoo-slow: test-deps ## some of its rows in real time; half an hour
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
@@ -84,6 +91,10 @@ bench-peers: ## what hbsidecar, tini, dumb-init, catatonit, runit and s6 do with
 
 bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look
+
+# ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
+bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes
+	@scripts/bench-monitor $(ARGS)
 
 clean: ## what was built
 	$(CARGO) clean

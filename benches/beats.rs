@@ -4,15 +4,15 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::machine::{Fleet, FleetInput, FleetSettings};
-use heartbeat::fleet::view::{Filter, FleetStatus, ViewTime};
-use heartbeat::wire::beat::Beat;
+use heartbeat::fleet::view::{Filter, Listing, ViewTime};
+use heartbeat::wire::beat::view;
 
 const AGENTS: u64 = 10_000;
 const LARGE: u64 = 100_000;
 
 fn payload(agent: u64, slot: u64) -> String {
     format!(
-        r#"{{"agentId":"agent-{agent}","agentType":"writer","timestamp":{},"sequence":{},"status":"healthy","metrics":{{"cpuPercent":3.1,"memoryMB":182,"activeTasks":1,"queueDepth":0,"tokensUsedThisHour":5120,"errorsLast5Min":0}},"currentTask":"index repo","taskProgress":42,"hb":{{"v":1,"intervalMs":30000,"epoch":7,"slot":{slot},"instance":"5b1c","host":"node-3","pid":4711,"startedAt":1763990000000,"restarts":0,"ready":true,"activity":{{"verdict":"working","since":1763999990000,"evidence":[{{"signal":"tcp.bytes_received","value":"18 kB in 30 s","source":"observed"}}]}},"runtime":{{"kind":"docker","id":"3fa"}},"exit":null,"order":null}}}}"#,
+        r#"{{"agentId":"agent-{agent}","agentType":"writer","timestamp":{},"sequence":{},"status":"healthy","metrics":{{"cpuPercent":3.1,"memoryMB":182.0,"activeTasks":1,"queueDepth":0,"tokensUsedThisHour":5120,"errorsLast5Min":0}},"currentTask":"index repo","taskProgress":42.0,"hb":{{"v":1,"intervalMs":30000,"epoch":7,"slot":{slot},"instance":"5b1c","host":"node-3","pid":4711,"startedAt":1763990000000,"restarts":0,"ready":true,"activity":{{"verdict":"working","since":1763999990000,"evidence":[{{"signal":"tcp.bytes_received","value":"18 kB in 30 s","source":"observed"}}]}},"runtime":{{"kind":"docker","id":"3fa"}},"exit":null,"order":null}}}}"#,
         1_764_000_000_000 + slot * 30_000,
         slot + 1,
     )
@@ -28,8 +28,9 @@ fn fleet_of(agents: u64) -> Fleet {
 }
 
 fn apply(fleet: &mut Fleet, payload: &str, now: u64) {
-    let beat = Beat::decode(payload.as_bytes()).unwrap();
-    fleet.handle(FleetInput::Beat(Box::new(beat)), Moment::from_millis(now));
+    let mut owned = None;
+    let beat = view::read(payload.as_bytes(), &mut owned).unwrap();
+    fleet.beat(&beat, Moment::from_millis(now), &mut Vec::new());
 }
 
 fn beats(c: &mut Criterion) {
@@ -68,7 +69,11 @@ fn page(c: &mut Criterion) {
         wall_ms: 1_764_000_000_000,
     };
     c.bench_function("page of 100 among 100 k agents, to JSON", |b| {
-        b.iter(|| serde_json::to_vec(&FleetStatus::of(&snapshot, &filter, at)).unwrap());
+        b.iter(|| {
+            let mut page = Vec::new();
+            Listing::new(filter.clone()).write(&snapshot, at, usize::MAX, &mut page);
+            page
+        });
     });
 }
 

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod duration;
 pub mod id;
+pub mod known_agents;
 pub mod moment;
 pub mod number;
 pub mod runtime_dir;

@@ -4,3 +4,4 @@ pub mod agent_streams;
 pub mod framing;
 pub mod line;
 pub mod report;
+pub mod terminal_text;

@@ -1,10 +1,22 @@
 //! The monitor's state of every agent: freshness, health, counts, and how they are described.
 
 pub mod agent;
+pub mod agents;
+mod census;
+mod deadlines;
 pub mod detector;
 mod exchange;
 mod explain;
+pub mod gates;
+pub mod incidents;
+pub mod last_beat;
+mod learnt;
 pub mod machine;
+mod observation;
+pub mod observer;
+mod producers;
+mod retention;
 pub mod run;
 mod stream_wait;
 pub mod view;
+pub mod watch;

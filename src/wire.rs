@@ -9,6 +9,7 @@ pub mod declared_state;
 pub mod event;
 pub mod evidence_snapshot;
 pub mod hash;
+pub mod incident;
 pub mod keys;
 pub mod lease;
 pub mod life;

@@ -7,6 +7,7 @@ mod support;
 use std::collections::HashMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use support::fleet::in_a_network_of_its_own;
 use support::{Monitor, Redis, Running, SOON, eventually, get_text, sidecar, signal};
 
 const SLEEP: [&str; 3] = ["python3", "-c", "import time; time.sleep(60)"];
@@ -282,24 +283,9 @@ hbsidecar --id near -- sleep 60 &
 until curl -s http://127.0.0.1:7410/health/agents/near | grep -q '"state":"healthy"'; do sleep 0.05; done
 kill $(jobs -p); wait"#;
 
-/// Runs a script in a network namespace of its own: a Redis on port 6379 there is not the user's.
-fn in_a_network_of_its_own(script: &str) -> Option<i32> {
-    let flags = if nix::unistd::geteuid().is_root() {
-        "-n"
-    } else {
-        "-rn"
-    };
-    let mut unshare = support::clean("unshare".as_ref());
-    let path = support::fleet::path_with_programs();
-    unshare
-        .args([flags, "bash", "-c", script])
-        .env("PATH", path);
-    Running::start(&mut unshare).exit_code()
-}
-
 #[test]
 fn with_nothing_configured_a_sidecar_finds_the_store_that_the_monitor_embeds() {
-    assert_eq!(in_a_network_of_its_own(NEARBY), Some(0));
+    assert_eq!(in_a_network_of_its_own(NEARBY).0, Some(0));
 }
 
 #[test]
@@ -309,7 +295,7 @@ fn with_nothing_configured_both_use_the_redis_of_the_machine_whatever_a_killed_m
     let redis = "ip link set lo up; cd $XDG_RUNTIME_DIR; redis-server --save '' >/dev/null & \
         until redis-cli ping >/dev/null 2>&1; do sleep 0.05; done";
     let script = format!("{left_behind}\n{redis}\n{NEARBY}");
-    assert_eq!(in_a_network_of_its_own(&script), Some(0));
+    assert_eq!(in_a_network_of_its_own(&script).0, Some(0));
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl Sidecar {
                 exit: None,
                 life: Some(self.life.clone()),
                 order: None,
+                store_refuses: false,
             }),
         })));
     }
@@ -255,7 +256,10 @@ impl Stage {
                     }
                 }
                 FleetEffect::ReadEvents => self.asked += 1,
-                FleetEffect::Verify(_) | FleetEffect::ReadTtl(_) => {}
+                FleetEffect::Verify(_)
+                | FleetEffect::ReadTtl(_)
+                | FleetEffect::Left(..)
+                | FleetEffect::Refused(_) => {}
             }
         }
     }

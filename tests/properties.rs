@@ -121,6 +121,7 @@ impl Step {
             status_text: None,
             life: (self.step > 0).then(|| self.life()),
             order: None,
+            store_refuses: false,
         });
         Box::new(Beat {
             agent: self.id(),
@@ -245,7 +246,10 @@ fn verified_before_failed(
                     verified.remove(agent);
                 }
             }
-            FleetEffect::ReadTtl(_) | FleetEffect::ReadEvents => {}
+            FleetEffect::ReadTtl(_)
+            | FleetEffect::ReadEvents
+            | FleetEffect::Left(..)
+            | FleetEffect::Refused(_) => {}
         }
     }
     Ok(())

@@ -596,6 +596,100 @@ fn ctrl_c_reaches_an_agent_whose_input_is_no_terminal() {
     terminal.wait_for("<int 1>");
 }
 
+/// The command line of [`AGENT`] under a sidecar that reads what it prints.
+fn read_by_the_sidecar(terminal: &Terminal, mode: &str) -> String {
+    let line = command(terminal, mode);
+    line.replace(
+        " --restart",
+        " --progress-regex '(?P<progress>[0-9]+)%' --restart",
+    )
+}
+
+#[test]
+fn an_agent_that_is_read_sees_a_terminal_of_the_real_size_in_the_foreground() {
+    let mut terminal = Terminal::start();
+    let three = format!(
+        r#"{} --progress-regex '(?P<progress>[0-9]+)%' -- {} -c 'import os; print([os.isatty(n) for n in (0, 1, 2)], os.tcgetpgrp(0) == os.getpid(), [tuple(os.get_terminal_size(n)) for n in (1, 2)])'"#,
+        Terminal::sidecar(),
+        python()
+    );
+    terminal.type_line(&three);
+    terminal.wait_for("[True, True, True] True [(80, 24), (80, 24)]\r\n");
+    terminal.wait_for_prompt();
+    assert_eq!(terminal.last_code(), 0);
+}
+
+#[test]
+fn an_agent_that_is_read_is_interrupted_resized_suspended_and_resumed() {
+    let mut terminal = Terminal::start();
+    let line = read_by_the_sidecar(&terminal, "reads");
+    terminal.type_line(&line);
+    let agent = ready(&mut terminal);
+    press(&mut terminal, CTRL_C);
+    terminal.wait_for("<int 1>");
+    terminal.resize(40, 100);
+    terminal.wait_for(" 40x100>");
+    press(&mut terminal, CTRL_Z);
+    terminal.wait_for("Stopped");
+    terminal.wait_for_prompt();
+    stopped(&agent);
+    terminal.type_line("fg");
+    foreground(&terminal, &agent);
+    terminal.type_line("back");
+    terminal.wait_for("<line back>");
+    end_with(&mut terminal, 6);
+}
+
+#[test]
+fn modes_that_an_agent_sets_through_its_output_are_those_of_the_keyboard() {
+    let mut terminal = Terminal::start();
+    let before = terminal.settings();
+    terminal.write(
+        "keys.py",
+        "import os, termios, tty\n\
+         tty.setcbreak(1)\n\
+         os.write(1, b'<one key>')\n\
+         os.write(1, b'<got ' + os.read(0, 1) + b'>')\n",
+    );
+    let line = format!(
+        "{} --progress-regex '(?P<progress>[0-9]+)%' --restart never -- {} keys.py",
+        Terminal::sidecar(),
+        python()
+    );
+    terminal.type_line(&line);
+    terminal.wait_for("<one key>");
+    eventually("a key needs no newline", || {
+        (terminal.settings() != before).then_some(())
+    });
+    terminal.press('k');
+    terminal.wait_for("<got k>");
+    terminal.wait_for_prompt();
+    assert_eq!(terminal.settings(), before);
+}
+
+#[test]
+fn nothing_of_ours_is_written_to_a_screen_that_the_agent_uses() {
+    let mut terminal = Terminal::start();
+    let line = command(&terminal, "reads").replace(" -q ", " -v --id screen ");
+    terminal.type_line(&line);
+    ready(&mut terminal);
+    let log = terminal.path("hb/screen.log");
+    let warned = || {
+        std::fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.contains("store unreachable"))
+    };
+    eventually("the store is missed, in the file", warned);
+    terminal.type_line("end 0");
+    let shown = terminal.wait_for(" while the agent had the terminal, the last: ");
+    assert!(
+        !shown.contains("WARN") && !shown.contains("INFO"),
+        "{shown}"
+    );
+    terminal.wait_for("screen.log");
+    terminal.wait_for_prompt();
+}
+
 #[test]
 fn closing_the_window_ends_the_agent_and_the_sidecar() {
     let (mut terminal, agent) = at_work();

@@ -1,4 +1,5 @@
-//! What the sidecar does about an agent that provably cannot go on: the mildest fix first, evidence before any end.
+//! What the sidecar does about an agent that cannot go on: a restart on proof, everything else by order, evidence before any
+//! end.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
@@ -47,6 +48,15 @@ fn verdict(redis: &Redis) -> Option<String> {
             .as_str()?
             .to_owned(),
     )
+}
+
+/// Gives the agent an order, as the monitor does.
+fn order(redis: &Redis, action: &str) {
+    let epoch = eventually("it beats", || Some(beat(redis)?["hb"]["epoch"].clone()));
+    let order =
+        serde_json::json!({"id":"o1","action":action,"epoch":epoch,"incarnation":0,"ttlMs":9000});
+    let (key, order) = ("hb:control:{agent:a1}", order.to_string());
+    redis.run::<()>(&["SET", key, &order, "PX", "60000"]);
 }
 
 fn events(redis: &Redis, kind: &str) -> Vec<Value> {
@@ -125,7 +135,7 @@ fn an_agent_whose_user_wants_to_be_told_is_told_about_and_not_touched() {
 }
 
 #[test]
-fn a_stopped_agent_is_woken_and_loses_nothing() {
+fn a_stopped_agent_is_left_stopped_until_an_order_continues_it() {
     let redis = Redis::start();
     let dir = tempfile::tempdir().unwrap();
     let woken = dir.path().join("woken");
@@ -134,13 +144,20 @@ fn a_stopped_agent_is_woken_and_loses_nothing() {
         woken.display()
     );
     let _agent = agent(&redis, &[], &["bash", "-c", &script]);
+    event(&redis, "stalled");
+    eventually("the remedy is offered", || {
+        let evidence = beat(&redis)?["hb"]["activity"]["evidence"].to_string();
+        evidence.contains("continue process").then_some(())
+    });
+    assert!(!woken.exists());
+    order(&redis, "unblock");
     eventually("it goes on", || woken.exists().then_some(()));
     event(&redis, "recovered");
     assert_eq!(beat(&redis).unwrap()["hb"]["restarts"], 0);
 }
 
 #[test]
-fn a_stuck_child_is_ended_and_the_agent_sees_an_error_that_it_handles() {
+fn an_order_ends_a_stuck_child_and_the_agent_sees_an_error_that_it_handles() {
     let redis = Redis::start();
     let dir = tempfile::tempdir().unwrap();
     let handled = dir.path().join("handled");
@@ -151,9 +168,12 @@ code = p.wait()
 open({handled:?}, 'w').write(str(code))
 while True: sum(range(100000)); open('/dev/null','w'); subprocess.run(['true'])"
     );
-    let _agent = agent(&redis, &[], &["python3", "-c", &script]);
+    let alert = &["--on-hung", "alert"];
+    let _agent = agent(&redis, alert, &["python3", "-c", &script]);
+    event(&redis, "hung");
+    assert!(!handled.exists());
+    order(&redis, "unblock");
     eventually("the agent goes on", || handled.exists().then_some(()));
-    assert!(events(&redis, "hung").len() == 1);
     assert_eq!(beat(&redis).unwrap()["hb"]["restarts"], 0);
 }
 
@@ -216,15 +236,7 @@ fn an_agent_that_waits_for_a_person_is_noticed_once_and_never_touched() {
 fn orders_take_evidence_before_they_end_an_agent() {
     let redis = Redis::start();
     let _agent = agent(&redis, &[], &["sleep", "1000"]);
-    let epoch = eventually("it beats", || Some(beat(&redis)?["hb"]["epoch"].clone()));
-    let order = serde_json::json!({"id":"o1","action":"restart","epoch":epoch,"incarnation":0,"ttlMs":9000});
-    redis.run::<()>(&[
-        "SET",
-        "hb:control:{agent:a1}",
-        &order.to_string(),
-        "PX",
-        "60000",
-    ]);
+    order(&redis, "restart");
     let card = &event(&redis, "evidence")["card"];
     assert_eq!(
         card["tree"][0]["command"], "sleep",

@@ -2,3 +2,4 @@
 
 pub(crate) mod find_store;
 pub(crate) mod inbox;
+pub(crate) mod push;

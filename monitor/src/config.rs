@@ -43,7 +43,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
-    /// TOML file with redis_url, redis_password_file, listen, interval_default
+    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, interval_default
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
@@ -58,9 +58,15 @@ pub struct Args {
         global = true
     )]
     redis_password_file: Option<PathBuf>,
+    /// Directory of what the embedded store keeps [default: $XDG_STATE_HOME/hb; /var/lib/hb for root, else ~/.local/state/hb]
+    #[arg(long, env = "HB_STATE_DIR", value_name = "DIRECTORY", global = true)]
+    state_dir: Option<PathBuf>,
     /// Address of the HTTP server [default: 127.0.0.1:7410]
     #[arg(long, env = "HB_LISTEN", value_name = "ADDRESS:PORT", global = true)]
     listen: Option<String>,
+    /// URL under which people reach the HTTP server; requests for its host are answered, beside those for the address
+    #[arg(long, env = "HB_PUBLIC_URL", value_name = "URL", global = true)]
+    public_url: Option<String>,
     /// Beat interval assumed for producers that do not report theirs, 100ms to 1h [default: 30s]
     #[arg(long, env = "HB_INTERVAL_DEFAULT", value_name = "TIME", global = true)]
     interval_default: Option<String>,
@@ -95,7 +101,11 @@ pub(crate) struct Config {
     pub(crate) store: Option<Address>,
     /// Of the store, wherever that is.
     pub(crate) password: Option<Password>,
+    /// Where an embedded store keeps its data; `None` where no place is known.
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
+    /// The host of the URL under which people reach the HTTP server.
+    pub(crate) public_host: Option<String>,
     pub(crate) settings: FleetSettings,
     pub(crate) log: Log,
 }
@@ -112,14 +122,18 @@ pub(crate) enum Mode {
 struct File {
     redis_url: Option<String>,
     redis_password_file: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     listen: Option<String>,
+    public_url: Option<String>,
     interval_default: Option<String>,
 }
 
-const FILE_KEYS: [&str; 4] = [
+const FILE_KEYS: [&str; 6] = [
     "redis_url",
     "redis_password_file",
+    "state_dir",
     "listen",
+    "public_url",
     "interval_default",
 ];
 
@@ -138,6 +152,9 @@ pub(crate) enum ConfigError {
     /// Another program listens there, or the address is not of this machine.
     #[error("cannot listen on {0}: {1}; choose another address with --listen")]
     Listen(SocketAddr, std::io::Error),
+    /// Not the URL of a web page.
+    #[error("public_url: expected a URL as in https://hb.example.com, got {0:?}")]
+    PublicUrl(String),
     /// Not a time, too short or too long.
     #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
@@ -150,7 +167,9 @@ impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::FileUnreadable(..) | Self::FileWrong(..) => exit::CONFIG,
-            Self::ListenText(_) | Self::Interval(_) | Self::Store(_) => exit::USAGE,
+            Self::ListenText(_) | Self::PublicUrl(_) | Self::Interval(_) | Self::Store(_) => {
+                exit::USAGE
+            }
             Self::Listen(..) => exit::FAILURE,
         }
     }
@@ -191,6 +210,15 @@ impl TryFrom<Args> for Config {
                 .map(|url| Address::new(&url, password.clone()))
                 .transpose()?,
             password,
+            state_dir: args
+                .state_dir
+                .or(file.state_dir)
+                .or_else(hbshell::store::state_directory),
+            public_host: args
+                .public_url
+                .or(file.public_url)
+                .map(public_host)
+                .transpose()?,
             listen: listen
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
@@ -241,6 +269,30 @@ fn nearest(key: &str) -> Option<&'static str> {
         .filter(|known| distance(known) <= 4)
 }
 
+/// The host of `host:port`, in any of its forms.
+pub(crate) fn host_of(authority: &str) -> &str {
+    let end = match authority.strip_prefix('[') {
+        Some(rest) => rest.find(']').map_or(authority.len(), |at| at + 2),
+        None => authority.rfind(':').unwrap_or(authority.len()),
+    };
+    let host = authority.get(..end).unwrap_or(authority);
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// The host of a URL, without a port.
+fn public_host(url: String) -> Result<String, ConfigError> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    let host = authority.map(|authority| {
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        host_of(host).to_owned()
+    });
+    host.filter(|host| !host.is_empty())
+        .ok_or(ConfigError::PublicUrl(url))
+}
+
 fn parse_interval(text: String) -> Result<Duration, ConfigError> {
     interval(&text).map_err(|_| ConfigError::Interval(text))
 }
@@ -272,6 +324,19 @@ mod tests {
     fn every_key_of_the_file_is_offered_as_a_suggestion() {
         for key in FILE_KEYS {
             assert!(parse(&format!("{key} = \"x\"")).is_ok(), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_the_public_url_is_taken_and_what_is_no_url_is_refused() {
+        let host = |url: &str| public_host(url.to_owned()).ok();
+        assert_eq!(
+            host("https://hb.example.com:8443/x").as_deref(),
+            Some("hb.example.com")
+        );
+        assert_eq!(host("http://[::1]:80").as_deref(), Some("[::1]"));
+        for url in ["hb.example.com", "https://", "ftp://h", ""] {
+            assert_eq!(host(url), None, "{url}");
         }
     }
 

@@ -40,8 +40,8 @@ struct Stage {
 pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     let sidecar = sidecar_program()?;
     let (stop, stopped) = watch::channel(false);
-    let store =
-        crate::bus::find_store::embed(TcpListener::bind("127.0.0.1:0").await?, stopped.clone())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let store = crate::bus::find_store::embed(listener, None, stopped.clone())?;
     // Another monitor may use the usual port; any other will do.
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
@@ -49,7 +49,7 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     };
     let http = listener.local_addr()?;
     let url = store.description.clone();
-    let running = crate::start(&config, listener, store.address, stopped);
+    let running = crate::start(&config, listener, store.address, stopped)?;
     println!("hb demo: embedded store on {url}, fleet on http://{http}/health/agents");
     let mut stage = Stage {
         sidecars: Vec::new(),

@@ -1,4 +1,8 @@
 //! The fleet over HTTP: API and metrics. Reads snapshots; cannot touch the fleet.
 
 pub(crate) mod api;
+pub(crate) mod connections;
+pub(crate) mod hosts;
+mod listing;
 pub(crate) mod metrics;
+mod status;

@@ -1,96 +1,315 @@
-//! The hub: one loop, the only owner of the fleet. Inputs in, effects performed, a snapshot published.
+//! The hub: one thread, the only owner of the fleet. It reads the connection of the beats itself; everything else comes as
+//! inputs. Effects are performed, a snapshot is made when a reader asks.
+//!
+//! A thread and not a task: at a real rate nearly every beat is a packet of its own, and being woken costs more than the beat.
+//! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
-use crate::bus::inbox::{Inbox, Lookup};
+mod held;
+
+use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
+use crate::bus::push::{Message, Push};
 use crate::clock;
+use crate::snapshots::Showcase;
+use crate::wake::Sleeper;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::machine::{Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot};
-use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
+use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
+use heartbeat::wire::beat::{BeatError, view};
+use heartbeat::wire::word;
+use held::Held;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::sync::{broadcast, mpsc};
 
-/// A tick comes at the latest this long after the one before: a late one shows the fleet that this program stood still.
-const TICK_MAX: Duration = Duration::from_secs(1);
 /// The shortest time between two ticks: deadlines of a large fleet are handled together.
 const TICK_MIN: Duration = Duration::from_millis(10);
-/// Inputs taken before a snapshot is published.
-const BATCH: usize = 256;
+/// For so long beats gather before they are read. The slack of every deadline is at least 100 ms.
+const GATHER: Duration = Duration::from_millis(2);
+/// Inputs taken before the beats are read again.
+const BATCH: usize = 1024;
 
 /// The hub and what it owns.
 pub(crate) struct Hub {
-    fleet: Fleet,
-    inbox: Inbox,
-    snapshots: watch::Sender<Snapshot>,
+    watch: Watch,
+    inputs: mpsc::Receiver<Input>,
+    sleeper: Sleeper,
+    beats: Beats,
+    showcase: Showcase,
+    outputs: Outputs,
+    last_tick: Moment,
+}
+
+/// Where effects go.
+struct Outputs {
+    requests: mpsc::Sender<Request>,
     changes: broadcast::Sender<Change>,
+}
+
+/// The connection of the beats.
+struct Beats {
+    link: Option<(Box<Push>, mpsc::Sender<LinkReport>)>,
+    /// Beats that came before the link was up.
+    held: Held,
+    is_up: bool,
+    counters: Counters,
+    /// No read before this.
+    gather_until: Instant,
 }
 
 impl Hub {
     pub(crate) fn new(
         settings: FleetSettings,
         inbox: Inbox,
+        showcase: Showcase,
         changes: broadcast::Sender<Change>,
-    ) -> (Self, watch::Receiver<Snapshot>) {
-        let fleet = Fleet::new(settings, clock::now());
-        let (snapshots, shown) = watch::channel(fleet.view());
-        (
-            Self {
-                fleet,
-                inbox,
-                snapshots,
+    ) -> Self {
+        let now = clock::now();
+        Self {
+            watch: Watch::new(settings, fastrand::u64(..), now),
+            inputs: inbox.inputs,
+            sleeper: inbox.sleeper,
+            beats: Beats {
+                link: None,
+                held: Held::default(),
+                is_up: false,
+                counters: inbox.counters,
+                gather_until: Instant::now(),
+            },
+            showcase,
+            outputs: Outputs {
+                requests: inbox.requests,
                 changes,
             },
-            shown,
-        )
+            last_tick: now,
+        }
     }
 
-    pub(crate) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut last_tick = clock::now();
+    /// Runs until the inbox ends, which it does with the program.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
+        let mut effects = Vec::new();
         loop {
-            let wake = self.next_tick(last_tick);
-            let wait = wake.since(clock::now());
-            if wait.is_zero() {
-                batch.push(FleetInput::Tick);
-                last_tick = clock::now();
-            } else {
-                tokio::select! {
-                    count = self.inbox.inputs.recv_many(&mut batch, BATCH) => if count == 0 {
-                        return; // the inbox never ends while the hub lives
-                    },
-                    () = tokio::time::sleep(wait) => continue,
-                }
-            }
+            self.wait()?;
             let now = clock::now();
-            for input in batch.drain(..) {
-                for effect in self.fleet.handle(input, now) {
-                    self.perform(effect);
-                }
+            self.sleeper.clear();
+            if !self.take_inputs(now, &mut effects) {
+                return Ok(());
             }
-            self.snapshots.send_replace(self.fleet.view());
+            self.beats.read(&mut self.watch, now, &mut effects);
+            if self.next_tick() <= now {
+                effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
+                self.last_tick = now;
+            }
+            for effect in effects.drain(..) {
+                self.outputs.perform(effect);
+            }
+            self.showcase.serve(now, || self.watch.view());
         }
+    }
+
+    /// Until there is an input, a beat that may be read, or a tick.
+    fn wait(&self) -> anyhow::Result<()> {
+        let gather = self
+            .beats
+            .gather_until
+            .saturating_duration_since(Instant::now());
+        let tick = self.next_tick().since(clock::now());
+        let woken = PollFd::new(self.sleeper.as_fd(), PollFlags::POLLIN);
+        let link = self.beats.link.as_ref().filter(|_| gather.is_zero());
+        let readable = link.map(|(push, _)| PollFd::new(push.as_fd(), PollFlags::POLLIN));
+        let within = if gather.is_zero() {
+            tick
+        } else {
+            gather.min(tick)
+        };
+        // Rounded up: a tick that is early changes nothing.
+        let within = PollTimeout::try_from(within.as_micros().div_ceil(1000))?;
+        let mut polled = Vec::from_iter([Some(woken), readable].into_iter().flatten());
+        match poll(&mut polled, within) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// False when no more inputs will come.
+    fn take_inputs(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) -> bool {
+        for _ in 0..BATCH {
+            match self.inputs.try_recv() {
+                Ok(Input::Subscribed(push, reports)) => self.beats.begin(push, reports),
+                Ok(Input::Watch(input)) => {
+                    let is_up = matches!(input, WatchInput::Fleet(FleetInput::LinkUp));
+                    let is_down = matches!(input, WatchInput::Fleet(FleetInput::LinkDown));
+                    effects.append(&mut self.watch.handle(input, now));
+                    if is_up {
+                        self.beats.up(&mut self.watch, now, effects);
+                    } else if is_down {
+                        self.beats.end();
+                    }
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        self.sleeper.stay_awake();
+        true
     }
 
     /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
-    fn next_tick(&self, last_tick: Moment) -> Moment {
-        let latest = last_tick + TICK_MAX;
-        match self.fleet.deadline() {
-            Some((at, why)) if at < latest => {
-                tracing::trace!("next tick for: {why}");
-                at.max(last_tick + TICK_MIN)
-            }
+    fn next_tick(&self) -> Moment {
+        let latest = self.last_tick + TICK_MAX;
+        match self.watch.deadline() {
+            Some((at, _)) if at < latest => at.max(self.last_tick + TICK_MIN),
             Some(_) | None => latest,
         }
     }
+}
 
-    fn perform(&self, effect: FleetEffect) {
-        let lookup = match effect {
-            FleetEffect::Verify(id) => Lookup::Verify(id),
-            FleetEffect::ReadTtl(id) => Lookup::ReadTtl(id),
-            FleetEffect::ReadEvents => Lookup::ReadEvents,
-            FleetEffect::Changed(change) => return self.announce(change),
+impl Beats {
+    fn begin(&mut self, push: Box<Push>, reports: mpsc::Sender<LinkReport>) {
+        self.end();
+        self.link = Some((push, reports));
+    }
+
+    fn up(&mut self, watch: &mut Watch, now: Moment, effects: &mut Vec<WatchEffect>) {
+        self.is_up = true;
+        for payload in std::mem::take(&mut self.held).payloads() {
+            apply(watch, payload, &self.counters, now, effects);
+        }
+    }
+
+    fn end(&mut self) {
+        self.is_up = false;
+        self.link = None;
+        self.held = Held::default();
+    }
+
+    /// Reads what has arrived and applies it. A connection that is lost is reported.
+    fn read(&mut self, watch: &mut Watch, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if self.gather_until > Instant::now() {
+            return;
+        }
+        let Some((mut push, reports)) = self.link.take() else {
+            return;
         };
-        // A lookup without an answer times out in the fleet; a full queue is one of the causes.
-        if let Err(error) = self.inbox.lookups.try_send(lookup) {
-            tracing::debug!("dropped a lookup in the store, the queue is full: {error}");
+        match self.messages(&mut push, &reports, watch, now, effects) {
+            Ok(()) => self.link = Some((push, reports)),
+            Err(error) => {
+                // A full queue: the receiver sees that it is closed.
+                let _ = reports.try_send(LinkReport::Lost(error));
+            }
+        }
+    }
+
+    fn messages(
+        &mut self,
+        push: &mut Push,
+        reports: &mpsc::Sender<LinkReport>,
+        watch: &mut Watch,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> anyhow::Result<()> {
+        let is_full = push.read(now)?;
+        let mut has_beats = false;
+        while let Some(message) = push.next()? {
+            has_beats = true;
+            match message {
+                Message::Beat(payload) if self.is_up => {
+                    apply(watch, payload, &self.counters, now, effects);
+                }
+                Message::Beat(payload) => {
+                    if !self.held.push(payload) {
+                        let why = "loading what the store holds takes too long";
+                        self.counters.count(OVERRUN, &why);
+                    }
+                }
+                Message::Canary(number) => {
+                    effects.append(&mut watch.handle(WatchInput::CanaryBack(number), now));
+                }
+                Message::Shared(payload) => shared(payload, reports, &self.counters),
+                Message::TooLarge(length) => {
+                    let error = BeatError::TooLarge(length);
+                    self.counters.count(error.kind(), &error);
+                }
+            }
+        }
+        if has_beats && !is_full {
+            self.gather_until = Instant::now() + GATHER;
+        }
+        push.keep_alive(now)
+    }
+}
+
+fn apply(
+    watch: &mut Watch,
+    payload: &[u8],
+    counters: &Counters,
+    now: Moment,
+    effects: &mut Vec<WatchEffect>,
+) {
+    let mut owned = None;
+    match view::read(payload, &mut owned) {
+        Ok(beat) => watch.beat(&beat, now, effects),
+        Err(error) => counters.count(error.kind(), &error),
+    }
+}
+
+/// A sidecar's beat on the shared channel is of another database: it publishes on the channel of its own.
+fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counters) {
+    let mut owned = None;
+    let beat = match view::read(payload, &mut owned) {
+        Ok(beat) if beat.hb.is_none() => beat.to_owned(),
+        Ok(_) => None,
+        // Most likely of another database, whose monitor counts it.
+        Err(error) => {
+            return tracing::debug!("ignored a malformed message on the shared channel: {error}");
+        }
+    };
+    let sent = beat.map(|beat| reports.try_send(LinkReport::Shared(beat)));
+    if let Some(Err(TrySendError::Full(_))) = sent {
+        let why = "the store answers too slowly which database they belong to";
+        counters.count(OVERRUN, &why);
+    }
+}
+
+impl Outputs {
+    fn perform(&self, effect: WatchEffect) {
+        match effect {
+            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
+            WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
+            WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
+            WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
+            WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
+                tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
+                self.request(Request::Leave(id));
+            }
+            WatchEffect::Fleet(FleetEffect::Refused(count)) => tracing::warn!(
+                "the fleet is full, {count} messages of new agents were refused up to now; see hb_fleet_bytes and hb_fleet_agents_max"
+            ),
+            WatchEffect::SendCanary(number) => self.request(Request::Canary(number)),
+            WatchEffect::Reconnect => {
+                tracing::error!("the store does not answer; connecting again");
+                self.request(Request::Reconnect);
+            }
+            WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
+            WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
+            WatchEffect::IncidentChanged(change) => log_incident(&change),
+            WatchEffect::GateClosed(gate) => {
+                tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
+            }
+            WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
+        }
+    }
+
+    /// What is not answered is asked again; a full queue is one of the causes.
+    fn request(&self, request: Request) {
+        if let Err(error) = self.requests.try_send(request) {
+            tracing::debug!("dropped a request to the store, the queue is full: {error}");
         }
     }
 
@@ -112,5 +331,19 @@ impl Hub {
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
+    }
+}
+
+fn log_incident(change: &IncidentChange) {
+    let incident = &change.incident;
+    let id = &incident.id;
+    match change.kind {
+        IncidentChangeKind::Opened => {
+            tracing::warn!("incident {id} opened: {}", incident.sentence);
+        }
+        IncidentChangeKind::Updated => {
+            tracing::warn!("incident {id} goes on: {}", incident.sentence);
+        }
+        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }

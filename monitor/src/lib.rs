@@ -7,18 +7,24 @@ pub mod config;
 mod demo;
 mod http;
 mod hub;
+mod snapshots;
+mod wake;
 
 use hbshell::clock;
+use hbshell::log_writer::{LogWriter, complain};
 
 use config::{Args, Config, ConfigError, exit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, watch as channel};
+use tokio::sync::{broadcast, oneshot, watch as channel};
 
-/// How long requests that are under way may take to end after a signal.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long the program waits for what it spawned once it has ended everything itself.
+const LEFT_BEHIND_WITHIN: Duration = Duration::from_millis(100);
+/// How long the start waits until the line that announces it is printed.
+const PRINTED_WITHIN: Duration = Duration::from_millis(500);
 /// State changes that are kept for a slow receiver.
 const CHANGES_KEPT: usize = 1024;
 
@@ -31,18 +37,37 @@ pub fn run(args: Args) -> u8 {
             return report(&error.into(), code);
         }
     };
-    if config.mode == config::Mode::Serve {
-        config.log.start(std::io::stderr); // the demo prints its story instead
-    }
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(perform(config)));
-    match result {
+    // The demo prints its story instead.
+    let log =
+        (config.mode == config::Mode::Serve).then(|| LogWriter::start(config.log, "hbmonitor"));
+    let code = match work(config) {
         Ok(code) => code,
         Err(error) => report(&error, exit::FAILURE),
+    };
+    if let Some(log) = log {
+        log.finish();
+    }
+    code
+}
+
+fn work(config: Config) -> anyhow::Result<u8> {
+    allow_descriptors();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(perform(config));
+    // Not dropped: that would wait for a name server that does not answer.
+    runtime.shutdown_timeout(LEFT_BEHIND_WITHIN);
+    result
+}
+
+/// Each client of the store and of HTTP takes a descriptor; the usual limit of 1024 is below what both allow.
+fn allow_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard); // fewer clients, nothing else
     }
 }
 
@@ -57,32 +82,35 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     let listener = listen(&config).await?;
     let (stop, stopped) = channel::channel(false);
     let mut end = Box::pin(asked_to_end()?);
+    ignore_hangup()?;
     let found = tokio::select! {
-        found = bus::find_store::find(&config.store, config.password.clone(), stopped.clone()) => found?,
+        found = bus::find_store::find(&config.store, config.password.clone(), config.state_dir.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);
-    // A parent may have closed standard output: no reason not to serve.
-    let _ = writeln!(
-        std::io::stdout(),
-        "hbmonitor listens on http://{http}; store {store}"
-    );
-    let mut running = start(&config, listener, found.address, stopped);
+    let line = format!("hbmonitor listens on http://{http}; store {store}");
+    let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
+    // A parent may have closed standard output, or not read it: no reason not to serve.
+    let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
+    let mut running = start(&config, listener, found.address, stopped)?;
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
         ended = &mut running.http => anyhow::bail!("the HTTP server stopped unexpectedly: {ended:?}; restart hbmonitor"),
     }
     let _ = stop.send(true); // every receiver has ended already
-    let _ = tokio::time::timeout(GRACE, running.http).await; // requests that take longer are cut off
+    let _ = running.http.await; // bounds itself
     drop(found.published);
+    if let Some(embedded) = found.embedded {
+        let _ = embedded.await; // bounds itself
+    }
     Ok(exit::SUCCESS)
 }
 
 /// What runs while the monitor serves.
 struct Running {
-    hub: tokio::task::JoinHandle<()>,
-    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    hub: oneshot::Receiver<anyhow::Result<()>>,
+    http: tokio::task::JoinHandle<()>,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
 }
 
@@ -91,24 +119,27 @@ fn start(
     listener: TcpListener,
     store: config::Address,
     stopped: channel::Receiver<bool>,
-) -> Running {
+) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
-    let inbox = bus::inbox::Inbox::open(store);
+    let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
-    let (hub, snapshots) = hub::Hub::new(config.settings, inbox, changes);
-    let app = http::api::routes(http::api::AppState {
+    let (snapshots, showcase) = snapshots::pair(wake);
+    let hub = hub::Hub::new(config.settings, inbox, showcase, changes);
+    let (ends, ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("hub".to_owned())
+        .spawn(move || ends.send(hub.run()))?;
+    let hosts = http::hosts::Hosts::new(config.listen, config.public_host.as_deref());
+    let app = http::api::AppState {
         snapshots,
         counters,
-    });
-    let mut end = stopped;
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        let _ = end.wait_for(|stop| *stop).await; // a dropped sender means stop too
-    });
-    Running {
-        hub: tokio::spawn(hub.run()),
-        http: tokio::spawn(async move { server.await }),
+    };
+    let app = http::api::routes(app, hosts);
+    Ok(Running {
+        hub: ended,
+        http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         changes: changes_out,
-    }
+    })
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, ConfigError> {
@@ -128,7 +159,20 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// A terminal that is closed, or a service manager that asks for a reload, does not end the monitor.
+fn ignore_hangup() -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::warn!(
+                "SIGHUP: the configuration is read at the start only; restart hbmonitor to read it again"
+            );
+        }
+    });
+    Ok(())
+}
+
 fn report(error: &anyhow::Error, code: u8) -> u8 {
-    eprintln!("hbmonitor: {error:#}");
+    complain("hbmonitor", &format!("{error:#}"));
     code
 }

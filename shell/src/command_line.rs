@@ -1,5 +1,6 @@
 //! Values of the command line and of the environment, and how a bad one is reported.
 
+use crate::log_writer::complain;
 use clap::Parser;
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -61,7 +62,7 @@ pub fn refuse(program: &str, error: &clap::Error) -> u8 {
     if let Some(word) = command_without_dashes(error) {
         line = format!("{line}; put -- before the command, as in: {program} -- {word}");
     }
-    eprintln!("{program}: {line}; see {program} --help");
+    complain(program, &format!("{line}; see {program} --help"));
     USAGE
 }
 

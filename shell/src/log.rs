@@ -27,6 +27,7 @@ const LEVELS: [Level; 5] = [
 pub struct Log {
     format: LogFormat,
     level: Level,
+    colours: bool,
 }
 
 impl Log {
@@ -39,7 +40,20 @@ impl Log {
         } else {
             LEVELS.get(up).copied().unwrap_or(Level::TRACE)
         };
-        Self { format, level }
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            format,
+            level,
+            colours: colours && stderr().is_terminal(),
+        }
+    }
+
+    /// Without colours: the lines may go to a file.
+    pub fn plain(self) -> Self {
+        Self {
+            colours: false,
+            ..self
+        }
     }
 
     /// Starts logging through `writer`. Colours only when standard error is a terminal and `NO_COLOR` is not set.
@@ -47,16 +61,30 @@ impl Log {
     where
         W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
     {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let log = tracing_subscriber::fmt()
             .with_max_level(self.level)
             .with_target(false)
-            .with_ansi(!plain && stderr().is_terminal())
+            .with_ansi(self.colours)
             .with_writer(writer);
         match self.format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),
         }
+    }
+}
+
+/// Gives each line a writer that knows the line's level.
+pub struct ByLevel<F>(pub F);
+
+impl<'w, W: std::io::Write, F: Fn(Level) -> W> MakeWriter<'w> for ByLevel<F> {
+    type Writer = W;
+
+    fn make_writer(&'w self) -> W {
+        self.0(Level::INFO)
+    }
+
+    fn make_writer_for(&'w self, of: &tracing::Metadata<'_>) -> W {
+        self.0(*of.level())
     }
 }
 

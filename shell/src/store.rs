@@ -117,6 +117,13 @@ impl fmt::Debug for Password {
     }
 }
 
+/// The directory in which programs of this user keep what survives a restart; `None` for a user without a home.
+pub fn state_directory() -> Option<PathBuf> {
+    let path = |name| std::env::var_os(name).map(PathBuf::from);
+    let uid = nix::unistd::geteuid().as_raw();
+    runtime_dir::state_dir(path("XDG_STATE_HOME"), path("HOME"), uid)
+}
+
 /// The URL that an hbmonitor of this user published in the runtime directory; `None` when there is none, or when the
 /// directory or the file may be another user's.
 pub fn published_url() -> Option<String> {

@@ -5,7 +5,7 @@ mod given;
 mod store;
 
 pub use args::Args;
-pub(crate) use args::{Act, Reaction};
+pub(crate) use args::{Act, Reaction, ReadFrom};
 pub use hbshell::log::LogFormat;
 pub(crate) use store::Store;
 
@@ -70,11 +70,14 @@ pub(crate) struct Config {
     pub(crate) status_file: Option<PathBuf>,
     /// How the agent's output is read.
     pub(crate) reads: Option<Reads>,
+    /// Which of its outputs are read.
+    pub(crate) read_from: ReadFrom,
     pub(crate) thresholds: Thresholds,
     pub(crate) exclusive: bool,
     pub(crate) die_with_sidecar: bool,
     pub(crate) takeover: bool,
     pub(crate) log: Log,
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 /// How the agent's output is read.
@@ -216,6 +219,7 @@ impl TryFrom<Args> for Config {
                 .or_else(|| above.unless_given("HB_STATUS_FILE").map(PathBuf::from))
                 .map(absolute),
             reads: reads(args.read, args.progress_regex.as_deref())?,
+            read_from: args.read_from,
             thresholds: Thresholds {
                 degraded_memory_mb: f64::from(args.degraded_memory_mb),
                 busy_queue: args.busy_queue,
@@ -230,6 +234,7 @@ impl TryFrom<Args> for Config {
                 args.verbose,
                 args.quiet,
             ),
+            log_file: args.log_file,
         })
     }
 }

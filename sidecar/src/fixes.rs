@@ -1,4 +1,5 @@
-//! Fixes below a restart: continue a stopped process, switch on keep-alive, reset one dead connection, end one child.
+//! Fixes below a restart: continue a stopped process, switch on keep-alive, reset one dead connection, end one child. Only
+//! keep-alive is ever applied unasked; the others wait for the order `unblock`.
 //!
 //! Every process is opened as a pidfd before its start time is compared, so a process that reuses the number is never
 //! touched.
@@ -12,12 +13,12 @@ use rustix::process::{
 };
 use std::time::Duration;
 
-/// Silence before the first keep-alive probe, at patience 1.
-const PROBE_IDLE: Duration = Duration::from_secs(15);
+/// Silence before the first keep-alive probe, at patience 1: an answer that is late has lasted longer already.
+const PROBE_IDLE: Duration = Duration::from_secs(60);
 /// Between two keep-alive probes, at patience 1.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// Unanswered probes after which the kernel resets the connection: its own default.
-const PROBES_MAX: u32 = 9;
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+/// Unanswered probes after which the kernel resets the connection.
+const PROBES_MAX: u32 = 6;
 
 /// What became of a fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,7 +260,7 @@ mod tests {
             inode,
         };
         assert_eq!(
-            apply(fix, Patience::new(0.05).unwrap()),
+            apply(fix, Patience::new(0.01).unwrap()),
             Ok(FixOutcome::Done)
         );
         let socket = borrow(child.id(), fd, inode).unwrap();

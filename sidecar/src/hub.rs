@@ -19,17 +19,18 @@ mod upward;
 
 use crate::clock;
 use crate::config::{Config, INSTANCE};
-use crate::contract::StatusLine;
+use crate::log::LogWriter;
 use crate::outbox::StoreEvent;
+use crate::output_tee::Outputs;
 use crate::process::attach;
 use crate::process::guard::Guard;
-use crate::process::handle::{self, Process};
+use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
 use crate::process::instance::Instance;
 use crate::process::orphans::Records;
 use crate::process::signals::{Received, Sent, Signals};
 use agent::AgentProcess;
-use agent_io::AgentIo;
+use agent_io::{AgentInput, AgentIo};
 pub(crate) use exclusive::{Safeguards, safeguards};
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::exclusive::ExclusiveLease;
@@ -79,8 +80,7 @@ enum Input {
     Store(StoreEvent),
     /// An agent that is not our child has ended.
     AttachedExit,
-    /// The agent reported something.
-    Line(StatusLine),
+    Agent(AgentInput),
     /// A beat was stored.
     Stored,
 }
@@ -101,6 +101,7 @@ struct Hub {
     above: ServiceManager,
     /// A beat soon after a start: the first figures of an incarnation.
     early_beat: Option<Moment>,
+    log: LogWriter,
     /// Set when the loop is to end.
     outcome: Option<Outcome>,
 }
@@ -109,22 +110,19 @@ struct Hub {
 pub(crate) type Ready<'a> = &'a mut dyn FnMut(&[(&'static str, std::ffi::OsString)]);
 
 /// Starts or finds the agent and stays until it has ended. `already`: the agent runs and is this process; `ready` is
-/// called once before it continues.
+/// called once before it continues. `outputs`: those of the agent that are read.
 pub(crate) async fn supervise(
     config: Config,
     inherited: Inherited,
     already: Option<Process>,
     ready: Ready<'_>,
+    outputs: Option<Outputs>,
+    log: LogWriter,
     safeguards: Safeguards,
 ) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
     for note in &config.notes {
         tracing::warn!("{note}");
-    }
-    if !handle::proc_is_ours() {
-        tracing::warn!(
-            "/proc shows the processes of another pid namespace: the agent is watched without figures and verdict; mount /proc in this namespace"
-        );
     }
     // The process is searched for before anything is sent to the store: a refusal leaves no trace there.
     let found = match (already, config.work.target()) {
@@ -134,7 +132,7 @@ pub(crate) async fn supervise(
         },
         (already, _) => already,
     };
-    let mut hub = Hub::new(config, inherited, safeguards);
+    let mut hub = Hub::new(config, inherited, outputs, log, safeguards);
     if let Some(outcome) = hub.acquire_id(&mut signals).await? {
         hub.close_unstarted(outcome).await;
         return Ok(outcome);
@@ -153,7 +151,7 @@ pub(crate) async fn supervise(
             received = signals.next() => Input::Signal(received?),
             Some(event) = hub.publisher.outbox.store_events.recv() => Input::Store(event),
             () = hub.agent.body.attached_exit() => Input::AttachedExit,
-            line = hub.io.next() => Input::Line(line),
+            input = hub.io.next() => Input::Agent(input),
             Ok(()) = hub.publisher.outbox.stored.changed() => Input::Stored,
             () = tokio::time::sleep(wait) => Input::Tick,
         };
@@ -175,7 +173,8 @@ impl Hub {
                 self.answer_health_checks();
             }
             Input::AttachedExit => self.agent.attached_exited(),
-            Input::Line(line) => self.take_line(line),
+            Input::Agent(AgentInput::Line(line)) => self.take_line(*line),
+            Input::Agent(AgentInput::Resized) => self.agent.resized(),
             Input::Stored => {
                 self.renewed();
                 self.answer_health_checks();

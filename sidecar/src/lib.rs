@@ -16,11 +16,15 @@ mod process;
 mod wake;
 
 use hbshell::clock;
+use hbshell::log_writer::complain;
+use hbshell::private_dir::PrivateDir;
 use heartbeat::verdict::sample::SampleDepth;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
 use hub::{Outcome, supervise};
+use output_tee::Outputs;
 use process::inherited::Inherited;
 use process::transparent::Side;
 
@@ -80,7 +84,8 @@ pub fn cost_of_looks(root: u32, depth: SampleDepth, times: usize) -> Vec<Duratio
 
 fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
     let Work::Transparent(command) = &config.work else {
-        return run_hub(config, inherited, None, &mut |_| {});
+        let outputs = outputs(&config, inherited);
+        return run_hub(config, inherited, None, &mut |_| {}, outputs);
     };
     match process::transparent::split(&hub::VARIABLES)? {
         Side::Refused => Ok(End::Code(exit::TAKEN)),
@@ -91,18 +96,24 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
                 environment: &environment,
                 inherited,
                 terminal: None,
-                output: None,
+                outputs: Vec::new(),
                 dies_with_us: false,
             };
             Err(process::child::become_agent(&start).into())
         }
         Side::Watcher(agent, answer) => {
             let mut answer = Some(answer);
-            let end = run_hub(config, inherited, Some(agent), &mut |environment| {
-                if let Some(answer) = answer.take() {
-                    answer.go(environment);
-                }
-            });
+            let end = run_hub(
+                config,
+                inherited,
+                Some(agent),
+                &mut |environment| {
+                    if let Some(answer) = answer.take() {
+                        answer.go(environment);
+                    }
+                },
+                None,
+            );
             if let Some(answer) = answer {
                 answer.refuse();
             }
@@ -111,17 +122,65 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
     }
 }
 
+/// Stands between the agent and the outputs that are read. The copier is forked while no thread exists.
+fn outputs(config: &Config, inherited: Inherited) -> Option<Outputs> {
+    if config.reads.is_none() || !matches!(config.work, Work::Supervise(_)) {
+        return None;
+    }
+    let standard = |fd: i32| {
+        let to = match fd {
+            2 => std::io::stderr().as_fd().try_clone_to_owned(),
+            _ => std::io::stdout().as_fd().try_clone_to_owned(),
+        };
+        to.map(|to| (fd, to))
+    };
+    let read = config.read_from.descriptors().iter().copied();
+    let read = read.filter(|fd| !inherited.was_closed(*fd)).map(standard);
+    let outputs = read.collect::<std::io::Result<Vec<_>>>().and_then(|read| {
+        Outputs::open(read, |copier| {
+            process::helper::split_off(c"hb-output", copier.descriptors(), || copier.run())
+        })
+    });
+    // The agent runs unread rather than not at all. No log has been started yet.
+    outputs.unwrap_or_else(|error| {
+        eprintln!("hbsidecar: cannot read the agent's output: {error}");
+        None
+    })
+}
+
 fn run_hub(
     config: Config,
     inherited: Inherited,
     already: Option<process::handle::Process>,
     ready: hub::Ready<'_>,
+    outputs: Option<Outputs>,
 ) -> anyhow::Result<End> {
     let safeguards = hub::safeguards(&config)?; // before any thread exists
-    let writer = log::LogWriter::start(config.log);
-    let end = run_loop(config, inherited, already, ready, safeguards);
+    let to = log_destination(&config);
+    // Lines of an agent that we start may go to a file at any time.
+    let format = if config.log_file.is_none() && config.work.target().is_some() {
+        config.log
+    } else {
+        config.log.plain()
+    };
+    let writer = log::LogWriter::start(format, to);
+    let log = writer.clone();
+    let end = run_loop(config, inherited, already, ready, outputs, log, safeguards);
     writer.finish();
     end
+}
+
+/// Where log lines go, and whether a file may get them.
+fn log_destination(config: &Config) -> log::Destination {
+    let directory = PrivateDir::of_user().ok();
+    log::Destination {
+        file: config.log_file.clone(),
+        usual_file: directory
+            .map(|(directory, _)| directory.path().join(format!("{}.log", config.id))),
+        // The watcher of a transparent agent has left the agent's outputs.
+        has_no_stderr: matches!(config.work, Work::Transparent(_)),
+        awaits_agent: matches!(config.work, Work::Supervise(_)),
+    }
 }
 
 fn run_loop(
@@ -129,12 +188,19 @@ fn run_loop(
     inherited: Inherited,
     already: Option<process::handle::Process>,
     ready: hub::Ready<'_>,
+    outputs: Option<Outputs>,
+    log: log::LogWriter,
     safeguards: hub::Safeguards,
 ) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(supervise(config, inherited, already, ready, safeguards))?;
+    let outcome = runtime.block_on(supervise(
+        config, inherited, already, ready, outputs, log, safeguards,
+    ));
+    // Not dropped: that would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    let outcome = outcome?;
     Ok(match outcome {
         Outcome::Ended(ended) => match (ended.code, ended.signal) {
             (Some(code), _) => End::Code(code),
@@ -149,6 +215,6 @@ fn run_loop(
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> End {
-    eprintln!("hbsidecar: {error:#}");
+    complain("hbsidecar", &format!("{error:#}"));
     End::Code(code)
 }

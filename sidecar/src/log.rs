@@ -1,60 +1,166 @@
-//! The log's way to standard error. That may be a stopped terminal or a full pipe, perhaps the very one on which the agent
-//! hangs: a write there would block. So a thread of its own writes, and logging never waits.
+//! The log's ways out: standard error, and a file while standard error is a terminal that the agent uses.
+//!
+//! A full-screen agent's screen is its own: nothing of ours is written there until it has ended. Standard error may also be
+//! a stopped terminal or a full pipe, perhaps the very one on which the agent hangs: a write there would block. So a thread
+//! of its own writes, and logging never waits: lines beyond a bound are dropped and counted.
 
-use hbshell::log::Log;
-use std::io::{Write, stderr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod file;
+
+use crate::clock;
+use file::LogFile;
+use hbshell::log::{ByLevel, Log};
+use heartbeat::base::moment::Moment;
+use heartbeat::wire::beat::cut;
+use std::io::{IsTerminal, Write, stderr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tracing::Level;
 
 /// Lines that wait to be written; further ones are dropped and counted.
 const LINES_MAX: usize = 256;
 /// How long the end of the program waits for the last lines.
 const LAST_WITHIN: Duration = Duration::from_millis(500);
+/// How long a beat repeats a line that no terminal showed.
+const SHOWN_FOR: Duration = Duration::from_secs(300);
+/// The longest such line, in characters.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// Where lines go.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    /// A file of the user's: every line goes there. Else the one for a time without a terminal.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) usual_file: Option<PathBuf>,
+    /// Standard error leads nowhere: it is not the user's.
+    pub(crate) has_no_stderr: bool,
+    /// An agent is about to be started.
+    pub(crate) awaits_agent: bool,
+}
 
 /// Takes lines and never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct LogWriter {
-    /// To the thread that writes; `None` where no thread could be started: then lines are written directly, and may block.
+    /// To the thread that writes; `None` where no thread could be started: then lines are written directly until an agent
+    /// runs, and dropped from then on.
     queue: Option<SyncSender<Order>>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// Whose standard error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Screen {
+    Ours,
+    /// A terminal, and the agent that will use it is not started yet: lines are kept until that is certain.
+    Undecided,
+    /// A terminal that the agent uses.
+    Agents,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// A [`Screen`].
+    screen: AtomicU8,
+    has_agent: AtomicBool,
+    lost: AtomicU64,
+    /// Of what no terminal showed: warnings, errors, and the last of them.
+    warnings: AtomicU64,
+    errors: AtomicU64,
+    last: Mutex<Option<(Moment, String)>>,
 }
 
 enum Order {
     Write(Vec<u8>),
     /// Everything before is written: confirm it.
     Confirm(SyncSender<()>),
+    /// The agent has ended and the terminal is the user's again; it was the agent's before, or no agent was started.
+    Summarise(Screen),
+}
+
+/// One line's writer.
+struct LineWriter {
+    to: LogWriter,
+    level: Level,
 }
 
 impl LogWriter {
-    /// Starts logging to standard error. The agent's own output is not touched.
-    pub(crate) fn start(log: Log) -> Self {
-        let lines = Self::start_to(stderr()).unwrap_or_else(|_| Self {
-            queue: None,
-            lost: Arc::default(),
-        });
-        let queue = lines.clone();
-        log.start(move || queue.clone());
+    /// Starts logging. The agent's own output is not touched.
+    pub(crate) fn start(log: Log, to: Destination) -> Self {
+        let is_undecided = to.awaits_agent && stderr().is_terminal();
+        let lines = Self::start_to(stderr(), to).unwrap_or_default();
+        if is_undecided {
+            lines.shared.set_screen(Screen::Undecided);
+        }
+        let writer = lines.clone();
+        log.start(ByLevel(move |level| LineWriter {
+            to: writer.clone(),
+            level,
+        }));
+        let panics = lines.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            tracing::error!("{panic}");
+            panics.wait();
+        }));
         lines
     }
 
-    fn start_to(out: impl Write + Send + 'static) -> std::io::Result<Self> {
+    fn start_to(out: impl Write + Send + 'static, to: Destination) -> std::io::Result<Self> {
         let (queue, orders) = sync_channel(LINES_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counted = lost.clone();
+        let shared = Arc::new(Shared::default());
+        let ways = Ways {
+            screen: out,
+            has_screen: !to.has_no_stderr,
+            kept: Vec::new(),
+            is_always_file: to.file.is_some() || to.has_no_stderr,
+            file: to
+                .file
+                .map(LogFile::named)
+                .or(to.usual_file.map(LogFile::usual)),
+            shared: Arc::clone(&shared),
+        };
         // Every signal is blocked already: the thread takes none away.
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write(out, &orders, &counted))?;
+            .spawn(move || ways.run(&orders))?;
         Ok(Self {
             queue: Some(queue),
-            lost,
+            shared,
         })
     }
 
-    /// Waits a moment for what was logged so far.
+    /// An agent runs. From now on the terminal on standard error is the agent's, if it is one.
+    pub(crate) fn leave_screen(&self) {
+        self.shared.has_agent.store(true, Ordering::Relaxed);
+        if stderr().is_terminal() {
+            self.shared.set_screen(Screen::Agents);
+        }
+    }
+
+    /// The last warning or error that no terminal showed, if it is not long ago.
+    pub(crate) fn unseen(&self, now: Moment) -> Option<String> {
+        let last = self
+            .shared
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (at, line) = last.as_ref()?;
+        (now.since(*at) < SHOWN_FOR).then(|| line.clone())
+    }
+
+    /// The agent has ended: one line says what its terminal did not show. Waits a moment for what was logged so far.
     pub(crate) fn finish(&self) {
+        let was = self.shared.screen();
+        self.shared.set_screen(Screen::Ours);
+        if let Some(queue) = &self.queue {
+            let _ = queue.try_send(Order::Summarise(was)); // nothing is read there: it would not be either
+        }
+        self.wait();
+    }
+
+    fn wait(&self) {
         let (confirm, confirmed) = sync_channel(1);
         let sent = self
             .queue
@@ -64,17 +170,63 @@ impl LogWriter {
             let _ = confirmed.recv_timeout(LAST_WITHIN); // a blocked reader: they are lost
         }
     }
+
+    fn take(&self, line: &[u8], level: Level) {
+        let taken = match &self.queue {
+            Some(queue) => queue.try_send(Order::Write(line.to_vec())).is_ok(),
+            None if self.shared.has_agent.load(Ordering::Relaxed) => false,
+            None => stderr().write_all(line).is_ok(),
+        };
+        if !taken {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        if level > Level::WARN || self.shared.screen() == Screen::Ours {
+            return;
+        }
+        let count = if level == Level::ERROR {
+            &self.shared.errors
+        } else {
+            &self.shared.warnings
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let text = String::from_utf8_lossy(line);
+        let message = text
+            .split_once(level.as_str())
+            .map_or(&*text, |(_, message)| message);
+        let shown = cut(message.trim().to_owned(), SHOWN_CHARS_MAX);
+        *self
+            .shared
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((clock::now(), shown));
+    }
 }
 
-impl Write for LogWriter {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let Some(queue) = &self.queue else {
-            stderr().write_all(line)?;
-            return Ok(line.len());
-        };
-        if queue.try_send(Order::Write(line.to_vec())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+impl Shared {
+    fn screen(&self) -> Screen {
+        let screens = [Screen::Ours, Screen::Undecided, Screen::Agents];
+        let now = usize::from(self.screen.load(Ordering::Relaxed));
+        screens.get(now).copied().unwrap_or(Screen::Agents)
+    }
+
+    fn set_screen(&self, screen: Screen) {
+        self.screen.store(screen as u8, Ordering::Relaxed);
+    }
+}
+
+impl Default for LogWriter {
+    /// No thread could be started.
+    fn default() -> Self {
+        Self {
+            queue: None,
+            shared: Arc::default(),
         }
+    }
+}
+
+impl Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.to.take(line, self.level);
         Ok(line.len())
     }
 
@@ -83,57 +235,103 @@ impl Write for LogWriter {
     }
 }
 
-fn write(mut out: impl Write, orders: &Receiver<Order>, lost: &AtomicU64) {
-    // There is nowhere to report a log that cannot be written.
-    while let Ok(order) = orders.recv() {
-        match order {
-            Order::Write(line) => {
-                let _ = out.write_all(&line);
-                let lost = lost.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    let _ = writeln!(out, "hbsidecar: {lost} log lines could not be written");
+/// The thread that writes.
+struct Ways<W> {
+    screen: W,
+    has_screen: bool,
+    /// Lines from before the agent's start, at most [`LINES_MAX`].
+    kept: Vec<Vec<u8>>,
+    is_always_file: bool,
+    file: Option<LogFile>,
+    shared: Arc<Shared>,
+}
+
+impl<W: Write> Ways<W> {
+    fn run(mut self, orders: &Receiver<Order>) {
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Write(line) => {
+                    self.line(&line);
+                    let lost = self.shared.lost.swap(0, Ordering::Relaxed);
+                    if lost > 0 {
+                        self.line(
+                            format!("hbsidecar: {lost} log lines could not be written\n")
+                                .as_bytes(),
+                        );
+                    }
                 }
-            }
-            Order::Confirm(confirm) => {
-                let _ = confirm.try_send(());
+                Order::Confirm(confirm) => {
+                    let _ = confirm.try_send(());
+                }
+                Order::Summarise(was) => self.summarise(was),
             }
         }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if self.is_always_file {
+            return self.write(line, true);
+        }
+        match self.shared.screen() {
+            Screen::Ours => self.write(line, false),
+            Screen::Undecided if self.kept.len() < LINES_MAX => self.kept.push(line.to_vec()),
+            Screen::Undecided => {
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            Screen::Agents => {
+                self.write_kept(true);
+                self.write(line, true);
+            }
+        }
+    }
+
+    fn write_kept(&mut self, to_file: bool) {
+        for line in std::mem::take(&mut self.kept) {
+            self.write(&line, to_file);
+        }
+    }
+
+    /// There is nowhere to report a log that cannot be written.
+    fn write(&mut self, line: &[u8], to_file: bool) {
+        let written = match &mut self.file {
+            Some(file) if to_file => file.write(line).is_ok(),
+            Some(_) | None => false,
+        };
+        if !written && self.has_screen && self.shared.screen() == Screen::Ours {
+            let _ = self.screen.write_all(line);
+        }
+    }
+
+    fn summarise(&mut self, was: Screen) {
+        self.write_kept(was == Screen::Agents);
+        let [errors, warnings] = [&self.shared.errors, &self.shared.warnings]
+            .map(|count| count.swap(0, Ordering::Relaxed));
+        if was != Screen::Agents || !self.has_screen || errors + warnings == 0 {
+            return;
+        }
+        let counted = |count: u64, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            count => Some(format!("{count} {what}s")),
+        };
+        let counts = [counted(errors, "error"), counted(warnings, "warning")];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        let last = self
+            .shared
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let last = last.map_or(String::new(), |(_, line)| format!(", the last: {line}"));
+        let place = self.file.as_ref().map(LogFile::path);
+        let place = place.map_or(String::new(), |path| format!("; see {}", path.display()));
+        let _ = writeln!(
+            self.screen,
+            "hbsidecar: {} while the agent had the terminal{last}{place}",
+            counts.join(", ")
+        );
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn a_log_without_a_reader_delays_no_caller_and_counts_what_it_lost() {
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut lines = LogWriter::start_to(writer).unwrap();
-        let line = [b'x'; 1023];
-        // More than the pipe and the queue take together.
-        for _ in 0..LINES_MAX + 128 {
-            writeln!(lines, "{}", String::from_utf8_lossy(&line)).unwrap();
-        }
-        assert!(lines.lost.load(Ordering::Relaxed) > 0);
-
-        let mut text = String::new();
-        let mut buffer = [0; 65536];
-        while !text.contains("log lines could not be written") {
-            let length = reader.read(&mut buffer).unwrap();
-            text.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
-        drop(reader);
-    }
-
-    #[test]
-    fn the_last_lines_are_written_before_the_end() {
-        let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut lines = LogWriter::start_to(writer).unwrap();
-        lines.write_all(b"the end\n").unwrap();
-        lines.finish();
-        let mut text = [0; 8];
-        reader.read_exact(&mut text).unwrap();
-        assert_eq!(&text, b"the end\n");
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ mod register;
 
 use crate::clock;
 use crate::config::Store;
+use deliver::Delivered;
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
@@ -35,9 +36,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const STORE_EVENTS_MAX: usize = 16;
 /// Orders that wait to be read.
 const PUSHES_MAX: usize = 16;
-/// How often the roster is asked whether it still holds the agent: a store that was emptied under a living connection has
-/// lost it.
-const ROSTER_CHECK_EVERY: Duration = Duration::from_secs(5);
 /// The largest order, in bytes.
 const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
@@ -132,8 +130,8 @@ struct StoreSession {
     entry: watch::Receiver<Option<RosterEntry>>,
     /// What the roster holds.
     roster_written: Option<RosterEntry>,
-    /// When the roster was last seen to hold it.
-    roster_checked: Moment,
+    /// The store refuses something: logged once, and shown on beats until it takes one whole.
+    refused: bool,
     events: mpsc::Receiver<Queued>,
     waiting: VecDeque<Queued>,
     store_events: mpsc::Sender<StoreEvent>,
@@ -188,7 +186,7 @@ impl Outbox {
             latest: latest_out,
             entry: entry_out,
             roster_written: None,
-            roster_checked: clock::now(),
+            refused: false,
             events: events_out,
             waiting: VecDeque::new(),
             store_events: events_in,
@@ -326,16 +324,19 @@ impl StoreSession {
             self.deliver_events(&mut connection).await?;
             self.write_roster(&mut connection).await?;
             if let Some(offer) = self.unsent() {
-                if let Some(holder) = self.deliver(&mut connection, &offer).await? {
+                let delivered = self.deliver(&mut connection, &offer).await?;
+                if let Delivered::Fenced(holder) = delivered {
                     self.write_fenced(&mut connection, holder).await?;
                     return Ok(SessionEnd::Fenced(holder));
                 }
-                self.check_roster(&mut connection).await?;
                 self.sent = offer.beat.sequence;
-                self.stored.send_replace(Some(Stored {
-                    at: clock::now(),
-                    sequence: self.sent,
-                }));
+                if delivered == Delivered::Stored {
+                    self.check_roster(&mut connection).await?;
+                    self.stored.send_replace(Some(Stored {
+                        at: clock::now(),
+                        sequence: self.sent,
+                    }));
+                }
             }
             let renewal = due(self.until_renewal());
             tokio::select! {
@@ -389,10 +390,16 @@ impl StoreSession {
                 .await
                 .map(|()| SessionEnd::Done);
         }
-        self.deliver_events(connection).await?;
-        self.write_roster(connection).await?;
-        self.release_lease(connection).await?;
-        Ok(SessionEnd::Done)
+        // What the store refuses for now is tried until the hub gives up.
+        loop {
+            self.deliver_events(connection).await?;
+            self.write_roster(connection).await?;
+            if self.waiting.is_empty() {
+                self.release_lease(connection).await?;
+                return Ok(SessionEnd::Done);
+            }
+            tokio::time::sleep(RETRY_MIN).await;
+        }
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {

@@ -4,6 +4,7 @@ pub(crate) mod attach;
 pub(crate) mod child;
 pub(crate) mod guard;
 pub(crate) mod handle;
+pub(crate) mod helper;
 pub(crate) mod inherited;
 pub(crate) mod instance;
 pub(crate) mod oom;

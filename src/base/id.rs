@@ -64,6 +64,23 @@ impl AgentId {
     }
 }
 
+/// Whether the text is an id.
+pub(crate) fn is_id(text: &str) -> bool {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'@' | b'-');
+    let starts = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric());
+    starts && text.len() <= ID_BYTES_MAX && text.as_bytes().iter().all(fits)
+}
+
+/// An id is looked up by its text.
+impl std::borrow::Borrow<str> for AgentId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 fn fits(at: usize, c: char) -> bool {
     c.is_ascii_alphanumeric() || (at > 0 && matches!(c, '.' | '_' | ':' | '@' | '-'))
 }

@@ -12,7 +12,7 @@ pub struct Moment(u64);
 
 impl Moment {
     /// A moment this many milliseconds after the start of the machine.
-    pub fn from_millis(millis: u64) -> Self {
+    pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 

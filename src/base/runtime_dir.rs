@@ -1,4 +1,4 @@
-//! The runtime directory of one user's programs on one machine: a pure function of environment and user id.
+//! The directories of one user's programs on one machine: pure functions of environment and user id.
 
 use std::path::PathBuf;
 
@@ -21,6 +21,22 @@ pub fn runtime_dirs(
     let state = absolute(xdg_state_home).map(|dir| dir.join("hb-run"));
     let behind = state.or_else(|| Some(absolute(home)?.join(".hb-run")));
     [usual].into_iter().chain(behind).collect()
+}
+
+/// The directory of what survives a restart: `$XDG_STATE_HOME/hb`, `/var/lib/hb` for root, else `~/.local/state/hb`; `None`
+/// for a user without a home.
+pub fn state_dir(
+    xdg_state_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+    uid: u32,
+) -> Option<PathBuf> {
+    match xdg_state_home.filter(|dir| dir.is_absolute()) {
+        Some(dir) => Some(dir.join("hb")),
+        None if uid == 0 => Some(PathBuf::from("/var/lib/hb")),
+        None => home
+            .filter(|dir| dir.is_absolute())
+            .map(|dir| dir.join(".local/state/hb")),
+    }
 }
 
 /// The file in the runtime directory that names the embedded store's URL.
@@ -49,5 +65,19 @@ mod tests {
             [PathBuf::from("/tmp/hb-7"), behind]
         );
         assert_eq!(runtime_dirs(None, None, None, 7).len(), 1);
+    }
+
+    #[test]
+    fn state_is_kept_where_the_user_says_or_where_state_belongs() {
+        let place = |xdg: Option<&str>, home: Option<&str>, uid| {
+            state_dir(xdg.map(PathBuf::from), home.map(PathBuf::from), uid)
+        };
+        assert_eq!(place(Some("/s"), Some("/h"), 7), Some("/s/hb".into()));
+        assert_eq!(place(None, Some("/root"), 0), Some("/var/lib/hb".into()));
+        assert_eq!(
+            place(Some("relative"), Some("/h"), 7),
+            Some("/h/.local/state/hb".into())
+        );
+        assert_eq!(place(None, None, 7), None);
     }
 }

@@ -13,6 +13,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Events longer than this are not read, in bytes: what matters in them is small.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One event stream, from its beginning.
 #[derive(Debug, Default)]
 pub struct Events {
@@ -126,10 +128,12 @@ impl Usage {
 impl Events {
     /// The status line that an event amounts to, if any.
     pub fn line(&mut self, event: &[u8]) -> Option<String> {
+        let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
         if event.len() > EVENT_BYTES_MAX || event.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }
-        let event: Event = serde_json::from_slice(event).ok()?;
+        // Bytes that are no UTF-8 cost themselves only.
+        let event: Event = serde_json::from_str(&String::from_utf8_lossy(event)).ok()?;
         let step = self.step(&event.r#type);
         match (event.r#type.as_str(), event.subtype.as_deref()) {
             ("system", Some("init")) => Some("ready=1 state=waiting_model".to_owned()),

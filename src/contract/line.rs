@@ -140,7 +140,8 @@ impl Line {
         let text =
             std::str::from_utf8(bytes).map_err(|e| LineError::NotUtf8(e.valid_up_to() + 1))?;
         let mut reading = Reading::default();
-        let text = text.trim();
+        // Some editors and shells put a byte order mark before a file.
+        let text = text.trim_start_matches('\u{feff}').trim();
         if text.starts_with('{') {
             reading.object(text)?;
         } else {
@@ -235,6 +236,13 @@ mod tests {
             line("X_HB_TASK=index repo\nX_HB_PROGRESS=42\nX_HB_STATE=working\nX_HB_TOKENS=7\n"),
             parsed
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_costs_nothing() {
+        for text in ["progress=42", r#"{"progress":42}"#, "X_HB_PROGRESS=42"] {
+            assert_eq!(line(&format!("\u{feff}{text}")), line("progress=42"));
+        }
     }
 
     #[test]

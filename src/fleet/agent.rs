@@ -3,11 +3,13 @@
 //! Reports of a replaced epoch, and reports with a lower step, change nothing: a late message is recognised by its
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
-use crate::base::moment::{Moment, millis};
+use crate::base::moment::Moment;
+use crate::fleet::last_beat::LastBeat;
+use crate::fleet::retention::Over;
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
-use crate::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
+use crate::wire::beat::INTERVAL_DEFAULT;
+use crate::wire::beat::view::BeatView;
 use crate::wire::event::{Event, EventKind};
-use crate::wire::keys;
 use crate::wire::life::{Life, NextStart, Phase, Reason};
 use crate::wire::roster::RosterEntry;
 use std::sync::Arc;
@@ -15,10 +17,8 @@ use std::time::Duration;
 
 pub use crate::fleet::run::State;
 
-/// A producer's interval is taken from this many readings of its hash.
-const READINGS: u8 = 3;
-/// Learnt intervals are rounded to this: a reading comes some milliseconds after the write.
-const LEARN_STEP_MS: u64 = 50;
+/// Memory of an agent without its beats, in bytes: the run, the roster entry, its places in the indexes.
+const AGENT_BYTES: usize = 1024;
 
 /// One agent.
 #[derive(Clone, Debug)]
@@ -33,12 +33,14 @@ pub struct Agent {
     pub since: Since,
     /// The highest epoch that was ever seen of it.
     fence: u64,
-    /// Where the fleet's index of deadlines has it.
-    pub(crate) indexed_at: Option<Moment>,
     /// The state that was announced last.
     pub(crate) announced: Option<State>,
     /// No state was settled yet: the first one is a transition too.
     is_new: bool,
+    /// It failed or stopped: when it leaves.
+    pub(crate) over: Option<Over>,
+    /// It was seen more than once.
+    seen_again: bool,
 }
 
 /// When a state began.
@@ -63,6 +65,8 @@ pub(crate) struct ApplyContext<'a> {
     pub(crate) now: Moment,
     /// The initial state is being loaded: what it shows happened before.
     pub(crate) loading: bool,
+    /// No epoch that was honestly granted is beyond this: see [`Agent::admits`].
+    pub(crate) epoch_max: u64,
     /// Changes, in order.
     pub(crate) transitions: &'a mut Vec<Transition>,
 }
@@ -76,10 +80,19 @@ impl Agent {
             state,
             reason,
             since: Since::Seen(now),
-            indexed_at: None,
             announced: None,
             is_new: true,
+            over: None,
+            seen_again: false,
         }
+    }
+
+    /// What stands in the place of an agent that has left: never due.
+    pub(crate) fn gone() -> Self {
+        let run = Run::begin(0, INTERVAL_DEFAULT, Moment::default());
+        let mut agent = Self::new(run, Moment::default());
+        agent.state = State::Stopped;
+        agent
     }
 
     /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
@@ -88,7 +101,7 @@ impl Agent {
             State::Healthy | State::Missing => true,
             State::Stopped => false,
             State::Failed => match self.reason {
-                Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop) => {
+                Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop | Reason::Duplicate) => {
                     self.run.life.has_process()
                 }
                 Some(
@@ -96,7 +109,6 @@ impl Agent {
                     | Reason::Exited
                     | Reason::Killed
                     | Reason::OomKilled
-                    | Reason::Duplicate
                     | Reason::Fenced
                     | Reason::Operator
                     | Reason::Unknown,
@@ -104,6 +116,14 @@ impl Agent {
                 | None => false,
             },
         }
+    }
+
+    /// The machine that it runs on, where that is known.
+    pub fn host(&self) -> Option<&str> {
+        let beat = self.run.beat.as_ref().and_then(LastBeat::host);
+        let entry = self.run.entry.as_deref();
+        beat.or(entry.map(|entry| entry.host.as_str()))
+            .filter(|host| !host.is_empty())
     }
 
     /// How long the agent's process has been up; zero without a process.
@@ -115,37 +135,46 @@ impl Agent {
         }
     }
 
-    /// When silence next changes the state, and to what; may be past, then it is due now.
+    /// When time alone next changes something, and what; may be past, then it is due now.
     pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
-        let detector = &self.run.detector;
+        let run = &self.run;
         match self.state {
-            State::Healthy if self.run.depends_on_silence() => {
-                Some((detector.missing_at(), "missing"))
+            State::Healthy if run.depends_on_silence() => match run.question_at() {
+                Some(at) => Some((at, "question")),
+                None => Some((run.detector.missing_at(), "missing")),
+            },
+            State::Missing if run.depends_on_silence() => {
+                Some((run.detector.failed_at(), "verification"))
             }
-            State::Missing if self.run.depends_on_silence() => {
-                Some((detector.failed_at(), "verification"))
+            State::Failed if run.is_duplicate() => {
+                run.duplicate_until().map(|at| (at, "end of a duplicate"))
             }
-            State::Healthy | State::Missing | State::Failed | State::Stopped => None,
+            State::Failed | State::Stopped => self.over.map(|over| (over.until(), "retention")),
+            State::Healthy | State::Missing => None,
         }
     }
 
+    /// Estimated memory, in bytes: what is fixed, and the texts that grow.
+    pub(crate) fn weight(&self) -> usize {
+        let kept = self.run.kept();
+        let texts: usize = kept.map(LastBeat::weight).sum();
+        AGENT_BYTES + texts
+    }
+
     pub(crate) fn wants_interval(&self) -> bool {
-        self.run.readings() < READINGS
+        self.run.wants_interval()
     }
 
     pub(crate) fn beat(
         &mut self,
-        beat: &Arc<Beat>,
+        beat: &BeatView<'_>,
         source: BeatSource,
         context: &mut ApplyContext<'_>,
     ) -> BeatOutcome {
-        let arrival = match source {
-            BeatSource::Channel => context.now,
-            BeatSource::Stored(age) => context.now - age,
-        };
+        let arrival = self.arrival(beat, source, context.now);
         let life = beat.life();
-        if !self.belongs(beat) {
-            return BeatOutcome::Outdated;
+        if let Some(refused) = self.refusal(beat, context) {
+            return refused;
         }
         if beat.epoch() != self.run.epoch {
             let interval = beat
@@ -156,13 +185,19 @@ impl Agent {
             run.detector.observe_from(context.now);
             self.replace(run, &life, context);
         }
+        let first = self.run.beat.is_none() && self.run.entry.is_none();
         let outcome = self.run.beat(beat, source, arrival);
+        self.seen_again |= !first;
         if outcome != BeatOutcome::Applied {
+            // A plain producer stops by its hash: the status changes, and no beat follows.
+            if beat.hb.is_none() && outcome == BeatOutcome::Known && !life.has_process() {
+                self.follow(life.into_owned(), context);
+            }
             return outcome;
         }
         // A producer without epochs has no steps: each of its beats reports its whole state.
         if life.is_after(&self.run.life) || beat.hb.is_none() {
-            self.follow(life, context);
+            self.follow(life.into_owned(), context);
         }
         if context.loading {
             self.run.mark_unconfirmed_if_stale(context.now);
@@ -178,12 +213,12 @@ impl Agent {
         interval: Duration,
         context: &mut ApplyContext<'_>,
     ) {
-        if event.epoch < self.fence {
+        if !self.admits(event.epoch, context) {
             return;
         }
         let entry = event.detail.registration.as_deref();
         let life = event.life();
-        if event.epoch > self.run.epoch {
+        if event.epoch != self.run.epoch {
             let interval = entry.map_or(interval, RosterEntry::interval);
             let begun = life.clone().unwrap_or_default();
             self.replace(
@@ -217,11 +252,11 @@ impl Agent {
         run: &Run,
         context: &mut ApplyContext<'_>,
     ) {
-        if entry.epoch < self.fence {
+        if !self.admits(entry.epoch, context) {
             return;
         }
         let life = entry.life();
-        if entry.epoch > self.run.epoch {
+        if entry.epoch != self.run.epoch {
             self.replace(run.clone(), &life, context);
         }
         // The roster knows more than a hash that was only registered.
@@ -238,10 +273,7 @@ impl Agent {
         if self.run.epoch != 0 {
             return; // a sidecar reports its interval; the hash may be another producer's too
         }
-        let millis = millis(keys::interval_of(time_to_live));
-        let rounded = (millis + LEARN_STEP_MS / 2) / LEARN_STEP_MS * LEARN_STEP_MS;
-        let learnt = Duration::from_millis(rounded).clamp(INTERVAL_MIN, INTERVAL_MAX);
-        self.run.learn(learnt);
+        self.run.learn(time_to_live);
     }
 
     /// The silence was verified.
@@ -255,6 +287,11 @@ impl Agent {
     /// Brings the state into step with what is known.
     pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
         let Belief { state, reason } = self.run.belief(context.now);
+        let over = matches!(state, State::Failed | State::Stopped).then_some(Over {
+            seen_again: self.seen_again || self.run.entry.is_some(),
+            since: self.over.map_or(context.now, |over| over.since),
+        });
+        self.over = over;
         let is_new = std::mem::take(&mut self.is_new);
         if !is_new && (self.state, self.reason) == (state, reason) {
             return;
@@ -273,17 +310,57 @@ impl Agent {
         context.transitions.push(Transition {
             to: state,
             reason,
-            sentence: self.sentence(context.now),
+            sentence: self.sentence(context.now).into_owned(),
         });
     }
 
-    /// A producer without epochs follows a registration that is over; else a lower epoch is of the past. The registration
-    /// that such a producer followed may go on.
-    fn belongs(&self, beat: &Beat) -> bool {
-        match beat.hb {
-            Some(_) => beat.epoch() >= self.fence,
-            None => self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped),
+    /// When the beat was written, on our clock. The hash of a plain producer does not say how old it is: the sender's own
+    /// clock says how long after its last beat it was.
+    fn arrival(&self, beat: &BeatView<'_>, source: BeatSource, now: Moment) -> Moment {
+        let age = match source {
+            BeatSource::Channel => return now,
+            BeatSource::Stored(age) => age,
+        };
+        let last = self.run.beat.as_ref().zip(self.run.beat_at);
+        match last.filter(|_| beat.hb.is_none() && age.is_zero()) {
+            Some((last, at)) if beat.timestamp_ms >= last.timestamp_ms => {
+                let later = Duration::from_millis(beat.timestamp_ms - last.timestamp_ms);
+                (at + later).min(now)
+            }
+            Some(_) | None => now - age,
         }
+    }
+
+    /// Why a beat is none of this agent's present, if it is not.
+    fn refusal(&mut self, beat: &BeatView<'_>, context: &ApplyContext<'_>) -> Option<BeatOutcome> {
+        if beat.hb.is_none() {
+            // It follows a registration that is over, and one such producer another.
+            let over = self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped);
+            return (!over).then_some(BeatOutcome::Outdated);
+        }
+        if self.admits(beat.epoch(), context) {
+            return None;
+        }
+        Some(if beat.epoch() > context.epoch_max {
+            BeatOutcome::Implausible
+        } else {
+            BeatOutcome::Outdated
+        })
+    }
+
+    /// Whether a message of this epoch counts: a lower one than the highest is of the past. An epoch beyond the plausible
+    /// replaces no registration that lives, and gives way to every plausible one, so that one such number costs only
+    /// the message that carried it.
+    fn admits(&mut self, epoch: u64, context: &ApplyContext<'_>) -> bool {
+        let plausible = |epoch: u64| epoch <= context.epoch_max;
+        if plausible(epoch) && !plausible(self.fence) {
+            self.fence = epoch;
+            return true;
+        }
+        if !plausible(epoch) && plausible(self.fence) {
+            return self.is_new || matches!(self.state, State::Failed | State::Stopped);
+        }
+        epoch >= self.fence
     }
 
     /// A new registration replaces everything of the one before. The start of its process is announced, even when the

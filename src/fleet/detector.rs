@@ -18,6 +18,9 @@ const WINDOW_HALF: u32 = 16;
 const SLOTS_AHEAD_MAX: u64 = 2;
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
+/// Bounds of the gap in the observation that is tolerated.
+const GAP_TOLERATED_MIN: Duration = Duration::from_millis(200);
+const GAP_TOLERATED_MAX: Duration = Duration::from_secs(2);
 /// Beats that may be lost before silence means failure.
 const BEATS_TO_FAIL: u32 = 3;
 
@@ -107,14 +110,27 @@ impl Detector {
         }
     }
 
-    /// Takes a learnt interval without touching freshness.
+    /// Takes an interval without touching freshness. Another interval starts another timetable: slots count intervals.
     pub fn set_interval(&mut self, interval: Duration) {
-        self.interval = interval;
+        if self.interval != interval {
+            self.interval = interval;
+            self.timetable = None;
+        }
+    }
+
+    /// The next beat starts a timetable of its own: another producer counts its slots from another moment.
+    pub fn restart_timetable(&mut self) {
+        self.timetable = None;
     }
 
     /// The observer was blind before `now`: silence up to here proves nothing.
     pub fn observe_from(&mut self, now: Moment) {
         self.observed_from = self.observed_from.max(now);
+    }
+
+    /// Whether [`Self::observe_from`] with this moment would change nothing.
+    pub fn is_observed_from(&self, since: Moment) -> bool {
+        since <= self.observed_from
     }
 
     /// What the silence up to `now` means.
@@ -136,6 +152,12 @@ impl Detector {
     /// One beat after it was due: interval + slack after the freshest one.
     pub fn missing_at(&self) -> Moment {
         self.due(1)
+    }
+
+    /// When the store is asked for a beat that the channel did not bring: half a slack before [`Self::missing_at`], so that
+    /// a beat that only the channel lost makes no agent look missing.
+    pub fn question_at(&self) -> Moment {
+        self.missing_at() - self.slack() / 2
     }
 
     /// Three intervals + slack after the freshest beat.
@@ -161,6 +183,12 @@ impl Detector {
     /// A sixth of the interval, 100 ms at least: 5 s at 30 s.
     pub fn slack(&self) -> Duration {
         (self.interval / 6).max(SLACK_MIN)
+    }
+
+    /// The longest gap in the observation that is no cause to wait: half an interval, 200 ms to 2 s. Beats that were held
+    /// up for so long come in time all the same.
+    pub fn gap_tolerated(&self) -> Duration {
+        (self.interval / 2).clamp(GAP_TOLERATED_MIN, GAP_TOLERATED_MAX)
     }
 
     fn due(&self, beats: u32) -> Moment {
@@ -339,6 +367,15 @@ mod tests {
         assert_eq!(d.beat(Stamp::Slot(1000), at(150)), Freshness::Implausible);
         assert_eq!(d.beat(Stamp::Slot(1001), at(180)), Freshness::Renewed);
         assert_eq!(d.silence(at(200)), Silence::None);
+    }
+
+    #[test]
+    fn another_interval_starts_another_timetable() {
+        let mut d = beating(4);
+        d.set_interval(INTERVAL / 30);
+        assert_eq!(d.beat(Stamp::Slot(5), at(121)), Freshness::Renewed);
+        assert_eq!(d.missing_at(), at(122) + d.slack());
+        assert_eq!(d.beat(Stamp::Slot(6), at(122)), Freshness::Renewed);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The fleet's inputs, effects, settings and view.
 
 use crate::base::id::AgentId;
-use crate::fleet::agent::Agent;
+use crate::fleet::agents::Agents;
 use crate::fleet::run::State;
-use crate::wire::beat::{Beat, INTERVAL_DEFAULT};
+use crate::fleet::watch::WatchView;
+use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
-use imbl::OrdMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use std::time::Duration;
 pub struct FleetSettings {
     /// For producers that do not report their interval and whose hash has no time to live.
     pub interval_default: Duration,
-    /// Newcomers beyond this many agents are refused and counted.
+    /// Beyond this many agents those that are over leave, and else newcomers are refused and counted.
     pub agents_max: usize,
+    /// The same for the memory that all agents take, in bytes, estimated.
+    pub bytes_max: usize,
 }
 
 impl Default for FleetSettings {
@@ -25,6 +27,7 @@ impl Default for FleetSettings {
         Self {
             interval_default: INTERVAL_DEFAULT,
             agents_max: 200_000,
+            bytes_max: 512 * 1024 * 1024,
         }
     }
 }
@@ -33,13 +36,30 @@ impl Default for FleetSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Every agent, by id.
-    pub agents: OrdMap<AgentId, Arc<Agent>>,
+    pub agents: Agents,
     /// Agents by state.
     pub counts: Counts,
     /// What became of beats.
     pub beats: BeatCounters,
     /// Whether the monitor is connected to the store.
     pub link_up: bool,
+    /// How full the fleet is.
+    pub bounds: Bounds,
+    /// Gates, incidents and the link.
+    pub watch: Arc<WatchView>,
+}
+
+/// How full the fleet is, and what that cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Agents that are kept at most.
+    pub agents_max: usize,
+    /// Estimated memory of all agents, in bytes.
+    pub bytes: usize,
+    /// Its limit.
+    pub bytes_max: usize,
+    /// Agents that left because their time was over or the fleet was full.
+    pub left: u64,
 }
 
 /// An input of the fleet.
@@ -61,6 +81,10 @@ pub enum FleetInput {
     TtlRead(AgentId, Duration),
     /// The hash of a silent agent was read, and what it holds has been passed on.
     Verified(AgentId),
+    /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
+    Gap(Duration),
+    /// The store's wall clock, Unix milliseconds.
+    StoreClock(u64),
     /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
     /// The connection to the store is lost.
@@ -80,6 +104,10 @@ pub enum FleetEffect {
     ReadEvents,
     /// A state or its reason changed. Announced once per change.
     Changed(Change),
+    /// The agent of this epoch is over for good: remove it from the roster.
+    Left(AgentId, u64),
+    /// The fleet is full: so many newcomers were refused up to now. At most once a minute.
+    Refused(u64),
 }
 
 /// One transition.
@@ -95,6 +123,12 @@ pub struct Change {
     pub reason: Option<Reason>,
     /// For people.
     pub sentence: String,
+    /// The machine that it runs on, where that is known.
+    pub host: Option<String>,
+    /// Time between its beats.
+    pub interval: Duration,
+    /// What shows the state.
+    pub evidence: Vec<Evidence>,
 }
 
 /// Agents by state.
@@ -121,8 +155,8 @@ pub struct BeatCounters {
     pub duplicate: u64,
     /// Beats of an epoch that was replaced.
     pub outdated: u64,
-    /// Beats with a slot that is far ahead of the timetable.
-    pub implausible_slot: u64,
+    /// Beats with a number that cannot be (slot, sequence, epoch), or of a second producer.
+    pub implausible: u64,
     /// Newcomers to a full fleet.
     pub refused: u64,
 }

@@ -1,9 +1,14 @@
 //! Sentences about an agent: what is the matter, and what happens next by itself. Read by people, never by a decision.
 
 use crate::base::duration::format_duration;
+use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, State};
+use crate::fleet::agent::{Agent, State, Transition};
+use crate::fleet::exchange::Change;
+use crate::fleet::last_beat::LastBeat;
+use crate::wire::beat::{Evidence, Source};
 use crate::wire::life::{End, Phase, Reason};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Signals by name, as on Linux for x86-64 and ARM; the others are shown by number alone.
@@ -23,11 +28,11 @@ const SIGNALS: [(u8, &str); 11] = [
 
 impl Agent {
     /// What is the matter with the agent at `now`.
-    pub fn sentence(&self, now: Moment) -> String {
+    pub fn sentence(&self, now: Moment) -> Cow<'_, str> {
         match self.state {
             State::Healthy => self.healthy_sentence(now),
-            State::Missing => self.missing_sentence(now),
-            State::Stopped => self.stopped_sentence(),
+            State::Missing => self.missing_sentence(now).into(),
+            State::Stopped => self.stopped_sentence().into(),
             State::Failed => self.failed_sentence(now),
         }
     }
@@ -48,19 +53,96 @@ impl Agent {
         }
     }
 
-    fn healthy_sentence(&self, now: Moment) -> String {
+    /// A change of this agent: `at` is its state and reason then, else those of now.
+    pub(crate) fn change(
+        &self,
+        id: AgentId,
+        from: Option<State>,
+        at: Option<Transition>,
+        now: Moment,
+    ) -> Change {
+        let at = at.unwrap_or_else(|| Transition {
+            to: self.state,
+            reason: self.reason,
+            sentence: self.sentence(now).into_owned(),
+        });
+        Change {
+            agent: id,
+            from,
+            to: at.to,
+            reason: at.reason,
+            sentence: at.sentence,
+            host: self.host().map(str::to_owned),
+            interval: self.run.detector.interval(),
+            evidence: self.evidence(at.reason, now),
+        }
+    }
+
+    /// What shows this reason.
+    fn evidence(&self, reason: Option<Reason>, now: Moment) -> Vec<Evidence> {
+        let observed = |signal: &str, value: String| Evidence {
+            signal: signal.to_owned(),
+            value,
+            source: Source::Observed,
+        };
+        let end = self.run.life.end.as_ref();
+        match reason {
+            None => Vec::new(),
+            Some(Reason::HeartbeatLost) => {
+                let age = self.since_last_beat(now);
+                let age = age.unwrap_or_else(|| "none since hbmonitor started".to_owned());
+                let due = self.interval();
+                let listed = [("beat.age", age), ("beat.interval", due)];
+                listed.map(|(signal, value)| observed(signal, value)).into()
+            }
+            Some(Reason::Hung) => {
+                let activity = self.run.beat.as_ref().and_then(LastBeat::activity);
+                activity
+                    .map(|activity| activity.evidence)
+                    .unwrap_or_default()
+            }
+            Some(
+                Reason::Exited
+                | Reason::Killed
+                | Reason::OomKilled
+                | Reason::CrashLoop
+                | Reason::Duplicate
+                | Reason::Fenced
+                | Reason::Operator
+                | Reason::Unkillable
+                | Reason::Unknown,
+            ) => {
+                let exit = end.map(|end| end.exit);
+                let code = exit
+                    .and_then(|exit| exit.code)
+                    .map(|code| ("exit.code", code));
+                let signal = exit
+                    .and_then(|exit| exit.signal)
+                    .map(|n| ("exit.signal", n));
+                let shown = [code, signal].into_iter().flatten();
+                shown
+                    .map(|(signal, value)| observed(signal, value.to_string()))
+                    .collect()
+            }
+        }
+    }
+
+    fn healthy_sentence(&self, now: Moment) -> Cow<'_, str> {
         match self.run.life.phase {
             Phase::Stopping => format!(
                 "It was asked to stop {} ago. Its process is still running.",
                 format_duration(now.since(self.run.life_at))
-            ),
-            Phase::Restarting => "It ended cleanly. Its sidecar is starting it again.".to_owned(),
+            )
+            .into(),
+            Phase::Restarting => "It ended cleanly. Its sidecar is starting it again.".into(),
             Phase::Waiting | Phase::Suspended | Phase::Detached | Phase::Ended | Phase::Running => {
-                let activity = self.activity_sentence().map(str::to_owned);
-                activity.unwrap_or_else(|| match self.run.beat {
-                    Some(_) => format!("Its beats come in time, one every {}.", self.interval()),
-                    None => "It is registered. Its first beat has not come yet.".to_owned(),
-                })
+                self.activity_sentence()
+                    .unwrap_or_else(|| match self.run.beat {
+                        Some(_) => {
+                            format!("Its beats come in time, one every {}.", self.interval()).into()
+                        }
+                        None => "It is registered. Its first beat has not come yet.".into(),
+                    })
             }
         }
     }
@@ -98,17 +180,18 @@ impl Agent {
         text.to_owned()
     }
 
-    fn failed_sentence(&self, now: Moment) -> String {
+    fn failed_sentence(&self, now: Moment) -> Cow<'_, str> {
         let end = self.run.life.end.as_ref();
         let text = match self.reason {
-            Some(Reason::HeartbeatLost) | None => return self.lost_sentence(now),
-            Some(Reason::Exited) => return exited(end),
-            Some(Reason::Killed) => return killed(end),
+            Some(Reason::HeartbeatLost) | None => return self.lost_sentence(now).into(),
+            Some(Reason::Exited) => return exited(end).into(),
+            Some(Reason::Killed) => return killed(end).into(),
             Some(Reason::OomKilled) => "It was killed for memory: the kernel ended its process.",
-            Some(Reason::Hung) => self
-                .activity_sentence()
-                .unwrap_or("It can never go on by itself."),
-            Some(Reason::CrashLoop) => return crash_loop(end),
+            Some(Reason::Hung) => {
+                let sentence = self.activity_sentence();
+                return sentence.unwrap_or("It can never go on by itself.".into());
+            }
+            Some(Reason::CrashLoop) => return crash_loop(end).into(),
             Some(Reason::Duplicate) => {
                 "Two living agents use this id. Stop one, or give it another --id."
             }
@@ -121,7 +204,7 @@ impl Agent {
                 "Its sidecar reports a problem that this version does not know. Upgrade hbmonitor."
             }
         };
-        text.to_owned()
+        text.into()
     }
 
     fn lost_sentence(&self, now: Moment) -> String {
@@ -134,10 +217,8 @@ impl Agent {
         }
     }
 
-    fn activity_sentence(&self) -> Option<&str> {
-        let hb = self.run.beat.as_ref()?.hb.as_ref()?;
-        let activity = hb.activity.as_ref()?;
-        Some(activity.sentence.as_str()).filter(|sentence| !sentence.is_empty())
+    fn activity_sentence(&self) -> Option<Cow<'_, str>> {
+        self.run.beat.as_ref()?.sentence()
     }
 
     fn since_last_beat(&self, now: Moment) -> Option<String> {

@@ -1,33 +1,47 @@
 //! The fleet: the monitor's machine. Beats, events and what the store holds go in; transitions come out.
 //!
-//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents, so it costs the
-//! same for ten agents and for a hundred thousand. Deadlines stand in an ordered index: a tick looks at the agents that
-//! are due and at no others.
+//! One writer owns it. Readers get [`Fleet::view`], an immutable copy that shares all its agents; one that changes while a
+//! copy holds it is copied then. Deadlines stand in an ordered index: a tick looks at the agents that are due and at no
+//! others.
 //!
 //! Deliberately absent: a decision from an absent key or from a wall clock. Only observed silence, verified, and the
 //! agent's own end change a state for the worse.
 
+mod room;
+mod silence;
+
 pub use crate::fleet::exchange::{
-    BeatCounters, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
 };
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::fleet::agent::{Agent, ApplyContext, State, Transition};
-use crate::fleet::detector::Silence;
+use crate::fleet::agent::{Agent, ApplyContext, State};
+use crate::fleet::agents::{Place, Slab};
+use crate::fleet::deadlines::Deadlines;
+use crate::fleet::observation::Observation;
+use crate::fleet::retention::Retention;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
-use crate::wire::beat::Beat;
+use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
 use crate::wire::roster::RosterEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the store may take to answer a verification. Without an answer the silence counts as verified.
-pub const VERIFY_WITHIN: Duration = Duration::from_secs(2);
-/// A gap between ticks longer than this means that the monitor itself stood still (TILT): silence meanwhile proves nothing.
-pub const TILT_AFTER: Duration = Duration::from_secs(2);
+/// How long beats wait for the events that were stored before them.
+const EVENTS_WITHIN: Duration = Duration::from_secs(2);
+/// A question that was not answered for so long is asked again. It never becomes a verdict by itself.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// The longest time between two ticks: what is more is a gap in the observation.
+pub const TICK_MAX: Duration = Duration::from_secs(1);
+/// Deadlines of one agent that may be due at one moment: question, missing, verification.
+const STEPS_MAX: usize = 3;
+/// How often a full fleet is reported.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
+const EPOCH_AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
 /// How long changes of the past are collected before they are announced as they are now: what was delayed comes in a burst.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
@@ -36,10 +50,20 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Fleet {
     settings: FleetSettings,
-    now: Snapshot,
-    deadlines: BTreeSet<(Moment, AgentId)>,
-    /// Agents whose silence is being verified with the store, and when that times out.
+    agents: Slab,
+    counts: Counts,
+    beats: BeatCounters,
+    link_up: bool,
+    deadlines: Deadlines,
+    /// Agents whose silence is being verified with the store, and when it is asked again.
     verifying: BTreeMap<AgentId, Moment>,
+    observation: Observation,
+    retention: Retention,
+    bounds: Bounds,
+    /// When a full fleet was last reported.
+    refused_at: Option<Moment>,
+    /// No epoch that was honestly granted is beyond this.
+    epoch_max: u64,
     /// Beats that wait until the stream has been read.
     ahead: StreamWait,
     /// Agents whose state changed in the past, which is announced once as it is now.
@@ -56,9 +80,21 @@ impl Fleet {
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         Self {
             settings,
-            now: Snapshot::default(),
-            deadlines: BTreeSet::new(),
+            agents: Slab::default(),
+            counts: Counts::default(),
+            beats: BeatCounters::default(),
+            link_up: false,
+            deadlines: Deadlines::default(),
             verifying: BTreeMap::new(),
+            observation: Observation::default(),
+            retention: Retention::default(),
+            bounds: Bounds {
+                agents_max: settings.agents_max,
+                bytes_max: settings.bytes_max,
+                ..Bounds::default()
+            },
+            refused_at: None,
+            epoch_max: u64::MAX,
             ahead: StreamWait::default(),
             unannounced: BTreeSet::new(),
             announce_at: None,
@@ -71,9 +107,10 @@ impl Fleet {
     pub fn handle(&mut self, input: FleetInput, now: Moment) -> Vec<FleetEffect> {
         let mut effects = Vec::new();
         match input {
-            FleetInput::Beat(beat) => self.channel_beat(beat, now, &mut effects),
+            FleetInput::Beat(beat) => self.beat(&Owned::from(beat).view(), now, &mut effects),
             FleetInput::AgedBeat(beat, age) => {
-                self.beat(*beat, BeatSource::Stored(age), now, &mut effects)
+                let source = BeatSource::Stored(age);
+                self.apply_beat(&Owned::from(beat).view(), source, now, &mut effects);
             }
             FleetInput::Event(event) => self.event(&event, now, &mut effects),
             FleetInput::EventsRead => self.release(now, &mut effects),
@@ -89,25 +126,45 @@ impl Fleet {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
+            FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
-            FleetInput::LinkDown => self.now.link_up = false,
+            FleetInput::LinkDown => self.link_up = false,
             FleetInput::Tick => self.tick(now, &mut effects),
         }
         effects
     }
 
+    /// Applies a beat from the channel and adds what the caller must do: [`FleetInput::Beat`] without a copy of the beat.
+    ///
+    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
+    /// stored the events before it, so they are there.
+    pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<FleetEffect>) {
+        let run = self
+            .agents
+            .find(beat.agent)
+            .map(|place| &self.agents.agent(place).run);
+        let (epoch, step) = run.map_or((0, 0), |run| (run.epoch, run.life.step));
+        if self.ahead.holds(beat, epoch, step) {
+            let is_first = beat
+                .to_owned()
+                .is_some_and(|beat| self.ahead.push(beat, now));
+            effects.extend(is_first.then_some(FleetEffect::ReadEvents));
+            return;
+        }
+        self.apply_beat(beat, BeatSource::Channel, now, effects);
+    }
+
     /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
     /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
-        if !self.now.link_up {
+        if !self.link_up {
             return None;
         }
-        let agent = self
-            .deadlines
-            .first()
-            .map(|(at, id)| (*at, self.due_for(id)));
-        let stream = self.ahead.deadline(VERIFY_WITHIN).map(|at| (at, "stream"));
+        let agent = self.deadlines.first();
+        let agent = agent.map(|(at, place)| (at, self.due_for(place)));
+        let stream = self.ahead.deadline(EVENTS_WITHIN).map(|at| (at, "stream"));
         let announce = self.announce_at.map(|at| (at, "announce"));
         [agent, stream, announce]
             .into_iter()
@@ -115,104 +172,88 @@ impl Fleet {
             .min_by_key(|(at, _)| *at)
     }
 
-    fn due_for(&self, id: &AgentId) -> &'static str {
-        if self.verifying.contains_key(id) {
-            return "verification timeout";
+    fn due_for(&self, place: Place) -> &'static str {
+        if self.verifying.contains_key(self.agents.id(place)) {
+            return "verification again";
         }
-        let agent = self.now.agents.get(id);
-        agent
-            .and_then(|agent| agent.deadline())
-            .map_or("missing", |(_, why)| why)
+        let deadline = self.agents.agent(place).deadline();
+        deadline.map_or("missing", |(_, why)| why)
     }
 
     /// The fleet as it is now; shares its agents with the fleet.
     pub fn view(&self) -> Snapshot {
-        self.now.clone()
-    }
-
-    /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
-    /// stored the events before it, so they are there.
-    fn channel_beat(&mut self, beat: Box<Beat>, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let agent = self.now.agents.get(&beat.agent);
-        let (epoch, step) = agent.map_or((0, 0), |agent| (agent.run.epoch, agent.run.life.step));
-        if self.ahead.holds(&beat, epoch, step) {
-            if self.ahead.push(*beat, now) {
-                effects.push(FleetEffect::ReadEvents);
-            }
-            return;
+        Snapshot {
+            agents: self.agents.view(),
+            counts: self.counts,
+            beats: self.beats,
+            link_up: self.link_up,
+            bounds: self.bounds,
+            watch: Arc::default(),
         }
-        self.beat(*beat, BeatSource::Channel, now, effects);
     }
 
     /// Takes the beats that waited for the stream.
     fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         for beat in self.ahead.take() {
-            self.beat(beat, BeatSource::Channel, now, effects);
+            self.apply_beat(&beat.view(), BeatSource::Channel, now, effects);
         }
     }
 
-    fn beat(
+    fn apply_beat(
         &mut self,
-        beat: Beat,
+        beat: &BeatView<'_>,
         source: BeatSource,
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let id = beat.agent.clone();
         let interval = beat
             .hb
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
-        let unknown = || Agent::new(Run::begin(0, interval, now), now);
-        let Some(mut agent) = self.take(&id, now, unknown) else {
-            self.now.beats.refused += 1;
+        let begun = || Run::begin(0, interval, now);
+        let Some(place) = self.place(beat.agent, now, begun, effects) else {
             return;
         };
-        let without_epoch = beat.hb.is_none();
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        let outcome = agent.beat(&Arc::new(beat), source, &mut context);
-        let beats = &mut self.now.beats;
+        let mut without = None;
+        let beat = if self.is_heavy() {
+            without.insert(beat.without_evidence())
+        } else {
+            beat
+        };
+        let (outcome, wants_interval) =
+            self.apply(place, self.occurred(), now, effects, |agent, context| {
+                (agent.beat(beat, source, context), agent.wants_interval())
+            });
+        let beats = &mut self.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
             BeatOutcome::Known => beats.known += u64::from(source == BeatSource::Channel),
             BeatOutcome::Duplicate => beats.duplicate += 1,
             BeatOutcome::Outdated => beats.outdated += u64::from(source == BeatSource::Channel),
-            BeatOutcome::ImplausibleSlot => beats.implausible_slot += 1,
+            BeatOutcome::Implausible => beats.implausible += 1,
         }
-        if without_epoch && outcome == BeatOutcome::Applied && agent.wants_interval() {
-            effects.push(FleetEffect::ReadTtl(id.clone()));
+        if beat.hb.is_none() && outcome == BeatOutcome::Applied && wants_interval {
+            effects.push(FleetEffect::ReadTtl(self.agents.id(place).clone()));
         }
-        let when = self.occurred();
-        self.put(id, agent, (transitions, when), now, effects);
     }
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if event.life().is_none() && !self.now.agents.contains_key(&event.agent) {
+        let id = event.agent.as_str();
+        if event.life().is_none() && self.agents.find(id).is_none() {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let Some(mut agent) = self.take(&event.agent, now, || {
-            Agent::new(Run::begin(0, interval, now), now)
-        }) else {
-            self.now.beats.refused += 1;
+        let Some(place) = self.place(id, now, || Run::begin(0, interval, now), effects) else {
             return;
         };
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        agent.event(event, interval, &mut context);
         let when = if event.detail.delayed_ms > 0 {
             Occurred::Earlier
         } else {
             self.occurred()
         };
-        self.put(
-            event.agent.clone(),
-            agent,
-            (transitions, when),
-            now,
-            effects,
-        );
+        self.apply(place, when, now, effects, |agent, context| {
+            agent.event(event, interval, context);
+        });
     }
 
     fn roster_entry(
@@ -223,23 +264,12 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let unknown = || Agent::new(run.clone(), now);
-        let Some(mut agent) = self.take(&id, now, unknown) else {
-            self.now.beats.refused += 1;
+        let Some(place) = self.place(id.as_str(), now, || run.clone(), effects) else {
             return;
         };
-        let mut transitions = Vec::new();
-        agent.roster_entry(entry, &run, &mut self.context(now, &mut transitions));
-        let when = self.occurred();
-        self.put(id, agent, (transitions, when), now, effects);
-    }
-
-    fn context<'a>(&self, now: Moment, transitions: &'a mut Vec<Transition>) -> ApplyContext<'a> {
-        ApplyContext {
-            now,
-            loading: !self.loaded,
-            transitions,
-        }
+        self.apply(place, self.occurred(), now, effects, |agent, context| {
+            agent.roster_entry(entry, &run, context);
+        });
     }
 
     fn occurred(&self) -> Occurred {
@@ -257,101 +287,52 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        if let Some(agent) = self.now.agents.get(id) {
-            let mut agent = Agent::clone(agent);
-            agent.learned(time_to_live);
-            self.put(id.clone(), agent, (Vec::new(), Occurred::Now), now, effects);
+        if let Some(place) = self.agents.find(id.as_str()) {
+            self.apply(place, Occurred::Now, now, effects, |agent, _| {
+                agent.learned(time_to_live);
+            });
         }
     }
 
     fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if !self.now.link_up || self.verifying.remove(id).is_none() {
+        if !self.link_up || self.verifying.remove(id).is_none() {
             return;
         }
-        self.declare(id, now, effects);
+        if let Some(place) = self.agents.find(id.as_str()) {
+            self.declare(place, now, effects);
+        }
     }
 
     fn link_up(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.now.link_up = true;
+        self.link_up = true;
         self.loaded = true;
         self.last_tick = now;
-        self.observe_from(now, effects);
+        self.observation.begin(now);
+        self.verifying.clear();
+        self.correct_deadlines();
         self.release(now, effects);
         self.announce(now, effects);
     }
 
     fn tick(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let late = now.since(self.last_tick) > TILT_AFTER;
+        let gap = now.since(self.last_tick).saturating_sub(TICK_MAX);
+        self.observation.gap(gap, now);
         self.last_tick = now;
-        if !self.now.link_up {
+        if !self.link_up {
             return;
         }
-        let answer_due = self.ahead.deadline(VERIFY_WITHIN);
+        let answer_due = self.ahead.deadline(EVENTS_WITHIN);
         if answer_due.is_some_and(|at| at <= now) {
             self.release(now, effects);
         }
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce(now, effects);
         }
-        if late {
-            self.observe_from(now, effects);
-        }
-        while let Some((at, id)) = self.deadlines.first().cloned().filter(|(at, _)| *at <= now) {
-            self.deadlines.remove(&(at, id.clone()));
-            self.due(&id, now, effects);
-        }
-    }
-
-    fn due(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.get(id) else {
-            return;
-        };
-        if self.verifying.remove(id).is_some() {
-            return self.declare(id, now, effects);
-        }
-        let mut agent = Agent::clone(agent);
-        let mut transitions = Vec::new();
-        if agent.state == State::Missing && agent.run.detector.silence(now) == Silence::Failed {
-            self.verifying.insert(id.clone(), now + VERIFY_WITHIN);
-            effects.push(FleetEffect::Verify(id.clone()));
-        } else {
-            agent.settle(&mut self.context(now, &mut transitions));
-        }
-        let changes = (transitions, Occurred::Now);
-        self.put(id.clone(), agent, changes, now, effects);
-    }
-
-    /// The verification found no newer beat, or timed out.
-    fn declare(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let Some(agent) = self.now.agents.get(id) else {
-            return;
-        };
-        let mut agent = Agent::clone(agent);
-        let mut transitions = Vec::new();
-        let mut context = self.context(now, &mut transitions);
-        if agent.run.detector.silence(now) == Silence::Failed {
-            agent.lost(&mut context);
-        }
-        self.put(
-            id.clone(),
-            agent,
-            (transitions, Occurred::Now),
-            now,
-            effects,
-        );
-    }
-
-    /// What was not observed proves nothing: every deadline moves behind a whole period of observation.
-    fn observe_from(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
-        self.verifying.clear();
-        let ids: Vec<AgentId> = self.now.agents.keys().cloned().collect();
-        for id in ids {
-            let Some(agent) = self.now.agents.get(&id) else {
-                continue;
-            };
-            let mut agent = Agent::clone(agent);
-            agent.run.detector.observe_from(now);
-            self.put(id, agent, (Vec::new(), Occurred::Now), now, effects);
+        for _ in 0..STEPS_MAX {
+            for place in self.take_due(now) {
+                self.due(place, now, effects);
+            }
+            self.correct_deadlines();
         }
     }
 
@@ -359,92 +340,98 @@ impl Fleet {
     fn announce(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.announce_at = None;
         for id in std::mem::take(&mut self.unannounced) {
-            let Some(agent) = self.now.agents.get(&id) else {
+            let Some(place) = self.agents.find(id.as_str()) else {
                 continue;
             };
-            let mut agent = Agent::clone(agent);
+            let agent = self.agents.agent_mut(place);
             let from = agent.announced.replace(agent.state);
             let unconfirmed = agent.state == State::Missing && agent.run.is_unconfirmed();
             if from != Some(agent.state) && !unconfirmed {
-                effects.push(FleetEffect::Changed(Change {
-                    agent: id.clone(),
-                    from,
-                    to: agent.state,
-                    reason: agent.reason,
-                    sentence: agent.sentence(now),
-                }));
+                let change = agent.change(id, from, None, now);
+                effects.push(FleetEffect::Changed(change));
             }
-            self.now.agents.insert(id, Arc::new(agent));
         }
     }
 
-    fn take(&self, id: &AgentId, now: Moment, new: impl FnOnce() -> Agent) -> Option<Agent> {
-        match self.now.agents.get(id) {
-            Some(agent) => {
-                let mut agent = Agent::clone(agent);
-                if self.loaded && !self.now.link_up {
-                    agent.run.detector.observe_from(now); // the monitor was blind, so the silence proves nothing
-                }
-                Some(agent)
-            }
-            None if self.now.agents.len() < self.settings.agents_max => Some(new()),
-            None => None,
-        }
+    fn store_clock(&mut self, wall_ms: u64) {
+        let plausible = wall_ms.saturating_add(EPOCH_AHEAD_MAX_MS);
+        // A clock that goes back takes no epoch's plausibility away.
+        let known = Some(self.epoch_max).filter(|max| *max < u64::MAX);
+        self.epoch_max = known.unwrap_or(0).max(plausible);
     }
 
-    /// Puts an agent back, keeping counts, deadlines and announcements in step with it.
-    fn put(
+    /// Changes an agent, keeping counts, deadlines and announcements in step with it.
+    fn apply<T>(
         &mut self,
-        id: AgentId,
-        mut agent: Agent,
-        (transitions, when): (Vec<Transition>, Occurred),
+        place: Place,
+        when: Occurred,
         now: Moment,
         effects: &mut Vec<FleetEffect>,
-    ) {
-        if let Some(at) = agent.indexed_at.take() {
-            self.deadlines.remove(&(at, id.clone()));
+        change: impl FnOnce(&mut Agent, &mut ApplyContext<'_>) -> T,
+    ) -> T {
+        let mut transitions = Vec::new();
+        let agent = self.agents.agent_mut(place);
+        let (before, weighed, over) = (agent.state, agent.weight(), agent.over);
+        let mut context = ApplyContext {
+            now,
+            loading: !self.loaded,
+            epoch_max: self.epoch_max,
+            transitions: &mut transitions,
+        };
+        let changed = change(agent, &mut context);
+        *self.counts.of(before) -= 1;
+        *self.counts.of(agent.state) += 1;
+        self.bounds.bytes = self.bounds.bytes - weighed + agent.weight();
+        let (state, is_over) = (agent.state, agent.over);
+        if over != is_over {
+            self.retention.update(self.agents.id(place), over, is_over);
         }
-        if agent.state != State::Missing {
-            self.verifying.remove(&id);
+        if state != State::Missing && !self.verifying.is_empty() {
+            self.verifying.remove(self.agents.id(place));
         }
-        let timeout = self.verifying.get(&id).copied();
-        agent.indexed_at = timeout.or_else(|| agent.deadline().map(|(at, _)| at));
-        if let Some(at) = agent.indexed_at {
-            self.deadlines.insert((at, id.clone()));
+        let due = due_at(&self.agents, &self.verifying, place);
+        self.deadlines.set(place, due);
+        if self.deadlines.is_first(place) {
+            self.correct_deadlines();
         }
-        let before = self.now.agents.get(&id).map(|agent| agent.state);
-        if let Some(counter) = before.map(|state| self.now.counts.of(state)) {
-            *counter -= 1;
-        }
-        *self.now.counts.of(agent.state) += 1;
         match when {
             Occurred::Earlier => {
-                self.unannounced.insert(id.clone());
+                self.unannounced.insert(self.agents.id(place).clone());
                 self.announce_at.get_or_insert(now + ANNOUNCE_AFTER);
             }
-            Occurred::Now if self.unannounced.contains(&id) => {
-                self.now.agents.insert(id, Arc::new(agent));
-                return self.announce(now, effects);
-            }
+            Occurred::Now if self.is_unannounced(place) => self.announce(now, effects),
             Occurred::Now => {
-                for Transition {
-                    to,
-                    reason,
-                    sentence,
-                } in transitions
-                {
-                    effects.push(FleetEffect::Changed(Change {
-                        agent: id.clone(),
-                        from: agent.announced.replace(to),
-                        to,
-                        reason,
-                        sentence,
-                    }));
+                for transition in transitions {
+                    let id = self.agents.id(place).clone();
+                    let agent = self.agents.agent_mut(place);
+                    let from = agent.announced.replace(transition.to);
+                    let change = agent.change(id, from, Some(transition), now);
+                    effects.push(FleetEffect::Changed(change));
                 }
             }
         }
-        self.now.agents.insert(id, Arc::new(agent));
+        changed
     }
+
+    fn is_unannounced(&self, place: Place) -> bool {
+        !self.unannounced.is_empty() && self.unannounced.contains(self.agents.id(place))
+    }
+
+    fn correct_deadlines(&mut self) {
+        let (agents, verifying) = (&self.agents, &self.verifying);
+        self.deadlines
+            .correct(|place| due_at(agents, verifying, place));
+    }
+}
+
+/// When the agent is due: its verification, else its silence.
+fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
+    if !verifying.is_empty()
+        && let Some(again) = verifying.get(agents.id(place))
+    {
+        return Some(*again);
+    }
+    agents.agent(place).deadline().map(|(at, _)| at)
 }
 
 /// Whether a change happens now, or happened before this monitor could see it.
@@ -457,7 +444,7 @@ enum Occurred {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::beat::{Exit, Extension, Metrics, Status};
+    use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
 
     const INTERVAL: Duration = Duration::from_secs(30);
@@ -496,6 +483,7 @@ mod tests {
                 exit: None,
                 life: None,
                 order: None,
+                store_refuses: false,
             }),
         }
     }
@@ -551,6 +539,7 @@ mod tests {
                         self.apply(FleetInput::Verified(id), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
+                    FleetEffect::Left(..) | FleetEffect::Refused(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
@@ -580,7 +569,8 @@ mod tests {
         ];
         assert_eq!(
             (stage.announced.as_slice(), stage.verified),
-            (&announced[..], 1)
+            (&announced[..], 2),
+            "before it is missing and before it is failed"
         );
     }
 
@@ -599,14 +589,47 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_does_not_answer_the_question_delays_the_verdict_by_two_seconds_only() {
+    fn a_question_that_is_not_answered_is_no_verdict_and_is_asked_again() {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=94);
-        stage.fleet.handle(FleetInput::Tick, at(95));
-        stage.tick_through(96..=96);
-        assert_eq!(stage.state(), State::Missing);
-        stage.tick_through(97..=97);
+        let mut asked = 0;
+        for second in 95..=600 {
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                asked += 1;
+            }
+        }
+        assert_eq!((stage.state(), asked), (State::Missing, 102));
+        stage.apply(FleetInput::Verified(id()), 600);
         assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn an_answer_after_a_gap_in_the_observation_is_no_verdict() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=94);
+        for second in 95..=107 {
+            stage.fleet.handle(FleetInput::Tick, at(second));
+        }
+        stage.apply(FleetInput::Gap(Duration::from_secs(12)), 107);
+        stage.apply(FleetInput::Verified(id()), 107);
+        assert_eq!(stage.state(), State::Missing);
+        stage.tick_through(108..=143);
+        assert_eq!(stage.state(), State::Failed, "35 s after the gap");
+    }
+
+    #[test]
+    fn a_beat_that_only_the_channel_lost_makes_no_agent_look_missing() {
+        let mut stage = Stage::with_beats(1);
+        for second in 1..=40 {
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                let age = Duration::from_secs(second - 30);
+                stage.apply(FleetInput::AgedBeat(Box::new(beat(1, 1)), age), second);
+                stage.apply(FleetInput::Verified(id()), second);
+            }
+        }
+        assert_eq!(stage.announced, [(0, State::Healthy)]);
     }
 
     #[test]
@@ -727,9 +750,12 @@ mod tests {
         let mut seed = beat(0, 0);
         seed.hb = None;
         stage.apply(FleetInput::Beat(Box::new(seed)), 0);
-        stage.tick_through(1..=4);
-        let announced = [(0, State::Healthy), (2, State::Missing), (4, State::Failed)];
-        assert_eq!(stage.announced, announced, "1 s, not the default 30 s");
+        stage.tick_through(1..=5);
+        let announced = [(0, State::Healthy), (2, State::Missing), (5, State::Failed)];
+        assert_eq!(
+            stage.announced, announced,
+            "1.35 s at most, not the default 30 s"
+        );
     }
 
     #[test]
@@ -762,6 +788,157 @@ mod tests {
         }
     }
 
+    /// One agent that sends what `change` makes of its beats, from second 0 on.
+    fn beating(
+        stage: &mut Stage,
+        slots: std::ops::Range<u64>,
+        change: impl Fn(&mut Beat, &mut Extension),
+    ) {
+        for slot in slots {
+            let mut next = beat(1, slot);
+            let mut hb = next.hb.take().unwrap();
+            change(&mut next, &mut hb);
+            next.hb = Some(hb);
+            stage.tick_through((slot * 30).saturating_sub(29)..=slot * 30);
+            stage.apply(FleetInput::Beat(Box::new(next)), slot * 30);
+        }
+    }
+
+    #[test]
+    fn no_number_that_cannot_be_makes_later_beats_old() {
+        let far = crate::base::number::COUNT_MAX;
+        type Change = fn(&mut Beat, &mut Extension);
+        let poison: [(&str, Change); 5] = [
+            ("epoch", |_, hb| hb.epoch = crate::base::number::COUNT_MAX),
+            ("sequence", |beat, _| {
+                beat.sequence = crate::base::number::COUNT_MAX
+            }),
+            ("slot", |_, hb| hb.slot = crate::base::number::COUNT_MAX),
+            ("interval", |_, hb| hb.interval = Duration::from_secs(3600)),
+            ("plausible sequence", |beat, _| beat.sequence += 500),
+        ];
+        for (what, change) in poison {
+            let mut stage = Stage::with_beats(0);
+            stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);
+            beating(&mut stage, 0..5, |_, _| {});
+            beating(&mut stage, 5..6, change);
+            let registered = event(EventKind::Registered, far, Detail::default());
+            stage.apply(registered, 151);
+            beating(&mut stage, 6..20, |_, _| {});
+            assert_eq!(stage.state(), State::Healthy, "{what}");
+            stage.tick_through(571..=571 + 100);
+            assert_eq!(
+                stage.state(),
+                State::Failed,
+                "the end is detected after {what}"
+            );
+            let failures = stage
+                .announced
+                .iter()
+                .filter(|(_, to)| *to == State::Failed);
+            assert_eq!(failures.count(), 1, "{what}: {:?}", stage.announced);
+        }
+    }
+
+    #[test]
+    fn a_registration_from_a_clock_that_was_far_ahead_is_followed_by_those_of_the_corrected_one() {
+        let mut stage = Stage::with_beats(0);
+        stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);
+        stage.apply(FleetInput::Beat(Box::new(beat(1 << 50, 0))), 0);
+        assert_eq!(stage.state(), State::Healthy);
+        stage.apply(FleetInput::Beat(Box::new(beat(1_764_000_000_001, 0))), 5);
+        assert_eq!(
+            stage.fleet.view().agents[&id()].run.epoch,
+            1_764_000_000_001
+        );
+    }
+
+    #[test]
+    fn a_count_that_starts_again_is_a_producer_that_started_again() {
+        let mut stage = Stage::with_beats(0);
+        beating(&mut stage, 0..40, |_, _| {});
+        beating(&mut stage, 40..60, |beat, hb| {
+            beat.sequence -= 40;
+            hb.slot -= 40;
+        });
+        let failed = stage.announced.iter().any(|(_, to)| *to == State::Failed);
+        assert_eq!(
+            (stage.state(), failed),
+            (State::Healthy, false),
+            "{:?}",
+            stage.announced
+        );
+    }
+
+    #[test]
+    fn two_living_producers_of_one_epoch_are_a_duplicate_once_until_one_is_gone() {
+        let mut stage = Stage::with_beats(0);
+        for slot in 0..20 {
+            let mut other = beat(1, slot);
+            other.sequence += 5000;
+            other.hb.as_mut().unwrap().instance = "j".into();
+            stage.apply(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
+            stage.apply(FleetInput::Beat(Box::new(other)), slot * 30 + 9);
+            stage.tick_through(slot * 30 + 10..=slot * 30 + 29);
+        }
+        let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!(states, [State::Healthy, State::Failed]);
+        let reason = stage.fleet.view().agents[&id()].reason;
+        assert_eq!(reason, Some(crate::wire::life::Reason::Duplicate));
+        beating(&mut stage, 20..30, |_, _| {});
+        assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn an_interval_that_changes_starts_another_timetable() {
+        for (before, after) in [(150, 30), (30, 150)] {
+            let mut stage = Stage::with_beats(0);
+            let mut second = 0;
+            for (sequence, (interval, slot)) in (0..5)
+                .map(|slot| (before, 1000 + slot))
+                .chain((0..20).map(|slot| (after, 1005 + slot)))
+                .enumerate()
+            {
+                let mut next = beat(1, slot);
+                next.sequence = sequence as u64;
+                next.hb.as_mut().unwrap().interval = Duration::from_secs(interval);
+                stage.apply(FleetInput::Beat(Box::new(next)), second);
+                stage.tick_through(second + 1..=second + interval - 1);
+                second += interval;
+            }
+            assert_eq!(
+                stage.announced,
+                [(0, State::Healthy)],
+                "{before} s to {after} s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plain_producer_that_stops_by_its_hash_is_stopped_and_not_missing() {
+        let mut stage = Stage::with_beats(0);
+        let plain = |sequence: u64| {
+            let mut plain = beat(0, sequence);
+            plain.hb = None;
+            plain
+        };
+        for sequence in 0..5 {
+            stage.apply(FleetInput::Beat(Box::new(plain(sequence))), sequence);
+        }
+        while stage.state() == State::Healthy {
+            let (due, _) = stage.fleet.deadline().unwrap();
+            for effect in stage.fleet.handle(FleetInput::Tick, due) {
+                assert_eq!(effect, FleetEffect::Verify(id()));
+                let mut last = plain(4);
+                last.status = Status::Stopped;
+                stage.apply(FleetInput::AgedBeat(Box::new(last), Duration::ZERO), 6);
+                stage.apply(FleetInput::Verified(id()), 6);
+            }
+        }
+        let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!(states, [State::Healthy, State::Stopped]);
+    }
+
     /// Ticks every millisecond up to the deadline; the first effect, when it came, and why it was due.
     fn effect_at_deadline(
         fleet: &mut Fleet,
@@ -779,16 +956,19 @@ mod tests {
     fn a_tick_at_the_deadline_changes_something_and_no_tick_before_it_does() {
         let mut fleet = Stage::with_beats(1).fleet;
         let (due, why, effects) = effect_at_deadline(&mut fleet, at(0));
+        assert_eq!(
+            (due, why),
+            (at(32) + Duration::from_millis(500), "question")
+        );
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why, effects.len()), (at(35), "missing", 1));
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why), (at(95), "verification"));
         assert_eq!(effects, [FleetEffect::Verify(id())]);
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
-        assert_eq!(
-            (due, why, effects.len()),
-            (at(97), "verification timeout", 1)
-        );
-        assert_eq!(fleet.deadline(), None, "a failed agent waits for nothing");
+        assert_eq!((due, why), (at(100), "verification again"));
+        assert_eq!(effects, [FleetEffect::Verify(id())]);
     }
 
     #[test]
@@ -796,8 +976,8 @@ mod tests {
         let mut stage = Stage::with_beats(1);
         stage.tick_through(1..=95);
         assert_eq!(
-            (stage.state(), stage.fleet.deadline()),
-            (State::Failed, None)
+            (stage.state(), stage.fleet.deadline().map(|(_, why)| why)),
+            (State::Failed, Some("retention"))
         );
     }
 

@@ -5,7 +5,11 @@
 
 use crate::base::moment::Moment;
 use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
-use crate::wire::beat::{Beat, Verdict};
+use crate::fleet::last_beat::LastBeat;
+use crate::fleet::learnt::Learnt;
+use crate::fleet::producers::{Followed, Origin, Producers};
+use crate::wire::beat::Verdict;
+use crate::wire::beat::view::BeatView;
 use crate::wire::life::{Life, Reason, Standing};
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
@@ -47,9 +51,9 @@ pub struct Run {
     /// Its roster entry or registration.
     pub entry: Option<Arc<RosterEntry>>,
     /// The last beat that was applied.
-    pub beat: Option<Arc<Beat>>,
-    /// The last beat that a process was there for: what an agent that ended was doing last.
-    pub last_alive: Option<Arc<Beat>>,
+    pub beat: Option<LastBeat>,
+    /// The last beat with a process, when the last beat has none.
+    before_end: Option<Box<LastBeat>>,
     /// When the last beat was written, on our clock.
     pub beat_at: Option<Moment>,
     /// Its freshness.
@@ -62,8 +66,14 @@ pub struct Run {
     lost: bool,
     /// Known only from old data of the store: no sign of life yet.
     unconfirmed: bool,
-    readings: u8,
+    /// The store was asked for a beat that the channel may have lost.
+    questioned: bool,
+    producers: Producers,
+    learnt: Learnt,
 }
+
+/// So many beats may still be on their way over the channel when the hash shows a later one.
+const READ_AHEAD_MAX: u64 = 64;
 
 /// How a beat came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +95,8 @@ pub enum BeatOutcome {
     Duplicate,
     /// It belongs to a registration that was replaced.
     Outdated,
-    /// Its slot cannot be; believed when the next one agrees.
-    ImplausibleSlot,
+    /// Its slot or its sequence cannot be, or it is of a second producer; believed when what follows agrees.
+    Implausible,
 }
 
 impl Run {
@@ -98,14 +108,16 @@ impl Run {
             life_at: now,
             entry: None,
             beat: None,
-            last_alive: None,
+            before_end: None,
             beat_at: None,
             detector: Detector::new(interval, now),
             first_at: now,
             channel_sequence: 0,
             lost: false,
             unconfirmed: false,
-            readings: 0,
+            questioned: false,
+            producers: Producers::default(),
+            learnt: Learnt::default(),
         }
     }
 
@@ -142,6 +154,7 @@ impl Run {
                 belief(State::Failed, Some(Reason::HeartbeatLost))
             }
             Standing::Troubled(reason) => belief(State::Failed, Some(reason)),
+            Standing::Up if self.is_duplicate() => belief(State::Failed, Some(Reason::Duplicate)),
             // It sends beats and is hung: freshness and activity are two clocks that are never mixed.
             Standing::Up if self.is_hung() => belief(State::Failed, Some(Reason::Hung)),
             Standing::Up => match silence {
@@ -162,47 +175,85 @@ impl Run {
 
     /// Whether the proof of a hang stands.
     pub fn is_hung(&self) -> bool {
-        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb);
         // A beat of an incarnation that has ended proves nothing of the next one.
         hb.filter(|hb| hb.restarts == self.life.incarnation)
-            .and_then(|hb| hb.activity.as_ref())
-            .is_some_and(|activity| activity.verdict == Verdict::Hung)
+            .is_some_and(|hb| hb.verdict == Some(Verdict::Hung))
+    }
+
+    /// The last beat that a process was there for: what an agent that ended was doing last.
+    pub fn last_alive(&self) -> Option<&LastBeat> {
+        let last = self.beat.as_ref().filter(|beat| beat.has_process());
+        last.or(self.before_end.as_deref())
+    }
+
+    /// Whether two living producers use the id and the epoch.
+    pub fn is_duplicate(&self) -> bool {
+        self.producers.is_duplicate()
+    }
+
+    /// When one of two producers counts as gone; `None` while there is one.
+    pub fn duplicate_until(&self) -> Option<Moment> {
+        let detector = &self.detector;
+        let silent = detector.interval() * 3 + detector.slack();
+        self.producers.rival_at().map(|at| at + silent)
+    }
+
+    /// One of two producers is gone.
+    pub(crate) fn end_duplicate(&mut self) {
+        self.producers.forget_rival();
+    }
+
+    /// When the store is to be asked for a beat that the channel did not bring, before the agent counts as missing.
+    pub(crate) fn question_at(&self) -> Option<Moment> {
+        (!self.questioned).then(|| self.detector.question_at())
+    }
+
+    /// The store is being asked.
+    pub(crate) fn question(&mut self) {
+        self.questioned = true;
     }
 
     /// Takes a beat of this registration, which was written at `arrival`.
-    pub fn beat(&mut self, beat: &Arc<Beat>, source: BeatSource, arrival: Moment) -> BeatOutcome {
-        if let Some(known) = self.is_known(beat, source) {
-            return known;
+    pub fn beat(
+        &mut self,
+        beat: &BeatView<'_>,
+        source: BeatSource,
+        arrival: Moment,
+    ) -> BeatOutcome {
+        let origin = self.origin(beat, source, arrival);
+        match origin {
+            Origin::Followed => {}
+            Origin::Past => return self.known(beat, source),
+            // Of a plain producer each message is a sign of life: it has no slot that could tell an old one.
+            Origin::Stray if beat.hb.is_none() && source == BeatSource::Channel => {}
+            Origin::Stray => return BeatOutcome::Implausible,
+            Origin::Successor => {
+                self.detector.restart_timetable();
+                self.channel_sequence = 0;
+            }
         }
+        let stamp = match &beat.hb {
+            Some(hb) => {
+                self.detector.set_interval(hb.interval);
+                Stamp::Slot(hb.slot)
+            }
+            None => {
+                self.learn_from_beat(beat, origin, arrival);
+                Stamp::Arrival
+            }
+        };
         if source == BeatSource::Channel {
             self.channel_sequence = beat.sequence;
         }
-        let stamp = beat
-            .hb
-            .as_ref()
-            .map_or(Stamp::Arrival, |hb| Stamp::Slot(hb.slot));
         if self.detector.beat(stamp, arrival) == Freshness::Implausible {
-            return BeatOutcome::ImplausibleSlot;
+            return BeatOutcome::Implausible;
         }
-        match &beat.hb {
-            Some(hb) => self.detector.set_interval(hb.interval),
-            // A producer that counts from the start again may have another interval too.
-            None if self
-                .beat
-                .as_ref()
-                .is_some_and(|b| beat.sequence < b.sequence) =>
-            {
-                self.readings = 0;
-            }
-            None => {}
-        }
-        self.beat = Some(Arc::clone(beat));
-        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
-            self.last_alive = Some(Arc::clone(beat));
-        }
+        self.keep(beat);
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
         self.unconfirmed = false;
+        self.questioned = false;
         BeatOutcome::Applied
     }
 
@@ -234,26 +285,26 @@ impl Run {
         self.unconfirmed = stopping || self.detector.is_stale(now);
     }
 
-    /// Takes an interval that was read from the time to live of the hash, for a producer that does not report its own.
-    /// Of some readings the longest counts: it is the least worn.
-    pub fn learn(&mut self, interval: Duration) {
-        let longest = if self.readings == 0 {
-            interval
-        } else {
-            interval.max(self.detector.interval())
-        };
-        self.readings = self.readings.saturating_add(1);
-        self.detector.set_interval(longest);
+    /// Takes a time to live that was read from the hash of a producer that does not report its interval.
+    pub(crate) fn learn(&mut self, time_to_live: Duration) {
+        self.learnt.time_to_live(time_to_live);
+        self.take_learnt();
     }
 
-    /// How many intervals were read so far.
-    pub fn readings(&self) -> u8 {
-        self.readings
+    /// Whether the time to live of its hash should be read.
+    pub(crate) fn wants_interval(&self) -> bool {
+        self.learnt.wants_time_to_live()
+    }
+
+    /// The beats that are kept.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &LastBeat> {
+        let kept = [self.beat.as_ref(), self.before_end.as_deref()];
+        kept.into_iter().flatten()
     }
 
     /// How many incarnations came before the present or last one.
     pub fn restarts(&self) -> u64 {
-        let hb = self.beat.as_ref().and_then(|beat| beat.hb.as_ref());
+        let hb = self.beat.as_ref().and_then(|beat| beat.hb);
         self.life.incarnation.max(hb.map_or(0, |hb| hb.restarts))
     }
 
@@ -262,8 +313,10 @@ impl Run {
         let (Some(beat), Some(beat_at)) = (&self.beat, self.beat_at) else {
             return Duration::ZERO;
         };
-        let hb = beat.hb.as_ref();
-        if hb.is_some_and(|hb| hb.restarts < self.life.incarnation) {
+        if beat
+            .hb
+            .is_some_and(|hb| hb.restarts < self.life.incarnation)
+        {
             return now.since(self.life_at); // the first beat of this incarnation has not come yet
         }
         let until_beat = match &beat.hb {
@@ -274,17 +327,68 @@ impl Run {
         until_beat + now.since(beat_at)
     }
 
-    fn is_known(&self, beat: &Beat, source: BeatSource) -> Option<BeatOutcome> {
-        let last = self.beat.as_ref()?;
-        let known = match beat.hb {
-            Some(_) => beat.sequence <= last.sequence,
-            None => (beat.sequence, beat.timestamp_ms) == (last.sequence, last.timestamp_ms),
+    fn keep(&mut self, beat: &BeatView<'_>) {
+        let Some(last) = &mut self.beat else {
+            self.beat = Some(LastBeat::new(beat));
+            return;
         };
-        let again = source == BeatSource::Channel && beat.sequence <= self.channel_sequence;
-        known.then_some(if again {
+        if beat.hb.as_ref().is_none_or(|hb| hb.pid != 0) {
+            self.before_end = None;
+        } else if last.has_process() {
+            self.before_end = Some(Box::new(last.clone()));
+        }
+        last.replace(beat);
+    }
+
+    fn origin(&mut self, beat: &BeatView<'_>, source: BeatSource, arrival: Moment) -> Origin {
+        let (Some(last), Some(at)) = (self.beat.as_ref(), self.beat_at) else {
+            return Origin::Followed;
+        };
+        // The hash brought later ones; this one comes over the channel for the first time.
+        let read_before = last.sequence.saturating_sub(READ_AHEAD_MAX)..=last.sequence;
+        let caught_up = source == BeatSource::Channel
+            && beat.hb.is_some()
+            && beat.sequence > self.channel_sequence
+            && read_before.contains(&beat.sequence);
+        if caught_up {
+            return Origin::Past;
+        }
+        let followed = Followed {
+            last,
+            at,
+            interval: self.detector.interval(),
+        };
+        let stored = source != BeatSource::Channel;
+        self.producers.origin(beat, followed, arrival, stored)
+    }
+
+    /// What a beat is that is not news.
+    fn known(&self, beat: &BeatView<'_>, source: BeatSource) -> BeatOutcome {
+        if source == BeatSource::Channel && beat.sequence <= self.channel_sequence {
             BeatOutcome::Duplicate
         } else {
             BeatOutcome::Known
-        })
+        }
+    }
+
+    fn learn_from_beat(&mut self, beat: &BeatView<'_>, origin: Origin, arrival: Moment) {
+        let (Some(last), Some(at)) = (&self.beat, self.beat_at) else {
+            return;
+        };
+        match origin {
+            Origin::Followed if beat.sequence == last.sequence + 1 => {
+                self.learnt.gap(arrival.since(at));
+            }
+            Origin::Followed => return,
+            // A producer that counts from the start again may have another interval too.
+            Origin::Stray | Origin::Successor | Origin::Past => self.learnt = Learnt::default(),
+        }
+        self.take_learnt();
+    }
+
+    fn take_learnt(&mut self) {
+        if let Some(interval) = self.learnt.interval() {
+            self.detector.set_interval(interval);
+        }
     }
 }

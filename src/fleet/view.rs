@@ -3,63 +3,49 @@
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
-use crate::fleet::machine::Snapshot;
-use crate::wire::beat::{Activity, Beat, Metrics, Runtime, Status};
+use crate::fleet::last_beat::LastBeat;
+use crate::fleet::machine::{Counts, Snapshot};
+use crate::wire::beat::view::{ActivityView, RuntimeView};
+use crate::wire::beat::{Metrics, Status};
+use crate::wire::incident::IncidentId;
 use crate::wire::life::{Reason, Standing};
 use serde::Serialize;
+use std::borrow::Cow;
 
-/// One agent, in the seed's camelCase.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HealthStatus {
-    agent_id: AgentId,
+/// One agent, as it is shown: the fields of the API, in their order there.
+#[derive(Clone, Debug)]
+pub struct HealthStatus<'a> {
+    agent_id: &'a str,
     state: State,
     /// The sender's wall clock at its last beat, Unix milliseconds.
     last_heartbeat: Option<u64>,
     missed_beats: u64,
     uptime_seconds: u64,
-    agent_type: String,
+    agent_type: &'a str,
     status: Option<Status>,
     reason: Option<Reason>,
-    activity: Option<Activity>,
-    sentence: String,
+    activity: Option<ActivityView<'a>>,
+    sentence: Cow<'a, str>,
     next: Option<String>,
-    current_task: Option<String>,
+    current_task: Option<&'a str>,
     task_progress: Option<f64>,
-    /// `STATUS=` of sd_notify.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status_text: Option<String>,
+    /// `STATUS=` of sd_notify; left out when there is none.
+    status_text: Option<&'a str>,
     metrics: Option<Metrics>,
-    /// What an agent without a process was doing last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_task: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What an agent without a process was doing last; each is left out when there is none.
+    last_task: Option<&'a str>,
     last_task_progress: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     last_metrics: Option<Metrics>,
-    host: Option<String>,
+    host: Option<&'a str>,
     pid: Option<u32>,
     epoch: u64,
     restarts: u64,
     /// Since when the state holds, Unix milliseconds of the monitor.
     since: u64,
-    incident: Option<String>,
-    runtime: Option<Runtime>,
-}
-
-/// A page of the fleet.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FleetStatus {
-    total: usize,
-    healthy: usize,
-    missing: usize,
-    failed: usize,
-    stopped: usize,
-    agents: Vec<HealthStatus>,
-    /// Where the next page starts; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    incident: Option<&'a IncidentId>,
+    /// The store refuses what its sidecar writes.
+    store_refuses: bool,
+    runtime: Option<RuntimeView<'a>>,
 }
 
 /// Which agents are asked for. Every condition that is given must hold.
@@ -81,6 +67,31 @@ pub struct Filter {
     pub after: Option<AgentId>,
 }
 
+/// The agents that a filter asks for, as JSON in pieces: `{total, healthy, missing, failed, stopped, agents, nextCursor?}`.
+///
+/// The counts are of the whole fleet. Each piece may be written from another snapshot: it goes on behind the last id, so that
+/// no agent comes twice.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    filter: Filter,
+    /// The text that is looked for, in lower case.
+    wanted: Option<String>,
+    /// Agents that may still be written.
+    left: usize,
+    /// The agent that was written last.
+    last: Option<AgentId>,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing is written.
+    New,
+    /// The next row is the first.
+    BeforeRows,
+    InRows,
+}
+
 /// When the view is taken, on both clocks: moments decide, the wall clock is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewTime {
@@ -90,24 +101,29 @@ pub struct ViewTime {
     pub wall_ms: u64,
 }
 
-impl HealthStatus {
+impl<'a> HealthStatus<'a> {
+    /// The open incident that it belongs to.
+    pub fn in_incident(self, incident: Option<&'a IncidentId>) -> Self {
+        Self { incident, ..self }
+    }
+
     /// One agent as it is at that time.
-    pub fn of(id: &AgentId, agent: &Agent, at: ViewTime) -> Self {
+    pub fn of(id: &'a AgentId, agent: &'a Agent, at: ViewTime) -> Self {
         let run = &agent.run;
-        let beat = run.beat.as_deref();
-        let hb = beat.and_then(|b| b.hb.as_ref());
+        let beat = run.beat.as_ref();
+        let hb = beat.and_then(|b| b.hb);
         // An agent without a process has no task, figures or activity; those of the ended run have names of their own.
         let (living, dead) = if agent.is_alive() {
             (beat, None)
         } else {
-            (None, run.last_alive.as_deref().or(beat))
+            (None, run.last_alive().or(beat))
         };
         // The final beat has the task that the agent reported last.
         let final_beat = dead
             .and(beat)
-            .filter(|beat| beat.current_task.is_some())
+            .filter(|beat| beat.current_task().is_some())
             .or(dead);
-        let task = |of: Option<&Beat>| of.and_then(|beat| beat.current_task.clone());
+        let task = |of: Option<&'a LastBeat>| of.and_then(|beat| beat.current_task());
         let missed_beats = match agent.state {
             State::Healthy | State::Stopped => 0,
             State::Missing | State::Failed => run.detector.missed(at.now),
@@ -117,25 +133,25 @@ impl HealthStatus {
         let gone = agent.state == State::Stopped && run.life.is_watched();
         let shows_pid = run.life.has_process() && !gone;
         Self {
-            agent_id: id.clone(),
+            agent_id: id.as_str(),
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
             uptime_seconds: agent.uptime(at.now).as_secs(),
-            agent_type: type_of(agent).to_owned(),
+            agent_type: type_of(agent),
             status: status_of(agent),
             reason: agent.reason,
-            activity: living.and(hb).and_then(|hb| hb.activity.clone()),
+            activity: living.and_then(LastBeat::activity_view),
             sentence: agent.sentence(at.now),
             next: agent.next(at.now),
             current_task: task(living),
             task_progress: living.and_then(|b| b.task_progress),
-            status_text: living.and(hb).and_then(|hb| hb.status_text.clone()),
+            status_text: living.and_then(|beat| beat.status_text()),
             metrics: beat.map(|_| living.map_or_else(Metrics::default, |b| b.metrics)),
             last_task: task(final_beat),
             last_task_progress: final_beat.and_then(|b| b.task_progress),
             last_metrics: dead.map(|b| b.metrics),
-            host: host_of(agent).map(str::to_owned),
+            host: agent.host(),
             pid: pid.filter(|_| shows_pid),
             epoch: run.epoch,
             restarts: run.restarts(),
@@ -144,55 +160,160 @@ impl HealthStatus {
                 Since::Reported(wall_ms) => wall_ms,
             },
             incident: None,
-            runtime: hb
-                .and_then(|hb| hb.runtime.clone())
-                .or_else(|| run.entry.as_ref().and_then(|entry| entry.runtime.clone())),
+            store_refuses: living.and(hb).is_some_and(|hb| hb.store_refuses),
+            runtime: beat.and_then(LastBeat::runtime).or_else(|| {
+                let entry = run.entry.as_deref()?;
+                entry.runtime.as_ref().map(RuntimeView::from)
+            }),
+        }
+    }
+
+    /// Adds the agent as JSON, in the seed's camelCase. By hand: a fleet has 100,000 of them, and its keys need no escape.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        field(out, r#"{"agentId":"#, self.agent_id);
+        field(out, r#","state":"#, &self.state);
+        field(out, r#","lastHeartbeat":"#, &self.last_heartbeat);
+        field(out, r#","missedBeats":"#, &self.missed_beats);
+        field(out, r#","uptimeSeconds":"#, &self.uptime_seconds);
+        field(out, r#","agentType":"#, self.agent_type);
+        field(out, r#","status":"#, &self.status);
+        field(out, r#","reason":"#, &self.reason);
+        text(out, r#","activity":"#);
+        text(out, self.activity.map_or("null", |activity| activity.json));
+        field(out, r#","sentence":"#, &self.sentence);
+        field(out, r#","next":"#, &self.next);
+        field(out, r#","currentTask":"#, &self.current_task);
+        field(out, r#","taskProgress":"#, &self.task_progress);
+        given(out, r#","statusText":"#, self.status_text.as_ref());
+        text(out, r#","metrics":"#);
+        match &self.metrics {
+            Some(figures) => metrics(out, figures),
+            None => text(out, "null"),
+        }
+        given(out, r#","lastTask":"#, self.last_task.as_ref());
+        given(
+            out,
+            r#","lastTaskProgress":"#,
+            self.last_task_progress.as_ref(),
+        );
+        if let Some(last) = &self.last_metrics {
+            text(out, r#","lastMetrics":"#);
+            metrics(out, last);
+        }
+        field(out, r#","host":"#, &self.host);
+        field(out, r#","pid":"#, &self.pid);
+        field(out, r#","epoch":"#, &self.epoch);
+        field(out, r#","restarts":"#, &self.restarts);
+        field(out, r#","since":"#, &self.since);
+        field(out, r#","incident":"#, &self.incident);
+        if self.store_refuses {
+            text(out, r#","badges":["store_refuses_writes"]"#);
+        }
+        match self.runtime {
+            Some(RuntimeView { kind, id }) => {
+                field(out, r#","runtime":{"kind":"#, kind);
+                field(out, r#","id":"#, id);
+                text(out, "}}");
+            }
+            None => text(out, r#","runtime":null}"#),
         }
     }
 }
 
-impl FleetStatus {
-    /// A page of the snapshot; the counts are of the whole fleet.
-    pub fn of(snapshot: &Snapshot, filter: &Filter, at: ViewTime) -> Self {
-        let wanted = filter.text.as_deref().map(str::to_lowercase);
-        let start = match &filter.after {
-            Some(id) => std::ops::Bound::Excluded(id.clone()),
-            None => std::ops::Bound::Unbounded,
-        };
-        let mut agents = Vec::new();
-        let mut next_cursor = None;
-        let limit = filter.limit.unwrap_or(usize::MAX);
-        let mut last: Option<&AgentId> = None;
-        for (id, agent) in snapshot.agents.range((start, std::ops::Bound::Unbounded)) {
-            if !fits(filter, wanted.as_deref(), id, agent) {
-                continue;
-            }
-            if agents.len() == limit {
-                next_cursor = last.map(ToString::to_string);
-                break;
-            }
-            agents.push(HealthStatus::of(id, agent, at));
-            last = Some(id);
-        }
-        let counts = snapshot.counts;
+fn metrics(out: &mut Vec<u8>, of: &Metrics) {
+    field(out, r#"{"cpuPercent":"#, &of.cpu_percent);
+    field(out, r#","memoryMB":"#, &of.memory_mb);
+    field(out, r#","activeTasks":"#, &of.active_tasks);
+    field(out, r#","queueDepth":"#, &of.queue_depth);
+    field(out, r#","tokensUsedThisHour":"#, &of.tokens_used_this_hour);
+    field(out, r#","errorsLast5Min":"#, &of.errors_last_5_min);
+    text(out, "}");
+}
+
+/// A value behind its key.
+fn field<T: Serialize + ?Sized>(out: &mut Vec<u8>, key: &str, value: &T) {
+    text(out, key);
+    let _ = serde_json::to_writer(out, value); // into memory, and no value here has a key that is no text
+}
+
+/// As [`field`], for a value that is left out when it is absent.
+fn given<T: Serialize>(out: &mut Vec<u8>, key: &str, value: Option<&T>) {
+    if let Some(value) = value {
+        field(out, key, value);
+    }
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+impl Listing {
+    /// A listing that has written nothing yet.
+    pub fn new(filter: Filter) -> Self {
         Self {
-            total: counts.total(),
-            healthy: counts.healthy,
-            missing: counts.missing,
-            failed: counts.failed,
-            stopped: counts.stopped,
-            agents,
-            next_cursor,
+            wanted: filter.text.as_deref().map(str::to_lowercase),
+            left: filter.limit.unwrap_or(usize::MAX),
+            last: filter.after.clone(),
+            filter,
+            progress: Progress::New,
         }
     }
+
+    /// Adds the next piece of JSON to `out`, until that has `size` bytes or some more. False when the listing is complete.
+    pub fn write(
+        &mut self,
+        snapshot: &Snapshot,
+        at: ViewTime,
+        size: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if self.progress == Progress::New {
+            counts(out, snapshot.counts);
+            self.progress = Progress::BeforeRows;
+        }
+        let after = self.last.clone();
+        let rows = snapshot.agents.after(after.as_ref());
+        let wanted =
+            rows.filter(|(id, agent)| fits(&self.filter, self.wanted.as_deref(), id, agent));
+        for (id, agent) in wanted {
+            if out.len() >= size {
+                return true;
+            }
+            if self.left == 0 {
+                field(out, r#"],"nextCursor":"#, &self.last);
+                text(out, "}");
+                return false;
+            }
+            if self.progress == Progress::InRows {
+                text(out, ",");
+            }
+            let incident = snapshot.watch.incidents.of_agent.get(id);
+            HealthStatus::of(id, agent, at)
+                .in_incident(incident)
+                .write(out);
+            self.progress = Progress::InRows;
+            self.left -= 1;
+            self.last = Some(id.clone());
+        }
+        text(out, "]}");
+        false
+    }
+}
+
+/// The counts of the whole fleet, and the beginning of the rows.
+fn counts(out: &mut Vec<u8>, counts: Counts) {
+    field(out, r#"{"total":"#, &counts.total());
+    field(out, r#","healthy":"#, &counts.healthy);
+    field(out, r#","missing":"#, &counts.missing);
+    field(out, r#","failed":"#, &counts.failed);
+    field(out, r#","stopped":"#, &counts.stopped);
+    text(out, r#","agents":["#);
 }
 
 fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
-    let beat = agent.run.beat.as_deref().filter(|_| agent.is_alive());
+    let beat = agent.run.beat.as_ref().filter(|_| agent.is_alive());
     let activity = || {
-        let verdict = beat
-            .and_then(|b| b.hb.as_ref()?.activity.as_ref())
-            .map(|a| a.verdict);
+        let verdict = beat.and_then(|b| b.hb?.verdict);
         verdict.and_then(|v| serde_json::to_value(v).ok())
     };
     filter.state.is_none_or(|state| agent.state == state)
@@ -203,22 +324,17 @@ fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> boo
         && filter
             .host
             .as_deref()
-            .is_none_or(|h| host_of(agent) == Some(h))
+            .is_none_or(|h| agent.host() == Some(h))
         && filter
             .activity
             .as_deref()
             .is_none_or(|a| activity().is_some_and(|v| v == a))
         && text.is_none_or(|text| {
-            let task = beat.and_then(|b| b.current_task.as_deref());
-            [
-                Some(id.as_str()),
-                Some(type_of(agent)),
-                host_of(agent),
-                task,
-            ]
-            .into_iter()
-            .flatten()
-            .any(|part| part.to_lowercase().contains(text))
+            let task = beat.and_then(|b| b.current_task());
+            [Some(id.as_str()), Some(type_of(agent)), agent.host(), task]
+                .into_iter()
+                .flatten()
+                .any(|part| part.to_lowercase().contains(text))
         })
 }
 
@@ -239,16 +355,105 @@ fn status_of(agent: &Agent) -> Option<Status> {
 }
 
 fn type_of(agent: &Agent) -> &str {
-    let beat = agent.run.beat.as_deref().map(|b| b.agent_type.as_str());
+    let beat = agent.run.beat.as_ref().map(LastBeat::agent_type);
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
 }
 
-fn host_of(agent: &Agent) -> Option<&str> {
-    let hb = agent.run.beat.as_deref().and_then(|b| b.hb.as_ref());
-    let entry = agent.run.entry.as_deref();
-    hb.map(|hb| hb.host.as_str())
-        .or(entry.map(|entry| entry.host.as_str()))
-        .filter(|host| !host.is_empty())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::machine::{Fleet, FleetInput, FleetSettings};
+    use crate::wire::beat::Beat;
+    use serde_json::Value;
+
+    const AT: ViewTime = ViewTime {
+        now: Moment::from_millis(1000),
+        wall_ms: 1_764_000_000_000,
+    };
+
+    fn fleet(agents: usize) -> Snapshot {
+        let mut fleet = Fleet::new(FleetSettings::default(), AT.now);
+        fleet.handle(FleetInput::LinkUp, AT.now);
+        for n in 0..agents {
+            let json = format!(
+                r#"{{"agentId":"a{n:03}","agentType":"say \"w\"","timestamp":5,"sequence":1,"status":"busy","currentTask":"t\n{n}","hb":{{"v":1,"intervalMs":30000,"epoch":7,"slot":1,"host":"h","pid":9,"activity":{{"verdict":"idle","since":3}},"runtime":{{"kind":"docker","id":"3f"}}}}}}"#
+            );
+            let beat = Box::new(Beat::decode(json.as_bytes()).unwrap());
+            fleet.handle(FleetInput::Beat(beat), AT.now);
+        }
+        fleet.view()
+    }
+
+    /// The listing in pieces of this size.
+    fn pieces(snapshot: &Snapshot, filter: &Filter, size: usize) -> Vec<Vec<u8>> {
+        let mut listing = Listing::new(filter.clone());
+        let mut pieces = Vec::new();
+        loop {
+            let mut piece = Vec::new();
+            let goes_on = listing.write(snapshot, AT, size, &mut piece);
+            pieces.push(piece);
+            assert!(pieces.len() <= 1000, "the listing does not end");
+            if !goes_on {
+                return pieces;
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_is_shown_with_every_field_of_the_api() {
+        let snapshot = fleet(1);
+        let (id, agent) = snapshot.agents.iter().next().unwrap();
+        let mut json = Vec::new();
+        HealthStatus::of(id, agent, AT).write(&mut json);
+        let shown: Value = serde_json::from_slice(&json).unwrap();
+        let expected = serde_json::json!({
+            "agentId": "a000", "state": "healthy", "lastHeartbeat": 5, "missedBeats": 0, "uptimeSeconds": 0,
+            "agentType": "say \"w\"", "status": "busy", "reason": null,
+            "activity": {"verdict": "idle", "since": 3, "evidence": []},
+            "sentence": "Its beats come in time, one every 30 s.",
+            "next": "It counts as missing in 35 s unless a beat arrives.",
+            "currentTask": "t\n0", "taskProgress": null,
+            "metrics": {"cpuPercent": 0.0, "memoryMB": 0.0, "activeTasks": 0, "queueDepth": 0, "tokensUsedThisHour": 0, "errorsLast5Min": 0},
+            "host": "h", "pid": 9, "epoch": 7, "restarts": 0, "since": 1_764_000_000_000_u64, "incident": null,
+            "runtime": {"kind": "docker", "id": "3f"},
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_listing_in_pieces_is_the_listing_in_one() {
+        let snapshot = fleet(100);
+        let filter = Filter {
+            limit: Some(70),
+            ..Filter::default()
+        };
+        let whole = pieces(&snapshot, &filter, usize::MAX).concat();
+        for size in [1, 1000, 4096] {
+            let pieces = pieces(&snapshot, &filter, size);
+            assert!(pieces.len() > 5, "{} pieces of {size}", pieces.len());
+            assert_eq!(pieces.concat(), whole);
+        }
+        let page: Value = serde_json::from_slice(&whole).unwrap();
+        let rows = page["agents"].as_array().unwrap();
+        let ends = (rows.len(), &page["total"], &page["nextCursor"]);
+        assert_eq!(ends, (70, &Value::from(100), &Value::from("a069")));
+    }
+
+    #[test]
+    fn the_last_page_has_no_cursor_and_an_empty_one_is_a_listing() {
+        let snapshot = fleet(3);
+        let after = |id: &str| Filter {
+            limit: Some(2),
+            after: Some(id.parse().unwrap()),
+            ..Filter::default()
+        };
+        for (filter, rows) in [(after("a000"), 2), (after("a002"), 0)] {
+            let page = pieces(&snapshot, &filter, usize::MAX).concat();
+            let page: Value = serde_json::from_slice(&page).unwrap();
+            let listed = page["agents"].as_array().unwrap().len();
+            assert_eq!((listed, page.get("nextCursor")), (rows, None));
+        }
+    }
 }

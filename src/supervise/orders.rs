@@ -29,6 +29,11 @@ pub enum OrderEffect {
     None,
     /// It is settled: publish this.
     Answer(Answer),
+    /// Apply the fix that is offered; `Orders::unblocked` answers.
+    Unblock {
+        /// The order to answer.
+        order: Order,
+    },
     /// Stop the agent; the answer follows when it has ended.
     Stop {
         /// Why, for people.
@@ -73,6 +78,7 @@ impl Orders {
         let reason = order.reason.clone();
         match order.action {
             Action::Ping => OrderEffect::Answer(answer(&order, "done", "")),
+            Action::Unblock => OrderEffect::Unblock { order },
             Action::Stop => {
                 self.pending = Some(order);
                 OrderEffect::Stop { reason }
@@ -92,6 +98,14 @@ impl Orders {
         }
     }
 
+    /// What became of an order to unblock: what was done, or why nothing was.
+    pub fn unblocked(order: &Order, done: Result<&str, &str>) -> Answer {
+        match done {
+            Ok(what) => answer(order, "done", what),
+            Err(why) => refused(order, why),
+        }
+    }
+
     /// A new incarnation runs: a pending restart is done.
     pub fn restarted(&mut self) -> Option<Answer> {
         let order = self
@@ -105,7 +119,7 @@ impl Orders {
         let order = self.pending.take()?;
         Some(match order.action {
             Action::Stop | Action::Ping => answer(&order, "done", ""),
-            Action::Restart | Action::Unknown => {
+            Action::Restart | Action::Unblock | Action::Unknown => {
                 answer(&order, "failed", "the agent could not be restarted")
             }
         })
@@ -119,6 +133,7 @@ fn refused(order: &Order, why: &str) -> Answer {
 fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
     let action = match order.action {
         Action::Restart => "restart",
+        Action::Unblock => "unblock",
         Action::Stop => "stop",
         Action::Ping => "ping",
         Action::Unknown => "unknown action",
@@ -225,6 +240,23 @@ mod tests {
             );
         }
         assert_eq!(orders.ended(), None, "nothing is pending");
+    }
+
+    #[test]
+    fn an_order_to_unblock_is_answered_with_what_was_done() {
+        let mut orders = Orders::default();
+        let unblock = order("a", Action::Unblock);
+        let effect = orders.handle(unblock.clone(), RECIPIENT);
+        assert_eq!(
+            effect,
+            OrderEffect::Unblock {
+                order: unblock.clone()
+            }
+        );
+        let done = Orders::unblocked(&unblock, Ok("ended child 9"));
+        assert_eq!(done.message, "unblock a done: ended child 9");
+        let refused = Orders::unblocked(&unblock, Err("nothing to do"));
+        assert_eq!(refused.outcome.outcome, "refused");
     }
 
     #[test]

@@ -1,27 +1,21 @@
-//! What hbsidecar does about a stuck agent: the mildest fix first, each with time to take effect.
+//! What hbsidecar does about a stuck agent. By itself: a restart on a proof, and keep-alive on a silent connection whose answer
+//! is late. Every other fix is offered, and applied only by the order `unblock`.
 //!
-//! Only a proof leads to an action, unless the user asks for more. The judgement after an action shows whether it helped: an
-//! agent that works again has left the hang, and the next hang starts from the mildest fix.
+//! Even a mild fix can destroy work: a stop was meant, a child holds data, a connection carries other requests.
 
 use crate::base::moment::Moment;
-use crate::verdict::{Confidence, Fix, Judgement, Patience};
+use crate::verdict::{Confidence, Fix, Judgement};
 use crate::wire::activity::VerdictClass;
 use std::collections::VecDeque;
-use std::time::Duration;
 
-/// How long a fix may take to take effect, at patience 1: an agent's own retry waits some seconds.
-const EFFECT_WITHIN: Duration = Duration::from_secs(15);
-/// After this many fixes within [`FIXES_WITHIN`] the hang is assumed to recur, and the agent is restarted.
-const FIXES_MAX: usize = 3;
-/// At patience 1.
-const FIXES_WITHIN: Duration = Duration::from_secs(600);
 /// Sockets that are remembered as having keep-alive switched on.
 const PROBED_MAX: usize = 64;
 
 /// Which verdicts the user wants acted upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemedyPolicy {
-    /// An agent that provably cannot go on is fixed or restarted; otherwise hbsidecar only reports it.
+    /// An agent that provably cannot go on is restarted, and keep-alive is switched on where an answer is late; otherwise
+    /// hbsidecar only reports it.
     pub hung_is_restarted: bool,
     /// An agent under suspicion is restarted; otherwise hbsidecar only reports it.
     pub stalled_is_restarted: bool,
@@ -49,78 +43,50 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Remedy {
     policy: RemedyPolicy,
-    effect_within: Duration,
-    /// Since when the present hang or suspicion lasts.
-    trouble_since: Option<Moment>,
-    last: Option<(Step, Moment)>,
+    /// Since when the trouble lasts for which the agent was restarted.
+    restarted_for: Option<Moment>,
+    /// What the last order to unblock did.
+    unblocked: Option<Step>,
     probed: VecDeque<u64>,
-    fixes_within: Duration,
-    fixes: VecDeque<Moment>,
 }
 
 impl Remedy {
-    /// Nothing done yet. `patience` scales the time that a fix has.
-    pub fn new(policy: RemedyPolicy, patience: Patience) -> Self {
+    /// Nothing done yet.
+    pub fn new(policy: RemedyPolicy) -> Self {
         Self {
             policy,
-            effect_within: patience.scale(EFFECT_WITHIN),
-            fixes_within: patience.scale(FIXES_WITHIN),
-            fixes: VecDeque::new(),
-            trouble_since: None,
-            last: None,
+            restarted_for: None,
+            unblocked: None,
             probed: VecDeque::new(),
         }
     }
 
-    /// When the present step must have taken effect.
-    pub fn deadline(&self) -> Option<Moment> {
-        let (step, at) = self.last?;
-        match step {
-            Step::Fix(_) | Step::KillChild { .. } => Some(at + self.effect_within),
-            Step::End | Step::Restart => None,
-        }
-    }
-
-    /// The step that is due now, given the present judgement.
-    pub fn handle(&mut self, judgement: &Judgement, now: Moment) -> Option<Step> {
+    /// The step that is due by itself, given the present judgement: one restart for each trouble.
+    pub fn handle(&mut self, judgement: &Judgement) -> Option<Step> {
         if !self.acts_on(judgement) {
-            self.trouble_since = None;
-            self.last = None;
+            self.restarted_for = None;
             return self.probe(judgement);
         }
-        if self.trouble_since.replace(judgement.since) != Some(judgement.since) {
-            self.last = None;
-        }
-        let step = match self.last {
-            None => self.first(judgement, now),
-            Some((_, at)) if now.since(at) < self.effect_within => return None,
-            Some((Step::Fix(Fix::EndChild { pid, started }), _)) => {
-                Step::KillChild { pid, started }
-            }
-            Some((Step::Fix(_) | Step::KillChild { .. }, _)) => Step::Restart,
-            Some((Step::End | Step::Restart, _)) => return None,
-        };
-        self.last = Some((step, now));
-        Some(step)
+        let before = self.restarted_for.replace(judgement.since);
+        (before != Some(judgement.since)).then_some(Step::Restart)
     }
 
-    /// The mildest step that may help. A suspicion proves no cause, so it leads to a restart and to no fix.
-    fn first(&mut self, judgement: &Judgement, now: Moment) -> Step {
-        if judgement.verdict.class() != VerdictClass::Proof {
-            return Step::Restart;
-        }
-        match judgement.fix {
-            fix @ (Fix::Cont { .. } | Fix::ResetSocket { .. } | Fix::EndChild { .. }) => {
-                self.fixes.retain(|at| now.since(*at) < self.fixes_within);
-                if self.fixes.len() >= FIXES_MAX {
-                    return Step::Restart;
-                }
-                self.fixes.push_back(now);
-                Step::Fix(fix)
-            }
+    /// The step of an order to unblock: the fix that the present judgement offers. A child that did not end by SIGTERM is
+    /// killed at the second order. None where nothing below a restart may help.
+    pub fn unblock(&mut self, judgement: &Judgement) -> Option<Step> {
+        let step = match judgement.fix {
+            Fix::None | Fix::Restart => return None,
             Fix::End => Step::End,
-            Fix::None | Fix::KeepAlive { .. } | Fix::Restart => Step::Restart,
-        }
+            Fix::EndChild { pid, started } if self.unblocked == Some(Step::Fix(judgement.fix)) => {
+                Step::KillChild { pid, started }
+            }
+            fix @ (Fix::Cont { .. }
+            | Fix::KeepAlive { .. }
+            | Fix::ResetSocket { .. }
+            | Fix::EndChild { .. }) => Step::Fix(fix),
+        };
+        self.unblocked = Some(step);
+        Some(step)
     }
 
     fn acts_on(&self, judgement: &Judgement) -> bool {
@@ -136,12 +102,12 @@ impl Remedy {
         }
     }
 
-    /// Keep-alive harms no live connection and is the only way to a proof, so it is switched on whatever the policy.
+    /// Keep-alive harms no live connection: the kernel finds out whether the peer is there.
     fn probe(&mut self, judgement: &Judgement) -> Option<Step> {
         let Fix::KeepAlive { inode, .. } = judgement.fix else {
             return None;
         };
-        if self.probed.contains(&inode) {
+        if !self.policy.hung_is_restarted || self.probed.contains(&inode) {
             return None;
         }
         if self.probed.len() == PROBED_MAX {
@@ -171,6 +137,22 @@ mod tests {
         stalled_is_restarted: false,
     };
     const CHILD: Fix = Fix::EndChild { pid: 9, started: 7 };
+    const FIXES: [Fix; 5] = [
+        Fix::Cont { pid: 9 },
+        Fix::ResetSocket {
+            pid: 9,
+            fd: 3,
+            inode: 1,
+        },
+        CHILD,
+        Fix::End,
+        Fix::None,
+    ];
+    const ASK: Fix = Fix::KeepAlive {
+        pid: 9,
+        fd: 3,
+        inode: 1,
+    };
 
     fn at(seconds: u64) -> Moment {
         Moment::from_millis(seconds * 1000)
@@ -179,9 +161,9 @@ mod tests {
     fn judged(verdict: Verdict, fix: Fix, since: u64) -> Judgement {
         Judgement {
             verdict,
-            cause: RuleId::PipeCycle,
+            cause: RuleId::Doomed,
             since: at(since),
-            confidence: Confidence::Proof,
+            confidence: verdict.confidence(),
             sentence: String::new(),
             evidence: Vec::new(),
             fix,
@@ -190,75 +172,64 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_asked_to_end_then_killed_then_the_agent_is_restarted_once() {
-        let mut remedy = Remedy::new(HUNG, Patience::ONE);
-        let hung = judged(Verdict::Hung, CHILD, 0);
-        let steps: Vec<_> = [0, 1, 15, 16, 30, 60, 900]
-            .into_iter()
-            .map(|now| remedy.handle(&hung, at(now)))
-            .collect();
+    fn a_doomed_agent_is_restarted_once_for_each_hang() {
+        let mut remedy = Remedy::new(HUNG);
+        let hung = |since| judged(Verdict::Hung, Fix::Restart, since);
+        let works = judged(Verdict::Working, Fix::None, 50);
+        assert_eq!(remedy.handle(&hung(0)), Some(Step::Restart));
+        assert_eq!(remedy.handle(&hung(0)), None);
+        assert_eq!(remedy.handle(&works), None);
+        assert_eq!(remedy.handle(&hung(99)), Some(Step::Restart));
+    }
+
+    #[test]
+    fn no_fix_below_a_restart_is_applied_by_itself() {
+        let mut remedy = Remedy::new(HUNG);
+        for verdict in [
+            Verdict::Stalled,
+            Verdict::Spinning,
+            Verdict::Looping,
+            Verdict::WaitingInput,
+            Verdict::WaitingModel,
+        ] {
+            for fix in FIXES {
+                assert_eq!(remedy.handle(&judged(verdict, fix, 0)), None, "{fix:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_order_applies_the_fix_that_is_offered_and_kills_a_child_at_the_second() {
+        let mut remedy = Remedy::new(NOTHING);
+        let stalled = judged(Verdict::Stalled, CHILD, 0);
+        assert_eq!(remedy.unblock(&stalled), Some(Step::Fix(CHILD)));
         let kill = Step::KillChild { pid: 9, started: 7 };
-        assert_eq!(
-            steps,
-            [
-                Some(Step::Fix(CHILD)),
-                None,
-                Some(kill),
-                None,
-                Some(Step::Restart),
-                None,
-                None
-            ]
-        );
-    }
-
-    #[test]
-    fn a_fix_that_helped_is_the_first_again_at_the_next_hang() {
-        let mut remedy = Remedy::new(HUNG, Patience::ONE);
-        let fix = Fix::Cont { pid: 9 };
-        assert_eq!(
-            remedy.handle(&judged(Verdict::Hung, fix, 0), at(0)),
-            Some(Step::Fix(fix))
-        );
-        assert_eq!(
-            remedy.handle(&judged(Verdict::Working, Fix::None, 5), at(5)),
-            None
-        );
-        assert_eq!(
-            remedy.handle(&judged(Verdict::Hung, fix, 99), at(99)),
-            Some(Step::Fix(fix))
-        );
-    }
-
-    #[test]
-    fn a_trouble_that_comes_again_after_three_fixes_is_no_longer_fixed() {
-        let mut remedy = Remedy::new(HUNG, Patience::ONE);
-        let fix = Fix::Cont { pid: 9 };
-        let mut hang = |now| {
-            remedy.handle(&judged(Verdict::Working, Fix::None, now), at(now));
-            remedy.handle(&judged(Verdict::Hung, fix, now + 1), at(now + 1))
-        };
-        let steps = [0, 100, 200, 300, 2000].map(&mut hang);
-        let fixed = Some(Step::Fix(fix));
-        assert_eq!(steps, [fixed, fixed, fixed, Some(Step::Restart), fixed]);
+        assert_eq!(remedy.unblock(&stalled), Some(kill));
+        let done = judged(Verdict::Stalled, Fix::End, 0);
+        assert_eq!(remedy.unblock(&done), Some(Step::End));
+        for fix in [Fix::None, Fix::Restart] {
+            assert_eq!(remedy.unblock(&judged(Verdict::Stalled, fix, 0)), None);
+        }
     }
 
     #[test]
     fn nothing_is_done_when_the_policy_is_to_report_only() {
-        let mut remedy = Remedy::new(NOTHING, Patience::ONE);
+        let mut remedy = Remedy::new(NOTHING);
         for verdict in [
             Verdict::Hung,
             Verdict::Stalled,
             Verdict::Spinning,
             Verdict::Looping,
         ] {
-            assert_eq!(remedy.handle(&judged(verdict, CHILD, 0), at(0)), None);
+            for fix in [CHILD, ASK] {
+                assert_eq!(remedy.handle(&judged(verdict, fix, 0)), None);
+            }
         }
     }
 
     #[test]
     fn an_agent_that_waits_works_or_cannot_be_sampled_is_left_alone() {
-        let mut remedy = Remedy::new(BOTH, Patience::ONE);
+        let mut remedy = Remedy::new(BOTH);
         for verdict in [
             Verdict::Starting,
             Verdict::Working,
@@ -270,7 +241,7 @@ mod tests {
             Verdict::Unknown,
         ] {
             assert_eq!(
-                remedy.handle(&judged(verdict, CHILD, 0), at(0)),
+                remedy.handle(&judged(verdict, CHILD, 0)),
                 None,
                 "{verdict:?}"
             );
@@ -279,51 +250,34 @@ mod tests {
 
     #[test]
     fn a_hang_without_a_proof_is_reported_only() {
-        let mut remedy = Remedy::new(BOTH, Patience::ONE);
+        let mut remedy = Remedy::new(BOTH);
         let likely = Judgement {
             confidence: Confidence::Suspicion,
             ..judged(Verdict::Hung, CHILD, 0)
         };
-        assert_eq!(remedy.handle(&likely, at(0)), None);
+        assert_eq!(remedy.handle(&likely), None);
     }
 
     #[test]
-    fn a_suspicion_leads_to_a_restart_only_where_it_is_wanted_and_to_no_fix() {
+    fn a_suspicion_leads_to_a_restart_only_where_it_is_wanted() {
         let stalled = judged(Verdict::Stalled, CHILD, 0);
-        assert_eq!(
-            Remedy::new(HUNG, Patience::ONE).handle(&stalled, at(0)),
-            None
-        );
-        assert_eq!(
-            Remedy::new(BOTH, Patience::ONE).handle(&stalled, at(0)),
-            Some(Step::Restart)
-        );
+        assert_eq!(Remedy::new(HUNG).handle(&stalled), None);
+        assert_eq!(Remedy::new(BOTH).handle(&stalled), Some(Step::Restart));
     }
 
     #[test]
     fn keep_alive_is_switched_on_once_per_socket() {
-        let mut remedy = Remedy::new(HUNG, Patience::ONE);
+        let mut remedy = Remedy::new(HUNG);
         let ask = |inode| {
-            judged(
-                Verdict::WaitingModel,
-                Fix::KeepAlive {
-                    pid: 9,
-                    fd: 3,
-                    inode,
-                },
-                0,
-            )
+            let fix = Fix::KeepAlive {
+                pid: 9,
+                fd: 3,
+                inode,
+            };
+            judged(Verdict::Stalled, fix, 0)
         };
-        assert!(remedy.handle(&ask(1), at(0)).is_some());
-        assert_eq!(remedy.handle(&ask(1), at(5)), None);
-        assert!(remedy.handle(&ask(2), at(6)).is_some());
-    }
-
-    #[test]
-    fn done_work_is_asked_to_end_and_not_restarted() {
-        let mut remedy = Remedy::new(HUNG, Patience::ONE);
-        let done = judged(Verdict::Hung, Fix::End, 0);
-        assert_eq!(remedy.handle(&done, at(0)), Some(Step::End));
-        assert_eq!(remedy.handle(&done, at(500)), None);
+        assert!(remedy.handle(&ask(1)).is_some());
+        assert_eq!(remedy.handle(&ask(1)), None);
+        assert!(remedy.handle(&ask(2)).is_some());
     }
 }

@@ -5,10 +5,10 @@
 use crate::base::moment::Moment;
 use crate::verdict::finding::{Finding, FindingId, Persistence};
 use crate::verdict::patience::Patience;
-use crate::verdict::rules::waiting;
+use crate::verdict::rules::timers::Sleeper;
 use crate::verdict::sample::Sample;
 use crate::verdict::thresholds;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The active clock of one incarnation.
@@ -29,6 +29,9 @@ pub(super) struct ActiveClock {
     findings: BTreeMap<FindingId, (Duration, u32)>,
     asleep_since: BTreeMap<(u32, u32), (u64, Duration)>,
     timers: BTreeMap<(u32, u32), Timer>,
+    /// How often the root's first thread had been scheduled, and when it was last seen to fall asleep for as long as who looks
+    /// for something now and then.
+    polled: (u64, Option<Duration>),
     /// When the last sample was taken, and for how long the machine had been suspended by then.
     last: Option<(Moment, Duration)>,
 }
@@ -40,6 +43,8 @@ struct Timer {
     until: Moment,
     /// Time left when it was first seen.
     length: Duration,
+    /// Of an event loop.
+    loops: bool,
 }
 
 impl ActiveClock {
@@ -54,8 +59,14 @@ impl ActiveClock {
             findings: BTreeMap::new(),
             asleep_since: BTreeMap::new(),
             timers: BTreeMap::new(),
+            polled: (0, None),
             last: None,
         }
+    }
+
+    /// Whether a one-off diagnosis is made.
+    pub(super) fn is_one_off(&self) -> bool {
+        self.one_off.is_some()
     }
 
     /// A waiting time scaled by patience.
@@ -113,14 +124,14 @@ impl ActiveClock {
         self.findings.clear();
         self.asleep_since.clear();
         self.timers.clear();
+        self.polled = (0, None);
         self.progressed = self.elapsed;
         self.progressed_beyond_output = self.elapsed;
         self.track_sleeping_threads(sample);
-        self.track_timers(sample);
     }
 
-    /// Adds the time since the last sample, if the agent could have used it.
-    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) {
+    /// Adds the time since the last sample, if the agent could have used it. Returns whether it could not.
+    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) -> bool {
         let now = sample.at;
         let (at, suspended) = self.last.unwrap_or((now, sample.host.suspended));
         let slept = sample.host.suspended.saturating_sub(suspended) > Duration::from_secs(1);
@@ -131,6 +142,7 @@ impl ActiveClock {
         }
         self.last = Some((now, sample.host.suspended));
         self.track_sleeping_threads(sample);
+        slept || starved
     }
 
     /// Since when each thread has not woken.
@@ -150,55 +162,69 @@ impl ActiveClock {
     }
 
     /// When threads wake by themselves, by the earliest reading of each timer.
-    pub(super) fn track_timers(&mut self, sample: &Sample) {
-        let now = sample.at;
+    pub(super) fn track_timers(&mut self, sleepers: &[Sleeper], now: Moment) {
         let mut timers = BTreeMap::new();
-        for (key, turns, time) in waiting::sleepers(sample) {
+        for sleeper in sleepers {
+            let key = sleeper.key;
             let aside = key.0 != key.1;
             let long = self.scaled(if aside {
                 thresholds::SLEEP_HELPER_THREAD
             } else {
                 thresholds::SLEEP
             });
-            let known = self.timers.get(&key).filter(|sleep| sleep.turns == turns);
-            if known.is_some() || time >= long {
-                // A limit that counts from the call reads the same in every sample: the first reading is the nearest.
-                let until = known.map_or(now + time, |sleep| sleep.until.min(now + time));
-                let length = known.map_or(time, |sleep| sleep.length);
-                timers.insert(
-                    key,
-                    Timer {
-                        turns,
-                        until,
-                        length,
-                    },
-                );
+            let known = self.timers.get(&key);
+            let known = known.filter(|timer| timer.turns == sleeper.turns);
+            let until = now + sleeper.left;
+            if known.is_some() || sleeper.left >= long {
+                let timer = Timer {
+                    turns: sleeper.turns,
+                    // A limit that counts from the call reads the same in every sample: the first reading is the nearest.
+                    until: known.map_or(until, |timer| timer.until.min(until)),
+                    length: known.map_or(sleeper.left, |timer| timer.length),
+                    loops: sleeper.loops,
+                };
+                timers.insert(key, timer);
             }
         }
         self.timers = timers;
     }
 
-    /// The thread with the latest timer. A recurring timer explains silence no longer than `stall_after`, and in `asking`
-    /// processes, which may be owed an answer, it explains none.
+    /// Takes the sleep of the root's first thread.
+    pub(super) fn track_polling(&mut self, sleeper: Option<Sleeper>) {
+        let Some(sleeper) = sleeper else { return };
+        let (turns, _) = self.polled;
+        if sleeper.turns != turns && sleeper.left >= self.scaled(thresholds::POLL_SLEEP) {
+            self.polled = (sleeper.turns, Some(self.elapsed));
+        }
+    }
+
+    /// Whether it looks for something now and then.
+    pub(super) fn polls(&self) -> bool {
+        let recent = self.scaled(thresholds::POLL_RECENT);
+        let (_, at) = self.polled;
+        at.is_some_and(|at| self.elapsed.saturating_sub(at) <= recent)
+    }
+
+    /// The thread with the latest timer. A short timer that recurs explains silence no longer than `stall_after`. One of an
+    /// event loop may be any of its timers: it explains no more than an answer may take, unless it is as long as the limit.
     pub(super) fn longest_timer(
         &self,
         stall_after: Duration,
-        asking: &BTreeSet<u32>,
         now: Moment,
     ) -> Option<((u32, u32), Moment)> {
-        let young = self.unexcused_silence() < self.scaled(stall_after);
-        let meant =
-            |sleep: &Timer| young || sleep.length >= self.scaled(thresholds::SLEEP_DELIBERATE);
-        let due = |sleep: &Timer| now < sleep.until + self.scaled(thresholds::OVERSLEPT);
-        let recurs =
-            |pid: &u32, sleep: &Timer| asking.contains(pid) && sleep.length <= thresholds::TIMER;
-        let timers = self
-            .timers
-            .iter()
-            .filter(|(_, sleep)| meant(sleep) && due(sleep))
-            .filter(|((pid, _), sleep)| !recurs(pid, sleep));
+        let silence = self.unexcused_silence();
+        let stall_after = self.scaled(stall_after);
+        let within = silence < self.scaled(thresholds::ANSWER_BUDGET);
+        let meant = |timer: &Timer| {
+            silence < stall_after
+                || timer.length >= self.scaled(thresholds::SLEEP_DELIBERATE)
+                    && (!timer.loops || within || timer.length >= stall_after)
+        };
+        let due = |timer: &Timer| now < timer.until + self.scaled(thresholds::OVERSLEPT);
+        let timers = self.timers.iter();
         timers
-            .map(|(key, sleep)| (*key, sleep.until))
+            .filter(|(_, timer)| meant(timer) && due(timer))
+            .map(|(key, timer)| (*key, timer.until))
             .max_by_key(|(_, until)| *until)
     }
 
@@ -232,8 +258,8 @@ impl ActiveClock {
         };
         let lasted = self.elapsed.saturating_sub(since.unwrap_or(self.elapsed));
         let needed = match self.one_off {
-            Some(one_off) if finding.logical => one_off.min(self.scaled(finding.after)),
-            Some(_) | None => self.scaled(finding.after),
+            Some(one_off) if finding.logical => one_off.min(self.scaled(finding.lasts)),
+            Some(_) | None => self.scaled(finding.lasts),
         };
         lasted >= needed
     }

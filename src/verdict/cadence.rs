@@ -15,7 +15,11 @@ pub(super) struct ConnectionCadence {
     pub(super) segments: u64,
     /// When it was first sampled.
     pub(super) first: Option<Moment>,
+    /// The most that was sent in one interval: its longest request.
+    pub(super) longest_request: u64,
     deltas: VecDeque<ConnectionDelta>,
+    /// The last intervals in which anything was transferred.
+    exchanges: VecDeque<ConnectionDelta>,
 }
 
 /// What one connection transferred in one interval.
@@ -33,11 +37,20 @@ impl ConnectionCadence {
         self.received = tcp.received;
         self.acked = tcp.acked;
         self.segments = tcp.segments_in;
-        if known {
-            self.deltas.push_back(delta);
-            if self.deltas.len() > thresholds::CADENCE_SAMPLES {
-                self.deltas.pop_front();
+        self.longest_request = self.longest_request.max(delta.acked);
+        if !known {
+            return;
+        }
+        push(&mut self.deltas, delta);
+        if delta.received == 0 && delta.acked == 0 {
+            return;
+        }
+        // A question and its answer may fall on both sides of a sample.
+        match self.exchanges.back_mut() {
+            Some(last) if last.received == 0 && delta.acked == 0 => {
+                last.received += delta.received;
             }
+            Some(_) | None => push(&mut self.exchanges, delta),
         }
     }
 
@@ -61,11 +74,32 @@ impl ConnectionCadence {
                 >= thresholds::PING_INTERVAL_MIN.as_secs_f64() * segments as f64
     }
 
-    /// Whether something was sent in every interval in which something was received: the agent polls.
+    /// Whether the client asks the same small question again and again and gets the same small answer, or none: it polls a
+    /// queue, or keeps an idle connection alive by messages of its own.
     pub(super) fn is_polled(&self) -> bool {
-        self.deltas
-            .iter()
-            .all(|s| (s.received == 0) == (s.acked == 0))
+        let spread = |of: fn(&ConnectionDelta) -> u64| {
+            let sizes = self.exchanges.iter().map(of);
+            sizes.clone().max().unwrap_or(0) - sizes.min().unwrap_or(0)
+        };
+        let small = |s: &ConnectionDelta| {
+            let most = if s.received == 0 {
+                thresholds::PING_BYTES
+            } else {
+                thresholds::POLL_BYTES
+            };
+            s.acked > 0 && s.received.max(s.acked) <= most
+        };
+        self.exchanges.len() >= thresholds::EXCHANGES
+            && self.exchanges.iter().all(small)
+            && spread(|s| s.received) <= 2
+            && spread(|s| s.acked) <= 2
+    }
+}
+
+fn push(deltas: &mut VecDeque<ConnectionDelta>, delta: ConnectionDelta) {
+    deltas.push_back(delta);
+    if deltas.len() > thresholds::CADENCE_SAMPLES {
+        deltas.pop_front();
     }
 }
 
@@ -73,6 +107,10 @@ impl ConnectionCadence {
 #[derive(Clone, Debug, Default)]
 pub(super) struct OutputCadence {
     spans: VecDeque<OutputSpan>,
+    /// The last intervals in which anything was written: bytes, writes, and the time since the one before.
+    lines: VecDeque<OutputSpan>,
+    /// Since the last of them.
+    quiet: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +123,18 @@ struct OutputSpan {
 impl OutputCadence {
     /// Takes one interval.
     pub(super) fn record(&mut self, bytes: u64, writes: u64, elapsed: Duration) {
+        self.quiet += elapsed;
+        if bytes > 0 {
+            let elapsed = std::mem::take(&mut self.quiet);
+            self.lines.push_back(OutputSpan {
+                bytes,
+                writes,
+                elapsed,
+            });
+            if self.lines.len() > thresholds::CADENCE_SAMPLES {
+                self.lines.pop_front();
+            }
+        }
         match self.spans.back_mut().filter(|last| !last.is_whole()) {
             Some(last) => {
                 last.bytes += bytes;
@@ -100,6 +150,24 @@ impl OutputCadence {
         if self.spans.len() > thresholds::CADENCE_SAMPLES + 1 {
             self.spans.pop_front();
         }
+    }
+
+    /// For how long all output was writes of one length at a steady pace: a line that is repeated says nothing new. The 8-byte
+    /// counters with which threads wake each other may stand between them.
+    pub(super) fn equal_lines(&self) -> Option<Duration> {
+        let exact = self.lines.iter().filter(|l| l.bytes % l.writes.max(1) == 0);
+        let length = exact.map(|l| l.bytes / l.writes.max(1)).max()?;
+        let paces = self.lines.iter().map(OutputSpan::pace);
+        let even = self.lines.len() >= thresholds::CADENCE_SAMPLES
+            && self.lines.iter().all(|l| l.is_of_lines(length))
+            && spread(paces) <= thresholds::PACE_SPREAD;
+        even.then(|| self.lines.iter().map(|l| l.elapsed).sum())
+    }
+
+    /// Frames of any length at this pace or a quicker one, a second, in every span: a screen that is redrawn all the time.
+    pub(super) fn is_redrawn(&self, pace: f64) -> bool {
+        let mut whole = self.spans.iter().filter(|w| w.is_whole());
+        whole.clone().count() >= thresholds::CADENCE_SAMPLES && whole.all(|w| w.pace() >= pace)
     }
 
     /// For how long all output was the frames of a spinner: equal short writes, several a second, in every span.
@@ -127,6 +195,18 @@ impl OutputSpan {
         self.elapsed >= thresholds::FRAMES_WINDOW
     }
 
+    /// Whether it is whole lines of this length, with 8-byte counters between them or not.
+    fn is_of_lines(&self, length: u64) -> bool {
+        let (whole, counter) = (length.saturating_mul(self.writes), 8);
+        match (whole.checked_sub(self.bytes), length.checked_sub(counter)) {
+            (Some(0), _) => true,
+            (Some(less), Some(each)) if each > 0 => {
+                less % each == 0 && less / each <= self.writes / 2
+            }
+            (Some(_) | None, Some(_) | None) => false,
+        }
+    }
+
     /// Mean bytes per write.
     fn size(&self) -> f64 {
         self.bytes as f64 / self.writes.max(1) as f64
@@ -135,6 +215,38 @@ impl OutputSpan {
     /// Writes per second.
     fn pace(&self) -> f64 {
         self.writes as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+}
+
+/// A share of a core, as a mean over a time that does not depend on patience: bursts are short.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MeanShare(VecDeque<(f64, Duration)>);
+
+impl MeanShare {
+    /// Takes one interval.
+    pub(super) fn record(&mut self, share: f64, elapsed: Duration) {
+        self.0.push_back((share, elapsed));
+        while self.length() > thresholds::MEAN_SHARE_OVER * 2 {
+            self.0.pop_front();
+        }
+    }
+
+    /// Zero while it is not known for long enough.
+    pub(super) fn mean(&self) -> f64 {
+        let length = self.length();
+        if length < thresholds::MEAN_SHARE_OVER {
+            return 0.0;
+        }
+        let used: f64 = self
+            .0
+            .iter()
+            .map(|(share, e)| share * e.as_secs_f64())
+            .sum();
+        used / length.as_secs_f64()
+    }
+
+    fn length(&self) -> Duration {
+        self.0.iter().map(|(_, elapsed)| *elapsed).sum()
     }
 }
 

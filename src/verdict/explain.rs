@@ -2,6 +2,7 @@
 
 use crate::base::duration::format_duration;
 use crate::verdict::sample::{Kind, RunState, Sample, SocketKind, Target, TcpState, Until, Wait};
+use std::time::Duration;
 
 /// What a thread waits for.
 pub fn describe_wait(sample: &Sample, wait: &Wait) -> String {
@@ -25,7 +26,7 @@ pub fn describe_wait(sample: &Sample, wait: &Wait) -> String {
         Wait::Lock(target) => format!("a lock on {}", describe_target(sample, target)),
         Wait::Signal(until) => format!("a signal{}", describe_limit(*until)),
         Wait::Sync(target) => format!("the disk under {}", describe_target(sample, target)),
-        Wait::Call(number) => format!("system call {number}"),
+        Wait::Call(_) => "something that hb cannot name".to_owned(),
         Wait::Unreadable(why) => format!("unknown: {}", why.describe()),
     }
 }
@@ -83,22 +84,46 @@ pub(super) fn describe_bytes(n: u64) -> String {
 
 fn describe_poll(sample: &Sample, targets: &[Target], until: Until) -> String {
     let has_a_name = |t: &&Target| !matches!(t.kind, Kind::Internal(_));
-    let named: Vec<String> = targets
-        .iter()
-        .filter(has_a_name)
-        .take(4)
-        .map(|t| describe_target(sample, t))
-        .collect();
-    let what = match named.len() {
-        0 => "an event".to_owned(),
-        _ => named.join(" or "),
+    let named = targets.iter().filter(has_a_name).take(4);
+    let mut named: Vec<String> = named.map(|t| describe_target(sample, t)).collect();
+    if named.is_empty() {
+        let internal = targets.iter().filter_map(|t| match &t.kind {
+            Kind::Internal(name) => Some(describe_internal(name).to_owned()),
+            Kind::Pipe(_)
+            | Kind::Socket(_)
+            | Kind::Terminal(_)
+            | Kind::File(_)
+            | Kind::Unreadable(_) => None,
+        });
+        named = internal.collect();
+        named.sort();
+        named.dedup();
+    }
+    let what = match (named.len(), until) {
+        (0, Until::Never) => "nothing that can come".to_owned(),
+        (0, Until::In(_) | Until::Unreadable(_)) => "its own timer".to_owned(),
+        (_, Until::Never | Until::In(_) | Until::Unreadable(_)) => named.join(" or "),
     };
     format!("{what}{}", describe_limit(until))
+}
+
+/// A descriptor without a name outside the kernel, by the kernel's word for it.
+fn describe_internal(name: &str) -> &'static str {
+    match name {
+        "eventfd" => "its own threads",
+        "timerfd" => "its own timer",
+        "inotify" | "fanotify" => "a change of a file",
+        "signalfd" => "a signal",
+        "pidfd" => "the end of a process",
+        "io_uring" => "a request to the kernel",
+        _ => "something inside the kernel",
+    }
 }
 
 fn describe_limit(until: Until) -> String {
     match until {
         Until::Never => String::new(),
+        Until::In(time) if time < Duration::from_secs(1) => ", for less than a second".to_owned(),
         Until::In(time) => format!(", at most {}", format_duration(time)),
         Until::Unreadable(why) => format!(", its limit is unknown: {}", why.describe()),
     }

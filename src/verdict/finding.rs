@@ -1,6 +1,6 @@
 //! What a rule found: which rule, about what, how long it must last, what it means, what can be done.
 
-use crate::verdict::rule::RuleId;
+use crate::verdict::rule::{Rule, RuleId};
 use crate::verdict::sample::Subject;
 use crate::wire::activity::{Evidence, Source, Verdict};
 use std::time::Duration;
@@ -46,6 +46,39 @@ pub enum Fix {
     Restart,
 }
 
+impl Fix {
+    /// What it does, as a command: `end process 4711`.
+    pub fn describe(self) -> String {
+        match self {
+            Self::None => "do nothing".to_owned(),
+            Self::Cont { pid } => format!("continue process {pid} with SIGCONT"),
+            Self::KeepAlive { pid, fd, .. } => {
+                format!(
+                    "switch on keep-alive for the connection at descriptor {fd} of process {pid}"
+                )
+            }
+            Self::ResetSocket { pid, fd, .. } => {
+                format!("reset the connection at descriptor {fd} of process {pid}")
+            }
+            Self::EndChild { pid, .. } => format!("end process {pid} with SIGTERM"),
+            Self::End => "ask the agent to end".to_owned(),
+            Self::Restart => "restart the agent".to_owned(),
+        }
+    }
+
+    /// Whether it is a remedy that a person may choose: below a restart.
+    pub fn is_offered(self) -> bool {
+        match self {
+            Self::Cont { .. }
+            | Self::KeepAlive { .. }
+            | Self::ResetSocket { .. }
+            | Self::EndChild { .. }
+            | Self::End => true,
+            Self::None | Self::Restart => false,
+        }
+    }
+}
+
 /// What must last for a finding to count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Persistence {
@@ -73,7 +106,7 @@ pub(super) struct Finding {
     pub(super) verdict: Verdict,
     pub(super) persistence: Persistence,
     /// How long it must last, at patience 1.
-    pub(super) after: Duration,
+    pub(super) lasts: Duration,
     /// It follows from the waits alone, so a one-off diagnosis need not watch for all of `after`.
     pub(super) logical: bool,
     pub(super) sentence: String,
@@ -83,13 +116,8 @@ pub(super) struct Finding {
 
 impl Finding {
     /// A finding about one process or the tree.
-    pub(super) fn new(
-        rule: RuleId,
-        subject: Subject,
-        verdict: Verdict,
-        after: Duration,
-        sentence: String,
-    ) -> Self {
+    pub(super) fn new(rule: RuleId, subject: Subject, sentence: String) -> Self {
+        let Rule { verdict, .. } = *rule.rule();
         Self {
             id: FindingId {
                 rule,
@@ -98,7 +126,7 @@ impl Finding {
             },
             verdict,
             persistence: Persistence::Observed,
-            after,
+            lasts: rule.rule().lasts(),
             logical: false,
             sentence,
             evidence: Vec::new(),
@@ -109,6 +137,12 @@ impl Finding {
     /// The descriptor, socket or peer it is about.
     pub(super) fn about(mut self, object: u64) -> Self {
         self.id.object = object;
+        self
+    }
+
+    /// It must last this many times as long as its rule asks.
+    pub(super) fn patiently(mut self, times: u32) -> Self {
+        self.lasts *= times;
         self
     }
 

@@ -16,21 +16,24 @@
 //! Two principles stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while
 //! the agent could have used it: not while the machine is suspended or starves it, nor while hbsidecar samples late.
 
+mod silence;
+
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::{Assessment, paused, unseen};
-use crate::verdict::finding::{FindingId, observed};
+use crate::verdict::finding::{Finding, FindingId};
 use crate::verdict::judgement::rank;
-use crate::verdict::rule::RuleId;
+use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
-use crate::verdict::rules::spin::CpuBoundTracker;
-use crate::verdict::rules::{blocked, deadlock, network, pipes, spin, waiting};
-use crate::verdict::sample::{Sample, SampleDepth, Socket, Subject, Tcp};
-use crate::verdict::signals::{Interval, SampleHistory};
+use crate::verdict::rules::spin::{CpuBoundTracker, LoneCpuTracker};
+use crate::verdict::rules::{spin, waiting};
+use crate::verdict::sample::{Sample, SampleDepth};
+use crate::verdict::signals::{Interval, SampleHistory, Terms};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
-use crate::verdict::{EVIDENCE_MAX, Fix, Input, Judgement, SelfReport, Settings};
-use crate::wire::activity::{Confidence, Evidence, Verdict, VerdictClass};
+use crate::verdict::wakeup::DoomWatch;
+use crate::verdict::{Fix, Input, Judgement, SelfReport, Settings};
+use crate::wire::activity::{Confidence, Evidence, Verdict};
 use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
 
@@ -44,14 +47,20 @@ pub struct VerdictMachine {
     /// What makes an assessment another one than the last; none before the first.
     published: Option<FindingId>,
     clock: ActiveClock,
-    cpu_bound: CpuBoundTracker,
+    cpu_bound: spin::CpuBoundTracker,
     repetition: RepetitionTracker,
+    doom: DoomWatch,
     /// Bytes of any class were received since the last progress.
     peer_alive: bool,
-    polls_queue: bool,
-    draws_spinner: bool,
+    /// The screen is redrawn as while a turn runs.
+    draws_turn: bool,
+    /// Output comes that cannot be read, and that seems to say nothing new.
+    repeats_output: bool,
     /// The last sample without progress found a pending request.
     awaits_model: bool,
+    /// A request was in flight since the last progress: the model's budget holds, across a back-off too.
+    asked_model: bool,
+    lone_cpu: LoneCpuTracker,
     /// When the last deep sample was taken, on the active clock.
     last_deep_sample: Duration,
     /// Evidence that is published beside any verdict.
@@ -81,12 +90,15 @@ impl VerdictMachine {
             judgement,
             published: None,
             clock: ActiveClock::new(settings.patience, settings.one_off),
-            cpu_bound: CpuBoundTracker::default(),
+            cpu_bound: spin::CpuBoundTracker::default(),
             repetition: RepetitionTracker::default(),
+            doom: DoomWatch::default(),
             peer_alive: false,
-            polls_queue: false,
-            draws_spinner: false,
+            draws_turn: false,
+            repeats_output: false,
             awaits_model: false,
+            asked_model: false,
+            lone_cpu: LoneCpuTracker::default(),
             last_deep_sample: Duration::ZERO,
             notes: Vec::new(),
             progressed: false,
@@ -150,9 +162,14 @@ impl VerdictMachine {
         } else {
             ProgressFloor::ANY
         };
-        let interval = self
-            .history
-            .advance(sample, &self.report, &floor, immediate);
+        let terms = Terms {
+            report: &self.report,
+            floor,
+            immediate,
+            draws_turn: self.draws_turn,
+            restart_gap: self.clock.scaled(thresholds::REPETITION_GAP_MAX),
+        };
+        let interval = self.history.advance(sample, &terms);
         self.schedule(sample, now);
         if sample.root().is_none() {
             return self.conclude(unseen(sample), now);
@@ -160,10 +177,14 @@ impl VerdictMachine {
         let Some(interval) = interval else {
             // The first sample of an incarnation has nothing to be compared with.
             self.clock.restart(sample);
+            self.track_timers(sample);
             self.cpu_bound = CpuBoundTracker::default();
+            self.lone_cpu = LoneCpuTracker::default();
             return None;
         };
-        self.clock.advance(sample, interval.starved);
+        if self.clock.advance(sample, interval.starved) {
+            self.doom.interrupt();
+        }
         self.notes.clone_from(&interval.notes);
         let assessment = self.evaluate(sample, &interval, now)?;
         self.conclude(assessment, now)
@@ -190,23 +211,25 @@ impl VerdictMachine {
     ) -> Option<Assessment> {
         let announced = self.report.announced_silence(now);
         self.peer_alive |= interval.peer_alive;
-        self.polls_queue = interval.polls_queue;
-        self.draws_spinner = interval.spinner.is_some();
-        if let Some(length) = interval.spinner {
+        self.draws_turn = interval.draws_turn;
+        self.repeats_output = interval.nothing_new.is_some() && sample.outputs.is_empty();
+        if let Some(length) = interval.nothing_new {
             self.clock.discount_output(length);
         }
         if sample.depth == SampleDepth::Waits {
             self.last_deep_sample = self.clock.elapsed();
         }
-        let report = &self.report;
-        let serves = !report.owes_work() && TreeView { sample, report }.listens(Subject::Tree);
-        if let Some(assessment) = paused(sample) {
+        let serves = !self.report.owes_work() && self.history.served();
+        if let Some(assessment) = paused(sample, |p| self.history.stands_still(p)) {
             return Some(assessment);
         }
         if announced.is_none()
             && !serves
             && let Some(assessment) = self.repeats_itself(sample, interval, now)
         {
+            return Some(assessment);
+        }
+        if let Some(assessment) = self.spinning_child(sample, interval, announced.is_some(), now) {
             return Some(assessment);
         }
         if let Some(first) = interval.progress.first() {
@@ -238,17 +261,19 @@ impl VerdictMachine {
     /// What keeps a tree that does not move from moving.
     fn check_rules(&mut self, sample: &Sample, now: Moment) -> Option<Assessment> {
         let report = self.report.clone();
+        let busy = self.history.busy_peers();
         let view = TreeView {
             sample,
             report: &report,
+            busy: &busy,
+            serves: self.history.served(),
+            polls: self.clock.polls(),
         };
-        let history = &self.history;
-        let works = |pid| history.peer_cpu(pid) >= thresholds::CPU_PEER;
-        let mut findings = deadlock::find(&view);
-        findings.extend(pipes::find(&view));
-        findings.extend(network::find(&view));
-        findings.extend(blocked::find(&view, &works));
-        findings.extend(waiting::inputs(&view));
+        let doomed = self.doom.observe(&view, &self.clock);
+        if doomed.is_some() || self.doom.is_pending() {
+            return doomed;
+        }
+        let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);
         let asks_person = report.state == Some(DeclaredState::WaitingInput);
         let persistent = findings
@@ -264,110 +289,22 @@ impl VerdictMachine {
         }
     }
 
-    /// Between two bursts of work, `working` stays published instead of a harmless wait.
-    fn is_in_hysteresis(&self, assessment: &Assessment) -> bool {
-        let hysteresis = self
-            .clock
-            .scaled(thresholds::HYSTERESIS)
-            .max(thresholds::HYSTERESIS_MIN);
-        self.settings.one_off.is_none()
-            && (self.judgement.verdict == Verdict::Working || self.published.is_none())
-            && !assessment.verdict.is_flag()
-            && assessment.fix == Fix::None
-            && self.clock.since_progress() < hysteresis
-    }
-
-    /// No rule matched: what does the agent wait for, and is that within its budget?
-    fn explain_wait(&mut self, view: &TreeView<'_>, now: Moment) -> Option<Assessment> {
-        self.clock.track_timers(view.sample);
-        self.awaits_model = false;
-        let pending = if self.polls_queue {
-            Vec::new()
-        } else {
-            view.pending_requests()
-        };
-        let owes = view.report.owes_work();
-        let headless = view.is_headless() && !view.report.declares_no_work();
-        // Its command line or its spinner shows that an answer is due, which may have stopped half way.
-        let connections = if !owes && (headless || self.draws_spinner) {
-            view.request_connections()
-        } else {
-            Vec::new()
-        };
-        let asking = connections.iter().map(|(socket, _)| socket.pid).collect();
-        let stall_after = self.settings.stall_after;
-        if let Some((thread, until)) = self.clock.longest_timer(stall_after, &asking, now)
-            && pending.is_empty()
-            && (owes || headless || !view.listens(Subject::Tree))
-        {
-            return Some(waiting::asleep(view, thread, until, now));
-        }
-        if !pending.is_empty() || view.report.state == Some(DeclaredState::WaitingModel) {
-            return Some(self.await_answer(view, &pending, now));
-        }
-        if let Some(assessment) = waiting::unreadable(view) {
-            return Some(assessment);
-        }
-        if let Some(peer) = waiting::unix_peer(view)
-            && (self.history.peer_cpu(peer) >= thresholds::CPU_PEER || !owes)
-        {
-            if owes {
-                self.clock.excuse_silence();
-            }
-            return Some(waiting::peer(view, peer));
-        }
-        if let Some(tool) = view.tool(&connections) {
-            let quiet = self.clock.unexcused_silence();
-            let limit = self.clock.scaled(thresholds::ANSWER_BUDGET);
-            return Some(waiting::tool(tool, quiet, limit, quiet >= limit));
-        }
-        if !connections.is_empty() {
-            return Some(self.await_answer(view, &connections, now));
-        }
-        if owes || headless {
-            let quiet = self.clock.unexcused_silence();
-            let limit = self.clock.scaled(stall_after);
-            return Some(waiting::owed(view, quiet, limit, quiet >= limit));
-        }
-        Some(waiting::idle(view))
-    }
-
-    /// An answer may arrive over one of these connections.
-    fn await_answer(
+    /// One thread of one child uses a core, and nothing comes of it.
+    fn spinning_child(
         &mut self,
-        view: &TreeView<'_>,
-        pending: &[(&Socket, &Tcp)],
+        sample: &Sample,
+        interval: &Interval,
+        announced: bool,
         now: Moment,
-    ) -> Assessment {
-        self.awaits_model = true;
-        let budget = if self.peer_alive {
-            thresholds::ANSWER_BUDGET_PEER_ALIVE
-        } else {
-            thresholds::ANSWER_BUDGET
-        };
-        let quiet = self.clock.unexcused_silence();
-        let quiet = match self.settings.one_off {
-            // In a one-off diagnosis only the kernel remembers for how long nothing was received.
-            Some(_) => {
-                let silent = pending
-                    .iter()
-                    .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago));
-                quiet.max(silent.min().unwrap_or_default())
-            }
-            // An agent that opens a new connection has got its answer on the one before, or given up on it.
-            None => {
-                let ages = pending.iter().map(|(s, _)| self.history.age(s.inode, now));
-                quiet.min(ages.min().unwrap_or(quiet))
-            }
-        };
-        let limit = self.clock.scaled(budget.max(self.settings.stall_after));
-        let late = (quiet >= limit).then_some((quiet, limit));
-        let mut assessment = waiting::model(view, pending, self.peer_alive, late);
-        if self.draws_spinner {
-            let frames = "only the frames of a spinner, which are no sign of work";
-            assessment.evidence.push(observed("output", frames));
-        }
-        assessment
+    ) -> Option<Assessment> {
+        let reported = self.report.last_progress_at;
+        let reports = reported.is_some_and(|at| now.since(at) <= interval.elapsed);
+        let lone = interval.lone_cpu.filter(|_| !reports && !announced);
+        let lasted = self.lone_cpu.observe(lone, interval, &self.clock)?;
+        let limit = self.clock.scaled(thresholds::LONE_CPU_WITHOUT_EFFECT);
+        let (pid, share) = lone?;
+        let child = sample.process(pid).filter(|_| lasted >= limit)?;
+        Some(spin::cpu_bound(child, share, lasted, limit, true))
     }
 
     /// The main thread uses a core, and nothing comes of it.
@@ -421,26 +358,25 @@ impl VerdictMachine {
 
     fn progress(&mut self, output_only: bool) {
         self.progressed = true;
+        self.doom.interrupt();
         self.peer_alive = false;
         self.awaits_model = false;
+        self.asked_model = false;
         self.clock.progress(output_only);
     }
 
     /// Timestamps an assessment and publishes it. An agent that is not ready yet is starting, unless it waits or is stuck.
     fn conclude(&mut self, assessment: Assessment, now: Moment) -> Option<Judgement> {
-        let mut assessment = assessment;
-        if !self.report.ready && may_be_starting(assessment.verdict) {
-            assessment.verdict = Verdict::Starting;
-            assessment.id.rule = RuleId::Starting;
-            assessment.sentence = "starting: has not reported that it is ready".to_owned();
-        }
+        let assessment = if self.report.ready {
+            assessment
+        } else {
+            assessment.of_one_that_starts()
+        };
         let verdict = assessment.verdict;
         let same = self.judgement.verdict == verdict;
         let changed =
             !same || self.published != Some(assessment.id) || self.judgement.fix != assessment.fix;
-        let mut evidence = assessment.evidence;
-        evidence.truncate(EVIDENCE_MAX - self.notes.len());
-        evidence.extend(self.notes.iter().cloned());
+        let evidence = assessment.evidence_beside(&self.notes);
         self.judgement = Judgement {
             verdict,
             cause: assessment.id.rule,
@@ -453,15 +389,5 @@ impl VerdictMachine {
         };
         self.published = Some(assessment.id);
         changed.then(|| self.judgement.clone())
-    }
-}
-
-/// Whether start-up explains the verdict: work, nothing to do, or nothing readable.
-fn may_be_starting(verdict: Verdict) -> bool {
-    match verdict.class() {
-        VerdictClass::Progress => true,
-        VerdictClass::Waiting => verdict == Verdict::Idle,
-        VerdictClass::Undecided => verdict == Verdict::Unknown,
-        VerdictClass::Person | VerdictClass::Suspicion | VerdictClass::Proof => false,
     }
 }

@@ -3,6 +3,12 @@
 //! A value that cannot be read is a [`Gap`] with its reason ([`Why`]), never a guess. `hbsidecar` fills the sample in from
 //! /proc and the kernel's sockets; [`crate::verdict::machine`] evaluates it.
 
+mod gap;
+mod object;
+
+pub use gap::{Gap, GapKind, Subject, Why};
+pub use object::{Holders, Object, ObjectKind, Origin, Reach, Space, Watched};
+
 use crate::base::moment::Moment;
 use std::time::Duration;
 
@@ -16,68 +22,6 @@ pub enum SampleDepth {
     Counters,
     /// Also what every thread waits for, descriptors, sockets, locks.
     Waits,
-}
-
-/// Why something could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Why {
-    /// It ended or closed between two reads.
-    Gone,
-    /// Another user's, hidden, or forbidden by a security module or filter.
-    Denied,
-    /// This kernel does not report it.
-    Unsupported,
-    /// More than the sampling limit.
-    TooMany,
-    /// The program has another word size, so its system calls have other numbers.
-    Foreign,
-    /// The kernel's text or number could not be parsed.
-    Malformed,
-}
-
-/// Something that a sample could not read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// What it belongs to.
-    pub subject: Subject,
-    /// What is missing.
-    pub what: GapKind,
-    /// Why.
-    pub why: Why,
-}
-
-/// What a statement about a sample is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// One process, by number.
-    Process(u32),
-    /// The whole tree.
-    Tree,
-    /// The whole machine.
-    Machine,
-}
-
-/// What a sample could not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GapKind {
-    /// The process itself.
-    Process,
-    /// Processes beyond the sampling limit.
-    Processes,
-    /// Threads.
-    Threads,
-    /// `status`: tracer and handled signals.
-    Status,
-    /// What threads wait for.
-    Waits,
-    /// Open descriptors.
-    Descriptors,
-    /// Sockets.
-    Sockets,
-    /// Counters of bytes read and written.
-    Io,
-    /// Processes outside the tree that hold the other end of a pipe or terminal.
-    Holders,
 }
 
 /// One observation of a tree.
@@ -103,6 +47,10 @@ pub struct Sample {
     pub outputs: Vec<Output>,
     /// The machine.
     pub host: Host,
+    /// How far the enumeration of holders reached; only at [`SampleDepth::Waits`].
+    pub reach: Reach,
+    /// Whether the numbers in it mean what they say.
+    pub space: Space,
     /// What could not be read.
     pub gaps: Vec<Gap>,
     /// Processor time that taking this sample cost hbsidecar.
@@ -118,6 +66,9 @@ pub struct Host {
     pub memory_full: Option<f64>,
     /// How long the machine has been suspended since boot: growth is time the agent could not use.
     pub suspended: Duration,
+    /// Some process of the machine has an interval timer armed (`alarm`, `setitimer`); whose is not visible. None when not
+    /// readable, which is so for all but root. Only at [`SampleDepth::Waits`].
+    pub alarms: Option<bool>,
 }
 
 /// One process.
@@ -134,8 +85,12 @@ pub struct Process {
     /// The command line, cut.
     pub command: String,
     /// The command line is one piece of work of a known agent, owed until it ends: see
-    /// [`crate::verdict::headless_agents`].
+    /// [`crate::base::known_agents`].
     pub headless: bool,
+    /// It is a known agent, however it was started.
+    pub agent: bool,
+    /// Where its standard output goes; only at [`SampleDepth::Waits`].
+    pub outlet: Outlet,
     /// The kernel's state of its main thread.
     pub state: RunState,
     /// Its process group.
@@ -154,13 +109,19 @@ pub struct Process {
     pub tracer: Option<u32>,
     /// Signals it handles, bit n-1 for signal n; only at [`SampleDepth::Waits`].
     pub caught: Option<u64>,
+    /// Signals it ignores, bit n-1 for signal n; only at [`SampleDepth::Waits`].
+    pub ignored: Option<u64>,
+    /// POSIX timers it has made, armed or not; only at [`SampleDepth::Waits`].
+    pub timers: Option<u32>,
     /// Its control group is frozen.
     pub frozen: bool,
     /// Its parent ended before it, so the kernel gave it another one.
     pub orphan: bool,
+    /// Its first thread has ended while others live. It is then not among `threads`, and `state` is another thread's.
+    pub first_thread_ended: bool,
     /// Its threads, the main thread first; fewer than `thread_count` above the sampling limit.
     pub threads: Vec<Thread>,
-    /// How many threads it has.
+    /// How many threads it has that have not ended.
     pub thread_count: u32,
 }
 
@@ -180,6 +141,20 @@ pub enum RunState {
     Traced,
     /// Ended, not yet reaped.
     Zombie,
+}
+
+/// Where the standard output of a process goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outlet {
+    /// To a terminal, standard error included: what is written there is a screen.
+    Terminal,
+    /// Into a pipe or socket.
+    Pipe,
+    /// Into a file.
+    File,
+    /// Nowhere, or it is not readable.
+    #[default]
+    Other,
 }
 
 /// Bytes and calls since the process started.
@@ -227,6 +202,8 @@ impl Io {
 pub struct Thread {
     /// Its number.
     pub tid: u32,
+    /// The name that its program gave it; read only where it waits for a long time beside the main thread.
+    pub name: String,
     /// Time on a processor.
     pub run: Duration,
     /// Time it was runnable and waited for a processor.
@@ -235,6 +212,12 @@ pub struct Thread {
     pub turns: u64,
     /// What it waits for; none at [`SampleDepth::Counters`].
     pub wait: Option<Wait>,
+    /// The kernel's state of it; none when not read.
+    pub state: Option<RunState>,
+    /// Signals it blocks, bit n-1 for signal n; none when not read.
+    pub blocked: Option<u64>,
+    /// Everything in the kernel that its call waits on.
+    pub watched: Watched,
 }
 
 /// What a thread waits for.
@@ -364,6 +347,8 @@ pub struct Outsider {
     pub state: RunState,
     /// Processor ticks so far.
     pub cpu_ticks: u64,
+    /// Bytes that it wrote so far; 0 when unreadable.
+    pub written: u64,
     /// It is a pager: it reads keys from a terminal.
     pub reads_terminal: bool,
     /// It is hbsidecar, which only watches and owes no answer.
@@ -409,6 +394,8 @@ pub enum SocketKind {
         listens: bool,
         /// The process that listened, or made the pair.
         peer: Option<u32>,
+        /// It has an address: it listens, or was accepted from a socket that does.
+        named: bool,
         /// The socket on the other side, by inode.
         other: Option<u64>,
         /// Bytes received and not yet read.
@@ -538,6 +525,14 @@ impl Sample {
 }
 
 impl Socket {
+    /// Whether it is a unix socket.
+    pub fn is_unix(&self) -> bool {
+        match self.kind {
+            SocketKind::Unix { .. } => true,
+            SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => false,
+        }
+    }
+
     /// The unix socket on its other side, by inode.
     pub fn other(&self) -> Option<u64> {
         match self.kind {
@@ -613,48 +608,6 @@ impl Wait {
             | Self::Signal(_)
             | Self::Call(_)
             | Self::Unreadable(_) => &[],
-        }
-    }
-}
-
-impl Gap {
-    /// For people: `threads of 4711: not permitted`.
-    pub fn describe(&self) -> String {
-        let of = match self.subject {
-            Subject::Process(pid) => format!(" of {pid}"),
-            Subject::Tree | Subject::Machine => String::new(),
-        };
-        format!("{}{of}: {}", self.what.describe(), self.why.describe())
-    }
-}
-
-impl GapKind {
-    /// For people.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Processes => "processes",
-            Self::Threads => "threads",
-            Self::Status => "status",
-            Self::Waits => "waits",
-            Self::Descriptors => "descriptors",
-            Self::Sockets => "sockets",
-            Self::Io => "io",
-            Self::Holders => "holders",
-        }
-    }
-}
-
-impl Why {
-    /// For people.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Gone => "it has ended",
-            Self::Denied => "not permitted",
-            Self::Unsupported => "this kernel does not report it",
-            Self::TooMany => "above the sampling limit",
-            Self::Foreign => "a program of another word size",
-            Self::Malformed => "not parsable",
         }
     }
 }

@@ -1,20 +1,25 @@
 //! What moved between two samples, classified as progress, liveness or noise.
 //!
 //! Progress: bytes received, files written, processor time of children and helper threads, new processes. Liveness: the
-//! process woke. Noise: keep-alives, spinners, repeated lines, an event loop that wakes itself.
+//! process woke. Noise: keep-alives, screens, repeated lines, an event loop that wakes itself, helpers that end and restart,
+//! and an agent's housekeeping while it waits for an answer.
 
 use crate::base::moment::Moment;
-use crate::verdict::cadence::{ConnectionCadence, ConnectionDelta, OutputCadence};
+use crate::verdict::cadence::MeanShare;
+use crate::verdict::counters::Counters;
 use crate::verdict::explain::describe_bytes;
 use crate::verdict::notes::{self, MemoryGrowth};
-use crate::verdict::sample::{
-    Io, Kind, Process, Sample, SampleDepth, SocketKind, TICKS_PER_SECOND, TcpState, Wait,
-};
+use crate::verdict::peers::{Peers, is_served};
+use crate::verdict::restarts::Restarts;
+use crate::verdict::sample::{Io, Process, Sample, SampleDepth, Socket, TICKS_PER_SECOND, Tcp};
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::signal::{Signal, SignalKind};
 use crate::verdict::thresholds::{self, ProgressFloor};
+use crate::verdict::traffic::{Bytes, Connections, Network, Outputs};
+use crate::verdict::tree_view::TreeView;
+use crate::verdict::turn::Turn;
 use crate::wire::activity::Evidence;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What changed between two samples.
@@ -30,16 +35,34 @@ pub(super) struct Interval {
     pub(super) main_cpu: f64,
     /// The root's main thread is CPU-bound: it computes, or waits for a processor to do so.
     pub(super) cpu_bound: bool,
+    /// One thread of one child uses a core, and nothing else shows that the tree works: the process, and the share.
+    pub(super) lone_cpu: Option<(u32, f64)>,
     /// The machine gave the tree too little processor time or memory to progress.
     pub(super) starved: bool,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
-    /// For this long, all output was the frames of a spinner.
-    pub(super) spinner: Option<Duration>,
+    /// For this long, no output said anything new: frames of a spinner, or equal lines at a steady pace.
+    pub(super) nothing_new: Option<Duration>,
+    /// A screen is redrawn as an agent does while a turn runs.
+    pub(super) draws_turn: bool,
     /// Evidence that is published beside any verdict.
     pub(super) notes: Vec<Evidence>,
     /// Only small requests with small answers at a steady pace: the agent polls a queue.
     pub(super) polls_queue: bool,
+}
+
+/// What a sample is compared under.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) report: &'a SelfReport,
+    /// Below these amounts activity is no progress.
+    pub(super) floor: ProgressFloor,
+    /// The sample only deepens the one before it.
+    pub(super) immediate: bool,
+    /// The screen was redrawn as an agent does while a turn runs.
+    pub(super) draws_turn: bool,
+    /// Starts of a helper no further apart than this are in a row.
+    pub(super) restart_gap: Duration,
 }
 
 /// What the last samples showed.
@@ -48,94 +71,95 @@ pub(super) struct SampleHistory {
     last: Option<Counters>,
     /// The sample before the last one: a deep sample right after a cheap one is compared with it.
     before_last: Option<Counters>,
-    sockets: BTreeMap<u64, ConnectionCadence>,
-    outputs: BTreeMap<String, u64>,
-    /// What was written in the last interval, and by how much the output files grew.
-    earlier: (Io, u64),
-    frames: OutputCadence,
-    /// As of the sample before the last one.
-    frames_before: OutputCadence,
+    connections: Connections,
+    outputs: Outputs,
     growth: MemoryGrowth,
-    peers: BTreeMap<(u32, u64), (u64, f64)>,
-    /// When sockets were last sampled.
-    sockets_at: Option<Moment>,
-}
-
-#[derive(Clone, Debug)]
-struct Counters {
-    at: Moment,
-    root: (u32, u64),
-    processes: BTreeMap<(u32, u64), Process>,
-}
-
-/// Where the written bytes went.
-struct Written {
-    /// Some went into an output file.
-    grew: bool,
-    /// The lines there are new.
-    fresh: bool,
-    /// Bytes that went elsewhere.
-    elsewhere: u64,
+    askers_cpu: MeanShare,
+    restarts: Restarts,
+    turn: Turn,
+    peers: Peers,
+    /// A client from outside the tree was connected once.
+    served: bool,
 }
 
 impl SampleHistory {
     /// Takes a sample. Returns none for the first one of an incarnation.
-    /// `immediate`: it only deepens the sample before it.
-    pub(super) fn advance(
-        &mut self,
-        sample: &Sample,
-        report: &SelfReport,
-        floor: &ProgressFloor,
-        immediate: bool,
-    ) -> Option<Interval> {
+    pub(super) fn advance(&mut self, sample: &Sample, terms: &Terms<'_>) -> Option<Interval> {
         let now = Counters::of(sample)?;
-        let Some(before) = self.before(&now, immediate) else {
+        let deep = sample.depth == SampleDepth::Waits;
+        let Some(before) = self.before(&now, terms.immediate) else {
             *self = Self {
                 last: Some(now),
                 ..Self::default()
             };
-            self.sockets(sample);
-            self.outputs(sample, Io::default());
-            self.peers(sample, Duration::ZERO);
+            self.see(sample, terms, Duration::ZERO);
+            self.connections.observe(sample, &self.turn);
+            self.outputs.written(sample, Io::default());
             return None;
         };
         let mut interval = Interval {
             elapsed: now.at.since(before.at),
             ..Interval::default()
         };
-        interval.processor(&before, &now, sample, report, floor);
-        let deep = sample.depth == SampleDepth::Waits;
-        let total = traffic(&before, &now, deep);
-        self.files(total, deep, floor, &mut interval);
+        if deep {
+            let elapsed = self.connections.since(sample.at);
+            self.see(sample, terms, elapsed.unwrap_or(interval.elapsed));
+        }
+        let fresh = now.processes.iter();
+        let fresh = fresh.filter(|(key, _)| !before.processes.contains_key(key));
+        let lives = |key: &(u32, u64)| now.processes.contains_key(key);
+        // A fork that runs on in its parent's program is a worker, and no helper that was started.
+        let started = fresh.map(|(_, p)| p).filter(|p| !now.is_copy(p));
+        self.restarts
+            .observe(started, lives, now.at, terms.restart_gap);
+        let shares = interval.processor(&before, &now, sample, terms, self);
+        self.askers_cpu.record(shares, interval.elapsed);
+        if self.askers_cpu.mean() >= thresholds::HOUSEKEEPING_CPU {
+            interval.add(SignalKind::CpuOfChildren, percent(self.askers_cpu.mean()));
+        }
+        // What a helper did that ends and restarts is no work either.
+        let lasting = now.processes.iter();
+        let lasting = lasting.filter(|(_, process)| !self.is_restarted(process));
+        let pairs = lasting.map(|(key, process)| {
+            let then = before.processes.get(key).and_then(|p| p.io);
+            (process, then.unwrap_or_default())
+        });
+        let bytes = self.outputs.bytes(pairs, &self.turn, deep);
+        self.files(&bytes, deep, &terms.floor, &mut interval);
         interval.notes.extend(notes::zombies(sample));
         interval
             .notes
-            .extend(self.growth.advance(sample, immediate));
+            .extend(self.growth.advance(sample, terms.immediate));
         if deep {
-            let since_sampled = self
-                .sockets_at
-                .map_or(interval.elapsed, |at| sample.at.since(at));
-            let steps = self.sockets(sample);
-            interval.network(&steps, &self.sockets);
-            let output = self.outputs(sample, total);
-            interval.output_grew = output.grew;
-            let log = output.elsewhere == 0 && total.disk_written <= thresholds::LOG_BYTES;
-            if total.disk_written >= floor.written && !log {
-                interval.add(SignalKind::FilesWritten, describe_bytes(total.disk_written));
-            }
-            if output.fresh {
-                interval.add(
-                    SignalKind::Output,
-                    "new lines in its output file".to_owned(),
-                );
-            } else if output.elsewhere > 0 && interval.spinner.is_none() {
-                // Output in a file counts by its content, other output only by its cadence.
-                interval.add(SignalKind::Output, describe_bytes(output.elsewhere));
-            }
-            self.peers(sample, since_sampled);
-            self.sockets_at = Some(sample.at);
+            let network = self.connections.observe(sample, &self.turn);
+            interval.network(&network);
+            self.written(sample, &bytes, &terms.floor, &mut interval);
         }
+        interval.lone_cpu = interval.lone_cpu.filter(|_| {
+            interval
+                .progress
+                .iter()
+                .all(|s| s.kind == SignalKind::CpuOfChildren)
+        });
         Some(interval)
+    }
+
+    /// Remembers what only a deep sample shows.
+    fn see(&mut self, sample: &Sample, terms: &Terms<'_>, elapsed: Duration) {
+        self.served |= is_served(sample);
+        let busy = self.busy_peers();
+        let view = TreeView {
+            sample,
+            report: terms.report,
+            busy: &busy,
+            serves: self.served,
+            polls: false,
+        };
+        let longest = |socket: &Socket, tcp: &Tcp| self.longest_request(socket, tcp);
+        let turn = Turn::of(&view, terms.draws_turn, longest);
+        self.turn = turn;
+        self.outputs.see_screens(sample);
+        self.peers.observe(sample, elapsed, terms.restart_gap);
     }
 
     fn before(&mut self, now: &Counters, immediate: bool) -> Option<Counters> {
@@ -145,11 +169,11 @@ impl SampleHistory {
             .filter(|last| last.root == now.root && now.at >= last.at)?;
         let before = match self.before_last.take() {
             Some(before) if immediate => {
-                self.frames.clone_from(&self.frames_before);
+                self.outputs.take_back();
                 before
             }
             Some(_) | None => {
-                self.frames_before.clone_from(&self.frames);
+                self.outputs.keep();
                 last
             }
         };
@@ -158,165 +182,121 @@ impl SampleHistory {
         Some(before)
     }
 
-    /// Share of a core that a process outside the tree used in the last interval.
-    pub(super) fn peer_cpu(&self, pid: u32) -> f64 {
-        let of = |((p, _), (_, share)): (&(u32, u64), &(u64, f64))| (*p == pid).then_some(*share);
-        self.peers.iter().find_map(of).unwrap_or(0.0)
+    /// Processes outside the tree that were at work not long ago.
+    pub(super) fn busy_peers(&self) -> BTreeSet<u32> {
+        self.peers.busy().clone()
+    }
+
+    /// Whether a client from outside the tree was ever connected.
+    pub(super) fn served(&self) -> bool {
+        self.served
+    }
+
+    /// Whether only the same small question with the same small answer goes over this connection.
+    pub(super) fn is_polled(&self, inode: u64) -> bool {
+        self.connections.is_polled(inode)
+    }
+
+    /// The longest request that was sent on a connection.
+    pub(super) fn longest_request(&self, socket: &Socket, tcp: &Tcp) -> u64 {
+        self.connections.longest_request(socket.inode, tcp.acked)
+    }
+
+    /// Whether a process stands where it stood in the sample before.
+    pub(super) fn stands_still(&self, process: &Process) -> bool {
+        let key = (process.pid, process.started);
+        let then = self.before_last.as_ref();
+        let then = then.and_then(|c| c.processes.get(&key));
+        let turns = |p: &Process| p.threads.iter().map(|t| t.turns).sum::<u64>();
+        then.is_some_and(|then| then.state == process.state && turns(then) == turns(process))
     }
 
     /// For how long this connection has been known.
     pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
-        let first = self
-            .sockets
-            .get(&inode)
-            .and_then(|connection| connection.first);
-        first.map_or(Duration::ZERO, |first| now.since(first))
-    }
-
-    fn peers(&mut self, sample: &Sample, elapsed: Duration) {
-        let before = std::mem::take(&mut self.peers);
-        for outsider in &sample.outsiders {
-            let key = (outsider.pid, outsider.started);
-            let ticks = before
-                .get(&key)
-                .map_or(0, |(t, _)| outsider.cpu_ticks.saturating_sub(*t));
-            let share = if elapsed.is_zero() {
-                0.0
-            } else {
-                seconds(ticks) / elapsed.as_secs_f64()
-            };
-            self.peers.insert(key, (outsider.cpu_ticks, share));
-        }
-    }
-
-    fn sockets(&mut self, sample: &Sample) -> Vec<(u64, ConnectionDelta)> {
-        let before = std::mem::take(&mut self.sockets);
-        let elapsed = self
-            .sockets_at
-            .map_or(Duration::ZERO, |at| sample.at.since(at));
-        let mut steps = Vec::new();
-        for socket in &sample.sockets {
-            let SocketKind::Tcp(tcp) = &socket.kind else {
-                continue;
-            };
-            if tcp.state == TcpState::Listen {
-                continue;
-            }
-            let known = before.get(&socket.inode);
-            // A connection that is new since the last sample counts with all its bytes.
-            let mut connection = known.cloned().unwrap_or_default();
-            let step = ConnectionDelta {
-                received: tcp.received.saturating_sub(connection.received),
-                acked: tcp.acked.saturating_sub(connection.acked),
-                segments: tcp.segments_in.saturating_sub(connection.segments),
-                elapsed,
-            };
-            connection.first.get_or_insert(sample.at);
-            connection.record(tcp, step, known.is_some());
-            if known.is_some() || self.sockets_at.is_some() {
-                steps.push((socket.inode, step));
-            }
-            self.sockets.insert(socket.inode, connection);
-        }
-        if sample.depth == SampleDepth::Waits {
-            self.sockets_at = Some(sample.at);
-        }
-        steps
-    }
-
-    /// Where the bytes that the tree wrote went.
-    fn outputs(&mut self, sample: &Sample, moved: Io) -> Written {
-        let written = moved.written;
-        let (mut into, mut fresh) = (0, false);
-        for output in &sample.outputs {
-            let before = self.outputs.insert(output.path.clone(), output.length);
-            let grown = before.map_or(0, |length| output.length.saturating_sub(length));
-            into += grown;
-            // The same line three times is a heartbeat, not progress.
-            fresh |= grown > 0 && output.repeats < 3.min(output.lines);
-        }
-        // A file is measured a moment after the counters, so only two intervals together show how much went elsewhere.
-        let earlier = std::mem::replace(&mut self.earlier, (moved, into));
-        let both = (earlier.0.plus(moved), earlier.1 + into);
-        let mut elsewhere = written
-            .saturating_sub(into)
-            .min(both.0.written.saturating_sub(both.1));
-        // Beside lines in a file: no more than the 8-byte eventfd counters with which threads wake each other.
-        if both.1 > 0
-            && elsewhere <= 8 * both.0.writes
-            && sample.processes.iter().any(polls_counter)
-        {
-            elsewhere = 0;
-        }
-        // Other programs may write to the same file.
-        Written {
-            grew: written > 0 && into > 0,
-            fresh: written > 0 && fresh,
-            elsewhere,
-        }
+        self.connections.age(inode, now)
     }
 
     /// What the tree read and wrote, as far as the counters alone show it.
-    fn files(&mut self, total: Io, deep: bool, floor: &ProgressFloor, interval: &mut Interval) {
-        if total.read.max(total.disk_read) >= floor.read {
-            interval.add(
-                SignalKind::FilesRead,
-                describe_bytes(total.read.max(total.disk_read)),
-            );
+    fn files(&mut self, bytes: &Bytes, deep: bool, floor: &ProgressFloor, interval: &mut Interval) {
+        let read = |io: &Io| io.read.max(io.disk_read);
+        let own = &ProgressFloor::ABOVE_HOUSEKEEPING;
+        if read(&bytes.work) >= floor.read || read(&bytes.housekeeping) >= own.read {
+            let all = bytes.work.plus(bytes.housekeeping);
+            interval.add(SignalKind::FilesRead, describe_bytes(read(&all)));
         }
-        self.frames
-            .record(total.written, total.writes, interval.elapsed);
+        self.outputs.record(bytes, interval.elapsed);
         // What a CPU-bound thread writes is output, not a spinner.
-        interval.spinner = self.frames.spinner().filter(|_| !interval.cpu_bound);
+        let bound = interval.cpu_bound;
+        interval.nothing_new = self.outputs.says_nothing_new().filter(|_| !bound);
+        let known = self.last.iter().flat_map(|c| c.processes.values());
+        let pace = if known.clone().any(|p| p.agent) {
+            thresholds::KNOWN_TURN_FRAMES_PER_SECOND
+        } else {
+            thresholds::TURN_FRAMES_PER_SECOND
+        };
+        interval.draws_turn = !bound && self.outputs.is_redrawn(pace);
+        if bound && bytes.screen.written > 0 {
+            interval.add(SignalKind::Output, describe_bytes(bytes.screen.written));
+        }
         if deep {
             return;
         }
-        let logs = !self.outputs.is_empty();
-        if total.disk_written >= floor.written
-            && !(logs && total.disk_written <= thresholds::LOG_BYTES)
-        {
-            interval.add(SignalKind::FilesWritten, describe_bytes(total.disk_written));
+        let logs = self.outputs.has_files();
+        let (work, own_disk) = (bytes.work.disk_written, bytes.housekeeping.disk_written);
+        let log = logs && work <= thresholds::LOG_BYTES;
+        if work >= floor.written && !log || own_disk >= own.written {
+            interval.add(SignalKind::FilesWritten, describe_bytes(work + own_disk));
         }
-        if total.written > 0 && !logs && interval.spinner.is_none() {
-            interval.add(SignalKind::Output, describe_bytes(total.written));
+        let written = bytes.work.written + bytes.housekeeping.written;
+        if written > 0 && !logs && interval.nothing_new.is_none() {
+            interval.add(SignalKind::Output, describe_bytes(written));
+        }
+    }
+
+    /// Where it went, as a deep sample shows.
+    fn written(
+        &mut self,
+        sample: &Sample,
+        bytes: &Bytes,
+        floor: &ProgressFloor,
+        interval: &mut Interval,
+    ) {
+        let output = self
+            .outputs
+            .written(sample, bytes.work.plus(bytes.housekeeping));
+        interval.output_grew = output.grew;
+        let (work, own) = (bytes.work.disk_written, bytes.housekeeping.disk_written);
+        let log = output.elsewhere == 0 && work <= thresholds::LOG_BYTES;
+        if work >= floor.written && !log || own >= ProgressFloor::ABOVE_HOUSEKEEPING.written {
+            interval.add(SignalKind::FilesWritten, describe_bytes(work + own));
+        }
+        if output.fresh {
+            interval.add(
+                SignalKind::Output,
+                "new lines in its output file".to_owned(),
+            );
+        } else if output.elsewhere > 0 && interval.nothing_new.is_none() {
+            // Output in a file counts by its content, other output only by its cadence.
+            interval.add(SignalKind::Output, describe_bytes(output.elsewhere));
         }
     }
 }
 
-/// What the tree read and wrote between two samples.
-fn traffic(before: &Counters, now: &Counters, deep: bool) -> Io {
-    let mut total = Io::default();
-    for (key, process) in &now.processes {
-        let Some(io) = process.io else { continue };
-        let then = before.processes.get(key).and_then(|p| p.io);
-        let part = io.since(then.unwrap_or_default());
-        // Without a deep sample, 8-byte writes are assumed to be wake-ups, not output.
-        let wakes = part.writes > 0
-            && part.written == 8 * part.writes
-            && (!deep || part.read >= 8 || polls_counter(process));
-        total = total.plus(if wakes { without_wake_ups(part) } else { part });
-    }
-    total
-}
-
-impl Counters {
-    fn of(sample: &Sample) -> Option<Self> {
-        let root = sample.root()?;
-        let key = |p: &Process| (p.pid, p.started);
-        Some(Self {
-            at: sample.at,
-            root: key(root),
-            processes: sample
-                .processes
-                .iter()
-                .map(|p| (key(p), p.clone()))
-                .collect(),
-        })
-    }
-
-    fn root(&self) -> Option<&Process> {
-        self.processes.get(&self.root)
-    }
+/// Processor time of the threads of a tree, in cores, by what it may be.
+#[derive(Debug, Default)]
+struct Shares {
+    /// Helper threads of the root.
+    helpers: f64,
+    /// Children at work.
+    children: f64,
+    /// Agents that ask for an answer, beside the root's main thread: garbage collection comes in bursts.
+    askers: f64,
+    run: f64,
+    ready: f64,
+    /// What the root's main thread used and would have used.
+    wants: f64,
+    /// Threads of children that used more than a trifle.
+    active: Vec<(u32, f64)>,
 }
 
 impl Interval {
@@ -334,19 +314,59 @@ impl Interval {
         self.progress.push(Signal { kind, value });
     }
 
+    /// Returns the share of a core that agents used which ask for an answer.
     fn processor(
         &mut self,
         before: &Counters,
         now: &Counters,
         sample: &Sample,
-        report: &SelfReport,
-        floor: &ProgressFloor,
-    ) {
+        terms: &Terms<'_>,
+        history: &SampleHistory,
+    ) -> f64 {
+        let mut shares = self.shares(before, now, history);
         let wall = self.elapsed.as_secs_f64().max(0.001);
-        let (mut helpers, mut children, mut ready, mut run) = (0.0, 0.0, 0.0_f64, 0.0);
-        let mut wants = 0.0;
+        let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
+        // What helpers used that ended and restarted looks like what others used that ended.
+        if !(history.turn.asks() && history.restarts.any()) {
+            shares.children += seconds(reaped(now).saturating_sub(reaped(before))) / wall;
+        }
+        self.starved = (shares.ready >= thresholds::STARVED_READY
+            && shares.run < thresholds::STARVED_RUN)
+            || sample
+                .host
+                .memory_full
+                .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
+        let floor = &terms.floor;
+        if shares.children >= floor.cpu {
+            self.add(SignalKind::CpuOfChildren, percent(shares.children));
+        }
+        self.cpu_bound = self.main_cpu >= thresholds::CPU_BOUND
+            || shares.wants >= thresholds::CPU_DEMAND
+                && self.main_cpu >= thresholds::CPU_DEMAND_RUN;
+        let needed = if self.cpu_bound {
+            thresholds::CPU_HELPERS
+        } else {
+            floor.cpu
+        };
+        if shares.helpers >= needed {
+            self.add(SignalKind::CpuOfHelperThreads, percent(shares.helpers));
+        }
+        self.lone_cpu = match shares.active.as_slice() {
+            [lone] if shares.helpers < thresholds::CPU_WORK && !self.cpu_bound => {
+                Some(*lone).filter(|(pid, _)| !now.has_effect_since(before, *pid))
+            }
+            [] | [_] | [_, _, ..] => None,
+        };
+        self.turnover(before, now, shares.children, terms.report, history);
+        shares.askers
+    }
+
+    fn shares(&mut self, before: &Counters, now: &Counters, history: &SampleHistory) -> Shares {
+        let wall = self.elapsed.as_secs_f64().max(0.001);
+        let mut shares = Shares::default();
         for (key, process) in &now.processes {
             let then = before.processes.get(key);
+            let restarts = history.is_restarted(process);
             for thread in &process.threads {
                 let earlier = then.and_then(|p| p.threads.iter().find(|t| t.tid == thread.tid));
                 let (was_run, was_ready) =
@@ -354,54 +374,47 @@ impl Interval {
                 let used = thread.run.saturating_sub(was_run).as_secs_f64() / wall;
                 let waited = thread.ready.saturating_sub(was_ready).as_secs_f64() / wall;
                 if earlier.is_some() {
-                    ready = ready.max(waited);
+                    shares.ready = shares.ready.max(waited);
                 }
-                run += used;
-                if *key != now.root {
-                    children += used;
-                } else if thread.tid == process.pid {
+                shares.run += used;
+                if *key == now.root && thread.tid == process.pid {
                     self.main_cpu = used;
-                    wants = used + waited;
-                } else {
-                    helpers += used;
+                    shares.wants = used + waited;
+                } else if history.turn.is_asker(process) {
+                    shares.askers += used;
+                } else if *key == now.root {
+                    shares.helpers += used;
+                } else if !restarts {
+                    shares.children += used;
+                    let bound = used >= thresholds::CPU_BOUND
+                        || used + waited >= thresholds::CPU_DEMAND
+                            && used >= thresholds::CPU_DEMAND_RUN;
+                    if bound || used >= thresholds::CPU_WORK {
+                        shares.active.push((process.pid, used));
+                    }
                 }
             }
         }
-        let reaped = |c: &Counters| c.root().map_or(0, |p| p.reaped_ticks);
-        children += seconds(reaped(now).saturating_sub(reaped(before))) / wall;
-        self.starved = (ready >= thresholds::STARVED_READY && run < thresholds::STARVED_RUN)
-            || sample
-                .host
-                .memory_full
-                .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
-        if children >= floor.cpu {
-            self.add(SignalKind::CpuOfChildren, percent(children));
-        }
-        self.cpu_bound = self.main_cpu >= thresholds::CPU_BOUND
-            || wants >= thresholds::CPU_DEMAND && self.main_cpu >= thresholds::CPU_DEMAND_RUN;
-        let needed = if self.cpu_bound {
-            thresholds::CPU_HELPERS
-        } else {
-            floor.cpu
-        };
-        if helpers >= needed {
-            self.add(SignalKind::CpuOfHelperThreads, percent(helpers));
-        }
-        self.turnover(before, now, children, report);
+        shares
     }
 
     /// New and ended processes. An agent that reports only liveness starts processes to do so; those are no progress.
-    fn turnover(&mut self, before: &Counters, now: &Counters, children: f64, report: &SelfReport) {
-        let fresh = now
-            .processes
-            .keys()
-            .filter(|key| !before.processes.contains_key(key))
-            .count();
-        let ended = before
-            .processes
-            .keys()
-            .filter(|key| !now.processes.contains_key(key))
-            .count();
+    fn turnover(
+        &mut self,
+        before: &Counters,
+        now: &Counters,
+        children: f64,
+        report: &SelfReport,
+        history: &SampleHistory,
+    ) {
+        let count = |here: &Counters, there: &Counters| {
+            let here = here.processes.iter();
+            here.filter(|(key, process)| {
+                !there.processes.contains_key(key) && !history.is_restarted(process)
+            })
+            .count()
+        };
+        let (fresh, ended) = (count(now, before), count(before, now));
         let trivial = children < thresholds::CPU_TRIVIAL
             && report.reports_liveness_only(now.at, self.elapsed);
         if fresh + ended > 0 && !trivial {
@@ -409,50 +422,23 @@ impl Interval {
         }
     }
 
-    fn network(
-        &mut self,
-        steps: &[(u64, ConnectionDelta)],
-        connections: &BTreeMap<u64, ConnectionCadence>,
-    ) {
-        let (mut received, mut sent) = (0, 0);
-        for (inode, step) in steps {
-            self.peer_alive |= step.received > 0;
-            let connection = connections.get(inode);
-            if step.received > 0 && !connection.is_some_and(ConnectionCadence::is_keepalive) {
-                received += step.received;
-            }
-            if connection.is_some_and(|l| l.is_keepalive() && l.is_polled()) {
-                self.polls_queue = true;
-            }
-            if step.acked >= thresholds::SENT_BYTES {
-                sent += step.acked;
-            }
+    fn network(&mut self, network: &Network) {
+        self.peer_alive = network.peer_alive;
+        self.polls_queue = network.polls_queue;
+        if network.received > 0 {
+            self.add(SignalKind::BytesReceived, describe_bytes(network.received));
         }
-        if received > 0 {
-            self.add(SignalKind::BytesReceived, describe_bytes(received));
-        }
-        if sent > 0 {
-            self.add(SignalKind::BytesAcknowledged, describe_bytes(sent));
+        if network.sent > 0 {
+            self.add(SignalKind::BytesAcknowledged, describe_bytes(network.sent));
         }
     }
 }
 
-/// Threads wake each other through 8-byte eventfd counters, which some runtimes read and others never do. Where all writes
-/// are that long, none of them is output.
-fn without_wake_ups(io: Io) -> Io {
-    Io {
-        read: io.read.saturating_sub(io.written),
-        written: 0,
-        writes: 0,
-        ..io
+impl SampleHistory {
+    /// Whether it is a helper of an agent that asks, and ends and restarts again and again.
+    fn is_restarted(&self, process: &Process) -> bool {
+        self.turn.is_helper(process) && self.restarts.includes(process)
     }
-}
-
-fn polls_counter(process: &Process) -> bool {
-    let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
-    waits
-        .flat_map(Wait::targets)
-        .any(|target| matches!(&target.kind, Kind::Internal(name) if name == "eventfd"))
 }
 
 /// Clock ticks as processor time.

@@ -20,33 +20,6 @@ pub const HYSTERESIS: Duration = seconds(15);
 /// The same, whatever the patience: tokens half a second apart are one stream.
 pub const HYSTERESIS_MIN: Duration = Duration::from_millis(1500);
 
-/// A process stopped by a signal (due in 15 s, of which the first sample may take five): a deliberate stop does not last
-/// only a moment.
-pub const STOPPED: Duration = seconds(4);
-/// A wait cycle that follows from the waits alone (30 s): longer than any start-up passes through one.
-pub const WAIT_CYCLE: Duration = seconds(12);
-/// A full pipe or terminal whose reader outside does not read (30 s).
-pub const UNDRAINED: Duration = seconds(16);
-/// A read from a person or an open pipe (30 s).
-pub const INPUT: Duration = seconds(10);
-/// Work done, process still there (30 s; claude-code#25629 waited 5 minutes).
-pub const DONE_NOT_EXITED: Duration = seconds(14);
-/// A dead child or peer that a process still waits for (60 s).
-pub const PEER_GONE: Duration = seconds(35);
-/// An output pipe kept open by a process left behind (60 s).
-pub const LEFT_BEHIND: Duration = seconds(35);
-/// A connection request without an answer (60 s): the kernel's own limit is 127 s.
-pub const CONNECT: Duration = seconds(40);
-/// Work owed, and no event that could wake the process (2 min).
-pub const DEADLOCK: Duration = seconds(95);
-/// A lock on a file (2 min).
-pub const FILE_LOCK: Duration = seconds(95);
-/// Clients that are not served (2 min).
-pub const UNSERVED: Duration = seconds(95);
-/// A wait that no signal can end (2 min): a disk that answers is faster.
-pub const DISK: Duration = seconds(95);
-/// A busy wait for a lock, a tool that became a server, a stopped daemon (5 min).
-pub const TOOL_BLOCKED: Duration = seconds(270);
 /// Processor time without any effect (5 min): tokenising 60 s of text is normal (litellm#26193).
 pub const CPU_BOUND_WITHOUT_EFFECT: Duration = seconds(285);
 /// The same failing action again and again (2 min).
@@ -55,12 +28,23 @@ pub const REPETITION: Duration = seconds(90);
 pub const ANSWER_BUDGET: Duration = seconds(612);
 /// The same when the peer at least sends keep-alive messages (15 min).
 pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
+/// A proof holds in this many samples in a row: two may share one moment, three do not.
+pub const DOOMED_SAMPLES: u32 = 3;
 /// How long past its deadline a timer may be.
 pub const OVERSLEPT: Duration = seconds(15);
 /// A timer of the main thread this long is a deadline worth showing.
 pub const SLEEP: Duration = seconds(15);
-/// A timer this long is deliberate; shorter ones that recur explain no stall.
-pub const SLEEP_DELIBERATE: Duration = seconds(60);
+/// A timer this long is deliberate, as after a 429 that asks for a minute; shorter ones that recur explain no stall.
+pub const SLEEP_DELIBERATE: Duration = seconds(45);
+/// Who looks for something each ten seconds or less often sleeps at least this long at some sample; a loop that only ticks
+/// does not.
+pub const POLL_SLEEP: Duration = Duration::from_millis(5500);
+/// And was seen to sleep so within this time.
+pub const POLL_RECENT: Duration = seconds(60);
+/// Who looks for something now and then may wait for it this long: half an hour of a build or a deployment.
+pub const POLLING_BUDGET: Duration = seconds(1800);
+/// One thread of a child that uses a core without any effect: a link or a proof of a theorem may take as long as a tool may.
+pub const LONE_CPU_WITHOUT_EFFECT: Duration = seconds(650);
 /// The same for another thread: telemetry threads sleep up to a minute at a time.
 pub const SLEEP_HELPER_THREAD: Duration = seconds(120);
 /// The longest recurring timer of an event loop.
@@ -107,6 +91,8 @@ pub const READ_BYTES: u64 = 64 * 1024;
 pub const HOUSEKEEPING_BYTES: u64 = 4 << 20;
 /// and the share of a core in children or helper threads, that it stays below.
 pub const HOUSEKEEPING_CPU: f64 = 0.2;
+/// That share is a mean over this time, at any patience: garbage collection comes in bursts of a tenth of a second.
+pub const MEAN_SHARE_OVER: Duration = seconds(2);
 /// Bytes sent and acknowledged, per sample: pings are smaller.
 pub const SENT_BYTES: u64 = 512;
 /// Largest mean segment that may be a ping, with what TLS adds.
@@ -115,6 +101,21 @@ pub const PING_BYTES: u64 = 96;
 pub const PING_INTERVAL_MIN: Duration = Duration::from_millis(750);
 /// Equal intervals that make a cadence.
 pub const CADENCE_SAMPLES: usize = 6;
+/// The same question with the same answer so often is a poll.
+pub const EXCHANGES: usize = 3;
+/// Neither question nor answer of a poll is larger: an empty queue says little, with the headers of HTTP.
+pub const POLL_BYTES: u64 = 512;
+/// While another connection owes the answer, a question with its answer below this, in bytes, is housekeeping: telemetry, a
+/// look for updates.
+pub const SMALL_EXCHANGE: u64 = 4096;
+/// And so is what is sent below this, per sample.
+pub const SENT_WHILE_ASKING: u64 = 64 * 1024;
+/// A screen that is redrawn this often a second shows that a turn runs: resting screens show a clock, at most five times.
+pub const TURN_FRAMES_PER_SECOND: f64 = 7.0;
+/// The same of an agent that is known to rest its screen between turns (measured: Claude Code's spinner, 7 to 8).
+pub const KNOWN_TURN_FRAMES_PER_SECOND: f64 = 4.0;
+/// A helper that is started so often in a row is in a loop of ends and restarts.
+pub const RESTARTS: u32 = 3;
 /// Frames of a spinner are at most this long on average.
 pub const FRAME_BYTES: f64 = 256.0;
 /// Their mean length over this much time, at any patience,
@@ -125,6 +126,8 @@ pub const FRAME_SPREAD: f64 = 0.5;
 pub const PACE_SPREAD: f64 = 0.6;
 /// And come at least this often a second.
 pub const FRAMES_PER_SECOND: f64 = 4.0;
+/// Memory of a computing process that changes by more than this, per sample, shows that it gets on.
+pub const MEMORY_AT_WORK: u64 = 64 << 10;
 /// Samples over which memory must grow to be noted.
 pub const MEMORY_SAMPLES: usize = 12;
 /// And by at least this much, in bytes.

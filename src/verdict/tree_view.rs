@@ -1,6 +1,7 @@
 //! A deep sample beside the agent's reports, with the questions that rules ask of it.
 
 use crate::base::moment::millis;
+use crate::verdict::known_programs::{RESTING_PEERS, RESTING_PORTS};
 use crate::verdict::sample::{
     End, Kind, Process, RunState, Sample, Socket, SocketKind, Subject, TICKS_PER_SECOND, Target,
     Tcp, TcpState, Thread, Until, Wait,
@@ -10,39 +11,20 @@ use std::collections::BTreeSet;
 
 /// Signals that common runtimes handle in every program: INT, and the two that the C library reserves.
 const COMMON_SIGNALS: u64 = 1 << 1 | 1 << 31 | 1 << 32;
-/// Ports whose clients wait idle until something happens (ssh, mail, queues, databases): no answer is due there.
-const RESTING_PORTS: [u16; 24] = [
-    22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
-    6697, 8883, 9092, 11211, 26379, 27017, 61613,
-];
 
 /// Milliseconds of one clock tick. Start times of processes and times of samples both count from boot.
 const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
-
-/// Programs whose clients wait idle in a read: queues, databases, remote shells.
-const RESTING_PEERS: [&str; 16] = [
-    "redis-server",
-    "valkey-server",
-    "keydb-server",
-    "dragonfly",
-    "hbmonitor",
-    "nats-server",
-    "mosquitto",
-    "beam.smp",
-    "postgres",
-    "mysqld",
-    "mariadbd",
-    "mongod",
-    "memcached",
-    "etcd",
-    "sshd",
-    "dockerd",
-];
 
 /// One deep sample and the agent's reports.
 pub(super) struct TreeView<'a> {
     pub(super) sample: &'a Sample,
     pub(super) report: &'a SelfReport,
+    /// Processes outside the tree that are at work.
+    pub(super) busy: &'a BTreeSet<u32>,
+    /// A client from outside the tree was once connected. A socket that nothing outside ever connected to makes no server.
+    pub(super) serves: bool,
+    /// The root's first thread looks for something now and then, each ten seconds or less often.
+    pub(super) polls: bool,
 }
 
 impl<'a> TreeView<'a> {
@@ -54,6 +36,11 @@ impl<'a> TreeView<'a> {
                 .iter()
                 .filter_map(move |t| Some((p, t, t.wait.as_ref()?)))
         })
+    }
+
+    /// Whether a process outside the tree is at work.
+    pub(super) fn works(&self, outsider: u32) -> bool {
+        self.busy.contains(&outsider)
     }
 
     /// Processes that have not ended.
@@ -107,28 +94,63 @@ impl<'a> TreeView<'a> {
         self.sample.outsider(pid).is_some_and(|o| o.own)
     }
 
+    /// The tool that was started last, if there is one.
+    pub(super) fn tool(&self, asked: &[(&Socket, &Tcp)]) -> Option<&'a Process> {
+        self.own()
+            .filter(|process| self.is_tool(process, asked))
+            .max_by_key(|process| process.started)
+    }
+
     /// A tool: a process below the one that holds the connections, started after the last byte on any of them arrived. The
     /// model has answered, and the agent now waits for the tool.
-    pub(super) fn tool(&self, asked: &[(&Socket, &Tcp)]) -> Option<&'a Process> {
-        let received_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min()?;
-        let received = self
-            .sample
-            .at
-            .as_millis()
-            .checked_sub(millis(received_ago))?;
-        let below = |process: &Process| {
-            let mut parent = process.parent;
-            while !asked.iter().any(|(socket, _)| socket.pid == parent) {
-                match self.sample.process(parent) {
-                    Some(process) if process.pid != process.parent => parent = process.parent,
-                    Some(_) | None => return false,
-                }
+    pub(super) fn is_tool(&self, process: &Process, asked: &[(&Socket, &Tcp)]) -> bool {
+        let received_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min();
+        let received = received_ago.and_then(|ago| {
+            let at = self.sample.at.as_millis();
+            at.checked_sub(millis(ago))
+        });
+        let mut parent = process.parent;
+        while !asked.iter().any(|(socket, _)| socket.pid == parent) {
+            match self.sample.process(parent) {
+                Some(process) if process.pid != process.parent => parent = process.parent,
+                Some(_) | None => return false,
             }
-            true
-        };
-        self.own()
-            .filter(|process| process.started.saturating_mul(TICK_MS) > received && below(process))
-            .max_by_key(|process| process.started)
+        }
+        received.is_some_and(|received| process.started.saturating_mul(TICK_MS) > received)
+    }
+
+    /// Whether the root waits for this process, over as many processes as there are between them: for its end, or for what
+    /// it writes. One that was started and forgotten is not awaited.
+    pub(super) fn is_awaited_by_root(&self, process: &Process) -> bool {
+        let mut at = process;
+        // A tree is no deeper than it has processes.
+        for _ in &self.sample.processes {
+            let root = self.sample.root;
+            if at.pid == root {
+                return true;
+            }
+            let parent = self.sample.process(at.parent);
+            match (parent, self.reader_of(at)) {
+                (Some(parent), _) if self.is_awaited(at) => at = parent,
+                (_, Some(reader)) => at = reader,
+                (Some(_) | None, None) => return false,
+            }
+        }
+        false
+    }
+
+    /// A process of the tree, other than this one and its children, that waits for what this one writes.
+    fn reader_of(&self, writer: &Process) -> Option<&'a Process> {
+        self.living()
+            .filter(|p| p.pid != writer.pid && p.parent != writer.pid)
+            .find(|reader| {
+                let waits = reader.threads.iter().filter_map(|t| t.wait.as_ref());
+                waits.flat_map(Wait::targets).any(|target| {
+                    !target.full
+                        && self.is_written_by(target, writer.pid)
+                        && !self.is_written_by(target, reader.pid)
+                })
+            })
     }
 
     /// Whether an ancestor inside the tree waits for this process to end.
@@ -202,17 +224,61 @@ impl<'a> TreeView<'a> {
         ports.contains(&tcp.local_port)
     }
 
-    /// Whether some process of the tree was started for one piece of work.
+    /// Whether some process of the tree was started for one piece of work, which is not reported done.
     pub(super) fn is_headless(&self) -> bool {
-        self.own().any(|process| process.headless)
+        self.own().any(|process| process.headless) && !self.report.declares_no_work()
+    }
+
+    /// Whether a program of the tree gives a known agent its turns, and takes none from outside.
+    fn is_orchestrated(&self) -> bool {
+        let root = self.sample.root;
+        let fed = |p: &Process| p.agent && p.pid != root && self.is_fed_inside(p);
+        self.own().any(fed) && !self.takes_work() && !self.report.declares_no_work()
+    }
+
+    /// Whether an answer is due.
+    pub(super) fn owes_turn(&self) -> bool {
+        self.is_work_due() || self.is_orchestrated()
+    }
+
+    /// Whether a process of the tree holds the writing end of its standard input.
+    fn is_fed_inside(&self, process: &Process) -> bool {
+        let mut waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+        waits.any(|wait| {
+            let mut input = wait.targets().iter().filter(|target| target.fd == 0);
+            input.any(|target| self.is_from_inside(process, target))
+        })
+    }
+
+    /// Whether new work can come from outside: a client, a person, a queue.
+    fn takes_work(&self) -> bool {
+        let rests = |tcp: &Tcp| !self.is_served(tcp) && is_resting(tcp);
+        self.serves
+            || self
+                .tcp()
+                .any(|(_, tcp)| tcp.state == TcpState::Listen || rests(tcp))
+            || self.own().any(|process| self.reads_external_input(process))
+    }
+
+    /// Whether work is owed, by report or since the tree was started for it.
+    pub(super) fn is_work_due(&self) -> bool {
+        self.report.owes_work() || self.is_headless()
+    }
+
+    /// Whether a process of the tree plays this terminal: no person types there.
+    pub(super) fn is_own_terminal(&self, target: &Target) -> bool {
+        matches!(target.kind, Kind::Terminal(_))
+            && self
+                .others(target, |end| end.writes)
+                .iter()
+                .any(|end| self.is_inside(end.pid))
     }
 
     /// Connections from the tree on which something was once requested, so that an answer could arrive.
     pub(super) fn request_connections(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         self.tcp()
             .filter(|(_, tcp)| tcp.state == TcpState::Established && !self.is_served(tcp))
-            .filter(|(_, tcp)| !RESTING_PORTS.contains(&tcp.remote_port))
-            .filter(|(_, tcp)| !RESTING_PEERS.contains(&tcp.peer.as_str()))
+            .filter(|(_, tcp)| !is_resting(tcp))
             // The first acknowledged byte is the handshake's: nothing was requested yet.
             .filter(|(_, tcp)| tcp.acked > 1)
             .collect()
@@ -318,6 +384,11 @@ impl<'a> TreeView<'a> {
                 Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
             })
     }
+}
+
+/// Whether its clients wait there idle until something happens.
+fn is_resting(tcp: &Tcp) -> bool {
+    RESTING_PORTS.contains(&tcp.remote_port) || RESTING_PEERS.contains(&tcp.peer.as_str())
 }
 
 /// Whether this is a wait for one descriptor only. A poll of several may merely watch each.

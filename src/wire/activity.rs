@@ -179,9 +179,7 @@ impl Cause {
 
     /// A name from outside; none when it is not kebab-case or too long.
     pub fn parse(name: &str) -> Option<Self> {
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        (!name.is_empty() && name.len() <= CAUSE_CHARS_MAX && name.bytes().all(fits))
-            .then(|| Self(Cow::Owned(name.to_owned())))
+        is_cause(name).then(|| Self(Cow::Owned(name.to_owned())))
     }
 
     /// The name.
@@ -190,11 +188,31 @@ impl Cause {
     }
 }
 
+/// Whether it is a name of a cause.
+pub(crate) fn is_cause(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !name.is_empty() && name.len() <= CAUSE_CHARS_MAX && name.bytes().all(fits)
+}
+
 impl<'de> Deserialize<'de> for Cause {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::parse(&name).ok_or_else(|| serde::de::Error::custom("a cause is a kebab-case name"))
     }
+}
+
+/// The sentence of an [`Activity`] in its JSON as this version encodes it; `None` when it has none.
+pub(crate) fn sentence_of(json: &str) -> Option<Cow<'_, str>> {
+    // Inside a text the quotes would be escaped: this is the key.
+    let (_, rest) = json.split_once(r#","sentence":""#)?;
+    let bytes = rest.as_bytes();
+    let end = bytes.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+    if bytes[end] == b'"' {
+        return Some(Cow::Borrowed(&rest[..end]));
+    }
+    let from_quote = &json[json.len() - rest.len() - 1..];
+    let mut values = serde_json::Deserializer::from_str(from_quote).into_iter::<String>();
+    values.next()?.ok().map(Cow::Owned)
 }
 
 /// A field that a newer version may fill with what this one does not understand: then it is absent.

@@ -3,6 +3,10 @@
 //! The domain type [`Beat`] cannot be wrong; a private wire type is what stands on the channel. A beat without the object `hb`
 //! is as good as one with it. Unknown fields are ignored: a newer sidecar still counts as alive.
 
+pub mod view;
+
+mod scan;
+
 use crate::base::id::AgentId;
 use crate::base::number;
 pub use crate::wire::activity::{
@@ -126,6 +130,8 @@ pub struct Extension {
     pub life: Option<Life>,
     /// What became of the last order.
     pub order: Option<OrderOutcome>,
+    /// The store takes the beat and refuses what the sidecar writes: read-only, full, or not allowed.
+    pub store_refuses: bool,
 }
 
 /// What the agent runs in; decides which rung can reach it.
@@ -207,10 +213,7 @@ impl BeatError {
 impl Beat {
     /// Takes a payload from the channel or from the hash's field `beat`.
     pub fn decode(payload: &[u8]) -> Result<Self, BeatError> {
-        if payload.len() > BEAT_BYTES_MAX {
-            return Err(BeatError::TooLarge(payload.len()));
-        }
-        let text = std::str::from_utf8(payload).map_err(|e| BeatError::NotUtf8(e.valid_up_to()))?;
+        let text = payload_text(payload)?;
         let wire: Wire = serde_json::from_str(text).map_err(|e| match e.classify() {
             serde_json::error::Category::Data => BeatError::NotABeat(e.to_string()),
             serde_json::error::Category::Syntax
@@ -227,38 +230,54 @@ impl Beat {
 
     /// Where the agent's process is. Without a report of it, it is derived from process number, exit and status.
     pub fn life(&self) -> Life {
-        let Some(hb) = &self.hb else {
-            return Life {
-                phase: stopped_or_running(self.status, Phase::Ended),
-                ..Life::default()
-            };
-        };
-        if let Some(life) = &hb.life {
-            return life.clone();
-        }
-        let end = hb.exit.filter(|_| hb.pid == 0).map(|exit| End {
-            incarnation: hb.restarts,
-            exit,
-            reason: None,
-            requested: self.status == Status::Stopped,
-            not_started: false,
-        });
-        let phase = match (hb.pid, &end) {
-            (0, Some(_)) => Phase::Ended,
-            (0, None) => stopped_or_running(self.status, Phase::Ended),
-            (_, _) => stopped_or_running(self.status, Phase::Suspended),
-        };
-        Life {
-            phase,
-            incarnation: hb.restarts,
-            end,
-            ..Life::default()
+        match &self.hb {
+            Some(hb) => match &hb.life {
+                Some(life) => life.clone(),
+                None => life_of(self.status, Some((hb.pid, hb.restarts, hb.exit))),
+            },
+            None => life_of(self.status, None),
         }
     }
 
     /// The registration this beat belongs to; 0 for a producer without epochs.
     pub fn epoch(&self) -> u64 {
         self.hb.as_ref().map_or(0, |hb| hb.epoch)
+    }
+}
+
+/// The payload as text, if it is not too large and UTF-8.
+fn payload_text(payload: &[u8]) -> Result<&str, BeatError> {
+    if payload.len() > BEAT_BYTES_MAX {
+        return Err(BeatError::TooLarge(payload.len()));
+    }
+    std::str::from_utf8(payload).map_err(|e| BeatError::NotUtf8(e.valid_up_to()))
+}
+
+/// Where the process is, of a beat that does not report it: from its status and, with hb, process, restarts and exit.
+fn life_of(status: Status, hb: Option<(u32, u64, Option<Exit>)>) -> Life {
+    let Some((pid, restarts, exit)) = hb else {
+        return Life {
+            phase: stopped_or_running(status, Phase::Ended),
+            ..Life::default()
+        };
+    };
+    let end = exit.filter(|_| pid == 0).map(|exit| End {
+        incarnation: restarts,
+        exit,
+        reason: None,
+        requested: status == Status::Stopped,
+        not_started: false,
+    });
+    let phase = match (pid, &end) {
+        (0, Some(_)) => Phase::Ended,
+        (0, None) => stopped_or_running(status, Phase::Ended),
+        (_, _) => stopped_or_running(status, Phase::Suspended),
+    };
+    Life {
+        phase,
+        incarnation: restarts,
+        end,
+        ..Life::default()
     }
 }
 
@@ -336,6 +355,8 @@ struct WireExtension {
     life: Option<Life>,
     #[serde(default)]
     order: Option<OrderOutcome>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    store_refuses: bool,
 }
 
 impl TryFrom<Wire> for Beat {
@@ -389,6 +410,7 @@ impl TryFrom<WireExtension> for Extension {
             exit: wire.exit,
             life: wire.life,
             order: wire.order,
+            store_refuses: wire.store_refuses,
         })
     }
 }
@@ -428,6 +450,7 @@ impl From<&Extension> for WireExtension {
             exit: hb.exit,
             life: hb.life.clone(),
             order: hb.order.clone(),
+            store_refuses: hb.store_refuses,
         }
     }
 }

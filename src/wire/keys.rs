@@ -14,6 +14,8 @@ pub const ROSTER: &str = "hb:agents";
 pub const EVENTS: &str = "hb:events";
 /// Roughly how many events the stream keeps (`MAXLEN ~`).
 pub const EVENTS_KEPT: usize = 10_000;
+/// The hash incident id → JSON: open incidents and those that were closed lately.
+pub const INCIDENTS: &str = "hb:incidents";
 /// The prefix of every agent's hash; what a scan for seed-style producers looks for.
 pub const AGENT_PREFIX: &str = "agent:";
 
@@ -46,6 +48,11 @@ pub fn lease(id: &AgentId) -> String {
 /// The pending order of one agent.
 pub fn control(id: &AgentId) -> String {
     format!("hb:control:{{agent:{id}}}")
+}
+
+/// The channel on which a monitor of this instance receives its own messages.
+pub fn canary(instance: &str) -> String {
+    format!("hb:canary:{instance}")
 }
 
 /// The names of one database's channels. Redis pub/sub knows no databases: two fleets in two databases of one Redis

@@ -31,6 +31,8 @@ pub struct Order {
 pub enum Action {
     /// End the agent and start a new incarnation.
     Restart,
+    /// Apply the fix that the present verdict offers, below a restart.
+    Unblock,
     /// End the agent for good.
     Stop,
     /// Beat at once.
@@ -71,7 +73,7 @@ impl Order {
         }
         match self.action {
             Action::Unknown => Err(Refusal::Action),
-            Action::Restart | Action::Stop | Action::Ping => Ok(()),
+            Action::Restart | Action::Unblock | Action::Stop | Action::Ping => Ok(()),
         }
     }
 

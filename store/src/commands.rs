@@ -8,6 +8,7 @@
 mod streams;
 mod words;
 
+use super::changes::Part;
 use super::keyspace::{Keyspace, Now, Value, cost};
 use super::resp::Reply;
 use super::scripts::Script;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use std::collections::HashMap;
 
 pub(super) use streams::{Since, read as read_streams, since};
+use words::grows;
 pub(super) use words::{arity, count, glob, not_a_number, number_of, syntax, wrong_type};
 
 /// How many keys one SCAN visits without COUNT.
@@ -131,9 +133,15 @@ impl Context<'_> {
                     |(k, v): (&Bytes, &Bytes)| (Reply::Bulk(k.clone()), Reply::Bulk(v.clone()));
                 Reply::Map(hash.iter().map(pair).collect())
             }),
+            // All in one page, as Redis answers for a small hash whatever COUNT is.
+            (b"HSCAN", [key, _cursor, ..]) => self.hash(key, |hash| {
+                let pairs = hash.iter().flat_map(|(k, v)| [k, v]);
+                let pairs = pairs.map(|text| Reply::Bulk(text.clone())).collect();
+                Reply::Array(vec![Reply::text("0"), Reply::Array(pairs)])
+            }),
             (
                 b"GET" | b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"HDEL" | b"HGET" | b"HEXISTS"
-                | b"HLEN" | b"HMGET" | b"HGETALL",
+                | b"HLEN" | b"HMGET" | b"HGETALL" | b"HSCAN",
                 _,
             ) => arity(name),
             _ => return None,
@@ -313,7 +321,7 @@ impl Context<'_> {
         self.keys.change(
             key,
             || Value::Hash(HashMap::new()),
-            |value| {
+            |value, touched| {
                 let Value::Hash(hash) = value else {
                     return (wrong_type(), 0);
                 };
@@ -325,6 +333,7 @@ impl Context<'_> {
                         Bytes::copy_from_slice(&pair[1]),
                     );
                     grown += cost([&field, &text]);
+                    touched.part(|| Part::Field(field.clone()));
                     match hash.insert(field, text) {
                         None => new += 1,
                         Some(before) => grown -= cost([&pair[0], &before]),
@@ -344,7 +353,7 @@ impl Context<'_> {
         let (gone, empty) = self.keys.change(
             key,
             || Value::Hash(HashMap::new()),
-            |value| {
+            |value, touched| {
                 let Value::Hash(hash) = value else {
                     return ((0, false), 0);
                 };
@@ -353,6 +362,7 @@ impl Context<'_> {
                     if let Some(text) = hash.remove(field) {
                         gone += 1;
                         grown -= cost([field, &text]);
+                        touched.part(|| Part::Field(Bytes::copy_from_slice(field)));
                     }
                 }
                 ((gone, hash.is_empty()), grown)
@@ -424,11 +434,4 @@ fn type_name(value: &Value) -> &'static str {
         Value::Hash(_) => "hash",
         Value::Stream(_) => "stream",
     }
-}
-
-fn grows(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"XADD" | b"EVAL" | b"EVALSHA"
-    )
 }

@@ -1,5 +1,9 @@
 //! What the embedded store holds: strings, hashes and streams, with expiry and a bound on memory. Pure.
+//!
+//! Keys without a time to live are to be kept: [`Keyspace::take_writes`] says what to write, [`Keyspace::restore`] takes it
+//! back. A key with a time to live is never written.
 
+use super::changes::{ChangeLog, Changed, Part, Touched, Write, decode_fields, encode_fields};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -20,6 +24,21 @@ pub(super) struct Now {
 pub(super) struct EntryId {
     pub(super) ms: u64,
     pub(super) seq: u64,
+}
+
+impl EntryId {
+    /// Sixteen bytes that sort as the ids do.
+    pub(super) fn encode(self) -> [u8; 16] {
+        (u128::from(self.ms) << 64 | u128::from(self.seq)).to_be_bytes()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (ms, seq) = bytes.split_first_chunk()?;
+        Some(Self {
+            ms: u64::from_be_bytes(*ms),
+            seq: u64::from_be_bytes(seq.try_into().ok()?),
+        })
+    }
 }
 
 /// An entry of a stream.
@@ -61,9 +80,101 @@ pub(super) struct Keyspace {
     by_expiry: BTreeSet<(u64, Bytes)>,
     births: u64,
     bytes: usize,
+    /// `None` where nothing is kept.
+    log: Option<ChangeLog>,
 }
 
 impl Keyspace {
+    /// From now on changes are logged. With `everything` the first writes replace all that is on disk.
+    pub(super) fn keep(&mut self, everything: bool) {
+        self.log = Some(ChangeLog {
+            everything,
+            ..ChangeLog::default()
+        });
+    }
+
+    /// What is on disk cannot be relied on: the next writes replace it.
+    pub(super) fn rewrite(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.everything();
+        }
+    }
+
+    /// Whether there is something to write.
+    pub(super) fn has_writes(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| !log.is_empty())
+    }
+
+    /// What brings the disk into step with the keys.
+    pub(super) fn take_writes(&mut self) -> Vec<Write> {
+        let log = self.log.as_mut().map(std::mem::take).unwrap_or_default();
+        let mut writes = Vec::new();
+        if log.everything {
+            writes.push(Write::Clear);
+            for (key, slot) in self.keys.iter().filter(|(_, slot)| slot.is_kept()) {
+                put_whole(key, &slot.value, &mut writes);
+            }
+        }
+        for (key, changed) in log.keys {
+            let kept = self.keys.get(&key).filter(|slot| slot.is_kept());
+            match (kept, changed) {
+                (None, _) => writes.push(Write::Forget(key)),
+                (Some(slot), Changed::Whole) => {
+                    writes.push(Write::Forget(key.clone()));
+                    put_whole(&key, &slot.value, &mut writes);
+                }
+                (Some(slot), Changed::Parts(parts)) => {
+                    for part in parts {
+                        writes.push(match slot.value.part(&part) {
+                            Some(bytes) => Write::Put(key.clone(), part, bytes),
+                            None => Write::Remove(key.clone(), part),
+                        });
+                    }
+                }
+            }
+        }
+        writes
+    }
+
+    /// Takes back a part that was written. Returns whether it can be one of that key.
+    pub(super) fn restore(&mut self, key: &Bytes, part: Part, bytes: Bytes) -> bool {
+        let fields = match &part {
+            Part::Entry(_) => decode_fields(&bytes),
+            Part::Text | Part::Field(_) | Part::Last => None,
+        };
+        let new = || match part {
+            Part::Text => Value::Text(Bytes::new()),
+            Part::Field(_) => Value::Hash(HashMap::new()),
+            Part::Entry(_) | Part::Last => Value::Stream(Stream::default()),
+        };
+        self.change(key, new, |value, _| {
+            match (value, part.clone()) {
+                (Value::Text(text), Part::Text) => *text = bytes.clone(),
+                (Value::Hash(hash), Part::Field(name)) => {
+                    let grown = cost([&name, &bytes]);
+                    hash.insert(name, bytes);
+                    return (true, grown);
+                }
+                (Value::Stream(stream), Part::Last) => match EntryId::decode(&bytes) {
+                    Some(id) => stream.last = stream.last.max(id),
+                    None => return (false, 0),
+                },
+                // The database gives entries in the order of their ids.
+                (Value::Stream(stream), Part::Entry(id)) => {
+                    let Some(fields) = fields else {
+                        return (false, 0);
+                    };
+                    let grown = cost(&fields);
+                    stream.last = stream.last.max(id);
+                    stream.entries.push_back(Entry { id, fields });
+                    return (true, grown);
+                }
+                (Value::Text(_) | Value::Hash(_) | Value::Stream(_), _) => return (false, 0),
+            }
+            (true, isize::try_from(bytes.len()).unwrap_or(isize::MAX))
+        })
+    }
+
     /// Roughly what is used, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -95,12 +206,13 @@ impl Keyspace {
         self.keys.get(key).map(|slot| &slot.value)
     }
 
-    /// Changes a key, made by `new` when it is not there; `change` also says by how many bytes it grew.
+    /// Changes a key, made by `new` when it is not there; `change` also says by how many bytes it grew, and names the
+    /// parts that it touched.
     pub(super) fn change<T>(
         &mut self,
         key: &Bytes,
         new: impl FnOnce() -> Value,
-        change: impl FnOnce(&mut Value) -> (T, isize),
+        change: impl FnOnce(&mut Value, &mut Touched<'_>) -> (T, isize),
     ) -> T {
         let births = &mut self.births;
         let by_birth = &mut self.by_birth;
@@ -117,7 +229,8 @@ impl Keyspace {
                 bytes,
             }
         });
-        let (result, grown) = change(&mut slot.value);
+        let log = self.log.as_mut().filter(|_| slot.is_kept());
+        let (result, grown) = change(&mut slot.value, &mut Touched::new(key, log));
         slot.bytes = slot.bytes.saturating_add_signed(grown);
         *total = total.saturating_add_signed(grown);
         result
@@ -127,7 +240,14 @@ impl Keyspace {
     pub(super) fn set(&mut self, key: &Bytes, text: Bytes) {
         self.remove(key);
         let grown = isize::try_from(text.len()).unwrap_or(isize::MAX);
-        self.change(key, || Value::Text(text), |_| ((), grown));
+        self.change(
+            key,
+            || Value::Text(text),
+            |_, touched| {
+                touched.part(|| Part::Text);
+                ((), grown)
+            },
+        );
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
@@ -135,8 +255,11 @@ impl Keyspace {
             return false;
         };
         self.by_birth.remove(&slot.born);
-        if let Some(at) = slot.expires {
-            self.by_expiry.remove(&(at, key));
+        match slot.expires {
+            Some(at) => {
+                self.by_expiry.remove(&(at, key));
+            }
+            None => self.log.iter_mut().for_each(|log| log.whole(&key)),
         }
         self.bytes = self.bytes.saturating_sub(slot.bytes);
         true
@@ -146,8 +269,10 @@ impl Keyspace {
         // Births go on: a scan that is under way must not find a new key under an old number.
         *self = Self {
             births: self.births,
+            log: self.log.take(),
             ..Self::default()
         };
+        self.rewrite();
     }
 
     pub(super) fn expires(&self, key: &[u8]) -> Option<u64> {
@@ -158,8 +283,12 @@ impl Keyspace {
         let Some(slot) = self.keys.get_mut(key) else {
             return;
         };
-        if let Some(before) = std::mem::replace(&mut slot.expires, at) {
+        let before = std::mem::replace(&mut slot.expires, at);
+        if let Some(before) = before {
             self.by_expiry.remove(&(before, key.clone()));
+        }
+        if before.is_some() != at.is_some() {
+            self.log.iter_mut().for_each(|log| log.whole(key));
         }
         if let Some(at) = at {
             self.by_expiry.insert((at, key.clone()));
@@ -180,6 +309,47 @@ impl Keyspace {
             0
         };
         (next, page.into_iter().map(|(_, key)| key).collect())
+    }
+}
+
+impl Slot {
+    fn is_kept(&self) -> bool {
+        self.expires.is_none()
+    }
+}
+
+impl Value {
+    /// A part as it is written; `None` when it is not there.
+    fn part(&self, part: &Part) -> Option<Bytes> {
+        match (self, part) {
+            (Self::Text(text), Part::Text) => Some(text.clone()),
+            (Self::Hash(hash), Part::Field(name)) => hash.get(name).cloned(),
+            (Self::Stream(stream), Part::Entry(id)) => {
+                let at = stream.entries.binary_search_by_key(id, |entry| entry.id);
+                let entry = stream.entries.get(at.ok()?)?;
+                Some(encode_fields(&entry.fields))
+            }
+            (Self::Stream(stream), Part::Last) => {
+                Some(Bytes::copy_from_slice(&stream.last.encode()))
+            }
+            (Self::Text(_) | Self::Hash(_) | Self::Stream(_), _) => None,
+        }
+    }
+}
+
+fn put_whole(key: &Bytes, value: &Value, writes: &mut Vec<Write>) {
+    let parts: Vec<Part> = match value {
+        Value::Text(_) => vec![Part::Text],
+        Value::Hash(hash) => hash.keys().cloned().map(Part::Field).collect(),
+        Value::Stream(stream) => {
+            let entries = stream.entries.iter().map(|entry| Part::Entry(entry.id));
+            entries.chain([Part::Last]).collect()
+        }
+    };
+    for part in parts {
+        if let Some(bytes) = value.part(&part) {
+            writes.push(Write::Put(key.clone(), part, bytes));
+        }
     }
 }
 
@@ -229,5 +399,134 @@ mod tests {
             cursor = next;
         }
         assert_eq!(seen, 1000);
+    }
+
+    fn kept() -> Keyspace {
+        let mut keys = Keyspace::default();
+        keys.keep(false);
+        keys
+    }
+
+    /// What a disk holds after some writes, as a keyspace.
+    fn on_disk(
+        writes: Vec<Write>,
+        mut disk: BTreeMap<(Bytes, Part), Bytes>,
+    ) -> (Keyspace, BTreeMap<(Bytes, Part), Bytes>) {
+        for write in writes {
+            match write {
+                Write::Clear => disk.clear(),
+                Write::Forget(gone) => disk.retain(|(key, _), _| *key != gone),
+                Write::Put(key, part, bytes) => drop(disk.insert((key, part), bytes)),
+                Write::Remove(key, part) => drop(disk.remove(&(key, part))),
+            }
+        }
+        let mut keys = Keyspace::default();
+        for ((key, part), bytes) in &disk {
+            assert!(keys.restore(key, part.clone(), bytes.clone()));
+        }
+        (keys, disk)
+    }
+
+    fn hset(keys: &mut Keyspace, key: &'static str, field: &'static str, text: &'static str) {
+        keys.change(
+            &key.into(),
+            || Value::Hash(HashMap::new()),
+            |value, touched| {
+                let Value::Hash(hash) = value else {
+                    unreachable!()
+                };
+                hash.insert(field.into(), text.into());
+                touched.part(|| Part::Field(field.into()));
+                ((), 0)
+            },
+        );
+    }
+
+    #[test]
+    fn only_what_changed_is_written_and_it_is_read_back() {
+        let mut keys = kept();
+        keys.set(&"t".into(), "1".into());
+        hset(&mut keys, "h", "a", "1");
+        hset(&mut keys, "h", "b", "2");
+        let (_, disk) = on_disk(keys.take_writes(), BTreeMap::new());
+        hset(&mut keys, "h", "a", "3");
+        let writes = keys.take_writes();
+        assert_eq!(
+            writes,
+            [Write::Put("h".into(), Part::Field("a".into()), "3".into())]
+        );
+        let (back, _) = on_disk(writes, disk);
+        let Some(Value::Hash(hash)) = back.get(b"h") else {
+            panic!("no hash");
+        };
+        assert_eq!(
+            (&hash[&b"a"[..]][..], &hash[&b"b"[..]][..]),
+            (&b"3"[..], &b"2"[..])
+        );
+        assert!(!keys.has_writes());
+    }
+
+    #[test]
+    fn a_key_with_a_time_to_live_is_not_on_disk_until_it_has_none() {
+        let mut keys = kept();
+        let key = Bytes::from("agent:a");
+        hset(&mut keys, "agent:a", "a", "1");
+        keys.set_expiry(&key, Some(10));
+        let (back, disk) = on_disk(keys.take_writes(), BTreeMap::new());
+        assert_eq!(back.len(), 0);
+        hset(&mut keys, "agent:a", "a", "2");
+        assert!(!keys.has_writes(), "a beat writes nothing");
+        keys.set_expiry(&key, None);
+        let (back, disk) = on_disk(keys.take_writes(), disk);
+        assert_eq!(back.len(), 1);
+        keys.remove(b"agent:a");
+        let (back, _) = on_disk(keys.take_writes(), disk);
+        assert_eq!(back.len(), 0);
+    }
+
+    #[test]
+    fn a_stream_keeps_its_last_id_when_its_entries_are_gone() {
+        let mut keys = kept();
+        keys.change(
+            &"s".into(),
+            || Value::Stream(Stream::default()),
+            |value, touched| {
+                let Value::Stream(stream) = value else {
+                    unreachable!()
+                };
+                stream.last = EntryId { ms: 5, seq: 6 };
+                touched.part(|| Part::Last);
+                ((), 0)
+            },
+        );
+        let (back, _) = on_disk(keys.take_writes(), BTreeMap::new());
+        let Some(Value::Stream(stream)) = back.get(b"s") else {
+            panic!("no stream");
+        };
+        assert_eq!(stream.last, EntryId { ms: 5, seq: 6 });
+    }
+
+    #[test]
+    fn after_a_failure_or_a_flush_everything_is_written_again() {
+        let mut keys = kept();
+        keys.set(&"gone".into(), "1".into());
+        let (_, disk) = on_disk(keys.take_writes(), BTreeMap::new());
+        keys.clear();
+        keys.set(&"new".into(), "2".into());
+        let (back, disk) = on_disk(keys.take_writes(), disk);
+        assert_eq!((back.get(b"gone").is_some(), back.len()), (false, 1));
+        keys.set(&"lost".into(), "3".into());
+        drop(keys.take_writes()); // the write failed
+        keys.rewrite();
+        let (back, _) = on_disk(keys.take_writes(), disk);
+        assert_eq!(back.len(), 2);
+    }
+
+    #[test]
+    fn a_part_that_does_not_fit_its_key_is_refused() {
+        let mut keys = Keyspace::default();
+        assert!(keys.restore(&"k".into(), Part::Text, "x".into()));
+        assert!(!keys.restore(&"k".into(), Part::Field("f".into()), "x".into()));
+        assert!(!keys.restore(&"s".into(), Part::Entry(EntryId::default()), "junk".into()));
     }
 }

@@ -1,24 +1,35 @@
 //! The embedded store's server: one task owns the keys and the clients, one small task serves each connection.
 //!
-//! HELLO AUTH CLIENT SELECT INFO COMMAND CONFIG QUIT RESET, (P)SUBSCRIBE (P)UNSUBSCRIBE PUBSUB, XREAD BLOCK are answered
-//! here: they belong to a client. Everything is bounded: clients, bytes that wait for a slow one, memory, commands.
+//! HELLO AUTH CLIENT SELECT INFO COMMAND CONFIG QUIT RESET, (P)SUBSCRIBE (P)UNSUBSCRIBE PUBSUB, XREAD BLOCK are answered in
+//! `commands`: they belong to a client. Everything is bounded: clients (`places`), bytes that wait for a slow one, memory,
+//! commands. What is to be kept is handed to the `keeper` in batches.
 
 mod client;
+mod commands;
+mod places;
 mod xread;
 
-use super::commands::{Context, arity, count, glob, read_streams, syntax};
+use super::commands::{Context, read_streams};
+use super::disk::Kept;
+use super::keeper::{Keeper, Outcome};
 use super::keyspace::{Keyspace, Now};
-use super::resp::{Reply, Version};
+use super::resp::Reply;
 use bytes::Bytes;
 use client::{Client, FromClient};
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use xread::{Blocked, Xread};
+use xread::Blocked;
 
 /// Commands of all clients together that may wait.
 const COMMANDS_MAX: usize = 1024;
+/// How long changes are collected before they are written: with the write itself less than a second is lost by a kill.
+const WRITE_AFTER: Duration = Duration::from_millis(200);
+/// After a write that failed.
+const WRITE_RETRY: Duration = Duration::from_secs(5);
+/// How long the end waits for the last write.
+const LAST_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the store bounds.
 #[derive(Clone, Copy, Debug)]
@@ -60,12 +71,18 @@ struct Server {
     clients: HashMap<u64, Client>,
     started: Instant,
     run_id: String,
+    /// `None`: everything is in memory.
+    keeper: Option<Keeper>,
+    /// When changes are next written.
+    write_at: Option<Instant>,
 }
 
-/// Serves until `stopped`. Refuses a listener that is reachable from outside this machine.
+/// Serves until `stopped`. Refuses a listener that is reachable from outside this machine. With `kept` the store begins
+/// with what is there and writes its changes there, at the latest with its end.
 pub async fn serve(
     listener: TcpListener,
     limits: Limits,
+    kept: Option<Kept>,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let bound = listener.local_addr()?;
@@ -74,28 +91,36 @@ pub async fn serve(
     }
     let (send, mut commands) = mpsc::channel(COMMANDS_MAX);
     let mut server = Server::new(limits);
+    if let Some(kept) = kept {
+        server.keep(kept)?;
+    }
     let mut stopped = Box::pin(stopped);
     let mut next_id = 0;
     loop {
         let wake = server.next_wake();
         tokio::select! {
-            () = &mut stopped => return Ok(()),
+            () = &mut stopped => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     next_id += 1;
-                    if server.clients.len() >= limits.clients {
-                        client::turn_away(stream);
-                    } else {
-                        let client = Client::serve(next_id, stream, limits.output_bytes, send.clone());
-                        server.clients.insert(next_id, client);
-                    }
+                    server.admit(next_id, stream, &send);
                 }
                 // Out of descriptors: existing connections matter more.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
             Some((id, message)) = commands.recv() => server.receive(id, message),
+            outcome = outcome(&mut server.keeper) => server.written(outcome),
             () = tokio::time::sleep_until(wake.into()) => server.wake(),
         }
+    }
+    let _ = tokio::time::timeout(LAST_WITHIN, server.write_last()).await; // a disk that hangs: the last changes are lost
+    Ok(())
+}
+
+async fn outcome(keeper: &mut Option<Keeper>) -> Outcome {
+    match keeper {
+        Some(keeper) => keeper.outcome().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -108,6 +133,59 @@ impl Server {
             clients: HashMap::new(),
             started: Instant::now(),
             run_id,
+            keeper: None,
+            write_at: None,
+        }
+    }
+
+    /// Takes back what was kept, and keeps what changes from now on.
+    fn keep(&mut self, kept: Kept) -> std::io::Result<()> {
+        let mut misfits = 0_u64;
+        for (key, part, value) in kept.rows {
+            misfits += u64::from(!self.keys.restore(&key, part, value));
+        }
+        if misfits > 0 {
+            tracing::warn!("the embedded store left {misfits} rows out that do not fit their keys");
+        }
+        // A file that could be read and not written gets everything once it can be.
+        self.keys.keep(!kept.file.is_open());
+        self.keeper = Some(Keeper::start(kept.file)?);
+        self.plan_write(WRITE_AFTER);
+        Ok(())
+    }
+
+    /// Changes are collected for a moment before they are written.
+    fn plan_write(&mut self, wait: Duration) {
+        if self.keeper.is_some() && self.keys.has_writes() {
+            self.write_at.get_or_insert(Instant::now() + wait);
+        }
+    }
+
+    fn write(&mut self) {
+        self.write_at = None;
+        if let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_writing()) {
+            keeper.write(self.keys.take_writes());
+        }
+    }
+
+    fn written(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Written => self.plan_write(WRITE_AFTER),
+            Outcome::Failed => {
+                self.keys.rewrite();
+                self.write_at = Some(Instant::now() + WRITE_RETRY);
+            }
+        }
+    }
+
+    async fn write_last(&mut self) {
+        if self.keeper.as_ref().is_some_and(Keeper::is_writing) {
+            let outcome = outcome(&mut self.keeper).await;
+            self.written(outcome);
+        }
+        if self.keeper.is_some() && self.keys.has_writes() {
+            self.write();
+            outcome(&mut self.keeper).await;
         }
     }
 
@@ -121,7 +199,7 @@ impl Server {
         }
     }
 
-    /// The next expiry or the end of the next blocked read; far away when there is neither.
+    /// The next expiry, the end of the next blocked read or the next write; far away when there is none.
     fn next_wake(&self) -> Instant {
         let expiry = self
             .keys
@@ -131,14 +209,19 @@ impl Server {
             .clients
             .values()
             .filter_map(|client| client.blocked_until());
+        let is_writing = self.keeper.as_ref().is_some_and(Keeper::is_writing);
+        let write = self.write_at.filter(|_| !is_writing);
         let far = Instant::now() + Duration::from_secs(3600);
-        blocked.chain(expiry).min().unwrap_or(far)
+        blocked.chain(expiry).chain(write).min().unwrap_or(far)
     }
 
     fn wake(&mut self) {
         let now = self.now();
         self.keys.expire(now);
         let over = Instant::now();
+        if self.write_at.is_some_and(|at| at <= over) {
+            self.write();
+        }
         let ids: Vec<u64> = self
             .clients
             .iter()
@@ -158,6 +241,7 @@ impl Server {
         match message {
             FromClient::Command(command) => {
                 if let Some(client) = self.clients.get_mut(&id) {
+                    client.last = Instant::now();
                     client.backlog.push_back(command);
                     if client.backlog.len() > COMMANDS_MAX {
                         client.cut_off(); // it sends commands faster than its own blocked read lets them run
@@ -181,67 +265,11 @@ impl Server {
                 continue;
             }
             let reply = self.command(id, &command);
+            self.credit(id, &command, matches!(reply, Some(Reply::Error(_))));
             if let (Some(reply), Some(client)) = (reply, self.clients.get_mut(&id)) {
                 client.send(reply);
             }
             self.clients.retain(|_, client| !client.is_cut_off());
-        }
-    }
-
-    /// Runs one command. `None`: the reply was sent already, or follows later.
-    fn command(&mut self, id: u64, command: &[Bytes]) -> Option<Reply> {
-        let name = command[0].to_ascii_uppercase();
-        let args = &command[1..];
-        let client = self.clients.get_mut(&id)?;
-        if client.version == Version::Two
-            && client.is_subscriber()
-            && !allowed_while_subscribed(&name)
-        {
-            let name = String::from_utf8_lossy(&name).to_lowercase();
-            return Some(Reply::Error(format!(
-                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-            )));
-        }
-        match name.as_slice() {
-            b"HELLO" => Some(self.hello(id, args)),
-            b"AUTH" => Some(Reply::Error(
-                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?".to_owned(),
-            )),
-            b"SELECT" => Some(match args {
-                [db] if &db[..] == b"0" => Reply::ok(),
-                [_] => Reply::Error("ERR DB index is out of range".to_owned()),
-                _ => arity(&name),
-            }),
-            b"PING" if client.version == Version::Two && client.is_subscriber() => {
-                let text = args.first().cloned().unwrap_or_default();
-                Some(Reply::Array(vec![Reply::text("pong"), Reply::Bulk(text)]))
-            }
-            b"QUIT" => {
-                client.send(Reply::ok());
-                client.cut_off();
-                None
-            }
-            b"RESET" => {
-                client.reset();
-                Some(Reply::Simple("RESET"))
-            }
-            b"CLIENT" => Some(client.command(id, args)),
-            b"SUBSCRIBE" | b"PSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" => {
-                client.subscription(&name, args)
-            }
-            b"PUBSUB" => Some(self.pubsub(args)),
-            b"INFO" => Some(Reply::text(self.info())),
-            b"COMMAND" => Some(match args.first().map(|verb| verb.to_ascii_uppercase()).as_deref() {
-                Some(b"COUNT") => count(0),
-                Some(b"DOCS") => Reply::Map(Vec::new()),
-                Some(_) | None => Reply::Array(Vec::new()),
-            }),
-            b"CONFIG" => Some(match args {
-                [verb, _, ..] if verb.eq_ignore_ascii_case(b"GET") => Reply::Map(Vec::new()),
-                _ => Reply::Error("ERR the embedded store has no configuration".to_owned()),
-            }),
-            b"XREAD" => self.xread(id, args),
-            _ => Some(self.run(command)),
         }
     }
 
@@ -264,112 +292,11 @@ impl Server {
                 client.deliver(&channel, &payload);
             }
         }
+        self.plan_write(WRITE_AFTER);
         if command[0].eq_ignore_ascii_case(b"XADD") {
             self.unblock();
         }
         reply
-    }
-
-    fn hello(&mut self, id: u64, args: &[Bytes]) -> Reply {
-        let Some(client) = self.clients.get_mut(&id) else {
-            return Reply::Null;
-        };
-        let version = match args.first().map(|v| &v[..]) {
-            None => client.version,
-            Some(b"2") => Version::Two,
-            Some(b"3") => Version::Three,
-            Some(_) => return Reply::Error("NOPROTO unsupported protocol version".to_owned()),
-        };
-        let mut options = args.get(1..).unwrap_or_default();
-        while let [option, rest @ ..] = options {
-            options = match rest {
-                [name, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
-                    client.name = name.clone();
-                    rest
-                }
-                [_, _, ..] if option.eq_ignore_ascii_case(b"AUTH") => {
-                    return Reply::Error(
-                        "WRONGPASS invalid username-password pair or user is disabled.".to_owned(),
-                    );
-                }
-                _ => return syntax(),
-            };
-        }
-        client.version = version;
-        let proto = if version == Version::Three { 3 } else { 2 };
-        let pair = |key: &str, value| (Reply::text(key), value);
-        Reply::Map(vec![
-            pair("server", Reply::text("redis")),
-            pair("version", Reply::text(VERSION)),
-            pair("proto", Reply::Number(proto)),
-            pair("id", Reply::Number(i64::try_from(id).unwrap_or(i64::MAX))),
-            pair("mode", Reply::text("standalone")),
-            pair("role", Reply::text("master")),
-            pair("modules", Reply::Array(Vec::new())),
-        ])
-    }
-
-    fn pubsub(&self, args: &[Bytes]) -> Reply {
-        let verb = args.first().map(|verb| verb.to_ascii_uppercase());
-        match (verb.as_deref(), args.get(1..).unwrap_or_default()) {
-            (Some(b"NUMSUB"), channels) => Reply::Array(
-                channels
-                    .iter()
-                    .flat_map(|channel| {
-                        let subscribers = self
-                            .clients
-                            .values()
-                            .filter(|c| c.is_subscribed(channel))
-                            .count();
-                        [Reply::Bulk(channel.clone()), count(subscribers)]
-                    })
-                    .collect(),
-            ),
-            (Some(b"NUMPAT"), []) => count(self.clients.values().map(Client::patterns).sum()),
-            (Some(b"CHANNELS"), pattern @ ([] | [_])) => {
-                let mut channels: Vec<&Bytes> =
-                    self.clients.values().flat_map(Client::channels).collect();
-                channels.sort_unstable();
-                channels.dedup();
-                channels.retain(|channel| pattern.first().is_none_or(|p| glob(p, channel)));
-                Reply::Array(
-                    channels
-                        .into_iter()
-                        .map(|c| Reply::Bulk(c.clone()))
-                        .collect(),
-                )
-            }
-            _ => Reply::Error(
-                "ERR unknown PUBSUB subcommand or wrong number of arguments".to_owned(),
-            ),
-        }
-    }
-
-    fn xread(&mut self, id: u64, args: &[Bytes]) -> Option<Reply> {
-        let now = self.now();
-        self.keys.expire(now);
-        let read = match Xread::parse(&self.keys, args) {
-            Ok(read) => read,
-            Err(wrong) => return Some(wrong),
-        };
-        match read_streams(&self.keys, &read.wanted, read.most) {
-            Err(wrong) => Some(wrong),
-            Ok(Some(found)) => Some(found),
-            Ok(None) => {
-                let Some(block) = read.block else {
-                    return Some(Reply::Null);
-                };
-                // Zero blocks without limit: a year is longer than any connection.
-                let wait = if block == 0 {
-                    31_536_000_000
-                } else {
-                    block.min(31_536_000_000)
-                };
-                let until = Instant::now() + Duration::from_millis(wait);
-                self.clients.get_mut(&id)?.blocked = Some(Blocked { read, until });
-                None
-            }
-        }
     }
 
     /// Answers blocked readers whose streams have new entries.
@@ -392,34 +319,4 @@ impl Server {
             self.work_off(id);
         }
     }
-
-    fn info(&self) -> String {
-        format!(
-            "# Server\r\nredis_version:{VERSION}\r\nredis_mode:standalone\r\nrun_id:{}\r\nuptime_in_seconds:{}\r\n\
-             # Clients\r\nconnected_clients:{}\r\n# Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n\
-             maxmemory_policy:noeviction\r\n# Persistence\r\nloading:0\r\n# Replication\r\nrole:master\r\n",
-            self.run_id,
-            self.started.elapsed().as_secs(),
-            self.clients.len(),
-            self.keys.bytes(),
-            self.limits.memory_bytes,
-        )
-    }
-}
-
-/// The version that is reported to clients: the one whose commands this store follows.
-const VERSION: &str = "7.0.0";
-
-fn allowed_while_subscribed(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"SUBSCRIBE"
-            | b"PSUBSCRIBE"
-            | b"UNSUBSCRIBE"
-            | b"PUNSUBSCRIBE"
-            | b"PING"
-            | b"QUIT"
-            | b"RESET"
-            | b"HELLO"
-    )
 }

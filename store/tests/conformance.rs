@@ -49,7 +49,7 @@ impl Store {
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let port = listener.local_addr().unwrap().port();
-        runtime.spawn(serve(listener, limits, std::future::pending()));
+        runtime.spawn(serve(listener, limits, None, std::future::pending()));
         Self::Embedded {
             _runtime: runtime,
             port,
@@ -808,15 +808,40 @@ mod bounds {
             clients: 2,
             ..Limits::default()
         });
-        let (first, _second) = (store.connect(), store.connect());
+        let mut members = [store.raw(), store.raw()];
+        for member in &mut members {
+            ask(member, b"SUBSCRIBE heartbeats\r\n", ":1\r\n");
+        }
         assert_eq!(
             ask(&mut store.raw(), b"", "\n"),
             "-ERR max number of clients reached\r\n"
         );
-        drop(first);
+        drop(members);
         eventually("there is room again", || {
             (ask(&mut store.raw(), b"PING\r\n", "\n") == "+PONG\r\n").then_some(())
         });
+    }
+
+    #[test]
+    fn idle_strangers_give_their_places_up_and_members_of_the_fleet_keep_theirs() {
+        let store = Store::embedded_with(Limits {
+            clients: 4,
+            ..Limits::default()
+        });
+        let mut member = store.raw();
+        ask(&mut member, b"SUBSCRIBE heartbeats\r\n", ":1\r\n");
+        let mut visitor = store.raw();
+        assert_eq!(ask(&mut visitor, b"PING\r\n", "\n"), "+PONG\r\n");
+        let silent: Vec<_> = (0..50).map(|_| store.raw()).collect();
+        let mut newcomer = store.raw();
+        assert_eq!(ask(&mut newcomer, b"PING\r\n", "\n"), "+PONG\r\n");
+        // A visitor comes before all that are silent.
+        assert_eq!(ask(&mut visitor, b"PING\r\n", "\n"), "+PONG\r\n");
+        assert_eq!(
+            ask(&mut newcomer, b"PUBLISH heartbeats x\r\n", "\n"),
+            ":1\r\n"
+        );
+        drop(silent);
     }
 
     #[test]
@@ -862,7 +887,7 @@ mod bounds {
             .unwrap();
         let refused = runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-            serve(listener, Limits::default(), std::future::pending()).await
+            serve(listener, Limits::default(), None, std::future::pending()).await
         });
         assert!(matches!(refused, Err(ServeError::NotLoopback(_))));
     }

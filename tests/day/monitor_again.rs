@@ -170,14 +170,25 @@ fn a_crash_that_was_overcome_is_not_told_again() {
     });
 }
 
+/// Waits for a child that writes more than fits into a pipe which only its parent could read.
+const HANGS: &str = "
+import subprocess, time
+subprocess.Popen(['head', '-c', '1000000', '/dev/zero'], stdout=subprocess.PIPE).wait()
+while True: time.sleep(0.1); sum(range(1000000))";
+
 #[test]
 fn a_hang_that_was_overcome_is_not_told_again() {
     a_day(|day| {
-        let sidecar = day.agent("a1").with(&["--patience", "0.05"]).starts();
-        signal(sidecar.agent(), "STOP");
+        let flags = &["--patience", "0.05", "--on-hung", "alert"];
+        let sidecar = day.agent("a1").with(flags);
+        let sidecar = sidecar.command(&["python3", "-c", HANGS]);
         day.becomes("a1", "failed");
         day.shows("a1", "reason", "hung");
-        signal(sidecar.agent(), "CONT");
+        let agent = sidecar.agent();
+        let children = format!("/proc/{agent}/task/{agent}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        let child: u32 = children.split_whitespace().next().unwrap().parse().unwrap();
+        signal(child, "KILL");
         day.becomes("a1", "healthy");
         day.monitor_is_killed_and_started();
         day.becomes("a1", "healthy");

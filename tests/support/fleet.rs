@@ -126,3 +126,24 @@ pub(crate) fn path_with_programs() -> OsString {
     let rest = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&rest))).unwrap()
 }
+
+/// Runs a script in a network and a table of mounts of its own: a Redis on port 6379 there is not the user's. Returns the
+/// exit code and what the script printed; its working directory is its own too.
+pub(crate) fn in_a_network_of_its_own(script: &str) -> (Option<i32>, String) {
+    let flags = if nix::unistd::geteuid().is_root() {
+        "-nm"
+    } else {
+        "-rnm"
+    };
+    let place = super::place();
+    let printed = place.path().join("printed");
+    let mut unshare = clean("unshare".as_ref());
+    unshare
+        .args([flags, "bash", "-c", script])
+        .current_dir(place.path())
+        .env("PATH", path_with_programs())
+        .stdout(std::fs::File::create(&printed).unwrap())
+        .stderr(Stdio::null());
+    let code = Running::start(&mut unshare).exit_code();
+    (code, std::fs::read_to_string(printed).unwrap())
+}

@@ -86,9 +86,14 @@ impl Terminal {
         format!("{} -q --redis-url redis://127.0.0.1:1", sidecar.display())
     }
 
+    /// A place in the shell's directory, which is also its runtime directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Puts a file into the shell's directory.
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.dir.path().join(name);
+        let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
     }

@@ -46,7 +46,7 @@ fn h08_who_waits_for_its_own_threads_or_for_a_signal_without_a_handler_notices_n
         Wait::Signal(Until::Never),
     ] {
         let world = World::new().main_waits(wait).with_tcp(closed()).still(70);
-        world.is(Verdict::Hung, MINUTE, "CLOSE-WAIT");
+        world.is(Verdict::Stalled, MINUTE, "CLOSE-WAIT");
     }
     let mut world = World::new()
         .main_waits(Wait::Signal(Until::Never))
@@ -87,8 +87,8 @@ fn tool_of_a_loop(targets: impl FnOnce(&mut World) -> Vec<Target>, until: Until)
 
 #[test]
 fn h12_a_full_pipe_that_its_readers_loop_does_not_watch_is_a_knot() {
-    let world = tool_of_a_loop(|w| vec![eventfd(), own_pipe(w)], Until::Never).still(40);
-    world.is(Verdict::Hung, 30, "its pipe is full");
+    let world = tool_of_a_loop(|w| vec![eventfd(), own_pipe(w)], Until::Never).still(6 * MINUTE);
+    world.is(Verdict::Stalled, 5 * MINUTE, "its pipe is full");
 }
 
 #[test]
@@ -102,7 +102,8 @@ fn h12_two_that_write_to_each_other_before_they_read_are_a_knot() {
         },
         Until::Never,
     );
-    world.still(40).is(Verdict::Hung, 30, "its pipe is full");
+    let world = world.still(6 * MINUTE);
+    world.is(Verdict::Stalled, 5 * MINUTE, "its pipe is full");
 }
 
 #[test]
@@ -138,8 +139,8 @@ fn h18_a_loop_that_waits_for_room_alone_is_hung_and_one_that_serves_beside_it_is
         world.sample.ends = vec![end(9, 0, 7, true)];
         world
     };
-    let world = drains(vec![eventfd(), full(1, 7)]).still(40);
-    world.is(Verdict::Hung, 30, "is full");
+    let world = drains(vec![eventfd(), full(1, 7)]).still(6 * MINUTE);
+    world.is(Verdict::Stalled, 5 * MINUTE, "is full");
     let world = drains(vec![full(1, 7), target(8, Kind::Socket(88))]);
     world.still(60 * MINUTE).is_never_flagged();
 }
@@ -154,7 +155,7 @@ fn h25_a_reader_that_alone_could_write_its_answer_waits_for_ever_unless_its_hand
         world.sample.ends.push(end(ROOT, 5, 8, false));
         world.main_waits(Wait::Read(own))
     };
-    reads(0).still(80).is(Verdict::Hung, 60, "is a zombie");
+    reads(0).still(80).is(Verdict::Stalled, 60, "is a zombie");
     reads(1 << 9).still(60 * MINUTE).is_never_flagged();
 }
 

@@ -4,14 +4,15 @@
 #![expect(clippy::panic, reason = "a test that fails says why")]
 
 mod loops;
+mod suspicion;
 mod unmodified;
 
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{
-    Channel, End, FileLock, Gap, GapKind, Host, Io, Kind, Output, Outsider, Process, RunState,
-    Sample, SampleDepth, Socket, SocketKind, Subject, Target, Tcp, TcpState, Thread, Until, Wait,
-    Why,
+    Channel, End, FileLock, Gap, GapKind, Host, Io, Kind, Output, Outsider, Process, Reach,
+    RunState, Sample, SampleDepth, Socket, SocketKind, Space, Subject, Target, Tcp, TcpState,
+    Thread, Until, Wait, Why,
 };
 use heartbeat::verdict::{Fix, Input, Judgement, Patience, SelfReport, Settings};
 use heartbeat::wire::beat::Verdict;
@@ -49,6 +50,8 @@ impl World {
             locks: Vec::new(),
             outputs: Vec::new(),
             host: Host::default(),
+            reach: Reach::default(),
+            space: Space::Own,
             gaps: Vec::new(),
             cost: Duration::from_micros(500),
         };
@@ -276,6 +279,7 @@ fn outsider(pid: u32, name: &str) -> Outsider {
         name: name.to_owned(),
         state: RunState::Sleeping,
         cpu_ticks: 0,
+        written: 0,
         reads_terminal: false,
         own: false,
     }
@@ -367,8 +371,8 @@ fn h06_an_event_loop_with_nothing_but_its_timer_is_hung_when_work_is_owed() {
         .main_waits(poll)
         .with_threads(4, &parked())
         .owing()
-        .passes(150, wakes);
-    let found = world.is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+        .passes(320, wakes);
+    let found = world.is(Verdict::Stalled, 5 * MINUTE, "only its own timer");
     assert_eq!(found.fix, Fix::Restart);
 }
 
@@ -381,7 +385,7 @@ fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
         )
     };
     let mut looks = 0;
-    let world = World::new().main_waits(poll()).owing().passes(150, |w| {
+    let world = World::new().main_waits(poll()).owing().passes(320, |w| {
         wakes(w);
         looks += 1;
         let wait = if looks % 4 == 0 {
@@ -391,12 +395,12 @@ fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
         };
         w.root().threads[0].wait = Some(wait);
     });
-    world.is(Verdict::Hung, 2 * MINUTE, "only its own timer");
+    world.is(Verdict::Stalled, 5 * MINUTE, "only its own timer");
 }
 
 #[test]
 fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_else_is() {
-    let looks = |own| {
+    let looks = |own, seconds| {
         let poll = event_loop(vec![target(5, Kind::Socket(55))], timer(1000));
         let mut world = World::new().main_waits(poll);
         unix(&mut world, ROOT, 900);
@@ -409,10 +413,10 @@ fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_els
             own,
             ..outsider(900, "hbsidecar")
         }];
-        world.owing().passes(150, wakes)
+        world.owing().passes(seconds, wakes)
     };
-    looks(true).is(Verdict::Hung, 2 * MINUTE, "only its own timer");
-    looks(false).is_never_flagged();
+    looks(true, 320).is(Verdict::Stalled, 5 * MINUTE, "only its own timer");
+    looks(false, 290).is_never_flagged();
 }
 
 #[test]
@@ -425,7 +429,7 @@ fn h07_a_peer_that_answers_no_keep_alive_is_dead_and_its_connection_is_broken() 
         .main_waits(socket_read())
         .with_tcp(tcp)
         .still(20);
-    let found = world.is(Verdict::Hung, 20, "4 keep-alive");
+    let found = world.is(Verdict::Stalled, 20, "4 keep-alive");
     assert_eq!(
         found.fix,
         Fix::ResetSocket {
@@ -437,7 +441,7 @@ fn h07_a_peer_that_answers_no_keep_alive_is_dead_and_its_connection_is_broken() 
 }
 
 #[test]
-fn h07_keep_alive_is_asked_for_at_first_sight_of_a_waiting_connection() {
+fn h07_keep_alive_is_asked_for_once_the_answer_is_late() {
     let tcp = Tcp {
         keep_alive: Some(false),
         ..asked()
@@ -445,10 +449,12 @@ fn h07_keep_alive_is_asked_for_at_first_sight_of_a_waiting_connection() {
     let world = World::new()
         .main_waits(socket_read())
         .with_tcp(tcp)
-        .still(20);
-    let found = world.is(Verdict::WaitingModel, 20, "keep-alive off");
+        .still(11 * MINUTE);
+    let waits = world.is(Verdict::WaitingModel, 20, "keep-alive off");
+    assert_eq!(waits.fix, Fix::None);
+    let late = world.is(Verdict::Stalled, 11 * MINUTE, "keep-alive off");
     assert_eq!(
-        found.fix,
+        late.fix,
         Fix::KeepAlive {
             pid: ROOT,
             fd: 5,
@@ -465,7 +471,7 @@ fn h08_a_peer_that_closed_without_an_answer_is_noticed() {
         ..asked()
     };
     let world = World::new().with_tcp(tcp).still(70);
-    world.is(Verdict::Hung, 60, "CLOSE-WAIT, Recv-Q 1");
+    world.is(Verdict::Stalled, 60, "CLOSE-WAIT, Recv-Q 1");
 }
 
 #[test]
@@ -486,7 +492,7 @@ fn h09_a_connection_request_into_the_void_is_stalled() {
 #[test]
 fn h10_all_threads_on_locks_are_a_deadlock_only_when_work_is_owed() {
     let world = World::new().with_threads(2, &parked()).owing().still(150);
-    world.is(Verdict::Hung, 2 * MINUTE, "not one woke");
+    world.is(Verdict::Stalled, 2 * MINUTE, "not one woke");
     let world = World::new().with_threads(2, &parked()).still(60 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Idle);
 }
@@ -503,13 +509,13 @@ fn h10_a_ring_of_mutexes_is_proof_without_a_word() {
     world.root().threads[2].wait = Some(waits_for(ROOT + 1001));
     world
         .still(40)
-        .is(Verdict::Hung, 30, "waits for a lock held by thread");
+        .is(Verdict::Stalled, 60, "waits for a lock held by thread");
 }
 
 #[test]
 fn h11_a_fork_while_a_lock_was_held_is_found_and_only_the_child_is_ended() {
     let world = World::new().with_child("agent", parked()).still(60);
-    let found = world.is(Verdict::Hung, 2 * MINUTE, "forked while a lock was held");
+    let found = world.is(Verdict::Stalled, 2 * MINUTE, "forked while a lock was held");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -524,8 +530,8 @@ fn h12_a_full_pipe_whose_reader_waits_for_the_writer_is_a_knot() {
     let write = Wait::Write(target(1, Kind::Pipe(7)));
     let mut world = World::new().with_child("tool", write);
     world.sample.ends = vec![end(ROOT, 3, 7, true), end(CHILD, 1, 7, false)];
-    let world = world.still(40);
-    let found = world.is(Verdict::Hung, 30, "the end of a child");
+    let world = world.still(6 * MINUTE);
+    let found = world.is(Verdict::Stalled, 5 * MINUTE, "the end of a child");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -564,7 +570,7 @@ fn h17_a_stopped_child_is_woken() {
     world.sample.processes[1].state = RunState::Stopped;
     let world = world.still(30);
     assert_eq!(
-        world.is(Verdict::Hung, 15, "SIGCONT").fix,
+        world.is(Verdict::Stalled, 15, "SIGCONT").fix,
         Fix::Cont { pid: CHILD }
     );
 }
@@ -581,7 +587,7 @@ fn h17_a_child_that_stops_right_after_its_start_is_found_in_time_too() {
             w.root().threads[0].wait = Some(Wait::Child(-1));
         }
     });
-    world.is(Verdict::Hung, 15, "SIGCONT");
+    world.is(Verdict::Stalled, 15, "SIGCONT");
 }
 
 #[test]
@@ -599,7 +605,8 @@ fn h18_output_that_nobody_reads_is_hung_and_names_the_reader() {
     let mut world = World::new().main_waits(Wait::Write(target(1, Kind::Pipe(7))));
     world.sample.ends = vec![end(ROOT, 1, 7, false), end(9, 3, 7, true)];
     world.sample.outsiders = vec![outsider(9, "viewer")];
-    world.still(40).is(Verdict::Hung, 30, "viewer (9)");
+    let world = world.still(6 * MINUTE);
+    world.is(Verdict::Stalled, 5 * MINUTE, "viewer (9)");
 }
 
 #[test]
@@ -612,10 +619,11 @@ fn h18_a_consumer_that_is_slow_but_drains_is_no_hang() {
 #[test]
 fn h19_a_terminal_that_nobody_drains_is_hung_but_a_pager_is_a_person() {
     let write = || Wait::Write(target(1, Kind::Terminal("/dev/pts/3".into())));
-    World::new()
-        .main_waits(write())
-        .still(40)
-        .is(Verdict::Hung, 30, "/dev/pts/3");
+    World::new().main_waits(write()).still(6 * MINUTE).is(
+        Verdict::Stalled,
+        5 * MINUTE,
+        "/dev/pts/3",
+    );
     let mut world = World::new().main_waits(Wait::Write(target(1, Kind::Pipe(7))));
     world.sample.ends = vec![end(9, 0, 7, true)];
     world.sample.outsiders = vec![Outsider {
@@ -681,8 +689,8 @@ fn h22_a_tools_output_kept_open_by_what_it_left_behind_names_the_holder() {
     left.threads[0].wait = Some(Wait::Sleep(timer(500_000)));
     world.sample.processes.push(left);
     world.sample.ends = vec![end(ROOT, 4, 7, true), end(CHILD, 1, 7, false)];
-    let world = world.still(80);
-    let found = world.is(Verdict::Hung, 60, "sleep (101)");
+    let world = world.still(11 * MINUTE);
+    let found = world.is(Verdict::Stalled, 10 * MINUTE, "sleep (101)");
     assert_eq!(
         found.fix,
         Fix::EndChild {
@@ -732,6 +740,7 @@ fn unix(world: &mut World, pid: u32, peer: u32) {
     let kind = SocketKind::Unix {
         listens: false,
         peer: Some(peer),
+        named: false,
         other: Some(77),
         unread: 0,
     };
@@ -769,7 +778,7 @@ fn h25_a_dead_child_that_alone_could_answer_is_a_hang() {
         .main_waits(parked());
     world.sample.processes[1].state = RunState::Zombie;
     world.sample.ends = vec![end(ROOT, 4, 7, true), end(ROOT, 5, 8, false)];
-    world.still(80).is(Verdict::Hung, 60, "is a zombie");
+    world.still(80).is(Verdict::Stalled, 60, "is a zombie");
 }
 
 #[test]
@@ -981,7 +990,10 @@ fn h34_done_but_not_exited_is_asked_to_end() {
     let mut world = World::new().main_waits(event_loop(Vec::new(), Until::Never));
     prints(&mut world, r#"{"type":"result","ok":true}"#, 1);
     let world = world.still(40);
-    assert_eq!(world.is(Verdict::Hung, 30, "done_not_exited").fix, Fix::End);
+    assert_eq!(
+        world.is(Verdict::Stalled, 30, "done_not_exited").fix,
+        Fix::End
+    );
 }
 
 #[test]
@@ -994,7 +1006,7 @@ fn h34_a_stream_of_turns_that_is_done_ends_unless_the_next_turn_can_still_come()
         world.still(MINUTE)
     };
     let world = done(World::new().main_waits(event_loop(Vec::new(), Until::Never)));
-    let found = world.is(Verdict::Hung, 30, "still there");
+    let found = world.is(Verdict::Stalled, 30, "still there");
     assert_eq!(found.fix, Fix::End);
 
     let stdin = event_loop(vec![target(0, Kind::Pipe(7))], Until::Never);
@@ -1111,7 +1123,10 @@ fn g05_processes_that_come_and_go_are_work() {
 fn g06_a_child_that_computes_is_work_of_its_parent() {
     let world = World::new()
         .with_child("cc", Wait::Running)
-        .passes(60 * MINUTE, |w| burns(w, 1, 1.0));
+        .passes(60 * MINUTE, |w| {
+            burns(w, 1, 1.0);
+            w.sample.processes[1].memory += 1 << 20;
+        });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
 }
 

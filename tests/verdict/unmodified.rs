@@ -116,9 +116,13 @@ fn g_a_turn_that_ends_after_nine_minutes_of_thinking_is_no_flag_and_neither_is_w
 fn g_a_tool_that_sleeps_under_an_agent_started_with_its_prompt_is_asleep() {
     let mut world = in_batch(streaming());
     let mut child = process(CHILD, ROOT, "sleep");
+    child.started = world.now().as_millis() / 10;
     child.threads[0].wait = Some(Wait::Sleep(timer(3_600_000)));
     world.sample.processes.push(child);
-    let world = world.passes(50 * MINUTE, breathes);
+    let world = world.passes(50 * MINUTE, |w| {
+        breathes(w);
+        ages(w);
+    });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
 }
 
@@ -141,13 +145,15 @@ fn g_a_computation_that_draws_its_progress_is_work_and_never_spins() {
 }
 
 #[test]
-fn g_lines_of_eight_bytes_are_output_where_no_thread_wakes_another() {
+fn g_lines_of_many_lengths_are_output_and_eight_bytes_are_no_wake_up_where_no_thread_wakes_another()
+{
     let world = World::new()
         .main_waits(Wait::Sleep(timer(1000)))
         .owing()
         .passes(60 * MINUTE, |w| {
+            let uneven = w.seconds() / 5 % 3;
             let io = w.root().io.as_mut().unwrap();
-            (io.written, io.writes) = (io.written + 40, io.writes + 5);
+            (io.written, io.writes) = (io.written + 40 + uneven, io.writes + 5);
             wakes(w);
         });
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);

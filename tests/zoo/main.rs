@@ -1,7 +1,8 @@
 //! `make zoo`: every row of the table under a real sidecar, evaluated by the beats it sends.
 //!
 //! Arguments: parts of names choose rows; `--smoke` takes the rows of `make zoo-smoke`; `--slow` takes the slow ones, or
-//! those that are named, at patience 1.0; `--soak` takes the soak's table and `--agents` that of real agents.
+//! those that are named, at patience 1.0; `--soak` takes the soak's table, `--agents` that of real agents and `--matrix` every
+//! real agent in every mode of its model. `ZOO_PATIENCE` and `ZOO_JOBS` override patience and rows at once.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,6 +16,7 @@
 )]
 
 mod leftovers;
+mod matrix;
 mod net;
 mod run;
 mod score;
@@ -32,6 +34,8 @@ use std::time::Instant;
 use table::Row;
 
 const PATIENCE: f64 = 0.05;
+/// Real agents need time of their own: at less, their start would be a stall.
+const MATRIX_PATIENCE: f64 = 0.2;
 /// Most rows only wait. Those that burn processors take turns on what is there.
 const AT_ONCE: usize = 16;
 /// Real agents take seconds of two processors to start.
@@ -49,10 +53,13 @@ fn main() -> ExitCode {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
+    let of_agents = asked("--agents") || asked("--matrix");
     let all = if asked("--soak") {
         table::soak()
     } else if asked("--agents") {
         table::agents()
+    } else if asked("--matrix") {
+        table::matrix()
     } else {
         table::rows()
     };
@@ -65,23 +72,34 @@ fn main() -> ExitCode {
         .collect();
     assert!(!rows.is_empty(), "no row is called {names:?}");
     let rows = possible(rows);
-    let patience = if asked("--slow") { 1.0 } else { PATIENCE };
+    let patience = std::env::var("ZOO_PATIENCE")
+        .ok()
+        .map(|text| text.parse().unwrap());
+    let usual = match (asked("--slow"), asked("--matrix")) {
+        (true, _) => 1.0,
+        (false, true) => MATRIX_PATIENCE,
+        (false, false) => PATIENCE,
+    };
+    let patience = patience.unwrap_or(usual);
 
     leftovers::sweep();
     support::program("hbsidecar");
     let started = Instant::now();
-    let at_once = if asked("--agents") {
-        AGENTS_AT_ONCE
-    } else {
-        AT_ONCE
-    };
+    let at_once = std::env::var("ZOO_JOBS")
+        .ok()
+        .map(|text| text.parse().unwrap());
+    let at_once = at_once.unwrap_or(if of_agents { AGENTS_AT_ONCE } else { AT_ONCE });
     let known = table::known_misses();
     let scores: Vec<Score> = rows
         .iter()
         .zip(run_all(&rows, patience, at_once))
-        .map(|(row, score)| score.against(miss(row, &known, asked("--agents"))))
+        .map(|(row, score)| score.against(miss(row, &known, of_agents)))
         .collect();
     report(&rows, &scores, patience);
+    if asked("--matrix") {
+        matrix::print(&rows, &scores);
+        return matrix::verdict(&rows, &scores);
+    }
     println!("{:.0} s in all", started.elapsed().as_secs_f64());
     if scores.iter().any(Score::fails) {
         ExitCode::FAILURE

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// One program and what is to be said of it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {
     pub(crate) name: String,
@@ -38,6 +38,9 @@ pub(crate) struct Row {
     pub(crate) cause: Option<String>,
     #[serde(default)]
     pub(crate) shows: Vec<Claim>,
+    /// Its end is no fault: it has done its work.
+    #[serde(default)]
+    pub(crate) may_end: bool,
 }
 
 /// Where the fake model is.
@@ -58,6 +61,8 @@ pub(crate) enum Io {
     Null,
     OpenStdin,
     Undrained,
+    /// Its reader, outside the tree, takes 64 KiB every forty seconds.
+    Slow,
     Pty,
     UndrainedPty,
 }
@@ -143,6 +148,70 @@ pub(crate) fn soak() -> Vec<Row> {
 /// Real agents against a fake model.
 pub(crate) fn agents() -> Vec<Row> {
     read(include_str!("../agents/table.toml"))
+}
+
+/// Each real agent and each thing that its model may do, `matrix.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Matrix {
+    agent: Vec<RealAgent>,
+    mode: Vec<Mode>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RealAgent {
+    name: String,
+    run: Vec<String>,
+    #[serde(default)]
+    without_tools: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mode {
+    name: String,
+    model: String,
+    /// Nothing: no flag may come.
+    #[serde(default)]
+    expect: Vec<Verdict>,
+    limit: Option<f64>,
+    watch: Option<f64>,
+    #[serde(default)]
+    with_tools: bool,
+}
+
+/// Every agent in every mode, `{h|g}_AGENT_MODE`.
+pub(crate) fn matrix() -> Vec<Row> {
+    let matrix: Matrix = toml::from_str(include_str!("../agents/matrix.toml")).unwrap();
+    let modes = |agent: &RealAgent| {
+        let able: Vec<&Mode> = matrix
+            .mode
+            .iter()
+            .filter(|mode| !(mode.with_tools && agent.without_tools))
+            .collect();
+        able.into_iter()
+            .map(|mode| mode.row(agent))
+            .collect::<Vec<_>>()
+    };
+    matrix.agent.iter().flat_map(modes).collect()
+}
+
+impl Mode {
+    fn row(&self, agent: &RealAgent) -> Row {
+        let kind = if self.limit.is_some() { 'h' } else { 'g' };
+        let start = ["bash", "{agents}/run.sh", &agent.name, &self.model].map(str::to_owned);
+        Row {
+            name: format!("{kind}_{}_{}", agent.name, self.name),
+            run: [&start[..], &agent.run].concat(),
+            expect: self.expect.clone(),
+            limit: self.limit,
+            watch: self.watch,
+            peer: Some(Peer::Model),
+            may_end: kind == 'g',
+            ..Row::default()
+        }
+    }
 }
 
 fn read(text: &str) -> Vec<Row> {

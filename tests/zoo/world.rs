@@ -113,6 +113,18 @@ impl World {
                 command.stdin(Stdio::null()).stdout(writer);
                 self.held.push(Held::Reader(reader));
             }
+            Io::Slow => {
+                let (mut reader, writer) = std::io::pipe().unwrap();
+                command.stdin(Stdio::null()).stdout(writer);
+                let pause = Duration::from_secs_f64(40.0 * self.scale);
+                let mut part = vec![0; 65536];
+                // It ends with the program.
+                std::thread::spawn(move || {
+                    while reader.read(&mut part).is_ok_and(|n| n > 0) {
+                        std::thread::park_timeout(pause);
+                    }
+                });
+            }
             Io::Pty | Io::UndrainedPty => self.terminal(&mut command),
         }
         let child = command.spawn().unwrap();
@@ -292,6 +304,7 @@ impl World {
             .env("ZOO_SCALE", self.scale.to_string())
             .env("ZOO_DIR", dir)
             .env("ZOO_MARK", dir.join("mark"))
+            .env("ZOO_AGENTS", installed_agents())
             .env("ZOO_PYTHON", python())
             .env("ZOO_VENV", venv())
             .env("ZOO_NOWHERE", NOWHERE)
@@ -450,6 +463,11 @@ pub(crate) fn python() -> &'static str {
             .trim()
             .to_owned()
     })
+}
+
+/// Where `scripts/test-deps --agents` puts real agents: target/test-agents.
+fn installed_agents() -> PathBuf {
+    venv().with_file_name("test-agents")
 }
 
 /// Where `make test-deps` puts Python's test tools: target/test-python.

@@ -2,12 +2,14 @@
 
 use crate::config::{Address, Password};
 use hbshell::private_dir::PrivateDir;
-use hbstore::{Limits, serve};
+use hbstore::{Kept, Limits, serve};
 use heartbeat::base::runtime_dir;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How long Redis may take to answer before a store is embedded.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
@@ -18,38 +20,46 @@ pub(crate) struct Found {
     pub(crate) address: Address,
     pub(crate) description: String,
     pub(crate) published: Option<Published>,
+    /// The embedded store; it ends once it has written what it keeps.
+    pub(crate) embedded: Option<JoinHandle<()>>,
 }
 
 /// The file that names the embedded store's URL to the sidecars of this user; removed when dropped.
 pub(crate) struct Published(PrivateDir);
 
-/// The configured store, else Redis in its usual place, else one embedded here.
+/// The configured store, else Redis in its usual place, else one embedded here that keeps its data in `state`.
 pub(crate) async fn find(
     configured: &Option<Address>,
     password: Option<Password>,
+    state: Option<PathBuf>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Found> {
     if let Some(address) = configured {
-        let description = format!("{address}, as configured");
         return Ok(Found {
             address: address.clone(),
-            description,
+            description: format!("{address}, as configured"),
             published: None,
+            embedded: None,
         });
     }
     if answers(runtime_dir::STORE_URL_DEFAULT).await {
-        let description = format!("Redis on {USUAL}");
         return Ok(Found {
             address: Address::new(runtime_dir::STORE_URL_DEFAULT, password)?,
-            description,
+            description: format!("Redis on {USUAL}"),
             published: None,
+            embedded: None,
         });
     }
     let listener = match TcpListener::bind(USUAL).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind("127.0.0.1:0").await?, // a program other than Redis listens there
     };
-    let mut found = embed(listener, stop)?;
+    let kept = keep(state).await?;
+    let place = match &kept {
+        Some(kept) => format!("keeps its data in {}", kept.path().display()),
+        None => "in memory only".to_owned(),
+    };
+    let mut found = embed(listener, kept, stop)?;
     let url = found.description.clone();
     match publish(&url) {
         Ok(published) => found.published = Some(published),
@@ -59,22 +69,41 @@ pub(crate) async fn find(
             );
         }
     }
-    found.description = format!("embedded on {url}");
+    found.description = format!("embedded on {url}, {place}");
     Ok(found)
 }
 
-/// Serves an embedded store; the description is its URL.
+/// What the embedded store keeps. Without a place for it the fleet is monitored all the same.
+async fn keep(state: Option<PathBuf>) -> anyhow::Result<Option<Kept>> {
+    let lost = "the embedded store is in memory only: what it holds is lost when hbmonitor ends";
+    let Some(directory) = state else {
+        tracing::error!(
+            "there is no HOME to keep data in, name a directory with --state-dir; {lost}"
+        );
+        return Ok(None);
+    };
+    match tokio::task::spawn_blocking(move || Kept::open(&directory)).await? {
+        Ok(kept) => Ok(Some(kept)),
+        Err(error) => {
+            tracing::error!("{error}; until then {lost}");
+            Ok(None)
+        }
+    }
+}
+
+/// Serves an embedded store, which keeps nothing without `kept`; the description is its URL.
 pub(crate) fn embed(
     listener: TcpListener,
+    kept: Option<Kept>,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Found> {
     let bound: SocketAddr = listener.local_addr()?;
     let url = format!("redis://{bound}");
-    tokio::spawn(async move {
+    let embedded = tokio::spawn(async move {
         let stopped = async move {
             let _ = stop.wait_for(|stop| *stop).await; // a dropped sender means stop too
         };
-        if let Err(error) = serve(listener, Limits::default(), stopped).await {
+        if let Err(error) = serve(listener, Limits::default(), kept, stopped).await {
             tracing::error!("the embedded store stopped: {error}; restart hbmonitor");
         }
     });
@@ -82,6 +111,7 @@ pub(crate) fn embed(
         address: Address::new(&url, None)?,
         description: url,
         published: None,
+        embedded: Some(embedded),
     })
 }
 

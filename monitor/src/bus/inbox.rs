@@ -1,59 +1,93 @@
 //! What the store holds and publishes, as inputs for the hub: beats, events, the roster, hashes. Bytes become types here.
 //!
-//! One connection subscribes and looks up (RESP3), a second one blocks on the stream of events. Malformed payloads are
-//! dropped and counted; the first of each kind is logged. A lost or silent connection is reported to the hub at once,
-//! and the reader reconnects indefinitely.
+//! One connection subscribes: the hub reads it itself, and it is handed over here. Another one looks up, a third one blocks
+//! on the stream of events. Malformed payloads are dropped and counted; the first of each kind is logged. A lost or silent
+//! connection is reported to the hub at once, and the reader reconnects indefinitely.
 
+mod answers;
 mod events;
+mod load;
+mod requests;
 mod shared;
 
+use crate::bus::push::Push;
+use crate::clock;
 use crate::config::Address;
-use events::{EventId, newest_event, next_events};
+use crate::wake::{self, Sleeper, Wake};
+use events::Events;
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
-use heartbeat::wire::beat::Beat;
-use heartbeat::wire::hash;
+use heartbeat::fleet::watch::WatchInput;
+use heartbeat::wire::beat::view::Owned;
+use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
-use heartbeat::wire::roster::RosterEntry;
+use load::load;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Value};
+use redis::{AsyncConnectionConfig, Client};
+use requests::Requests;
 use shared::Shared;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// What waits for the hub: a burst of a whole large fleet.
 const INPUTS_MAX: usize = 65_536;
-const LOOKUPS_MAX: usize = 65_536;
-/// How long a connection or an answer may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// A quiet channel and a dead connection look alike: the stream is read this often.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// What waits for the store.
+const REQUESTS_MAX: usize = 65_536;
+/// How long an answer may take. A link that is dead is given up earlier, by the hub: it knows how long answers take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a connection may take at first; twice as long after each failure, up to [`ANSWER_WITHIN`].
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// How long one wait on the stream of events lasts.
 const EVENTS_BLOCK: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// Keys and events per request while the initial state is loaded.
+/// Entries per question: as many as keep an answer below some megabytes.
 const PAGE: usize = 500;
-/// Hashes that are loaded at the start.
-const HASHES_MAX: usize = 200_000;
 
 /// The kind of a beat that was dropped because a queue was full.
-const OVERRUN: &str = "overrun";
+pub(crate) const OVERRUN: &str = "overrun";
 
-/// What the hub looks up in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Lookup {
+/// What the hub wants of the store.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
     /// The agent's hash: a silence is verified.
     Verify(AgentId),
     /// The time to live of the agent's hash.
     ReadTtl(AgentId),
     /// The events of the stream that were not passed on yet.
     ReadEvents,
+    /// A message to the monitor itself.
+    Canary(u64),
+    /// Another connection: this one is dead.
+    Reconnect,
+    /// An incident is written.
+    StoreIncident(Arc<Incident>),
+    /// An incident is removed.
+    RemoveIncident(IncidentId),
+    /// The agent's roster entry is removed.
+    Leave(AgentId),
+}
+
+/// What the hub receives.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// For the watch over the fleet.
+    Watch(WatchInput),
+    /// The connection of the beats, and where to report of it. Its beats wait until the link is up.
+    Subscribed(Box<Push>, mpsc::Sender<LinkReport>),
+}
+
+/// What the hub reports of the connection of the beats.
+#[derive(Debug)]
+pub(crate) enum LinkReport {
+    /// A beat without hb from the channel that all databases share.
+    Shared(Owned),
+    /// The connection is lost.
+    Lost(anyhow::Error),
 }
 
 /// Payloads that were dropped here, by kind.
@@ -63,46 +97,66 @@ pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 /// The hub's end.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    pub(crate) inputs: mpsc::Receiver<FleetInput>,
-    pub(crate) lookups: mpsc::Sender<Lookup>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    /// Woken when there are inputs.
+    pub(crate) sleeper: Sleeper,
+    pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) counters: Counters,
 }
 
 struct StoreReader {
     address: Address,
     channels: Channels,
-    inputs: mpsc::Sender<FleetInput>,
-    lookups: mpsc::Receiver<Lookup>,
-    counters: Counters,
-    /// The last event that was passed on.
-    last_event: EventId,
-    /// What the store holds was read once: from then on every event is passed on.
-    loaded: bool,
+    /// The name of this monitor's own channel.
+    canary: String,
+    output: Output,
+    requests: mpsc::Receiver<Request>,
+    events: Events,
+    /// Failed tries in a row.
+    tries: u32,
     up: bool,
+}
+
+/// Where inputs go, and what could not become one is counted.
+#[derive(Clone, Debug)]
+struct Output {
+    inputs: mpsc::Sender<Input>,
+    wake: Wake,
+    counters: Counters,
 }
 
 impl Inbox {
     /// Starts to read.
-    pub(crate) fn open(address: Address) -> Self {
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub(crate) fn open(address: Address) -> std::io::Result<(Self, Wake)> {
+        let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
-        let (lookups, lookups_out) = mpsc::channel(LOOKUPS_MAX);
+        let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
         let counters = Counters::default();
         let reader = StoreReader {
             channels: Channels::of(address.database()),
+            canary: keys::canary(&format!("{:016x}", fastrand::u64(..))),
             address,
-            inputs: inputs_in,
-            lookups: lookups_out,
-            counters: counters.clone(),
-            last_event: EventId::default(),
-            loaded: false,
+            output: Output {
+                inputs: inputs_in,
+                wake: wake.clone(),
+                counters: counters.clone(),
+            },
+            requests: requests_out,
+            events: Events::default(),
+            tries: 0,
             up: false,
         };
         tokio::spawn(reader.run());
-        Self {
+        let inbox = Self {
             inputs,
-            lookups,
+            sleeper,
+            requests,
             counters,
-        }
+        };
+        Ok((inbox, wake))
     }
 }
 
@@ -115,7 +169,7 @@ impl Counters {
             .unwrap_or_default()
     }
 
-    fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
+    pub(crate) fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
         let Ok(mut counts) = self.0.lock() else {
             return;
         };
@@ -137,18 +191,28 @@ impl Counters {
     }
 }
 
+impl Output {
+    async fn send(&self, input: impl Into<WatchInput>) {
+        let _ = self.inputs.send(Input::Watch(input.into())).await; // the hub has ended: so does the loop
+        self.wake.wake();
+    }
+
+    fn count(&self, kind: &'static str, why: &dyn std::fmt::Display) {
+        self.counters.count(kind, why);
+    }
+}
+
 impl StoreReader {
     async fn run(mut self) {
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         let mut logged = false;
-        while !self.inputs.is_closed() {
+        while !self.output.inputs.is_closed() {
             let Err(error) = self.run_session(&mut backoff).await else {
                 return;
             };
-            if std::mem::take(&mut self.up) {
-                logged = false;
-                self.send(FleetInput::LinkDown).await;
-            }
+            logged &= !std::mem::take(&mut self.up);
+            self.tries = self.tries.saturating_add(1);
+            self.output.send(FleetInput::LinkDown).await;
             if !logged {
                 tracing::error!("lost connection to the store, retrying: {error:#}");
                 logged = true;
@@ -159,221 +223,99 @@ impl StoreReader {
 
     /// One connection, until it is lost. `Ok` only when the hub has ended.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
-        let (mut connection, mut pushes) = self.connect(ANSWER_WITHIN).await?;
-        let (waiting, _) = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
-        connection.subscribe(self.channels.beats()).await?;
-        if let Some(shared) = self.channels.shared() {
-            connection.subscribe(shared).await?;
-        }
-        let mut shared = Shared::new(connection.clone(), self.counters.clone());
-        self.load_initial_state(&mut connection).await?;
+        let mut link = self.connect(ANSWER_WITHIN).await?;
+        let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
+        let reports = self.subscribe().await?;
+        let kept = self.drop_questions();
+        load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();
+        self.tries = 0;
         self.up = true;
-        self.send(FleetInput::LinkUp).await;
+        self.output.send(FleetInput::LinkUp).await;
         tracing::info!("connected to the store");
-        let mut ping = tokio::time::interval(PING_EVERY);
-        let mut events = Box::pin(next_events(waiting, self.last_event));
-        loop {
-            tokio::select! {
-                push = pushes.recv() => match push {
-                    Some(push) => self.push(push, &mut shared).await?,
-                    None => anyhow::bail!("the store closed the connection"),
-                },
-                lookup = self.lookups.recv() => match lookup {
-                    Some(lookup) => self.answer(&mut connection, lookup).await?,
-                    None => return Ok(()),
-                },
-                own = shared.next() => {
-                    for (beat, age) in own? {
-                        self.send(FleetInput::AgedBeat(Box::new(beat), age)).await;
-                    }
-                }
-                read = &mut events => {
-                    let (waiting, entries) = read?;
-                    self.events(entries).await;
-                    events = Box::pin(next_events(waiting, self.last_event));
-                }
-                // Also seen here: a stream that was emptied, whose numbers start again.
-                _ = ping.tick() => self.read_events(&mut connection).await?,
-            }
-        }
-    }
-
-    async fn connect(
-        &self,
-        answer_within: Duration,
-    ) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<PushInfo>)> {
-        let (send, pushes) = mpsc::channel(INPUTS_MAX);
-        let counters = self.counters.clone();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_WITHIN))
-            .set_response_timeout(Some(answer_within))
-            .set_push_sender(move |push: PushInfo| {
-                // A closed channel belongs to a session that is over: the next one loads the state again.
-                if let Err(TrySendError::Full(_)) = send.try_send(push) {
-                    counters.count(
-                        OVERRUN,
-                        &"the hub does not keep up; see the load of this machine",
-                    );
-                }
-                Ok::<(), redis::aio::SendError>(())
-            });
-        let client = Client::open(self.address.resolve()?)?;
-        let connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        Ok((connection, pushes))
-    }
-
-    /// Passes on what the store holds. At the start the stream is skipped: roster and hashes hold the present, events the
-    /// past. Later the events come first, so that what happened while the store was unreachable is passed on in order.
-    /// Hashes come before the roster: an agent that only the roster knows has no fresh beat.
-    async fn load_initial_state(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
-        if self.loaded {
-            self.read_events(connection).await?;
-        } else {
-            self.last_event = newest_event(connection).await?.unwrap_or_default();
-        }
-        for key in self.hashes(connection).await? {
-            if let Ok(id) = AgentId::parse(&key[keys::AGENT_PREFIX.len()..]) {
-                self.hash(connection, &id).await?;
-            }
-        }
-        let roster: HashMap<String, String> = redis::cmd("HGETALL")
-            .arg(keys::ROSTER)
-            .query_async(connection)
-            .await?;
-        for (id, entry) in &roster {
-            match (AgentId::parse(id), RosterEntry::decode(entry)) {
-                (Ok(id), Ok(entry)) => {
-                    self.send(FleetInput::RosterEntry(id, Box::new(entry)))
-                        .await
-                }
-                (Err(error), _) => self.counters.count("roster", &error),
-                (_, Err(error)) => self.counters.count("roster", &error),
-            }
-        }
-        self.loaded = true;
-        Ok(())
-    }
-
-    async fn hashes(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<HashSet<String>> {
-        let mut found = HashSet::new();
-        let mut cursor = "0".to_owned();
-        loop {
-            let (next, page): (String, Vec<String>) = redis::cmd("SCAN")
-                .arg(&cursor)
-                .arg("MATCH")
-                .arg(format!("{}*", keys::AGENT_PREFIX))
-                .arg("COUNT")
-                .arg(PAGE)
-                .query_async(connection)
-                .await?;
-            found.extend(page);
-            if next == "0" || found.len() > HASHES_MAX {
-                return Ok(found);
-            }
-            cursor = next;
-        }
-    }
-
-    /// Passes on what the hash of an agent holds.
-    async fn hash(
-        &self,
-        connection: &mut MultiplexedConnection,
-        id: &AgentId,
-    ) -> anyhow::Result<()> {
-        let key = keys::agent(id);
-        let read: redis::RedisResult<(HashMap<String, String>, i64)> = redis::pipe()
-            .cmd("HGETALL")
-            .arg(&key)
-            .cmd("PTTL")
-            .arg(&key)
-            .query_async(connection)
-            .await;
-        let (fields, left) = match read {
-            Ok(read) => read,
-            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error.into()),
-            Err(error) => {
-                self.counters.count("hash", &error); // a key of another program with that name
-                return Ok(());
-            }
+        let (read_events, wanted) = mpsc::channel(1);
+        let shared = Shared::new(link.clone(), self.output.counters.clone());
+        let requests = Requests {
+            queue: &mut self.requests,
+            kept,
+            canary: &self.canary,
+            read_events,
         };
-        if fields.is_empty() {
-            return Ok(());
+        tokio::select! {
+            ended = follow_link(reports, shared, &self.output) => ended,
+            ended = requests.answer(link.clone(), &self.output) => ended,
+            ended = self.events.follow(waiting, link, wanted, &self.output) => ended,
         }
-        match hash::read(id, &fields) {
-            Ok(hash::Content::Beat(beat)) => {
-                let age = age(&beat, left);
-                self.send(FleetInput::AgedBeat(beat, age)).await;
-            }
-            Ok(hash::Content::Registration(entry)) => {
-                self.send(FleetInput::Registered(id.clone(), entry)).await;
-            }
-            Err(error) => self.counters.count("hash", &error),
-        }
-        Ok(())
     }
 
-    async fn answer(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        lookup: Lookup,
-    ) -> anyhow::Result<()> {
-        match lookup {
-            Lookup::Verify(id) => {
-                self.hash(connection, &id).await?;
-                self.send(FleetInput::Verified(id)).await;
+    /// Questions of the connection before are asked again by the hub; what is to be written stays.
+    fn drop_questions(&mut self) -> Vec<Request> {
+        let mut kept = Vec::new();
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::StoreIncident(_) | Request::RemoveIncident(_) | Request::Leave(_) => {
+                    kept.push(request);
+                }
+                Request::Verify(_)
+                | Request::ReadTtl(_)
+                | Request::ReadEvents
+                | Request::Canary(_)
+                | Request::Reconnect => {}
             }
-            Lookup::ReadTtl(id) => {
-                let left: i64 = redis::cmd("PTTL")
-                    .arg(keys::agent(&id))
-                    .query_async(connection)
-                    .await?;
-                if let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) {
-                    self.send(FleetInput::TtlRead(id, Duration::from_millis(left)))
-                        .await;
+        }
+        kept
+    }
+
+    /// A slow store is not a dead one: each try waits longer.
+    fn connect_within(&self) -> Duration {
+        (CONNECT_WITHIN * (1 << self.tries.min(3))).min(ANSWER_WITHIN)
+    }
+
+    async fn connect(&self, answer_within: Duration) -> anyhow::Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_within()))
+            .set_response_timeout(Some(answer_within));
+        let client = Client::open(self.address.resolve()?)?;
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
+    }
+
+    /// Subscribes, and hands the connection over to the hub.
+    async fn subscribe(&self) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
+        let (address, channels) = (self.address.clone(), self.channels);
+        let (canary, within) = (self.canary.clone(), self.connect_within());
+        let connected = tokio::task::spawn_blocking(move || {
+            Push::connect(&address, channels, &canary, within, clock::now())
+        });
+        let push = Box::new(connected.await??);
+        let (report, reports) = mpsc::channel(INPUTS_MAX);
+        let subscribed = Input::Subscribed(push, report);
+        let _ = self.output.inputs.send(subscribed).await; // the hub has ended
+        self.output.wake.wake();
+        Ok(reports)
+    }
+}
+
+/// Passes on what the hub reports of the connection of the beats, until that is lost.
+async fn follow_link(
+    mut reports: mpsc::Receiver<LinkReport>,
+    mut shared: Shared,
+    output: &Output,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            report = reports.recv() => match report {
+                Some(LinkReport::Shared(beat)) => shared.offer(beat),
+                Some(LinkReport::Lost(error)) => return Err(error),
+                None => anyhow::bail!("the connection of the beats was given up"),
+            },
+            own = shared.next() => {
+                for (beat, age) in own? {
+                    output.send(FleetInput::AgedBeat(beat, age)).await;
                 }
             }
-            Lookup::ReadEvents => {
-                self.read_events(connection).await?;
-                self.send(FleetInput::EventsRead).await;
-            }
         }
-        Ok(())
-    }
-
-    async fn push(&self, push: PushInfo, shared: &mut Shared) -> anyhow::Result<()> {
-        match push.kind {
-            PushKind::Disconnection => anyhow::bail!("the store closed the connection"),
-            PushKind::Message => {
-                if let [Value::BulkString(channel), Value::BulkString(payload)] =
-                    push.data.as_slice()
-                {
-                    if self.channels.is_shared(channel) {
-                        shared.offer(payload);
-                        return Ok(());
-                    }
-                    match Beat::decode(payload) {
-                        Ok(beat) => self.send(FleetInput::Beat(Box::new(beat))).await,
-                        Err(error) => self.counters.count(error.kind(), &error),
-                    }
-                }
-            }
-            // Confirmations of subscriptions, and what later versions may push.
-            PushKind::Subscribe | PushKind::Unsubscribe | PushKind::Other(_) | _ => {}
-        }
-        Ok(())
-    }
-
-    pub(super) async fn send(&self, input: FleetInput) {
-        let _ = self.inputs.send(input).await; // the hub has ended: so does the loop
     }
 }
 
@@ -383,18 +325,7 @@ fn payload_of(kind: &str) -> &str {
         "event" => "event",
         "hash" => "agent hash",
         "roster" => "roster entry",
+        "incident" => "incident",
         _ => "beat",
-    }
-}
-
-/// How long ago a hash was written: what has passed of its time to live, on the store's own clock.
-fn age(beat: &Beat, left_ms: i64) -> Duration {
-    let Some(hb) = &beat.hb else {
-        return Duration::ZERO;
-    };
-    let whole = keys::time_to_live(hb.interval);
-    match u64::try_from(left_ms) {
-        Ok(left) => whole.saturating_sub(Duration::from_millis(left)),
-        Err(_) => Duration::ZERO,
     }
 }

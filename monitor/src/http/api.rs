@@ -1,44 +1,49 @@
 //! HTTP over snapshots:
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
+//! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //!
-//! Nothing here can touch the fleet.
+//! Nothing here can touch the fleet. Only requests for a name of this server are answered ([`hosts`]).
 
 use crate::bus::inbox::Counters;
-use crate::clock;
-use crate::http::metrics;
-use axum::extract::rejection::QueryRejection;
+use crate::http::hosts::{self, Hosts};
+use crate::http::{listing, metrics, status};
+use crate::snapshots::Snapshots;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
-use heartbeat::fleet::machine::Snapshot;
-use heartbeat::fleet::view::{Filter, FleetStatus, HealthStatus, ViewTime};
+use heartbeat::fleet::view::{Filter, HealthStatus, Listing};
 use serde::Deserialize;
-use tokio::sync::watch;
 
 /// What the handlers read.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState {
-    pub(crate) snapshots: watch::Receiver<Snapshot>,
+    pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
 }
 
-/// All routes.
-pub(crate) fn routes(app: AppState) -> Router {
+/// All routes, for requests to these hosts.
+pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
+        .route("/v1/status", get(status::status))
+        .route("/v1/incidents", get(status::incidents))
+        .route("/v1/incidents/{id}", get(status::incident))
         .route("/metrics", get(prometheus))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
+        .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
         .method_not_allowed_fallback(|| async {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
@@ -78,23 +83,39 @@ async fn fleet(
         limit: query.limit,
         after: query.cursor,
     };
-    let snapshot = app.snapshots.borrow().clone();
-    Json(FleetStatus::of(&snapshot, &filter, reading())).into_response()
+    match listing::answer(app.snapshots, Listing::new(filter)).await {
+        Some(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        None => ended(),
+    }
 }
 
-async fn one(State(app): State<AppState>, Path(id): Path<String>) -> Response {
-    let snapshot = app.snapshots.borrow().clone();
+async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection>) -> Response {
+    let Path(id) = match id {
+        Ok(id) => id,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
     let found = AgentId::parse(&id)
         .ok()
-        .and_then(|id| snapshot.agents.get_key_value(&id));
+        .and_then(|id| snapshot.agents.get(&id).map(|agent| (id, agent)));
     match found {
-        Some((id, agent)) => Json(HealthStatus::of(id, agent, reading())).into_response(),
+        Some((id, agent)) => {
+            let mut json = Vec::new();
+            HealthStatus::of(&id, agent, listing::reading())
+                .in_incident(snapshot.watch.incidents.of_agent.get(&id))
+                .write(&mut json);
+            ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+        }
         None => refuse(StatusCode::NOT_FOUND, "Agent not found"),
     }
 }
 
 async fn prometheus(State(app): State<AppState>) -> Response {
-    let snapshot = app.snapshots.borrow().clone();
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
     let text = metrics::text(&snapshot, &app.counters.read());
     (
         [(
@@ -111,7 +132,8 @@ async fn healthy() -> Response {
 }
 
 async fn ready(State(app): State<AppState>) -> Response {
-    if app.snapshots.borrow().link_up {
+    let snapshot = app.snapshots.get().await;
+    if snapshot.is_some_and(|snapshot| snapshot.link_up) {
         Json(serde_json::json!({"status": "ok"})).into_response()
     } else {
         refuse(
@@ -121,13 +143,11 @@ async fn ready(State(app): State<AppState>) -> Response {
     }
 }
 
-fn reading() -> ViewTime {
-    ViewTime {
-        now: clock::now(),
-        wall_ms: clock::wall_ms(),
-    }
+/// The program is ending.
+pub(super) fn ended() -> Response {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "hbmonitor is ending")
 }
 
-fn refuse(code: StatusCode, why: &str) -> Response {
+pub(crate) fn refuse(code: StatusCode, why: &str) -> Response {
     (code, Json(serde_json::json!({"error": why}))).into_response()
 }

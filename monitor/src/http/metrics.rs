@@ -1,6 +1,8 @@
 //! Prometheus text from a snapshot: a function.
 
 use heartbeat::fleet::machine::Snapshot;
+use heartbeat::wire::incident::GateKind;
+use heartbeat::wire::word;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -21,14 +23,14 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     page.family(
         "hb_beats_total",
         "counter",
-        "Beats received, by result (applied: changed something; doubted: implausible slot).",
+        "Beats received, by result (applied: changed something; doubted: implausible, or of a second producer).",
     );
     for (result, count) in [
         ("applied", beats.applied),
         ("known", beats.known),
         ("duplicate", beats.duplicate),
         ("outdated", beats.outdated),
-        ("doubted", beats.implausible_slot),
+        ("doubted", beats.implausible),
         ("refused", beats.refused),
     ] {
         page.line("hb_beats_total", "result", result, count);
@@ -51,6 +53,7 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     } else {
         "hb_store_up 0\n"
     });
+    page.watch(snapshot);
     page.0
 }
 
@@ -61,6 +64,75 @@ impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Gates, incidents, the link and the bounds of the fleet.
+    fn watch(&mut self, snapshot: &Snapshot) {
+        let watch = &snapshot.watch;
+        let closed = |kind| watch.gates.iter().filter(|gate| gate.gate == kind).count();
+        self.family(
+            "hb_gate_closed",
+            "gauge",
+            "Gates that are closed, by gate; a storm counts once a host and once for the fleet.",
+        );
+        for kind in [
+            GateKind::Tilt,
+            GateKind::Blind,
+            GateKind::Storm,
+            GateKind::MassCrash,
+        ] {
+            self.line("hb_gate_closed", "gate", &word(&kind), closed(kind) as u64);
+        }
+        let bounds = snapshot.bounds;
+        let round_trip = watch.round_trip.unwrap_or_default().as_secs_f64();
+        let single: [(&str, &str, &str, f64); 7] = [
+            (
+                "hb_incidents_open",
+                "gauge",
+                "Incidents that are open.",
+                watch.incidents.open.len() as f64,
+            ),
+            (
+                "hb_store_round_trip_seconds",
+                "gauge",
+                "The time that answers of the store usually take.",
+                round_trip,
+            ),
+            (
+                "hb_fleet_agents_max",
+                "gauge",
+                "Agents that are kept at most.",
+                bounds.agents_max as f64,
+            ),
+            (
+                "hb_fleet_bytes",
+                "gauge",
+                "Estimated memory of all agents.",
+                bounds.bytes as f64,
+            ),
+            (
+                "hb_fleet_bytes_max",
+                "gauge",
+                "Its limit.",
+                bounds.bytes_max as f64,
+            ),
+            (
+                "hb_fleet_left_total",
+                "counter",
+                "Agents that left because their time was over, or for a newcomer.",
+                bounds.left as f64,
+            ),
+            (
+                "hb_fleet_refused_total",
+                "counter",
+                "Messages of new agents that were refused because the fleet was full.",
+                snapshot.beats.refused as f64,
+            ),
+        ];
+        for (name, kind, help, value) in single {
+            self.family(name, kind, help);
+            let _ = writeln!(self.0, "{name} {value}");
+        }
     }
 
     fn line(&mut self, name: &str, label: &str, value: &str, count: u64) {

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::config::exit;
 use crate::probe::Sampler;
 use clap::Args;
+use hbshell::log_writer::complain;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::machine::VerdictMachine;
 use heartbeat::verdict::sample::{Sample, SampleDepth};
@@ -68,7 +69,7 @@ struct DiagnosedProcess {
 /// Samples and prints the diagnosis. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
 pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
     let Some((judgement, sample)) = sample_for(args) else {
-        eprintln!("hbsidecar: no process {}", args.pid);
+        complain("hbsidecar", &format!("no process {}", args.pid));
         return NO_PROCESS;
     };
     let report = report(args.pid, &judgement, &sample);
@@ -250,15 +251,19 @@ mod tests {
         }
     }
 
-    /// Diagnoses until the verdict is there: start-up takes what it takes.
-    fn becomes(program: &Program, verdict: Verdict, watch: u64) -> (Judgement, Sample) {
-        let start = Instant::now();
-        let args = DiagnoseArgs {
+    fn args(program: &Program, watch: u64) -> DiagnoseArgs {
+        DiagnoseArgs {
             pid: program.0.id(),
             watch: Some(Duration::from_millis(watch)),
             json: false,
             patience: Patience::ONE,
-        };
+        }
+    }
+
+    /// Diagnoses until the verdict is there: start-up takes what it takes.
+    fn becomes(program: &Program, verdict: Verdict, watch: u64) -> (Judgement, Sample) {
+        let start = Instant::now();
+        let args = args(program, watch);
         loop {
             let (judgement, sample) = sample_for(&args).unwrap();
             if judgement.verdict == verdict {
@@ -272,36 +277,53 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_cycle_is_proof() {
+    fn a_pipe_cycle_would_be_proof_and_is_proof_once_it_has_lasted() {
         let code = "import subprocess,sys\np=subprocess.Popen([sys.executable,'-c','print(\"x\"*1000000)'],stdout=subprocess.PIPE)\np.wait()";
-        let (found, sample) = becomes(&Program::python(code), Verdict::Hung, 1500);
-        assert_eq!(found.confidence, Confidence::Proof);
-        assert_eq!(found.cause, RuleId::PipeCycle);
+        let program = Program::python(code);
+        let (found, sample) = becomes(&program, Verdict::Stalled, 1500);
+        assert_eq!(
+            (found.cause, found.confidence),
+            (RuleId::Doomed, Confidence::Suspicion)
+        );
+        assert!(
+            found
+                .sentence
+                .ends_with("would be proof if it holds: use --watch")
+        );
         assert!(sample.processes.len() >= 2);
+        let args = DiagnoseArgs {
+            patience: Patience::new(0.1).unwrap(),
+            ..args(&program, 2500)
+        };
+        let (found, _) = sample_for(&args).unwrap();
+        assert_eq!(
+            (found.cause, found.confidence),
+            (RuleId::Doomed, Confidence::Proof)
+        );
     }
 
     #[test]
-    fn a_fork_under_a_lock_is_proof() {
+    fn a_fork_under_a_lock_is_a_suspicion() {
         let code = "import os,threading,time\nl=threading.Lock()\ndef hold():\n  with l: time.sleep(600)\nthreading.Thread(target=hold,daemon=True).start()\ntime.sleep(.3)\npid=os.fork()\nif pid==0:\n  l.acquire()\nos.waitpid(pid,0)";
-        let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
+        let (found, _) = becomes(&Program::python(code), Verdict::Stalled, 1500);
         assert_eq!(found.cause, RuleId::ForkedLock);
     }
 
     #[test]
-    fn two_threads_that_wait_for_each_others_mutex_are_named() {
+    fn two_threads_that_wait_for_each_others_mutex_would_be_proof() {
         let code = "import ctypes,threading,time\nc=ctypes.CDLL(None)\na=ctypes.create_string_buffer(64)\nb=ctypes.create_string_buffer(64)\ndef f(x,y):\n  c.pthread_mutex_lock(x)\n  time.sleep(.5)\n  c.pthread_mutex_lock(y)\nthreading.Thread(target=f,args=(a,b)).start()\nthreading.Thread(target=f,args=(b,a)).start()";
-        let (found, _) = becomes(&Program::python(code), Verdict::Hung, 1500);
-        assert_eq!(found.cause, RuleId::MutexRing);
+        let (found, _) = becomes(&Program::python(code), Verdict::Stalled, 1500);
+        assert_eq!(found.cause, RuleId::Doomed);
     }
 
     #[test]
-    fn a_stopped_process_is_proof_and_a_sleeping_one_shows_its_deadline() {
+    fn a_stopped_process_is_stalled_and_a_sleeping_one_shows_its_deadline() {
         let program = Program::start(&["sleep", "600"]);
         let (found, _) = becomes(&program, Verdict::Sleeping, 600);
         assert!(found.evidence[0].value.contains("m"), "{found:?}");
         let pid = rustix::process::Pid::from_child(&program.0);
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
-        becomes(&program, Verdict::Hung, 1500);
+        becomes(&program, Verdict::Stalled, 1500);
     }
 
     #[test]

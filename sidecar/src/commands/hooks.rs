@@ -3,6 +3,7 @@
 //! Settings are merged, never replaced; ours are known by their command. A file that is no JSON is left alone.
 
 use crate::config::exit;
+use hbshell::log_writer::complain;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -93,7 +94,7 @@ pub(crate) fn hooks(args: &HooksArgs) -> u8 {
             0
         }
         Err(error) => {
-            eprintln!("hbsidecar: {error}");
+            complain("hbsidecar", &error.to_string());
             exit::OWN_FAILURE
         }
     }

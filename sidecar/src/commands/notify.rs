@@ -3,6 +3,7 @@
 //! An agent may run it and read its exit code as an order. With `--hook` it prints nothing, is quick and always succeeds.
 
 use crate::config::exit;
+use hbshell::log_writer::complain;
 use hbshell::private_dir::PrivateDir;
 use heartbeat::contract::agent_streams;
 use heartbeat::contract::line::{Line, pair};
@@ -151,7 +152,7 @@ fn named(socket: &Option<OsString>) -> Option<&Path> {
 }
 
 fn fail(error: &NotifyError, code: u8) -> u8 {
-    eprintln!("hbsidecar: {error}");
+    complain("hbsidecar", &error.to_string());
     code
 }
 

@@ -128,6 +128,9 @@ pub struct Args {
     /// Find progress in what the agent prints: groups named progress, step or task
     #[arg(long, env = "HB_PROGRESS_REGEX", value_name = "REGEX", conflicts_with_all = ["read", "transparent"])]
     pub(super) progress_regex: Option<String>,
+    /// Which output --read and --progress-regex read
+    #[arg(long, env = "HB_READ_FROM", value_enum, default_value_t = ReadFrom::Both)]
+    pub(super) read_from: ReadFrom,
     /// Memory of the process tree above which the status is degraded, in MiB
     #[arg(
         long,
@@ -151,6 +154,9 @@ pub struct Args {
     /// Format of log lines on standard error
     #[arg(long, env = "HB_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
+    /// File for log lines [default: standard error; while an agent uses that terminal, ID.log in the runtime directory]
+    #[arg(long, env = "HB_LOG_FILE", value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
     /// Increase verbosity (-v info, -vv debug)
     #[arg(short, long, action = ArgAction::Count)]
     pub(super) verbose: u8,
@@ -189,6 +195,28 @@ pub(crate) enum Reaction {
 pub(crate) enum Read {
     /// One JSON event a line.
     StreamJson,
+}
+
+/// Outputs of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadFrom {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Both.
+    Both,
+}
+
+impl ReadFrom {
+    /// The numbers of its descriptors.
+    pub(crate) fn descriptors(self) -> &'static [i32] {
+        match self {
+            Self::Stdout => &[1],
+            Self::Stderr => &[2],
+            Self::Both => &[1, 2],
+        }
+    }
 }
 
 /// When an agent that ended is restarted.

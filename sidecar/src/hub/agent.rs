@@ -19,7 +19,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
@@ -191,13 +191,13 @@ impl AgentProcess {
         }
     }
 
-    /// Starts an incarnation as a child.
+    /// Starts an incarnation as a child, and returns its number.
     pub(super) fn spawn(
         &mut self,
         command: &crate::config::Command,
         environment: &[(&'static str, OsString)],
-        output: Option<i32>,
-    ) -> Result<(), StartError> {
+        outputs: Vec<(RawFd, RawFd)>,
+    ) -> Result<i32, StartError> {
         if std::mem::take(&mut self.adopted) {
             self.tree = Tree::subreaper();
         }
@@ -211,14 +211,22 @@ impl AgentProcess {
                 .as_ref()
                 .filter(|terminal| terminal.is_ours())
                 .map(Terminal::descriptor),
-            output,
+            outputs,
             dies_with_us: self.dies_with_us,
         })?;
+        let pid = process.pid;
         if let Some(terminal) = &mut self.terminal {
             terminal.give_to(process.pid);
         }
         self.body = Body::Child(process);
-        Ok(())
+        Ok(pid)
+    }
+
+    /// A terminal of ours in the agent's place has followed the real one: the agent has asked too early and gets the signal again.
+    pub(super) fn resized(&self) {
+        if let Body::Child(process) = &self.body {
+            let _ = process.signal_group(libc::SIGWINCH, None); // it has ended: it needs no size
+        }
     }
 
     /// Watches an agent that a sidecar has started which was killed.

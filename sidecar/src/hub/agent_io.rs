@@ -3,49 +3,57 @@
 use super::Hub;
 use crate::config::Config;
 use crate::contract::{Belongs, Contract, Health, IsOfTree, Settings, StatusLine};
-use crate::output_tee::{OutputLine, Tee};
+use crate::output_tee::{AgentsEnds, OutputLine, Outputs, Tee};
 use crate::process::handle;
 use heartbeat::contract::report::Worth;
 use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::event::{Detail, EventKind};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Processes between a sender and the agent.
 const ANCESTORS_MAX: usize = 4096;
-/// How long the agent's last output may take to pass through.
+/// How long hbsidecar waits for the agent's last output. The copier passes on the rest, and needs no more than time: but
+/// with the first process of a container all others end.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(500);
+const OUTPUT_OF_CONTAINER_WITHIN: Duration = Duration::from_secs(10);
 /// The same when only its last line is waited for: the next incarnation waits too.
 const LAST_LINE_WITHIN: Duration = Duration::from_millis(50);
 
 /// Every way in which the agent reports.
 pub(super) struct AgentIo {
     contract: Option<Contract>,
-    tee: Option<(Tee, OwnedFd)>,
+    tee: Option<(Tee, AgentsEnds)>,
     /// The root of the agent's tree: senders outside it are refused.
     root: Arc<AtomicI32>,
 }
 
+/// What comes from the agent, or from its terminal.
+pub(super) enum AgentInput {
+    /// It reported something.
+    Line(Box<StatusLine>),
+    /// Its terminal has another size.
+    Resized,
+}
+
 impl AgentIo {
     /// Opens what the configuration names. An agent runs without a contract rather than not at all.
-    pub(super) fn open(config: &Config, supervises: bool) -> Self {
+    pub(super) fn open(config: &Config, supervises: bool, outputs: Option<Outputs>) -> Self {
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         let root = Arc::new(AtomicI32::new(if supervises { me } else { 0 }));
         // A default id may turn out to be another agent's.
         let contract = (!config.id_is_default)
             .then(|| contract(config, &root))
             .flatten();
-        let tee = config
-            .reads
-            .clone()
-            .filter(|_| supervises)
-            .and_then(|reads| {
-                let copy = std::io::stdout().as_fd().try_clone_to_owned();
-                copy.and_then(|out| Tee::start(out, reads))
+        let tee = outputs
+            .zip(config.reads.clone())
+            .and_then(|(outputs, reads)| {
+                Tee::start(outputs, reads)
                     .inspect_err(|error| tracing::warn!("cannot read the agent's output: {error}"))
                     .ok()
             });
@@ -63,12 +71,17 @@ impl AgentIo {
         }
     }
 
-    /// The next status line.
-    pub(super) async fn next(&mut self) -> StatusLine {
+    /// What comes next from the agent or its terminal.
+    pub(super) async fn next(&mut self) -> AgentInput {
+        let (lines, resized) = match &mut self.tee {
+            Some((tee, _)) => (Some(&mut tee.lines), Some(&mut tee.resized)),
+            None => (None, None),
+        };
         tokio::select! {
             biased;
-            Some(line) = from_contract(&mut self.contract) => line,
-            Some(line) = from_output(&mut self.tee) => line,
+            Some(line) = from_contract(&mut self.contract) => AgentInput::Line(Box::new(line)),
+            Some(line) = from(lines) => AgentInput::Line(Box::new(line.into())),
+            Some(()) = from(resized) => AgentInput::Resized,
             else => std::future::pending().await,
         }
     }
@@ -81,9 +94,19 @@ impl AgentIo {
             .unwrap_or_default()
     }
 
-    /// The descriptor that becomes the agent's standard output, where that is read.
-    pub(super) fn output(&self) -> Option<i32> {
-        self.tee.as_ref().map(|(_, agents)| agents.as_raw_fd())
+    /// Descriptors that become the agent's outputs, where these are read.
+    pub(super) fn outputs(&self) -> Vec<(RawFd, RawFd)> {
+        self.tee
+            .as_ref()
+            .map(|(_, ends)| ends.pairs())
+            .unwrap_or_default()
+    }
+
+    /// The agent runs, in a process group of its own.
+    pub(super) fn started(&self, pid: i32) {
+        if let Some((tee, _)) = &self.tee {
+            tee.group.store(pid, Ordering::Relaxed);
+        }
     }
 
     /// A new incarnation is about to start.
@@ -146,9 +169,15 @@ impl AgentIo {
         if let Some(contract) = &self.contract {
             tracing::info!("status lines: {}", contract.counts());
         }
-        if let Some((tee, agents)) = self.tee.take() {
-            drop(agents);
-            tee.caught_up(OUTPUT_WITHIN).await;
+        if let Some((tee, ends)) = self.tee.take() {
+            drop(ends);
+            let is_first = std::process::id() == 1;
+            let within = if is_first {
+                OUTPUT_OF_CONTAINER_WITHIN
+            } else {
+                OUTPUT_WITHIN
+            };
+            tee.caught_up(within).await;
         }
     }
 }
@@ -202,8 +231,9 @@ async fn from_contract(contract: &mut Option<Contract>) -> Option<StatusLine> {
     contract.as_mut()?.lines.recv().await
 }
 
-async fn from_output(tee: &mut Option<(Tee, OwnedFd)>) -> Option<StatusLine> {
-    tee.as_mut()?.0.lines.recv().await.map(StatusLine::from)
+/// From a channel that may not be there.
+async fn from<T>(channel: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
+    channel?.recv().await
 }
 
 impl From<OutputLine> for StatusLine {

@@ -7,6 +7,7 @@ use crate::config::{INSTANCE, Work};
 use crate::process::attach;
 use crate::process::child;
 use crate::process::handle::Process;
+use crate::process::terminal::shares_terminal;
 use heartbeat::supervise::lifecycle::{Effect, Input};
 use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::event::{Detail, EventKind};
@@ -96,9 +97,11 @@ impl Hub {
         let Work::Supervise(command) = &self.config.work else {
             return; // a process of another program is attached to, never started
         };
-        match self.agent.spawn(command, &environment, self.io.output()) {
-            Ok(()) => {
+        match self.agent.spawn(command, &environment, self.io.outputs()) {
+            Ok(pid) => {
                 self.record(&self.instance.env_marker());
+                self.log.leave_screen();
+                self.io.started(pid);
                 self.started();
             }
             Err(error) => {
@@ -128,6 +131,9 @@ impl Hub {
     /// Watches a process that another program started.
     pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
         tracing::info!("attached to process {}", process.pid);
+        if matches!(self.config.work, Work::Transparent(_)) || shares_terminal(process.pid) {
+            self.log.leave_screen();
+        }
         self.new_incarnation();
         self.io.attached_to(process.pid);
         let marker =
@@ -144,6 +150,9 @@ impl Hub {
     /// Watches the agent of a sidecar that was killed.
     pub(super) fn adopt(&mut self, process: Process, env_marker: OsString) -> std::io::Result<()> {
         child::adopt_orphans();
+        if shares_terminal(process.pid) {
+            self.log.leave_screen();
+        }
         self.new_incarnation();
         self.io.attached_to(process.pid);
         self.agent.adopt(process, env_marker.clone())?;

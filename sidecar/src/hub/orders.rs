@@ -2,7 +2,7 @@
 
 use super::Hub;
 use heartbeat::supervise::lifecycle::{Input, Restart};
-use heartbeat::supervise::orders::{Answer, OrderEffect, Recipient};
+use heartbeat::supervise::orders::{Answer, OrderEffect, Orders, Recipient};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::order::Order;
 
@@ -18,6 +18,12 @@ impl Hub {
         match self.orders.handle(order, recipient) {
             OrderEffect::None => {}
             OrderEffect::Answer(answer) => self.answer_order(answer),
+            OrderEffect::Unblock { order } => {
+                tracing::warn!("order received: unblock the agent: {}", order.reason);
+                let done = self.unblock();
+                let done = done.as_deref().map_err(String::as_str);
+                self.answer_order(Orders::unblocked(&order, done));
+            }
             OrderEffect::Stop { reason } => {
                 tracing::warn!("order received: stop the agent: {reason}");
                 self.decide(Input::Stop);

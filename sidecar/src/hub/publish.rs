@@ -5,7 +5,6 @@ use super::{Hub, Outcome};
 use crate::clock;
 use crate::outbox::StoreEvent;
 use crate::process::child;
-use crate::process::handle;
 use crate::process::usage::Sample;
 use heartbeat::base::moment::Moment;
 use heartbeat::contract::report;
@@ -80,7 +79,7 @@ impl Hub {
     fn reading(&mut self, now: Moment) -> Reading {
         let pid = self.pid();
         let sample = match pid {
-            Some(pid) if handle::proc_is_ours() => {
+            Some(pid) if !self.watch.is_blind() => {
                 self.watch.usage.sample(&self.agent.tree.roots(pid), now)
             }
             Some(_) | None => Sample::default(),

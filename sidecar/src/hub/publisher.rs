@@ -235,6 +235,7 @@ impl Publisher {
                 exit: reading.last_exit.filter(|_| no_process),
                 life: Some(life),
                 order: self.order_outcome.clone(),
+                store_refuses: false, // the session with the store knows
             }),
         };
         self.outbox.offer(beat, last);

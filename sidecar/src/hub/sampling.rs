@@ -2,7 +2,7 @@
 
 use super::Hub;
 use crate::clock;
-use crate::config::{Config, Reaction, Reads};
+use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler};
 use crate::process::handle;
@@ -12,7 +12,9 @@ use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
 use heartbeat::verdict::machine::VerdictMachine;
-use heartbeat::verdict::{Confidence, Input, Judgement, RuleId, SelfReport, Settings};
+use heartbeat::verdict::{
+    Confidence, EVIDENCE_MAX, Input, Judgement, RuleId, SelfReport, Settings,
+};
 use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
@@ -54,10 +56,17 @@ impl Watch {
             hung_is_restarted: config.on_hung == Reaction::Restart,
             stalled_is_restarted: config.on_stalled == Reaction::Restart,
         };
+        let evidence = sampler(&config.work);
+        if evidence.is_blind() {
+            tracing::warn!(
+                "/proc is of another pid namespace, so the agent's processes cannot be sampled; mount /proc again \
+                 (`unshare --mount-proc`)"
+            );
+        }
         Self {
             machine: VerdictMachine::new(settings, now),
-            remedy: Remedy::new(policy, config.patience),
-            evidence: Sampler::new(),
+            remedy: Remedy::new(policy),
+            evidence,
             reported: None,
             started: now,
             report: Report::default(),
@@ -68,23 +77,24 @@ impl Watch {
         }
     }
 
+    /// Whether /proc shows other processes than the agent's under the agent's numbers.
+    pub(super) fn is_blind(&self) -> bool {
+        self.evidence.is_blind()
+    }
+
     /// Another process: what was seen of the last one says nothing of it.
     pub(super) fn new_incarnation(&mut self, now: Moment) {
         self.machine = VerdictMachine::new(self.settings, now);
-        self.remedy = Remedy::new(self.policy, self.settings.patience);
+        self.remedy = Remedy::new(self.policy);
         self.started = now;
     }
 
     /// When the next sample is due; where none can be taken, never.
     pub(super) fn deadline(&self) -> Moment {
-        if !handle::proc_is_ours() {
+        if self.is_blind() {
             return Moment::from_millis(u64::MAX);
         }
-        self.remedy
-            .deadline()
-            .map_or(self.machine.deadline(), |at| {
-                at.min(self.machine.deadline())
-            })
+        self.machine.deadline()
     }
 }
 
@@ -105,7 +115,7 @@ impl Hub {
             .watch
             .machine
             .handle(Input::Sample(Box::new(sample)), now);
-        self.judged(changed.as_ref(), now);
+        self.judged(changed.as_ref());
     }
 
     /// The agent has reported something: that is evidence too.
@@ -116,7 +126,7 @@ impl Hub {
             ..self_report(&self.watch.report, now)
         };
         let changed = self.watch.machine.handle(Input::SelfReport(report), now);
-        self.judged(changed.as_ref(), now);
+        self.judged(changed.as_ref());
     }
 
     /// The verdict for the beat.
@@ -134,13 +144,25 @@ impl Hub {
             value: cut(e.value.clone(), PIECE_MAX),
             source: e.source,
         };
+        // A line that the agent's terminal must not show is shown with the agent.
+        let unseen = self.log.unseen(clock::now()).map(|line| beat::Evidence {
+            signal: "log".to_owned(),
+            value: line,
+            source: beat::Source::Observed,
+        });
         Some(beat::Activity {
             verdict: judgement.verdict,
             cause: Some(judgement.cause.into()),
             confidence: Some(judgement.confidence),
             since: clock::wall_ms().saturating_sub(millis(since)),
             sentence: cut(judgement.sentence.clone(), SENTENCE_MAX),
-            evidence: judgement.evidence.iter().map(piece).collect(),
+            evidence: judgement
+                .evidence
+                .iter()
+                .map(piece)
+                .chain(unseen)
+                .take(EVIDENCE_MAX)
+                .collect(),
         })
     }
 
@@ -188,7 +210,7 @@ impl Hub {
         (root, roots.collect())
     }
 
-    fn judged(&mut self, changed: Option<&Judgement>, now: Moment) {
+    fn judged(&mut self, changed: Option<&Judgement>) {
         if self.watch.machine.progressed() {
             self.decide(lifecycle::Input::Progress);
         }
@@ -196,7 +218,7 @@ impl Hub {
             self.report_judgement(judgement);
         }
         let judgement = self.watch.machine.judgement().clone();
-        if let Some(step) = self.watch.remedy.handle(&judgement, now) {
+        if let Some(step) = self.watch.remedy.handle(&judgement) {
             self.remedy(step, &judgement);
         }
     }
@@ -233,28 +255,47 @@ impl Hub {
         self.beat();
     }
 
+    /// Carries out a step that is due by itself.
     fn remedy(&mut self, step: Step, judgement: &Judgement) {
-        let done = match step {
-            Step::Fix(fix) => fixes::apply(fix, self.config.patience),
+        match self.carry_out_step(step) {
+            Ok(what) => tracing::warn!("{what}, because {}", judgement.sentence),
+            Err(why) => tracing::warn!("{why}; wanted because {}", judgement.sentence),
+        }
+    }
+
+    /// Applies the fix that the present verdict offers. Answers what was done, or why nothing was.
+    pub(super) fn unblock(&mut self) -> Result<String, String> {
+        let judgement = self.watch.machine.judgement().clone();
+        let Some(step) = self.watch.remedy.unblock(&judgement) else {
+            let why = "the present verdict offers no fix below a restart; order a restart";
+            return Err(why.to_owned());
+        };
+        self.take_evidence();
+        self.carry_out_step(step)
+    }
+
+    fn carry_out_step(&mut self, step: Step) -> Result<String, String> {
+        let (what, done) = match step {
+            Step::Fix(fix) => (fix.describe(), fixes::apply(fix, self.config.patience)),
             Step::KillChild { pid, started } => {
-                self.take_evidence();
-                fixes::kill(pid, started)
+                (format!("kill process {pid}"), fixes::kill(pid, started))
             }
             Step::End => {
                 self.decide(lifecycle::Input::Stop);
-                Ok(FixOutcome::Done)
+                return Ok("asked the agent to end".to_owned());
             }
             Step::Restart => {
                 self.agent.facts.hung = true;
                 self.decide(lifecycle::Input::RestartCharged);
-                Ok(FixOutcome::Done)
+                return Ok("restarting the agent".to_owned());
             }
         };
         match done {
-            Ok(FixOutcome::Done) => tracing::warn!("{step:?}, for: {}", judgement.sentence),
-            Ok(FixOutcome::Gone | FixOutcome::NotApplicable) => {}
+            Ok(FixOutcome::Done) => Ok(format!("done: {what}")),
+            Ok(FixOutcome::Gone) => Ok(format!("no longer needed: {what}")),
+            Ok(FixOutcome::NotApplicable) => Err(format!("not a fix below a restart: {what}")),
             Err(error @ (FixError::Another | FixError::Denied | FixError::Kernel(_))) => {
-                tracing::warn!("{step:?} was not possible: {error}");
+                Err(format!("could not {what}: {error}"))
             }
         }
     }
@@ -282,6 +323,18 @@ pub(super) fn is_starting(report: &Report) -> bool {
         || report.progress_at().is_some()
         || report.stopping();
     report.status_text().is_some() && !report.ready() && !works
+}
+
+/// A sampler that knows the command line it samples, where there is one.
+fn sampler(work: &Work) -> Sampler {
+    match work {
+        Work::Supervise(command) | Work::Transparent(command) => {
+            let words = [&command.program].into_iter().chain(&command.arguments);
+            let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+            Sampler::of_command(words.iter().map(AsRef::as_ref))
+        }
+        Work::Pid(_) | Work::Match(_) => Sampler::new(),
+    }
 }
 
 /// What the agent reports about itself, as the verdict needs it.

@@ -9,7 +9,9 @@ use super::upward::ServiceManager;
 use super::{Hub, Outcome, Ready, SEARCH_EVERY};
 use crate::clock;
 use crate::config::{Config, Work};
+use crate::log::LogWriter;
 use crate::outbox::StoreEvent;
+use crate::output_tee::Outputs;
 use crate::process::child;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
@@ -31,11 +33,17 @@ const CONTEST_WITHIN: Duration = Duration::from_secs(4);
 const SILENT_WAIT: Duration = Duration::from_secs(1);
 
 impl Hub {
-    pub(super) fn new(config: Config, inherited: Inherited, safeguards: Safeguards) -> Self {
+    pub(super) fn new(
+        config: Config,
+        inherited: Inherited,
+        outputs: Option<Outputs>,
+        log: LogWriter,
+        safeguards: Safeguards,
+    ) -> Self {
         let Safeguards { instance, guard } = safeguards;
         let records = records(&config, &instance);
         Self {
-            io: AgentIo::open(&config, config.work.starts_agents()),
+            io: AgentIo::open(&config, config.work.starts_agents(), outputs),
             watch: Watch::new(&config, clock::now()),
             publisher: Publisher::open(&config, &instance, records.last_instance()),
             agent: AgentProcess::new(&config, inherited),
@@ -43,6 +51,7 @@ impl Hub {
             lease: config.terms().map(ExclusiveLease::new),
             above: ServiceManager::find(clock::now()),
             early_beat: None,
+            log,
             outcome: None,
             guard,
             records,

@@ -1,8 +1,10 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
-use super::{Offer, Queued, ROSTER_CHECK_EVERY, StoreSession};
+use super::{Offer, Queued, StoreSession};
 use crate::clock;
 use heartbeat::base::moment::millis;
+use heartbeat::base::number::COUNT_MAX;
+use heartbeat::wire::beat::Beat;
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
@@ -11,7 +13,8 @@ use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
 impl StoreSession {
-    /// Writes the roster entry when it has changed. A registration that was replaced writes nothing.
+    /// Writes the roster entry when it has changed. A registration that was replaced writes nothing. What the store refuses
+    /// is tried again with the next beat.
     pub(super) async fn write_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -31,27 +34,25 @@ impl StoreSession {
             .arg(self.registration.id.as_str())
             .arg(self.epoch)
             .arg(entry.encode());
-        call.invoke_async::<u64>(connection).await?;
-        self.roster_written = Some(offered);
+        let written = call.invoke_async::<u64>(connection).await;
+        if self.taken("the roster entry", written)?.is_some() {
+            self.roster_written = Some(offered);
+        }
         Ok(())
     }
 
-    /// Writes the roster entry again when the roster no longer holds the agent.
+    /// Writes the roster entry again when the roster no longer holds the agent: a store that was emptied under a living
+    /// connection has lost it.
     pub(super) async fn check_roster(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> anyhow::Result<()> {
-        let now = clock::now();
-        if now.since(self.roster_checked) < ROSTER_CHECK_EVERY {
-            return Ok(());
-        }
-        let held: bool = redis::cmd("HEXISTS")
+        let held: redis::RedisResult<bool> = redis::cmd("HEXISTS")
             .arg(keys::ROSTER)
             .arg(self.registration.id.as_str())
             .query_async(connection)
-            .await?;
-        self.roster_checked = now;
-        if !held {
+            .await;
+        if self.taken("a question", held)? == Some(false) {
             self.roster_written = None;
             self.write_roster(connection).await?;
         }
@@ -82,36 +83,92 @@ impl StoreSession {
         self.deliver_events(connection).await
     }
 
-    /// Sends one beat; returns the higher epoch when the store refused it.
+    /// Sends one beat. A store that refuses to write it publishes it all the same: the agent lives.
     pub(super) async fn deliver(
         &mut self,
         connection: &mut MultiplexedConnection,
         Offer { beat, last }: &Offer,
-    ) -> anyhow::Result<Option<u64>> {
+    ) -> anyhow::Result<Delivered> {
         let id = &self.registration.id;
+        let mut beat = Beat::clone(beat);
+        if let Some(hb) = &mut beat.hb {
+            hb.store_refuses = self.refused;
+        }
         let json = beat.encode();
         let interval = beat.hb.as_ref().map_or(Duration::ZERO, |hb| hb.interval);
+        let fields = hash::fields(&beat, &json, self.registration.registered_ms, *last);
+        let time_to_live = millis(keys::time_to_live(interval));
         let mut call = self.beat.prepare_invoke();
         call.key(keys::agent(id))
             .key(keys::epoch(id))
             .key(keys::control(id))
             .arg(self.epoch)
-            .arg(millis(keys::time_to_live(interval)))
+            .arg(time_to_live)
             .arg(self.channels.beats())
             .arg(&json);
-        for (field, value) in hash::fields(beat, &json, self.registration.registered_ms, *last) {
-            call.arg(field).arg(value);
+        for (field, value) in &fields {
+            call.arg(*field).arg(value);
         }
-        let (answer, detail): (String, String) = call.invoke_async(connection).await?;
+        let answer = call.invoke_async::<(String, String)>(connection).await;
+        let Some((answer, detail)) = self.taken("a beat", answer)? else {
+            return self
+                .deliver_plainly(connection, &json, &fields, time_to_live)
+                .await;
+        };
         if answer == "fenced" {
-            return Ok(Some(detail.parse().unwrap_or(self.epoch)));
+            return Ok(Delivered::Fenced(detail.parse().unwrap_or(self.epoch)));
         }
+        self.refused = false;
         if !detail.is_empty() {
             self.order(&detail);
         }
-        Ok(None)
+        Ok(Delivered::Stored)
     }
 
+    /// Sends one beat by single commands, where the script is refused: what the store takes of them counts.
+    async fn deliver_plainly(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        json: &str,
+        fields: &[(&'static str, String)],
+        time_to_live: u64,
+    ) -> anyhow::Result<Delivered> {
+        let key = keys::agent(&self.registration.id);
+        let held: redis::RedisResult<Option<String>> = redis::cmd("HGET")
+            .arg(&key)
+            .arg("epoch")
+            .query_async(connection)
+            .await;
+        let held = self.taken("a question", held)?.flatten();
+        let held = held.and_then(|epoch| epoch.parse::<u64>().ok());
+        if let Some(higher) = held.filter(|held| *held > self.epoch && *held <= COUNT_MAX) {
+            return Ok(Delivered::Fenced(higher));
+        }
+        let mut commands = redis::pipe();
+        commands.cmd("HSET").arg(&key);
+        for (field, value) in fields {
+            commands.arg(*field).arg(value);
+        }
+        commands.cmd("PEXPIRE").arg(&key).arg(time_to_live);
+        commands.cmd("PUBLISH").arg(self.channels.beats()).arg(json);
+        commands.ignore_errors();
+        let answers: Vec<redis::RedisResult<redis::Value>> =
+            commands.query_async(connection).await?;
+        let mut answers = answers.into_iter();
+        let stored = answers.next().is_some_and(|answer| answer.is_ok());
+        if let Some(Err(error)) = answers.nth(1) {
+            return Err(error.into()); // not even published
+        }
+        self.refused = !stored;
+        Ok(if stored {
+            Delivered::Stored
+        } else {
+            Delivered::Published
+        })
+    }
+
+    /// Stores the events that wait, in order. One that the store refuses for good is dropped; one that it refuses for now
+    /// waits, and no beat waits behind it.
     pub(super) async fn deliver_events(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -137,9 +194,68 @@ impl StoreSession {
             {
                 add.arg(field).arg(value);
             }
-            add.exec_async(connection).await?;
+            match add.exec_async(connection).await {
+                Ok(()) => {}
+                Err(error) if refusal(&error) == Some(Refusal::ForNow) => {
+                    self.report_refusal("an event", &error);
+                    return Ok(());
+                }
+                Err(error) if refusal(&error) == Some(Refusal::ForGood) => {
+                    self.report_refusal("an event, which is dropped,", &error);
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.waiting.pop_front();
         }
         Ok(())
+    }
+
+    /// The answer of the store; `None` when it refused, which is logged once and shown on the next beats.
+    fn taken<T>(&mut self, what: &str, answer: redis::RedisResult<T>) -> anyhow::Result<Option<T>> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if refusal(&error).is_some() => {
+                self.report_refusal(what, &error);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn report_refusal(&mut self, what: &str, error: &redis::RedisError) {
+        if !std::mem::replace(&mut self.refused, true) {
+            tracing::warn!("the store refuses {what}; beats are published all the same: {error}");
+        }
+    }
+}
+
+/// What became of a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivered {
+    /// The hash holds it, and it was published.
+    Stored,
+    /// It was published; the store refuses to hold it.
+    Published,
+    /// A higher epoch has the id.
+    Fenced(u64),
+}
+
+/// How a living store says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It cannot write at this time: a replica, full, its disk is broken.
+    ForNow,
+    /// It will not write this: not allowed, another kind of key.
+    ForGood,
+}
+
+/// `None` for an error of the connection, and for a store that is not ready for anything: those end the session.
+fn refusal(error: &redis::RedisError) -> Option<Refusal> {
+    match error.code()? {
+        "READONLY" | "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TRYAGAIN" => {
+            Some(Refusal::ForNow)
+        }
+        "NOPERM" | "WRONGTYPE" | "ERR" => Some(Refusal::ForGood),
+        _ => None,
     }
 }

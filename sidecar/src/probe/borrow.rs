@@ -3,12 +3,13 @@
 
 use super::read::why;
 use super::tcp::{INFO_BYTES, tcp};
-use heartbeat::verdict::sample::{SocketKind, Tcp, TcpState, Why};
+use heartbeat::verdict::sample::{SocketKind, Tcp, TcpState, Until, Why};
 use nix::libc;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddr, SocketType, sockopt};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::time::Duration;
 
 /// A process whose descriptors can be duplicated.
 #[derive(Debug)]
@@ -24,12 +25,49 @@ impl Lender {
         pidfd_open(pid, PidfdFlags::empty()).map(Self).map_err(why)
     }
 
-    /// What its socket is; the inode makes sure that it still is the same.
-    pub(super) fn socket(&self, fd: i32, inode: u64) -> Result<SocketKind, Why> {
+    /// The time limit that the socket itself sets to calls on it. Also whether it belongs to the kernel's own network.
+    pub(super) fn socket_limit(&self, fd: i32, inode: u64) -> Result<(Until, bool), Why> {
+        let socket = self.lend(fd, inode)?;
+        let family = sockopt::socket_domain(&socket).map_err(why)?;
+        let of = |which| sockopt::socket_timeout(&socket, which).map_err(why);
+        let mut limits = vec![of(sockopt::Timeout::Recv)?, of(sockopt::Timeout::Send)?];
+        if family == AddressFamily::INET || family == AddressFamily::INET6 {
+            let millis = sockopt::tcp_user_timeout(&socket).map_err(why)?;
+            limits.push((millis > 0).then(|| Duration::from_millis(millis.into())));
+        }
+        let limit = limits.into_iter().flatten().min();
+        Ok((
+            limit.map_or(Until::Never, Until::In),
+            family == AddressFamily::NETLINK,
+        ))
+    }
+
+    /// The time limit that a terminal's settings give to a read.
+    pub(super) fn terminal_limit(&self, fd: i32) -> Result<Until, Why> {
+        let terminal = pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty()).map_err(why)?;
+        let modes = rustix::termios::tcgetattr(&terminal).map_err(why)?;
+        let tenths = modes.special_codes[rustix::termios::SpecialCodeIndex::VTIME];
+        let by_lines = modes
+            .local_modes
+            .contains(rustix::termios::LocalModes::ICANON);
+        Ok(if by_lines || tenths == 0 {
+            Until::Never
+        } else {
+            Until::In(Duration::from_millis(100 * u64::from(tenths)))
+        })
+    }
+
+    fn lend(&self, fd: i32, inode: u64) -> Result<OwnedFd, Why> {
         let socket = pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty()).map_err(why)?;
         if rustix::fs::fstat(&socket).map_err(why)?.st_ino != inode {
             return Err(Why::Gone);
         }
+        Ok(socket)
+    }
+
+    /// What its socket is; the inode makes sure that it still is the same.
+    pub(super) fn socket(&self, fd: i32, inode: u64) -> Result<SocketKind, Why> {
+        let socket = self.lend(fd, inode)?;
         let family = sockopt::socket_domain(&socket).map_err(why)?;
         let stream = sockopt::socket_type(&socket).map_err(why)? == SocketType::STREAM;
         if family == AddressFamily::UNIX {
@@ -59,9 +97,17 @@ fn unix(socket: &OwnedFd) -> SocketKind {
     SocketKind::Unix {
         listens,
         peer: peer.and_then(|c| u32::try_from(c.pid.as_raw_nonzero().get()).ok()),
+        named: listens || is_named(socket),
         other: None,
         unread: u32::try_from(unread).unwrap_or(u32::MAX),
     }
+}
+
+/// A socket that was accepted has the address of the one that listened; a client's has none.
+fn is_named(socket: &OwnedFd) -> bool {
+    let address = rustix::net::getsockname(socket).ok();
+    let address = address.and_then(|a| rustix::net::SocketAddrUnix::try_from(a).ok());
+    address.is_some_and(|a| a.path_bytes().is_some() || a.abstract_name().is_some())
 }
 
 fn complete(socket: &OwnedFd, tcp: Tcp) -> Tcp {

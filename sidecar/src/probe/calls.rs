@@ -6,6 +6,12 @@ pub(super) enum Call {
     /// Descriptor in the first argument.
     Read,
     Write,
+    /// The first argument receives, the second is read.
+    Sendfile,
+    /// Moves from the first argument to the third.
+    Splice,
+    /// Copies from the first argument to the second.
+    Tee,
     Accept,
     Connect,
     Sync,
@@ -84,7 +90,9 @@ const X86_64: &[(u64, Call)] = &[
     (18, Call::Write),  // pwrite64
     (296, Call::Write), // pwritev
     (328, Call::Write), // pwritev2
-    (40, Call::Write),  // sendfile: the first argument receives
+    (40, Call::Sendfile),
+    (275, Call::Splice),
+    (276, Call::Tee),
     (43, Call::Accept),
     (288, Call::Accept), // accept4
     (42, Call::Connect),
@@ -131,7 +139,9 @@ const AARCH64: &[(u64, Call)] = &[
     (68, Call::Write),  // pwrite64
     (70, Call::Write),  // pwritev
     (287, Call::Write), // pwritev2
-    (71, Call::Write),  // sendfile
+    (71, Call::Sendfile),
+    (76, Call::Splice),
+    (77, Call::Tee),
     (202, Call::Accept),
     (242, Call::Accept), // accept4
     (203, Call::Connect),
@@ -199,6 +209,9 @@ mod tests {
             (libc::SYS_sync_file_range, Call::Sync),
             (libc::SYS_rt_sigtimedwait, Call::SignalTimed),
             (libc::SYS_rt_sigsuspend, Call::Signal),
+            (libc::SYS_sendfile, Call::Sendfile),
+            (libc::SYS_splice, Call::Splice),
+            (libc::SYS_tee, Call::Tee),
             (libc::SYS_vfork, Call::Fork),
             (libc::SYS_accept4, Call::Accept),
             (libc::SYS_futex_waitv, Call::FutexWaitv),

@@ -18,25 +18,36 @@ pub(super) const NAMED: u64 = 1 << 63;
 /// The descriptors of one process, by number.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors {
+    /// A living thread: /proc shows the descriptors under its number.
+    pub(super) through: u32,
     kinds: BTreeMap<i32, Kind>,
     /// Why they could not be read, or not all.
     pub(super) gap: Option<Why>,
 }
 
 impl Descriptors {
-    /// Reads them all.
-    pub(super) fn of(pid: u32) -> Self {
-        let (fds, gap) = match numbers(&format!("/proc/{pid}/fd"), DESCRIPTORS_MAX) {
+    /// Reads them all, through a living thread of the process: under the number of one that has ended there are none.
+    pub(super) fn of(through: u32) -> Self {
+        let (fds, gap) = match numbers(&format!("/proc/{through}/fd"), DESCRIPTORS_MAX) {
             Ok((fds, cut)) => (fds, cut.then_some(Why::TooMany)),
             Err(why) => (Vec::new(), Some(why)),
         };
         let mut kinds = BTreeMap::new();
         for fd in fds.into_iter().filter_map(|fd| i32::try_from(fd).ok()) {
-            if let Ok(target) = link(&format!("/proc/{pid}/fd/{fd}")) {
-                kinds.insert(fd, named_pipe(pid, fd, kind(target)));
+            if let Ok(target) = link(&format!("/proc/{through}/fd/{fd}")) {
+                kinds.insert(fd, named_pipe(through, fd, kind(target)));
             }
         }
-        Self { kinds, gap }
+        Self {
+            through,
+            kinds,
+            gap,
+        }
+    }
+
+    /// What descriptor this is; none when it is not open or could not be read.
+    pub(super) fn kind(&self, fd: i32) -> Option<&Kind> {
+        self.kinds.get(&fd)
     }
 
     /// What a system call's argument stands for.
@@ -64,7 +75,8 @@ impl Descriptors {
             .iter()
             .filter(|(_, kind)| !matches!(kind, Kind::Socket(_)));
         named
-            .filter_map(|(fd, kind)| end(reader, pid, fd, kind))
+            .filter_map(|(fd, kind)| end(reader, self.through, fd, kind))
+            .map(|end| End { pid, ..end })
             .collect()
     }
 }

@@ -30,16 +30,27 @@ const UNIX: u8 = 1;
 const ATTRIBUTE_INFO: u16 = 2;
 const WANT_INFO: u8 = 1 << 1;
 const MESSAGE_BYTES: usize = 72;
+const UNIX_NAME: u32 = 1;
 const UNIX_PEER: u32 = 4;
 const UNIX_QUEUE: u32 = 16;
 const TIMER_KEEP_ALIVE: u8 = 2;
 
-/// The TCP sockets with these inodes.
+/// The TCP sockets with these inodes, in any state.
 pub(super) fn tcp_sockets(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+    sockets_in(u32::MAX, wanted)
+}
+
+/// The TCP sockets with these inodes whose connection request is unanswered: the kernel passes over the others.
+pub(super) fn connecting(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+    const SYN_SENT: u32 = 1 << 2;
+    sockets_in(SYN_SENT, wanted)
+}
+
+fn sockets_in(states: u32, wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
     let mut found = BTreeMap::new();
     for family in [INET, INET6] {
         let mut request = vec![family, TCP, WANT_INFO, 0];
-        request.extend(u32::MAX.to_ne_bytes()); // every state
+        request.extend(states.to_ne_bytes());
         request.extend([0; 48]);
         dump(&request, REQUEST_DUMP, |message| {
             if let Some((inode, tcp)) = connection(message)
@@ -72,31 +83,68 @@ pub(super) fn listeners(ports: &BTreeSet<u16>) -> Result<BTreeMap<u64, u16>, Why
 
 /// The unix socket with this inode; the kernel finds it without a list.
 pub(super) fn unix_socket(inode: u64) -> Result<SocketKind, Why> {
-    let mut request = vec![UNIX, 0, 0, 0];
-    request.extend(u32::MAX.to_ne_bytes());
-    request.extend(
-        u32::try_from(inode)
-            .map_err(|_| Why::Malformed)?
-            .to_ne_bytes(),
-    );
-    request.extend((UNIX_PEER | UNIX_QUEUE).to_ne_bytes());
-    request.extend([0xff; 8]); // no cookie
+    let request = unix_request(inode, UNIX_PEER | UNIX_QUEUE)?;
     let mut found = None;
     dump(&request, REQUEST, |message| {
         let listens = message.get(2) == Some(&10);
-        let queue = attribute(message.get(16..).unwrap_or_default(), 4);
+        let attributes = message.get(16..).unwrap_or_default();
+        let queue = attribute(attributes, 4);
         let word = |bytes: &[u8]| bytes.get(..4)?.try_into().ok().map(u32::from_ne_bytes);
         let unread = queue.and_then(word).unwrap_or(0);
-        let other = attribute(message.get(16..).unwrap_or_default(), 2).and_then(word);
-        let other = other.filter(|inode| *inode != 0).map(u64::from);
         found = Some(SocketKind::Unix {
             listens,
             peer: None,
-            other,
+            named: false,
+            other: other_side(attributes),
             unread,
         });
     })?;
     found.ok_or(Why::Gone)
+}
+
+/// How a unix socket is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct UnixLink {
+    /// The socket on the other side, by inode.
+    pub(super) other: Option<u64>,
+    /// Only its peer can send to it: a connected stream, or a datagram socket without a name.
+    pub(super) exclusive: bool,
+}
+
+/// How the unix socket with this inode is connected.
+pub(super) fn unix_link(inode: u64) -> Result<UnixLink, Why> {
+    const DATAGRAM: u8 = 2;
+    const NAME: u16 = 0;
+    let mut found = None;
+    dump(
+        &unix_request(inode, UNIX_PEER | UNIX_NAME)?,
+        REQUEST,
+        |message| {
+            let attributes = message.get(16..).unwrap_or_default();
+            let datagram = message.get(1) == Some(&DATAGRAM);
+            let named = attribute(attributes, NAME).is_some();
+            found = Some(UnixLink {
+                other: other_side(attributes),
+                exclusive: !datagram || !named,
+            });
+        },
+    )?;
+    found.ok_or(Why::Gone)
+}
+
+fn unix_request(inode: u64, show: u32) -> Result<Vec<u8>, Why> {
+    let mut request = vec![UNIX, 0, 0, 0];
+    request.extend(u32::MAX.to_ne_bytes());
+    let inode = u32::try_from(inode).map_err(|_| Why::Malformed)?;
+    request.extend(inode.to_ne_bytes());
+    request.extend(show.to_ne_bytes());
+    request.extend([0xff; 8]); // no cookie
+    Ok(request)
+}
+
+fn other_side(attributes: &[u8]) -> Option<u64> {
+    let bytes = attribute(attributes, 2)?.get(..4)?.try_into().ok()?;
+    Some(u64::from(u32::from_ne_bytes(bytes))).filter(|inode| *inode != 0)
 }
 
 fn dump(request: &[u8], flags: u16, mut each: impl FnMut(&[u8])) -> Result<(), Why> {

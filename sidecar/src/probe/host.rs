@@ -23,6 +23,7 @@ pub(super) fn host(reader: &mut Reader) -> Host {
         cpu_some: average("/proc/pressure/cpu", "some"),
         memory_full: average("/proc/pressure/memory", "full"),
         suspended: since_boot(ClockId::Boottime).saturating_sub(since_boot(ClockId::Monotonic)),
+        alarms: None,
     }
 }
 
@@ -87,9 +88,20 @@ pub(super) struct LockLine {
     pub(super) id: u32,
     pub(super) waits: bool,
     pub(super) exclusive: bool,
+    /// It belongs to a process and not to an open file that several processes may share.
+    pub(super) of_process: bool,
     pub(super) pid: Option<u32>,
     /// Major and minor number of the device, inode.
     pub(super) file: (u32, u32, u64),
+}
+
+/// Whether an interval timer of some process runs; only root may read that.
+pub(super) fn alarms(reader: &mut Reader) -> Option<bool> {
+    let text = reader.text("/proc/timer_list").ok()?;
+    // A list that was cut off may have missed it.
+    let whole = text.len() < super::read::TEXT_BYTES_MAX;
+    let found = text.contains(" it_real_fn,");
+    (found || whole).then_some(found)
 }
 
 /// The machine's locks.
@@ -105,7 +117,8 @@ fn lock_line(line: &str) -> Option<LockLine> {
     let mut words = line.split_whitespace().peekable();
     let id = words.next()?.strip_suffix(':')?.parse().ok()?;
     let waits = words.next_if_eq(&"->").is_some();
-    let _ = (words.next()?, words.next()?);
+    let of_process = words.next()? == "POSIX";
+    words.next()?;
     let exclusive = words.next()? == "WRITE";
     let pid = words.next()?.parse::<i64>().ok()?;
     let mut file = words.next()?.split(':');
@@ -116,6 +129,7 @@ fn lock_line(line: &str) -> Option<LockLine> {
         id,
         waits,
         exclusive,
+        of_process,
         pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),
         file: (major, minor, inode),
     })

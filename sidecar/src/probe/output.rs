@@ -1,8 +1,9 @@
 //! Output that goes to a file: whether it grows, and whether it says anything new. Output into a pipe or terminal is not
 //! sampled: the probe does not stand between an agent and its reader.
 
+use super::descriptors::Descriptors;
 use super::read::open_file;
-use heartbeat::verdict::sample::Output;
+use heartbeat::verdict::sample::{Kind, Outlet, Output};
 use heartbeat::wire::beat::cut;
 
 /// How much of the file's end is read, in bytes.
@@ -42,6 +43,22 @@ pub(super) fn output(pid: u32, fd: i32, path: &str) -> Option<Output> {
         repeats: repeats(&lines),
         lines: u32::try_from(lines.len()).unwrap_or(u32::MAX),
     })
+}
+
+/// Where standard output goes; a terminal on standard error is a screen too.
+pub(super) fn outlet(descriptors: &Descriptors) -> Outlet {
+    let kind = |fd: i32| descriptors.target(fd as u64).kind;
+    let of = |kind: Kind| match kind {
+        Kind::Terminal(_) => Outlet::Terminal,
+        Kind::Pipe(_) | Kind::Socket(_) => Outlet::Pipe,
+        Kind::File(path) if !path.starts_with("/dev/") => Outlet::File,
+        Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => Outlet::Other,
+    };
+    match (of(kind(1)), of(kind(2))) {
+        (Outlet::Terminal, _) => Outlet::Terminal,
+        (Outlet::Other, Outlet::Terminal) => Outlet::Terminal,
+        (outlet, _) => outlet,
+    }
 }
 
 /// A file that this observer's log goes to as well says nothing about the agent. Its standard output, which it passes on

@@ -1,7 +1,7 @@
 //! One process as /proc tells it: state, counters, threads, children.
 
 use super::read::{Reader, numbers};
-use heartbeat::verdict::headless_agents::is_headless;
+use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::verdict::sample::{Io, Process, RunState, Thread, Why};
 use heartbeat::wire::beat::cut;
 use std::time::Duration;
@@ -15,6 +15,12 @@ const COMMAND_CHARS_MAX: usize = 160;
 pub(super) fn counters(reader: &mut Reader, pid: u32) -> Result<Process, Why> {
     let stat = reader.text(&format!("/proc/{pid}/stat"))?;
     let mut process = stat_line(pid, &stat).ok_or(Why::Malformed)?;
+    // The first thread stays as a zombie until the last one ends.
+    if process.state == RunState::Zombie && process.thread_count > 1 {
+        process.first_thread_ended = true;
+        process.thread_count -= 1;
+        process.state = RunState::Sleeping;
+    }
     process.io = reader
         .text(&format!("/proc/{pid}/io"))
         .ok()
@@ -29,11 +35,20 @@ pub(super) fn threads(
     room: usize,
 ) -> Result<Vec<u32>, Why> {
     let pid = process.pid;
-    let tids = if process.thread_count == 1 {
+    let mut tids = if process.thread_count == 1 && !process.first_thread_ended {
         vec![pid]
     } else {
         numbers(&format!("/proc/{pid}/task"), room.min(THREADS_MAX))?.0
     };
+    if process.first_thread_ended {
+        tids.retain(|tid| *tid != pid);
+        if let Some(tid) = tids.first()
+            && let Ok(stat) = reader.text(&format!("/proc/{pid}/task/{tid}/stat"))
+            && let Some(thread) = stat_line(*tid, &stat)
+        {
+            process.state = thread.state;
+        }
+    }
     let mut children = Vec::new();
     for tid in tids {
         if let Ok(text) = reader.text(&format!("/proc/{pid}/task/{tid}/schedstat")) {
@@ -51,9 +66,14 @@ pub(super) fn threads(
     Ok(children)
 }
 
-/// What only a deep sample needs: the tracer and the handled signals.
+/// What only a deep sample needs: the tracer, the handled signals, timers.
 pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), Why> {
     let pid = process.pid;
+    process.timers = reader
+        .text(&format!("/proc/{pid}/timers"))
+        .ok()
+        .map(|text| text.lines().filter(|line| line.starts_with("ID:")).count())
+        .and_then(|count| u32::try_from(count).ok());
     let status = reader.text(&format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
         status
@@ -64,16 +84,24 @@ pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), W
     process.tracer = field("TracerPid:")
         .and_then(|n| n.parse().ok())
         .filter(|n| *n != 0);
-    process.caught = field("SigCgt:").and_then(|n| u64::from_str_radix(n, 16).ok());
+    let mask = |name| field(name).and_then(|n| u64::from_str_radix(n, 16).ok());
+    process.caught = mask("SigCgt:");
+    process.ignored = mask("SigIgn:");
     Ok(())
 }
 
-/// The command line, arguments separated by spaces, and whether it is a piece of work.
-pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, bool)> {
+/// The command line, arguments separated by spaces, and how it starts a known agent.
+pub(super) fn command(reader: &mut Reader, pid: u32) -> Option<(String, Option<Invocation>)> {
     let line = reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
+    let args: Vec<&str> = line
+        .strip_suffix('\0')
+        .unwrap_or(&line)
+        .split('\0')
+        .collect();
+    let invocation = invocation(&args);
     let line = line.trim_end_matches('\0');
     let words = line.replace(|c: char| c.is_control(), " ");
-    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), is_headless(line.split('\0'))))
+    (!line.is_empty()).then(|| (cut(words, COMMAND_CHARS_MAX), invocation))
 }
 
 /// A line of `stat`. The name stands in brackets and may hold anything, brackets too.
@@ -104,7 +132,8 @@ pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
     })
 }
 
-fn state(letter: &str) -> RunState {
+/// The kernel's letter of a state.
+pub(super) fn state(letter: &str) -> RunState {
     match letter {
         "R" => RunState::Running,
         "D" => RunState::Disk,
@@ -122,14 +151,16 @@ fn thread(tid: u32, schedstat: &str) -> Thread {
     let mut next = || numbers.next().unwrap_or(0);
     Thread {
         tid,
+        name: String::new(),
         run: Duration::from_nanos(next()),
         ready: Duration::from_nanos(next()),
         turns: next(),
-        wait: None,
+        ..Thread::default()
     }
 }
 
-fn io(text: &str) -> Option<Io> {
+/// The text of `/proc/PID/io`.
+pub(super) fn io(text: &str) -> Option<Io> {
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim_start_matches(':').trim().parse::<u64>().ok()

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use std::borrow::Cow;
 
 /// The longest text that is read from one file of /proc; the rest is ignored.
-const TEXT_BYTES_MAX: usize = 256 * 1024;
+pub(super) const TEXT_BYTES_MAX: usize = 256 * 1024;
 const FIRST_BYTES: usize = 4096;
 
 /// Reads files into one buffer that is used again and again.

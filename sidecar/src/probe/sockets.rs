@@ -67,7 +67,7 @@ fn name_asked(sockets: &mut [Socket]) {
     if wanted.is_empty() {
         return;
     }
-    let found = diag::tcp_sockets(&wanted).unwrap_or_default();
+    let found = diag::connecting(&wanted).unwrap_or_default();
     for socket in sockets.iter_mut().filter(|s| wanted.contains(&s.inode)) {
         if let SocketKind::Tcp(tcp) = &mut socket.kind {
             tcp.remote = match found.get(&socket.inode) {

@@ -1,8 +1,10 @@
 //! The processes of a tree, parents first.
 
+use super::descriptors::kind;
 use super::process::{command, counters, threads};
-use super::read::{Reader, numbers, open_file};
-use heartbeat::verdict::sample::{Gap, GapKind, Process, Subject, Why};
+use super::read::{Reader, link, numbers, open_file};
+use heartbeat::base::known_agents::Invocation;
+use heartbeat::verdict::sample::{Gap, GapKind, Kind, Process, Subject, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most processes sampled in one tree.
@@ -16,7 +18,10 @@ pub(super) struct CommandInfo {
     /// The short name it had: `exec` changes it.
     name: String,
     command: String,
-    batch: bool,
+    /// How it starts a known agent.
+    pub(super) invocation: Option<Invocation>,
+    /// Its standard output is a terminal.
+    terminal: bool,
     /// Its word size is not this machine's.
     pub(super) foreign: bool,
 }
@@ -88,9 +93,10 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
     (found, gaps)
 }
 
-/// Gives every process its command line; read once in its life.
+/// Gives every process its command line; read once in its life. `started`: how the command line that started the root does.
 pub(super) fn name(
     reader: &mut Reader,
+    started: Option<Invocation>,
     known: &mut BTreeMap<(u32, u64), CommandInfo>,
     processes: &mut [Process],
 ) {
@@ -101,11 +107,16 @@ pub(super) fn name(
             Some(_) | None => {
                 let read = command(reader, process.pid);
                 let is_read = read.is_some();
-                let (command, batch) = read.unwrap_or_else(|| (process.name.clone(), false));
+                let (command, invocation) = read.unwrap_or_else(|| (process.name.clone(), None));
+                // A program that sets its own title is still what it was started as.
+                let before = known.get(&key).and_then(|words| words.invocation);
+                let is_title = !command.trim_end().contains(' ');
+                let invocation = before.filter(|_| is_title).or(invocation).or(before);
                 let words = CommandInfo {
                     name: process.name.clone(),
                     command,
-                    batch,
+                    invocation,
+                    terminal: invocation.is_some() && is_at_terminal(process.pid),
                     foreign: is_foreign(process.pid),
                 };
                 // In the middle of an exec the command line is empty for a moment.
@@ -116,10 +127,23 @@ pub(super) fn name(
             }
         };
         process.command = words.command;
-        process.headless = words.batch;
+        process.agent = words.invocation.is_some();
+        process.headless = words
+            .invocation
+            .is_some_and(|invocation| invocation.is_piece(words.terminal));
+    }
+    // The command line that hbsidecar started is known, whatever title the program gives itself later.
+    if let (Some(invocation), Some(root)) = (started, processes.first_mut()) {
+        root.agent = true;
+        root.headless |= invocation.is_piece(is_at_terminal(root.pid));
     }
     let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
     known.retain(|key, _| present.contains(key));
+}
+
+fn is_at_terminal(pid: u32) -> bool {
+    let output = link(&format!("/proc/{pid}/fd/1")).map(kind);
+    matches!(output, Ok(Kind::Terminal(_)))
 }
 
 /// A program file begins with its kind; the fifth byte is its word size. One that cannot be read is taken as native: then

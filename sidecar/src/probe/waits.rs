@@ -1,4 +1,5 @@
-//! What a thread waits for: its system call, the descriptors in it, its own time limit.
+//! What a thread waits for: its system call, the descriptors in it, its own time limit; and what exactly it passed to the
+//! kernel, for the question what could end the wait.
 
 use super::calls::{Call, call};
 use super::descriptors::Descriptors;
@@ -8,6 +9,8 @@ use heartbeat::verdict::sample::{Kind, Target, Until, Wait, Why};
 
 /// The most descriptors of one `poll`, `select` or `epoll` that are read.
 const TARGETS_MAX: usize = 256;
+/// The most descriptors that the sets of a `select` hold, as the C library has them.
+const SELECT_MAX: usize = 1024;
 const FUTEX_PRIVATE: u64 = 128;
 const FUTEX_REALTIME: u64 = 256;
 /// In the newer futex calls.
@@ -24,6 +27,30 @@ const OUT: u64 = 0x4;
 /// Edge-triggered: such a loop asks for both events from the start and waits for neither.
 const EPOLL_CHANGES: u64 = 1 << 31;
 
+/// What a thread passed to the kernel, without interpretation. Nothing that the kernel would wake it for is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Not known, or a call whose objects are not known.
+    Unknown(Why),
+    /// No object: only time and signals.
+    Nothing,
+    /// These descriptors.
+    Descriptors {
+        /// Their numbers.
+        fds: Vec<i32>,
+        /// The call itself moves the data, so that a time limit of the object applies.
+        direct: bool,
+    },
+    /// What this epoll descriptor watches.
+    Epoll(i32),
+    /// A word in memory.
+    Futex { address: u64, private: bool },
+    /// Children, as `waitpid` names them.
+    Children(i32),
+    /// A lock on the file of a descriptor.
+    Lock(i32),
+}
+
 /// Reads the waits of one process's threads.
 pub(super) struct Waits<'a> {
     pub(super) reader: &'a mut Reader,
@@ -33,27 +60,114 @@ pub(super) struct Waits<'a> {
 }
 
 impl Waits<'_> {
-    /// What this thread waits for.
-    pub(super) fn of(&mut self, tid: u32) -> Wait {
-        let path = format!("/proc/{}/task/{tid}/syscall", self.pid);
-        let [number, arguments @ ..] = match self.reader.text(&path) {
-            Ok(text) if text.starts_with("running") || text.starts_with('-') => {
-                return Wait::Running;
+    /// What this thread waits for, and what it passed to the kernel.
+    pub(super) fn of(&mut self, tid: u32) -> (Wait, Asked) {
+        match self.call(tid) {
+            Ok(Some([number, arguments @ ..])) => {
+                let wait = self.decode(number, arguments);
+                let asked = self.asked(number, arguments, &wait);
+                (wait, asked)
             }
-            Ok(text) => match parse(&text) {
-                Some(numbers) => numbers,
-                None => return Wait::Unreadable(Why::Malformed),
-            },
-            Err(why) => return Wait::Unreadable(why),
+            Ok(None) => (Wait::Running, Asked::Unknown(Why::NotAsked)),
+            Err(why) => (Wait::Unreadable(why), Asked::Unknown(why)),
+        }
+    }
+
+    /// Number and arguments of its system call; none when it is in none.
+    fn call(&mut self, tid: u32) -> Result<Option<[u64; 7]>, Why> {
+        let path = format!("/proc/{}/task/{tid}/syscall", self.pid);
+        let text = self.reader.text(&path)?;
+        if text.starts_with("running") || text.starts_with('-') {
+            return Ok(None);
+        }
+        parse(&text).map(Some).ok_or(Why::Malformed)
+    }
+
+    fn asked(&mut self, number: u64, a: [u64; 6], wait: &Wait) -> Asked {
+        let direct = |fds: &[u64]| Asked::Descriptors {
+            fds: fds.iter().map(|fd| *fd as u32 as i32).collect(),
+            direct: true,
         };
-        self.decode(number, arguments)
+        match wait {
+            Wait::Read(_) | Wait::Accept(_) | Wait::Connect(_) | Wait::Sync(_) => direct(&a[..1]),
+            // `sendfile` also waits for what it reads.
+            Wait::Write(_) if call(number) == Call::Sendfile => direct(&a[..2]),
+            Wait::Write(_) => direct(&a[..1]),
+            Wait::Poll { .. } if matches!(call(number), Call::Epoll | Call::Epoll2) => {
+                Asked::Epoll(a[0] as u32 as i32)
+            }
+            Wait::Poll { .. } if matches!(call(number), Call::Select | Call::Pselect) => {
+                self.selected(a)
+            }
+            Wait::Poll { .. } => self.polled_all(a[0], a[1]),
+            Wait::Sleep(_) | Wait::Signal(_) => Asked::Nothing,
+            // Of several words none is chosen.
+            Wait::Futex { .. } if call(number) == Call::FutexWaitv => Asked::Unknown(Why::NotAsked),
+            Wait::Futex { private, .. } => Asked::Futex {
+                address: a[0],
+                private: *private,
+            },
+            Wait::Child(pid) => Asked::Children(*pid),
+            Wait::Fork => Asked::Children(-1),
+            Wait::Lock(_) => Asked::Lock(a[0] as u32 as i32),
+            Wait::Call(_) if call(number) == Call::Splice => direct(&[a[0], a[2]]),
+            Wait::Call(_) if call(number) == Call::Tee => direct(&a[..2]),
+            Wait::Call(_) | Wait::Running => Asked::Unknown(Why::Unsupported),
+            Wait::Unreadable(why) => Asked::Unknown(*why),
+        }
+    }
+
+    /// Every descriptor of a `poll`: one without wanted events still wakes it when the other side is closed.
+    fn polled_all(&mut self, list: u64, count: u64) -> Asked {
+        let count = match usize::try_from(count) {
+            Ok(count) if count <= TARGETS_MAX => count,
+            Ok(_) | Err(_) => return Asked::Unknown(Why::TooMany),
+        };
+        let mut bytes = vec![0; count * 8];
+        if count > 0
+            && let Err(why) = self.memory.read(list, &mut bytes)
+        {
+            return Asked::Unknown(why);
+        }
+        let fds = bytes
+            .chunks_exact(8)
+            .filter_map(|entry| entry.get(..4)?.try_into().map(i32::from_ne_bytes).ok());
+        Asked::Descriptors {
+            fds: fds.filter(|fd| *fd >= 0).collect(),
+            direct: false,
+        }
+    }
+
+    /// Every descriptor in the three sets of a `select`.
+    fn selected(&mut self, a: [u64; 6]) -> Asked {
+        let count = match usize::try_from(a[0]) {
+            Ok(count) if count <= SELECT_MAX => count,
+            Ok(_) | Err(_) => return Asked::Unknown(Why::TooMany),
+        };
+        let mut fds = std::collections::BTreeSet::new();
+        for set in [a[1], a[2], a[3]].into_iter().filter(|set| *set != 0) {
+            let mut bytes = vec![0; count.div_ceil(64) * 8];
+            if let Err(why) = self.memory.read(set, &mut bytes) {
+                return Asked::Unknown(why);
+            }
+            let is_set = |bit: &usize| bytes[bit / 8] >> (bit % 8) & 1 == 1;
+            fds.extend(
+                (0..count)
+                    .filter(is_set)
+                    .filter_map(|bit| i32::try_from(bit).ok()),
+            );
+        }
+        Asked::Descriptors {
+            fds: fds.into_iter().collect(),
+            direct: false,
+        }
     }
 
     fn decode(&mut self, number: u64, a: [u64; 6]) -> Wait {
         let target = || self.descriptors.target(a[0]);
         match call(number) {
             Call::Read => Wait::Read(target()),
-            Call::Write => Wait::Write(target()),
+            Call::Write | Call::Sendfile => Wait::Write(target()),
             Call::Accept => Wait::Accept(target()),
             Call::Connect => Wait::Connect(target()),
             Call::Sync => Wait::Sync(target()),
@@ -104,7 +218,9 @@ impl Waits<'_> {
             Call::SignalTimed => {
                 Wait::Signal(self.memory.limit(a[2], From::Call, Unit::Nanoseconds))
             }
-            Call::Fcntl | Call::Other => Wait::Call(u32::try_from(number).unwrap_or(u32::MAX)),
+            Call::Splice | Call::Tee | Call::Fcntl | Call::Other => {
+                Wait::Call(u32::try_from(number).unwrap_or(u32::MAX))
+            }
         }
     }
 

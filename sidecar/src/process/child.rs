@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// What the agent is started with.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct Start<'a> {
     pub(crate) inherited: Inherited,
     /// The terminal that it starts with, when that is ours to give.
     pub(crate) terminal: Option<i32>,
-    /// What becomes its standard output, when that is not ours.
-    pub(crate) output: Option<i32>,
+    /// Descriptors of ours, and the outputs of the agent that they become.
+    pub(crate) outputs: Vec<(RawFd, RawFd)>,
     /// Whether it is killed when this process dies.
     pub(crate) dies_with_us: bool,
 }

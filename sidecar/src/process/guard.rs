@@ -5,12 +5,11 @@
 //! the agent's first process even earlier; the guard finds those that left it, by the mark in their environment.
 
 use crate::clock;
-use crate::process::handle;
 use crate::process::tree::Tree;
+use crate::process::{handle, helper};
 use heartbeat::base::moment::{Moment, millis};
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::ffi::OsString;
 use std::io;
@@ -42,21 +41,14 @@ impl Guard {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
         let started = handle::stat(pid).map_or(0, |stat| stat.starttime);
-        match fork()? {
-            0 => {
-                drop(pipe);
-                // A second fork: the guard is no child of ours, and the agent's tree holds no stranger.
-                if !matches!(fork(), Ok(0)) {
-                    exit_now();
-                }
+        let keep = vec![listen.as_raw_fd()];
+        helper::split_off(c"hb-guard", keep, || {
+            // A second fork: the guard is no child of ours, and the agent's tree holds no stranger.
+            if matches!(fork(), Ok(0)) {
                 watch(&listen, &Tree::Guarded { pid, started, mark });
-                exit_now()
             }
-            first => {
-                handle::wait_for(first);
-                Ok(Self { pipe, lost: false })
-            }
-        }
+        })?;
+        Ok(Self { pipe, lost: false })
     }
 
     /// The agent is ended at this time, unless a later one comes.
@@ -78,7 +70,6 @@ impl Guard {
 
 /// Waits for the end of the sidecar, or for the deadline; then ends the agent's processes.
 fn watch(listen: &OwnedFd, tree: &Tree) {
-    leave(listen);
     let mut until: Option<Moment> = None;
     loop {
         let left = until.map(|until| until.since(clock::now()));
@@ -111,34 +102,6 @@ fn watch(listen: &OwnedFd, tree: &Tree) {
     }
 }
 
-/// Nothing of the sidecar's stays here: neither its terminal, nor descriptors whose other end waits for their close.
-fn leave(listen: &OwnedFd) {
-    let _ = nix::unistd::setsid(); // it fails for a group leader, which a second child is not
-    let _ = rustix::process::chdir("/"); // a directory that is held only cannot be unmounted
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty());
-    if let Ok(null) = &null {
-        let _ = rustix::stdio::dup2_stdin(null); // the loop below closes what this leaves
-        let _ = rustix::stdio::dup2_stdout(null);
-        let _ = rustix::stdio::dup2_stderr(null);
-    }
-    let ours = [0, 1, 2, listen.as_raw_fd()];
-    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|fd| !ours.contains(fd))
-        .collect();
-    std::mem::forget(null);
-    for fd in open {
-        #[expect(unsafe_code, reason = "what was inherited has no owner here")]
-        // SAFETY: nothing in this process uses another descriptor than its pipe.
-        unsafe {
-            libc::close(fd)
-        };
-    }
-}
-
 fn fork() -> io::Result<i32> {
     #[expect(
         unsafe_code,
@@ -148,16 +111,5 @@ fn fork() -> io::Result<i32> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(pid),
-    }
-}
-
-fn exit_now() -> ! {
-    #[expect(
-        unsafe_code,
-        reason = "the copy leaves without running anything of the sidecar's"
-    )]
-    // SAFETY: nothing runs after it.
-    unsafe {
-        libc::_exit(0)
     }
 }

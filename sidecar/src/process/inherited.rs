@@ -115,6 +115,11 @@ impl Inherited {
         }
     }
 
+    /// Whether a standard descriptor was closed when we started.
+    pub(crate) fn was_closed(&self, standard: i32) -> bool {
+        (0..3).contains(&standard) && self.found & 1 << standard != 0
+    }
+
     /// Puts everything back as it was. For the agent's process between fork and exec: calls only what is
     /// async-signal-safe.
     pub(crate) fn give_back(&self) {

@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp, tcsetpgrp};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
+use std::io::IsTerminal;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -23,6 +24,16 @@ pub(crate) fn can_be_resumed() -> bool {
         above = Pid::from_raw(parent);
     }
     false
+}
+
+/// Whether the terminal on our standard error is also on one of a process's standard descriptors.
+pub(crate) fn shares_terminal(pid: i32) -> bool {
+    let ours = rustix::fs::fstat(rustix::stdio::stderr());
+    let is_ours = |fd| {
+        let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{fd}"));
+        matches!((&ours, theirs), (Ok(ours), Ok(theirs)) if ours.st_rdev != 0 && ours.st_rdev == theirs.st_rdev)
+    };
+    std::io::stderr().is_terminal() && (0..3).any(is_ours)
 }
 
 /// Sends a signal to our own process group: to the shells, scripts and pipelines around us, which the terminal would have

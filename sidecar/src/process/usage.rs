@@ -4,13 +4,24 @@
 //! that vanishes between two reads is no error.
 
 use heartbeat::base::moment::{Moment, millis};
+use nix::sys::resource::{UsageWho, getrusage};
 use procfs::process::Process;
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
 
 /// More processes than this are not followed; the figures then are a lower bound.
 const PROCESSES_MAX: usize = 4096;
 /// Two samples closer than this would divide by noise.
 const SAMPLE_MIN_MS: u64 = 50;
 const MIB: f64 = 1024.0 * 1024.0;
+/// Memory is read again after this time at the earliest: a change of state publishes a beat between two others.
+const MEMORY_PAUSE: Duration = Duration::from_secs(1);
+/// What reading the PSS of a tree may take of a beat. The kernel walks every page that is mapped: 10 GB take 300 ms.
+const PSS_BUDGET: Duration = Duration::from_millis(5);
+/// What a byte takes before one was measured: 5 ms for 160 MB.
+const NANOS_PER_BYTE: f64 = 0.03;
+/// A smaller process shows more of the cost of the call than of its pages.
+const MEASURED_BYTES_MIN: u64 = 32 << 20;
 
 /// Samples one process tree.
 #[derive(Debug)]
@@ -19,6 +30,11 @@ pub(crate) struct Vitals {
     page_bytes: u64,
     last: Option<(i32, Moment, u64)>,
     cpu_percent: f64,
+    memory: Option<(Moment, u64)>,
+    /// What a byte of a process takes when its PSS is read, measured the last time.
+    nanos_per_byte: f64,
+    /// The last figure was, in part, RSS for want of time.
+    is_rss: bool,
 }
 
 /// One sample.
@@ -26,7 +42,7 @@ pub(crate) struct Vitals {
 pub(crate) struct Sample {
     /// Of one core, since the last sample.
     pub(crate) cpu_percent: f64,
-    /// PSS where readable, else RSS.
+    /// PSS where it can be read in time, else RSS.
     pub(crate) memory_mb: f64,
 }
 
@@ -37,26 +53,63 @@ impl Vitals {
             page_bytes: procfs::page_size(),
             last: None,
             cpu_percent: 0.0,
+            memory: None,
+            nanos_per_byte: NANOS_PER_BYTE,
+            is_rss: false,
         }
     }
 
     /// The trees under these roots; the first one is the agent.
     pub(crate) fn sample(&mut self, roots: &[i32], now: Moment) -> Sample {
-        let mut ticks = 0;
-        let mut memory = 0;
+        let mut ticks = reaped_here(self.ticks_per_second);
+        let mut resident = Vec::new();
         for process in tree(roots) {
             // Time of children that ended and were waited for has moved to their parent: counting both loses nothing.
             if let Ok(stat) = process.stat() {
                 let ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
                 ticks += stat.utime + stat.stime + ended;
-                memory += pss(&process).unwrap_or(stat.rss * self.page_bytes);
+                resident.push((process, stat.rss * self.page_bytes));
             }
         }
+        let memory = self.memory(&resident, now);
         self.follow(roots.first().copied().unwrap_or(0), ticks, now);
         Sample {
             cpu_percent: (self.cpu_percent * 10.0).round() / 10.0,
             memory_mb: (memory as f64 / MIB * 10.0).round() / 10.0,
         }
+    }
+
+    fn memory(&mut self, processes: &[(Process, u64)], now: Moment) -> u64 {
+        if let Some((at, memory)) = self.memory
+            && !processes.is_empty()
+            && now.since(at) < MEMORY_PAUSE
+        {
+            return memory;
+        }
+        let resident: u64 = processes.iter().map(|(_, resident)| resident).sum();
+        let is_rss = resident as f64 * self.nanos_per_byte > PSS_BUDGET.as_nanos() as f64;
+        if is_rss && !self.is_rss {
+            tracing::info!(
+                "the memory in beats is RSS from now on: reading PSS would take too long"
+            );
+        } else if !is_rss && self.is_rss {
+            tracing::info!("the memory in beats is PSS again");
+        }
+        self.is_rss = is_rss;
+        let memory = if is_rss {
+            resident
+        } else {
+            let before = spent();
+            let of = |(process, resident): &(Process, u64)| pss(process).unwrap_or(*resident);
+            let memory = processes.iter().map(of).sum();
+            if resident >= MEASURED_BYTES_MIN {
+                let took = spent().saturating_sub(before).as_nanos();
+                self.nanos_per_byte = took as f64 / resident as f64;
+            }
+            memory
+        };
+        self.memory = Some((now, memory));
+        memory
     }
 
     fn follow(&mut self, root: i32, ticks: u64, now: Moment) {
@@ -73,6 +126,25 @@ impl Vitals {
         }
         self.last = Some((root, now, ticks));
     }
+}
+
+/// Ticks of processes that this one has reaped: helpers that left the agent's tree and came to it. When it reaps an agent,
+/// the next one is compared with nothing.
+fn reaped_here(ticks_per_second: f64) -> u64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
+        return 0;
+    };
+    let seconds =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1_000_000.0;
+    let spent = seconds(usage.user_time()) + seconds(usage.system_time());
+    (spent * ticks_per_second) as u64
+}
+
+/// Processor time of this thread.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn tree(roots: &[i32]) -> Vec<Process> {
@@ -127,6 +199,34 @@ mod tests {
     fn a_process_has_memory() {
         let sample = Vitals::new().sample(&[me()], Moment::from_millis(0));
         assert!(sample.memory_mb > 0.1, "{sample:?}");
+    }
+
+    #[test]
+    fn a_process_that_maps_much_is_measured_by_what_is_resident() {
+        let mut vitals = Vitals::new();
+        vitals.nanos_per_byte = 1e6;
+        let sample = vitals.sample(&[me()], Moment::from_millis(0));
+        assert!(vitals.is_rss);
+        assert!(sample.memory_mb > 0.1, "{sample:?}");
+    }
+
+    #[test]
+    fn memory_is_not_read_again_at_once() {
+        let mut vitals = Vitals::new();
+        vitals.sample(&[me()], Moment::from_millis(0));
+        vitals.memory = vitals.memory.map(|(at, _)| (at, 7 << 20));
+        let at = |millis| Moment::from_millis(millis);
+        assert_eq!(vitals.sample(&[me()], at(900)).memory_mb, 7.0);
+        assert_ne!(vitals.sample(&[me()], at(1000)).memory_mb, 7.0);
+    }
+
+    #[test]
+    fn time_of_a_process_that_this_one_reaped_is_counted() {
+        let before = reaped_here(1_000_000.0);
+        let mut sort = std::process::Command::new("sh");
+        let code = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+        sort.args(["-c", code]).status().unwrap();
+        assert!(reaped_here(1_000_000.0) > before);
     }
 
     #[test]

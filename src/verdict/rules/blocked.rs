@@ -3,6 +3,7 @@
 
 use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::{Finding, Fix};
+use crate::verdict::known_programs::SHELLS;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
@@ -10,55 +11,24 @@ use crate::verdict::sample::{
 };
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
-use crate::wire::beat::Verdict;
 use crate::wire::declared_state::DeclaredState;
 
-/// Shells: one that collects the output of a child can do nothing else.
-const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
 /// Markers in the last line of an agent's event stream: the work is done.
 const RESULT: [&str; 2] = [r#""type":"result""#, r#""type": "result""#];
 
-/// All findings of this file. `works` answers whether a process outside the tree is at work.
-pub(in crate::verdict) fn find(view: &TreeView<'_>, works: &dyn Fn(u32) -> bool) -> Vec<Finding> {
-    let mut found: Vec<Finding> = Vec::new();
-    found.extend(
-        view.waits()
-            .filter_map(|(p, t, wait)| file_lock(view, p, t.tid, wait, works)),
-    );
-    found.extend(view.living().filter_map(|p| busy_lock(view, p, works)));
-    found.extend(view.living().filter_map(disk));
-    found.extend(view.own().filter_map(|p| unserved(view, p)));
-    found.extend(view.own().filter_map(|p| server_as_tool(view, p)));
-    found.extend(done(view));
-    found
-}
-
-fn file_lock(
+pub(in crate::verdict) fn file_lock(
     view: &TreeView<'_>,
     process: &Process,
     tid: u32,
     wait: &Wait,
-    works: &dyn Fn(u32) -> bool,
 ) -> Option<Finding> {
     let Wait::Lock(target) = wait else {
         return None;
     };
-    let is_of_target = |lock: &FileLock| match &target.kind {
-        Kind::File(path) => lock.path == *path,
-        Kind::Pipe(_)
-        | Kind::Socket(_)
-        | Kind::Terminal(_)
-        | Kind::Internal(_)
-        | Kind::Unreadable(_) => false,
-    };
-    let lock = view
-        .sample
-        .locks
-        .iter()
-        .find(|l| is_of_target(l) || l.waiter == Some(process.pid));
+    let lock = lock_on(view, process, target);
     let holder = lock.and_then(|l| l.holder);
     // A holder that works, such as another build, will release the lock.
-    if holder.is_some_and(works) {
+    if holder.is_some_and(|pid| view.works(pid)) {
         return None;
     }
     let who = match (holder, lock) {
@@ -77,13 +47,7 @@ fn file_lock(
     } else {
         end_or_restart(view, process)
     };
-    let found = Finding::new(
-        RuleId::FileLock,
-        subject,
-        Verdict::Stalled,
-        thresholds::FILE_LOCK,
-        sentence,
-    );
+    let found = Finding::new(RuleId::FileLock, subject, sentence);
     Some(
         found
             .while_asleep([(process.pid, tid)])
@@ -93,12 +57,45 @@ fn file_lock(
     )
 }
 
+/// The lock on a file that a process waits for.
+fn lock_on<'a>(view: &TreeView<'a>, process: &Process, target: &Target) -> Option<&'a FileLock> {
+    let is_of_target = |lock: &FileLock| match &target.kind {
+        Kind::File(path) => lock.path == *path,
+        Kind::Pipe(_)
+        | Kind::Socket(_)
+        | Kind::Terminal(_)
+        | Kind::Internal(_)
+        | Kind::Unreadable(_) => false,
+    };
+    let mut locks = view.sample.locks.iter();
+    locks.find(|l| is_of_target(l) || l.waiter == Some(process.pid))
+}
+
+/// The process outside the tree that holds a lock which is waited for, and is at work.
+pub(in crate::verdict) fn lock_at_work(view: &TreeView<'_>) -> Option<u32> {
+    view.waits().find_map(|(process, _, wait)| match wait {
+        Wait::Lock(target) => lock_on(view, process, target)?
+            .holder
+            .filter(|pid| view.works(*pid)),
+        Wait::Running
+        | Wait::Read(_)
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Poll { .. }
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => None,
+    })
+}
+
 /// Sleeps briefly and repeatedly while another process holds a lock on one of its files.
-fn busy_lock(
-    view: &TreeView<'_>,
-    process: &Process,
-    works: &dyn Fn(u32) -> bool,
-) -> Option<Finding> {
+pub(in crate::verdict) fn busy_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let short =
         |wait: &Wait| matches!(wait, Wait::Sleep(Until::In(t)) if *t <= thresholds::BUSY_WAIT);
     if !process
@@ -115,7 +112,7 @@ fn busy_lock(
         .locks
         .iter()
         .find(|l| l.exclusive && l.waiter.is_none() && l.holder.is_some_and(foreign))?;
-    let holder = lock.holder.filter(|pid| !works(*pid))?;
+    let holder = lock.holder.filter(|pid| !view.works(*pid))?;
     let who = format!("{} ({holder})", lock.name);
     let sentence = format!(
         "{} retries repeatedly: {who} holds an exclusive lock on {}",
@@ -123,8 +120,8 @@ fn busy_lock(
         lock.path
     );
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::BusyLock, thresholds::TOOL_BLOCKED);
-    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
+    let rule = RuleId::BusyLock;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .observed("lock.file", lock.path.clone())
@@ -133,7 +130,7 @@ fn busy_lock(
 }
 
 /// A wait that no signal ends, not even SIGKILL.
-fn disk(process: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn disk(process: &Process) -> Option<Finding> {
     if process.state != RunState::Disk || process.frozen {
         return None;
     }
@@ -147,8 +144,8 @@ fn disk(process: &Process) -> Option<Finding> {
         process.title()
     );
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::DiskWait, thresholds::DISK);
-    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
+    let rule = RuleId::DiskWait;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .while_asleep([(process.pid, process.pid)])
@@ -157,7 +154,7 @@ fn disk(process: &Process) -> Option<Finding> {
 }
 
 /// Clients wait, and the main thread is blocked elsewhere.
-fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let main = process.main()?.wait.as_ref()?;
     let blocks = matches!(
         main,
@@ -218,8 +215,8 @@ fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let for_what = describe_wait(view.sample, main);
     let sentence = format!("{what}, but {} waits for {for_what}", process.title());
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::Unserved, thresholds::UNSERVED);
-    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
+    let rule = RuleId::Unserved;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .about(socket.inode)
@@ -230,7 +227,7 @@ fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
 }
 
 /// A tool that must end has become a server that waits for clients.
-fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
     let subject = Subject::Process(server.pid);
     if !view.listens(subject) || server.pid == view.sample.root {
         return None;
@@ -264,8 +261,8 @@ fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
         collector.title(),
         server.title()
     );
-    let (rule, after) = (RuleId::ServerAsTool, thresholds::TOOL_BLOCKED);
-    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
+    let rule = RuleId::ServerAsTool;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .observed("tool.listens", server.title())
@@ -278,13 +275,15 @@ fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
 }
 
 /// The work is reported done, and the process stays.
-fn done(view: &TreeView<'_>) -> Option<Finding> {
+pub(in crate::verdict) fn done(view: &TreeView<'_>) -> Option<Finding> {
     let root = view.sample.root()?;
     let last = view
         .sample
         .outputs
         .iter()
-        .find(|o| RESULT.iter().any(|mark| o.last.contains(mark)));
+        .find(|o| RESULT.iter().any(|mark| o.last.contains(mark)))
+        // A line in a log may be a child's, in a loop that goes on.
+        .filter(|_| view.living().count() == 1);
     let done = view.report.state == Some(DeclaredState::Done);
     let ends = view.report.stopping || done && view.report.streams_turns;
     let is_reported = ends || done;
@@ -302,13 +301,7 @@ fn done(view: &TreeView<'_>) -> Option<Finding> {
         "{} has reported its work done, but has not exited",
         root.title()
     );
-    let found = Finding::new(
-        RuleId::DoneNotExited,
-        Subject::Process(root.pid),
-        Verdict::Hung,
-        thresholds::DONE_NOT_EXITED,
-        sentence,
-    );
+    let found = Finding::new(RuleId::DoneNotExited, Subject::Process(root.pid), sentence);
     let found = match last {
         Some(output) => found.observed("output.last", output.last.clone()),
         None => found.reported(

@@ -5,18 +5,7 @@ use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{Process, RunState, Subject, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, handles_signals, is_parked, is_private_futex_wait};
-use crate::wire::beat::Verdict;
 use std::collections::BTreeSet;
-
-/// All findings of this file.
-pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> = view.living().filter_map(stopped).collect();
-    found.extend(view.living().filter_map(|p| mutex_ring(view, p)));
-    found.extend(view.own().filter_map(|p| forked_lock(view, p)));
-    found.extend(deadlock(view));
-    found.extend(dead_await(view));
-    found
-}
 
 /// Ends a child, never the agent itself.
 pub(in crate::verdict) fn end_or_restart(view: &TreeView<'_>, process: &Process) -> Fix {
@@ -43,20 +32,12 @@ pub(in crate::verdict) fn stopped(process: &Process) -> Option<Finding> {
     {
         let sentence = format!("{title} is stopped in the background of its terminal");
         let rule = RuleId::BackgroundJob;
-        let verdict = Verdict::WaitingInput;
-        let found = Finding::new(rule, subject, verdict, thresholds::INPUT, sentence);
+        let found = Finding::new(rule, subject, sentence);
         return Some(found.observed("process.state", "T, not in the foreground of its terminal"));
     }
     let sentence =
         format!("{title} was stopped by a signal and stays stopped until it is continued");
-    let found = Finding::new(
-        RuleId::Stopped,
-        subject,
-        Verdict::Hung,
-        thresholds::STOPPED,
-        sentence,
-    )
-    .logical();
+    let found = Finding::new(RuleId::Stopped, subject, sentence).logical();
     let threads = process.threads.iter().map(|t| (process.pid, t.tid));
     Some(
         found
@@ -70,7 +51,7 @@ pub(in crate::verdict) fn stopped(process: &Process) -> Option<Finding> {
 }
 
 /// Threads of one process that wait for each other's mutexes.
-fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let owner = |tid: u32| {
         let thread = process.threads.iter().find(|t| t.tid == tid)?;
         match thread.wait {
@@ -87,7 +68,8 @@ fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         let mut at = thread.tid;
         while let Some(next) = owner(at) {
             if next == thread.tid {
-                return Some(ring);
+                // A thread's own number in its own memory may stand for anything.
+                return (ring.len() > 1).then_some(ring);
             }
             if ring.contains(&next) {
                 return None;
@@ -99,10 +81,6 @@ fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     })?;
     let chain: Vec<String> = ring.iter().map(|tid| format!("thread {tid}")).collect();
     let sentence = match chain.as_slice() {
-        [one] => format!(
-            "{one} of {} waits for a lock that it holds itself",
-            process.title()
-        ),
         [one, two] => format!(
             "{one} of {} waits for a lock held by {two}, which waits for a lock held by {one}",
             process.title()
@@ -114,8 +92,8 @@ fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         ),
     };
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::MutexRing, thresholds::WAIT_CYCLE);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    let rule = RuleId::MutexRing;
+    let found = Finding::new(rule, subject, sentence).logical();
     let still = ring.iter().map(|tid| (process.pid, *tid));
     let found = found
         .while_asleep(still)
@@ -129,7 +107,7 @@ fn mutex_ring(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
 }
 
 /// A fork made while another thread held a lock: the child has the locked lock, but not the thread that would release it.
-fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let parent = view.sample.process(process.parent)?;
     let copy = parent.command == process.command && parent.name == process.name;
     if !copy
@@ -145,8 +123,8 @@ fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         parent.title()
     );
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::ForkedLock, thresholds::WAIT_CYCLE * 2);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    let rule = RuleId::ForkedLock;
+    let found = Finding::new(rule, subject, sentence).logical();
     let threads = format!(
         "{} thread in futex, private, without a limit",
         process.threads.len()
@@ -161,32 +139,21 @@ fn forked_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
 }
 
 /// Work is owed, and every thread of every process waits for a lock or for another one of them.
-fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
-    if !view.report.owes_work() {
-        return None;
-    }
+pub(in crate::verdict) fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
     let mut still = Vec::new();
     let mut culprit: Option<&Process> = None;
     for process in view.living() {
-        if !process.is_whole() || process.frozen || process.tracer.is_some() {
+        if process.frozen || process.tracer.is_some() || handles_signals(process) {
             return None;
         }
         for thread in &process.threads {
             match thread.wait.as_ref()? {
                 Wait::Futex {
                     until: Until::Never,
-                    private,
-                    ..
-                } => {
                     // A process outside the tree could release a lock in shared memory.
-                    if !private
-                        && process.pid == view.sample.root
-                        && view.sample.processes.len() == 1
-                    {
-                        return None;
-                    }
-                    culprit = Some(process);
-                }
+                    private: true,
+                    ..
+                } => culprit = Some(process),
                 Wait::Child(_) => {}
                 Wait::Read(target) if view.is_from_inside(process, target) => {}
                 Wait::Running
@@ -213,13 +180,7 @@ fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
         still.len(),
         culprit.title()
     );
-    let found = Finding::new(
-        RuleId::Deadlock,
-        Subject::Tree,
-        Verdict::Hung,
-        thresholds::DEADLOCK,
-        sentence,
-    );
+    let found = Finding::new(RuleId::Deadlock, Subject::Tree, sentence);
     Some(
         found
             .while_asleep(still)
@@ -233,7 +194,7 @@ fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
 }
 
 /// Work is owed, and the event loop has no source of events left but its own timers.
-fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
+pub(in crate::verdict) fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
     let root = view.sample.root()?;
     let alone = view.living().count() == 1;
     let main = root.main()?.wait.as_ref()?;
@@ -246,13 +207,7 @@ fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         Until::Unreadable(_) => true,
     };
     let connected = view.sample.sockets.iter().any(|s| s.other().is_none());
-    if !view.report.owes_work()
-        || !alone
-        || long
-        || connected
-        || !root.is_whole()
-        || view.listens(Subject::Tree)
-    {
+    if !alone || long || connected || view.polls || view.listens(Subject::Tree) {
         return None;
     }
     let mut kinds = BTreeSet::new();
@@ -272,13 +227,7 @@ fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         "work is owed, but {} has no connection, no child and no input to wait for: {limit}",
         root.title()
     );
-    let found = Finding::new(
-        RuleId::DeadAwait,
-        Subject::Process(root.pid),
-        Verdict::Hung,
-        thresholds::DEADLOCK,
-        sentence,
-    );
+    let found = Finding::new(RuleId::DeadAwait, Subject::Process(root.pid), sentence);
     Some(
         found
             .observed("sockets", "none")

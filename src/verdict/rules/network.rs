@@ -9,33 +9,13 @@ use crate::verdict::sample::{
 };
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked};
-use crate::wire::beat::Verdict;
-
-/// All findings of this file.
-pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> = view
-        .tcp()
-        .filter_map(|(socket, tcp)| dead_peer(view, socket, tcp))
-        .collect();
-    found.extend(
-        view.tcp()
-            .filter_map(|(socket, tcp)| closed_unread(view, socket, tcp)),
-    );
-    found.extend(
-        view.tcp()
-            .filter_map(|(socket, tcp)| no_connection(view, socket, tcp)),
-    );
-    found.extend(view.own().filter_map(|p| dead_child(view, p)));
-    found.extend(view.own().filter_map(|p| left_behind(view, p)));
-    found.extend(
-        view.waits()
-            .filter_map(|(p, t, wait)| stopped_peer(view, p, t.tid, wait)),
-    );
-    found
-}
 
 /// The peer's kernel answers neither keep-alive probes nor data.
-fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+pub(in crate::verdict) fn dead_peer(
+    view: &TreeView<'_>,
+    socket: &Socket,
+    tcp: &Tcp,
+) -> Option<Finding> {
     let silent = tcp.probes >= thresholds::PROBES && tcp.keep_alive != Some(false)
         || tcp.retransmits >= thresholds::RETRANSMITS && tcp.unacked > 0;
     if tcp.state != TcpState::Established || !silent || !is_needed(view, socket) {
@@ -51,8 +31,8 @@ fn dead_peer(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding>
         tcp.remote
     );
     let subject = Subject::Process(socket.pid);
-    let (rule, after) = (RuleId::DeadPeer, thresholds::WAIT_CYCLE);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence)
+    let rule = RuleId::DeadPeer;
+    let found = Finding::new(rule, subject, sentence)
         .about(socket.inode)
         .kernel_counted()
         .logical();
@@ -119,17 +99,21 @@ fn is_read_or_written(view: &TreeView<'_>, socket: &Socket) -> bool {
 }
 
 /// The peer has closed the connection without an answer, or with one that is not read, and the program waits elsewhere.
-fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+pub(in crate::verdict) fn closed_unread(
+    view: &TreeView<'_>,
+    socket: &Socket,
+    tcp: &Tcp,
+) -> Option<Finding> {
     if tcp.state != TcpState::CloseWait || view.is_served(tcp) {
         return None;
     }
     let process = view.sample.process(socket.pid)?;
-    let parked = |w: &Wait| view.only_self_can_wake(process, w) || matches!(w, Wait::Child(_));
+    let parked = |w: &Wait| view.only_self_can_wake(process, w);
     let all_parked = process
         .threads
         .iter()
         .all(|t| t.wait.as_ref().is_some_and(parked));
-    if !process.is_whole() || !all_parked {
+    if !all_parked {
         return None;
     }
     let unread = tcp.unread.unwrap_or(0);
@@ -145,8 +129,8 @@ fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
         process.title()
     );
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::ClosedUnread, thresholds::PEER_GONE);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    let rule = RuleId::ClosedUnread;
+    let found = Finding::new(rule, subject, sentence).logical();
     Some(
         found
             .about(socket.inode)
@@ -162,7 +146,11 @@ fn closed_unread(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
 }
 
 /// A connection request that stays unanswered.
-fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Finding> {
+pub(in crate::verdict) fn no_connection(
+    view: &TreeView<'_>,
+    socket: &Socket,
+    tcp: &Tcp,
+) -> Option<Finding> {
     if tcp.state != TcpState::SynSent || tcp.retransmits < 2 {
         return None;
     }
@@ -178,11 +166,7 @@ fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
                 && matches!(wait.until(), Until::In(_))
         });
     // The program has a time limit of its own; it is in doubt only past the kernel's limit.
-    let after = if limited {
-        thresholds::CONNECT * 4
-    } else {
-        thresholds::CONNECT
-    };
+    let patience = if limited { 4 } else { 1 };
     let sentence = format!(
         "{} does not answer: {} connection requests in a row",
         tcp.remote,
@@ -190,8 +174,8 @@ fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
     );
     let subject = Subject::Process(process.pid);
     let rule = RuleId::NoConnection;
-    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence).about(socket.inode);
-    Some(found.observed(
+    let found = Finding::new(rule, subject, sentence).about(socket.inode);
+    Some(found.patiently(patience).observed(
         "tcp.state",
         format!(
             "SYN-SENT to {}, {} retransmissions",
@@ -201,7 +185,7 @@ fn no_connection(view: &TreeView<'_>, socket: &Socket, tcp: &Tcp) -> Option<Find
 }
 
 /// A child has ended, and its parent waits for an answer that only the child could give.
-fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
     let child = view
         .sample
         .processes
@@ -219,13 +203,7 @@ fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
             .as_ref()
             .is_some_and(|w| view.only_self_can_wake(parent, w))
     });
-    let hidden = view.sample.may_have_hidden_holders();
-    if !broken
-        || hidden
-        || !deaf
-        || !parent.is_whole()
-        || view.listens(Subject::Process(parent.pid))
-    {
+    if !broken || !deaf || !parent.is_whole() || view.listens(Subject::Process(parent.pid)) {
         return None;
     }
     let sentence = format!(
@@ -234,8 +212,8 @@ fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
         parent.title()
     );
     let subject = Subject::Process(child.pid);
-    let (rule, after) = (RuleId::DeadChild, thresholds::PEER_GONE);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    let rule = RuleId::DeadChild;
+    let found = Finding::new(rule, subject, sentence).logical();
     Some(
         found
             .while_asleep(parent.threads.iter().map(|t| (parent.pid, t.tid)))
@@ -249,7 +227,7 @@ fn dead_child(view: &TreeView<'_>, parent: &Process) -> Option<Finding> {
 }
 
 /// The tool has ended, but a process that it started and left behind keeps its output open.
-fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     if view.listens(Subject::Tree)
         || view.reads_external_input(process)
         || !view.pending_requests().is_empty()
@@ -299,8 +277,8 @@ fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
         process.title()
     );
     let subject = Subject::Process(process.pid);
-    let (rule, after) = (RuleId::LeftBehind, thresholds::LEFT_BEHIND);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
+    let rule = RuleId::LeftBehind;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .about(u64::from(target.fd.unsigned_abs()))
@@ -326,7 +304,7 @@ fn is_long(until: Until) -> bool {
 /// The holders of the writing end, when the parent of each has ended.
 fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32, String, u64)>> {
     let writers = view.writers(pid, target);
-    if writers.is_empty() || view.sample.may_have_hidden_holders() {
+    if writers.is_empty() {
         return None;
     }
     writers
@@ -357,7 +335,12 @@ fn is_pair(view: &TreeView<'_>, target: &Target) -> bool {
 }
 
 /// A child waits for a daemon that is stopped. The child can be ended; the daemon does not belong to the tree.
-fn stopped_peer(view: &TreeView<'_>, process: &Process, tid: u32, wait: &Wait) -> Option<Finding> {
+pub(in crate::verdict) fn stopped_peer(
+    view: &TreeView<'_>,
+    process: &Process,
+    tid: u32,
+    wait: &Wait,
+) -> Option<Finding> {
     let peer = wait.targets().iter().find_map(|target| {
         let Kind::Socket(inode) = target.kind else {
             return None;
@@ -389,8 +372,8 @@ fn stopped_peer(view: &TreeView<'_>, process: &Process, tid: u32, wait: &Wait) -
     } else {
         end_or_restart(view, process)
     };
-    let (rule, after) = (RuleId::StoppedPeer, thresholds::UNSERVED);
-    let found = Finding::new(rule, subject, Verdict::Stalled, after, sentence);
+    let rule = RuleId::StoppedPeer;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .about(u64::from(peer.pid))

@@ -5,19 +5,10 @@ use crate::verdict::finding::Finding;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{End, Kind, Process, Subject, Target, Thread, Until, Wait};
-use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked};
-use crate::wire::beat::Verdict;
-
-/// All findings of this file.
-pub(in crate::verdict) fn find(view: &TreeView<'_>) -> Vec<Finding> {
-    view.waits()
-        .filter_map(|(p, t, wait)| undrained(view, p, t, wait))
-        .collect()
-}
 
 /// Data that no process reads.
-fn undrained(
+pub(in crate::verdict) fn undrained(
     view: &TreeView<'_>,
     process: &Process,
     thread: &Thread,
@@ -51,8 +42,7 @@ fn undrained(
     let holder = outside.iter().find_map(|end| view.sample.outsider(end.pid));
     if holder.is_some_and(|o| o.reads_terminal) {
         let sentence = format!("{title} waits for a person to read on in a pager");
-        let verdict = Verdict::WaitingInput;
-        let found = Finding::new(RuleId::Pager, subject, verdict, thresholds::INPUT, sentence);
+        let found = Finding::new(RuleId::Pager, subject, sentence);
         return Some(
             found
                 .about(fd)
@@ -62,14 +52,14 @@ fn undrained(
     }
     let who = match holder {
         Some(outsider) => format!(
-            "{} ({}) holds its other end and does not read",
+            "{} ({}) holds its other end and has made no room since",
             outsider.name, outsider.pid
         ),
         None => "no process reads its other end".to_owned(),
     };
     let sentence = format!("{title} cannot write: {what} is full and {who}");
-    let (rule, after) = (RuleId::FullPipe, thresholds::UNDRAINED);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence);
+    let rule = RuleId::FullPipe;
+    let found = Finding::new(rule, subject, sentence);
     Some(
         found
             .about(fd)
@@ -122,9 +112,14 @@ fn loops_past(
     else {
         return false;
     };
-    let mut children = view.living().filter(|p| p.parent == reader.pid);
     let past = |t: &Target| t.fd != fd && (t.full || view.wakes_itself(reader.pid, t));
-    targets.iter().all(past) && children.all(|p| p.pid == writer.pid)
+    targets.iter().all(past) && waits_for_writer(view, reader, writer)
+}
+
+/// Whether the reader has no other child than the writer, whose end it could wait for.
+fn waits_for_writer(view: &TreeView<'_>, reader: &Process, writer: &Process) -> bool {
+    let mut children = view.living().filter(|p| p.parent == reader.pid);
+    children.all(|p| p.pid == writer.pid)
 }
 
 /// The reader belongs to the tree and waits for something else: a wait cycle when it can never read.
@@ -143,7 +138,8 @@ fn full_inside(
         }
         let waits = reader.threads.iter().map(|t| t.wait.as_ref());
         let stuck = |wait: Option<&Wait>| match wait {
-            Some(Wait::Child(_) | Wait::Write(_) | Wait::Lock(_)) => true,
+            Some(Wait::Child(_)) => waits_for_writer(view, reader, writer),
+            Some(Wait::Write(_) | Wait::Lock(_)) => true,
             Some(Wait::Read(other)) => other.fd != end.fd,
             Some(wait) => is_parked(wait) || loops_past(view, reader, wait, end.fd, writer),
             None => false,
@@ -167,8 +163,8 @@ fn full_inside(
         writer.title()
     );
     let subject = Subject::Process(writer.pid);
-    let (rule, after) = (RuleId::PipeCycle, thresholds::WAIT_CYCLE);
-    let found = Finding::new(rule, subject, Verdict::Hung, after, sentence).logical();
+    let rule = RuleId::PipeCycle;
+    let found = Finding::new(rule, subject, sentence).logical();
     Some(
         found
             .while_asleep(still)

@@ -6,38 +6,12 @@ use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::Assessment;
 use crate::verdict::finding::{observed, reported};
 use crate::verdict::rule::RuleId;
+use crate::verdict::rules::words;
 use crate::verdict::sample::{Output, Process, Sample};
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::signals::Interval;
 use crate::verdict::thresholds;
-use crate::wire::beat::Verdict;
 use std::time::Duration;
-
-/// Words that mark a failing action in output.
-const FAILURES: [&str; 14] = [
-    "error",
-    "retry",
-    "refused",
-    "timed out",
-    "timeout",
-    "failed",
-    "overloaded",
-    "rate limit",
-    "429",
-    "500",
-    "502",
-    "503",
-    "529",
-    "exception",
-];
-/// Keys of a tool call in a stream of JSON lines.
-const CALLS: [&str; 5] = [
-    "tool_use",
-    "\"tool\"",
-    "tool_call",
-    "\"command\"",
-    "function_call",
-];
 
 /// Since when the main thread of the root has been CPU-bound.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +43,34 @@ impl CpuBoundTracker {
     }
 }
 
+/// Since when one thread of one child has used a core without any effect.
+#[derive(Clone, Debug, Default)]
+pub(in crate::verdict) struct LoneCpuTracker(Option<(u32, Duration)>);
+
+impl LoneCpuTracker {
+    /// Takes one interval, and the child with its share of a core. Returns for how long it has lasted.
+    pub(in crate::verdict) fn observe(
+        &mut self,
+        lone: Option<(u32, f64)>,
+        interval: &Interval,
+        clock: &ActiveClock,
+    ) -> Option<Duration> {
+        let Some((pid, _)) = lone else {
+            if !interval.starved {
+                self.0 = None;
+            }
+            return None;
+        };
+        let start = clock.elapsed().saturating_sub(interval.elapsed);
+        let since = match self.0 {
+            Some((known, since)) if known == pid => since,
+            Some(_) | None => start,
+        };
+        self.0 = Some((pid, since));
+        Some(clock.elapsed().saturating_sub(since))
+    }
+}
+
 /// The main thread uses processor time; `over`: for longer than any computation without an effect takes.
 pub(in crate::verdict) fn cpu_bound(
     root: &Process,
@@ -77,7 +79,7 @@ pub(in crate::verdict) fn cpu_bound(
     limit: Duration,
     over: bool,
 ) -> Assessment {
-    let percent = format!("{:.0} % of a core in the main thread", share * 100.0);
+    let percent = format!("{:.0} % of a core in one thread", share * 100.0);
     let mut evidence = vec![observed("cpu", percent)];
     if over {
         evidence.push(observed(
@@ -92,13 +94,13 @@ pub(in crate::verdict) fn cpu_bound(
         );
         Assessment {
             evidence,
-            ..Assessment::new(RuleId::Spinning, Verdict::Spinning, sentence)
+            ..Assessment::new(RuleId::Spinning, sentence)
         }
     } else {
         let sentence = format!("{} computes in its main thread", root.title());
         Assessment {
             evidence,
-            ..Assessment::new(RuleId::Progress, Verdict::Working, sentence)
+            ..Assessment::new(RuleId::Progress, sentence)
         }
     }
 }
@@ -120,24 +122,19 @@ pub(in crate::verdict) fn repeated_report(
     let evidence = reported("repeats", format!("{times} × {}", report.repeated));
     Some(Assessment {
         evidence: vec![evidence],
-        ..Assessment::new(RuleId::SameReportAgain, Verdict::Looping, sentence)
+        ..Assessment::new(RuleId::SameReportAgain, sentence)
     })
 }
 
 /// Output that ends in the same tool call or failure, three times or more. Any other repeated line is only liveness.
 pub(in crate::verdict) fn repeated(sample: &Sample) -> Option<&Output> {
-    let acts = |o: &&Output| is_call(o) || names(o, &FAILURES);
+    let acts = |o: &&Output| is_call(o) || words::names_failure(&o.last);
     sample.outputs.iter().find(|o| o.repeats >= 3 && acts(o))
 }
 
 /// Whether the line is a tool call.
 pub(in crate::verdict) fn is_call(output: &Output) -> bool {
-    names(output, &CALLS)
-}
-
-fn names(output: &Output, words: &[&str]) -> bool {
-    let line = output.last.to_lowercase();
-    words.iter().any(|word| line.contains(word))
+    words::names_call(&output.last)
 }
 
 /// The output repeats the same tool call or failure.
@@ -159,6 +156,6 @@ pub(in crate::verdict) fn repeated_line(output: &Output) -> Assessment {
     );
     Assessment {
         evidence: vec![seen],
-        ..Assessment::new(rule, Verdict::Looping, sentence)
+        ..Assessment::new(rule, sentence)
     }
 }

@@ -1,6 +1,7 @@
 //! Streams: XADD XLEN XRANGE XREVRANGE, and what an XREAD would find.
 
 use super::{Context, arity, count, not_a_number, number_of, syntax, wrong_type};
+use crate::changes::Part;
 use crate::keyspace::{Entry, EntryId, Keyspace, Stream, Value, cost};
 use crate::resp::Reply;
 use bytes::Bytes;
@@ -65,18 +66,21 @@ impl Context<'_> {
         self.keys.change(
             key,
             || Value::Stream(Stream::default()),
-            |value| {
+            |value, touched| {
                 let Value::Stream(stream) = value else {
                     return ((), 0);
                 };
                 let mut grown = cost(&fields);
                 stream.last = id;
                 stream.entries.push_back(Entry { id, fields });
+                touched.part(|| Part::Last);
+                touched.part(|| Part::Entry(id));
                 while stream.entries.len() > kept {
-                    grown -= stream
-                        .entries
-                        .pop_front()
-                        .map_or(0, |entry| cost(&entry.fields));
+                    let Some(old) = stream.entries.pop_front() else {
+                        break;
+                    };
+                    grown -= cost(&old.fields);
+                    touched.part(|| Part::Entry(old.id));
                 }
                 ((), grown)
             },

@@ -2,6 +2,14 @@
 
 use crate::resp::Reply;
 
+/// Whether the command may take more memory.
+pub(crate) fn grows(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"XADD" | b"EVAL" | b"EVALSHA"
+    )
+}
+
 /// Glob as in Redis: `*`, `?`, and `\` before a literal. Bounded: each `*` only ever moves on.
 pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);

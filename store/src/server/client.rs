@@ -1,6 +1,7 @@
 //! One client of the embedded store: its connection and what the server keeps of it.
 
 use super::Blocked;
+use super::places::Standing;
 use crate::commands::{arity, glob};
 use crate::resp::{Reply, Version, next_command};
 use bytes::{Bytes, BytesMut};
@@ -29,6 +30,9 @@ pub(super) struct Client {
     pub(super) name: Bytes,
     pub(super) backlog: VecDeque<Vec<Bytes>>,
     pub(super) blocked: Option<Blocked>,
+    pub(super) standing: Standing,
+    /// When it connected or sent its last command.
+    pub(super) last: Instant,
     channels: BTreeSet<Bytes>,
     patterns: BTreeSet<Bytes>,
     /// `None` once cut off: the connection writes what waits and ends.
@@ -60,6 +64,8 @@ impl Client {
             name: Bytes::new(),
             backlog: VecDeque::new(),
             blocked: None,
+            standing: Standing::Silent,
+            last: Instant::now(),
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             output: Some(output),
@@ -85,6 +91,11 @@ impl Client {
     /// Ends the connection once it has written what waits.
     pub(super) fn cut_off(&mut self) {
         self.output = None;
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn end(self) {
+        self.connection.abort();
     }
 
     pub(super) fn is_cut_off(&self) -> bool {
@@ -224,7 +235,7 @@ impl Client {
 }
 
 /// Refuses a client beyond the limit with Redis' own error.
-pub(super) fn turn_away(stream: TcpStream) {
+pub(super) fn turn_away(stream: &TcpStream) {
     // Fits any socket's buffer; the store does not wait for a client that does not read it.
     let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
 }

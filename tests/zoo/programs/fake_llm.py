@@ -5,6 +5,7 @@
 /ping?s=     a comment each s seconds and no data            /pingthink?s=  comments for s seconds, then an answer
 /close       half an answer, then closes                     /download?b=   b bytes a second, 50 MB in all
 /private/…   401, as a private repository                    /poke?p=       sends an unasked request to port p
+/cut?s=      silence for s seconds, then closes
 /busy        429 at once                                     /uneven      tokens with gaps of 0.2 s to 4 s
 """
 import itertools
@@ -44,6 +45,8 @@ def answer(peer, path, of):
         unasked.sendall(b"GET /work HTTP/1.1\r\n\r\n")
         pokes.append(unasked)  # held open: somebody waits for an answer
         peer.sendall(HEAD)
+    elif path == "/cut":
+        time.sleep(float(of["s"]))
     elif path == "/think":
         time.sleep(float(of["s"]))
         peer.sendall(HEAD + TOKEN)

@@ -1,34 +1,103 @@
-//! The stream of lifecycle events, each passed on once.
+//! The stream of lifecycle events, each passed on once. A bad entry is counted, and the reading goes on behind it.
 
-use crate::bus::inbox::{EVENTS_BLOCK, PAGE, StoreReader};
+use super::answers::{Pair, bytes, is_own_fault, list, pairs};
+use super::{EVENTS_BLOCK, Output, PAGE};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::event::Event;
 use heartbeat::wire::keys;
-use redis::Value;
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
+use redis::{RedisResult, Value};
+use std::time::Duration;
+use tokio::sync::mpsc;
 
-impl StoreReader {
+/// How often the stream is read beside the wait for its next entry: one that was emptied has started again.
+const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// What was read so far.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    /// The last event that was passed on.
+    last: EventId,
+    /// The stream was read once: from then on every event is passed on.
+    begun: bool,
+}
+
+/// One entry as the store has it.
+struct Entry {
+    id: EventId,
+    fields: Vec<Pair>,
+}
+
+impl Events {
+    /// Notes where the stream ends, at the first time; passes on what came meanwhile, later.
+    pub(super) async fn begin(
+        &mut self,
+        link: &mut MultiplexedConnection,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        if self.begun {
+            return self.read(link, output).await;
+        }
+        self.last = newest(link, output).await?.unwrap_or_default();
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Passes events on until the connection is lost; reads the stream to its end when it is `wanted`.
+    pub(super) async fn follow(
+        &mut self,
+        waiting: MultiplexedConnection,
+        mut link: MultiplexedConnection,
+        mut wanted: mpsc::Receiver<()>,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let mut again = tokio::time::interval(READ_EVERY);
+        let mut next = Box::pin(next_events(waiting, self.last));
+        loop {
+            tokio::select! {
+                (waiting, read) = &mut next => {
+                    match read {
+                        Ok(found) => self.pass_on(found, output).await,
+                        Err(error) if is_own_fault(&error) => {
+                            output.count("event", &error);
+                            tokio::time::sleep(READ_EVERY).await;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                    next = Box::pin(next_events(waiting, self.last));
+                }
+                Some(()) = wanted.recv() => {
+                    self.read(&mut link, output).await?;
+                    output.send(FleetInput::EventsRead).await;
+                }
+                _ = again.tick() => self.read(&mut link, output).await?,
+            }
+        }
+    }
+
     /// Passes on what the stream holds after the last event. A stream that ends before it has started again: it is read
     /// from its beginning.
-    pub(super) async fn read_events(
+    async fn read(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        link: &mut MultiplexedConnection,
+        output: &Output,
     ) -> anyhow::Result<()> {
-        if newest_event(connection).await?.unwrap_or_default() < self.last_event {
-            self.last_event = EventId::default();
+        if newest(link, output).await?.unwrap_or_default() < self.last {
+            self.last = EventId::default();
         }
         loop {
-            let page: StreamRangeReply = redis::cmd("XRANGE")
+            let mut question = redis::cmd("XRANGE");
+            question
                 .arg(keys::EVENTS)
-                .arg(format!("({}", self.last_event))
-                .arg("+")
-                .arg("COUNT")
-                .arg(PAGE)
-                .query_async(connection)
-                .await?;
-            let full = page.ids.len() == PAGE;
-            self.events(page.ids).await;
+                .arg(format!("({}", self.last))
+                .arg("+");
+            question.arg("COUNT").arg(PAGE);
+            let Some(page) = ask(link, &question, output).await? else {
+                return Ok(());
+            };
+            let found = entries(page);
+            let full = found.len() == PAGE;
+            self.pass_on(found, output).await;
             if !full {
                 return Ok(());
             }
@@ -36,19 +105,23 @@ impl StoreReader {
     }
 
     /// Passes events on, each once: two connections read the stream.
-    pub(super) async fn events(&mut self, entries: Vec<StreamId>) {
+    async fn pass_on(&mut self, entries: Vec<Entry>, output: &Output) {
         for entry in entries {
-            let Some(id) = EventId::parse(&entry.id).filter(|id| *id > self.last_event) else {
+            if entry.id <= self.last {
                 continue;
-            };
-            self.last_event = id;
-            let text = |name: &str| match entry.map.get(name) {
-                Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
-                _ => None,
+            }
+            self.last = entry.id;
+            let text = |name: &str| {
+                let field = entry
+                    .fields
+                    .iter()
+                    .find(|(field, _)| field == name.as_bytes());
+                // What is no text has no meaning, and is reported as such.
+                field.map(|(_, value)| std::str::from_utf8(value).unwrap_or("\u{fffd}"))
             };
             match Event::decode(text) {
-                Ok(event) => self.send(FleetInput::Event(Box::new(event))).await,
-                Err(error) => self.counters.count("event", &error),
+                Ok(event) => output.send(FleetInput::Event(Box::new(event))).await,
+                Err(error) => output.count("event", &error),
             }
         }
     }
@@ -56,11 +129,11 @@ impl StoreReader {
 
 /// The place of an event in the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EventId(u64, u64);
+struct EventId(u64, u64);
 
 impl EventId {
-    fn parse(text: &str) -> Option<Self> {
-        let (millis, number) = text.split_once('-')?;
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (millis, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self(millis.parse().ok()?, number.parse().ok()?))
     }
 }
@@ -72,41 +145,69 @@ impl std::fmt::Display for EventId {
 }
 
 /// The last event of the stream; `None` for an empty one.
-pub(super) async fn newest_event(
-    connection: &mut MultiplexedConnection,
+async fn newest(
+    link: &mut MultiplexedConnection,
+    output: &Output,
 ) -> anyhow::Result<Option<EventId>> {
-    let newest: StreamRangeReply = redis::cmd("XREVRANGE")
+    let mut question = redis::cmd("XREVRANGE");
+    question
         .arg(keys::EVENTS)
         .arg("+")
         .arg("-")
         .arg("COUNT")
-        .arg(1)
-        .query_async(connection)
-        .await?;
-    Ok(newest
-        .ids
-        .first()
-        .and_then(|entry| EventId::parse(&entry.id)))
+        .arg(1);
+    let found = ask(link, &question, output).await?.map(entries);
+    Ok(found.and_then(|found| found.first().map(|entry| entry.id)))
 }
 
-pub(super) async fn next_events(
-    mut connection: MultiplexedConnection,
+/// `None` when the key is no stream, which is counted.
+async fn ask(
+    link: &mut MultiplexedConnection,
+    question: &redis::Cmd,
+    output: &Output,
+) -> anyhow::Result<Option<Value>> {
+    match question.query_async(link).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if is_own_fault(&error) => {
+            output.count("event", &error);
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn next_events(
+    mut waiting: MultiplexedConnection,
     after: EventId,
-) -> anyhow::Result<(MultiplexedConnection, Vec<StreamId>)> {
+) -> (MultiplexedConnection, RedisResult<Vec<Entry>>) {
     let block = u64::try_from(EVENTS_BLOCK.as_millis()).unwrap_or(u64::MAX);
-    let reply: Option<StreamReadReply> = redis::cmd("XREAD")
-        .arg("COUNT")
-        .arg(PAGE)
-        .arg("BLOCK")
-        .arg(block)
+    let mut question = redis::cmd("XREAD");
+    question.arg("COUNT").arg(PAGE).arg("BLOCK").arg(block);
+    question
         .arg("STREAMS")
         .arg(keys::EVENTS)
-        .arg(after.to_string())
-        .query_async(&mut connection)
-        .await?;
-    let keys = reply.map(|reply| reply.keys).unwrap_or_default();
-    Ok((
-        connection,
-        keys.into_iter().flat_map(|key| key.ids).collect(),
-    ))
+        .arg(after.to_string());
+    let read: RedisResult<Value> = question.query_async(&mut waiting).await;
+    (waiting, read.map(stream_entries))
+}
+
+/// The entries of the one stream that was asked for.
+fn stream_entries(value: Value) -> Vec<Entry> {
+    let of_key = if let Value::Map(keys) = value {
+        keys.into_iter().next().map(|(_, found)| found)
+    } else {
+        let key = list(value).into_iter().next();
+        key.and_then(|key| list(key).into_iter().nth(1))
+    };
+    of_key.map(entries).unwrap_or_default()
+}
+
+fn entries(value: Value) -> Vec<Entry> {
+    let entry = |value| {
+        let mut parts = list(value).into_iter();
+        let id = EventId::parse(&bytes(parts.next()?)?)?;
+        let fields = pairs(parts.next()?);
+        Some(Entry { id, fields })
+    };
+    list(value).into_iter().filter_map(entry).collect()
 }

@@ -7,6 +7,7 @@ use crate::bus::inbox::{Counters, OVERRUN};
 use crate::clock;
 use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::Beat;
+use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::keys;
 use redis::aio::MultiplexedConnection;
 use std::collections::VecDeque;
@@ -27,7 +28,7 @@ pub(super) struct Shared {
 }
 
 struct Arrived {
-    beat: Beat,
+    beat: Box<Beat>,
     at: Moment,
 }
 
@@ -43,27 +44,20 @@ impl Shared {
         }
     }
 
-    /// Takes a message, if it may be a beat of this database. A sidecar's is not: it publishes on the channel of its own.
-    pub(super) fn offer(&mut self, payload: &[u8]) {
-        let beat = match Beat::decode(payload) {
-            Ok(beat) if beat.hb.is_none() => beat,
-            Ok(_) => return,
-            // Most likely of another database, whose monitor counts it.
-            Err(error) => {
-                return tracing::debug!("ignored a malformed message on {}: {error}", keys::BEATS);
-            }
-        };
+    /// Takes a beat that may be of this database.
+    pub(super) fn offer(&mut self, beat: Owned) {
         if self.waiting.len() == WAITING_MAX {
             let why = "the store answers too slowly which database they belong to";
             return self.counters.count(OVERRUN, &why);
         }
         let at = clock::now();
+        let beat = beat.into_beat();
         self.waiting.push_back(Arrived { beat, at });
     }
 
     /// Beats of this database's producers and how long ago they came. Cancel safe: a lookup that was started stays
     /// pending until the next call.
-    pub(super) async fn next(&mut self) -> redis::RedisResult<Vec<(Beat, Duration)>> {
+    pub(super) async fn next(&mut self) -> redis::RedisResult<Vec<(Box<Beat>, Duration)>> {
         if self.pending.is_none() && !self.waiting.is_empty() {
             let batch = self.waiting.len().min(BATCH);
             let batch = self.waiting.drain(..batch).collect();

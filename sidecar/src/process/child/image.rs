@@ -4,6 +4,7 @@ use crate::process::child::{Start, StartError};
 use crate::process::inherited::Inherited;
 use nix::libc;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr::{null, null_mut};
 
@@ -39,7 +40,7 @@ pub(super) struct Image {
     inherited: Inherited,
     /// The terminal that becomes its own.
     terminal: Option<i32>,
-    output: Option<i32>,
+    outputs: Vec<(RawFd, RawFd)>,
     /// Our number, when it must not outlive us.
     dies_with: Option<i32>,
 }
@@ -78,7 +79,7 @@ impl Image {
             listen_pid,
             inherited: start.inherited,
             terminal: start.terminal,
-            output: start.output,
+            outputs: start.outputs.clone(),
             dies_with: start
                 .dies_with_us
                 .then(|| i32::try_from(std::process::id()).unwrap_or(0)),
@@ -103,8 +104,8 @@ impl Image {
             if let Some(terminal) = self.terminal {
                 libc::tcsetpgrp(terminal, libc::getpid());
             }
-            if let Some(output) = self.output {
-                libc::dup2(output, 1);
+            for (from, output) in &self.outputs {
+                libc::dup2(*from, *output);
             }
             if let Some(variable) = &mut self.listen_pid {
                 write_number(&mut variable[LISTEN_PID.len() + 1..], libc::getpid());

@@ -1,0 +1,363 @@
+//! The connection that brings the beats: a socket of its own, read by the hub itself, nothing in between.
+//!
+//! A message of the channel has one head; what stands behind it is the payload, handed out where it was read. Any other frame
+//! goes to a real parser. The link answers pings, so that a quiet one and a dead one differ.
+
+use crate::config::Address;
+use anyhow::Context;
+use heartbeat::base::moment::Moment;
+use heartbeat::wire::beat::BEAT_BYTES_MAX;
+use heartbeat::wire::keys::Channels;
+use redis::{ConnectionAddr, ConnectionInfo};
+use redis_protocol::resp3::decode::complete::decode;
+use redis_protocol::resp3::types::OwnedFrame;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// What one read takes at most.
+const BUFFER: usize = 1 << 20;
+/// After so long without a byte the store is pinged.
+const PING_AFTER: Duration = Duration::from_secs(5);
+/// After so long without a byte the link counts as dead.
+const DEAD_AFTER: Duration = Duration::from_secs(12);
+
+/// A connection that is subscribed.
+#[derive(Debug)]
+pub(crate) struct Push {
+    socket: Socket,
+    heads: Heads,
+    buffer: Box<[u8]>,
+    /// What was read and not taken yet.
+    start: usize,
+    end: usize,
+    /// Bytes of a message that is too large, still to come.
+    skip: usize,
+    last_byte: Moment,
+    pinged: Option<Moment>,
+}
+
+/// What the channel brings.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Message<'a> {
+    /// A payload from the channel of this database.
+    Beat(&'a [u8]),
+    /// A payload from the channel that all databases share.
+    Shared(&'a [u8]),
+    /// A payload of so many bytes: more than a beat has.
+    TooLarge(usize),
+    /// The number of a canary that came back.
+    Canary(u64),
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What precedes the length of a payload: of this database's channel, and of the shared one.
+#[derive(Debug)]
+struct Heads {
+    own: Vec<u8>,
+    shared: Option<Vec<u8>>,
+}
+
+/// Where a payload stands in what was read.
+struct Found {
+    is_shared: bool,
+    start: usize,
+    length: usize,
+}
+
+impl Push {
+    /// Connects and subscribes; blocks for at most `within` a step.
+    ///
+    /// # Errors
+    /// The store cannot be reached, or it refuses; the text has no password.
+    pub(crate) fn connect(
+        address: &Address,
+        channels: Channels,
+        canary: &str,
+        within: Duration,
+        now: Moment,
+    ) -> anyhow::Result<Self> {
+        let info = address.resolve()?;
+        let mut push = Self {
+            socket: Socket::connect(&info, within)?,
+            heads: Heads::of(channels),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            skip: 0,
+            last_byte: now,
+            pinged: None,
+        };
+        push.socket.timeout(Some(within))?;
+        push.socket.write_all(&command(&hello(&info)))?;
+        push.answer().context("HELLO")?;
+        let shared = channels.shared().map(str::to_owned);
+        let names = [Some(channels.beats()), shared, Some(canary.to_owned())];
+        let names: Vec<String> = names.into_iter().flatten().collect();
+        let words = ["SUBSCRIBE"]
+            .into_iter()
+            .chain(names.iter().map(String::as_str));
+        push.socket
+            .write_all(&command(&words.collect::<Vec<_>>()))?;
+        for _ in &names {
+            push.answer().context("SUBSCRIBE")?;
+        }
+        push.socket.nonblocking()?;
+        Ok(push)
+    }
+
+    /// Reads once what has arrived. True when more may be waiting.
+    ///
+    /// # Errors
+    /// The connection is closed or broken.
+    pub(crate) fn read(&mut self, now: Moment) -> anyhow::Result<bool> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        match self.socket.read(&mut self.buffer[self.end..]) {
+            Ok(0) => anyhow::bail!("the store closed the connection"),
+            Ok(count) => {
+                (self.last_byte, self.pinged) = (now, None);
+                self.end += count;
+                Ok(self.end == self.buffer.len())
+            }
+            Err(error) if is_nothing(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The next message that has arrived whole.
+    ///
+    /// # Errors
+    /// What arrived is not RESP, or the store refuses something.
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<Message<'_>>> {
+        loop {
+            let skipped = self.skip.min(self.end - self.start);
+            (self.start, self.skip) = (self.start + skipped, self.skip - skipped);
+            let rest = &self.buffer[self.start..self.end];
+            if rest.is_empty() {
+                return Ok(None);
+            }
+            if let Some(found) = self.heads.find(rest) {
+                let whole = found.start + found.length + 2;
+                if found.length > BEAT_BYTES_MAX {
+                    self.skip = whole;
+                    return Ok(Some(Message::TooLarge(found.length)));
+                }
+                if rest.len() < whole {
+                    return Ok(None);
+                }
+                let at = self.start + found.start;
+                self.start += whole;
+                let payload = &self.buffer[at..at + found.length];
+                return Ok(Some(if found.is_shared {
+                    Message::Shared(payload)
+                } else {
+                    Message::Beat(payload)
+                }));
+            }
+            let Some((frame, used)) = decode(rest)? else {
+                anyhow::ensure!(rest.len() < BUFFER, "an answer of the store is too large");
+                return Ok(None);
+            };
+            self.start += used;
+            if let Some(number) = canary(&frame) {
+                return Ok(Some(Message::Canary(number)));
+            }
+            refused(frame)?;
+        }
+    }
+
+    /// Pings a store that was silent for a while.
+    ///
+    /// # Errors
+    /// The link is dead.
+    pub(crate) fn keep_alive(&mut self, now: Moment) -> anyhow::Result<()> {
+        let silent = now.since(self.last_byte);
+        anyhow::ensure!(
+            silent < DEAD_AFTER || self.pinged.is_none(),
+            "the store has not answered for {} s",
+            silent.as_secs()
+        );
+        if silent >= PING_AFTER && self.pinged.is_none() {
+            self.pinged = Some(now);
+            match self.socket.write(&command(&["PING"])) {
+                Ok(_) => {}
+                Err(error) if is_nothing(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// One answer to a command of the beginning.
+    fn answer(&mut self) -> anyhow::Result<()> {
+        loop {
+            let rest = &self.buffer[self.start..self.end];
+            if let Some((frame, used)) = decode(rest)? {
+                self.start += used;
+                return refused(frame);
+            }
+            anyhow::ensure!(
+                self.end < self.buffer.len(),
+                "an answer of the store is too large"
+            );
+            let count = self.socket.read(&mut self.buffer[self.end..])?;
+            anyhow::ensure!(count > 0, "the store closed the connection");
+            self.end += count;
+        }
+    }
+}
+
+impl AsFd for Push {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Socket {
+    fn connect(info: &ConnectionInfo, within: Duration) -> anyhow::Result<Self> {
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let mut last = None;
+                for address in (host.as_str(), *port).to_socket_addrs()? {
+                    match TcpStream::connect_timeout(&address, within) {
+                        Ok(socket) => {
+                            socket.set_nodelay(true)?;
+                            return Ok(Self::Tcp(socket));
+                        }
+                        Err(error) => last = Some(error),
+                    }
+                }
+                match last {
+                    Some(error) => Err(error.into()),
+                    None => anyhow::bail!("{host} has no address"),
+                }
+            }
+            ConnectionAddr::Unix(path) => Ok(Self::Unix(UnixStream::connect(path)?)),
+            ConnectionAddr::TcpTls { .. } | _ => anyhow::bail!("this build has no TLS"),
+        }
+    }
+
+    fn timeout(&self, within: Option<Duration>) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_read_timeout(within),
+            Self::Unix(socket) => socket.set_read_timeout(within),
+        }
+    }
+
+    fn nonblocking(&self) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.set_nonblocking(true),
+            Self::Unix(socket) => socket.set_nonblocking(true),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(into),
+            Self::Unix(socket) => socket.read(into),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Heads {
+    fn of(channels: Channels) -> Self {
+        let head = |name: &str| format!(">3\r\n$7\r\nmessage\r\n${}\r\n{name}\r\n$", name.len());
+        Self {
+            own: head(&channels.beats()).into_bytes(),
+            shared: channels.shared().map(|name| head(name).into_bytes()),
+        }
+    }
+
+    /// A message at the beginning of what was read, whole or not.
+    fn find(&self, rest: &[u8]) -> Option<Found> {
+        let (head, is_shared) = if rest.starts_with(&self.own) {
+            (&self.own, false)
+        } else {
+            let shared = self.shared.as_ref()?;
+            (rest.starts_with(shared).then_some(shared)?, true)
+        };
+        let number = &rest[head.len()..];
+        let digits = number.iter().take(10).position(|b| *b == b'\r')?;
+        (number.get(digits + 1) == Some(&b'\n')).then_some(())?;
+        let length = std::str::from_utf8(&number[..digits]).ok()?.parse().ok()?;
+        Some(Found {
+            is_shared,
+            start: head.len() + digits + 2,
+            length,
+        })
+    }
+}
+
+/// The words that open a connection in RESP3, as its user.
+fn hello(info: &ConnectionInfo) -> Vec<&str> {
+    let settings = info.redis_settings();
+    let mut words = vec!["HELLO", "3"];
+    if let Some(password) = settings.password() {
+        words.extend(["AUTH", settings.username().unwrap_or("default"), password]);
+    }
+    words
+}
+
+fn command(words: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len());
+    for word in words {
+        bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    bytes.into_bytes()
+}
+
+/// The number in a message of a channel that brings no beats: that is the canary's.
+fn canary(frame: &OwnedFrame) -> Option<u64> {
+    let OwnedFrame::Push { data, .. } = frame else {
+        return None;
+    };
+    let [kind, _channel, OwnedFrame::BlobString { data, .. }] = data.as_slice() else {
+        return None;
+    };
+    let is_message = matches!(kind, OwnedFrame::BlobString { data, .. } if data == b"message");
+    let number = std::str::from_utf8(data).ok()?;
+    is_message.then(|| number.parse().ok())?
+}
+
+/// An error in the store's answer ends the connection; every other frame confirms something.
+fn refused(frame: OwnedFrame) -> anyhow::Result<()> {
+    if let OwnedFrame::SimpleError { data, .. } = &frame {
+        anyhow::bail!("the store refuses: {data}");
+    }
+    if let OwnedFrame::BlobError { data, .. } = &frame {
+        anyhow::bail!("the store refuses: {}", String::from_utf8_lossy(data));
+    }
+    Ok(())
+}
+
+fn is_nothing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

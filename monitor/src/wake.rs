@@ -1,0 +1,74 @@
+//! How other threads and tasks wake the hub, which waits for its sockets.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Wakes one sleeper. Cheap to clone, cheap to use: a sleeper that is being woken is not woken again.
+#[derive(Clone, Debug)]
+pub(crate) struct Wake(Arc<Line>);
+
+/// What is woken.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    end: UnixStream,
+    line: Arc<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    end: UnixStream,
+    is_ringing: AtomicBool,
+}
+
+/// A sleeper and what wakes it.
+///
+/// # Errors
+/// No descriptors are left.
+pub(crate) fn pair() -> std::io::Result<(Wake, Sleeper)> {
+    let (near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    far.set_nonblocking(true)?;
+    let line = Arc::new(Line {
+        end: near,
+        is_ringing: AtomicBool::new(false),
+    });
+    let sleeper = Sleeper {
+        end: far,
+        line: Arc::clone(&line),
+    };
+    Ok((Wake(line), sleeper))
+}
+
+impl Wake {
+    /// Wakes the sleeper. What was handed over before is seen by it.
+    pub(crate) fn wake(&self) {
+        if !self.0.is_ringing.swap(true, Ordering::AcqRel) {
+            // A full line wakes the sleeper as well.
+            let _ = (&self.0.end).write(&[1]);
+        }
+    }
+}
+
+impl Sleeper {
+    /// Wakes itself: it has more to do.
+    pub(crate) fn stay_awake(&self) {
+        Wake(Arc::clone(&self.line)).wake();
+    }
+
+    /// Call after waking and before taking what was handed over.
+    pub(crate) fn clear(&self) {
+        let mut bytes = [0; 16];
+        while (&self.end).read(&mut bytes).is_ok_and(|n| n == bytes.len()) {}
+        self.line.is_ringing.swap(false, Ordering::AcqRel);
+    }
+}
+
+/// Readable while the sleeper is being woken.
+impl AsFd for Sleeper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+}

@@ -1,0 +1,376 @@
+//! What only a deep sample has: waits, descriptors, sockets, holders, locks.
+
+use super::descriptors::Descriptors;
+use super::host::{self, Freezer};
+use super::memory::Memory;
+use super::outside::{self, Held, Id};
+use super::waits::{Asked, Waits};
+use super::{Sampler, drafts, output, process, sockets, wakers};
+use heartbeat::verdict::sample::{
+    Channel, End, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample, SocketKind,
+    Subject, Until, Wait, Why,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A sleep this short recurs, so it may be a busy wait for a lock.
+const SHORT_SLEEP: Duration = Duration::from_secs(5);
+/// Files whose locks are read.
+const FILES_MAX: usize = 256;
+
+/// What a deep sample gathers besides the sample.
+#[derive(Debug, Default)]
+struct DeepSample {
+    descriptors: BTreeMap<u32, Descriptors>,
+    /// What each thread passed to the kernel.
+    asked: BTreeMap<u32, Asked>,
+    /// Processes whose threads do not provably share one table of descriptors.
+    divided: BTreeSet<u32>,
+    gaps: Vec<Gap>,
+}
+
+impl Sampler {
+    /// Adds what only a deep sample has.
+    pub(super) fn deep_sample(&mut self, sample: &mut Sample) {
+        let mut close = DeepSample::default();
+        self.statuses.begin();
+        let mut freezer = Freezer::default();
+        let mut processes = std::mem::take(&mut sample.processes);
+        for process in &mut processes {
+            process.frozen = freezer.is_frozen(&mut self.reader, process.pid);
+            if process.state != RunState::Zombie {
+                self.waits(process, &mut close);
+            }
+        }
+        sample.processes = processes;
+        self.outputs(sample, &close);
+        self.sockets(sample, &close);
+        self.holders(sample, &mut close);
+        self.locks(sample, &close);
+        sample.gaps.append(&mut close.gaps);
+        self.name_outsiders(sample);
+    }
+
+    fn waits(&mut self, process: &mut Process, close: &mut DeepSample) {
+        let pid = process.pid;
+        let subject = Subject::Process(pid);
+        let mut gap = |what, why| close.gaps.push(Gap { subject, what, why });
+        if let Err(why) = process::detail(&mut self.reader, process) {
+            gap(GapKind::Status, why);
+        }
+        if !self.statuses.fill(&mut self.reader, process) {
+            close.divided.insert(pid);
+        }
+        // Under the number of a first thread that has ended /proc shows nothing.
+        let through = process.threads.first().map_or(pid, |thread| thread.tid);
+        let descriptors = Descriptors::of(through);
+        if let Some(why) = descriptors.gap {
+            gap(GapKind::Descriptors, why);
+        }
+        if !process.is_whole() {
+            gap(GapKind::Threads, Why::TooMany);
+        }
+        if self
+            .words
+            .get(&(pid, process.started))
+            .is_some_and(|w| w.foreign)
+        {
+            gap(GapKind::Waits, Why::Foreign);
+            for thread in &mut process.threads {
+                thread.wait = Some(Wait::Unreadable(Why::Foreign));
+            }
+            return;
+        }
+        let reader = &mut self.reader;
+        let mut waits = Waits {
+            reader,
+            memory: Memory::new(through),
+            descriptors: &descriptors,
+            pid: through,
+        };
+        for thread in &mut process.threads {
+            let (wait, asked) = waits.of(thread.tid);
+            close.asked.insert(thread.tid, asked);
+            if let Wait::Unreadable(why) = wait
+                && why != Why::Gone
+                && close
+                    .gaps
+                    .last()
+                    .is_none_or(|g| (g.subject, g.what) != (subject, GapKind::Waits))
+            {
+                close.gaps.push(Gap {
+                    subject,
+                    what: GapKind::Waits,
+                    why,
+                });
+            }
+            thread.wait = Some(wait);
+        }
+        process.outlet = output::outlet(&descriptors);
+        self.name_sleepers(process);
+        close.descriptors.insert(pid, descriptors);
+    }
+
+    /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which.
+    fn name_sleepers(&mut self, process: &mut Process) {
+        let pid = process.pid;
+        for thread in process.threads.iter_mut().filter(|t| t.tid != pid) {
+            let until = thread.wait.as_ref().map(Wait::until);
+            if matches!(until, Some(Until::In(time)) if time >= SHORT_SLEEP) {
+                let path = format!("/proc/{pid}/task/{}/comm", thread.tid);
+                let name = self.reader.text(&path);
+                thread.name = name.map(|n| n.trim_end().to_owned()).unwrap_or_default();
+            }
+        }
+    }
+
+    fn outputs(&self, sample: &mut Sample, close: &DeepSample) {
+        for (pid, descriptors) in &close.descriptors {
+            for fd in output::OUTPUTS {
+                let Kind::File(path) = descriptors.target(fd as u64).kind else {
+                    continue;
+                };
+                let known = sample.outputs.iter().any(|o| o.path == path);
+                if !known && !path.starts_with("/dev/") {
+                    sample.outputs.extend(output::output(*pid, fd, &path));
+                }
+            }
+        }
+    }
+
+    fn sockets(&mut self, sample: &mut Sample, close: &DeepSample) {
+        let mut seen = BTreeSet::new();
+        let mut wanted = Vec::new();
+        for process in &sample.processes {
+            let Some(descriptors) = close.descriptors.get(&process.pid) else {
+                continue;
+            };
+            for (fd, kind) in descriptors.iter() {
+                if let Kind::Socket(inode) = kind
+                    && seen.insert(*inode)
+                {
+                    wanted.push((process.pid, fd, *inode));
+                }
+            }
+        }
+        let (sockets, gaps) = sockets::describe(&wanted, &mut self.pairs);
+        sample.sockets = sockets;
+        self.local
+            .name(&mut self.reader, &mut sample.sockets, sample.at);
+        sample.gaps.extend(gaps);
+    }
+
+    /// The tree's own ends, outside holders of those that a thread waits for, and who can wake each thread.
+    fn holders(&mut self, sample: &mut Sample, close: &mut DeepSample) {
+        for (pid, descriptors) in &close.descriptors {
+            sample.ends.extend(descriptors.ends(&mut self.reader, *pid));
+        }
+        sample.ends.extend(socket_ends(sample, close));
+        self.history
+            .see(&mut self.reader, sample, &close.descriptors);
+        let tree = drafts::Tree {
+            sample,
+            descriptors: &close.descriptors,
+            asked: &close.asked,
+            divided: &close.divided,
+        };
+        let drafts = drafts::drafts(&mut self.reader, &tree);
+        let channels = wanted_channels(sample);
+        let mut wanted: BTreeSet<Id> = channels.iter().cloned().map(Id::Channel).collect();
+        if let Some(drafts) = &drafts {
+            wanted.extend(drafts.wanted(&self.history));
+        }
+        let pids = sample.processes.iter().map(|p| p.pid).collect();
+        let (held, denied) = self
+            .outside
+            .holders(&mut self.reader, &wanted, &pids, sample.at);
+        if let Some(drafts) = drafts
+            && denied != Some(Why::NotAsked)
+        {
+            let answers = wakers::answers(drafts, &mut self.reader, &tree, &self.history, &held);
+            self.take_answers(sample, answers, denied);
+        }
+        let ends = held.iter().filter_map(Held::end);
+        sample
+            .ends
+            .extend(ends.filter(|end| channels.contains(&end.of)));
+        let denied = denied.filter(|_| !channels.is_empty());
+        sample.gaps.extend(denied.map(|why| Gap {
+            subject: Subject::Machine,
+            what: GapKind::Holders,
+            why,
+        }));
+    }
+
+    fn take_answers(
+        &mut self,
+        sample: &mut Sample,
+        mut answers: wakers::Answers,
+        denied: Option<Why>,
+    ) {
+        for thread in sample.processes.iter_mut().flat_map(|p| &mut p.threads) {
+            if let Some(watched) = answers.remove(&thread.tid) {
+                thread.watched = watched;
+            }
+        }
+        sample.reach = Reach {
+            hidden: Some(wakers::hidden(&mut self.reader, denied)),
+            met_outside: self.history.met_outside(),
+        };
+        sample.host.alarms = host::alarms(&mut self.reader);
+    }
+
+    fn locks(&mut self, sample: &mut Sample, close: &DeepSample) {
+        let waiting: Vec<u32> = sample
+            .processes
+            .iter()
+            .filter(|p| {
+                p.threads
+                    .iter()
+                    .filter_map(|t| t.wait.as_ref())
+                    .any(may_want_lock)
+            })
+            .map(|p| p.pid)
+            .collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let lines = host::locks(&mut self.reader);
+        if lines.is_empty() {
+            return;
+        }
+        let mut files = Vec::new();
+        for pid in waiting {
+            let Some(descriptors) = close.descriptors.get(&pid) else {
+                continue;
+            };
+            for (fd, kind) in descriptors.iter() {
+                if let Kind::File(path) = kind
+                    && files.len() < FILES_MAX
+                    && let Ok(stat) = rustix::fs::stat(format!("/proc/{pid}/fd/{fd}"))
+                {
+                    let device = stat.st_dev;
+                    let key = (
+                        rustix::fs::major(device),
+                        rustix::fs::minor(device),
+                        stat.st_ino,
+                    );
+                    files.push((pid, key, path.clone()));
+                }
+            }
+        }
+        let tree: Vec<u32> = sample.processes.iter().map(|p| p.pid).collect();
+        sample.locks = host::locks_on(&lines, &files, &tree);
+    }
+
+    fn name_outsiders(&mut self, sample: &mut Sample) {
+        let mut pids: BTreeSet<u32> = sample.ends.iter().map(|e| e.pid).collect();
+        pids.extend(sample.locks.iter().filter_map(|l| l.holder));
+        pids.extend(sample.sockets.iter().filter_map(|s| match &s.kind {
+            SocketKind::Unix { peer, .. } => *peer,
+            SocketKind::Tcp(_) | SocketKind::Other | SocketKind::Unreadable(_) => None,
+        }));
+        for process in &sample.processes {
+            pids.remove(&process.pid);
+        }
+        let found: Vec<Outsider> = pids
+            .into_iter()
+            .filter_map(|pid| outside::outsider(&mut self.reader, pid))
+            .collect();
+        for lock in &mut sample.locks {
+            let holder = found.iter().find(|o| Some(o.pid) == lock.holder);
+            lock.name = holder.map(|o| o.name.clone()).unwrap_or_default();
+        }
+        sample.outsiders = found;
+    }
+}
+
+/// Every process of the tree that holds the peer of a unix socket of the tree.
+fn socket_ends(sample: &Sample, close: &DeepSample) -> Vec<End> {
+    let others: BTreeSet<u64> = sample.sockets.iter().filter_map(|s| s.other()).collect();
+    let mut ends = Vec::new();
+    for (pid, descriptors) in &close.descriptors {
+        for (fd, kind) in descriptors.iter() {
+            if let Kind::Socket(inode) = kind
+                && others.contains(inode)
+            {
+                let of = Channel::Socket(*inode);
+                ends.push(End {
+                    pid: *pid,
+                    fd,
+                    of,
+                    reads: true,
+                    writes: true,
+                });
+            }
+        }
+    }
+    ends
+}
+
+/// Pipes and terminals whose other end matters: those on which a thread waits, and those of a process with an ended child,
+/// which may have held the other end.
+fn wanted_channels(sample: &Sample) -> BTreeSet<Channel> {
+    let mut wanted = BTreeSet::new();
+    for process in &sample.processes {
+        for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
+            wanted.extend(written(sample, wait));
+            wanted.extend(read(sample, process.pid, wait));
+        }
+        if process.state == RunState::Zombie {
+            let parents = sample.ends.iter().filter(|e| e.pid == process.parent);
+            let lone = parents.filter(|end| {
+                let mut others = sample.ends.iter();
+                !others.any(|e| e.of == end.of && (e.pid, e.fd) != (end.pid, end.fd))
+            });
+            wanted.extend(lone.map(|end| end.of.clone()));
+        }
+    }
+    wanted
+}
+
+/// What this wait needs room in.
+fn written(sample: &Sample, wait: &Wait) -> Vec<Channel> {
+    let direct = matches!(wait, Wait::Write(_));
+    let polled = matches!(wait, Wait::Poll { .. });
+    let targets = wait.targets().iter();
+    let full = targets.filter(|t| direct || polled && t.full);
+    full.filter_map(|t| sample.channel(&t.kind)).collect()
+}
+
+/// What this wait needs data from, unless a process of the tree can write it; the waiting reader cannot.
+fn read(sample: &Sample, pid: u32, wait: &Wait) -> Vec<Channel> {
+    let direct = matches!(wait, Wait::Read(_));
+    if !direct && !matches!(wait, Wait::Poll { .. }) {
+        return Vec::new();
+    }
+    let targets = wait.targets().iter();
+    let sources = targets.filter(|t| !t.full && !matches!(t.kind, Kind::Terminal(_)));
+    let channels = sources.filter_map(|t| sample.channel(&t.kind));
+    let own = |channel: &Channel| {
+        let mut ends = sample.ends.iter();
+        ends.any(|end| end.of == *channel && end.writes && !(direct && end.pid == pid))
+    };
+    channels.filter(|channel| !own(channel)).collect()
+}
+
+fn may_want_lock(wait: &Wait) -> bool {
+    match wait {
+        Wait::Lock(_) => true,
+        Wait::Sleep(Until::In(time)) => *time <= SHORT_SLEEP,
+        Wait::Running
+        | Wait::Read(_)
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Poll { .. }
+        | Wait::Sleep(Until::Never | Until::Unreadable(_))
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => false,
+    }
+}

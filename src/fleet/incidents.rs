@@ -1,0 +1,387 @@
+//! The ledger of incidents: one failure of one agent, host or fleet from its opening to its end.
+//!
+//! An incident opens when an agent fails and closes when every agent of it has been healthy for one interval, has stopped
+//! or is no longer known. The store is its memory: a record is written before anything is done about it, written again
+//! when the store lost it, and read before the first verdict, so that a monitor that starts opens nothing twice.
+
+mod open;
+
+use crate::base::id::AgentId;
+use crate::base::moment::{Moment, millis};
+use crate::fleet::agent::State;
+use crate::fleet::exchange::Change;
+use crate::wire::incident::{GateKind, Incident, IncidentId};
+use imbl::OrdMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Failures of one host for one reason within this time have one cause.
+const GROUP_WITHIN: Duration = Duration::from_secs(60);
+/// How long a closed incident is kept, and how many of them.
+pub const CLOSED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// See [`CLOSED_KEPT`].
+pub const CLOSED_MAX: usize = 10_000;
+/// Changes that are kept for a reader that comes back.
+const CHANGES_MAX: usize = 1024;
+
+/// The machine.
+#[derive(Debug)]
+pub struct Ledger {
+    random: u64,
+    /// The store was read: before that a failure may have its incident already.
+    restored: bool,
+    early: Vec<Change>,
+    open: BTreeMap<IncidentId, Open>,
+    /// Shared with its readers.
+    shown: IncidentsView,
+    /// Agents that are healthy again, and since when that lasts one interval.
+    recovering: BTreeMap<AgentId, Moment>,
+    recovered_at: BTreeSet<(Moment, AgentId)>,
+    changes: VecDeque<IncidentChange>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// The one that is shown.
+    incident: Arc<Incident>,
+    /// Agents that have not recovered.
+    unresolved: BTreeSet<AgentId>,
+    /// When it opened here; `None` for one that was read from the store.
+    opened: Option<Moment>,
+}
+
+/// When an input is applied, and what is known of the surroundings.
+#[derive(Clone, Copy, Debug)]
+pub struct LedgerContext {
+    /// The monitor's clock.
+    pub now: Moment,
+    /// The store's wall clock, Unix milliseconds: written into records, shown.
+    pub wall_ms: u64,
+    /// What keeps the monitor from acting about the agent of this input.
+    pub gate: Option<GateKind>,
+    /// The whole fleet is in a storm: silent agents of all hosts have one cause.
+    pub storm: bool,
+}
+
+/// An input of the ledger.
+#[derive(Clone, Debug)]
+pub enum LedgerInput {
+    /// What the store holds.
+    Restored(Vec<Incident>),
+    /// The store holds fewer records than were written: it lost some.
+    Lost,
+    /// A state changed.
+    Changed(Box<Change>),
+    /// The agent of an incident that was read from the store is in this state; its beats come every so often.
+    Stands(AgentId, State, Duration),
+    /// The agent is no longer in the fleet.
+    Left(AgentId),
+    /// Time passed.
+    Tick,
+}
+
+/// What the caller must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LedgerEffect {
+    /// Write this record.
+    Store(Arc<Incident>),
+    /// Remove this record.
+    Remove(IncidentId),
+    /// Something changed, for those who follow.
+    Changed(IncidentChange),
+}
+
+/// One numbered change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentChange {
+    /// Grows by one with each change.
+    pub number: u64,
+    /// What happened.
+    pub kind: IncidentChangeKind,
+    /// The incident after it.
+    pub incident: Arc<Incident>,
+}
+
+/// What can happen to an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncidentChangeKind {
+    /// It began.
+    Opened,
+    /// An agent joined it, or its reason changed.
+    Updated,
+    /// All its agents recovered.
+    Closed,
+}
+
+/// Incidents at one moment; cheap to share.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentsView {
+    /// Those that are open, by id: oldest first.
+    pub open: OrdMap<IncidentId, Arc<Incident>>,
+    /// Those that were closed lately.
+    pub closed: OrdMap<IncidentId, Arc<Incident>>,
+    /// The open incident of each agent.
+    pub of_agent: OrdMap<AgentId, IncidentId>,
+}
+
+impl Ledger {
+    /// An empty ledger; `seed` makes ids unique among monitors.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            random: seed,
+            restored: false,
+            early: Vec::new(),
+            open: BTreeMap::new(),
+            shown: IncidentsView::default(),
+            recovering: BTreeMap::new(),
+            recovered_at: BTreeSet::new(),
+            changes: VecDeque::new(),
+            next_number: 1,
+        }
+    }
+
+    /// Applies one input and returns what the caller must do, in this order.
+    pub fn handle(&mut self, input: LedgerInput, context: LedgerContext) -> Vec<LedgerEffect> {
+        let mut effects = Vec::new();
+        match input {
+            LedgerInput::Restored(records) => self.restore(records, context, &mut effects),
+            LedgerInput::Lost => self.store_all(&mut effects),
+            LedgerInput::Changed(change) if !self.restored => self.early.push(*change),
+            LedgerInput::Changed(change) => self.changed(&change, context, &mut effects),
+            LedgerInput::Stands(agent, state, interval) => {
+                self.stands(&agent, state, interval, context, &mut effects);
+            }
+            LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
+            LedgerInput::Tick => self.tick(context, &mut effects),
+        }
+        effects
+    }
+
+    /// When a tick next closes an incident, and why.
+    pub fn deadline(&self) -> Option<(Moment, &'static str)> {
+        self.recovered_at.first().map(|(at, _)| (*at, "recovery"))
+    }
+
+    /// All incidents.
+    pub fn view(&self) -> IncidentsView {
+        self.shown.clone()
+    }
+
+    /// The changes after this number; `None` when older ones are gone: the reader starts over.
+    pub fn changes_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
+        let first = self
+            .changes
+            .front()
+            .map_or(self.next_number, |change| change.number);
+        let known = number + 1 >= first && number < self.next_number;
+        known.then(|| {
+            self.changes
+                .iter()
+                .filter(move |change| change.number > number)
+        })
+    }
+
+    /// Records that the store should hold.
+    pub fn records(&self) -> usize {
+        self.open.len() + self.shown.closed.len()
+    }
+
+    /// Agents with an open incident.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.shown.of_agent.keys()
+    }
+
+    fn restore(
+        &mut self,
+        records: Vec<Incident>,
+        context: LedgerContext,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
+        let held: BTreeMap<IncidentId, bool> = records
+            .iter()
+            .map(|record| (record.id.clone(), record.is_closed()))
+            .collect();
+        for record in records {
+            let known =
+                self.open.contains_key(&record.id) || self.shown.closed.contains_key(&record.id);
+            if !known {
+                self.adopt(record);
+            }
+        }
+        let lost = |id: &IncidentId, closed: bool| held.get(id) != Some(&closed);
+        let open = self.open.values().map(|open| &open.incident);
+        let again = open.chain(self.shown.closed.values());
+        let again = again.filter(|incident| lost(&incident.id, incident.is_closed()));
+        effects.extend(again.map(|incident| LedgerEffect::Store(Arc::clone(incident))));
+        self.restored = true;
+        for change in std::mem::take(&mut self.early) {
+            self.changed(&change, context, effects);
+        }
+        self.prune(context, effects);
+    }
+
+    fn adopt(&mut self, record: Incident) {
+        let id = record.id.clone();
+        if record.is_closed() {
+            self.shown.closed.insert(id, Arc::new(record));
+            return;
+        }
+        let mut unresolved: BTreeSet<AgentId> = record.agents.iter().cloned().collect();
+        // Of two records of one agent the older one stands.
+        unresolved.retain(|agent| !self.shown.of_agent.contains_key(agent));
+        for agent in &unresolved {
+            self.shown.of_agent.insert(agent.clone(), id.clone());
+        }
+        let incident = Arc::new(record);
+        self.shown.open.insert(id.clone(), Arc::clone(&incident));
+        let open = Open {
+            incident,
+            unresolved,
+            opened: None,
+        };
+        self.open.insert(id, open);
+    }
+
+    fn store_all(&self, effects: &mut Vec<LedgerEffect>) {
+        let open = self.open.values().map(|open| &open.incident);
+        let all = open.chain(self.shown.closed.values());
+        effects.extend(all.map(|incident| LedgerEffect::Store(Arc::clone(incident))));
+    }
+
+    fn changed(
+        &mut self,
+        change: &Change,
+        context: LedgerContext,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
+        match change.to {
+            State::Failed => self.failed(change, context, effects),
+            State::Healthy | State::Missing | State::Stopped => {
+                self.stands(&change.agent, change.to, change.interval, context, effects);
+            }
+        }
+    }
+
+    fn stands(
+        &mut self,
+        agent: &AgentId,
+        state: State,
+        interval: Duration,
+        context: LedgerContext,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
+        if !self.shown.of_agent.contains_key(agent) {
+            return;
+        }
+        match state {
+            State::Healthy => {
+                let at = context.now + interval;
+                if !self.recovering.contains_key(agent) {
+                    self.recovering.insert(agent.clone(), at);
+                    self.recovered_at.insert((at, agent.clone()));
+                }
+            }
+            State::Missing | State::Failed => self.relapse(agent),
+            State::Stopped => self.resolve(agent, context, effects),
+        }
+    }
+
+    fn relapse(&mut self, agent: &AgentId) {
+        if let Some(at) = self.recovering.remove(agent) {
+            self.recovered_at.remove(&(at, agent.clone()));
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        agent: &AgentId,
+        context: LedgerContext,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
+        self.relapse(agent);
+        let Some(id) = self.shown.of_agent.remove(agent) else {
+            return;
+        };
+        let Some(open) = self.open.get_mut(&id) else {
+            return;
+        };
+        open.unresolved.remove(agent);
+        if !open.unresolved.is_empty() {
+            return;
+        }
+        let Some(mut open) = self.open.remove(&id) else {
+            return;
+        };
+        let incident = Arc::make_mut(&mut open.incident);
+        incident.closed_at = Some(context.wall_ms.max(incident.opened_at));
+        incident.next = None;
+        self.publish(IncidentChangeKind::Closed, open.incident, effects);
+        self.prune(context, effects);
+    }
+
+    fn tick(&mut self, context: LedgerContext, effects: &mut Vec<LedgerEffect>) {
+        while let Some((at, agent)) = self.recovered_at.pop_first() {
+            if at > context.now {
+                self.recovered_at.insert((at, agent));
+                return;
+            }
+            self.resolve(&agent, context, effects);
+        }
+    }
+
+    /// Closed incidents leave after their time, the oldest first when there are too many.
+    fn prune(&mut self, context: LedgerContext, effects: &mut Vec<LedgerEffect>) {
+        let kept = millis(CLOSED_KEPT);
+        let over = |incident: &Incident| {
+            let at = incident.closed_at.unwrap_or(incident.opened_at);
+            context.wall_ms > at.saturating_add(kept)
+        };
+        let mut gone: Vec<IncidentId> = Vec::new();
+        for (id, incident) in &self.shown.closed {
+            let too_many = self.shown.closed.len() - gone.len() > CLOSED_MAX;
+            if too_many || over(incident) {
+                gone.push(id.clone());
+            }
+        }
+        for id in gone {
+            self.shown.closed.remove(&id);
+            effects.push(LedgerEffect::Remove(id));
+        }
+    }
+
+    fn publish(
+        &mut self,
+        kind: IncidentChangeKind,
+        incident: Arc<Incident>,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
+        effects.push(LedgerEffect::Store(Arc::clone(&incident)));
+        match kind {
+            IncidentChangeKind::Opened | IncidentChangeKind::Updated => {
+                self.shown
+                    .open
+                    .insert(incident.id.clone(), Arc::clone(&incident));
+            }
+            IncidentChangeKind::Closed => {
+                self.shown.open.remove(&incident.id);
+                self.shown
+                    .closed
+                    .insert(incident.id.clone(), Arc::clone(&incident));
+            }
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let change = IncidentChange {
+            number,
+            kind,
+            incident,
+        };
+        if self.changes.len() == CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change.clone());
+        effects.push(LedgerEffect::Changed(change));
+    }
+}

@@ -1,0 +1,376 @@
+//! The monitor's machine as a whole: the fleet, the observer of the link, the gates and the ledger of incidents.
+//!
+//! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
+
+use crate::base::id::AgentId;
+use crate::base::moment::{Moment, millis};
+use crate::fleet::agent::State;
+use crate::fleet::gates::{Census, Gate, Gates, GatesInput, STORM_WINDOW};
+use crate::fleet::incidents::{
+    IncidentChange, IncidentsView, Ledger, LedgerContext, LedgerEffect, LedgerInput,
+};
+use crate::fleet::machine::{
+    Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
+};
+use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
+use crate::wire::beat::view::BeatView;
+use crate::wire::incident::{Incident, IncidentId};
+use crate::wire::life::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The agents are counted for the gates at most this often.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// The machine.
+#[derive(Debug)]
+pub struct Watch {
+    fleet: Fleet,
+    observer: Observer,
+    gates: Gates,
+    ledger: Ledger,
+    /// The store's wall clock and when it was read.
+    store_clock: Option<(u64, Moment)>,
+    /// When the agents are counted, if that could change a gate.
+    count_at: Option<Moment>,
+    counted_at: Moment,
+    last_tick: Moment,
+    shown: Arc<WatchView>,
+    /// Room for the effects of a beat; empty between two.
+    produced: Vec<FleetEffect>,
+}
+
+/// An input.
+#[derive(Clone, Debug)]
+pub enum WatchInput {
+    /// Of the fleet; ticks and the link are for all machines.
+    Fleet(FleetInput),
+    /// The canary of this number came back.
+    CanaryBack(u64),
+    /// A question to the store was answered after this time.
+    Answered(Duration),
+    /// The incidents that the store holds, before anything else that it holds is passed on.
+    Incidents(Vec<Incident>),
+    /// How many incidents the store holds.
+    IncidentsHeld(usize),
+}
+
+/// What the caller must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WatchEffect {
+    /// Of the fleet.
+    Fleet(FleetEffect),
+    /// Publish this number on the canary's channel.
+    SendCanary(u64),
+    /// The link is dead: connect again.
+    Reconnect,
+    /// Write this record, before anything is done about it.
+    StoreIncident(Arc<Incident>),
+    /// Remove this record.
+    RemoveIncident(IncidentId),
+    /// An incident changed, for those who follow.
+    IncidentChanged(IncidentChange),
+    /// A gate closed.
+    GateClosed(Gate),
+    /// A gate opened.
+    GateOpened(Gate),
+}
+
+/// What is shown beside the agents.
+#[derive(Clone, Debug, Default)]
+pub struct WatchView {
+    /// Gates that are closed.
+    pub gates: Vec<Gate>,
+    /// Incidents.
+    pub incidents: IncidentsView,
+    /// The time that answers of the store usually take.
+    pub round_trip: Option<Duration>,
+    /// The time after which a missing answer means a dead link.
+    pub answer_limit: Duration,
+}
+
+impl From<FleetInput> for WatchInput {
+    fn from(input: FleetInput) -> Self {
+        Self::Fleet(input)
+    }
+}
+
+impl Watch {
+    /// An empty fleet, not yet connected. `seed` makes the ids of incidents unique among monitors.
+    pub fn new(settings: FleetSettings, seed: u64, now: Moment) -> Self {
+        Self {
+            fleet: Fleet::new(settings, now),
+            observer: Observer::default(),
+            gates: Gates::default(),
+            ledger: Ledger::new(seed),
+            store_clock: None,
+            count_at: None,
+            counted_at: now,
+            last_tick: now,
+            shown: Arc::default(),
+            produced: Vec::new(),
+        }
+    }
+
+    /// Applies one input and returns what the caller must do, in this order.
+    pub fn handle(&mut self, input: WatchInput, now: Moment) -> Vec<WatchEffect> {
+        let mut effects = Vec::new();
+        match input {
+            WatchInput::Fleet(input) => self.fleet_input(input, now, &mut effects),
+            WatchInput::CanaryBack(number) => {
+                self.observe(ObserverInput::CanaryBack(number), now, &mut effects);
+            }
+            WatchInput::Answered(took) => {
+                self.observe(ObserverInput::Answered(took), now, &mut effects);
+            }
+            WatchInput::Incidents(records) => {
+                self.record(LedgerInput::Restored(records), None, now, &mut effects);
+                self.settle_restored(now, &mut effects);
+            }
+            WatchInput::IncidentsHeld(held) => {
+                if held < self.ledger.records() {
+                    self.record(LedgerInput::Lost, None, now, &mut effects);
+                }
+            }
+        }
+        effects
+    }
+
+    /// Applies a beat from the channel and adds what the caller must do.
+    pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let mut produced = std::mem::take(&mut self.produced);
+        self.fleet.beat(beat, now, &mut produced);
+        self.fleet_effects(produced.drain(..), now, effects);
+        self.produced = produced;
+    }
+
+    /// When a tick next changes something, and why.
+    pub fn deadline(&self) -> Option<(Moment, &'static str)> {
+        let machines = [
+            self.fleet.deadline(),
+            self.observer.deadline(),
+            self.gates.deadline(),
+            self.ledger.deadline(),
+            self.count_at.map(|at| (at, "count")),
+        ];
+        machines.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// The agents as they are now.
+    pub fn view(&self) -> Snapshot {
+        let mut view = self.fleet.view();
+        view.watch = Arc::clone(&self.shown);
+        view
+    }
+
+    /// The changes of incidents after this number; `None` when older ones are gone.
+    pub fn incidents_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
+        self.ledger.changes_after(number)
+    }
+
+    fn fleet_input(&mut self, input: FleetInput, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let follows = Follows::of(&input);
+        if let FleetInput::StoreClock(wall_ms) = input {
+            self.store_clock = Some((wall_ms, now));
+        }
+        if let Follows::Tick = follows {
+            let late = now.since(self.last_tick).saturating_sub(TICK_MAX);
+            self.last_tick = now;
+            self.gate(GatesInput::LateTick(late), now, effects);
+        }
+        let produced = self.fleet.handle(input, now);
+        self.fleet_effects(produced, now, effects);
+        match follows {
+            Follows::Nothing => {}
+            Follows::LinkUp => {
+                self.last_tick = now;
+                self.observe(ObserverInput::LinkUp, now, effects);
+                self.gate(GatesInput::Sighted, now, effects);
+            }
+            Follows::LinkDown => {
+                self.observe(ObserverInput::LinkDown, now, effects);
+                self.gate(GatesInput::Blind, now, effects);
+            }
+            Follows::Tick => self.tick(now, effects),
+        }
+    }
+
+    fn tick(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        self.observe(ObserverInput::Tick, now, effects);
+        if self.count_at.is_some_and(|at| at <= now) {
+            let census = self.fleet.view().census(STORM_WINDOW, now);
+            self.counted_at = now;
+            // While some are silent a storm may begin or end without any further change.
+            let quiet = census.fleet.silent == 0 && self.gates.view().is_empty();
+            self.count_at = (!quiet).then_some(now + COUNT_EVERY);
+            self.count(census, now, effects);
+        }
+        self.gate(GatesInput::Tick, now, effects);
+        self.record(LedgerInput::Tick, None, now, effects);
+    }
+
+    fn count(&mut self, census: Census, now: Moment, effects: &mut Vec<WatchEffect>) {
+        self.gate(GatesInput::Counted(census), now, effects);
+    }
+
+    fn observe(&mut self, input: ObserverInput, now: Moment, effects: &mut Vec<WatchEffect>) {
+        for effect in self.observer.handle(input, now) {
+            match effect {
+                ObserverEffect::SendCanary(number) => effects.push(WatchEffect::SendCanary(number)),
+                ObserverEffect::Gap(length) => {
+                    let produced = self.fleet.handle(FleetInput::Gap(length), now);
+                    self.fleet_effects(produced, now, effects);
+                }
+                ObserverEffect::Reconnect => {
+                    let produced = self.fleet.handle(FleetInput::LinkDown, now);
+                    self.fleet_effects(produced, now, effects);
+                    self.gate(GatesInput::Blind, now, effects);
+                    effects.push(WatchEffect::Reconnect);
+                }
+            }
+        }
+        self.show();
+    }
+
+    fn fleet_effects(
+        &mut self,
+        produced: impl IntoIterator<Item = FleetEffect>,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        for effect in produced {
+            if let FleetEffect::Changed(change) = &effect {
+                self.changed(change.clone(), now, effects);
+            }
+            if let FleetEffect::Left(agent, _) = &effect {
+                self.record(LedgerInput::Left(agent.clone()), None, now, effects);
+            }
+            effects.push(WatchEffect::Fleet(effect));
+        }
+    }
+
+    fn changed(&mut self, change: Change, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if change.to != State::Healthy || !self.gates.view().is_empty() {
+            let soon = self.counted_at + COUNT_EVERY;
+            self.count_at.get_or_insert(soon.max(now));
+        }
+        let crashed = match change.reason {
+            Some(Reason::Exited | Reason::Killed | Reason::OomKilled | Reason::CrashLoop) => {
+                change.to == State::Failed
+            }
+            Some(
+                Reason::HeartbeatLost
+                | Reason::Hung
+                | Reason::Duplicate
+                | Reason::Fenced
+                | Reason::Operator
+                | Reason::Unkillable
+                | Reason::Unknown,
+            )
+            | None => false,
+        };
+        if crashed {
+            self.gate(GatesInput::Crashed(change.agent.clone()), now, effects);
+        }
+        let host = change.host.clone();
+        let input = LedgerInput::Changed(Box::new(change));
+        self.record(input, host.as_deref(), now, effects);
+    }
+
+    /// Agents of incidents that were read from the store may have recovered already.
+    fn settle_restored(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let agents: Vec<AgentId> = self.ledger.agents().cloned().collect();
+        for agent in agents {
+            if let Some(known) = self.fleet.view().agents.get(&agent) {
+                let interval = known.run.detector.interval();
+                let input = LedgerInput::Stands(agent, known.state, interval);
+                self.record(input, None, now, effects);
+            }
+        }
+    }
+
+    fn gate(&mut self, input: GatesInput, now: Moment, effects: &mut Vec<WatchEffect>) {
+        self.gates.handle(input, now);
+        let closed = self.gates.view();
+        let is = |a: &Gate, b: &Gate| (a.gate, &a.host) == (b.gate, &b.host);
+        let before = &self.shown.gates;
+        if *before == closed {
+            return;
+        }
+        let new = closed
+            .iter()
+            .filter(|gate| !before.iter().any(|old| is(old, gate)));
+        effects.extend(new.cloned().map(WatchEffect::GateClosed));
+        let over = before
+            .iter()
+            .filter(|gate| !closed.iter().any(|new| is(new, gate)));
+        effects.extend(over.cloned().map(WatchEffect::GateOpened));
+        Arc::make_mut(&mut self.shown).gates = closed;
+    }
+
+    fn record(
+        &mut self,
+        input: LedgerInput,
+        host: Option<&str>,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        let context = LedgerContext {
+            now,
+            wall_ms: self.store_wall(now),
+            gate: self.gates.veto(host),
+            storm: self.gates.is_storm(),
+        };
+        let produced = self.ledger.handle(input, context);
+        if produced.is_empty() {
+            return;
+        }
+        Arc::make_mut(&mut self.shown).incidents = self.ledger.view();
+        effects.extend(produced.into_iter().map(|effect| match effect {
+            LedgerEffect::Store(incident) => WatchEffect::StoreIncident(incident),
+            LedgerEffect::Remove(id) => WatchEffect::RemoveIncident(id),
+            LedgerEffect::Changed(change) => WatchEffect::IncidentChanged(change),
+        }));
+    }
+
+    fn show(&mut self) {
+        let (round_trip, limit) = (self.observer.round_trip(), self.observer.limit());
+        if (self.shown.round_trip, self.shown.answer_limit) != (round_trip, limit) {
+            let shown = Arc::make_mut(&mut self.shown);
+            (shown.round_trip, shown.answer_limit) = (round_trip, limit);
+        }
+    }
+
+    fn store_wall(&self, now: Moment) -> u64 {
+        let read = self.store_clock;
+        read.map_or(0, |(wall_ms, at)| wall_ms + millis(now.since(at)))
+    }
+}
+
+/// What of an input of the fleet the other machines follow.
+enum Follows {
+    Nothing,
+    LinkUp,
+    LinkDown,
+    Tick,
+}
+
+impl Follows {
+    fn of(input: &FleetInput) -> Self {
+        match input {
+            FleetInput::LinkUp => Self::LinkUp,
+            FleetInput::LinkDown => Self::LinkDown,
+            FleetInput::Tick => Self::Tick,
+            FleetInput::Beat(_)
+            | FleetInput::AgedBeat(..)
+            | FleetInput::Event(_)
+            | FleetInput::EventsRead
+            | FleetInput::RosterEntry(..)
+            | FleetInput::Registered(..)
+            | FleetInput::TtlRead(..)
+            | FleetInput::Verified(_)
+            | FleetInput::Gap(_)
+            | FleetInput::StoreClock(_) => Self::Nothing,
+        }
+    }
+}

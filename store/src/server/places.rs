@@ -1,0 +1,62 @@
+//! Who gets a place when all are taken: the fleet's own programs keep theirs, idle strangers give theirs up.
+
+use super::Server;
+use super::client::{self, Client, FromClient};
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+/// What a client has shown of itself, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// It has sent no command.
+    Silent,
+    /// It has sent commands.
+    Visitor,
+    /// It has run one of hb's scripts, or subscribed, or follows a stream: a sidecar or a monitor.
+    Member,
+}
+
+impl Standing {
+    /// What a command shows of its client.
+    pub(super) fn shown_by(name: &[u8]) -> Self {
+        match name {
+            b"EVALSHA" | b"EVAL" | b"SUBSCRIBE" | b"PSUBSCRIBE" | b"XREAD" => Self::Member,
+            _ => Self::Visitor,
+        }
+    }
+}
+
+impl Server {
+    /// Serves a new client. When all places are taken the client that has been idle longest gives its place up, of those
+    /// that have sent nothing first; members of the fleet never do.
+    pub(super) fn admit(
+        &mut self,
+        id: u64,
+        stream: TcpStream,
+        commands: &mpsc::Sender<(u64, FromClient)>,
+    ) {
+        if self.clients.len() >= self.limits.clients {
+            let idlest = self
+                .clients
+                .iter()
+                .filter(|(_, client)| client.standing < Standing::Member)
+                .min_by_key(|(_, client)| (client.standing, client.last))
+                .map(|(id, _)| *id);
+            match idlest.and_then(|id| self.clients.remove(&id)) {
+                Some(client) => client.end(),
+                None => return client::turn_away(&stream),
+            }
+        }
+        let client = Client::serve(id, stream, self.limits.output_bytes, commands.clone());
+        self.clients.insert(id, client);
+    }
+
+    /// A client whose command was carried out has shown what it is.
+    pub(super) fn credit(&mut self, id: u64, command: &[Bytes], failed: bool) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|_| !failed) {
+            let name = command[0].to_ascii_uppercase();
+            client.standing = client.standing.max(Standing::shown_by(&name));
+        }
+    }
+}

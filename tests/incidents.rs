@@ -1,0 +1,317 @@
+//! Incidents and gates of a whole fleet, from beats to records: the machine as a hub runs it, in virtual time.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+
+use heartbeat::base::id::AgentId;
+use heartbeat::base::moment::Moment;
+use heartbeat::fleet::gates::GateKind;
+use heartbeat::fleet::incidents::IncidentChangeKind;
+use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings};
+use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
+use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
+use heartbeat::wire::event::{Detail, Event, EventKind};
+use heartbeat::wire::incident::{Incident, IncidentId, Scope};
+use heartbeat::wire::life::Reason;
+use heartbeat::wire::roster::RosterEntry;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const WALL_MS: u64 = 1_764_000_000_000;
+
+fn id(n: usize) -> AgentId {
+    AgentId::parse(&format!("a{n}")).unwrap()
+}
+
+/// A monitor, its store and its agents; two agents a host.
+struct Stage {
+    watch: Watch,
+    second: u64,
+    /// The hash `hb:incidents`.
+    records: BTreeMap<IncidentId, Incident>,
+    /// Agents that beat, and their incarnation.
+    living: BTreeMap<usize, u64>,
+    opened: usize,
+    closed: usize,
+    gates: Vec<GateKind>,
+    /// Whether the store answers.
+    answers: bool,
+}
+
+impl Stage {
+    fn new(agents: usize) -> Self {
+        let mut stage = Self {
+            watch: Watch::new(FleetSettings::default(), 1, Moment::default()),
+            second: 1000,
+            records: BTreeMap::new(),
+            living: (0..agents).map(|n| (n, 0)).collect(),
+            opened: 0,
+            closed: 0,
+            gates: Vec::new(),
+            answers: true,
+        };
+        stage.start();
+        stage.run(60);
+        stage
+    }
+
+    /// A monitor that knows nothing reads the store.
+    fn start(&mut self) {
+        self.watch = Watch::new(FleetSettings::default(), self.second, self.now());
+        self.input(FleetInput::StoreClock(WALL_MS + self.second * 1000));
+        self.input(WatchInput::Incidents(
+            self.records.values().cloned().collect(),
+        ));
+        for n in 0..20 {
+            let known = self.living.contains_key(&n)
+                || self.records.values().any(|r| r.agents.contains(&id(n)));
+            if known {
+                self.input(FleetInput::RosterEntry(id(n), Box::new(roster(n))));
+            }
+        }
+        self.input(FleetInput::LinkUp);
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from_millis(self.second * 1000)
+    }
+
+    fn input(&mut self, input: impl Into<WatchInput>) {
+        let now = self.now();
+        for effect in self.watch.handle(input.into(), now) {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: WatchEffect) {
+        match effect {
+            WatchEffect::Fleet(FleetEffect::Verify(id)) if self.answers => {
+                self.input(FleetInput::Verified(id));
+            }
+            WatchEffect::SendCanary(number) if self.answers => {
+                self.input(WatchInput::CanaryBack(number));
+                self.input(WatchInput::IncidentsHeld(self.records.len()));
+            }
+            WatchEffect::StoreIncident(incident) => {
+                self.records
+                    .insert(incident.id.clone(), Incident::clone(&incident));
+            }
+            WatchEffect::RemoveIncident(id) => drop(self.records.remove(&id)),
+            WatchEffect::IncidentChanged(change) => match change.kind {
+                IncidentChangeKind::Opened => self.opened += 1,
+                IncidentChangeKind::Closed => self.closed += 1,
+                IncidentChangeKind::Updated => {}
+            },
+            WatchEffect::GateClosed(gate) => self.gates.push(gate.gate),
+            WatchEffect::Fleet(_)
+            | WatchEffect::SendCanary(_)
+            | WatchEffect::Reconnect
+            | WatchEffect::GateOpened(_) => {}
+        }
+    }
+
+    /// Passes so many seconds; living agents beat.
+    fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.second += 1;
+            self.input(FleetInput::Tick);
+            for (n, incarnation) in self.living.clone() {
+                if self.answers && self.second.is_multiple_of(30) {
+                    self.input(FleetInput::Beat(Box::new(beat(
+                        n,
+                        self.second / 30,
+                        incarnation,
+                    ))));
+                }
+            }
+        }
+    }
+
+    fn silence(&mut self, agents: std::ops::Range<usize>) {
+        self.living.retain(|n, _| !agents.contains(n));
+    }
+
+    fn revive(&mut self, agents: std::ops::Range<usize>, incarnation: u64) {
+        self.living.extend(agents.map(|n| (n, incarnation)));
+    }
+
+    fn exits(&mut self, n: usize) {
+        self.living.remove(&n);
+        let detail = Detail {
+            exit: Some(Exit {
+                code: Some(3),
+                signal: None,
+            }),
+            ..Detail::default()
+        };
+        self.input(FleetInput::Event(Box::new(Event {
+            kind: EventKind::Exited,
+            agent: id(n),
+            epoch: 1,
+            at_ms: 0,
+            detail,
+        })));
+    }
+
+    fn open(&self) -> Vec<&Incident> {
+        self.records
+            .values()
+            .filter(|record| !record.is_closed())
+            .collect()
+    }
+}
+
+fn roster(n: usize) -> RosterEntry {
+    RosterEntry {
+        agent_type: "t".into(),
+        host: format!("h{}", n / 2),
+        interval_ms: 30_000,
+        epoch: 1,
+        started_at: 0,
+        runtime: None,
+        stopped_at: None,
+        life: None,
+    }
+}
+
+fn beat(n: usize, slot: u64, incarnation: u64) -> Beat {
+    Beat {
+        agent: id(n),
+        agent_type: "t".into(),
+        timestamp_ms: WALL_MS + slot * 30_000,
+        sequence: slot,
+        status: Status::Healthy,
+        metrics: Metrics::default(),
+        current_task: None,
+        task_progress: None,
+        hb: Some(Extension {
+            interval: INTERVAL,
+            epoch: 1,
+            slot,
+            instance: "i".into(),
+            host: format!("h{}", n / 2),
+            pid: 7,
+            started_at_ms: WALL_MS,
+            restarts: incarnation,
+            ready: true,
+            status_text: None,
+            activity: None,
+            runtime: None,
+            exit: None,
+            life: None,
+            order: None,
+            store_refuses: false,
+        }),
+    }
+}
+
+#[test]
+fn an_incident_opens_with_the_failure_and_closes_after_one_healthy_interval() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..1);
+    stage.run(120);
+    let open = stage.open();
+    let facts = (open[0].reason, open[0].scope, open[0].agents.as_slice());
+    assert_eq!(facts, (Reason::HeartbeatLost, Scope::Agent, &[id(0)][..]));
+    let incident = open[0].id.clone();
+    let view = stage.watch.view();
+    assert_eq!(view.watch.incidents.of_agent.get(&id(0)), Some(&incident));
+    stage.revive(0..1, 1);
+    stage.run(31);
+    assert_eq!(stage.open().len(), 1, "one healthy beat is not enough");
+    stage.run(31);
+    assert_eq!((stage.open().len(), stage.opened, stage.closed), (0, 1, 1));
+    assert!(stage.records[&incident].closed_at > Some(stage.records[&incident].opened_at));
+}
+
+#[test]
+fn failures_of_one_host_for_one_reason_are_one_incident_until_all_recovered() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..2);
+    stage.run(120);
+    let open = stage.open();
+    assert_eq!(
+        (open.len(), open[0].scope, open[0].agents.len()),
+        (1, Scope::Host, 2)
+    );
+    assert_eq!(open[0].sentence, "2 agents of h0 are silent.");
+    stage.revive(0..1, 0);
+    stage.run(100);
+    assert_eq!(stage.open().len(), 1);
+    stage.revive(1..2, 0);
+    stage.run(100);
+    assert_eq!(stage.open().len(), 0);
+}
+
+#[test]
+fn another_host_or_another_reason_is_another_incident() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.exits(2);
+    stage.run(1);
+    assert_eq!(stage.open().len(), 2);
+}
+
+#[test]
+fn a_restart_of_the_monitor_opens_nothing_twice_and_forgets_nothing() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..1);
+    stage.exits(4);
+    stage.run(120);
+    let before = stage.records.clone();
+    assert_eq!(before.len(), 2);
+    for _ in 0..3 {
+        stage.start();
+        stage.run(200);
+    }
+    // The exit is not in the roster of this stage: for a new monitor that agent is silent. It is the same incident.
+    let after: Vec<&IncidentId> = stage.records.keys().collect();
+    assert_eq!(after, before.keys().collect::<Vec<_>>());
+    assert_eq!((stage.opened, stage.open().len()), (2, 2));
+    stage.revive(0..1, 1);
+    stage.revive(4..5, 1);
+    stage.start();
+    stage.run(100);
+    assert_eq!(
+        (stage.opened, stage.open().len()),
+        (2, 0),
+        "closed by a monitor that did not open it"
+    );
+}
+
+#[test]
+fn records_that_the_store_lost_are_written_again() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..1);
+    stage.run(120);
+    let before = stage.records.clone();
+    stage.records.clear();
+    stage.run(10);
+    assert_eq!(stage.records, before);
+    assert_eq!(stage.opened, 1);
+}
+
+#[test]
+fn a_fifth_of_the_fleet_that_falls_silent_is_a_storm_and_one_incident() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..6);
+    stage.run(120);
+    assert!(stage.gates.contains(&GateKind::Storm), "{:?}", stage.gates);
+    let fleet: Vec<&Incident> = stage.open();
+    assert_eq!(
+        (fleet.len(), fleet[0].scope, fleet[0].agents.len()),
+        (1, Scope::Fleet, 6)
+    );
+    assert_eq!(fleet[0].gate, Some(GateKind::Storm));
+}
+
+#[test]
+fn a_store_that_stands_still_is_blindness_and_no_incident() {
+    let mut stage = Stage::new(20);
+    stage.answers = false;
+    stage.run(600);
+    assert_eq!(stage.gates, [GateKind::Blind]);
+    stage.answers = true;
+    stage.start();
+    stage.run(200);
+    assert_eq!((stage.opened, stage.records.len()), (0, 0));
+}
