@@ -18,7 +18,9 @@ const UNREAD_BYTES_MAX: usize = 1 << 20;
 /// A fleet of [`AGENTS`] plain producers.
 fn fleet() -> (Redis, Monitor) {
     let redis = Redis::start();
-    let monitor = Monitor::start(&redis.url());
+    let monitor = Monitor::start_with(&redis.url(), |command| {
+        command.args(["-q", "--interval-default", "1h"]);
+    });
     eventually("the monitor is ready", || {
         let (code, _) = monitor.get("/-/ready")?;
         (code == 200).then_some(())

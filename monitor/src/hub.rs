@@ -23,7 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// The shortest time between two ticks: deadlines of a large fleet are handled together.
 const TICK_MIN: Duration = Duration::from_millis(10);
@@ -46,6 +46,7 @@ pub(crate) struct Hub {
 /// Where effects go.
 struct Outputs {
     requests: mpsc::Sender<Request>,
+    reconnect: watch::Sender<()>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -82,6 +83,7 @@ impl Hub {
             showcase,
             outputs: Outputs {
                 requests: inbox.requests,
+                reconnect: inbox.reconnect,
                 changes,
             },
             last_tick: now,
@@ -95,9 +97,10 @@ impl Hub {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let mut effects = Vec::new();
         loop {
-            self.wait()?;
+            let is_woken = self.wait()?;
             let now = clock::now();
-            self.sleeper.clear();
+            self.sleeper.clear(is_woken);
+            self.note_pause(now, &mut effects);
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
@@ -113,8 +116,8 @@ impl Hub {
         }
     }
 
-    /// Until there is an input, a beat that may be read, or a tick.
-    fn wait(&self) -> anyhow::Result<()> {
+    /// Until there is an input, a beat that may be read, or a tick. True for an input.
+    fn wait(&self) -> anyhow::Result<bool> {
         let gather = self
             .beats
             .gather_until
@@ -132,8 +135,17 @@ impl Hub {
         let within = PollTimeout::try_from(within.as_micros().div_ceil(1000))?;
         let mut polled = Vec::from_iter([Some(woken), readable].into_iter().flatten());
         match poll(&mut polled, within) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Ok(_) => Ok(polled[0].any().unwrap_or(true)),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// This program stood still: known before what waited meanwhile is read, for it is as late.
+    fn note_pause(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let pause = now.since(self.last_tick + TICK_MAX);
+        if !pause.is_zero() {
+            effects.append(&mut self.watch.handle(FleetInput::Gap(pause).into(), now));
         }
     }
 
@@ -294,7 +306,7 @@ impl Outputs {
             WatchEffect::SendCanary(number) => self.request(Request::Canary(number)),
             WatchEffect::Reconnect => {
                 tracing::error!("the store does not answer; connecting again");
-                self.request(Request::Reconnect);
+                let _ = self.reconnect.send(()); // no receiver: the inbox has ended, and so does the hub
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),

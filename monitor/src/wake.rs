@@ -58,10 +58,10 @@ impl Sleeper {
         Wake(Arc::clone(&self.line)).wake();
     }
 
-    /// Call after waking and before taking what was handed over.
-    pub(crate) fn clear(&self) {
+    /// Call after waking and before taking what was handed over; `is_readable`: whether this was readable.
+    pub(crate) fn clear(&self, is_readable: bool) {
         let mut bytes = [0; 16];
-        while (&self.end).read(&mut bytes).is_ok_and(|n| n == bytes.len()) {}
+        while is_readable && (&self.end).read(&mut bytes).is_ok_and(|n| n == bytes.len()) {}
         self.line.is_ringing.swap(false, Ordering::AcqRel);
     }
 }
@@ -70,5 +70,37 @@ impl Sleeper {
 impl AsFd for Sleeper {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    fn is_woken(sleeper: &Sleeper) -> bool {
+        let mut polled = [PollFd::new(sleeper.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).unwrap() > 0
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_once_however_often_it_is_called_and_again_after_it_has_cleared() {
+        let (wake, sleeper) = pair().unwrap();
+        for _ in 0..3 {
+            assert!(!is_woken(&sleeper));
+            (0..1000).for_each(|_| wake.wake());
+            assert!(is_woken(&sleeper));
+            sleeper.clear(true);
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_seen_late_wakes_again() {
+        let (wake, sleeper) = pair().unwrap();
+        wake.wake();
+        sleeper.clear(false); // awake for another reason, before it was readable
+        assert!(is_woken(&sleeper));
+        sleeper.clear(true);
+        assert!(!is_woken(&sleeper));
     }
 }

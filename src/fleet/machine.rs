@@ -110,7 +110,8 @@ impl Fleet {
             FleetInput::Beat(beat) => self.beat(&Owned::from(beat).view(), now, &mut effects),
             FleetInput::AgedBeat(beat, age) => {
                 let source = BeatSource::Stored(age);
-                self.apply_beat(&Owned::from(beat).view(), source, now, &mut effects);
+                let found = self.agents.find(beat.agent.as_str());
+                self.apply_beat(found, &Owned::from(beat).view(), source, now, &mut effects);
             }
             FleetInput::Event(event) => self.event(&event, now, &mut effects),
             FleetInput::EventsRead => self.release(now, &mut effects),
@@ -141,10 +142,8 @@ impl Fleet {
     /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
     /// stored the events before it, so they are there.
     pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let run = self
-            .agents
-            .find(beat.agent)
-            .map(|place| &self.agents.agent(place).run);
+        let found = self.agents.find(beat.agent);
+        let run = found.map(|place| &self.agents.agent(place).run);
         let (epoch, step) = run.map_or((0, 0), |run| (run.epoch, run.life.step));
         if self.ahead.holds(beat, epoch, step) {
             let is_first = beat
@@ -153,7 +152,7 @@ impl Fleet {
             effects.extend(is_first.then_some(FleetEffect::ReadEvents));
             return;
         }
-        self.apply_beat(beat, BeatSource::Channel, now, effects);
+        self.apply_beat(found, beat, BeatSource::Channel, now, effects);
     }
 
     /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
@@ -195,12 +194,14 @@ impl Fleet {
     /// Takes the beats that waited for the stream.
     fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         for beat in self.ahead.take() {
-            self.apply_beat(&beat.view(), BeatSource::Channel, now, effects);
+            let found = self.agents.find(beat.agent().as_str());
+            self.apply_beat(found, &beat.view(), BeatSource::Channel, now, effects);
         }
     }
 
     fn apply_beat(
         &mut self,
+        found: Option<Place>,
         beat: &BeatView<'_>,
         source: BeatSource,
         now: Moment,
@@ -211,7 +212,7 @@ impl Fleet {
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
         let begun = || Run::begin(0, interval, now);
-        let Some(place) = self.place(beat.agent, now, begun, effects) else {
+        let Some(place) = self.place(found, beat.agent, now, begun, effects) else {
             return;
         };
         let mut without = None;
@@ -239,11 +240,13 @@ impl Fleet {
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
         let id = event.agent.as_str();
-        if event.life().is_none() && self.agents.find(id).is_none() {
+        let found = self.agents.find(id);
+        if event.life().is_none() && found.is_none() {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let Some(place) = self.place(id, now, || Run::begin(0, interval, now), effects) else {
+        let Some(place) = self.place(found, id, now, || Run::begin(0, interval, now), effects)
+        else {
             return;
         };
         let when = if event.detail.delayed_ms > 0 {
@@ -264,7 +267,8 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let Some(place) = self.place(id.as_str(), now, || run.clone(), effects) else {
+        let found = self.agents.find(id.as_str());
+        let Some(place) = self.place(found, id.as_str(), now, || run.clone(), effects) else {
             return;
         };
         self.apply(place, self.occurred(), now, effects, |agent, context| {
@@ -768,6 +772,116 @@ mod tests {
         fleet.handle(FleetInput::Beat(Box::new(beat(1, 0))), at(0));
         let snapshot = fleet.view();
         assert_eq!((snapshot.counts.total(), snapshot.beats.refused), (0, 1));
+    }
+
+    /// One beat of each of these agents, then silence or an end.
+    fn named(name: &str, slot: u64) -> FleetInput {
+        let mut beat = beat(1, slot);
+        beat.agent = AgentId::parse(name).unwrap();
+        FleetInput::Beat(Box::new(beat))
+    }
+
+    fn exited(name: &str) -> FleetInput {
+        FleetInput::Event(Box::new(Event {
+            kind: EventKind::Exited,
+            agent: AgentId::parse(name).unwrap(),
+            epoch: 1,
+            at_ms: 0,
+            detail: exit(3),
+        }))
+    }
+
+    fn names(fleet: &Fleet) -> Vec<String> {
+        let view = fleet.view();
+        view.agents.iter().map(|(id, _)| id.to_string()).collect()
+    }
+
+    #[test]
+    fn a_failed_agent_leaves_after_a_week_and_an_id_that_was_seen_once_after_an_hour() {
+        let mut fleet = Stage::with_beats(0).fleet;
+        for input in [named("agent", 0), named("agent", 1), exited("agent")] {
+            fleet.handle(input, at(0));
+        }
+        for input in [named("stray", 0), exited("stray")] {
+            fleet.handle(input, at(0));
+        }
+        fleet.handle(FleetInput::Tick, at(3599));
+        assert_eq!(names(&fleet), ["agent", "stray"]);
+        let effects = fleet.handle(FleetInput::Tick, at(3600));
+        let left = FleetEffect::Left(AgentId::parse("stray").unwrap(), 1);
+        assert_eq!(
+            (effects, names(&fleet)),
+            (vec![left], vec!["agent".to_owned()])
+        );
+        fleet.handle(FleetInput::Tick, at(7 * 24 * 3600 - 1));
+        assert_eq!(names(&fleet), ["agent"]);
+        fleet.handle(FleetInput::Tick, at(7 * 24 * 3600));
+        assert_eq!((names(&fleet).len(), fleet.view().counts.total()), (0, 0));
+        fleet.handle(named("new", 0), at(7 * 24 * 3600));
+        assert_eq!(names(&fleet), ["new"]);
+    }
+
+    #[test]
+    fn in_a_full_fleet_the_oldest_that_is_over_makes_room_and_a_living_one_never_does() {
+        let settings = FleetSettings {
+            agents_max: 3,
+            ..FleetSettings::default()
+        };
+        let mut fleet = Fleet::new(settings, at(0));
+        fleet.handle(FleetInput::LinkUp, at(0));
+        for (second, name) in [(1, "b"), (2, "a"), (3, "c")] {
+            for slot in 0..2 {
+                fleet.handle(named(name, slot), at(second));
+            }
+        }
+        fleet.handle(exited("b"), at(4));
+        fleet.handle(exited("a"), at(5));
+        fleet.handle(named("new-1", 0), at(6));
+        assert_eq!(names(&fleet), ["a", "c", "new-1"]);
+        fleet.handle(named("new-2", 0), at(7));
+        assert_eq!(names(&fleet), ["c", "new-1", "new-2"]);
+        let effects = fleet.handle(named("new-3", 0), at(8));
+        assert_eq!(effects, [FleetEffect::Refused(1)]);
+        assert_eq!(fleet.handle(named("new-4", 0), at(9)), [], "once a minute");
+        assert_eq!((names(&fleet).len(), fleet.view().beats.refused), (3, 2));
+    }
+
+    #[test]
+    fn the_memory_of_a_fleet_is_bounded_and_a_heavy_one_keeps_no_evidence() {
+        let settings = FleetSettings {
+            bytes_max: 100_000,
+            ..FleetSettings::default()
+        };
+        let mut fleet = Fleet::new(settings, at(0));
+        fleet.handle(FleetInput::LinkUp, at(0));
+        let fat = |n: u64, slot: u64| {
+            let mut beat = beat(1, slot);
+            beat.agent = AgentId::parse(&format!("f{n}")).unwrap();
+            beat.hb.as_mut().unwrap().activity = Some(crate::wire::beat::Activity {
+                sentence: "x".repeat(6000),
+                ..serde_json::from_str(r#"{"verdict":"working","since":1}"#).unwrap()
+            });
+            FleetInput::Beat(Box::new(beat))
+        };
+        for n in 0..1000 {
+            fleet.handle(fat(n, 0), at(0));
+        }
+        let bounds = fleet.view().bounds;
+        assert!(bounds.bytes < bounds.bytes_max + 10_000, "{bounds:?}");
+        let known = fleet.view().counts.total();
+        assert!(known > 5 && known < 20, "{known}");
+        for slot in 1..10 {
+            for n in 0..1000 {
+                fleet.handle(fat(n, slot), at(slot * 30));
+            }
+        }
+        let view = fleet.view();
+        assert!(
+            view.bounds.bytes < bounds.bytes_max + 10_000,
+            "{:?}",
+            view.bounds
+        );
+        assert_eq!((view.counts.healthy, view.counts.total()), (known, known));
     }
 
     #[test]

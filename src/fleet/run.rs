@@ -69,7 +69,8 @@ pub struct Run {
     /// The store was asked for a beat that the channel may have lost.
     questioned: bool,
     producers: Producers,
-    learnt: Learnt,
+    /// Of a producer that does not report its interval.
+    learnt: Option<Box<Learnt>>,
 }
 
 /// So many beats may still be on their way over the channel when the hash shows a later one.
@@ -117,7 +118,7 @@ impl Run {
             unconfirmed: false,
             questioned: false,
             producers: Producers::default(),
-            learnt: Learnt::default(),
+            learnt: None,
         }
     }
 
@@ -287,13 +288,16 @@ impl Run {
 
     /// Takes a time to live that was read from the hash of a producer that does not report its interval.
     pub(crate) fn learn(&mut self, time_to_live: Duration) {
-        self.learnt.time_to_live(time_to_live);
+        self.learnt
+            .get_or_insert_default()
+            .time_to_live(time_to_live);
         self.take_learnt();
     }
 
     /// Whether the time to live of its hash should be read.
     pub(crate) fn wants_interval(&self) -> bool {
-        self.learnt.wants_time_to_live()
+        let learnt = self.learnt.as_deref();
+        learnt.is_none_or(Learnt::wants_time_to_live)
     }
 
     /// The beats that are kept.
@@ -377,17 +381,19 @@ impl Run {
         };
         match origin {
             Origin::Followed if beat.sequence == last.sequence + 1 => {
-                self.learnt.gap(arrival.since(at));
+                let gap = arrival.since(at);
+                self.learnt.get_or_insert_default().gap(gap);
             }
             Origin::Followed => return,
             // A producer that counts from the start again may have another interval too.
-            Origin::Stray | Origin::Successor | Origin::Past => self.learnt = Learnt::default(),
+            Origin::Stray | Origin::Successor | Origin::Past => self.learnt = None,
         }
         self.take_learnt();
     }
 
     fn take_learnt(&mut self) {
-        if let Some(interval) = self.learnt.interval() {
+        let learnt = self.learnt.as_deref();
+        if let Some(interval) = learnt.and_then(Learnt::interval) {
             self.detector.set_interval(interval);
         }
     }

@@ -235,6 +235,11 @@ fn hashes_hold_fields(store: &Store) {
         [Some("9".into()), None]
     );
     let all: BTreeMap<String, String> = run(c, "HGETALL h");
+    let (cursor, page): (String, Vec<String>) = run(c, "HSCAN h 0 COUNT 500");
+    let pairs = page
+        .chunks(2)
+        .map(|pair| (pair[0].clone(), pair[1].clone()));
+    assert_eq!((cursor.as_str(), pairs.collect()), ("0", all.clone()));
     assert_eq!(
         all.into_iter().map(|(k, v)| k + &v).collect::<Vec<_>>(),
         ["a9", "b2", "c3"]

@@ -31,7 +31,7 @@ use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// What waits for the hub: a burst of a whole large fleet.
 const INPUTS_MAX: usize = 65_536;
@@ -62,8 +62,6 @@ pub(crate) enum Request {
     ReadEvents,
     /// A message to the monitor itself.
     Canary(u64),
-    /// Another connection: this one is dead.
-    Reconnect,
     /// An incident is written.
     StoreIncident(Arc<Incident>),
     /// An incident is removed.
@@ -101,6 +99,8 @@ pub(crate) struct Inbox {
     /// Woken when there are inputs.
     pub(crate) sleeper: Sleeper,
     pub(crate) requests: mpsc::Sender<Request>,
+    /// Another connection is wanted: the present one is dead. Not one of the requests, which wait for answers.
+    pub(crate) reconnect: watch::Sender<()>,
     pub(crate) counters: Counters,
 }
 
@@ -111,6 +111,7 @@ struct StoreReader {
     canary: String,
     output: Output,
     requests: mpsc::Receiver<Request>,
+    reconnect: watch::Receiver<()>,
     events: Events,
     /// Failed tries in a row.
     tries: u32,
@@ -134,6 +135,7 @@ impl Inbox {
         let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
+        let (reconnect, reconnect_out) = watch::channel(());
         let counters = Counters::default();
         let reader = StoreReader {
             channels: Channels::of(address.database()),
@@ -145,6 +147,7 @@ impl Inbox {
                 counters: counters.clone(),
             },
             requests: requests_out,
+            reconnect: reconnect_out,
             events: Events::default(),
             tries: 0,
             up: false,
@@ -154,6 +157,7 @@ impl Inbox {
             inputs,
             sleeper,
             requests,
+            reconnect,
             counters,
         };
         Ok((inbox, wake))
@@ -227,6 +231,7 @@ impl StoreReader {
         let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
         let reports = self.subscribe().await?;
         let kept = self.drop_questions();
+        self.reconnect.mark_unchanged();
         load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();
         self.tries = 0;
@@ -242,6 +247,10 @@ impl StoreReader {
             read_events,
         };
         tokio::select! {
+            wanted = self.reconnect.changed() => {
+                wanted?;
+                Err(anyhow::anyhow!("the store did not answer in time"))
+            }
             ended = follow_link(reports, shared, &self.output) => ended,
             ended = requests.answer(link.clone(), &self.output) => ended,
             ended = self.events.follow(waiting, link, wanted, &self.output) => ended,
@@ -259,8 +268,7 @@ impl StoreReader {
                 Request::Verify(_)
                 | Request::ReadTtl(_)
                 | Request::ReadEvents
-                | Request::Canary(_)
-                | Request::Reconnect => {}
+                | Request::Canary(_) => {}
             }
         }
         kept

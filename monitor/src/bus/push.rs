@@ -361,3 +361,110 @@ fn refused(frame: OwnedFrame) -> anyhow::Result<()> {
 fn is_nothing(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::from_millis(0);
+
+    /// A connection of database 2, and the store's end of it.
+    fn connection() -> (Push, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let push = Push {
+            socket: Socket::Unix(near),
+            heads: Heads::of(Channels::of(2)),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            skip: 0,
+            last_byte: NOW,
+            pinged: None,
+        };
+        (push, far)
+    }
+
+    fn message(channel: &str, payload: &str) -> String {
+        let (names, bytes) = (channel.len(), payload.len());
+        format!(">3\r\n$7\r\nmessage\r\n${names}\r\n{channel}\r\n${bytes}\r\n{payload}\r\n")
+    }
+
+    /// What is taken from these bytes, of which so many arrive at a time.
+    fn taken(bytes: &[u8], at_a_time: usize) -> anyhow::Result<Vec<String>> {
+        let (mut push, mut store) = connection();
+        let mut taken = Vec::new();
+        for some in bytes.chunks(at_a_time) {
+            store.write_all(some)?;
+            push.read(NOW)?;
+            while let Some(message) = push.next()? {
+                taken.push(match message {
+                    Message::Beat(payload) => format!("beat {}", String::from_utf8_lossy(payload)),
+                    Message::Shared(payload) => {
+                        format!("shared {}", String::from_utf8_lossy(payload))
+                    }
+                    Message::TooLarge(length) => format!("{length} bytes"),
+                    Message::Canary(number) => format!("canary {number}"),
+                });
+            }
+        }
+        Ok(taken)
+    }
+
+    #[test]
+    fn messages_are_taken_whole_wherever_they_are_cut() {
+        let large = "x".repeat(BEAT_BYTES_MAX + 1);
+        let bytes = [
+            message("heartbeats:2", "one"),
+            "+PONG\r\n".to_owned(),
+            message("heartbeats", "two"),
+            message("heartbeats:2", &large),
+            message("hb:canary:i", "7"),
+            message("heartbeats:2", "th\r\nree"),
+        ]
+        .concat();
+        let size = format!("{} bytes", large.len());
+        let expected = [
+            "beat one",
+            "shared two",
+            &size,
+            "canary 7",
+            "beat th\r\nree",
+        ];
+        for at_a_time in [1, 2, 7, 100, 5000, 100_000] {
+            assert_eq!(taken(bytes.as_bytes(), at_a_time).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_message_larger_than_the_buffer_costs_only_itself() {
+        let large = message("heartbeats:2", &"x".repeat(3 * BUFFER));
+        let bytes = [large, message("heartbeats:2", "next")].concat();
+        let taken = taken(bytes.as_bytes(), 50_000).unwrap();
+        assert_eq!(
+            taken,
+            [format!("{} bytes", 3 * BUFFER), "beat next".to_owned()]
+        );
+    }
+
+    #[test]
+    fn an_error_of_the_store_and_what_is_no_resp_end_the_connection() {
+        for bytes in ["-NOPERM no\r\n", "!6\r\nNOAUTH\r\n", "HTTP/1.1 400\r\n\r\n"] {
+            assert!(taken(bytes.as_bytes(), 100).is_err(), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_silent_store_is_pinged_and_then_counts_as_lost() {
+        let (mut push, mut store) = connection();
+        let after = |wait: Duration| NOW + wait;
+        push.keep_alive(after(PING_AFTER)).unwrap();
+        let mut ping = [0; 14];
+        store.read_exact(&mut ping).unwrap();
+        assert_eq!(&ping, b"*1\r\n$4\r\nPING\r\n");
+        assert!(push.keep_alive(after(DEAD_AFTER)).is_err());
+        store.write_all(b"+PONG\r\n").unwrap();
+        push.read(after(DEAD_AFTER)).unwrap();
+        push.keep_alive(after(DEAD_AFTER)).unwrap();
+    }
+}

@@ -31,12 +31,10 @@ pub(super) async fn load(
     events: &mut Events,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let time: Vec<u64> = redis::cmd("TIME").query_async(link).await?;
-    if let [seconds, micros] = time.as_slice() {
-        output
-            .send(FleetInput::StoreClock(wall_ms(*seconds, *micros)))
-            .await;
-    }
+    let mut question = redis::pipe();
+    question.cmd("TIME");
+    let time = ask(link, &mut question, output).await?.into_iter().next();
+    pass_on_time(time, output).await;
     let mut incidents = Vec::new();
     each_pair(link, keys::INCIDENTS, "incident", output, |(_, record)| {
         incidents.push(Incident::decode(&record).map_err(|error| error.to_string())?);
@@ -55,9 +53,14 @@ pub(super) async fn load(
     .await
 }
 
-/// The store's clock in Unix milliseconds.
-pub(super) fn wall_ms(seconds: u64, micros: u64) -> u64 {
-    seconds.saturating_mul(1000).saturating_add(micros / 1000)
+/// Passes on the store's clock, where it is shown to us.
+pub(super) async fn pass_on_time(answer: Option<RedisResult<Value>>, output: &Output) {
+    let time = answer.and_then(Result::ok);
+    let time = time.and_then(|time| redis::from_redis_value::<(u64, u64)>(time).ok());
+    if let Some((seconds, micros)) = time {
+        let wall_ms = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+        output.send(FleetInput::StoreClock(wall_ms)).await;
+    }
 }
 
 /// Passes on every agent's hash. The question for a page of keys is sent with the one for the hashes of the page before.

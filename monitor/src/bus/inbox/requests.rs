@@ -2,7 +2,7 @@
 //! neither each other nor a beat.
 
 use super::answers::is_own_fault;
-use super::load::{ask, pass_on_hash, wall_ms};
+use super::load::{ask, pass_on_hash, pass_on_time};
 use super::{Output, PAGE, Request};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
@@ -37,7 +37,7 @@ impl Requests<'_> {
             }
             let mut question = redis::pipe();
             for request in &batch {
-                self.add(&mut question, request)?;
+                self.add(&mut question, request);
             }
             let mut answers = Vec::new().into_iter();
             if !question.is_empty() {
@@ -49,7 +49,7 @@ impl Requests<'_> {
         }
     }
 
-    fn add(&self, question: &mut Pipeline, request: &Request) -> anyhow::Result<()> {
+    fn add(&self, question: &mut Pipeline, request: &Request) {
         match request {
             Request::Verify(id) => {
                 let key = keys::agent(id);
@@ -65,7 +65,6 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
             }
-            Request::Reconnect => anyhow::bail!("the store did not answer in time"),
             Request::StoreIncident(incident) => {
                 let id = incident.id.to_string();
                 question
@@ -84,7 +83,6 @@ impl Requests<'_> {
                 question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
             }
         }
-        Ok(())
     }
 }
 
@@ -114,12 +112,7 @@ async fn pass_on(
         }
         Request::Canary(_) => {
             let _receivers = answers.next();
-            let time = answers.next().and_then(Result::ok);
-            let time = time.and_then(|time| redis::from_redis_value::<(u64, u64)>(time).ok());
-            if let Some((seconds, micros)) = time {
-                let wall_ms = wall_ms(seconds, micros);
-                output.send(FleetInput::StoreClock(wall_ms)).await;
-            }
+            pass_on_time(answers.next(), output).await;
             if let Some(Ok(Value::Int(held))) = answers.next() {
                 let held = usize::try_from(held).unwrap_or(0);
                 output.send(WatchInput::IncidentsHeld(held)).await;
@@ -130,7 +123,7 @@ async fn pass_on(
                 output.count("refused_write", &error);
             }
         }
-        Request::ReadEvents | Request::Reconnect => {}
+        Request::ReadEvents => {}
     }
     Ok(())
 }
