@@ -343,9 +343,8 @@ impl VerdictMachine {
             serves: self.history.served(),
             polls: self.clock.polls(),
         };
-        let doomed = self.doom.observe(&view, &self.clock);
-        if doomed.is_some() || self.doom.is_pending() {
-            return doomed;
+        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
+            return Some(assessment);
         }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);
