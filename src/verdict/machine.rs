@@ -341,7 +341,7 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: self.history.served(),
-            polls: self.clock.polls(),
+            is_patient: self.clock.polls() || self.asked_model || self.repeats_output,
         };
         let doomed = self.doom.observe(&view, &self.clock);
         if doomed.is_some() || self.doom.is_pending() {
