@@ -341,7 +341,7 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: self.history.served(),
-            polls: self.clock.polls(),
+            is_patient: self.clock.polls() || self.asked_model || self.repeats_output,
         };
         if let Some(assessment) = self.doom.observe(&view, &self.clock) {
             return Some(assessment);

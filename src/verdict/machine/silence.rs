@@ -64,7 +64,7 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: false,
-            polls: false,
+            is_patient: false,
         };
         self.clock
             .track_timers(&timers::sleepers(&view, &[]), sample.at);
