@@ -49,7 +49,7 @@ day: ## an operator's ordinary days, one story a test; ARGS names stories, in pa
 zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- $(ARGS)
 
-zoo-smoke: test-deps ## fifty of its rows, each rule once; two minutes, part of `make test`
+zoo-smoke: test-deps ## sixty-six of its rows, each rule once; two minutes, part of `make test`
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --smoke $(ARGS)
 
 # COUNT trees from the first of SEEDS on, or exactly SEEDS=3,5,8: make zoo-random COUNT=1000 SEEDS=5000
@@ -61,7 +61,7 @@ zoo-random: test-deps ## random trees on the real kernel: no proof where the mod
 zoo-slow: test-deps ## some of its rows in real time; half an hour
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
 
-soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
+soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; nine minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
 zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; four minutes
