@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
+.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -88,6 +88,11 @@ bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord a
 
 bench-peers: ## what hbsidecar, tini, dumb-init, catatonit, runit and s6 do with a program; the table in docs/supervision.md
 	@scripts/bench-peers $(ARGS)
+
+# Only the files that decide a proof: a mutant that no test notices is a gate that nothing guards.
+mutants: ## changes each line that decides a proof: a test must fail; installs cargo-mutants; an hour
+	@command -v cargo-mutants >/dev/null || [ -x $(TARGET)/tools/bin/cargo-mutants ] || $(CARGO) install cargo-mutants --locked --root $(TARGET)/tools
+	PATH="$(TARGET)/tools/bin:$$PATH" HB_MODEL_STATES=50000 $(CARGO) mutants -p heartbeat -o $(TARGET) -f 'src/verdict/wakeup/[!s]*.rs' -f src/verdict/wakeup/sources.rs -f src/verdict/known_programs.rs -- --lib --test model
 
 bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
 	$(CARGO) bench --quiet -p hbsidecar --bench look

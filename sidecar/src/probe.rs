@@ -28,6 +28,7 @@ mod space;
 mod spaces;
 mod status;
 mod tcp;
+mod tool_calls;
 mod tree;
 #[cfg(test)]
 mod trees;
@@ -35,6 +36,7 @@ mod waits;
 mod wakers;
 
 pub(crate) use snapshot::snapshot;
+pub(crate) use tool_calls::ToolCalls;
 
 use heartbeat::base::known_agents::{Invocation, invocation};
 use heartbeat::base::moment::Moment;
@@ -126,6 +128,7 @@ impl Sampler {
         };
         tree::name(
             &mut self.reader,
+            now,
             self.started,
             &mut self.words,
             &mut sample.processes,

@@ -23,11 +23,12 @@ use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::{Assessment, paused, unseen};
 use crate::verdict::finding::{Finding, FindingId};
 use crate::verdict::judgement::rank;
+use crate::verdict::known_programs::SHELLS;
 use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::{CpuBoundTracker, LoneCpuTracker};
 use crate::verdict::rules::{spin, waiting};
-use crate::verdict::sample::{Sample, SampleDepth};
+use crate::verdict::sample::{Process, Sample, SampleDepth, Until, Wait};
 use crate::verdict::signals::{Interval, SampleHistory, Terms};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
@@ -61,6 +62,11 @@ pub struct VerdictMachine {
     /// A request was in flight since the last progress: the model's budget holds, across a back-off too.
     asked_model: bool,
     lone_cpu: LoneCpuTracker,
+    /// How many samples in a row were taken beside the timetable.
+    aimed: u32,
+    starts_tools: Vec<u32>,
+    /// One of them is a known agent.
+    is_known_agent: bool,
     /// When the last deep sample was taken, on the active clock.
     last_deep_sample: Duration,
     /// Evidence that is published beside any verdict.
@@ -99,6 +105,9 @@ impl VerdictMachine {
             awaits_model: false,
             asked_model: false,
             lone_cpu: LoneCpuTracker::default(),
+            aimed: 0,
+            starts_tools: Vec::new(),
+            is_known_agent: false,
             last_deep_sample: Duration::ZERO,
             notes: Vec::new(),
             progressed: false,
@@ -133,7 +142,34 @@ impl VerdictMachine {
         match input {
             Input::SelfReport(report) => self.handle_report(report, now),
             Input::Sample(sample) => self.handle_sample(&sample, now),
+            Input::ToolCalls(calls) => {
+                self.repetition.observe_calls(calls, now);
+                self.same_call(now)
+                    .and_then(|assessment| self.conclude(assessment, now))
+            }
         }
+    }
+
+    /// Processes whose children are tool calls, as of the last deep sample: none while no answer is due.
+    pub fn starts_tools(&self) -> &[u32] {
+        &self.starts_tools
+    }
+
+    /// Whether one tool call follows another like it, so that none may be missed.
+    pub fn repeats_tools(&self) -> bool {
+        self.repetition.repeats_calls()
+    }
+
+    fn same_call(&self, now: Moment) -> Option<Assessment> {
+        let pace = if self.is_known_agent {
+            thresholds::CALL_PACE
+        } else {
+            thresholds::CALL_PACE_UNKNOWN
+        };
+        let announced = self.report.announced_silence(now).is_some();
+        let found = self.repetition.same_call(pace, now, &self.clock);
+        let (call, times, lasted) = found.filter(|_| !announced)?;
+        Some(spin::same_call(&call, times, lasted))
     }
 
     fn handle_report(&mut self, report: SelfReport, now: Moment) -> Option<Judgement> {
@@ -146,7 +182,8 @@ impl VerdictMachine {
             return self.conclude(assessment, now);
         }
         // Tokens that are spent on repeated tool calls are no progress.
-        if !moved || self.repetition.is_of_tool_calls(&self.clock) {
+        let loops = self.repetition.is_of_tool_calls(&self.clock) || self.same_call(now).is_some();
+        if !moved || loops {
             return None;
         }
         self.progress(false);
@@ -167,7 +204,10 @@ impl VerdictMachine {
             floor,
             immediate,
             draws_turn: self.draws_turn,
-            restart_gap: self.clock.scaled(thresholds::REPETITION_GAP_MAX),
+            restart_gap: self
+                .clock
+                .scaled(thresholds::REPETITION_GAP_MAX)
+                .max(thresholds::RESTART_GAP_MIN),
         };
         let interval = self.history.advance(sample, &terms);
         self.schedule(sample, now);
@@ -186,8 +226,28 @@ impl VerdictMachine {
             self.doom.interrupt();
         }
         self.notes.clone_from(&interval.notes);
-        let assessment = self.evaluate(sample, &interval, now)?;
-        self.conclude(assessment, now)
+        let assessment = self.evaluate(sample, &interval, now);
+        self.aim(sample, &interval, now);
+        self.conclude(assessment?, now)
+    }
+
+    /// A connection that is shorter than the pause between two samples is seen only by a sample right after its owner woke.
+    fn aim(&mut self, sample: &Sample, interval: &Interval, now: Moment) {
+        let silent = self.clock.unexcused_silence() >= self.clock.scaled(thresholds::AIM_AFTER);
+        if self.progressed || !silent || !self.report.owes_work() {
+            self.aimed = 0;
+            return;
+        }
+        let main = sample.root().and_then(Process::main);
+        let until = main.and_then(|t| t.wait.as_ref()).map(Wait::until);
+        let next = match until {
+            Some(Until::In(left)) if self.aimed == 0 => now + left + thresholds::AIM_BEHIND,
+            _ if self.aimed > 0 && interval.new_connection => now,
+            _ => self.next,
+        };
+        let sooner = next < self.next && self.aimed <= thresholds::AIM_MAX;
+        self.aimed = if sooner { self.aimed + 1 } else { 0 };
+        self.next = if sooner { next } else { self.next };
     }
 
     fn schedule(&mut self, sample: &Sample, now: Moment) {
@@ -218,6 +278,7 @@ impl VerdictMachine {
         }
         if sample.depth == SampleDepth::Waits {
             self.last_deep_sample = self.clock.elapsed();
+            self.find_tool_starters(sample);
         }
         let serves = !self.report.owes_work() && self.history.served();
         if let Some(assessment) = paused(sample, |p| self.history.stands_still(p)) {
@@ -256,6 +317,19 @@ impl VerdictMachine {
             return Some(waiting::announced(until, why, now));
         }
         self.check_rules(sample, now)
+    }
+
+    /// Known agents start tools; of another program that owes work, the root does, unless it is a shell that looks for something.
+    fn find_tool_starters(&mut self, sample: &Sample) {
+        let agents = sample.processes.iter().filter(|p| p.agent);
+        let agents: Vec<u32> = agents.map(|p| p.pid).collect();
+        let root = sample.root().filter(|p| !SHELLS.contains(&p.name.as_str()));
+        self.is_known_agent = !agents.is_empty();
+        self.starts_tools = match (self.history.owes_turn(), self.report.owes_work(), root) {
+            (true, _, _) if self.is_known_agent => agents,
+            (_, true, Some(root)) => vec![root.pid],
+            (true | false, _, _) => Vec::new(),
+        };
     }
 
     /// What keeps a tree that does not move from moving.
@@ -337,6 +411,9 @@ impl VerdictMachine {
         interval: &Interval,
         now: Moment,
     ) -> Option<Assessment> {
+        if let Some(assessment) = self.same_call(now) {
+            return Some(assessment);
+        }
         let output = spin::repeated(sample);
         if sample.depth == SampleDepth::Waits {
             let call = output.map(spin::is_call);

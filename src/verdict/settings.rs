@@ -33,4 +33,7 @@ pub enum Input {
     Sample(Box<Sample>),
     /// A change of what the agent reports.
     SelfReport(SelfReport),
+    /// Programs that the agent started since the last such input, oldest first; see
+    /// [`crate::verdict::machine::VerdictMachine::starts_tools`].
+    ToolCalls(Vec<String>),
 }

@@ -47,8 +47,8 @@ pub(super) struct Interval {
     pub(super) draws_turn: bool,
     /// Evidence that is published beside any verdict.
     pub(super) notes: Vec<Evidence>,
-    /// Only small requests with small answers at a steady pace: the agent polls a queue.
-    pub(super) polls_queue: bool,
+    /// A connection is there that was not there before.
+    pub(super) new_connection: bool,
 }
 
 /// What a sample is compared under.
@@ -185,6 +185,11 @@ impl SampleHistory {
     /// Processes outside the tree that were at work not long ago.
     pub(super) fn busy_peers(&self) -> BTreeSet<u32> {
         self.peers.busy().clone()
+    }
+
+    /// Whether an answer was due as of the last deep sample.
+    pub(super) fn owes_turn(&self) -> bool {
+        self.turn.owed
     }
 
     /// Whether a client from outside the tree was ever connected.
@@ -424,7 +429,7 @@ impl Interval {
 
     fn network(&mut self, network: &Network) {
         self.peer_alive = network.peer_alive;
-        self.polls_queue = network.polls_queue;
+        self.new_connection = network.fresh;
         if network.received > 0 {
             self.add(SignalKind::BytesReceived, describe_bytes(network.received));
         }

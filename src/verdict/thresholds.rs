@@ -12,6 +12,12 @@ const fn seconds(n: u64) -> Duration {
 pub const SAMPLE_INTERVAL: Duration = seconds(5);
 /// The longest pause between samples when sampling is expensive: findings due in half a minute still come in time.
 pub const SAMPLE_INTERVAL_MAX: Duration = seconds(15);
+/// After this much silence of a program that owes work, samples are aimed at the moments when it wakes.
+pub const AIM_AFTER: Duration = seconds(20);
+/// This long after it is due to wake: it opens a connection first.
+pub const AIM_BEHIND: Duration = Duration::from_millis(1);
+/// A connection that has just been opened is sampled again at once, so many times at most.
+pub const AIM_MAX: u32 = 4;
 /// Sampling may cost the machine one thousandth of a core.
 pub const SAMPLE_COST_SHARE: u32 = 1000;
 
@@ -57,6 +63,15 @@ pub const DEEP_SAMPLE_INTERVAL: Duration = seconds(15);
 /// The same call again within this time is a loop; polling a long job less often is none.
 pub const REPETITION_GAP_MAX: Duration = seconds(20);
 
+/// The last tool calls that are remembered.
+pub const CALLS_KEPT: usize = 128;
+/// So many calls like one another in a row are looked at closely.
+pub const CALLS_SUSPECTED: usize = 3;
+/// The same call of a known agent at this pace, at any patience, is a loop: no model answers, and no test runs, so fast that
+/// it could be one edit after the other. Calls that were too short to be seen make the pace look slower.
+pub const CALL_PACE: Duration = seconds(5);
+/// The same of a user's own program, which may look at a job each second or two.
+pub const CALL_PACE_UNKNOWN: Duration = Duration::from_millis(900);
 /// The same action this many times is a loop (hangs.md h32).
 pub const REPEATS_MIN: u32 = 20;
 /// Share of a core in children or helper threads that counts as work.
@@ -114,6 +129,8 @@ pub const SENT_WHILE_ASKING: u64 = 64 * 1024;
 pub const TURN_FRAMES_PER_SECOND: f64 = 7.0;
 /// The same of an agent that is known to rest its screen between turns (measured: Claude Code's spinner, 7 to 8).
 pub const KNOWN_TURN_FRAMES_PER_SECOND: f64 = 4.0;
+/// Starts of a helper no further apart than this are in a row, at any patience: no patience makes a program start faster.
+pub const RESTART_GAP_MIN: Duration = seconds(5);
 /// A helper that is started so often in a row is in a loop of ends and restarts.
 pub const RESTARTS: u32 = 3;
 /// Frames of a spinner are at most this long on average.

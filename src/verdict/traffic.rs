@@ -32,8 +32,8 @@ pub(super) struct Network {
     pub(super) sent: u64,
     /// Bytes of any class were received.
     pub(super) peer_alive: bool,
-    /// Only small requests with small answers: the agent polls a queue.
-    pub(super) polls_queue: bool,
+    /// A connection is there that was not there before.
+    pub(super) fresh: bool,
 }
 
 /// Where the written bytes went.
@@ -79,6 +79,7 @@ impl Connections {
             };
             connection.first.get_or_insert(sample.at);
             connection.record(tcp, delta, known.is_some());
+            network.fresh |= known.is_none();
             if known.is_some() || self.at.is_some() {
                 let beside = turn.is_beside(socket.inode, connection.longest_request);
                 network.count(&connection, delta, beside, turn);
@@ -133,8 +134,6 @@ impl Network {
         turn: &Turn,
     ) {
         self.peer_alive |= delta.received > 0 && !beside;
-        let polled = connection.is_polled();
-        self.polls_queue |= polled;
         // Telemetry, a look for updates: a small question with a small answer.
         let housekeeping =
             beside && delta.acked > 0 && delta.received <= thresholds::SMALL_EXCHANGE;

@@ -17,6 +17,10 @@ pub(crate) struct Outcome {
     pub(crate) dead: u64,
     /// It was called doomed in so many of these.
     pub(crate) found: u64,
+    /// Nothing at all can happen any more, not even elsewhere.
+    pub(crate) still: u64,
+    /// The main thread was called doomed in so many of these.
+    pub(crate) found_still: u64,
     /// Threads that these proofs rest on.
     pub(crate) threads: u64,
 }
@@ -26,13 +30,21 @@ impl Outcome {
         self.states += other.states;
         self.dead += other.dead;
         self.found += other.found;
+        self.still += other.still;
+        self.found_still += other.found_still;
         self.threads += other.threads;
     }
 }
 
 /// Explores a script. The error describes a state that was called doomed although the main thread can run again.
 pub(crate) fn explore(script: &Script, seed: u64) -> Result<Outcome, String> {
-    let (states, before, mut runs, whole) = reach(script);
+    let Reached {
+        states,
+        before,
+        mut runs,
+        still,
+        whole,
+    } = reach(script);
     // Backwards from every state in which the main thread is the next to run.
     let mut open: Vec<usize> = (0..states.len()).filter(|n| runs[*n]).collect();
     while let Some(n) = open.pop() {
@@ -44,7 +56,8 @@ pub(crate) fn explore(script: &Script, seed: u64) -> Result<Outcome, String> {
         }
     }
     let mut outcome = Outcome::default();
-    for (state, runs) in states.iter().zip(runs) {
+    for (n, state) in states.iter().enumerate() {
+        let runs = runs[n];
         if state.life[0] != Life::Alive {
             continue;
         }
@@ -56,18 +69,33 @@ pub(crate) fn explore(script: &Script, seed: u64) -> Result<Outcome, String> {
         if whole && !runs {
             outcome.dead += 1;
             outcome.found += u64::from(doom.is_some());
+            outcome.still += u64::from(still[n]);
+            outcome.found_still += u64::from(still[n] && doom.is_some());
         }
         outcome.threads += doom.map_or(0, |doom| doom.threads.len() as u64);
     }
     Ok(outcome)
 }
 
-/// The states, for each those before it, and whether the main thread is the one that may run next.
-fn reach(script: &Script) -> (Vec<State>, Vec<Vec<u32>>, Vec<bool>, bool) {
+/// The states of a script and, for each of them,
+struct Reached {
+    states: Vec<State>,
+    /// those before it,
+    before: Vec<Vec<u32>>,
+    /// whether the main thread is one that may run next,
+    runs: Vec<bool>,
+    /// whether nothing may happen next.
+    still: Vec<bool>,
+    /// There are no more.
+    whole: bool,
+}
+
+fn reach(script: &Script) -> Reached {
     let start = State::start(script);
     let mut states = vec![start];
     let mut before: Vec<Vec<u32>> = vec![Vec::new()];
     let mut runs = Vec::new();
+    let mut still = Vec::new();
     let mut known = HashMap::from([(start, 0_usize)]);
     let mut steps: Vec<Step> = Vec::new();
     let mut whole = true;
@@ -99,7 +127,14 @@ fn reach(script: &Script) -> (Vec<State>, Vec<Vec<u32>>, Vec<bool>, bool) {
             before[at].push(u32::try_from(next).unwrap_or(u32::MAX));
         }
         runs.push(main);
+        still.push(steps.is_empty());
         next += 1;
     }
-    (states, before, runs, whole)
+    Reached {
+        states,
+        before,
+        runs,
+        still,
+        whole,
+    }
 }

@@ -5,6 +5,7 @@ use super::{
     CHILD, MINUTE, ROOT, World, asked, burns, end, event_loop, listener, outsider, parked, process,
     socket_read, target, timer, wakes,
 };
+use heartbeat::verdict::Input;
 use heartbeat::verdict::sample::{
     FileLock, Io, Kind, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until, Wait,
 };
@@ -534,4 +535,81 @@ fn h_strace_around_an_agent_pauses_nothing() {
             .iter()
             .all(|(_, j)| j.verdict != Verdict::Paused)
     );
+}
+
+// --- loops ---
+
+/// A known agent whose tools are seen to start, one each two seconds.
+fn starting(tool: impl Fn(u64) -> String, seconds: u64) -> World {
+    let mut last = 0;
+    answering().passes(seconds, |w| {
+        let calls: Vec<String> = (last / 2..w.seconds() / 2).map(&tool).collect();
+        last = w.seconds();
+        w.tcp().received += 300;
+        w.tcp().segments_in += 1;
+        let now = w.now();
+        let found = w.machine.handle(Input::ToolCalls(calls), now);
+        let seconds = w.seconds();
+        w.judgements.extend(found.map(|j| (seconds, j)));
+    })
+}
+
+#[test]
+fn h_the_same_tool_again_and_again_is_a_loop_whoever_starts_it_though_answers_arrive() {
+    let world = starting(|_| "grep -c nothing a.txt".to_owned(), 5 * MINUTE);
+    let found = world.is(Verdict::Looping, 3 * MINUTE, "grep -c nothing a.txt");
+    assert!(found.sentence.contains("limit 20"), "{found:?}");
+    assert_eq!(world.verdict(), Verdict::Looping, "it stays so");
+}
+
+#[test]
+fn h_a_shell_that_becomes_its_tool_may_be_seen_as_either() {
+    let either = |n: u64| {
+        if n.is_multiple_of(3) {
+            "bash -c ls x"
+        } else {
+            "ls x"
+        }
+        .to_owned()
+    };
+    starting(either, 5 * MINUTE).is(Verdict::Looping, 3 * MINUTE, "ls x");
+}
+
+#[test]
+fn g_one_tool_after_the_other_is_work() {
+    let world = starting(|n| format!("cat part {n}"), 60 * MINUTE);
+    assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
+}
+
+#[test]
+fn g_a_test_run_after_each_edit_is_no_loop() {
+    // One each half minute.
+    let mut last = 0;
+    let world = answering().passes(60 * MINUTE, |w| {
+        w.tcp().received += 300;
+        w.tcp().segments_in += 1;
+        if w.seconds() >= last + 30 {
+            last = w.seconds();
+            let now = w.now();
+            let calls = vec!["npm test".to_owned()];
+            w.machine.handle(Input::ToolCalls(calls), now);
+        }
+    });
+    world.is_never_flagged();
+}
+
+#[test]
+fn g_a_program_of_somebodys_own_that_looks_at_a_job_each_second_is_no_loop() {
+    let mut last = 0;
+    let world = World::new()
+        .main_waits(Wait::Sleep(timer(1000)))
+        .owing()
+        .passes(4 * MINUTE, |w| {
+            let calls = (last..w.seconds()).map(|_| "kubectl get job".to_owned());
+            last = w.seconds();
+            let (calls, now) = (calls.collect(), w.now());
+            w.machine.handle(Input::ToolCalls(calls), now);
+            wakes(w);
+        });
+    world.is_never_flagged();
 }

@@ -4,7 +4,7 @@ use super::Hub;
 use crate::clock;
 use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
-use crate::probe::{self, Sampler};
+use crate::probe::{self, Sampler, ToolCalls};
 use crate::process::handle;
 use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
@@ -33,6 +33,7 @@ pub(super) struct Watch {
     policy: RemedyPolicy,
     evidence: Sampler,
     machine: VerdictMachine,
+    tool_calls: ToolCalls,
     remedy: Remedy,
     /// The trouble that was reported last: each is reported once.
     reported: Option<Verdict>,
@@ -65,6 +66,7 @@ impl Watch {
         }
         Self {
             machine: VerdictMachine::new(settings, now),
+            tool_calls: ToolCalls::default(),
             remedy: Remedy::new(policy),
             evidence,
             reported: None,
@@ -86,6 +88,7 @@ impl Watch {
     pub(super) fn new_incarnation(&mut self, now: Moment) {
         self.machine = VerdictMachine::new(self.settings, now);
         self.remedy = Remedy::new(self.policy);
+        self.tool_calls = ToolCalls::default();
         self.started = now;
     }
 
@@ -94,12 +97,15 @@ impl Watch {
         if self.is_blind() {
             return Moment::from_millis(u64::MAX);
         }
-        self.machine.deadline()
+        let sample = self.machine.deadline();
+        self.tool_calls
+            .deadline()
+            .map_or(sample, |at| at.min(sample))
     }
 }
 
 impl Hub {
-    /// Samples the tree, when there is one.
+    /// Samples the tree, when there is one, or lists what it has started in between.
     pub(super) fn observe(&mut self) {
         let (Some(pid), true) = (self.pid(), self.agent.life.is_running()) else {
             return;
@@ -108,6 +114,10 @@ impl Hub {
             return; // processes of the same numbers are others
         }
         let now = clock::now();
+        self.list_tool_calls(now);
+        if self.watch.machine.deadline() > now {
+            return;
+        }
         let (root, orphans) = self.roots(pid);
         let depth = self.watch.machine.depth();
         let sample = self.watch.evidence.sample(root, &orphans, depth, now);
@@ -115,7 +125,28 @@ impl Hub {
             .watch
             .machine
             .handle(Input::Sample(Box::new(sample)), now);
+        let machine = &self.watch.machine;
+        let eager = machine.repeats_tools();
+        self.watch
+            .tool_calls
+            .watch(machine.starts_tools(), eager, now);
         self.judged(changed.as_ref());
+    }
+
+    fn list_tool_calls(&mut self, now: Moment) {
+        let watch = &mut self.watch;
+        if watch.tool_calls.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let eager = watch.machine.repeats_tools();
+        watch
+            .tool_calls
+            .look(watch.machine.starts_tools(), eager, now);
+        let calls = watch.tool_calls.take();
+        if !calls.is_empty() {
+            let changed = watch.machine.handle(Input::ToolCalls(calls), now);
+            self.judged(changed.as_ref());
+        }
     }
 
     /// The agent has reported something: that is evidence too.

@@ -4,7 +4,8 @@ use super::descriptors::kind;
 use super::process::{command, counters, threads};
 use super::read::{Reader, link, numbers, open_file};
 use heartbeat::base::known_agents::Invocation;
-use heartbeat::verdict::sample::{Gap, GapKind, Kind, Process, Subject, Why};
+use heartbeat::base::moment::Moment;
+use heartbeat::verdict::sample::{Gap, GapKind, Kind, Process, Subject, TICKS_PER_SECOND, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most processes sampled in one tree.
@@ -12,12 +13,18 @@ pub(super) const PROCESSES_MAX: usize = 2048;
 /// The most threads sampled in one tree.
 const THREADS_MAX: usize = 10_000;
 
+/// A process this old, in milliseconds, has become the program that it was forked for.
+const SETTLED_MS: u64 = 5000;
+const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
+
 /// What does not change while a program runs.
 #[derive(Clone, Debug)]
 pub(super) struct CommandInfo {
     /// The short name it had: `exec` changes it.
     name: String,
     command: String,
+    /// It is not read again.
+    settled: bool,
     /// How it starts a known agent.
     pub(super) invocation: Option<Invocation>,
     /// Its standard output is a terminal.
@@ -93,9 +100,11 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
     (found, gaps)
 }
 
-/// Gives every process its command line; read once in its life. `started`: how the command line that started the root does.
+/// Gives every process its command line; read once in its life, when it is no longer likely to start another program.
+/// `started`: how the command line that started the root does.
 pub(super) fn name(
     reader: &mut Reader,
+    now: Moment,
     started: Option<Invocation>,
     known: &mut BTreeMap<(u32, u64), CommandInfo>,
     processes: &mut [Process],
@@ -103,26 +112,28 @@ pub(super) fn name(
     for process in processes.iter_mut() {
         let key = (process.pid, process.started);
         let words = match known.get(&key) {
-            Some(words) if words.name == process.name => words.clone(),
+            Some(words) if words.name == process.name && words.settled => words.clone(),
             Some(_) | None => {
                 let read = command(reader, process.pid);
                 let is_read = read.is_some();
-                let (command, invocation) = read.unwrap_or_else(|| (process.name.clone(), None));
-                // A program that sets its own title is still what it was started as.
+                let (command, read) = read.unwrap_or_else(|| (process.name.clone(), None));
+                // A program that sets its own title hides its arguments.
                 let before = known.get(&key).and_then(|words| words.invocation);
-                let is_title = !command.trim_end().contains(' ');
-                let invocation = before.filter(|_| is_title).or(invocation).or(before);
+                let invocation = match (before, read) {
+                    (Some(Invocation::Piece), Some(_)) => before,
+                    (_, read) => read,
+                };
+                // In the middle of an exec the command line is empty for a moment, and before it that of the parent.
+                let age = now.as_millis().saturating_sub(process.started * TICK_MS);
                 let words = CommandInfo {
                     name: process.name.clone(),
+                    settled: is_read && age > SETTLED_MS,
                     command,
                     invocation,
                     terminal: invocation.is_some() && is_at_terminal(process.pid),
                     foreign: is_foreign(process.pid),
                 };
-                // In the middle of an exec the command line is empty for a moment.
-                if is_read {
-                    known.insert(key, words.clone());
-                }
+                known.insert(key, words.clone());
                 words
             }
         };

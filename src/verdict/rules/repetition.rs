@@ -4,6 +4,7 @@ use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What repeats, in output and in reports.
@@ -15,7 +16,12 @@ pub(in crate::verdict) struct RepetitionTracker {
     /// The number of repeats in its last report.
     reported: u32,
     reported_at: Option<Moment>,
+    calls: Calls,
 }
+
+/// The last tool calls, newest last.
+#[derive(Clone, Debug, Default)]
+struct Calls(VecDeque<(Moment, String)>);
 
 /// Since when the output repeats itself, and when it last did, on the active clock.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +93,39 @@ impl RepetitionTracker {
         self.output.is_some()
     }
 
+    /// Takes tool calls.
+    pub(in crate::verdict) fn observe_calls(&mut self, calls: Vec<String>, now: Moment) {
+        let calls = calls.into_iter().map(|call| (now, call));
+        self.calls.0.extend(calls);
+        while self.calls.0.len() > thresholds::CALLS_KEPT {
+            self.calls.0.pop_front();
+        }
+    }
+
+    /// Whether one tool call follows another like it.
+    pub(in crate::verdict) fn repeats_calls(&self) -> bool {
+        self.calls.run().count() >= thresholds::CALLS_SUSPECTED
+    }
+
+    /// The tool call that is made again and again, how often it was seen, and over which time. `pace`: no slower than this.
+    pub(in crate::verdict) fn same_call(
+        &self,
+        pace: Duration,
+        now: Moment,
+        clock: &ActiveClock,
+    ) -> Option<(String, usize, Duration)> {
+        let times = self.calls.run().count();
+        let (last, call) = self.calls.0.back()?;
+        let (first, _) = self.calls.run().last()?;
+        let (lasted, least) = (last.since(*first), clock.scaled(thresholds::REPETITION));
+        let quick = lasted <= pace * u32::try_from(times).unwrap_or(u32::MAX);
+        let goes_on =
+            now.since(*last) <= (pace * 4).max(clock.scaled(thresholds::REPETITION_GAP_MAX));
+        let is_loop =
+            times >= thresholds::REPEATS_MIN as usize && lasted >= least && quick && goes_on;
+        is_loop.then(|| (call.clone(), times, lasted))
+    }
+
     /// Whether the output has repeated itself for long enough to be a loop.
     pub(in crate::verdict) fn has_lasted(&self, clock: &ActiveClock) -> bool {
         let long = clock.scaled(thresholds::REPETITION);
@@ -97,5 +136,20 @@ impl RepetitionTracker {
     /// Whether the loop is one of tool calls.
     pub(in crate::verdict) fn is_of_tool_calls(&self, clock: &ActiveClock) -> bool {
         self.has_lasted(clock) && self.output.is_some_and(|r| r.call)
+    }
+}
+
+impl Calls {
+    /// The last calls, newest first, as long as they are the same one or the same two: a shell that becomes the program it was
+    /// asked to run may be seen as either.
+    fn run(&self) -> impl Iterator<Item = &(Moment, String)> {
+        let mut known: Vec<&str> = Vec::new();
+        self.0.iter().rev().take_while(move |(_, call)| {
+            let is_known = known.contains(&call.as_str());
+            if !is_known {
+                known.push(call);
+            }
+            is_known || known.len() <= 2
+        })
     }
 }

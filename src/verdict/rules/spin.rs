@@ -137,6 +137,19 @@ pub(in crate::verdict) fn is_call(output: &Output) -> bool {
     words::names_call(&output.last)
 }
 
+/// The same program is started again and again.
+pub(in crate::verdict) fn same_call(call: &str, times: usize, lasted: Duration) -> Assessment {
+    let lasted = format_duration(lasted);
+    let least = thresholds::REPEATS_MIN;
+    let sentence = format!(
+        "starts the same tool again and again: {times} times in {lasted} (limit {least}): {call}"
+    );
+    Assessment {
+        evidence: vec![observed("tool.repeats", format!("{times} × {call}"))],
+        ..Assessment::new(RuleId::SameCallAgain, sentence)
+    }
+}
+
 /// The output repeats the same tool call or failure.
 pub(in crate::verdict) fn repeated_line(output: &Output) -> Assessment {
     let (rule, what) = if is_call(output) {

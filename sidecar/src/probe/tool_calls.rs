@@ -1,0 +1,142 @@
+//! Tool calls: which programs an agent starts. Most live for a few milliseconds, far less than the pause between two samples,
+//! so its children are listed more often: for a fifth of the time, and all the time once one call follows another like it.
+//!
+//! One look costs what the threads of the agent cost: some 50 µs. It is taken only while the agent owes work.
+
+use super::read::{Reader, numbers};
+use heartbeat::base::moment::Moment;
+use heartbeat::wire::beat::cut;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// One spell of looking, and how often one begins.
+const SPELL: Duration = Duration::from_secs(1);
+const SPELLS: Duration = Duration::from_secs(5);
+/// The most threads whose children are listed.
+const THREADS_MAX: usize = 64;
+/// The most calls kept between two samples.
+const CALLS_MAX: usize = 256;
+const COMMAND_CHARS_MAX: usize = 160;
+
+/// What the children of some processes were started as.
+#[derive(Debug, Default)]
+pub(crate) struct ToolCalls {
+    reader: Reader,
+    /// Children that are known; none before the first look, which counts for nothing.
+    known: Option<BTreeSet<u32>>,
+    calls: Vec<String>,
+    spell_began: Option<Moment>,
+    next: Option<Moment>,
+}
+
+impl ToolCalls {
+    /// When the next look is due; none while nothing is watched.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        self.next
+    }
+
+    /// Which processes are watched from now on. `eager`: all the time.
+    pub(crate) fn watch(&mut self, parents: &[u32], eager: bool, now: Moment) {
+        if parents.is_empty() {
+            (self.next, self.known) = (None, None);
+        } else if self.next.is_none() || eager {
+            self.next = Some(self.next.map_or(now, |next| next.min(now + PAUSE)));
+        }
+    }
+
+    /// Lists the children of these processes.
+    pub(crate) fn look(&mut self, parents: &[u32], eager: bool, now: Moment) {
+        let mut children = BTreeSet::new();
+        for parent in parents {
+            self.children(*parent, &mut children);
+        }
+        let mut known = self.known.take();
+        for (parent, child) in &children {
+            match &mut known {
+                Some(known) if !known.contains(child) => {
+                    if let Some(command) = self.started(*parent, *child) {
+                        known.insert(*child);
+                        if self.calls.len() < CALLS_MAX {
+                            self.calls.push(command);
+                        }
+                    }
+                }
+                Some(_) | None => {}
+            }
+        }
+        let there = |pid: &u32| children.iter().any(|(_, child)| child == pid);
+        self.known = Some(match known {
+            Some(mut known) => {
+                known.retain(there);
+                known
+            }
+            None => children.iter().map(|(_, child)| *child).collect(),
+        });
+        let began = *self.spell_began.get_or_insert(now);
+        let over = !eager && now.since(began) >= SPELL;
+        self.next = Some(if over { began + SPELLS } else { now + PAUSE });
+        if over {
+            // What was started in between is not new when the next spell begins.
+            (self.spell_began, self.known) = (None, None);
+        }
+    }
+
+    /// The calls since this was last asked, oldest first.
+    pub(crate) fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.calls)
+    }
+
+    fn children(&mut self, parent: u32, found: &mut BTreeSet<(u32, u32)>) {
+        let Ok((threads, _)) = numbers(&format!("/proc/{parent}/task"), THREADS_MAX) else {
+            return;
+        };
+        for thread in threads {
+            if let Ok(text) = self
+                .reader
+                .text(&format!("/proc/{parent}/task/{thread}/children"))
+            {
+                let pids = text.split_whitespace().filter_map(|pid| pid.parse().ok());
+                found.extend(pids.map(|pid| (parent, pid)));
+            }
+        }
+    }
+
+    /// The command line of a child, once it runs a program of its own.
+    fn started(&mut self, parent: u32, child: u32) -> Option<String> {
+        let mut line = |pid: u32| {
+            let text = self.reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
+            Some(text.trim_end_matches('\0').to_owned())
+        };
+        let (own, parents) = (line(child)?, line(parent)?);
+        let words = own.replace(|c: char| c.is_control(), " ");
+        (!own.is_empty() && own != parents).then(|| cut(words, COMMAND_CHARS_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_program_that_is_started_between_two_looks_is_a_call() {
+        let own = [std::process::id()];
+        let mut calls = ToolCalls::default();
+        let now = crate::clock::now();
+        calls.watch(&own, false, now);
+        calls.look(&own, false, now);
+        let mut child = Command::new("sleep").arg("1234").spawn().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let mut seen = Vec::new();
+        while !seen.contains(&"sleep 1234".to_owned()) && std::time::Instant::now() < deadline {
+            calls.look(&own, true, crate::clock::now());
+            seen.extend(calls.take());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let times = seen.iter().filter(|call| *call == "sleep 1234").count();
+        assert_eq!(times, 1, "{seen:?}");
+    }
+}
