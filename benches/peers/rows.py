@@ -299,6 +299,7 @@ def on_terminal(start, script, steps, line="W"):
         for wait, keys in steps[:-1]:
             if not terminal.shows(wait):
                 return False
+            time.sleep(0.3)  # a shell that is about to start a child cannot be stopped
             terminal.types(keys)
         return terminal.shows(steps[-1])
     finally:
