@@ -161,13 +161,10 @@ impl VerdictMachine {
     }
 
     fn same_call(&self, now: Moment) -> Option<Assessment> {
-        let pace = if self.is_known_agent {
-            thresholds::CALL_PACE
-        } else {
-            thresholds::CALL_PACE_UNKNOWN
-        };
         let announced = self.report.announced_silence(now).is_some();
-        let found = self.repetition.same_call(pace, now, &self.clock);
+        let found = self
+            .repetition
+            .same_call(self.is_known_agent, now, &self.clock);
         let (call, times, lasted) = found.filter(|_| !announced)?;
         Some(spin::same_call(&call, times, lasted))
     }

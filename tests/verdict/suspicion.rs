@@ -5,10 +5,10 @@ use super::{
     CHILD, MINUTE, ROOT, World, asked, burns, end, event_loop, listener, outsider, parked, process,
     socket_read, target, timer, wakes,
 };
-use heartbeat::verdict::Input;
 use heartbeat::verdict::sample::{
     FileLock, Io, Kind, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until, Wait,
 };
+use heartbeat::verdict::{Input, ToolCall};
 use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
@@ -407,6 +407,23 @@ fn g_an_idle_connection_with_pings_of_its_own_is_polled_and_owes_nothing() {
 // --- inputs ---
 
 #[test]
+fn h_a_child_whose_input_only_its_waiting_parent_holds_open_is_stalled() {
+    let held = |holder: u32, until: u64| {
+        let mut world = World::new().with_child("cat", Wait::Read(target(0, Kind::Pipe(7))));
+        world.sample.ends = vec![end(holder, 4, 7, false), end(CHILD, 0, 7, true)];
+        world.still(until)
+    };
+    let found = held(ROOT, 6 * MINUTE);
+    found.is(
+        Verdict::Stalled,
+        5 * MINUTE,
+        "holds open while it waits for",
+    );
+    // Anybody outside may still write.
+    held(9, 60 * MINUTE).is_never_flagged();
+}
+
+#[test]
 fn h_a_helper_that_has_the_input_too_hides_no_silent_model() {
     let mut world = World::new().main_waits(socket_read()).with_tcp(asked());
     let mut helper = process(CHILD, ROOT, "cat");
@@ -539,11 +556,20 @@ fn h_strace_around_an_agent_pauses_nothing() {
 
 // --- loops ---
 
+fn call(command: &str) -> ToolCall {
+    ToolCall {
+        command: command.to_owned(),
+        fleeting: false,
+    }
+}
+
 /// A known agent whose tools are seen to start, one each two seconds.
 fn starting(tool: impl Fn(u64) -> String, seconds: u64) -> World {
     let mut last = 0;
     answering().passes(seconds, |w| {
-        let calls: Vec<String> = (last / 2..w.seconds() / 2).map(&tool).collect();
+        let calls = (last / 2..w.seconds() / 2)
+            .map(|n| call(&tool(n)))
+            .collect();
         last = w.seconds();
         w.tcp().received += 300;
         w.tcp().segments_in += 1;
@@ -584,7 +610,7 @@ fn g_a_test_run_after_each_edit_is_no_loop() {
         if w.seconds() >= last + 30 {
             last = w.seconds();
             let now = w.now();
-            let calls = vec!["npm test".to_owned()];
+            let calls = vec![call("npm test")];
             w.machine.handle(Input::ToolCalls(calls), now);
         }
     });
@@ -598,7 +624,7 @@ fn g_a_program_of_somebodys_own_that_looks_at_a_job_each_second_is_no_loop() {
         .main_waits(Wait::Sleep(timer(1000)))
         .owing()
         .passes(4 * MINUTE, |w| {
-            let calls = (last..w.seconds()).map(|_| "kubectl get job".to_owned());
+            let calls = (last..w.seconds()).map(|_| call("kubectl get job"));
             last = w.seconds();
             let (calls, now) = (calls.collect(), w.now());
             w.machine.handle(Input::ToolCalls(calls), now);

@@ -6,7 +6,7 @@ use crate::verdict::assessment::Assessment;
 use crate::verdict::explain::describe_wait;
 use crate::verdict::finding::observed;
 use crate::verdict::rule::RuleId;
-use crate::verdict::sample::{Kind, Process, Socket, Target, Tcp, Thread, Until, Wait};
+use crate::verdict::sample::{Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
 use std::collections::BTreeSet;
@@ -62,6 +62,11 @@ pub(in crate::verdict) fn sleepers(
     connections: &[(&Socket, &Tcp)],
 ) -> Vec<Sleeper> {
     let asking: BTreeSet<u32> = connections.iter().map(|(socket, _)| socket.pid).collect();
+    // The loop of a server below the root ticks for as long as it serves.
+    let excuses_nothing = |process: &Process| {
+        let served = process.pid != view.sample.root && view.listens(Subject::Process(process.pid));
+        served || asking.contains(&process.pid)
+    };
     let mut found = Vec::new();
     let mut asked = 0;
     for process in view.living() {
@@ -69,7 +74,7 @@ pub(in crate::verdict) fn sleepers(
             .threads
             .iter()
             .filter_map(|thread| sleeper(process, thread))
-            .filter(|sleeper| !(sleeper.loops && asking.contains(&process.pid)))
+            .filter(|sleeper| !(sleeper.loops && excuses_nothing(process)))
             .collect();
         if of_process.is_empty() {
             continue;
