@@ -125,7 +125,7 @@ fn a_monitor_ends_at_once_beside_half_sent_requests() {
     assert_eq!(monitor.process.exit_code(), Some(0));
 }
 
-/// A monitor with a log that nobody can write or read sees an agent fail all the same.
+/// A monitor whose log cannot be written sees an agent fail all the same.
 fn monitors_with(log: impl Into<Stdio>) {
     let redis = Redis::start();
     let monitor = Monitor::start_with(&redis.url(), |command| {

@@ -4,6 +4,7 @@
 
 use heartbeat::wire::beat::{Beat, Source, Status, Verdict};
 use heartbeat::wire::event::{Event, EventKind};
+use heartbeat::wire::incident::{GateKind, Incident, Scope};
 use heartbeat::wire::life::{Phase, Reason, Standing};
 use heartbeat::wire::order::{Action, Order, Refusal};
 use heartbeat::wire::roster::RosterEntry;
@@ -42,6 +43,27 @@ fn the_beat_of_the_contract_is_read_and_written_the_same() {
         (7, 41, Verdict::Working)
     );
     assert_eq!(json(&beat.encode()), json(&text));
+}
+
+#[test]
+fn an_incident_is_read_and_written_the_same() {
+    let text = golden("incident");
+    let incident = Incident::decode(text.as_bytes()).unwrap();
+    assert_eq!(
+        (incident.scope, incident.gate),
+        (Scope::Host, Some(GateKind::Storm))
+    );
+    assert_eq!(json(&incident.encode()), json(&text));
+}
+
+#[test]
+fn a_store_that_refuses_writes_is_a_flag_of_the_beat_that_only_then_is_there() {
+    let text = golden("beat");
+    let mut beat = Beat::decode(text.as_bytes()).unwrap();
+    assert!(!text.contains("storeRefuses"));
+    beat.hb.as_mut().unwrap().store_refuses = true;
+    assert_eq!(json(&beat.encode())["hb"]["storeRefuses"], true);
+    assert_eq!(Beat::decode(beat.encode().as_bytes()).unwrap(), beat);
 }
 
 #[test]

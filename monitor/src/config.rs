@@ -269,16 +269,6 @@ fn nearest(key: &str) -> Option<&'static str> {
         .filter(|known| distance(known) <= 4)
 }
 
-/// The host of `host:port`, in any of its forms.
-pub(crate) fn host_of(authority: &str) -> &str {
-    let end = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']').map_or(authority.len(), |at| at + 2),
-        None => authority.rfind(':').unwrap_or(authority.len()),
-    };
-    let host = authority.get(..end).unwrap_or(authority);
-    host.strip_suffix('.').unwrap_or(host)
-}
-
 /// The host of a URL, without a port.
 fn public_host(url: String) -> Result<String, ConfigError> {
     let rest = url
@@ -291,6 +281,16 @@ fn public_host(url: String) -> Result<String, ConfigError> {
     });
     host.filter(|host| !host.is_empty())
         .ok_or(ConfigError::PublicUrl(url))
+}
+
+/// The host of `host:port`, in any of its forms.
+pub(crate) fn host_of(authority: &str) -> &str {
+    let end = match authority.strip_prefix('[') {
+        Some(rest) => rest.find(']').map_or(authority.len(), |at| at + 2),
+        None => authority.rfind(':').unwrap_or(authority.len()),
+    };
+    let host = authority.get(..end).unwrap_or(authority);
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 fn parse_interval(text: String) -> Result<Duration, ConfigError> {

@@ -97,12 +97,17 @@ impl Agent {
 
     /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
     pub fn is_alive(&self) -> bool {
-        match self.state {
-            State::Healthy | State::Missing => true,
-            State::Stopped => false,
-            State::Failed => match self.reason {
+        !self.is_over(self.state, self.reason)
+    }
+
+    /// Whether this state means that there is no process, as far as is known.
+    fn is_over(&self, state: State, reason: Option<Reason>) -> bool {
+        match state {
+            State::Healthy | State::Missing => false,
+            State::Stopped => true,
+            State::Failed => match reason {
                 Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop | Reason::Duplicate) => {
-                    self.run.life.has_process()
+                    !self.run.life.has_process()
                 }
                 Some(
                     Reason::HeartbeatLost
@@ -113,7 +118,7 @@ impl Agent {
                     | Reason::Operator
                     | Reason::Unknown,
                 )
-                | None => false,
+                | None => true,
             },
         }
     }
@@ -287,11 +292,10 @@ impl Agent {
     /// Brings the state into step with what is known.
     pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
         let Belief { state, reason } = self.run.belief(context.now);
-        let over = matches!(state, State::Failed | State::Stopped).then_some(Over {
+        self.over = self.is_over(state, reason).then(|| Over {
             seen_again: self.seen_again || self.run.entry.is_some(),
             since: self.over.map_or(context.now, |over| over.since),
         });
-        self.over = over;
         let is_new = std::mem::take(&mut self.is_new);
         if !is_new && (self.state, self.reason) == (state, reason) {
             return;
@@ -349,7 +353,7 @@ impl Agent {
     }
 
     /// Whether a message of this epoch counts: a lower one than the highest is of the past. An epoch beyond the plausible
-    /// replaces no registration that lives, and gives way to every plausible one, so that one such number costs only
+    /// replaces no registration whose beats come, and gives way to every plausible one, so that one such number costs only
     /// the message that carried it.
     fn admits(&mut self, epoch: u64, context: &ApplyContext<'_>) -> bool {
         let plausible = |epoch: u64| epoch <= context.epoch_max;
@@ -358,7 +362,7 @@ impl Agent {
             return true;
         }
         if !plausible(epoch) && plausible(self.fence) {
-            return self.is_new || matches!(self.state, State::Failed | State::Stopped);
+            return self.is_new || self.state != State::Healthy;
         }
         epoch >= self.fence
     }

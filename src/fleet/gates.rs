@@ -219,6 +219,11 @@ impl Gates {
             .find_map(|(closed, gate)| closed.then_some(gate))
     }
 
+    /// Whether there is a storm of a host or of the fleet.
+    pub fn has_storms(&self) -> bool {
+        !self.storms.is_empty()
+    }
+
     /// Whether the whole fleet is in a storm.
     pub fn is_storm(&self) -> bool {
         self.storms.contains_key(&None)

@@ -5,7 +5,7 @@
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
-use crate::fleet::gates::{Census, Gate, Gates, GatesInput, STORM_WINDOW};
+use crate::fleet::gates::{Gate, Gates, GatesInput, STORM_WINDOW};
 use crate::fleet::incidents::{
     IncidentChange, IncidentsView, Ledger, LedgerContext, LedgerEffect, LedgerInput,
 };
@@ -36,6 +36,8 @@ pub struct Watch {
     counted_at: Moment,
     last_tick: Moment,
     shown: Arc<WatchView>,
+    /// Incidents were written since their number was read.
+    writes: bool,
     /// Room for the effects of a beat; empty between two.
     produced: Vec<FleetEffect>,
 }
@@ -108,6 +110,7 @@ impl Watch {
             counted_at: now,
             last_tick: now,
             shown: Arc::default(),
+            writes: false,
             produced: Vec::new(),
         }
     }
@@ -128,7 +131,9 @@ impl Watch {
                 self.settle_restored(now, &mut effects);
             }
             WatchInput::IncidentsHeld(held) => {
-                if held < self.ledger.records() {
+                // What was written since the last time may not be counted yet.
+                let settled = !std::mem::take(&mut self.writes);
+                if settled && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
                 }
             }
@@ -200,17 +205,14 @@ impl Watch {
         if self.count_at.is_some_and(|at| at <= now) {
             let census = self.fleet.view().census(STORM_WINDOW, now);
             self.counted_at = now;
-            // While some are silent a storm may begin or end without any further change.
-            let quiet = census.fleet.silent == 0 && self.gates.view().is_empty();
-            self.count_at = (!quiet).then_some(now + COUNT_EVERY);
-            self.count(census, now, effects);
+            let news = census.fleet.newly_silent > 0;
+            self.gate(GatesInput::Counted(census), now, effects);
+            // A storm may begin or end without any further change.
+            let goes_on = news || self.gates.has_storms();
+            self.count_at = goes_on.then_some(now + COUNT_EVERY);
         }
         self.gate(GatesInput::Tick, now, effects);
         self.record(LedgerInput::Tick, None, now, effects);
-    }
-
-    fn count(&mut self, census: Census, now: Moment, effects: &mut Vec<WatchEffect>) {
-        self.gate(GatesInput::Counted(census), now, effects);
     }
 
     fn observe(&mut self, input: ObserverInput, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -250,7 +252,7 @@ impl Watch {
     }
 
     fn changed(&mut self, change: Change, now: Moment, effects: &mut Vec<WatchEffect>) {
-        if change.to != State::Healthy || !self.gates.view().is_empty() {
+        if change.to != State::Healthy {
             let soon = self.counted_at + COUNT_EVERY;
             self.count_at.get_or_insert(soon.max(now));
         }
@@ -321,10 +323,12 @@ impl Watch {
             gate: self.gates.veto(host),
             storm: self.gates.is_storm(),
         };
+        let restored = matches!(input, LedgerInput::Restored(_));
         let produced = self.ledger.handle(input, context);
-        if produced.is_empty() {
+        if produced.is_empty() && !restored {
             return;
         }
+        self.writes |= !produced.is_empty();
         Arc::make_mut(&mut self.shown).incidents = self.ledger.view();
         effects.extend(produced.into_iter().map(|effect| match effect {
             LedgerEffect::Store(incident) => WatchEffect::StoreIncident(incident),

@@ -268,6 +268,7 @@ impl VerdictMachine {
     ) -> Option<Assessment> {
         let announced = self.report.announced_silence(now);
         self.peer_alive |= interval.peer_alive;
+        self.asked_model |= interval.new_connection;
         self.draws_turn = interval.draws_turn;
         self.repeats_output = interval.nothing_new.is_some() && sample.outputs.is_empty();
         if let Some(length) = interval.nothing_new {
@@ -340,9 +341,8 @@ impl VerdictMachine {
             serves: self.history.served(),
             is_patient: self.clock.polls() || self.asked_model || self.repeats_output,
         };
-        let doomed = self.doom.observe(&view, &self.clock);
-        if doomed.is_some() || self.doom.is_pending() {
-            return doomed;
+        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
+            return Some(assessment);
         }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);

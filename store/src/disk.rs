@@ -275,7 +275,7 @@ fn commit(database: &Database, writes: &[Write]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Renames a file that cannot be read: it stays there to be examined, and the fleet starts.
+/// Renames a file that cannot be read, so that it can be examined and the fleet starts.
 fn set_aside(path: &Path, why: &str) -> Result<(), KeepError> {
     let failed = |error: std::io::Error| KeepError::File(path.to_owned(), error.to_string());
     let seconds = SystemTime::now()

@@ -15,6 +15,7 @@
 pub(crate) mod alone;
 pub(crate) mod docker;
 pub(crate) mod fleet;
+pub(crate) mod proxy;
 pub(crate) mod pty;
 
 use serde_json::Value;

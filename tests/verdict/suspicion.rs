@@ -356,6 +356,14 @@ fn g_who_asked_for_a_signal_or_for_a_change_of_a_file_waits_for_it_however_long(
 }
 
 #[test]
+fn g_who_handles_a_signal_may_be_waiting_for_it() {
+    let mut world = World::new().with_threads(1, &parked()).owing();
+    world.root().caught = Some(1 << 13 | 1 << 1); // SIGALRM
+    let world = world.still(60 * MINUTE);
+    world.is_never_flagged();
+}
+
+#[test]
 fn g_an_approval_that_a_loop_awaits_on_its_input_is_a_wait_for_a_person() {
     let poll = event_loop(
         vec![
@@ -590,7 +598,14 @@ fn h_the_same_tool_again_and_again_is_a_loop_whoever_starts_it_though_answers_ar
 
 #[test]
 fn h_a_shell_that_becomes_its_tool_may_be_seen_as_either() {
-    let either = |n: u64| if n % 3 == 0 { "bash -c ls x" } else { "ls x" }.to_owned();
+    let either = |n: u64| {
+        if n.is_multiple_of(3) {
+            "bash -c ls x"
+        } else {
+            "ls x"
+        }
+        .to_owned()
+    };
     starting(either, 5 * MINUTE).is(Verdict::Looping, 3 * MINUTE, "ls x");
 }
 

@@ -35,7 +35,7 @@ impl Ledger {
                 .opened
                 .is_some_and(|at| context.now.since(at) <= GROUP_WITHIN);
             let host = change.host.is_some() && incident.host == change.host;
-            let fleet = silent_in_storm && incident.reason == reason;
+            let fleet = silent_in_storm && (young || incident.scope == Scope::Fleet);
             let room = incident.agents.len() < AGENTS_MAX;
             room && incident.reason == reason && (fleet || (young && host))
         };

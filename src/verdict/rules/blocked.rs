@@ -335,6 +335,8 @@ pub(in crate::verdict) fn done(view: &TreeView<'_>) -> Option<Finding> {
     if last.is_none() && !is_reported
         || view.reads_external_input(root)
         || view.report.task_owed && last.is_none()
+        // A line of its output may end one part of the work: it has asked for the next.
+        || !is_reported && !view.pending_requests().is_empty()
     {
         return None;
     }

@@ -1,0 +1,448 @@
+//! A store that stands still, is slow, is poisoned, refuses writes or forgets: no living agent is called failed for it, and
+//! no dead one is missed. Real Redis, real programs.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use support::proxy::Proxy;
+use support::{Monitor, Redis, Running, eventually, place, sidecar, signal};
+
+const SLEEP: [&str; 2] = ["sleep", "1000"];
+
+/// A monitor whose log is read.
+struct Observer {
+    monitor: Monitor,
+    place: tempfile::TempDir,
+}
+
+impl Observer {
+    fn start(url: &str) -> Self {
+        let place = place();
+        let log = File::create(place.path().join("log")).unwrap();
+        let monitor = Monitor::start_with(url, |command| {
+            command.env("NO_COLOR", "1").stderr(log);
+        });
+        Self { monitor, place }
+    }
+
+    /// Lines of the log with this text.
+    fn logged(&self, text: &str) -> Vec<String> {
+        let log = std::fs::read_to_string(self.place.path().join("log")).unwrap();
+        log.lines()
+            .filter(|line| line.contains(text))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn none_failed(&self) {
+        assert_eq!(self.logged(" failed: "), Vec::<String>::new());
+    }
+
+    fn count(&self, state: &str) -> Option<u64> {
+        self.monitor.get("/health/agents?limit=1")?.1[state].as_u64()
+    }
+
+    fn all_healthy(&self, count: u64) {
+        eventually(&format!("{count} are healthy"), || {
+            (self.count("healthy")? == count).then_some(())
+        });
+    }
+
+    fn is_ready(&self, code: u16) {
+        eventually(&format!("readiness is {code}"), || {
+            (self.monitor.get("/-/ready")?.0 == code).then_some(())
+        });
+    }
+
+    fn agent(&self, id: &str) -> Value {
+        let found = self.monitor.get(&format!("/health/agents/{id}"));
+        found.map(|(_, agent)| agent).unwrap_or_default()
+    }
+
+    fn dropped(&self, kind: &str) {
+        eventually(&format!("{kind} is counted"), || {
+            let (_, status) = self.monitor.get("/v1/status")?;
+            status["dropped"][kind].as_u64().filter(|count| *count > 0)
+        });
+    }
+}
+
+/// Agents as sidecars write them, without sidecars: hash with a time to live, and the channel unless it is cut.
+struct Producers {
+    stop: Arc<AtomicBool>,
+    channel_cut: Arc<AtomicBool>,
+    /// Only agents from this number on beat.
+    living_from: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Producers {
+    fn start(redis: &Redis, count: u64, interval: Duration) -> Self {
+        let mut producers = Self {
+            stop: Arc::default(),
+            channel_cut: Arc::default(),
+            living_from: Arc::default(),
+            thread: None,
+        };
+        let client = redis.client();
+        let (stop, cut) = (
+            Arc::clone(&producers.stop),
+            Arc::clone(&producers.channel_cut),
+        );
+        let living_from = Arc::clone(&producers.living_from);
+        producers.thread = Some(std::thread::spawn(move || {
+            let mut connection = client.get_connection().unwrap();
+            let ms = u64::try_from(interval.as_millis()).unwrap();
+            let start = Instant::now();
+            for slot in 1.. {
+                let mut pipe = redis::pipe();
+                for n in living_from.load(Ordering::Relaxed)..count {
+                    let beat = beat(&format!("p{n}"), slot, ms);
+                    let key = format!("agent:p{n}");
+                    pipe.cmd("HSET")
+                        .arg(&key)
+                        .arg("beat")
+                        .arg(&beat)
+                        .arg("epoch")
+                        .arg(7)
+                        .ignore();
+                    pipe.cmd("PEXPIRE").arg(&key).arg(4 * ms).ignore();
+                    if !cut.load(Ordering::Relaxed) {
+                        pipe.cmd("PUBLISH").arg("heartbeats").arg(&beat).ignore();
+                    }
+                }
+                // A store that stands still or is gone costs beats, as with a sidecar.
+                if pipe.query::<()>(&mut connection).is_err()
+                    && let Ok(again) = client.get_connection()
+                {
+                    connection = again;
+                }
+                let next = start + interval * u32::try_from(slot).unwrap();
+                std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        }));
+        producers
+    }
+}
+
+impl Drop for Producers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn beat(id: &str, slot: u64, interval_ms: u64) -> String {
+    json!({
+        "agentId": id, "agentType": "t", "timestamp": 1_764_000_000_000_u64 + slot, "sequence": slot, "status": "healthy",
+        "metrics": {}, "hb": {"v": 1, "intervalMs": interval_ms, "epoch": 7, "slot": slot, "instance": "i", "host": "h",
+            "pid": 9, "startedAt": 1, "restarts": 0, "ready": true, "activity": null, "runtime": null, "exit": null,
+            "order": null},
+    })
+    .to_string()
+}
+
+fn wait(time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+#[test]
+fn a_store_that_stands_still_is_blindness_and_no_agent_fails() {
+    let redis = Redis::start();
+    let observer = Observer::start(&redis.url());
+    let _producers = Producers::start(&redis, 20, Duration::from_millis(500));
+    observer.all_healthy(20);
+    for pause in [Duration::from_secs(1), Duration::from_secs(3)] {
+        signal(redis.pid(), "STOP");
+        wait(pause);
+        signal(redis.pid(), "CONT");
+        observer.all_healthy(20);
+        wait(Duration::from_secs(2)); // longer than a verification
+    }
+    signal(redis.pid(), "STOP");
+    observer.is_ready(503);
+    signal(redis.pid(), "CONT");
+    observer.is_ready(200);
+    observer.all_healthy(20);
+    observer.none_failed();
+}
+
+#[test]
+fn hundreds_of_agents_over_a_slow_link_whose_channel_is_cut_stay_healthy_by_their_hashes() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    proxy.delays(Duration::from_millis(50));
+    let observer = Observer::start(&proxy.url());
+    let producers = Producers::start(&redis, 600, Duration::from_secs(1));
+    observer.all_healthy(600);
+    producers.channel_cut.store(true, Ordering::Relaxed);
+    wait(Duration::from_secs(6));
+    producers.channel_cut.store(false, Ordering::Relaxed);
+    observer.all_healthy(600);
+    observer.none_failed();
+}
+
+#[test]
+fn a_store_that_answers_in_three_seconds_is_slow_and_not_dead() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let observer = Observer::start(&proxy.url());
+    let producers = Producers::start(&redis, 3, Duration::from_secs(1));
+    observer.all_healthy(3);
+    proxy.delays(Duration::from_millis(1500));
+    wait(Duration::from_secs(9));
+    observer.is_ready(200);
+    observer.none_failed();
+    producers.living_from.store(1, Ordering::Relaxed);
+    observer.monitor.wait_for("p0", "failed");
+    assert_eq!(observer.logged(" failed: ").len(), 1, "the others live");
+}
+
+#[test]
+fn a_link_that_is_a_black_hole_is_noticed_and_made_again() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let observer = Observer::start(&proxy.url());
+    let _producers = Producers::start(&redis, 5, Duration::from_millis(500));
+    observer.all_healthy(5);
+    proxy.holds(true);
+    observer.is_ready(503);
+    let gates = observer.monitor.get("/v1/status").unwrap().1["gates"].clone();
+    assert_eq!(gates[0]["gate"], "blind", "{gates}");
+    proxy.holds(false);
+    observer.is_ready(200);
+    observer.all_healthy(5);
+    observer.none_failed();
+}
+
+#[test]
+fn an_entry_that_is_wrong_costs_itself_and_the_reading_goes_on_behind_it() {
+    let redis = Redis::start();
+    let bad: &[u8] = b"\xff\xfe";
+    let mut connection = redis.client().get_connection().unwrap();
+    let mut write = |command: &mut redis::Cmd| command.exec(&mut connection).unwrap();
+    write(redis::cmd("HSET").arg(b"agent:\xff").arg("beat").arg("x"));
+    write(
+        redis::cmd("SET")
+            .arg("agent:text")
+            .arg("of another program"),
+    );
+    write(
+        redis::cmd("HSET")
+            .arg("agent:w1")
+            .arg(bad)
+            .arg(bad)
+            .arg("lastHeartbeat")
+            .arg("1"),
+    );
+    write(redis::cmd("HSET").arg("hb:agents").arg(bad).arg("{}"));
+    write(redis::cmd("HSET").arg("hb:agents").arg("w2").arg(bad));
+    write(redis::cmd("HSET").arg("hb:incidents").arg("i-1").arg(bad));
+    let good = r#"{"type":"t","host":"h","intervalMs":60000,"epoch":1}"#;
+    write(redis::cmd("HSET").arg("hb:agents").arg("good").arg(good));
+    let observer = Observer::start(&redis.url());
+    observer.is_ready(200);
+    for kind in ["hash", "roster", "incident"] {
+        observer.dropped(kind);
+    }
+    observer.monitor.wait_for("good", "missing");
+    write(
+        redis::cmd("XADD")
+            .arg("hb:events")
+            .arg("*")
+            .arg(bad)
+            .arg(bad),
+    );
+    write(
+        redis::cmd("XADD")
+            .arg("hb:events")
+            .arg("*")
+            .arg("event")
+            .arg("exited")
+            .arg("agent")
+            .arg(bad),
+    );
+    write(
+        redis::cmd("XADD")
+            .arg("hb:events")
+            .arg("*")
+            .arg("event")
+            .arg("exited")
+            .arg("agent")
+            .arg("good")
+            .arg("epoch")
+            .arg(1)
+            .arg("at")
+            .arg(1)
+            .arg("detail")
+            .arg(r#"{"exit":{"code":3}}"#),
+    );
+    observer.monitor.wait_for("good", "failed");
+    observer.dropped("event");
+}
+
+#[test]
+fn keys_of_another_type_under_names_of_hb_cost_themselves_and_no_beat() {
+    let redis = Redis::start();
+    for key in ["hb:agents", "hb:events", "hb:incidents"] {
+        redis.run::<()>(&["SET", key, "of another program"]);
+    }
+    let observer = Observer::start(&redis.url());
+    let _producers = Producers::start(&redis, 3, Duration::from_millis(500));
+    observer.all_healthy(3);
+    observer.is_ready(200);
+    for kind in ["event", "roster", "incident"] {
+        observer.dropped(kind);
+    }
+}
+
+#[test]
+fn a_store_that_refuses_writes_leaves_agents_healthy_with_a_badge() {
+    let redis = Redis::start();
+    let observer = Observer::start(&redis.url());
+    let ids = ["a1", "a2", "a3"];
+    let _agents = ids.map(|id| Running::start(sidecar(&redis.url(), id, "300ms").args(SLEEP)));
+    observer.all_healthy(3);
+    let badges = |wanted: Value| {
+        for id in ids {
+            eventually(&format!("{id} has the badge {wanted}"), || {
+                (observer.agent(id)["badges"] == wanted).then_some(())
+            });
+        }
+    };
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    badges(json!(["store_refuses_writes"]));
+    wait(Duration::from_secs(3));
+    observer.all_healthy(3);
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    badges(Value::Null);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    wait(Duration::from_secs(2));
+    observer.all_healthy(3);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    badges(Value::Null);
+    observer.none_failed();
+}
+
+#[test]
+fn beats_do_not_wait_behind_events_that_the_store_forbids() {
+    let redis = Redis::start();
+    redis.run::<()>(&[
+        "ACL", "SETUSER", "small", "on", ">x", "~*", "&*", "+@all", "-xadd",
+    ]);
+    let url = format!("redis://small:x@127.0.0.1:{}", redis.port);
+    let observer = Observer::start(&redis.url());
+    let mut command = sidecar(&url, "a1", "300ms");
+    command.args(["sh", "-c", "sleep 1; exit 3"]);
+    // The helper says `--restart never`: the end itself is what must come through.
+    let mut agent = Running::start(&mut command);
+    observer.monitor.wait_for("a1", "healthy");
+    observer.monitor.wait_for("a1", "failed");
+    assert_eq!(observer.agent("a1")["reason"], "exited");
+    agent.wait();
+}
+
+#[test]
+fn a_store_that_was_emptied_has_roster_and_hash_again_within_a_beat() {
+    let redis = Redis::start();
+    let observer = Observer::start(&redis.url());
+    let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
+    observer.all_healthy(1);
+    redis.run::<()>(&["FLUSHALL"]);
+    let flushed = Instant::now();
+    eventually("the roster holds it", || {
+        redis.run::<Option<String>>(&["HGET", "hb:agents", "a1"])
+    });
+    assert!(redis.run::<bool>(&["EXISTS", "agent:a1"]));
+    assert!(
+        flushed.elapsed() < Duration::from_millis(4500),
+        "{:?}",
+        flushed.elapsed()
+    );
+    observer.none_failed();
+}
+
+/// The seed's client, in its own words: `(id, seconds between beats, beats)`.
+fn seed_client(redis: &Redis, id: &str, seconds: &str, beats: &str) -> Running {
+    let mut node = Command::new("node");
+    node.args(["seed_client.mjs", &redis.url(), id, seconds, beats])
+        .current_dir(format!("{}/tests/clients", env!("CARGO_MANIFEST_DIR")))
+        .stdout(Stdio::null());
+    Running::start(&mut node)
+}
+
+#[test]
+fn clients_of_the_seed_beat_without_a_flap_and_stop_without_a_failure() {
+    let redis = Redis::start();
+    let observer = Observer::start(&redis.url());
+    // A time to live is whole seconds there: 0.5 s is the shortest interval that 4 of make two.
+    let clients = ["s1", "s2", "s3"].map(|id| seed_client(&redis, id, "0.5", "60"));
+    let mut asked = seed_client(&redis, "s4", "0.5", "1000");
+    observer.all_healthy(4);
+    for mut client in clients {
+        let ended = Instant::now() + Duration::from_secs(90);
+        while client.0.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < ended, "60 beats take 30 s");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+    asked.signal("TERM");
+    assert_eq!(asked.exit_code(), Some(0));
+    for id in ["s1", "s2", "s3", "s4"] {
+        observer.monitor.wait_for(id, "stopped");
+        let story = observer.logged(&format!(" {id} "));
+        assert_eq!(story.len(), 2, "healthy, stopped: {story:?}");
+    }
+    observer.none_failed();
+}
+
+#[test]
+fn an_incident_survives_the_monitor_and_the_store_that_forgot_it() {
+    let redis = Redis::start();
+    let first = Observer::start(&redis.url());
+    let producers = Producers::start(&redis, 2, Duration::from_millis(500));
+    first.all_healthy(2);
+    producers.living_from.store(1, Ordering::Relaxed);
+    first.monitor.wait_for("p0", "failed");
+    let incident = first.agent("p0")["incident"].as_str().unwrap().to_owned();
+    let stored = || redis.run::<Option<String>>(&["HGET", "hb:incidents", &incident]);
+    eventually("the record is stored", stored);
+    redis.run::<()>(&["FLUSHALL"]);
+    eventually("the record is stored again", stored);
+    drop(first);
+    let second = Observer::start(&redis.url());
+    second.is_ready(200);
+    let found = second
+        .monitor
+        .get(&format!("/v1/incidents/{incident}"))
+        .unwrap();
+    assert_eq!((found.0, &found.1["closedAt"]), (200, &Value::Null));
+    producers.living_from.store(0, Ordering::Relaxed);
+    eventually("it is closed", || {
+        let (_, found) = second.monitor.get(&format!("/v1/incidents/{incident}"))?;
+        found["closedAt"].as_u64()
+    });
+    let (_, all) = second.monitor.get("/v1/incidents").unwrap();
+    assert_eq!(all["incidents"].as_array().unwrap().len(), 1, "{all}");
+    assert_eq!(
+        second.monitor.get("/v1/incidents?open=true").unwrap().1["incidents"],
+        json!([])
+    );
+    assert_eq!(second.monitor.get("/v1/incidents/none").unwrap().0, 404);
+}
