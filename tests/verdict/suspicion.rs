@@ -564,7 +564,14 @@ fn h_the_same_tool_again_and_again_is_a_loop_whoever_starts_it_though_answers_ar
 
 #[test]
 fn h_a_shell_that_becomes_its_tool_may_be_seen_as_either() {
-    let either = |n: u64| if n.is_multiple_of(3) { "bash -c ls x" } else { "ls x" }.to_owned();
+    let either = |n: u64| {
+        if n.is_multiple_of(3) {
+            "bash -c ls x"
+        } else {
+            "ls x"
+        }
+        .to_owned()
+    };
     starting(either, 5 * MINUTE).is(Verdict::Looping, 3 * MINUTE, "ls x");
 }
 
