@@ -5,13 +5,19 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
-.PHONY: help build demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-look bench-monitor clean
+PREFIX ?= /usr/local
+
+.PHONY: help build install demo test test-deps lint deny check day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
 build: ## both programs, for use
 	$(CARGO) build --release --bins -p hbsidecar -p hbmonitor
+
+install: build ## both programs into PREFIX/bin; PREFIX=/usr/local
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(TARGET)/release/hbsidecar $(TARGET)/release/hbmonitor $(DESTDIR)$(PREFIX)/bin
 
 demo: ## builds and plays the demo; ARGS=--once ends it after the story
 	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor
@@ -49,7 +55,7 @@ day: ## an operator's ordinary days, one story a test; ARGS names stories, in pa
 zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- $(ARGS)
 
-zoo-smoke: test-deps ## fifty of its rows, each rule once; two minutes, part of `make test`
+zoo-smoke: test-deps ## sixty-six of its rows, each rule once; two minutes, part of `make test`
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --smoke $(ARGS)
 
 # COUNT trees from the first of SEEDS on, or exactly SEEDS=3,5,8: make zoo-random COUNT=1000 SEEDS=5000
@@ -61,7 +67,7 @@ zoo-random: test-deps ## random trees on the real kernel: no proof where the mod
 zoo-slow: test-deps ## some of its rows in real time; half an hour
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --slow $(ARGS)
 
-soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; three minutes
+soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; nine minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
 zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; four minutes
@@ -79,6 +85,9 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
+
+bench-peers: ## what hbsidecar, tini, dumb-init, catatonit, runit and s6 do with a program; the table in docs/supervision.md
+	@scripts/bench-peers $(ARGS)
 
 # Only the files that decide a proof: a mutant that no test notices is a gate that nothing guards.
 mutants: ## changes each line that decides a proof: a test must fail; installs cargo-mutants; an hour

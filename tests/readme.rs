@@ -224,17 +224,21 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
 
 /// Every place that shows JSON of the wire format shows what the types accept.
 #[test]
-fn the_beat_and_the_order_of_the_wire_format_can_be_read() {
+fn the_beat_the_order_and_the_incident_of_the_wire_format_can_be_read() {
     let json: Vec<&str> = blocks(WIRE)
         .filter(|(language, _)| *language == "json")
         .map(|(_, text)| text)
         .collect();
-    let [beat, order] = json[..] else {
-        panic!("a beat and an order, not {} blocks", json.len());
+    let [beat, order, incident] = json[..] else {
+        panic!(
+            "a beat, an order and an incident, not {} blocks",
+            json.len()
+        );
     };
     let beat = heartbeat::wire::beat::Beat::decode(beat.as_bytes()).unwrap();
     assert_eq!(beat.life().step, 3);
     heartbeat::wire::order::Order::decode(order).unwrap();
+    heartbeat::wire::incident::Incident::decode(incident.as_bytes()).unwrap();
 }
 
 /// A rule as docs/verdicts.md states it: name, verdict, confidence, promise.

@@ -2,6 +2,7 @@
 
    beats publish PORT SHAPE AGENTS RATE SECONDS   RATE 0: as fast as Redis takes them
    beats discard PORT WAIT_MS                     until SIGTERM; WAIT_MS: pause after each read
+   beats fetch PORT PATH COUNT                    GET over HTTP, so many times; prints the median in ms, and the bytes
 
    SHAPE: same      a sidecar's beat; from beat to beat only time, sequence and slot change
           varying   its figures, progress and evidence change too, as a real sidecar's do
@@ -222,14 +223,44 @@ static void discard(int port, int wait_ms)
     printf("beats %lu\n", beats - 1); /* the first is the confirmation */
 }
 
+static int by_value(const void *a, const void *b)
+{
+    double difference = *(const double *)a - *(const double *)b;
+    return (difference > 0) - (difference < 0);
+}
+
+static void fetch(int port, const char *path, int count)
+{
+    static char in[1 << 20];
+    double *took = calloc(count, sizeof *took);
+    int64_t bytes = 0;
+    char request[512];
+    int length = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: 127.0.0.1:%d\r\n\r\n", path, port);
+    for (int i = 0; i < count; i++) {
+        usleep(60000); /* the next snapshot */
+        int64_t began = now_ns(CLOCK_MONOTONIC);
+        int fd = dial(port);
+        if (write(fd, request, length) < 0) die("write");
+        ssize_t n;
+        for (bytes = 0; (n = read(fd, in, sizeof in)) > 0; bytes += n) {}
+        if (n < 0) die("read");
+        close(fd);
+        took[i] = (now_ns(CLOCK_MONOTONIC) - began) / 1e6;
+    }
+    qsort(took, count, sizeof *took, by_value);
+    printf("median %.3f bytes %ld\n", took[count / 2], bytes);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 7 && !strcmp(argv[1], "publish"))
         publish(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]), atof(argv[6]));
     else if (argc == 4 && !strcmp(argv[1], "discard"))
         discard(atoi(argv[2]), atoi(argv[3]));
+    else if (argc == 5 && !strcmp(argv[1], "fetch"))
+        fetch(atoi(argv[2]), argv[3], atoi(argv[4]));
     else {
-        fprintf(stderr, "beats publish PORT SHAPE AGENTS RATE SECONDS | beats discard PORT WAIT_MS\n");
+        fprintf(stderr, "beats publish PORT SHAPE AGENTS RATE SECONDS | discard PORT WAIT_MS | fetch PORT PATH COUNT\n");
         return 2;
     }
     return 0;

@@ -5,13 +5,12 @@ Nothing but the standard library is needed.
 """
 
 import argparse
-import http.client
 import os
 import platform
 import re
 import signal
 import socket
-import statistics
+import urllib.request
 import subprocess
 import sys
 import tempfile
@@ -79,15 +78,8 @@ class Peer:
         """Beats so far; `None` while a peer runs that only counts at its end."""
         if not self.is_ours:
             return None
-        text = self.get("/metrics")[1].decode()
+        text = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics").read().decode()
         return sum(int(n) for n in re.findall(r"^hb_beats_total\{.*\} (\d+)", text, re.M))
-
-    def get(self, path, connection=None):
-        connection = connection or http.client.HTTPConnection("127.0.0.1", self.port)
-        began = time.perf_counter()
-        connection.request("GET", path)
-        body = connection.getresponse().read()
-        return time.perf_counter() - began, body
 
     def stop(self):
         """Ends the peer; returns the beats that it says it received."""
@@ -157,20 +149,24 @@ def run(args, peer, shape, agents, rate):
             redis.stop()
 
 
+def fetch(args, peer, path, count):
+    """Median milliseconds to the last byte, bytes, and milliseconds of the peer's processor time each."""
+    before = cpu_ns(peer.process.pid)
+    command = ["taskset", "-c", FEEDERS, str(args.beats), "fetch", str(peer.port), path, str(count)]
+    line = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    median, size = re.match(r"median ([\d.]+) bytes (\d+)", line).groups()
+    return float(median), int(size), (cpu_ns(peer.process.pid) - before) / 1e6 / count
+
+
 def http_times(args, peer, agents):
     with tempfile.TemporaryDirectory() as directory:
         redis = Redis(directory)
         try:
             peer.start(redis, directory)
             publish(args, redis, "varying", agents, 20000, peer)
-            keep = http.client.HTTPConnection("127.0.0.1", peer.port)
-            page = []
-            for _ in range(PAGES):
-                page.append(peer.get("/health/agents?limit=100", keep)[0])
-                time.sleep(0.03)
-            whole = [peer.get("/health/agents", keep) for _ in range(LISTINGS)]
+            found = fetch(args, peer, "/health/agents?limit=100", PAGES), fetch(args, peer, "/health/agents", LISTINGS)
             peer.stop()
-            return statistics.median(page) * 1e3, statistics.median(t for t, _ in whole) * 1e3, len(whole[0][1]) / 1e6
+            return found
         finally:
             peer.process.kill()
             redis.stop()
@@ -226,11 +222,12 @@ def main():
     if args.no_http:
         return
     agents = max(map(int, args.agents.split(",")))
-    print(f"\n{agents} agents over HTTP, medians\n\n| | `?limit=100`, ms | all, ms | all, MB |\n|---|---|---|---|", flush=True)
+    print(f"\n{agents} agents over HTTP: milliseconds to the last byte (of the monitor's processor time)\n")
+    print("| | `?limit=100` | all | all, MB |\n|---|---|---|---|", flush=True)
     for peer in peers(args):
         if peer.port:
-            page, whole, megabytes = http_times(args, peer, agents)
-            print(f"| {peer.name} | {page:.2f} | {whole:.0f} | {megabytes:.1f} |", flush=True)
+            (page, _, page_cpu), (whole, size, whole_cpu) = http_times(args, peer, agents)
+            print(f"| {peer.name} | {page:.2f} ({page_cpu:.2f}) | {whole:.0f} ({whole_cpu:.0f}) | {size / 1e6:.1f} |", flush=True)
 
 
 main()

@@ -1,10 +1,10 @@
 //! `hbmonitor`: arguments in, exit code out.
 
-use clap::Parser;
 use hbmonitor::config::{self, Args};
+use hbshell::command_line::parse;
 
 fn main() -> std::process::ExitCode {
-    let args = match Args::try_parse() {
+    let args = match parse::<Args>(|_| true) {
         Ok(args) => args,
         Err(error) => return config::refuse(&error),
     };

@@ -1,13 +1,37 @@
 //! Values of the command line and of the environment, and how a bad one is reported.
 
 use crate::log_writer::complain;
+use clap::Parser;
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use heartbeat::wire::beat::{INTERVAL_MAX, INTERVAL_MIN};
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// Exit code for a bad command line.
 pub const USAGE: u8 = 2;
 /// The longest duration that a flag accepts.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Parses the command line and the environment. A variable that is empty counts as not set, as Compose's `${X:-}` makes it;
+/// so does one that `inherits` does not accept.
+///
+/// # Errors
+/// A bad command line, or the help that was requested: see [`refuse`].
+pub fn parse<A: Parser>(inherits: impl Fn(&str) -> bool) -> Result<A, clap::Error> {
+    let counts = |name: &OsStr| {
+        std::env::var_os(name).is_some_and(|value| !value.is_empty())
+            && name.to_str().is_some_and(&inherits)
+    };
+    let command = A::command().mut_args(|arg| {
+        if arg.get_env().is_some_and(|name| !counts(name)) {
+            arg.env(Resettable::Reset)
+        } else {
+            arg
+        }
+    });
+    A::from_arg_matches(&command.try_get_matches()?)
+}
 
 /// Reports a bad command line in one line on standard error, or prints the help or version that was requested.
 /// Returns the exit code: 0 or [`USAGE`].
@@ -17,18 +41,57 @@ pub fn refuse(program: &str, error: &clap::Error) -> u8 {
         return 0;
     }
     let text = error.to_string();
-    let mut lines = text.lines().map(str::trim);
-    let mut line = lines
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned();
-    // clap names what is missing on the next line.
-    if line.ends_with(':') {
-        line = format!("{line} {}", lines.next().unwrap_or_default());
+    let said = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty());
+    let mut line = String::new();
+    for part in said {
+        // clap names what is missing on the next line, and what is possible in brackets.
+        let joint = match (line.as_str(), part.starts_with('[')) {
+            ("", _) => "",
+            (line, false) if !line.ends_with(':') => "; ",
+            _ => " ",
+        };
+        line = format!("{line}{joint}{part}");
+    }
+    if let Some(variable) = variable_at_fault(error) {
+        line = format!("{line} (from the variable {variable})");
+    }
+    if let Some(word) = command_without_dashes(error) {
+        line = format!("{line}; put -- before the command, as in: {program} -- {word}");
     }
     complain(program, &format!("{line}; see {program} --help"));
     USAGE
+}
+
+/// The environment variable that the refused value came from, if it is not on the command line.
+fn variable_at_fault(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = arg.split([' ', '=']).next()?;
+    let name = flag.strip_prefix("--")?.to_ascii_uppercase();
+    let variable = format!("HB_{}", name.replace('-', "_"));
+    let given = std::env::args().any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
+    let set = std::env::var_os(&variable).is_some_and(|value| !value.is_empty());
+    (set && !given).then_some(variable)
+}
+
+/// The first word of a command that was written without `--`.
+fn command_without_dashes(error: &clap::Error) -> Option<String> {
+    let kind = if error.kind() == ErrorKind::UnknownArgument {
+        ContextKind::InvalidArg
+    } else if error.kind() == ErrorKind::InvalidSubcommand {
+        ContextKind::InvalidSubcommand
+    } else {
+        return None;
+    };
+    let Some(ContextValue::String(word)) = error.get(kind) else {
+        return None;
+    };
+    (!word.starts_with('-')).then(|| word.clone())
 }
 
 /// The first of these environment variables that is set and not empty.

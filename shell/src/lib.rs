@@ -6,4 +6,5 @@ pub mod clock;
 pub mod command_line;
 pub mod log;
 pub mod log_writer;
+pub mod private_dir;
 pub mod store;

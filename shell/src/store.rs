@@ -1,9 +1,9 @@
 //! The store's address and the password for it, as both programs take them from their users.
 
+use crate::private_dir::PrivateDir;
 use heartbeat::base::runtime_dir;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a store is. A password from a file is added when a connection is made.
@@ -117,12 +117,6 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The directory in which programs of this user find each other.
-pub fn runtime_directory() -> PathBuf {
-    let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime_dir::runtime_dir(xdg, nix::unistd::geteuid().as_raw())
-}
-
 /// The directory in which programs of this user keep what survives a restart; `None` for a user without a home.
 pub fn state_directory() -> Option<PathBuf> {
     let path = |name| std::env::var_os(name).map(PathBuf::from);
@@ -130,11 +124,10 @@ pub fn state_directory() -> Option<PathBuf> {
     runtime_dir::state_dir(path("XDG_STATE_HOME"), path("HOME"), uid)
 }
 
-/// The URL that an hbmonitor of this user published in `file`; `None` when there is none, or when another user owns the
-/// file: in a shared directory anyone could have put one there.
-pub fn published_url(file: &Path) -> Option<String> {
-    let ours = std::fs::metadata(file).ok()?.uid() == nix::unistd::geteuid().as_raw();
-    let text = ours.then(|| std::fs::read_to_string(file).ok()).flatten()?;
+/// The URL that an hbmonitor of this user published in the runtime directory; `None` when there is none, or when the
+/// directory or the file may be another user's.
+pub fn published_url() -> Option<String> {
+    let text = PrivateDir::of_user_if_there()?.read(runtime_dir::STORE_FILE)?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 

@@ -1,6 +1,7 @@
 //! Configuration in two types: [`Args`] as given, `Config` as checked. Flag over environment over default.
 
 mod args;
+mod given;
 mod store;
 
 pub use args::Args;
@@ -13,10 +14,12 @@ use hbshell::log::Log;
 use hbshell::store::AddressError;
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::contract::report::Thresholds;
+use heartbeat::supervise::exclusive::Terms;
 use heartbeat::supervise::lifecycle;
 use heartbeat::verdict::Patience;
 use regex_lite::Regex;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,10 +42,17 @@ pub(crate) mod exit {
 /// Marks the environment of every process of an agent: the sidecar's instance and the agent's id.
 pub(crate) const INSTANCE: &str = "HB_INSTANCE";
 
+/// Agents of one command on one host that get ids by themselves.
+const DEFAULT_IDS_MAX: u32 = 99;
+
 /// A configuration that can be used as it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) id: AgentId,
+    /// The id was made of host and command: another agent may have the same.
+    pub(crate) id_is_default: bool,
+    /// Settings of the agent's own environment that hbsidecar cannot use, for the log.
+    pub(crate) notes: Vec<String>,
     pub(crate) agent_type: String,
     pub(crate) host: String,
     pub(crate) store: Store,
@@ -50,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) work: Work,
     pub(crate) policy: lifecycle::Policy,
     pub(crate) stop_signal: i32,
+    /// Signals that reach the agent as another one; 0 drops it.
+    pub(crate) rewrite: Vec<(i32, i32)>,
     pub(crate) on_hung: Reaction,
     pub(crate) on_stalled: Reaction,
     pub(crate) stall_after: Duration,
@@ -62,6 +74,7 @@ pub(crate) struct Config {
     pub(crate) read_from: ReadFrom,
     pub(crate) thresholds: Thresholds,
     pub(crate) exclusive: bool,
+    pub(crate) die_with_sidecar: bool,
     pub(crate) takeover: bool,
     pub(crate) log: Log,
     pub(crate) log_file: Option<PathBuf>,
@@ -112,14 +125,39 @@ pub(crate) enum ConfigError {
     #[error("no command given; write it after --, as in: hbsidecar -- python3 agent.py")]
     NoCommand,
     /// Not an id.
-    #[error("--id {0:?}: {1}")]
-    Id(String, IdError),
+    #[error("{0} {1:?}: {2}")]
+    Id(&'static str, String, IdError),
     /// Not a store, or a password file that is not readable.
-    #[error(transparent)]
-    Store(#[from] AddressError),
+    #[error("{0}: {1}")]
+    Store(&'static str, AddressError),
+    /// Two settings that exclude each other.
+    #[error("{0} cannot be used with {1}: {2}")]
+    Contradiction(&'static str, &'static str, &'static str),
+    /// Nothing that could be watched.
+    #[error(
+        "--pid 1: process 1 runs the whole machine or container; give the process id of the agent"
+    )]
+    Init,
     /// Not a pattern for output.
     #[error("--progress-regex: {0}")]
     Pattern(String),
+}
+
+/// Takes the command line and the environment. The settings of a sidecar above us, whose agent has started this one, do
+/// not rule this one: only the address of the store is inherited.
+///
+/// # Errors
+/// A bad command line, or the help that was requested.
+pub fn parse() -> Result<Args, clap::Error> {
+    let above = Above::find();
+    hbshell::command_line::parse(|name| above.0.is_none() || name.starts_with("HB_REDIS_"))
+}
+
+/// FNV-1a: the same for every start.
+pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Reports a bad command line in one line, or prints the help that was requested; returns the exit code.
@@ -131,6 +169,7 @@ impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
+        given::contradictions(&args)?;
         let policy = policy(&args);
         let work = work(args.pid, args.matching, args.transparent, args.command)?;
         let name = work.name();
@@ -139,17 +178,12 @@ impl TryFrom<Args> for Config {
             |host| host.to_string_lossy().into_owned(),
         );
         let above = Above::find();
-        let given = args
-            .id
-            .or_else(|| above.unless_given("HB_AGENT_ID"))
-            .or_else(|| above.unless_its_id("AGENT_ID"));
-        let id = match given {
-            Some(text) => AgentId::parse(&text).map_err(|e| ConfigError::Id(text, e))?,
-            None => AgentId::nearest(&format!("{host}-{name}")),
+        let mut notes = Vec::new();
+        let (id, id_is_default) = match given::id(args.id, &above, &mut notes)? {
+            Some(id) => (id, false),
+            None => (AgentId::nearest(&format!("{host}-{name}")), true),
         };
-        let url = args
-            .redis_url
-            .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]));
+        let store = given::store(args.redis_url, args.redis_password_file, &mut notes)?;
         Ok(Self {
             id,
             agent_type: args
@@ -158,11 +192,14 @@ impl TryFrom<Args> for Config {
                 .or_else(|| above.unless_given("HB_AGENT_TYPE"))
                 .unwrap_or(name),
             host,
-            store: Store::new(url, args.redis_password_file)?,
+            store,
+            id_is_default,
+            notes,
             interval: args.interval,
             work,
             policy,
-            stop_signal: args.stop_signal,
+            stop_signal: stop_signal(args.stop_signal, &args.rewrite),
+            rewrite: args.rewrite,
             on_hung: args.on_hung.unwrap_or(
                 if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
                     Reaction::Alert
@@ -175,10 +212,12 @@ impl TryFrom<Args> for Config {
             patience: args.patience,
             socket: args
                 .socket
-                .or_else(|| above.unless_given("HB_SOCKET").map(PathBuf::from)),
+                .or_else(|| above.unless_given("HB_SOCKET").map(PathBuf::from))
+                .map(absolute),
             status_file: args
                 .status_file
-                .or_else(|| above.unless_given("HB_STATUS_FILE").map(PathBuf::from)),
+                .or_else(|| above.unless_given("HB_STATUS_FILE").map(PathBuf::from))
+                .map(absolute),
             reads: reads(args.read, args.progress_regex.as_deref())?,
             read_from: args.read_from,
             thresholds: Thresholds {
@@ -187,6 +226,7 @@ impl TryFrom<Args> for Config {
                 recovering_errors: args.recovering_errors,
             },
             exclusive: args.exclusive,
+            die_with_sidecar: args.die_with_sidecar,
             takeover: args.takeover,
             log: Log::new(
                 args.log_format,
@@ -195,6 +235,33 @@ impl TryFrom<Args> for Config {
                 args.quiet,
             ),
             log_file: args.log_file,
+        })
+    }
+}
+
+impl Config {
+    /// The id after this one, for a default id that another agent has: the host's second `python3` is no copy of the first.
+    pub(crate) fn next_default_id(&self) -> Option<AgentId> {
+        if !self.id_is_default || self.exclusive {
+            return None;
+        }
+        let name = self.id.as_str();
+        let first = format!("{}-{}", self.host, self.work.name());
+        let first = AgentId::nearest(&first);
+        let number = name
+            .strip_prefix(first.as_str())
+            .and_then(|rest| rest.strip_prefix('-')?.parse::<u32>().ok())
+            .unwrap_or(1);
+        (number < DEFAULT_IDS_MAX)
+            .then(|| AgentId::nearest(&format!("{first}-{}", number + 1)))
+            .filter(|next| *next != self.id)
+    }
+
+    /// The times of the lease, under `--exclusive`.
+    pub(crate) fn terms(&self) -> Option<Terms> {
+        self.exclusive.then_some(Terms {
+            interval: self.interval,
+            grace: self.policy.grace,
         })
     }
 }
@@ -228,6 +295,17 @@ impl Work {
             Self::Supervise(_) | Self::Transparent(_) => None,
             Self::Pid(pid) => Some(Target::Pid(*pid)),
             Self::Match(regex) => Some(Target::Match(regex.clone())),
+        }
+    }
+
+    /// A number that differs between two commands, and is the same for each start of one; 0 for a process of others.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Supervise(command) | Self::Transparent(command) => {
+                let words = [&command.program].into_iter().chain(&command.arguments);
+                fnv1a(words.flat_map(|word| word.as_bytes().iter().copied().chain([0])))
+            }
+            Self::Pid(_) | Self::Match(_) => 0,
         }
     }
 
@@ -266,6 +344,19 @@ impl Above {
     fn unless_its_id(&self, name: &str) -> Option<String> {
         first_set(&[name]).filter(|id| self.0.as_ref() != Some(id))
     }
+}
+
+/// The stop signal, rewritten as any other.
+fn stop_signal(signal: i32, rewrite: &[(i32, i32)]) -> i32 {
+    let rewritten = rewrite
+        .iter()
+        .find(|(from, to)| *from == signal && *to != 0);
+    rewritten.map_or(signal, |(_, to)| *to)
+}
+
+/// The agent may change its directory.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn reads(read: Option<args::Read>, pattern: Option<&str>) -> Result<Option<Reads>, ConfigError> {
@@ -419,9 +510,61 @@ mod tests {
             );
         }
         assert!(matches!(
-            config(&["--pid", "1"]).unwrap().work,
-            Work::Pid(1)
+            config(&["--pid", "7"]).unwrap().work,
+            Work::Pid(7)
         ));
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_the_reason() {
+        for (arguments, reason) in [
+            (&["--pid", "1"][..], "process 1 runs the whole"),
+            (&["--pid", "7", "--exclusive"], "never ended by it"),
+            (&["--match", "x", "--exclusive"], "never ended by it"),
+            (&["--transparent", "--exclusive", "--", "x"], "never ended"),
+            (&["--pid", "7", "--die-with-sidecar"], "not a child"),
+            (
+                &["--transparent", "--restart", "always", "--", "x"],
+                "another program",
+            ),
+            (
+                &["--exclusive", "--keep-orphans", "--", "x"],
+                "beside the next",
+            ),
+        ] {
+            let error = config(arguments).unwrap_err();
+            assert!(error.contains(reason), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn paths_are_absolute_since_an_agent_may_change_its_directory() {
+        let config = config(&["--socket", "s.sock", "--status-file", "st", "--", "x"]).unwrap();
+        assert!(config.socket.unwrap().is_absolute() && config.status_file.unwrap().is_absolute());
+    }
+
+    #[test]
+    fn a_signal_is_rewritten_also_when_it_is_the_stop_signal() {
+        let rewritten = config(&["--rewrite", "TERM:QUIT,INT:0", "--", "x"]).unwrap();
+        assert_eq!(rewritten.rewrite, [(15, 3), (2, 0)]);
+        assert_eq!(rewritten.stop_signal, 3);
+        assert!(
+            config(&["--rewrite", "TERM", "--", "x"])
+                .unwrap_err()
+                .contains("INT:TERM")
+        );
+    }
+
+    #[test]
+    fn the_next_default_id_counts_from_2() {
+        let mut config = config(&["--", "python3"]).unwrap();
+        let first = config.id.clone();
+        for number in 2..5 {
+            config.id = config.next_default_id().unwrap();
+            assert_eq!(config.id.as_str(), format!("{first}-{number}"));
+        }
+        config.id_is_default = false;
+        assert_eq!(config.next_default_id(), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use intake::Intake;
 use place::Sockets;
 pub(crate) use sender::{Belongs, IsOfTree};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,6 @@ pub(crate) enum ContractError {
 }
 
 /// An open contract. Dropped, it takes its sockets away.
-#[derive(Debug)]
 pub(crate) struct Contract {
     /// Good lines, in the order they came.
     pub(crate) lines: mpsc::Receiver<StatusLine>,
@@ -90,6 +90,11 @@ pub(crate) struct Contract {
     sockets: Sockets,
     follower: Option<Follower>,
     listeners: [AbortHandle; 2],
+    is_of_tree: IsOfTree,
+    /// That the place is lost was logged.
+    lost: bool,
+    /// Who may connect beside root.
+    owner: u32,
 }
 
 impl Contract {
@@ -99,8 +104,7 @@ impl Contract {
         let (send, lines) = mpsc::channel(WAITING_MAX);
         let (health, asked) = watch::channel(Health::NotBeating("no beat was sent yet".to_owned()));
         let intake = Arc::new(Intake::new(send));
-        let stream = stream::listen(stream, &intake, &settings.is_of_tree, asked);
-        let datagram = datagram::listen(datagram, &intake, settings.is_of_tree);
+        let listeners = listen([stream, datagram], &intake, &settings.is_of_tree, asked)?;
         Ok(Self {
             lines,
             health,
@@ -110,12 +114,58 @@ impl Contract {
                 .transpose()
                 .map_err(ContractError::Listen)?,
             intake,
-            listeners: [
-                stream.map_err(ContractError::Listen)?,
-                datagram.map_err(ContractError::Listen)?,
-            ],
+            listeners,
+            is_of_tree: settings.is_of_tree,
+            lost: false,
+            owner: rustix::process::geteuid().as_raw(),
             sockets,
         })
+    }
+
+    /// The agent runs as this user now: when we are root, its sockets become that user's.
+    pub(crate) fn give_to(&mut self, uid: u32) {
+        if !rustix::process::geteuid().is_root() || self.owner == uid {
+            return;
+        }
+        self.owner = uid;
+        if let Err(closed) = self.sockets.give_to(uid) {
+            let socket = self.socket().display();
+            tracing::warn!(
+                "the agent runs as user {uid} and cannot reach its socket {socket}: {} is closed to it; choose another place with --socket",
+                closed.display()
+            );
+        }
+    }
+
+    /// Makes the sockets again when another program has removed them, as cleaners of /tmp and logouts do.
+    pub(crate) fn look_after(&mut self) {
+        if self.sockets.are_there() {
+            self.lost = false;
+            return;
+        }
+        let opened = place::open_again(&mut self.sockets);
+        let opened = opened.and_then(|(sockets, stream, datagram)| {
+            let asked = self.health.subscribe();
+            let listeners = listen([stream, datagram], &self.intake, &self.is_of_tree, asked)?;
+            Ok((sockets, listeners))
+        });
+        match opened {
+            Ok((sockets, listeners)) => {
+                for before in std::mem::replace(&mut self.listeners, listeners) {
+                    before.abort();
+                }
+                self.sockets = sockets;
+                let owner = std::mem::replace(&mut self.owner, rustix::process::geteuid().as_raw());
+                self.give_to(owner);
+                let path = self.socket().display();
+                tracing::warn!("the agent's socket {path} was removed; it is there again");
+            }
+            Err(error) if !self.lost => {
+                self.lost = true;
+                tracing::warn!("the agent's socket was removed: {error}; retrying");
+            }
+            Err(_) => {}
+        }
     }
 
     /// The environment variables through which the agent finds it.
@@ -156,6 +206,20 @@ impl Contract {
             follower.new_incarnation();
         }
     }
+}
+
+fn listen(
+    [stream, datagram]: [OwnedFd; 2],
+    intake: &Arc<Intake>,
+    is_of_tree: &IsOfTree,
+    asked: watch::Receiver<Health>,
+) -> Result<[AbortHandle; 2], ContractError> {
+    let stream = stream::listen(stream, intake, is_of_tree, asked);
+    let datagram = datagram::listen(datagram, intake, Arc::clone(is_of_tree));
+    Ok([
+        stream.map_err(ContractError::Listen)?,
+        datagram.map_err(ContractError::Listen)?,
+    ])
 }
 
 impl Drop for Contract {

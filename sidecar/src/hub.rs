@@ -7,12 +7,15 @@ mod agent;
 mod agent_io;
 mod effects;
 mod ends;
+mod exclusive;
+mod exits;
 mod orders;
 mod publish;
 mod publisher;
 mod sampling;
 mod startup;
 mod suspension;
+mod upward;
 
 use crate::clock;
 use crate::config::{Config, INSTANCE};
@@ -20,20 +23,25 @@ use crate::log::LogWriter;
 use crate::outbox::StoreEvent;
 use crate::output_tee::Outputs;
 use crate::process::attach;
+use crate::process::guard::Guard;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
+use crate::process::instance::Instance;
+use crate::process::orphans::Records;
 use crate::process::signals::{Received, Sent, Signals};
 use agent::AgentProcess;
 use agent_io::{AgentInput, AgentIo};
+pub(crate) use exclusive::{Safeguards, safeguards};
 use heartbeat::base::moment::Moment;
-use heartbeat::supervise::lifecycle;
+use heartbeat::supervise::exclusive::ExclusiveLease;
+use heartbeat::supervise::lifecycle::{self, Forwarded};
 use heartbeat::supervise::orders::Orders;
 use heartbeat::wire::beat::Exit;
-use heartbeat::wire::keys;
 use nix::libc;
 use publisher::Publisher;
 use sampling::Watch;
 use std::time::Duration;
+use upward::ServiceManager;
 
 /// How often a process is searched for that is not there yet.
 const SEARCH_EVERY: Duration = Duration::from_millis(500);
@@ -62,6 +70,8 @@ pub(crate) enum Outcome {
     Taken,
     /// The agent runs on, without a sidecar.
     Detached,
+    /// A signal came before the agent was started.
+    Interrupted(u8),
 }
 
 enum Input {
@@ -83,6 +93,14 @@ struct Hub {
     publisher: Publisher,
     io: AgentIo,
     orders: Orders,
+    instance: Instance,
+    records: Records,
+    /// Under `--exclusive`.
+    lease: Option<ExclusiveLease>,
+    guard: Option<Guard>,
+    above: ServiceManager,
+    /// A beat soon after a start: the first figures of an incarnation.
+    early_beat: Option<Moment>,
     log: LogWriter,
     /// Set when the loop is to end.
     outcome: Option<Outcome>,
@@ -100,8 +118,12 @@ pub(crate) async fn supervise(
     ready: Ready<'_>,
     outputs: Option<Outputs>,
     log: LogWriter,
+    safeguards: Safeguards,
 ) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
     // The process is searched for before anything is sent to the store: a refusal leaves no trace there.
     let found = match (already, config.work.target()) {
         (None, Some(target)) => match attach::find(&target) {
@@ -110,13 +132,15 @@ pub(crate) async fn supervise(
         },
         (already, _) => already,
     };
-    let mut hub = Hub::new(config, inherited, outputs, log);
-    if hub.acquire_id().await {
-        hub.close_unstarted().await;
-        return Ok(Outcome::Taken);
+    let mut hub = Hub::new(config, inherited, outputs, log, safeguards);
+    if let Some(outcome) = hub.acquire_id(&mut signals).await? {
+        hub.close_unstarted(outcome).await;
+        return Ok(outcome);
     }
-    ready(&hub.environment());
-    hub.start_first(found)?;
+    if let Some(outcome) = hub.start_first(found, ready).await? {
+        hub.close_unstarted(outcome).await;
+        return Ok(outcome);
+    }
     let outcome = loop {
         if let Some(outcome) = hub.outcome {
             break outcome;
@@ -132,6 +156,7 @@ pub(crate) async fn supervise(
             () = tokio::time::sleep(wait) => Input::Tick,
         };
         hub.handle(input).await;
+        hub.notify_upwards();
     };
     hub.conclude(outcome).await;
     Ok(outcome)
@@ -151,6 +176,7 @@ impl Hub {
             Input::Agent(AgentInput::Line(line)) => self.take_line(*line),
             Input::Agent(AgentInput::Resized) => self.agent.resized(),
             Input::Stored => {
+                self.renewed();
                 self.answer_health_checks();
                 self.suspend_when_stored();
             }
@@ -169,9 +195,7 @@ impl Hub {
             self.search();
         }
         self.suspend_when_stored();
-        if self.config.exclusive {
-            self.check_lease(now);
-        }
+        self.check_lease(now);
         // An agent that has ended is reported with its exit: a beat before that would report it as running.
         if self.agent.has_ended() {
             return;
@@ -179,7 +203,12 @@ impl Hub {
         if self.watch.deadline() <= now {
             self.observe();
         }
+        if self.early_beat.take_if(|at| *at <= now).is_some() {
+            self.io.look_after(self.agent.pid());
+            self.beat();
+        }
         if self.publisher.slots.deadline() <= now {
+            self.io.look_after(self.agent.pid());
             self.beat();
             self.answer_health_checks();
         }
@@ -199,7 +228,7 @@ impl Hub {
                 self.publisher.never_reached = self.publisher.epoch.is_none();
             }
             StoreEvent::Fenced(holder) => self.fenced(&format!("epoch {holder}")),
-            StoreEvent::LeaseContested => {}
+            StoreEvent::LeaseContested | StoreEvent::LeaseAwaited(_) => {}
             // The agent was started before the store answered.
             StoreEvent::LeaseHeld(lease) => self.fenced(&lease.to_string()),
             StoreEvent::Order(order) => self.ordered(order),
@@ -228,17 +257,6 @@ impl Hub {
         }
     }
 
-    /// Under `--exclusive` an agent that the monitor counts as dead must be dead.
-    fn check_lease(&mut self, now: Moment) {
-        let silent = now.since(self.publisher.stored_at());
-        if self.agent.life.is_running() && silent > keys::time_to_live(self.config.interval) {
-            tracing::error!(
-                "no beat was stored for four intervals: stopping the agent (--exclusive)"
-            );
-            self.decide(lifecycle::Input::Stop);
-        }
-    }
-
     fn signalled(&mut self, sent: Sent) {
         let Sent { number, value } = sent;
         if !self.config.work.starts_agents() {
@@ -251,17 +269,33 @@ impl Hub {
                 return self.decide(lifecycle::Input::Stop);
             }
             libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
-                self.decide(lifecycle::Input::SignalForwarded);
+                self.decide(lifecycle::Input::SignalForwarded(Forwarded {
+                    number: u8::try_from(number).unwrap_or(0),
+                    reloads: number == libc::SIGHUP && self.agent.terminal.is_none(),
+                }));
                 if !has_process {
                     self.decide(lifecycle::Input::Stop);
                 }
             }
             _ => {}
         }
-        if let Some(process) = self.agent.body.process()
-            && let Err(error) = process.signal_group(number, value)
-        {
+        self.forward(number, value);
+    }
+
+    fn forward(&self, number: i32, value: Option<u64>) {
+        let rewritten = self.config.rewrite.iter().find(|(from, _)| *from == number);
+        let number = rewritten.map_or(number, |(_, to)| *to);
+        let Some(process) = self.agent.body.process().filter(|_| number != 0) else {
+            return;
+        };
+        if let Err(error) = process.signal_group(number, value) {
             tracing::warn!("cannot send signal {number} to the agent: {error}");
+        }
+        if matches!(
+            number,
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP
+        ) {
+            self.agent.wake_to_end();
         }
     }
 
@@ -280,10 +314,13 @@ impl Hub {
         let ended = self.agent.has_ended();
         let sample = (self.agent.life.is_running() && !ended).then(|| self.watch.deadline());
         let beat = (!ended).then(|| self.publisher.slots.deadline());
-        let next = [self.agent.deadline(), sample, beat]
-            .into_iter()
-            .flatten()
-            .min();
+        let others = [
+            self.agent.deadline(),
+            self.fence_at(),
+            self.above.deadline(),
+            self.early_beat.filter(|_| !ended),
+        ];
+        let next = [sample, beat].into_iter().chain(others).flatten().min();
         next.map_or(IDLE_MAX, |next| next.since(now))
     }
 }

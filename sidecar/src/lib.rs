@@ -17,10 +17,9 @@ mod wake;
 
 use hbshell::clock;
 use hbshell::log_writer::complain;
-use heartbeat::base::runtime_dir::runtime_dir;
+use hbshell::private_dir::PrivateDir;
 use heartbeat::verdict::sample::SampleDepth;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{Act, Args, Config, Work, exit};
@@ -96,8 +95,9 @@ fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {
                 arguments: &command.arguments,
                 environment: &environment,
                 inherited,
-                in_front: false,
+                terminal: None,
                 outputs: Vec::new(),
+                dies_with_us: false,
             };
             Err(process::child::become_agent(&start).into())
         }
@@ -155,6 +155,7 @@ fn run_hub(
     ready: hub::Ready<'_>,
     outputs: Option<Outputs>,
 ) -> anyhow::Result<End> {
+    let safeguards = hub::safeguards(&config)?; // before any thread exists
     let to = log_destination(&config);
     // Lines of an agent that we start may go to a file at any time.
     let format = if config.log_file.is_none() && config.work.target().is_some() {
@@ -164,18 +165,18 @@ fn run_hub(
     };
     let writer = log::LogWriter::start(format, to);
     let log = writer.clone();
-    let end = run_loop(config, inherited, already, ready, outputs, log);
+    let end = run_loop(config, inherited, already, ready, outputs, log, safeguards);
     writer.finish();
     end
 }
 
 /// Where log lines go, and whether a file may get them.
 fn log_destination(config: &Config) -> log::Destination {
-    let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let directory = runtime_dir(xdg, nix::unistd::geteuid().as_raw());
+    let directory = PrivateDir::of_user().ok();
     log::Destination {
         file: config.log_file.clone(),
-        usual_file: Some(directory.join(format!("{}.log", config.id))),
+        usual_file: directory
+            .map(|(directory, _)| directory.path().join(format!("{}.log", config.id))),
         // The watcher of a transparent agent has left the agent's outputs.
         has_no_stderr: matches!(config.work, Work::Transparent(_)),
         awaits_agent: matches!(config.work, Work::Supervise(_)),
@@ -189,11 +190,14 @@ fn run_loop(
     ready: hub::Ready<'_>,
     outputs: Option<Outputs>,
     log: log::LogWriter,
+    safeguards: hub::Safeguards,
 ) -> anyhow::Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(supervise(config, inherited, already, ready, outputs, log));
+    let outcome = runtime.block_on(supervise(
+        config, inherited, already, ready, outputs, log, safeguards,
+    ));
     // Not dropped: that would wait for a name server that does not answer.
     runtime.shutdown_background();
     let outcome = outcome?;
@@ -206,6 +210,7 @@ fn run_loop(
         Outcome::NotStarted(code) => End::Code(code),
         Outcome::Taken => End::Code(exit::TAKEN),
         Outcome::Detached => End::Code(0),
+        Outcome::Interrupted(signal) => End::Signal(signal),
     })
 }
 

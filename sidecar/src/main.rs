@@ -1,11 +1,10 @@
 //! `hbsidecar`: arguments in, the agent's end out.
 
-use clap::Parser;
 use hbsidecar::End;
-use hbsidecar::config::{self, Args};
+use hbsidecar::config;
 
 fn main() -> std::process::ExitCode {
-    let end = match Args::try_parse() {
+    let end = match config::parse() {
         Ok(args) => hbsidecar::run(args),
         Err(error) => End::Code(config::refuse(&error)),
     };

@@ -12,6 +12,7 @@ use deliver::Delivered;
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
+use heartbeat::supervise::exclusive::Terms;
 use heartbeat::wire::beat::Beat;
 use heartbeat::wire::event::{Event, EventKind};
 use heartbeat::wire::keys;
@@ -56,6 +57,10 @@ pub(crate) struct Registration {
     pub(crate) holder: Holder,
     /// Whether the id is taken from a living holder.
     pub(crate) takeover: bool,
+    /// At most one agent of this id runs: the times of its lease.
+    pub(crate) exclusive: Option<Terms>,
+    /// The instance that ran on this boot of this machine and left its record behind.
+    pub(crate) left_here: Option<String>,
 }
 
 /// What the session with the store reports to the hub.
@@ -71,6 +76,8 @@ pub(crate) enum StoreEvent {
     LeaseContested,
     /// A living sidecar holds the id; reported once until it releases it.
     LeaseHeld(Lease),
+    /// The id is another's for as long as its exclusive lease lasts, or until it has ended its agent.
+    LeaseAwaited(Lease),
     /// An order of the monitor.
     Order(Order),
 }
@@ -98,6 +105,8 @@ pub(crate) struct Outbox {
     pub(crate) store_events: mpsc::Receiver<StoreEvent>,
     /// The last beat that was stored.
     pub(crate) stored: watch::Receiver<Option<Stored>>,
+    /// When the last grant or renewal of an exclusive lease was sent that the store confirmed.
+    pub(crate) leased: watch::Receiver<Option<Moment>>,
     /// Events are being dropped, and that was logged.
     full: bool,
     session: JoinHandle<()>,
@@ -127,7 +136,9 @@ struct StoreSession {
     waiting: VecDeque<Queued>,
     store_events: mpsc::Sender<StoreEvent>,
     stored: watch::Sender<Option<Stored>>,
+    leased: watch::Sender<Option<Moment>>,
     register: Script,
+    lease: Script,
     beat: Script,
     roster: Script,
 }
@@ -161,6 +172,7 @@ impl Outbox {
         let (events, events_out) = mpsc::channel(EVENTS_MAX);
         let (events_in, store_events) = mpsc::channel(STORE_EVENTS_MAX);
         let (stored_in, stored) = watch::channel(None);
+        let (leased_in, leased) = watch::channel(None);
         let session = StoreSession {
             store,
             registration,
@@ -179,7 +191,9 @@ impl Outbox {
             waiting: VecDeque::new(),
             store_events: events_in,
             stored: stored_in,
+            leased: leased_in,
             register: Script::new(keys::REGISTER_SCRIPT),
+            lease: Script::new(keys::LEASE_SCRIPT),
             beat: Script::new(keys::BEAT_SCRIPT),
             roster: Script::new(keys::ROSTER_SCRIPT),
         };
@@ -189,6 +203,7 @@ impl Outbox {
             events,
             store_events,
             stored,
+            leased,
             full: false,
             session: tokio::spawn(session.run()),
         }
@@ -232,6 +247,7 @@ impl Outbox {
             events,
             store_events,
             stored: _,
+            leased: _,
             full: _,
             mut session,
         } = self;
@@ -300,6 +316,11 @@ impl StoreSession {
             .store_events
             .try_send(StoreEvent::Connected(self.epoch));
         loop {
+            if self.until_renewal().is_some_and(|left| left.is_zero())
+                && !self.renew_lease(&mut connection).await?
+            {
+                return Ok(SessionEnd::Fenced(self.epoch));
+            }
             self.deliver_events(&mut connection).await?;
             self.write_roster(&mut connection).await?;
             if let Some(offer) = self.unsent() {
@@ -317,6 +338,7 @@ impl StoreSession {
                     }));
                 }
             }
+            let renewal = due(self.until_renewal());
             tokio::select! {
                 biased;
                 event = self.events.recv(), if !self.events.is_closed() || !self.events.is_empty() => match event {
@@ -327,6 +349,7 @@ impl StoreSession {
                     return self.finish(&mut connection).await;
                 },
                 Ok(()) = self.entry.changed() => {}
+                () = renewal => {}
                 push = pushes.recv() => match push {
                     Some(Push::Order(text)) => self.order(&text),
                     Some(Push::Lost) | None => anyhow::bail!("lost connection to the store"),
@@ -358,6 +381,7 @@ impl StoreSession {
             self.waiting.push_back(event);
         }
         if self.epoch == 0 {
+            self.release_lease(connection).await?;
             // Without a registration only this event is ours to report.
             self.waiting
                 .retain(|queued| queued.event.kind == EventKind::Duplicate);
@@ -371,6 +395,7 @@ impl StoreSession {
             self.deliver_events(connection).await?;
             self.write_roster(connection).await?;
             if self.waiting.is_empty() {
+                self.release_lease(connection).await?;
                 return Ok(SessionEnd::Done);
             }
             tokio::time::sleep(RETRY_MIN).await;
@@ -418,6 +443,14 @@ impl StoreSession {
         longest
             .min(Duration::from_millis(self.registration.entry.interval_ms) / 4)
             .max(RETRY_MIN)
+    }
+}
+
+/// Completes after this time, if there is one.
+async fn due(left: Option<Duration>) {
+    match left {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -71,13 +71,20 @@ pub(crate) struct Sampler {
     history: History,
     statuses: Statuses,
     space: Space,
+    /// /proc does not list every process of the machine.
+    hides_processes: bool,
+    /// Whether some process of the machine had an interval timer, and when that was read.
+    alarms: Option<(Moment, Option<bool>)>,
 }
 
 impl Sampler {
     /// No sample yet. Made before the agent is started: what this process holds now the agent may inherit.
     pub(crate) fn new() -> Self {
+        let mut reader = Reader::default();
         Self {
             space: space::space(),
+            hides_processes: space::hides_processes(&mut reader),
+            reader,
             ..Self::default()
         }
     }

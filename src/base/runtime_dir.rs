@@ -2,14 +2,25 @@
 
 use std::path::PathBuf;
 
-/// The directory of sockets and of [`STORE_FILE`]: `$XDG_RUNTIME_DIR/hb`, `/run/hb` for root, else a private
-/// directory under `/tmp`. A reader must check that the directory belongs to its user.
-pub fn runtime_dir(xdg_runtime_dir: Option<PathBuf>, uid: u32) -> PathBuf {
-    match xdg_runtime_dir.filter(|dir| dir.is_absolute()) {
+/// The places for the directory of sockets and of [`STORE_FILE`], the first one first: `$XDG_RUNTIME_DIR/hb`, else `/run/hb`
+/// for root, else a directory under `/tmp`. Another user may have made that one before, so there is another behind it, in a
+/// directory of this user: `$XDG_STATE_HOME/hb-run`, by default `.hb-run` in the home directory. A place must be checked
+/// before it is used.
+pub fn runtime_dirs(
+    xdg_runtime_dir: Option<PathBuf>,
+    xdg_state_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+    uid: u32,
+) -> Vec<PathBuf> {
+    let absolute = |dir: Option<PathBuf>| dir.filter(|dir| dir.is_absolute());
+    let usual = match absolute(xdg_runtime_dir) {
         Some(dir) => dir.join("hb"),
         None if uid == 0 => PathBuf::from("/run/hb"),
         None => PathBuf::from(format!("/tmp/hb-{uid}")),
-    }
+    };
+    let state = absolute(xdg_state_home).map(|dir| dir.join("hb-run"));
+    let behind = state.or_else(|| Some(absolute(home)?.join(".hb-run")));
+    [usual].into_iter().chain(behind).collect()
 }
 
 /// The directory of what survives a restart: `$XDG_STATE_HOME/hb`, `/var/lib/hb` for root, else `~/.local/state/hb`; `None`
@@ -38,14 +49,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_user_has_a_place_of_its_own() {
-        let place = |xdg: Option<&str>, uid| runtime_dir(xdg.map(PathBuf::from), uid);
+    fn each_user_has_a_place_of_its_own_and_one_behind_it() {
+        let places = |xdg: Option<&str>, uid| {
+            runtime_dirs(xdg.map(PathBuf::from), None, Some("/home/u".into()), uid)
+        };
+        let behind = PathBuf::from("/home/u/.hb-run");
+        let first = |xdg, uid| places(xdg, uid).swap_remove(0);
         assert_eq!(
-            place(Some("/run/user/7"), 7),
+            first(Some("/run/user/7"), 7),
             PathBuf::from("/run/user/7/hb")
         );
-        assert_eq!(place(None, 0), PathBuf::from("/run/hb"));
-        assert_eq!(place(Some("relative"), 7), PathBuf::from("/tmp/hb-7"));
+        assert_eq!(first(None, 0), PathBuf::from("/run/hb"));
+        assert_eq!(
+            places(Some("relative"), 7),
+            [PathBuf::from("/tmp/hb-7"), behind]
+        );
+        assert_eq!(runtime_dirs(None, None, None, 7).len(), 1);
     }
 
     #[test]

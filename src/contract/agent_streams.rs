@@ -1,10 +1,13 @@
 //! Events that agents print anyway, translated into status lines: the event streams of `claude -p --output-format stream-json`
-//! and `codex exec --json`, and the hooks of both.
+//! (qwen, amp and cursor-agent print the same), of `codex exec --json` and of the [`dialects`], and hooks.
 //!
 //! Prompts, commands and results are never repeated: what is shown of an agent reaches everybody who watches the fleet.
 //! Unknown events are skipped; a line that comes out is one that [`crate::contract::line::Line`] takes.
 
+mod dialects;
+
 use crate::contract::line::{EXPECT_MAX, pair};
+use dialects::Meaning;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -133,7 +136,11 @@ impl Events {
             return None;
         }
         // Bytes that are no UTF-8 cost themselves only.
-        let event: Event = serde_json::from_str(&String::from_utf8_lossy(event)).ok()?;
+        let text = String::from_utf8_lossy(event);
+        if let Some(meaning) = dialects::read(&text) {
+            return Some(self.line_of(meaning));
+        }
+        let event: Event = serde_json::from_str(&text).ok()?;
         let step = self.step(&event.r#type);
         match (event.r#type.as_str(), event.subtype.as_deref()) {
             ("system", Some("init")) => Some("ready=1 state=waiting_model".to_owned()),
@@ -171,6 +178,51 @@ impl Events {
             ("error", _) => text_of(event.message).map(|error| pair("error", &error)),
             _ => None,
         }
+    }
+
+    fn line_of(&mut self, meaning: Meaning) -> String {
+        let step = self.step("event");
+        match meaning {
+            Meaning::Ready => "ready=1 state=waiting_model".to_owned(),
+            Meaning::Asks if self.rounds.repeats => "state=waiting_model".to_owned(),
+            Meaning::Asks => format!("state=waiting_model {step}"),
+            Meaning::Answers if self.rounds.repeats => "state=working".to_owned(),
+            Meaning::Answers => format!("state=working {step}"),
+            Meaning::Calls { tool, input } => self.calls(&tool, &input, &step),
+            Meaning::Called { output } => {
+                self.rounds.result(std::iter::once(&output));
+                "state=waiting_model".to_owned()
+            }
+            Meaning::CallsAndCalled {
+                tool,
+                input,
+                output,
+            } => {
+                let line = self.calls(&tool, &input, &step);
+                self.rounds.result(std::iter::once(&output));
+                line
+            }
+            Meaning::Tokens(tokens) => {
+                self.reported = self.reported.saturating_add(tokens);
+                format!("tokens={tokens}")
+            }
+            Meaning::Fails(error) => pair("error", &error),
+            Meaning::Ends { tokens, error } => {
+                let total = Usage {
+                    input_tokens: tokens,
+                    ..Usage::default()
+                };
+                self.end(Some(total), error)
+            }
+        }
+    }
+
+    fn calls(&mut self, name: &str, input: &Value, step: &str) -> String {
+        self.rounds.call(std::iter::once((name, input)));
+        let task = tool(name, Some(input));
+        let again = pair("step", &format!("again {task}"));
+        let step = if self.rounds.repeats { &again } else { step };
+        format!("state=working {step} {}", pair("task", &task))
     }
 
     /// Each event of the work itself is a step; its value never repeats, so it counts as progress.
@@ -429,277 +481,4 @@ impl From<Message> for Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::moment::Moment;
-    use crate::contract::line::{Line, LineError};
-    use crate::contract::report::{Report, Worth};
-
-    /// What a program printed, parsed as the hub parses it.
-    fn parsed(printed: &str) -> (Report, Vec<String>, u32) {
-        let (mut report, mut events, mut steps) = (Report::default(), Events::default(), 0);
-        let lines: Vec<String> = printed
-            .lines()
-            .filter_map(|event| events.line(event.as_bytes()))
-            .collect();
-        for line in &lines {
-            let parsed = Line::parse(line.as_bytes()).unwrap();
-            assert_eq!(parsed.unknown, 0, "{line}");
-            steps +=
-                u32::from(report.handle(parsed, line, Moment::from_millis(0)) == Worth::Progress);
-        }
-        (report, lines, steps)
-    }
-
-    fn tokens(report: &Report) -> u64 {
-        report.metrics(Moment::from_millis(0)).tokens_used_this_hour
-    }
-
-    const CLAUDE: &str = r#"{"type":"system","subtype":"init","session_id":"s","tools":["Bash"],"model":"sonnet"}
-{"type":"assistant","session_id":"s","message":{"id":"m1","role":"assistant","content":[{"type":"text","text":"I look."}],"usage":{"input_tokens":100,"output_tokens":1,"cache_read_input_tokens":5000}}}
-{"type":"assistant","session_id":"s","message":{"id":"m1","role":"assistant","content":[{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"cat /etc/secret","description":"Read the file"}}],"usage":{"input_tokens":100,"output_tokens":20}}}"#;
-    const CLAUDE_END: &str = r#"
-{"type":"user","session_id":"s","message":{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"secret"}]}}
-{"type":"system","subtype":"api_retry","attempt":1,"error_status":429,"error":"rate_limit"}
-{"type":"rate_limit_event","rate_limit_info":{"status":"allowed"}}
-{"type":"result","subtype":"success","is_error":false,"usage":{"input_tokens":150,"output_tokens":80},"result":"done"}"#;
-
-    #[test]
-    fn claude_tells_its_tool_its_tokens_and_its_end() {
-        let (report, lines, steps) = parsed(CLAUDE);
-        assert_eq!(report.task(), Some("Bash: Read the file"));
-        assert_eq!(
-            (tokens(&report), steps, report.ready(), report.work_owed()),
-            (120, 2, true, true)
-        );
-        assert!(
-            !lines.iter().any(|line| line.contains("secret")),
-            "{lines:?}"
-        );
-        let (report, lines, _) = parsed(&format!("{CLAUDE}{CLAUDE_END}"));
-        assert_eq!(
-            (report.task(), report.work_owed(), tokens(&report)),
-            (None, false, 230)
-        );
-        assert_eq!(report.error(), Some("model: rate_limit"));
-        assert!(
-            !lines.iter().any(|line| line.contains("secret")),
-            "{lines:?}"
-        );
-    }
-
-    fn round(n: u32, result: &str) -> String {
-        format!(
-            r#"{{"type":"stream_event","event":{{"type":"content_block_delta"}}}}
-{{"type":"assistant","message":{{"id":"a{n}","content":[{{"type":"text","text":"Once more, {n}."}}],"usage":{{"output_tokens":9}}}}}}
-{{"type":"assistant","message":{{"id":"a{n}","content":[{{"type":"tool_use","id":"t{n}","name":"Bash","input":{{"command":"cat secret"}}}}],"usage":{{"output_tokens":19}}}}}}
-{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t{n}","content":"{result}"}}]}}}}
-"#
-        )
-    }
-
-    #[test]
-    fn the_same_call_with_the_same_result_is_counted_whatever_is_said_between() {
-        let same: String = (0..24).map(|n| round(n, "no such file")).collect();
-        let (report, lines, _) = parsed(&same);
-        assert_eq!(report.repeated(), ("again Bash", 22));
-        assert!(
-            !lines.iter().any(|line| line.contains("secret")),
-            "{lines:?}"
-        );
-        let (report, ..) = parsed(&format!("{same}{}", round(24, "found")));
-        assert_eq!(report.repeated().1, 1, "another result goes on");
-    }
-
-    #[test]
-    fn the_same_question_with_another_answer_is_no_repetition() {
-        let polls: String = (0..40).map(|n| round(n, &format!("{n} of 40"))).collect();
-        assert_eq!(parsed(&polls).0.repeated().1, 1);
-    }
-
-    #[test]
-    fn parts_of_an_answer_are_progress_while_it_comes() {
-        let part = r#"{"type":"stream_event","event":{"type":"content_block_delta","delta":{"text":"a"}}}"#;
-        assert_eq!(parsed(&format!("{part}\n{part}\n{part}")).2, 3);
-    }
-
-    #[test]
-    fn a_run_that_fails_is_an_error_and_over() {
-        let (report, ..) =
-            parsed(r#"{"type":"result","subtype":"error_max_turns","is_error":true}"#);
-        assert_eq!(
-            (report.error(), report.work_owed()),
-            (Some("ended: error_max_turns"), false)
-        );
-    }
-
-    #[test]
-    fn codex_tells_its_items_its_tokens_and_its_end() {
-        let started = r#"{"type":"thread.started","thread_id":"t"}
-{"type":"turn.started"}
-{"type":"item.started","item":{"id":"item_1","type":"command_execution","command":"bash -lc ls","status":"in_progress"}}"#;
-        let (report, ..) = parsed(started);
-        assert_eq!(
-            (report.ready(), report.task(), report.work_owed()),
-            (true, Some("command_execution"), true)
-        );
-        let ended = r#"
-{"type":"item.completed","item":{"id":"item_1","type":"command_execution","exit_code":0}}
-{"type":"item.started","item":{"id":"item_2","type":"mcp_tool_call","server":"docs","tool":"search","status":"in_progress"}}
-{"type":"turn.completed","usage":{"input_tokens":24763,"cached_input_tokens":24448,"output_tokens":122}}"#;
-        let (report, lines, steps) = parsed(&format!("{started}{ended}"));
-        assert_eq!(
-            (tokens(&report), report.work_owed(), steps),
-            (437, false, 4)
-        );
-        assert!(
-            lines.iter().any(|line| line.contains("task=docs/search")),
-            "{lines:?}"
-        );
-        let (report, ..) = parsed(r#"{"type":"turn.failed","error":{"message":"stream lost"}}"#);
-        assert_eq!(report.error(), Some("stream lost"));
-        let (report, ..) = parsed(r#"{"type":"error","message":"no network"}"#);
-        assert_eq!(report.error(), Some("no network"));
-    }
-
-    #[test]
-    fn what_is_no_event_says_nothing() {
-        for text in [
-            "",
-            "hello",
-            "{",
-            "[]",
-            r#"{"type":7}"#,
-            r#"{"type":"news"}"#,
-            r#"{"message":{}}"#,
-        ] {
-            assert_eq!(Events::default().line(text.as_bytes()), None, "{text}");
-        }
-        let large = format!(r#"{{"type":"user","x":"{}"}}"#, "x".repeat(EVENT_BYTES_MAX));
-        assert_eq!(Events::default().line(large.as_bytes()), None);
-    }
-
-    #[test]
-    fn a_rate_limit_with_a_known_end_announces_the_wait() {
-        let retry = |more: &str| {
-            let text = format!(r#"{{"type":"system","subtype":"api_retry","error":"x"{more}}}"#);
-            Events::default().line(text.as_bytes()).unwrap()
-        };
-        let line = retry(r#","error_status":429,"retry_delay_ms":90000"#);
-        let mut report = Report::default();
-        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
-        report.handle(Line::parse(line.as_bytes()).unwrap(), &line, at(10));
-        assert_eq!(report.limited_until(at(50)), Some(at(100)));
-        assert_eq!(report.limited_until(at(100)), None);
-        report.handle(Line::parse(b"tokens=5").unwrap(), "tokens=5", at(60));
-        assert_eq!(
-            report.limited_until(at(70)),
-            None,
-            "the service answers again"
-        );
-        for none in [
-            "",
-            r#","error_status":500,"retry_delay_ms":9000"#,
-            r#","error_status":429"#,
-            r#","error_status":429,"retry_delay_ms":-5"#,
-            r#","error_status":"429","retry_delay_ms":{}"#,
-        ] {
-            assert!(!retry(none).contains("limited"), "{none}");
-        }
-    }
-
-    #[test]
-    fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
-        let translated = |event: &str, more: &str| {
-            hook(
-                format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
-                7,
-            )
-        };
-        for (event, more, line) in [
-            ("SessionStart", "", "ready=1 state=idle"),
-            (
-                "UserPromptSubmit",
-                r#","prompt":"secret""#,
-                "state=waiting_model",
-            ),
-            (
-                "PreToolUse",
-                r#","tool_name":"Bash","tool_use_id":"t1","tool_input":{"command":"x","description":"Run tests"}"#,
-                r#"state=working task="Bash: Run tests" step="use t1""#,
-            ),
-            (
-                "PreToolUse",
-                r#","tool_name":"AskUserQuestion""#,
-                "state=waiting_input task=AskUserQuestion",
-            ),
-            (
-                "PostToolUse",
-                r#","tool_use_id":"t1""#,
-                r#"state=waiting_model step="result t1""#,
-            ),
-            ("PermissionRequest", "", "state=waiting_input"),
-            (
-                "Notification",
-                r#","notification_type":"permission_prompt""#,
-                "state=waiting_input",
-            ),
-            (
-                "Notification",
-                r#","notification_type":"idle_prompt""#,
-                "state=idle",
-            ),
-            (
-                "Notification",
-                r#","message":"Claude is waiting for your input""#,
-                "state=idle",
-            ),
-            (
-                "Notification",
-                r#","message":"Claude needs your permission to use Bash""#,
-                "state=waiting_input",
-            ),
-            ("Stop", "", "task= state=idle tokens=7"),
-            (
-                "StopFailure",
-                r#","error":"rate_limit""#,
-                "task= state=idle tokens=7 error=rate_limit",
-            ),
-            ("SessionEnd", r#","reason":"clear""#, "task= state=idle"),
-            (
-                "SessionEnd",
-                r#","reason":"prompt_input_exit""#,
-                "task= state=done stopping=1",
-            ),
-            // A run that failed ends its session too: its exit code must stay what it is.
-            ("SessionEnd", r#","reason":"other""#, "task= state=done"),
-            ("SessionEnd", "", "task= state=done"),
-        ] {
-            assert_eq!(translated(event, more).as_deref(), Some(line));
-            let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
-            assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
-        }
-        assert_eq!(translated("WorktreeCreate", ""), None);
-        assert_eq!(hook(b"no json", 0), None);
-    }
-
-    #[test]
-    fn a_turns_tokens_are_those_after_the_last_prompt() {
-        let assistant = |id: &str, tokens: u64| {
-            format!(
-                r#"{{"type":"assistant","message":{{"id":"{id}","content":[],"usage":{{"input_tokens":1,"output_tokens":{tokens}}}}}}}"#
-            )
-        };
-        let lines = [
-            r#"cut off"}}"#.to_owned(),
-            assistant("m0", 1000),
-            r#"{"type":"user","message":{"content":"do it"}}"#.to_owned(),
-            assistant("m1", 9),
-            assistant("m1", 19),
-            r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t"}]}}"#
-                .to_owned(),
-            assistant("m2", 4),
-        ];
-        assert_eq!(turn_tokens(&lines.join("\n")), 25);
-    }
-}
+mod tests;

@@ -110,7 +110,8 @@ impl Fleet {
             FleetInput::Beat(beat) => self.beat(&Owned::from(beat).view(), now, &mut effects),
             FleetInput::AgedBeat(beat, age) => {
                 let source = BeatSource::Stored(age);
-                self.apply_beat(&Owned::from(beat).view(), source, now, &mut effects);
+                let found = self.agents.find(beat.agent.as_str());
+                self.apply_beat(found, &Owned::from(beat).view(), source, now, &mut effects);
             }
             FleetInput::Event(event) => self.event(&event, now, &mut effects),
             FleetInput::EventsRead => self.release(now, &mut effects),
@@ -141,10 +142,8 @@ impl Fleet {
     /// A beat that names a later step than the stream has brought so far waits until the stream was read: its sender
     /// stored the events before it, so they are there.
     pub fn beat(&mut self, beat: &BeatView<'_>, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let run = self
-            .agents
-            .find(beat.agent)
-            .map(|place| &self.agents.agent(place).run);
+        let found = self.agents.find(beat.agent);
+        let run = found.map(|place| &self.agents.agent(place).run);
         let (epoch, step) = run.map_or((0, 0), |run| (run.epoch, run.life.step));
         if self.ahead.holds(beat, epoch, step) {
             let is_first = beat
@@ -153,7 +152,7 @@ impl Fleet {
             effects.extend(is_first.then_some(FleetEffect::ReadEvents));
             return;
         }
-        self.apply_beat(beat, BeatSource::Channel, now, effects);
+        self.apply_beat(found, beat, BeatSource::Channel, now, effects);
     }
 
     /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
@@ -195,12 +194,14 @@ impl Fleet {
     /// Takes the beats that waited for the stream.
     fn release(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         for beat in self.ahead.take() {
-            self.apply_beat(&beat.view(), BeatSource::Channel, now, effects);
+            let found = self.agents.find(beat.agent().as_str());
+            self.apply_beat(found, &beat.view(), BeatSource::Channel, now, effects);
         }
     }
 
     fn apply_beat(
         &mut self,
+        found: Option<Place>,
         beat: &BeatView<'_>,
         source: BeatSource,
         now: Moment,
@@ -211,7 +212,7 @@ impl Fleet {
             .as_ref()
             .map_or(self.settings.interval_default, |hb| hb.interval);
         let begun = || Run::begin(0, interval, now);
-        let Some(place) = self.place(beat.agent, now, begun, effects) else {
+        let Some(place) = self.place(found, beat.agent, now, begun, effects) else {
             return;
         };
         let mut without = None;
@@ -239,11 +240,13 @@ impl Fleet {
 
     fn event(&mut self, event: &Event, now: Moment, effects: &mut Vec<FleetEffect>) {
         let id = event.agent.as_str();
-        if event.life().is_none() && self.agents.find(id).is_none() {
+        let found = self.agents.find(id);
+        if event.life().is_none() && found.is_none() {
             return; // it does not show that the agent exists
         }
         let interval = self.settings.interval_default;
-        let Some(place) = self.place(id, now, || Run::begin(0, interval, now), effects) else {
+        let Some(place) = self.place(found, id, now, || Run::begin(0, interval, now), effects)
+        else {
             return;
         };
         let when = if event.detail.delayed_ms > 0 {
@@ -264,7 +267,8 @@ impl Fleet {
         now: Moment,
         effects: &mut Vec<FleetEffect>,
     ) {
-        let Some(place) = self.place(id.as_str(), now, || run.clone(), effects) else {
+        let found = self.agents.find(id.as_str());
+        let Some(place) = self.place(found, id.as_str(), now, || run.clone(), effects) else {
             return;
         };
         self.apply(place, self.occurred(), now, effects, |agent, context| {

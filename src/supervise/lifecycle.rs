@@ -8,10 +8,13 @@
 //! An incarnation is over when its *last* process has ended, not when the first one did. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
+mod ends;
 mod restart_budget;
 
 use crate::base::moment::Moment;
 use crate::wire::beat::Exit;
+use ends::ForwardedSignals;
+pub use ends::{Ended, Forwarded};
 use restart_budget::RestartBudget;
 use std::time::Duration;
 
@@ -56,19 +59,6 @@ pub struct Policy {
     pub keep_orphans: bool,
 }
 
-/// The exit of an incarnation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Of its first process.
-    pub exit: Exit,
-    /// Nothing of its tree is left.
-    pub alone: bool,
-    /// The person at its terminal ended it.
-    pub by_person: bool,
-    /// It said before that it would end.
-    pub announced: bool,
-}
-
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -90,7 +80,7 @@ pub enum Input {
     /// Proof that work moves.
     Progress,
     /// A signal that may end the agent was forwarded to it.
-    SignalForwarded,
+    SignalForwarded(Forwarded),
     /// Stop the agent.
     Stop,
     /// Restart the agent, whatever the policy is.
@@ -177,8 +167,8 @@ pub struct Lifecycle {
     phase: Phase,
     incarnation: u64,
     budget: RestartBudget,
-    /// An exit before this was requested by a signal that was forwarded.
-    end_expected_until: Option<Moment>,
+    /// Signals that were forwarded to this incarnation.
+    forwarded: ForwardedSignals,
     requested: bool,
     stop_requested: bool,
     /// The crash loop of this incarnation was reported.
@@ -193,7 +183,7 @@ impl Lifecycle {
             phase: Phase::Starting,
             incarnation: 0,
             budget: RestartBudget::default(),
-            end_expected_until: None,
+            forwarded: ForwardedSignals::default(),
             requested: false,
             stop_requested: false,
             crash_loop_reported: false,
@@ -282,8 +272,8 @@ impl Lifecycle {
             Input::TreeEmpty => self.tree_empty(now),
             Input::Due => self.due(now),
             Input::Progress => self.progress(now),
-            Input::SignalForwarded => {
-                self.end_expected_until = Some(now + self.policy.grace);
+            Input::SignalForwarded(signal) => {
+                self.forwarded.add(signal, now);
                 Vec::new()
             }
             Input::Stop => self.requested_end(Then::End, now),
@@ -297,7 +287,7 @@ impl Lifecycle {
             self.phase = Phase::Running;
             self.requested = false;
             self.crash_loop_reported = false;
-            self.end_expected_until = None;
+            self.forwarded = ForwardedSignals::default();
             self.budget.new_incarnation();
         }
         Vec::new()
@@ -318,7 +308,11 @@ impl Lifecycle {
     fn exited(&mut self, ended: Ended, now: Moment, random: f64) -> Vec<Effect> {
         match self.phase {
             Phase::Running => {
-                let asked = ended.by_person || self.end_expected_until.is_some_and(|at| now <= at);
+                let asked = ended.by_person
+                    || ended.unread
+                    || self
+                        .forwarded
+                        .answered_by(ended.exit, self.policy.grace, now);
                 self.requested = asked || ended.announced;
                 // Always is always: that an agent says goodbye is no wish of its user.
                 let over = asked || (ended.announced && self.policy.restart != Restart::Always);
@@ -551,7 +545,15 @@ mod tests {
             exit: self::code(code),
             alone,
             by_person: false,
+            unread: false,
             announced: false,
+        })
+    }
+
+    fn forwarded(number: u8) -> Input {
+        Input::SignalForwarded(Forwarded {
+            number,
+            reloads: number == 1,
         })
     }
 
@@ -651,7 +653,7 @@ mod tests {
             ("tree empty", Input::TreeEmpty),
             ("due", Input::Due),
             ("progress", Input::Progress),
-            ("signal forwarded", Input::SignalForwarded),
+            ("signal forwarded", forwarded(2)),
             ("stop", Input::Stop),
             ("restart", Input::Restart),
             ("restart charged", Input::RestartCharged),
@@ -782,10 +784,78 @@ backing off + restart = starting [Start]
     fn an_end_soon_after_a_passed_on_signal_was_asked_for_and_a_later_one_was_not() {
         for (end, requested) in [(10, true), (11, false)] {
             let mut life = running(POLICY);
-            life.handle(Input::SignalForwarded, at(0), 0.0);
+            life.handle(forwarded(2), at(0), 0.0);
             life.handle(ended(130, true), at(end), 0.0);
             assert_eq!(life.requested(), requested, "{end} s later");
         }
+    }
+
+    fn end_of(number: u8, exit: Exit, after_ms: u64) -> bool {
+        let mut life = running(POLICY);
+        life.handle(forwarded(number), at(0), 0.0);
+        let ended = Ended {
+            exit,
+            alone: true,
+            by_person: false,
+            unread: false,
+            announced: false,
+        };
+        let now = Moment::from_millis(after_ms);
+        life.handle(Input::Exited(ended), now, 0.0);
+        life.requested()
+    }
+
+    #[test]
+    fn a_crash_after_a_signal_that_the_agent_survived_is_a_crash() {
+        for number in [1, 2, 3] {
+            assert!(!end_of(number, code(3), 1000), "signal {number}");
+            let fault = Exit {
+                code: None,
+                signal: Some(11),
+            };
+            assert!(!end_of(number, fault, 10), "signal {number}");
+        }
+        assert!(!end_of(1, code(3), 10), "HUP is a reload by convention");
+    }
+
+    #[test]
+    fn an_answer_to_a_signal_is_its_death_its_code_success_or_any_code_at_once() {
+        for number in [1, 2, 3] {
+            let by_it = Exit {
+                code: None,
+                signal: Some(number),
+            };
+            assert!(end_of(number, by_it, 9000));
+            assert!(end_of(number, code(128 + number), 9000));
+            assert!(end_of(number, code(0), 9000));
+        }
+        assert!(end_of(2, code(3), 100));
+    }
+
+    #[test]
+    fn an_agent_whose_output_has_no_reader_any_more_has_ended_cleanly() {
+        let mut life = running(POLICY);
+        let pipe = Exit {
+            code: None,
+            signal: Some(13),
+        };
+        let ended = Ended {
+            exit: pipe,
+            alone: true,
+            by_person: false,
+            unread: true,
+            announced: false,
+        };
+        assert_eq!(life.handle(Input::Exited(ended), at(1), 0.0), [Effect::End]);
+        let crashed = Ended {
+            unread: false,
+            ..ended
+        };
+        let effects = running(POLICY).handle(Input::Exited(crashed), at(1), 0.0);
+        assert!(
+            matches!(effects[..], [Effect::ReportDelay(_)]),
+            "{effects:?}"
+        );
     }
 
     #[test]
@@ -942,7 +1012,7 @@ backing off + restart = starting [Start]
             7 => Input::TreeEmpty,
             8 => Input::Due,
             9 => Input::Progress,
-            10 => Input::SignalForwarded,
+            10 => forwarded(1),
             11 => Input::Stop,
             12 => Input::Restart,
             _ => Input::RestartCharged,

@@ -29,17 +29,15 @@ pub(super) const RESTING_PEERS: [&str; 16] = [
     "dockerd",
 ];
 
-/// Signals that a runtime handles in every program, for itself, bit n-1 for signal n. Go and Java handle nearly all, also for
+/// Signals that a runtime handles in every program, for itself. Go and Java handle nearly all, also for
 /// the program, so they have no row.
-const RUNTIME_SIGNALS: [(&str, u64); 1] = [
+const RUNTIME_SIGNALS: [(&str, &[u32]); 1] = [
     // SIGUSR1 starts the inspector: https://nodejs.org/api/process.html#signal-events
-    ("node", 1 << 9),
+    ("node", &[10]),
 ];
 
 /// Signals that this program's runtime handles for itself.
-pub(super) fn runtime_signals(name: &str) -> u64 {
-    let rows = RUNTIME_SIGNALS
-        .iter()
-        .filter(|(program, _)| *program == name);
-    rows.fold(0, |all, (_, signals)| all | signals)
+pub(super) fn runtime_signals(name: &str) -> &'static [u32] {
+    let row = RUNTIME_SIGNALS.iter().find(|(program, _)| *program == name);
+    row.map_or(&[], |(_, signals)| signals)
 }

@@ -341,11 +341,10 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: self.history.served(),
-            polls: self.clock.polls(),
+            is_patient: self.clock.polls() || self.asked_model || self.repeats_output,
         };
-        let doomed = self.doom.observe(&view, &self.clock);
-        if doomed.is_some() || self.doom.is_pending() {
-            return doomed;
+        if let Some(assessment) = self.doom.observe(&view, &self.clock) {
+            return Some(assessment);
         }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);

@@ -153,7 +153,7 @@ impl SampleHistory {
             report: terms.report,
             busy: &busy,
             serves: self.served,
-            polls: false,
+            is_patient: false,
         };
         let longest = |socket: &Socket, tcp: &Tcp| self.longest_request(socket, tcp);
         let turn = Turn::of(&view, terms.draws_turn, longest);

@@ -70,7 +70,7 @@ pub const CALLS_SUSPECTED: usize = 3;
 /// The same call of a known agent at this pace, at any patience, is a loop: no model answers, and no test runs, so fast that
 /// it could be one edit after the other. Calls that were too short to be seen make the pace look slower.
 pub const CALL_PACE: Duration = seconds(5);
-/// The same of a user's own program, which may look at a job each second or two.
+/// The same of any other program, which may look at a job each second or two.
 pub const CALL_PACE_UNKNOWN: Duration = Duration::from_millis(900);
 /// The same action this many times is a loop (hangs.md h32).
 pub const REPEATS_MIN: u32 = 20;

@@ -23,8 +23,8 @@ pub(super) struct TreeView<'a> {
     pub(super) busy: &'a BTreeSet<u32>,
     /// A client from outside the tree was once connected. A socket that nothing outside ever connected to makes no server.
     pub(super) serves: bool,
-    /// The root's first thread looks for something now and then, each ten seconds or less often.
-    pub(super) polls: bool,
+    /// It looks for something now and then, has asked its model, or goes on reporting the same: silence may last longer then.
+    pub(super) is_patient: bool,
 }
 
 impl<'a> TreeView<'a> {

@@ -1,7 +1,7 @@
 //! Every Redis key, channel, time-to-live rule and script of the wire format, in one place.
 //!
-//! The hash tag `{agent:ID}` keeps an agent's epoch and order in the cluster slot of its hash `agent:ID`,
-//! so that one atomic script may touch all three.
+//! The hash tag `{agent:ID}` keeps an agent's epoch, lease and order in the cluster slot of its hash `agent:ID`,
+//! so that one atomic script may touch them all.
 
 use crate::base::id::AgentId;
 use std::time::Duration;
@@ -27,6 +27,9 @@ pub const BEAT_SCRIPT: &str = include_str!("scripts/beat.lua");
 /// Writes one roster entry; see the file's head for its arguments.
 pub const ROSTER_SCRIPT: &str = include_str!("scripts/roster.lua");
 
+/// Renews or releases an exclusive lease; see the file's head for its arguments.
+pub const LEASE_SCRIPT: &str = include_str!("scripts/lease.lua");
+
 /// The hash of one agent.
 pub fn agent(id: &AgentId) -> String {
     format!("{AGENT_PREFIX}{id}")
@@ -35,6 +38,11 @@ pub fn agent(id: &AgentId) -> String {
 /// The counter that grants epochs to one agent id.
 pub fn epoch(id: &AgentId) -> String {
     format!("hb:epoch:{{agent:{id}}}")
+}
+
+/// The exclusive lease on one agent id: the instance that holds it.
+pub fn lease(id: &AgentId) -> String {
+    format!("hb:lease:{{agent:{id}}}")
 }
 
 /// The pending order of one agent.

@@ -1,6 +1,7 @@
 //! The lease of an agent id: its holder is one sidecar process, named so that another one can prove it dead.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The store's answer to a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Lease {
     pub instance: String,
     /// Its sidecar process, as its machine names it; `None` when it did not report that.
     pub holder: Option<Holder>,
+    /// How long an exclusive lease has to run; `None` when the holder is not exclusive.
+    pub exclusive_for: Option<Duration>,
 }
 
 /// A sidecar process as its own machine knows it. Two processes never have the same.
@@ -54,17 +57,22 @@ impl Grant {
         };
         let grant = match answer {
             [word, number] if word == "granted" => epoch(number).map(Self::Granted),
-            [word, number, instance, holder] if word == "held" => Some(Self::Held(Lease {
+            [word, number, instance, holder, left] if word == "held" => Some(Self::Held(Lease {
                 epoch: epoch(number).unwrap_or(0),
                 instance: instance.clone(),
                 holder: Holder::decode(holder),
+                exclusive_for: left
+                    .parse()
+                    .ok()
+                    .filter(|left| *left > 0)
+                    .map(Duration::from_millis),
             })),
             _ => None,
         };
         grant.ok_or_else(|| {
             let shown = answer
                 .iter()
-                .take(4)
+                .take(5)
                 .map(|text| crate::wire::beat::cut(text.clone(), 80));
             GrantError(shown.collect())
         })
@@ -167,8 +175,19 @@ mod tests {
             epoch: 6,
             instance: "i".into(),
             holder: Some(holder()),
+            exclusive_for: None,
         });
-        assert_eq!(answer(&["held", "6", "i", &holder().encode()]), Ok(held));
+        let exclusive = Grant::Held(Lease {
+            epoch: 6,
+            instance: "i".into(),
+            holder: None,
+            exclusive_for: Some(Duration::from_millis(70)),
+        });
+        assert_eq!(
+            answer(&["held", "6", "i", &holder().encode(), "0"]),
+            Ok(held)
+        );
+        assert_eq!(answer(&["held", "6", "i", "", "70"]), Ok(exclusive));
         assert!(answer(&["granted", "-1"]).is_err());
         assert!(answer(&[]).is_err());
     }

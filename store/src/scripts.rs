@@ -5,7 +5,7 @@ use super::keyspace::Value;
 use super::resp::Reply;
 use bytes::Bytes;
 use heartbeat::base::number::COUNT_MAX;
-use heartbeat::wire::keys::{BEAT_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
+use heartbeat::wire::keys::{BEAT_SCRIPT, LEASE_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
 use heartbeat::wire::roster::RosterEntry;
 use std::sync::LazyLock;
 
@@ -15,14 +15,16 @@ pub(super) enum Script {
     Register,
     Beat,
     Roster,
+    Lease,
 }
 
-static NAMES: LazyLock<[(String, Script); 3]> = LazyLock::new(|| {
+static NAMES: LazyLock<[(String, Script); 4]> = LazyLock::new(|| {
     let name = |text: &str| sha1_smol::Sha1::from(text).hexdigest();
     [
         (name(REGISTER_SCRIPT), Script::Register),
         (name(BEAT_SCRIPT), Script::Beat),
         (name(ROSTER_SCRIPT), Script::Roster),
+        (name(LEASE_SCRIPT), Script::Lease),
     ]
 });
 
@@ -47,16 +49,20 @@ impl Script {
 
     pub(super) fn run(self, store: &mut Context<'_>, keys: &[Bytes], args: &[Bytes]) -> Reply {
         match (self, keys, args) {
-            (Self::Register, [counter, agent], [floor, instance, ttl, breakable, fields @ ..])
-                if fields.len().is_multiple_of(2) =>
-            {
+            (
+                Self::Register,
+                [counter, agent, lease],
+                [floor, instance, ttl, breakable, exclusive, fields @ ..],
+            ) if fields.len().is_multiple_of(2) => {
                 let call = Register {
                     counter,
                     agent,
+                    lease,
                     floor,
                     instance,
                     ttl,
                     breakable,
+                    exclusive,
                     fields,
                 };
                 call.run(store)
@@ -77,7 +83,10 @@ impl Script {
                 call.run(store)
             }
             (Self::Roster, [roster], [id, epoch, entry]) => enlist(store, roster, id, epoch, entry),
-            (Self::Register | Self::Beat | Self::Roster, _, _) => {
+            (Self::Lease, [lease, agent, counter], [epoch, instance, ttl]) => {
+                renew(store, [lease, agent, counter], epoch, instance, ttl)
+            }
+            (Self::Register | Self::Beat | Self::Roster | Self::Lease, _, _) => {
                 Reply::Error("ERR wrong number of keys or arguments for hb's script".to_owned())
             }
         }
@@ -87,10 +96,12 @@ impl Script {
 struct Register<'a> {
     counter: &'a Bytes,
     agent: &'a Bytes,
+    lease: &'a Bytes,
     floor: &'a Bytes,
     instance: &'a Bytes,
     ttl: &'a Bytes,
     breakable: &'a Bytes,
+    exclusive: &'a Bytes,
     fields: &'a [Bytes],
 }
 
@@ -100,38 +111,56 @@ impl Register<'_> {
             return super::commands::wrong_type();
         }
         let hashed = sane(store.field(self.agent, b"epoch"));
-        if let Some(instance) = self.living(store) {
+        let instance = store.field(self.agent, b"instance").unwrap_or_default();
+        let leased = store.text(self.lease).unwrap_or_default();
+        let kept = self.is_foreign(&leased) && (!self.takes_any() || self.is_exclusive());
+        if !kept && self.is_living(store, &instance) {
             let holder = store.field(self.agent, b"holder").unwrap_or_default();
-            return Reply::Array(vec![
-                Reply::text("held"),
-                Reply::text(hashed.to_string()),
-                Reply::Bulk(instance),
-                Reply::Bulk(holder),
-            ]);
+            return held(hashed, instance, holder, 0);
         }
+        let epoch = if !kept || self.takes_any() {
+            self.next_epoch(store, hashed)
+        } else {
+            hashed
+        };
+        if kept {
+            let holder = store.field(self.agent, b"holder");
+            let holder = holder.filter(|_| leased == instance).unwrap_or_default();
+            let left = left(store, self.lease);
+            return held(epoch, leased, holder, left);
+        }
+        self.write(store, Bytes::from(epoch.to_string()))
+    }
+
+    fn is_exclusive(&self) -> bool {
+        sane(Some(self.exclusive.clone())) > 0
+    }
+
+    fn takes_any(&self) -> bool {
+        self.breakable.as_ref() == b"*"
+    }
+
+    /// Whether a holder is another's, and not to be broken by name.
+    fn is_foreign(&self, holder: &Bytes) -> bool {
+        !holder.is_empty() && holder != self.instance && holder != self.breakable
+    }
+
+    /// Whether the lease of the hash's instance is alive and not to be broken.
+    fn is_living(&self, store: &mut Context<'_>, instance: &Bytes) -> bool {
+        let interval = sane(store.field(self.agent, b"intervalMs")) as f64;
+        self.is_foreign(instance)
+            && !self.takes_any()
+            && left(store, self.agent) as f64 > interval - (interval / 6.0).max(100.0)
+    }
+
+    fn next_epoch(&self, store: &mut Context<'_>, hashed: u64) -> u64 {
         let epoch = sane(store.text(self.counter))
             .max(hashed)
             .max(sane(Some(self.floor.clone())))
             .max(store.now.unix_us / 1000)
             + 1;
-        let epoch = Bytes::from(epoch.to_string());
-        store.keys.set(self.counter, epoch.clone());
-        self.write(store, epoch)
-    }
-
-    /// The instance whose lease is alive and not to be broken.
-    fn living(&self, store: &mut Context<'_>) -> Option<Bytes> {
-        let instance = store
-            .field(self.agent, b"instance")
-            .filter(|instance| !instance.is_empty() && instance != self.instance)?;
-        let breakable = *self.breakable == instance || self.breakable.as_ref() == b"*";
-        let interval = sane(store.field(self.agent, b"intervalMs")) as f64;
-        let Reply::Number(left) = store.run(&[Bytes::from_static(b"PTTL"), self.agent.clone()])
-        else {
-            return None;
-        };
-        let fresh = left as f64 > interval - (interval / 6.0).max(100.0);
-        (!breakable && fresh).then_some(instance)
+        store.keys.set(self.counter, Bytes::from(epoch.to_string()));
+        epoch
     }
 
     fn write(&self, store: &mut Context<'_>, epoch: Bytes) -> Reply {
@@ -164,8 +193,67 @@ impl Register<'_> {
         if let failed @ Reply::Error(_) = store.run(&expire) {
             return failed;
         }
+        if self.is_exclusive() {
+            lend(store, self.lease, self.instance, self.exclusive);
+        } else {
+            store.keys.remove(self.lease);
+        }
         Reply::Array(vec![Reply::text("granted"), Reply::Bulk(epoch)])
     }
+}
+
+fn held(epoch: u64, instance: Bytes, holder: Bytes, left: i64) -> Reply {
+    Reply::Array(vec![
+        Reply::text("held"),
+        Reply::text(epoch.to_string()),
+        Reply::Bulk(instance),
+        Reply::Bulk(holder),
+        Reply::text(left.to_string()),
+    ])
+}
+
+/// Milliseconds until a key expires, as `PTTL` has them.
+fn left(store: &mut Context<'_>, key: &Bytes) -> i64 {
+    let Reply::Number(left) = store.run(&[Bytes::from_static(b"PTTL"), key.clone()]) else {
+        return -2;
+    };
+    left
+}
+
+fn lend(store: &mut Context<'_>, lease: &Bytes, instance: &Bytes, ttl: &Bytes) {
+    store.keys.set(lease, instance.clone());
+    store.run(&[Bytes::from_static(b"PEXPIRE"), lease.clone(), ttl.clone()]);
+}
+
+fn renew(
+    store: &mut Context<'_>,
+    [lease, agent, counter]: [&Bytes; 3],
+    epoch: &Bytes,
+    instance: &Bytes,
+    ttl: &Bytes,
+) -> Reply {
+    if !matches!(store.keys.get(agent), None | Some(Value::Hash(_))) {
+        return super::commands::wrong_type();
+    }
+    if store.text(lease).is_some_and(|leased| leased != *instance) {
+        return Reply::Number(0);
+    }
+    if sane(Some(ttl.clone())) == 0 {
+        store.keys.remove(lease);
+        if store.field(agent, b"instance").as_ref() == Some(instance) {
+            let given_up = ["HSET", "", "instance", ""];
+            let mut given_up = given_up.map(|word| Bytes::from_static(word.as_bytes()));
+            given_up[1] = agent.clone();
+            store.run(&given_up);
+        }
+        return Reply::Number(1);
+    }
+    let held = sane(store.text(counter)).max(sane(store.field(agent, b"epoch")));
+    if held > sane(Some(epoch.clone())) {
+        return Reply::Number(0);
+    }
+    lend(store, lease, instance, ttl);
+    Reply::Number(1)
 }
 
 fn enlist(

@@ -7,7 +7,7 @@
 )]
 
 use hbstore::{Limits, ServeError, serve};
-use heartbeat::wire::keys::{BEAT_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
+use heartbeat::wire::keys::{BEAT_SCRIPT, LEASE_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
 use heartbeat::wire::lease::Grant;
 use redis::{Commands, Connection, FromRedisValue, RedisError, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,6 +172,9 @@ conformance! {
     subscribers_are_counted a_stream_keeps_order_and_length a_blocked_read_wakes_up
     a_blocked_read_ends_in_time an_unknown_script_is_refused_by_name an_epoch_is_strictly_increasing
     a_living_holder_refuses_a_newcomer a_lease_may_be_broken_by_name_or_by_force
+    an_exclusive_lease_outlives_its_hash_and_is_given_up_by_its_holder_alone
+    a_lease_that_the_store_lost_is_there_again_with_its_next_renewal
+    an_exclusive_takeover_fences_the_holder_and_waits_for_it
     a_holder_that_is_silent_for_three_intervals_or_gave_the_id_up_refuses_nobody
     a_registration_leaves_nothing_of_the_last_beat a_roster_entry_of_a_lower_epoch_is_not_written
     a_poisoned_counter_does_not_lock_out a_beat_is_one_atomic_write a_beat_of_a_lower_epoch_is_fenced
@@ -436,13 +439,25 @@ fn an_unknown_script_is_refused_by_name(store: &Store) {
 }
 
 fn ask_for_the_id(c: &mut Connection, floor: u64, instance: &str, breakable: &str) -> Grant {
+    ask_with_lease(c, floor, instance, breakable, 0)
+}
+
+fn ask_with_lease(
+    c: &mut Connection,
+    floor: u64,
+    instance: &str,
+    breakable: &str,
+    exclusive_ms: u64,
+) -> Grant {
     let answer: Vec<String> = redis::Script::new(REGISTER_SCRIPT)
         .key("hb:epoch:{agent:a1}")
         .key("agent:a1")
+        .key("hb:lease:{agent:a1}")
         .arg(floor)
         .arg(instance)
         .arg(4000)
         .arg(breakable)
+        .arg(exclusive_ms)
         .arg(&["intervalMs", "1000", "holder", "boot 1 7 99 node-3"])
         .invoke(c)
         .unwrap();
@@ -475,6 +490,69 @@ fn a_lease_may_be_broken_by_name_or_by_force(store: &Store) {
     ));
     let next = granted_after(epoch, ask_for_the_id(c, 0, "j", "i"));
     granted_after(next, ask_for_the_id(c, 0, "k", "*"));
+}
+
+fn renew(c: &mut Connection, epoch: u64, instance: &str, ms: u64) -> u64 {
+    redis::Script::new(LEASE_SCRIPT)
+        .key("hb:lease:{agent:a1}")
+        .key("agent:a1")
+        .key("hb:epoch:{agent:a1}")
+        .arg(epoch)
+        .arg(instance)
+        .arg(ms)
+        .invoke(c)
+        .unwrap()
+}
+
+fn exclusive(grant: Grant) -> heartbeat::wire::lease::Lease {
+    match grant {
+        Grant::Held(lease) if lease.exclusive_for.is_some() => lease,
+        Grant::Granted(_) | Grant::Held(_) => panic!("{grant:?} is not an exclusive lease"),
+    }
+}
+
+fn an_exclusive_lease_outlives_its_hash_and_is_given_up_by_its_holder_alone(store: &Store) {
+    let c = &mut store.connect();
+    let Grant::Granted(epoch) = ask_with_lease(c, 0, "i", "", 60_000) else {
+        panic!("a free id was not granted");
+    };
+    run::<()>(c, "PEXPIRE agent:a1 800");
+    for exclusive_ms in [0, 60_000] {
+        let lease = exclusive(ask_with_lease(c, 0, "j", "", exclusive_ms));
+        assert_eq!(lease.instance, "i");
+        assert_eq!(lease.holder.unwrap().pid, 7);
+    }
+    assert_eq!(renew(c, epoch, "j", 60_000), 0);
+    assert_eq!(renew(c, epoch, "j", 0), 0);
+    assert_eq!(renew(c, epoch, "i", 60_000), 1);
+    assert_eq!(renew(c, epoch, "i", 0), 1);
+    granted_after(epoch, ask_with_lease(c, 0, "j", "", 60_000));
+}
+
+fn a_lease_that_the_store_lost_is_there_again_with_its_next_renewal(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = granted_after(0, ask_with_lease(c, 0, "i", "", 60_000));
+    run::<()>(c, "DEL hb:lease:{agent:a1}");
+    assert_eq!(renew(c, epoch, "i", 50_000), 1);
+    let left: i64 = run(c, "PTTL hb:lease:{agent:a1}");
+    assert!((1..=50_000).contains(&left), "{left}");
+    run::<()>(c, "DEL hb:lease:{agent:a1}");
+    let later = granted_after(epoch, ask_for_the_id(c, 0, "j", "*"));
+    assert_eq!(renew(c, epoch, "i", 50_000), 0, "epoch {later} was granted");
+}
+
+fn an_exclusive_takeover_fences_the_holder_and_waits_for_it(store: &Store) {
+    let c = &mut store.connect();
+    let epoch = granted_after(0, ask_with_lease(c, 0, "i", "", 60_000));
+    let lease = exclusive(ask_with_lease(c, 0, "j", "*", 60_000));
+    assert!(lease.epoch > epoch);
+    assert_eq!(renew(c, epoch, "i", 60_000), 0, "the holder is fenced");
+    exclusive(ask_with_lease(c, 0, "j", "", 60_000));
+    assert_eq!(renew(c, epoch, "i", 0), 1);
+    granted_after(lease.epoch, ask_with_lease(c, 0, "j", "", 60_000));
+    // One that does not ask for exclusion takes it at once, as its user wants.
+    granted_after(lease.epoch, ask_for_the_id(c, 0, "k", "*"));
+    assert_eq!(run::<i64>(c, "EXISTS hb:lease:{agent:a1}"), 0);
 }
 
 fn granted_after(epoch: u64, grant: Grant) -> u64 {

@@ -5,8 +5,8 @@ what it does, and ZOO_MARK is written when the state that a row is about begins.
 /stall   half an answer, then silence        /ping   half an answer, then a sign of life each 15 s
 /think   silence for 540 s, then an answer   /first  headers at once, the first word after 400 s
 /drip    a word each 25 s, 12 of them        /close  twice silence for 350 s and a closed connection, then an answer
-/sleep   the tool `sleep 3000`               /write  a tool that writes a file
-/tool    a tool that hangs for ever          /again  the same tool call for ever
+/sleep   the tool `sleep 3000`               /write  a tool that writes a file, then an answer
+/tool    a tool that hangs, then an answer   /again  the same tool call for ever
 
 Behind the word may stand `.plain`: the agent gives its model no tools, so a request without them is no errand.
 """
@@ -33,6 +33,7 @@ WORDS = ("lorem ", "ipsum ", "dolor ")
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 numbers = itertools.count(1)
 closed = itertools.count(1)
+called = itertools.count(1)
 
 
 def mark():
@@ -96,6 +97,9 @@ class Model(BaseHTTPRequestHandler):
             mark()
         if mode == "close":
             mode = self.close_first()
+        # The agent has ended its tool by itself.
+        if mode in ("tool", "write") and next(called) > 1:
+            mode = "answer"
         if mode == "hang" or mode == "stall" and not dialect.streams:
             mark()
             time.sleep(FOR_EVER)

@@ -26,8 +26,8 @@ for (const RESP of [2, 3]) {
   await subscriber.connect();
   const heard = new Promise((resolve) => subscriber.subscribe("heartbeats", resolve).then(async () => {
     const sha = await client.scriptLoad(script("register"));
-    const keys = ["hb:epoch:{agent:a1}", "agent:a1"];
-    const [word, epoch] = await client.evalSha(sha, { keys, arguments: ["0", "i", "4000", "", "status", "starting"] });
+    const keys = ["hb:epoch:{agent:a1}", "agent:a1", "hb:lease:{agent:a1}"];
+    const [word, epoch] = await client.evalSha(sha, { keys, arguments: ["0", "i", "4000", "", "0", "status", "starting"] });
     assert.equal(word, "granted");
     const answer = await client.eval(script("beat"), {
       keys: ["agent:a1", "hb:epoch:{agent:a1}", "hb:control:{agent:a1}"],

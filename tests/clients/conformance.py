@@ -29,7 +29,7 @@ for protocol in (2, 3):
     pubsub.get_message(timeout=5)
     pubsub.get_message(timeout=5)
     register = r.register_script((SCRIPTS / "register.lua").read_text())
-    word, epoch = register(keys=["hb:epoch:{agent:a1}", "agent:a1"], args=[0, "i", 4000, "", "status", "starting"])
+    word, epoch = register(keys=["hb:epoch:{agent:a1}", "agent:a1", "hb:lease:{agent:a1}"], args=[0, "i", 4000, "", 0, "status", "starting"])
     assert word == "granted", word
     epoch = int(epoch)
     beat = r.register_script((SCRIPTS / "beat.lua").read_text())

@@ -377,13 +377,16 @@ fn an_agent_left_behind_is_ended_and_its_name_used_again() {
 }
 
 #[test]
-fn the_sidecar_is_killed_and_the_same_line_started_again() {
+fn the_sidecar_is_killed_and_the_same_line_watches_the_agent_again() {
     a_day(|day| {
         let mut first = day.agent("a1").every("1s").starts();
         day.has_beaten("a1", 2);
+        let agent = first.agent();
         first.is_killed();
-        let _second = day.agent("a1").every("1s").starts();
+        let second = day.agent("a1").every("1s").sleeps();
+        second.logs(&format!("process {agent} is the agent a1"));
         day.stays("a1", "healthy", 4 * INTERVAL);
+        assert_eq!(day.health("a1")["pid"], agent);
         day.story("a1", &["healthy"]);
     });
 }

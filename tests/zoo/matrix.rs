@@ -23,11 +23,7 @@ pub(crate) fn print(rows: &[Row], scores: &[Score]) {
         println!("{name:<10} {}", cells.join("  "));
     }
     println!();
-    for (row, score) in rows
-        .iter()
-        .zip(scores)
-        .filter(|(row, score)| is_wrong(row, score))
-    {
+    for (row, score) in rows.iter().zip(scores).filter(|(_, score)| is_wrong(score)) {
         println!(
             "{:<34} {:?}: {} {}",
             row.name, score.outcome, score.got, score.evidence
@@ -42,8 +38,7 @@ pub(crate) fn verdict(rows: &[Row], scores: &[Score]) -> ExitCode {
             .iter()
             .zip(scores)
             .filter(|(row, _)| row.sick() == sick);
-        rows.filter(|(row, score)| is_wrong(row, score) == wrong)
-            .count()
+        rows.filter(|(_, score)| is_wrong(score) == wrong).count()
     };
     let (found, missed) = (count(true, false), count(true, true));
     let (quiet, flagged) = (count(false, false), count(false, true));
@@ -59,10 +54,10 @@ pub(crate) fn verdict(rows: &[Row], scores: &[Score]) -> ExitCode {
     }
 }
 
-fn is_wrong(row: &Row, score: &Score) -> bool {
+fn is_wrong(score: &Score) -> bool {
     match score.outcome {
-        Outcome::Found => false,
-        Outcome::Quiet => row.sick(),
+        // A tool that its agent has ended by itself was no stall.
+        Outcome::Found | Outcome::Quiet => false,
         Outcome::Other
         | Outcome::Missed
         | Outcome::KnownMiss
@@ -80,6 +75,7 @@ fn cell(score: &Score) -> String {
     let at = score.at.map_or(String::new(), |at| format!("{at:.0}"));
     match score.outcome {
         Outcome::Found => format!("ok {at}"),
+        Outcome::Quiet if score.at.is_none() => "ended".to_owned(),
         Outcome::Quiet => "ok".to_owned(),
         Outcome::FalseFlag | Outcome::Early => format!("FLAG {at}"),
         Outcome::Missed | Outcome::Listed | Outcome::KnownMiss => "miss".to_owned(),

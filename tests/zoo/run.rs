@@ -186,8 +186,12 @@ fn verdict(
             // What was done about the hang may be its end: the verdict came before that.
             std::thread::park_timeout(GLANCE * 10);
             let received = listener.received(&row.name, mark);
-            if let Some(score) = score(row, &evidence, &received, due, row.may_end) {
+            let is_over = row.may_end && !row.sick();
+            if let Some(score) = score(row, &evidence, &received, due, is_over) {
                 return score;
+            }
+            if row.may_end {
+                return Score::of(Outcome::Quiet, "ended by itself");
             }
             eprintln!("{}: ended with {code}\n{}", row.name, world.complained());
             return Score::of(Outcome::Broken, format!("ended with {code}"));

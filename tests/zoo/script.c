@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
@@ -27,7 +28,8 @@
 #include <unistd.h>
 
 enum { OBJECTS = 3, PROCESSES = 3, THREADS = 2, OPS = 16, WORDS = 8, ENDED = 255 };
-enum { READ = 1, WRITE = 2, MESSAGE = 4096 };
+// A pair has room for more messages than this, and the model stops counting long before.
+enum { READ = 1, WRITE = 2, MESSAGE = 4096, MESSAGES_MAX = 50 };
 
 typedef struct { char word[WORDS][12]; int words; } line;
 
@@ -121,7 +123,8 @@ static void take(_Atomic int *word, int private) {
 
 static void add(_Atomic int *word, int private) {
   atomic_fetch_add(word, 1);
-  futex_wake(word, 1, private);
+  // All of them: one alone may be killed between its wake-up and its turn, and then the others would sleep on.
+  futex_wake(word, INT_MAX, private);
 }
 
 // Free, locked, locked with waiters.
@@ -246,7 +249,7 @@ static void move_data(const line *op, int n) {
     if (fd[n][side] < 0) return;
     if (is(op, 0, "recv")) {
       if (recv(fd[n][side], message, 1, 0) > 0) note(n, side, -1);
-    } else if (send(fd[n][side], message, 1, 0) > 0) {
+    } else if (noted->count[n][!side] < MESSAGES_MAX && send(fd[n][side], message, 1, 0) > 0) {
       note(n, !side, 1);
     }
   }

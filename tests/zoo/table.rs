@@ -179,6 +179,9 @@ struct Mode {
     watch: Option<f64>,
     #[serde(default)]
     with_tools: bool,
+    /// The agent may find it by itself.
+    #[serde(default)]
+    may_end: bool,
 }
 
 /// Every agent in every mode, `{h|g}_AGENT_MODE`.
@@ -208,7 +211,7 @@ impl Mode {
             limit: self.limit,
             watch: self.watch,
             peer: Some(Peer::Model),
-            may_end: kind == 'g',
+            may_end: self.may_end || kind == 'g',
             ..Row::default()
         }
     }

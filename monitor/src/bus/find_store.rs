@@ -1,11 +1,11 @@
 //! Which store is used: the configured one, else Redis in its usual place, else one embedded here.
 
 use crate::config::{Address, Password};
+use hbshell::private_dir::PrivateDir;
 use hbstore::{Kept, Limits, serve};
 use heartbeat::base::runtime_dir;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ pub(crate) struct Found {
 }
 
 /// The file that names the embedded store's URL to the sidecars of this user; removed when dropped.
-pub(crate) struct Published(PathBuf);
+pub(crate) struct Published(PrivateDir);
 
 /// The configured store, else Redis in its usual place, else one embedded here that keeps its data in `state`.
 pub(crate) async fn find(
@@ -130,43 +130,17 @@ async fn answers(url: &str) -> bool {
     }
 }
 
-fn publish(url: &str) -> std::io::Result<Published> {
-    let uid = nix::unistd::geteuid().as_raw();
-    let dir = hbshell::store::runtime_directory();
-    private_dir(&dir, uid)?;
-    let file = dir.join(runtime_dir::STORE_FILE);
-    let draft = dir.join(format!(
-        "{}.{}",
-        runtime_dir::STORE_FILE,
-        std::process::id()
-    ));
-    std::fs::write(&draft, format!("{url}\n"))?;
-    std::fs::rename(&draft, &file)?;
-    Ok(Published(file))
-}
-
-/// Checks that no other user can write to the directory: he could direct every sidecar to a store of his own.
-fn private_dir(dir: &Path, uid: u32) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)?;
-    let found = std::fs::symlink_metadata(dir)?;
-    if found.is_dir() && found.uid() == uid && found.mode() & 0o022 == 0 {
-        return Ok(());
+fn publish(url: &str) -> anyhow::Result<Published> {
+    let (dir, refused) = PrivateDir::of_user()?;
+    for error in refused {
+        tracing::warn!("{error}; publishing in {} instead", dir.path().display());
     }
-    let why = format!(
-        "{} must be a directory that belongs to this user and is writable by no other (mode 0700)",
-        dir.display()
-    );
-    Err(std::io::Error::new(
-        std::io::ErrorKind::PermissionDenied,
-        why,
-    ))
+    dir.write(runtime_dir::STORE_FILE, &format!("{url}\n"))?;
+    Ok(Published(dir))
 }
 
 impl Drop for Published {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0); // a sidecar ignores a stale file: no store answers there
+        self.0.remove(runtime_dir::STORE_FILE);
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::config::exit;
 use hbshell::log_writer::complain;
-use heartbeat::base::runtime_dir::runtime_dir;
+use hbshell::private_dir::PrivateDir;
 use heartbeat::contract::agent_streams;
 use heartbeat::contract::line::{Line, pair};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -68,6 +68,8 @@ enum NotifyError {
     WhichSocket(Vec<PathBuf>),
     #[error("no sidecar answers in {0:?}; if its socket is elsewhere, name it with --socket")]
     NoneAnswers(PathBuf),
+    #[error("no sidecar can be found: {0}")]
+    NoDirectory(hbshell::private_dir::PrivateDirError),
     #[error("no sidecar answers at {0:?}: {1}")]
     NoAnswer(PathBuf, io::Error),
     #[error("{0}")]
@@ -95,6 +97,7 @@ pub(crate) fn notify(args: &NotifyArgs) -> u8 {
             error @ (NotifyError::NoSocket
             | NotifyError::WhichSocket(_)
             | NotifyError::NoneAnswers(_)
+            | NotifyError::NoDirectory(_)
             | NotifyError::NoAnswer(..)
             | NotifyError::Refused(_)),
         ) => fail(&error, 1),
@@ -106,7 +109,9 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> u8 {
     let deadline = Instant::now() + ANSWER_WITHIN;
     let answer = match named(&args.socket) {
         Some(socket) => request(socket, QUESTION, deadline),
-        None => request_the_only_one(&directory_of_sockets(), deadline),
+        None => PrivateDir::of_user()
+            .map_err(NotifyError::NoDirectory)
+            .and_then(|(directory, _)| request_the_only_one(&directory, deadline)),
     };
     match answer.and_then(|answer| beats_problem(&answer)) {
         Ok(None) => 0,
@@ -236,16 +241,12 @@ fn left(deadline: Instant) -> io::Result<Duration> {
     }
 }
 
-fn directory_of_sockets() -> PathBuf {
-    let xdg = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    runtime_dir(xdg, rustix::process::geteuid().as_raw())
-}
-
 /// A health check is often started beside the agent, without its environment. A sidecar that was killed has left its
 /// socket behind: only those count that answer.
-fn request_the_only_one(directory: &Path, deadline: Instant) -> Result<String, NotifyError> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
+fn request_the_only_one(directory: &PrivateDir, deadline: Instant) -> Result<String, NotifyError> {
+    // Through the descriptor: the directory is the one that was checked, and its path is short.
+    let entries = std::fs::read_dir(directory.held_path());
+    let paths = entries.into_iter().flatten().flatten().map(|e| e.path());
     let mut sockets: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|name| name == "sock"))
         .collect();
@@ -268,9 +269,14 @@ fn request_the_only_one(directory: &Path, deadline: Instant) -> Result<String, N
         .collect();
     match <[_; 1]>::try_from(answers) {
         Ok([(_, answer)]) => Ok(answer),
-        Err(none) if none.is_empty() => Err(NotifyError::NoneAnswers(directory.to_owned())),
+        Err(none) if none.is_empty() => Err(NotifyError::NoneAnswers(directory.path().to_owned())),
         Err(several) => {
-            let sockets = several.into_iter().map(|(socket, _)| socket);
+            let named = |socket: PathBuf| {
+                directory
+                    .path()
+                    .join(socket.file_name().unwrap_or_default())
+            };
+            let sockets = several.into_iter().map(|(socket, _)| named(socket));
             Err(NotifyError::WhichSocket(sockets.collect()))
         }
     }
@@ -407,7 +413,7 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         let asked = || {
             request_the_only_one(
-                directory.path(),
+                &PrivateDir::open(directory.path()).unwrap(),
                 Instant::now() + Duration::from_millis(300),
             )
         };

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Start an agent, or attach to one; watch it, restart it and send its heartbeat.
 #[derive(Debug, Parser)]
 #[command(name = "hbsidecar", version, max_term_width = 100)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(override_usage = "hbsidecar [OPTIONS] -- COMMAND [ARGS…]\n       \
 hbsidecar [OPTIONS] --transparent -- COMMAND [ARGS…]\n       hbsidecar [OPTIONS] --pid PID\n       \
 hbsidecar [OPTIONS] --match REGEX\n       hbsidecar notify KEY=VALUE… | diagnose PID | healthcheck [--beats] | \
@@ -80,12 +80,19 @@ pub struct Args {
     /// Signal that requests the agent's end
     #[arg(long, env = "HB_STOP_SIGNAL", value_name = "SIGNAL", default_value = "TERM", value_parser = signal)]
     pub(super) stop_signal: i32,
+    /// Pass signal FROM on as TO, as in INT:TERM; TO 0 drops it
+    #[arg(long, env = "HB_REWRITE", value_name = "FROM:TO", value_parser = rewrite, value_delimiter = ',')]
+    pub(super) rewrite: Vec<(i32, i32)>,
     /// Leave processes alone that the agent leaves behind
     #[arg(long, env = "HB_KEEP_ORPHANS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) keep_orphans: bool,
-    /// Stop the agent after four intervals without a stored beat
+    /// Never two agents of this id: start only with the store's lease, and stop before it runs out: after four intervals
+    /// without a renewal
     #[arg(long, env = "HB_EXCLUSIVE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) exclusive: bool,
+    /// Kill the agent when hbsidecar is killed; without it the agent runs on, and the next sidecar of its id watches it
+    #[arg(long, env = "HB_DIE_WITH_SIDECAR", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) die_with_sidecar: bool,
     /// Take the id from a living sidecar
     #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) takeover: bool,
@@ -235,6 +242,15 @@ fn regex(text: &str) -> Result<Regex, String> {
             .unwrap_or("not an expression")
             .to_owned()
     })
+}
+
+/// Two signals; the second may be 0.
+fn rewrite(text: &str) -> Result<(i32, i32), String> {
+    let (from, to) = text
+        .split_once(':')
+        .ok_or_else(|| "write two signals, as in INT:TERM".to_owned())?;
+    let to = if to == "0" { 0 } else { signal(to)? };
+    Ok((signal(from)?, to))
 }
 
 /// A signal by name, with or without `SIG`, or by number.

@@ -1,6 +1,6 @@
 //! Where the store is: the configured one, or what is found on this machine.
 
-use hbshell::store::{Address, AddressError, Password, published_url, runtime_directory};
+use hbshell::store::{Address, AddressError, Password, published_url};
 use heartbeat::base::runtime_dir;
 use redis::ConnectionInfo;
 use std::path::PathBuf;
@@ -10,11 +10,9 @@ use std::path::PathBuf;
 pub(crate) enum Store {
     /// The URL that the user gave, and no other.
     Configured(Address),
-    /// No URL was given: what hbmonitor published, else the default; resolved again for each attempt.
-    Nearby {
-        published: PathBuf,
-        password: Option<Password>,
-    },
+    /// No URL was given: what hbmonitor published, else the default; resolved again for each attempt. No password is ever
+    /// sent to a store that was found.
+    Nearby,
 }
 
 impl Store {
@@ -24,27 +22,24 @@ impl Store {
         password_file: Option<PathBuf>,
     ) -> Result<Self, AddressError> {
         let password = password_file.map(Password::open).transpose()?;
-        if let Some(url) = url {
-            return Address::new(&url, password).map(Self::Configured);
+        match (url, &password) {
+            (Some(url), _) => Address::new(&url, password).map(Self::Configured),
+            // The password is for the store in its usual place, and for no other.
+            (None, Some(_)) => {
+                Address::new(runtime_dir::STORE_URL_DEFAULT, password).map(Self::Configured)
+            }
+            (None, None) => Ok(Self::Nearby),
         }
-        let published = runtime_directory().join(runtime_dir::STORE_FILE);
-        Ok(Self::Nearby {
-            published,
-            password,
-        })
     }
 
     /// What the next connection is made with. A published URL may be stale: every second attempt uses the default.
     pub(crate) fn resolve(&self, attempts: u32) -> Result<ConnectionInfo, AddressError> {
         match self {
             Self::Configured(address) => address.resolve(),
-            Self::Nearby {
-                published,
-                password,
-            } => {
-                let published = published_url(published).filter(|_| attempts.is_multiple_of(2));
+            Self::Nearby => {
+                let published = attempts.is_multiple_of(2).then(published_url).flatten();
                 let url = published.unwrap_or_else(|| runtime_dir::STORE_URL_DEFAULT.to_owned());
-                Address::new(&url, password.clone())?.resolve()
+                Address::new(&url, None)?.resolve()
             }
         }
     }
@@ -53,7 +48,7 @@ impl Store {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Self::Configured(address) => address.is_local(),
-            Self::Nearby { .. } => true,
+            Self::Nearby => true,
         }
     }
 }

@@ -69,9 +69,7 @@ fn receive(socket: impl AsFd, intake: &Intake, is_of_tree: &IsOfTree) -> io::Res
         }
     }
     let refusal = match sender {
-        Some(sender) => sender
-            .refusal_of_user()
-            .or_else(|| sender.refusal_of_process(is_of_tree)),
+        Some(sender) => sender.refusal(is_of_tree),
         None => Some("a datagram came without its sender's name".to_owned()),
     };
     if let Some(why) = refusal {

@@ -1,4 +1,4 @@
-//! Which senders may report for the agent: processes of its tree, under our own user.
+//! Which senders may report for the agent: processes of its tree.
 
 use rustix::process::geteuid;
 use std::sync::Arc;
@@ -25,18 +25,33 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Why this user is refused.
-    pub(super) fn refusal_of_user(&self) -> Option<String> {
-        let fits = self.uid == geteuid().as_raw() || self.uid == 0;
-        (!fits).then(|| format!("user {} may not speak for this agent", self.uid))
+    /// Whether it runs as we do, or as root.
+    fn is_of_our_user(&self) -> bool {
+        self.uid == geteuid().as_raw() || self.uid == 0
     }
 
-    /// Why this process may not report for the agent. A process of another pid namespace has no number here.
-    pub(super) fn refusal_of_process(&self, is_of_tree: &IsOfTree) -> Option<String> {
-        let pid = self.pid.filter(|pid| *pid > 0)?;
-        match is_of_tree(pid) {
-            Belongs::Yes | Belongs::Gone => None,
-            Belongs::No => Some(format!("process {pid} is not of this agent's tree")),
+    /// Why it may not report for the agent. A process of our own user may have ended already, or have no number here because
+    /// it is of another pid namespace. One of another user must be of the agent's tree: the agent has changed its user.
+    pub(super) fn refusal(&self, is_of_tree: &IsOfTree) -> Option<String> {
+        let ours = self.is_of_our_user();
+        match self
+            .pid
+            .filter(|pid| *pid > 0)
+            .map(|pid| (pid, is_of_tree(pid)))
+        {
+            Some((_, Belongs::Yes)) => None,
+            Some((_, Belongs::Gone)) | None if ours => None,
+            Some((pid, Belongs::No)) if ours => {
+                Some(format!("process {pid} is not of this agent's tree"))
+            }
+            Some(_) | None => Some(format!("user {} may not speak for this agent", self.uid)),
         }
+    }
+
+    /// Why this user is refused before it has sent anything: as [`Sender::refusal`].
+    pub(super) fn refusal_of_user(&self, is_of_tree: &IsOfTree) -> Option<String> {
+        (!self.is_of_our_user())
+            .then(|| self.refusal(is_of_tree))
+            .flatten()
     }
 }

@@ -97,7 +97,7 @@ impl Room {
             },
             Err(_) => return, // it has ended already
         };
-        if let Some(why) = sender.refusal_of_user() {
+        if let Some(why) = sender.refusal_of_user(&room.is_of_tree) {
             answer(&stream, &format!("error: {why}"));
             room.intake.foreign_sender(&why);
             return;
@@ -221,7 +221,7 @@ impl Connection {
             return answer(&self.stream, &room.health());
         }
         let refusal = self.refusal.get_or_insert_with(|| {
-            let refusal = self.sender.refusal_of_process(&room.is_of_tree);
+            let refusal = self.sender.refusal(&room.is_of_tree);
             if let Some(why) = &refusal {
                 answer(&self.stream, &format!("error: {why}"));
             }

@@ -2,10 +2,11 @@
 //!
 //! What it does is decided by the pure `Lifecycle`; what happened comes back as a value for the publisher.
 
+use super::exits;
 use crate::clock;
-use crate::config::{Config, Work, exit};
+use crate::config::{Config, Work};
 use crate::process::child::{self, Start, StartError};
-use crate::process::handle::{Process, until_readable};
+use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
 use crate::process::oom::OomKills;
 use crate::process::terminal::{Terminal, can_be_resumed};
@@ -18,7 +19,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
@@ -35,7 +36,11 @@ const PATTERN_CHARS_MAX: usize = 80;
 pub(super) enum Body {
     Absent,
     Child(Process),
-    Attached(AsyncFd<Process>),
+    Attached {
+        process: Process,
+        /// Readable once it has ended.
+        ended: AsyncFd<OwnedFd>,
+    },
     /// An attached process has ended, and its parent has not reaped it yet.
     Unreaped {
         process: Process,
@@ -50,6 +55,8 @@ pub(super) struct ExitFacts {
     pub(super) last: Option<Exit>,
     /// How the last incarnation ended.
     pub(super) end: Option<End>,
+    /// The same for the log, until it was logged.
+    pub(super) unlogged_end: Option<String>,
     /// The incarnation that runs, or that was tried last.
     pub(super) incarnation: u64,
     /// What is wrong although a process is there.
@@ -88,6 +95,10 @@ pub(super) struct AgentProcess {
     pub(super) next_search: Option<Moment>,
     /// When the present incarnation started, Unix milliseconds.
     pub(super) started_ms: u64,
+    /// The present incarnation is the child of a sidecar that was killed; the next one is ours.
+    adopted: bool,
+    /// The agent is killed when this process dies.
+    dies_with_us: bool,
     oom: OomKills,
     inherited: Inherited,
 }
@@ -96,15 +107,16 @@ impl Body {
     pub(super) fn process(&self) -> Option<&Process> {
         match self {
             Self::Absent => None,
-            Self::Child(process) | Self::Unreaped { process, .. } => Some(process),
-            Self::Attached(process) => Some(process.get_ref()),
+            Self::Child(process)
+            | Self::Attached { process, .. }
+            | Self::Unreaped { process, .. } => Some(process),
         }
     }
 
     /// Completes when an attached agent has ended.
     pub(super) async fn attached_exit(&self) {
         match self {
-            Self::Attached(process) => drop(process.readable().await),
+            Self::Attached { ended, .. } => drop(ended.readable().await),
             // SIGCHLD reports children.
             Self::Absent | Self::Child(_) | Self::Unreaped { .. } => std::future::pending().await,
         }
@@ -122,6 +134,8 @@ impl AgentProcess {
             suspension: None,
             next_search: None,
             started_ms: clock::wall_ms(),
+            adopted: false,
+            dies_with_us: config.exclusive || config.die_with_sidecar,
             oom: OomKills::watch(),
             inherited,
         }
@@ -145,7 +159,7 @@ impl AgentProcess {
     pub(super) fn deadline(&self) -> Option<Moment> {
         let check = match &self.body {
             Body::Unreaped { check, .. } => Some(*check),
-            Body::Absent | Body::Child(_) | Body::Attached(_) => None,
+            Body::Absent | Body::Child(_) | Body::Attached { .. } => None,
         };
         let suspension = self.suspension.and_then(|s| s.deadline());
         [self.life.deadline(), self.next_search, suspension, check]
@@ -184,13 +198,21 @@ impl AgentProcess {
         environment: &[(&'static str, OsString)],
         outputs: Vec<(RawFd, RawFd)>,
     ) -> Result<i32, StartError> {
+        if std::mem::take(&mut self.adopted) {
+            self.tree = Tree::subreaper();
+        }
         let process = child::start(&Start {
             program: &command.program,
             arguments: &command.arguments,
             environment,
             inherited: self.inherited,
-            in_front: self.terminal.as_ref().is_some_and(Terminal::is_ours),
+            terminal: self
+                .terminal
+                .as_ref()
+                .filter(|terminal| terminal.is_ours())
+                .map(Terminal::descriptor),
             outputs,
+            dies_with_us: self.dies_with_us,
         })?;
         let pid = process.pid;
         if let Some(terminal) = &mut self.terminal {
@@ -207,6 +229,24 @@ impl AgentProcess {
         }
     }
 
+    /// Watches an agent that a sidecar has started which was killed.
+    pub(super) fn adopt(&mut self, process: Process, env_marker: OsString) -> std::io::Result<()> {
+        self.attach(process, Some(env_marker))?;
+        self.adopted = true;
+        Ok(())
+    }
+
+    /// Whether it leads the process group that its sidecar made for it.
+    fn leads_its_group(&self) -> bool {
+        let pid = self.pid().map(nix::unistd::Pid::from_raw);
+        self.adopted && pid.is_some_and(|pid| nix::unistd::getpgid(Some(pid)) == Ok(pid))
+    }
+
+    /// Nothing of the agent's tree is left, as far as can be seen.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.adopted || self.tree.members().is_empty()
+    }
+
     /// Watches a process that another program started.
     pub(super) fn attach(
         &mut self,
@@ -218,7 +258,8 @@ impl AgentProcess {
             started: process.started,
             env_marker,
         };
-        self.body = Body::Attached(until_readable(process)?);
+        let ended = process.until_ended()?;
+        self.body = Body::Attached { process, ended };
         Ok(())
     }
 
@@ -227,7 +268,7 @@ impl AgentProcess {
         self.oom = OomKills::watch();
         // An attached agent has run before.
         self.started_ms = match &self.body {
-            Body::Attached(process) => process.get_ref().started_ms(),
+            Body::Attached { process, .. } => process.started_ms(),
             Body::Child(_) | Body::Absent | Body::Unreaped { .. } => clock::wall_ms(),
         };
     }
@@ -261,8 +302,11 @@ impl AgentProcess {
             Body::Child(process) => process
                 .signal_group(stop_signal, None)
                 .and_then(|()| process.signal_group(libc::SIGCONT, None)),
+            Body::Attached { process, .. } if self.leads_its_group() => process
+                .signal_group(stop_signal, None)
+                .and_then(|()| process.signal_group(libc::SIGCONT, None)),
             // Its process group may hold others.
-            Body::Attached(_) | Body::Unreaped { .. } => {
+            Body::Attached { .. } | Body::Unreaped { .. } => {
                 self.body.process().map_or(Ok(()), |process| {
                     process
                         .signal(stop_signal)
@@ -332,8 +376,8 @@ impl AgentProcess {
     pub(super) fn attached_exited(&mut self) {
         let now = clock::now();
         self.body = match std::mem::replace(&mut self.body, Body::Absent) {
-            Body::Attached(process) => Body::Unreaped {
-                process: process.into_inner(),
+            Body::Attached { process, .. } => Body::Unreaped {
+                process,
                 until: now + REAPED_WITHIN,
                 check: now,
             },
@@ -386,11 +430,16 @@ impl AgentProcess {
             exit,
             alone,
             by_person: by_terminal,
+            unread: exits::output_is_unread(exit),
             announced,
         }));
         self.body = Body::Absent;
         let requested = self.life.requested();
         if was_there {
+            self.facts.unlogged_end = Some(match reason {
+                Some(_) => "out of memory".to_owned(),
+                None => exits::how(exit),
+            });
             let crash_loop = effects.contains(&Effect::ReportCrashLoop);
             let hung = std::mem::take(&mut self.facts.hung);
             self.facts.trouble = None;
@@ -414,19 +463,15 @@ impl AgentProcess {
         }
     }
 
-    /// Whether the person at the terminal, or who started a transparent agent, ended it. Ctrl-C and the like reach the
-    /// agent's group and not ours; many programs catch them and exit with 128+n.
-    pub(super) fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {
-        const BY_PERSON: [u8; 3] = [libc::SIGHUP as u8, libc::SIGINT as u8, libc::SIGQUIT as u8];
-        let in_front = self.terminal.as_ref().is_some_and(Terminal::is_given);
-        let signal = exit.signal.or_else(|| {
-            exit.code
-                .and_then(|code| code.checked_sub(exit::SIGNAL_BASE))
-        });
-        // The user or service manager that started a transparent agent may also end it.
-        let is_theirs = matches!(work, Work::Transparent(_));
-        let by_person =
-            |signal| BY_PERSON.contains(&signal) || (is_theirs && signal == libc::SIGTERM as u8);
-        (in_front || is_theirs) && signal.is_some_and(by_person)
+    /// Resumes a stopped agent that was sent a signal to end it: stopped, it would not see it.
+    pub(super) fn wake_to_end(&self) {
+        let Some(process) = self.body.process() else {
+            return;
+        };
+        let stopped =
+            handle::named_stat(process.pid, process.started).is_some_and(|stat| stat.state == 'T');
+        if stopped {
+            let _ = process.signal_group(libc::SIGCONT, None); // it has ended: nothing to resume
+        }
     }
 }

@@ -10,13 +10,14 @@ use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::event::{Detail, EventKind};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Processes between a sender and the agent.
-const ANCESTORS_MAX: usize = 64;
+const ANCESTORS_MAX: usize = 4096;
 /// How long hbsidecar waits for the agent's last output. The copier passes on the rest, and needs no more than time: but
 /// with the first process of a container all others end.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(500);
@@ -45,18 +46,10 @@ impl AgentIo {
     pub(super) fn open(config: &Config, supervises: bool, outputs: Option<Outputs>) -> Self {
         let me = i32::try_from(std::process::id()).unwrap_or(0);
         let root = Arc::new(AtomicI32::new(if supervises { me } else { 0 }));
-        let settings = Settings {
-            id: config.id.clone(),
-            socket: config.socket.clone(),
-            status_file: config.status_file.clone(),
-            is_of_tree: belongs_below(&root),
-        };
-        let contract = Contract::open(settings)
-            .inspect(|contract| {
-                tracing::info!("accepting status lines at {}", contract.socket().display())
-            })
-            .inspect_err(|error| tracing::warn!("{error}; the agent runs without HB_SOCKET"))
-            .ok();
+        // A default id may turn out to be another agent's.
+        let contract = (!config.id_is_default)
+            .then(|| contract(config, &root))
+            .flatten();
         let tee = outputs
             .zip(config.reads.clone())
             .and_then(|(outputs, reads)| {
@@ -68,6 +61,13 @@ impl AgentIo {
             contract,
             tee,
             root,
+        }
+    }
+
+    /// Opens sockets and file, when that was put off until the id is known.
+    pub(super) fn open_contract(&mut self, config: &Config) {
+        if self.contract.is_none() {
+            self.contract = contract(config, &self.root);
         }
     }
 
@@ -116,9 +116,27 @@ impl AgentIo {
         }
     }
 
+    /// The tree of an agent that we start begins with us: orphans of it come to us.
+    pub(super) fn starts_below_us(&self) {
+        let me = i32::try_from(std::process::id()).unwrap_or(0);
+        self.root.store(me, Ordering::Relaxed);
+    }
+
     /// The tree of an agent that is not our child begins here.
     pub(super) fn attached_to(&self, pid: i32) {
         self.root.store(pid, Ordering::Relaxed);
+    }
+
+    /// Makes sockets again that another program has removed, and lets the agent's user use them.
+    pub(super) fn look_after(&mut self, agent: Option<i32>) {
+        let Some(contract) = &mut self.contract else {
+            return;
+        };
+        contract.look_after();
+        let owner = agent.and_then(|pid| std::fs::metadata(format!("/proc/{pid}")).ok());
+        if let Some(owner) = owner.filter(|_| handle::proc_is_ours()) {
+            contract.give_to(owner.uid());
+        }
     }
 
     /// The answer to health checks from now on.
@@ -192,6 +210,21 @@ impl Hub {
         }
         self.listened();
     }
+}
+
+fn contract(config: &Config, root: &Arc<AtomicI32>) -> Option<Contract> {
+    let settings = Settings {
+        id: config.id.clone(),
+        socket: config.socket.clone(),
+        status_file: config.status_file.clone(),
+        is_of_tree: belongs_below(root),
+    };
+    Contract::open(settings)
+        .inspect(|contract| {
+            tracing::info!("accepting status lines at {}", contract.socket().display())
+        })
+        .inspect_err(|error| tracing::warn!("{error}; the agent runs without HB_SOCKET"))
+        .ok()
 }
 
 async fn from_contract(contract: &mut Option<Contract>) -> Option<StatusLine> {

@@ -5,6 +5,7 @@ use super::{Hub, Outcome, SEARCH_EVERY};
 use crate::clock;
 use crate::config::{INSTANCE, Work};
 use crate::process::attach;
+use crate::process::child;
 use crate::process::handle::Process;
 use crate::process::terminal::shares_terminal;
 use heartbeat::supervise::lifecycle::{Effect, Input};
@@ -15,6 +16,8 @@ use nix::libc;
 use std::ffi::OsString;
 use std::time::Duration;
 
+/// When the first figures of an incarnation are published: an agent has loaded most of what it needs by then.
+const EARLY_BEAT: Duration = Duration::from_millis(600);
 /// The longest error and the longest list of survivors in an event, in characters.
 const ERROR_CHARS_MAX: usize = 200;
 const SURVIVORS_CHARS_MAX: usize = 500;
@@ -45,7 +48,7 @@ impl Hub {
                     }
                 }
                 Effect::ReportSurvivors => self.report_survivors(),
-                Effect::ReportDelay(delay) => self.log_delay(delay),
+                Effect::ReportDelay(delay) => self.log_restart(delay),
                 Effect::ReportCrashLoop => self.report_crash_loop(),
                 Effect::End => {
                     let exit = self.agent.facts.last.unwrap_or(Exit::UNKNOWN);
@@ -55,18 +58,28 @@ impl Hub {
         }
     }
 
-    fn log_delay(&self, delay: Duration) {
-        let seconds = delay.as_secs_f64();
+    /// Logs why the agent is started again, when, and which restart of its budget that is.
+    fn log_restart(&mut self, delay: Duration) {
+        let why = self.agent.facts.unlogged_end.take();
+        let why = why.map_or_else(String::new, |how| format!("the agent ended: {how}; "));
+        let when = if delay.is_zero() {
+            "now".to_owned()
+        } else {
+            format!("in {:.1} s", delay.as_secs_f64())
+        };
         match self.agent.life.attempt() {
             Some((attempt, of)) => {
-                tracing::warn!("restarting agent in {seconds:.1} s (attempt {attempt} of {of})");
+                tracing::warn!("{why}restarting it {when} (attempt {attempt} of {of})");
             }
-            None => tracing::warn!("restarting agent in {seconds:.1} s"),
+            None => tracing::warn!("{why}restarting it {when}"),
         }
     }
 
     fn start_or_search(&mut self) {
         if self.config.work.starts_agents() {
+            if self.agent.facts.unlogged_end.is_some() {
+                self.log_restart(Duration::ZERO);
+            }
             self.start();
         } else {
             self.agent.next_search = Some(clock::now());
@@ -75,13 +88,18 @@ impl Hub {
 
     /// Starts an incarnation as a child.
     pub(super) fn start(&mut self) {
+        if !self.may_start() {
+            return self.decide(Input::Stop);
+        }
         self.new_incarnation();
+        self.io.starts_below_us();
         let environment = self.environment();
         let Work::Supervise(command) = &self.config.work else {
             return; // a process of another program is attached to, never started
         };
         match self.agent.spawn(command, &environment, self.io.outputs()) {
             Ok(pid) => {
+                self.record(&self.instance.env_marker());
                 self.log.leave_screen();
                 self.io.started(pid);
                 self.started();
@@ -118,8 +136,27 @@ impl Hub {
         }
         self.new_incarnation();
         self.io.attached_to(process.pid);
-        let marker = matches!(self.config.work, Work::Transparent(_)).then(|| self.env_marker());
+        let marker =
+            matches!(self.config.work, Work::Transparent(_)).then(|| self.instance.env_marker());
+        let is_ours = marker.is_some();
         self.agent.attach(process, marker)?;
+        if is_ours {
+            self.record(&self.instance.env_marker());
+        }
+        self.started();
+        Ok(())
+    }
+
+    /// Watches the agent of a sidecar that was killed.
+    pub(super) fn adopt(&mut self, process: Process, env_marker: OsString) -> std::io::Result<()> {
+        child::adopt_orphans();
+        if shares_terminal(process.pid) {
+            self.log.leave_screen();
+        }
+        self.new_incarnation();
+        self.io.attached_to(process.pid);
+        self.agent.adopt(process, env_marker.clone())?;
+        self.record(&env_marker);
         self.started();
         Ok(())
     }
@@ -152,6 +189,7 @@ impl Hub {
     fn started(&mut self) {
         self.agent.incarnation_started();
         self.watch.new_incarnation(clock::now());
+        self.early_beat = Some(clock::now() + EARLY_BEAT);
         self.decide(Input::Started);
         let facts = &mut self.agent.facts;
         facts.incarnation = self.agent.life.incarnation();
@@ -176,11 +214,6 @@ impl Hub {
         self.beat();
     }
 
-    /// Marks the environment of every process of this agent.
-    fn env_marker(&self) -> OsString {
-        format!("{INSTANCE}={}", self.publisher.instance()).into()
-    }
-
     /// The agent's environment beside our own.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let epoch = self.publisher.epoch.unwrap_or(0);
@@ -188,7 +221,7 @@ impl Hub {
             ("HB_AGENT_ID", self.config.id.as_str().into()),
             ("HB_AGENT_TYPE", self.config.agent_type.clone().into()),
             ("HB_EPOCH", epoch.to_string().into()),
-            (INSTANCE, self.publisher.instance().into()),
+            (INSTANCE, self.instance.mark()),
         ];
         variables.extend(self.io.environment());
         variables

@@ -14,7 +14,7 @@ impl Hub {
     pub(super) async fn reap(&mut self) {
         let child = match &self.agent.body {
             Body::Child(process) => Some(process.pid),
-            Body::Absent | Body::Attached(_) | Body::Unreaped { .. } => None,
+            Body::Absent | Body::Attached { .. } | Body::Unreaped { .. } => None,
         };
         let Reaped {
             exit,
@@ -46,7 +46,8 @@ impl Hub {
     /// An attached agent has ended, and its exit is known or no longer waited for.
     pub(super) async fn attached_ended(&mut self, exit: Exit) {
         self.drain_agent_io().await;
-        self.ended(exit, true);
+        let alone = self.agent.is_alone();
+        self.ended(exit, alone);
     }
 
     /// A detach between an attached agent's exit and its reaping must not lose the exit. The loop has ended: waiting is

@@ -108,6 +108,7 @@ impl Hub {
     /// Publishes how it ended: event, hash, last beat. Waits for the store for 2 s at most.
     pub(super) async fn conclude(mut self, outcome: Outcome) {
         self.finish_attached_exit().await;
+        self.stand_down(outcome);
         self.io.finish().await;
         child::reap(None); // what ended in the last moment leaves no zombie
         if let Some(answer) = self.orders.ended() {
@@ -119,7 +120,7 @@ impl Hub {
                 tracing::info!("detached; the agent runs on");
                 true
             }
-            Outcome::NotStarted(_) | Outcome::Taken => false,
+            Outcome::NotStarted(_) | Outcome::Taken | Outcome::Interrupted(_) => false,
         };
         let detached = outcome == Outcome::Detached;
         self.agent.facts.detached = detached;
@@ -141,7 +142,11 @@ impl Hub {
             );
         }
         if self.publisher.fenced || self.publisher.never_reached {
-            return; // no store accepts the exit, and no monitor knows of this agent
+            // No store accepts the exit, and no monitor knows of this agent; a lease is given up all the same.
+            if self.lease.is_some() {
+                self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
+            }
+            return;
         }
         self.publish_exit(clean).await;
     }
@@ -153,7 +158,9 @@ impl Hub {
             let next = self.publisher.outbox.store_events.recv();
             match tokio::time::timeout_at(deadline, next).await {
                 Ok(Some(StoreEvent::Connected(epoch))) => self.publisher.epoch = Some(epoch),
-                Ok(Some(StoreEvent::Order(_) | StoreEvent::LeaseContested)) => {}
+                Ok(Some(
+                    StoreEvent::Order(_) | StoreEvent::LeaseContested | StoreEvent::LeaseAwaited(_),
+                )) => {}
                 Ok(
                     Some(
                         StoreEvent::Unreachable | StoreEvent::Fenced(_) | StoreEvent::LeaseHeld(_),
@@ -178,7 +185,8 @@ impl Hub {
     }
 
     /// Publishes what is queued although no agent was started.
-    pub(super) async fn close_unstarted(self) {
+    pub(super) async fn close_unstarted(mut self, outcome: Outcome) {
+        self.stand_down(outcome);
         let stored = self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
         tracing::debug!("ends without an agent; all events stored: {stored}");
     }

@@ -6,7 +6,8 @@ use crate::clock;
 use crate::config::{Config, Work};
 use crate::contract::Health;
 use crate::outbox::{Outbox, Registration};
-use crate::process::{handle, runtime};
+use crate::process::instance::Instance;
+use crate::process::runtime;
 use heartbeat::base::duration::format_duration;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::{Moment, millis};
@@ -19,7 +20,6 @@ use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::life::Standing;
 use heartbeat::wire::roster::RosterEntry;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// The longest agent type that is sent, in characters.
 const TYPE_CHARS_MAX: usize = 64;
@@ -74,8 +74,8 @@ struct About {
 }
 
 impl Publisher {
-    /// Opens the way to the store; nothing is sent before the registration.
-    pub(super) fn open(config: &Config) -> Self {
+    /// Opens the way to the store; nothing is sent before the registration. `instance` names this sidecar process.
+    pub(super) fn open(config: &Config, instance: &Instance, left_here: Option<String>) -> Self {
         let started_ms = clock::wall_ms();
         let runtime = runtime::detect(&config.host);
         let about = About {
@@ -93,7 +93,7 @@ impl Publisher {
                 life: None,
             },
             runtime,
-            instance: Uuid::new_v4().to_string(),
+            instance: instance.id.clone(),
             command: config.work.name(),
         };
         let registration = Registration {
@@ -101,8 +101,10 @@ impl Publisher {
             entry: about.entry.clone(),
             registered_ms: started_ms,
             instance: about.instance.clone(),
-            holder: handle::myself(&config.host),
+            holder: instance.holder.clone(),
             takeover: config.takeover,
+            exclusive: config.terms(),
+            left_here,
         };
         Self {
             outbox: Outbox::open(config.store.clone(), registration),
@@ -118,11 +120,6 @@ impl Publisher {
         }
     }
 
-    /// Names this sidecar process and its agent.
-    pub(super) fn instance(&self) -> String {
-        format!("{}/{}", self.about.instance, self.about.agent)
-    }
-
     /// Whether beats are accepted by the store.
     pub(super) fn is_connected(&self) -> bool {
         self.epoch.is_some() && !self.fenced
@@ -136,12 +133,6 @@ impl Publisher {
     /// The last beat that the store has.
     pub(super) fn stored_sequence(&self) -> Option<u64> {
         self.outbox.stored.borrow().map(|stored| stored.sequence)
-    }
-
-    /// When the last beat was stored; the start before the first.
-    pub(super) fn stored_at(&self) -> Moment {
-        let stored = *self.outbox.stored.borrow();
-        stored.map_or(self.slots.started(), |stored| stored.at)
     }
 
     /// The store granted an epoch; true when it replaces an earlier one and the id is this agent's again.

@@ -5,17 +5,23 @@ use crate::clock;
 use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler, ToolCalls};
+use crate::process::handle;
 use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::contract::report::Report;
 use heartbeat::supervise::lifecycle;
 use heartbeat::supervise::remedy::{Remedy, RemedyPolicy, Step};
 use heartbeat::verdict::machine::VerdictMachine;
-use heartbeat::verdict::{EVIDENCE_MAX, Input, Judgement, SelfReport, Settings};
+use heartbeat::verdict::{
+    Confidence, EVIDENCE_MAX, Input, Judgement, RuleId, SelfReport, Settings,
+};
 use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
+use std::time::Duration;
 
+/// For so long a process without a verdict counts as starting: two samples are needed for one.
+const FRESH: Duration = Duration::from_secs(10);
 /// The longest sentence, in characters.
 const SENTENCE_MAX: usize = 300;
 /// The longest piece of evidence in a beat, in characters: six of them fit.
@@ -32,6 +38,8 @@ pub(super) struct Watch {
     /// The trouble that was reported last: each is reported once.
     reported: Option<Verdict>,
     streams_turns: bool,
+    /// When the present incarnation started.
+    started: Moment,
     /// What the agent reports.
     pub(super) report: Report,
     /// Processor time and memory of the tree.
@@ -62,6 +70,7 @@ impl Watch {
             remedy: Remedy::new(policy),
             evidence,
             reported: None,
+            started: now,
             report: Report::default(),
             usage: Vitals::new(),
             streams_turns: matches!(config.reads, Some(Reads::Events)),
@@ -80,9 +89,14 @@ impl Watch {
         self.machine = VerdictMachine::new(self.settings, now);
         self.remedy = Remedy::new(self.policy);
         self.tool_calls = ToolCalls::default();
+        self.started = now;
     }
 
+    /// When the next sample is due; where none can be taken, never.
     pub(super) fn deadline(&self) -> Moment {
+        if self.is_blind() {
+            return Moment::from_millis(u64::MAX);
+        }
         let sample = self.machine.deadline();
         self.tool_calls
             .deadline()
@@ -96,6 +110,9 @@ impl Hub {
         let (Some(pid), true) = (self.pid(), self.agent.life.is_running()) else {
             return;
         };
+        if !handle::proc_is_ours() {
+            return; // processes of the same numbers are others
+        }
         let now = clock::now();
         self.list_tool_calls(now);
         if self.watch.machine.deadline() > now {
@@ -146,6 +163,11 @@ impl Hub {
     /// The verdict for the beat.
     pub(super) fn activity(&self) -> Option<beat::Activity> {
         self.pid()?;
+        let starting = clock::now().since(self.watch.started) < FRESH
+            && self.watch.machine.judgement().verdict == Verdict::Unknown;
+        if starting {
+            return Some(just_started(self.watch.started));
+        }
         let judgement = self.watch.machine.judgement();
         let since = clock::now().since(judgement.since);
         let piece = |e: &beat::Evidence| beat::Evidence {
@@ -307,6 +329,19 @@ impl Hub {
                 Err(format!("could not {what}: {error}"))
             }
         }
+    }
+}
+
+/// What is reported before the first verdict.
+fn just_started(at: Moment) -> beat::Activity {
+    let since = millis(clock::now().since(at));
+    beat::Activity {
+        verdict: Verdict::Starting,
+        cause: Some(RuleId::NoSample.into()),
+        confidence: Some(Confidence::None),
+        since: clock::wall_ms().saturating_sub(since),
+        sentence: "it has just started".to_owned(),
+        evidence: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::descriptors::Descriptors;
 use super::host::{self, Freezer};
 use super::memory::Memory;
 use super::outside::{self, Held, Id};
-use super::waits::{Asked, Waits};
+use super::waits::{Asked, Numbers, Waits};
 use super::{Sampler, drafts, output, process, sockets, wakers};
 use heartbeat::verdict::sample::{
     Channel, End, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample, SocketKind,
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// A sleep this short recurs, so it may be a busy wait for a lock.
 const SHORT_SLEEP: Duration = Duration::from_secs(5);
+/// Between two looks at the machine's interval timers while some of them run.
+const ALARMS_AGAIN: Duration = Duration::from_secs(20);
 /// Files whose locks are read.
 const FILES_MAX: usize = 256;
 
@@ -26,6 +28,8 @@ struct DeepSample {
     asked: BTreeMap<u32, Asked>,
     /// Processes whose threads do not provably share one table of descriptors.
     divided: BTreeSet<u32>,
+    /// Some thread was scheduled since the last deep sample.
+    moved: bool,
     gaps: Vec<Gap>,
 }
 
@@ -54,15 +58,13 @@ impl Sampler {
     fn waits(&mut self, process: &mut Process, close: &mut DeepSample) {
         let pid = process.pid;
         let subject = Subject::Process(pid);
+        // Under the number of a first thread that has ended /proc shows nothing.
+        let through = process.threads.first().map_or(pid, |thread| thread.tid);
+        let calls = self.calls(process, through, close);
         let mut gap = |what, why| close.gaps.push(Gap { subject, what, why });
         if let Err(why) = process::detail(&mut self.reader, process) {
             gap(GapKind::Status, why);
         }
-        if !self.statuses.fill(&mut self.reader, process) {
-            close.divided.insert(pid);
-        }
-        // Under the number of a first thread that has ended /proc shows nothing.
-        let through = process.threads.first().map_or(pid, |thread| thread.tid);
         let descriptors = Descriptors::of(through);
         if let Some(why) = descriptors.gap {
             gap(GapKind::Descriptors, why);
@@ -79,6 +81,7 @@ impl Sampler {
             for thread in &mut process.threads {
                 thread.wait = Some(Wait::Unreadable(Why::Foreign));
             }
+            close.descriptors.insert(pid, descriptors);
             return;
         }
         let reader = &mut self.reader;
@@ -88,8 +91,8 @@ impl Sampler {
             descriptors: &descriptors,
             pid: through,
         };
-        for thread in &mut process.threads {
-            let (wait, asked) = waits.of(thread.tid);
+        for (thread, call) in process.threads.iter_mut().zip(calls) {
+            let (wait, asked) = waits.of(call);
             close.asked.insert(thread.tid, asked);
             if let Wait::Unreadable(why) = wait
                 && why != Why::Gone
@@ -109,6 +112,30 @@ impl Sampler {
         process.outlet = output::outlet(&descriptors);
         self.name_sleepers(process);
         close.descriptors.insert(pid, descriptors);
+    }
+
+    /// The system call of each thread; fills in their states, and the process's timers.
+    fn calls(
+        &mut self,
+        process: &mut Process,
+        through: u32,
+        close: &mut DeepSample,
+    ) -> Vec<Result<Option<Numbers>, Why>> {
+        let key = (process.pid, process.started);
+        let mut calls = Vec::with_capacity(process.threads.len());
+        let mut rests = true;
+        for thread in &mut process.threads {
+            let (status, rested) = self.statuses.of(&mut self.reader, key, through, thread);
+            (thread.state, thread.blocked) = (status.state, status.blocked);
+            if !status.shares_descriptors {
+                close.divided.insert(process.pid);
+            }
+            rests &= rested;
+            calls.push(status.call);
+        }
+        process.timers = self.statuses.timers(&mut self.reader, key, rests);
+        close.moved |= !rests;
+        calls
     }
 
     /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which.
@@ -188,7 +215,7 @@ impl Sampler {
             && denied != Some(Why::NotAsked)
         {
             let answers = wakers::answers(drafts, &mut self.reader, &tree, &self.history, &held);
-            self.take_answers(sample, answers, denied);
+            self.take_answers(sample, answers, denied, close.moved);
         }
         let ends = held.iter().filter_map(Held::end);
         sample
@@ -207,6 +234,7 @@ impl Sampler {
         sample: &mut Sample,
         mut answers: wakers::Answers,
         denied: Option<Why>,
+        moved: bool,
     ) {
         for thread in sample.processes.iter_mut().flat_map(|p| &mut p.threads) {
             if let Some(watched) = answers.remove(&thread.tid) {
@@ -214,10 +242,16 @@ impl Sampler {
             }
         }
         sample.reach = Reach {
-            hidden: Some(wakers::hidden(&mut self.reader, denied)),
+            hidden: Some(denied.is_some() || self.hides_processes),
             met_outside: self.history.met_outside(),
         };
-        sample.host.alarms = host::alarms(&mut self.reader);
+        // A thread at rest sets no timer, so only a tree that moved is asked again. Another's timer may have expired.
+        let known = self.alarms.filter(|(at, alarms)| {
+            !moved && (*alarms != Some(true) || sample.at.since(*at) < ALARMS_AGAIN)
+        });
+        let (at, alarms) = known.unwrap_or_else(|| (sample.at, host::alarms(&mut self.reader)));
+        self.alarms = Some((at, alarms));
+        sample.host.alarms = alarms;
     }
 
     fn locks(&mut self, sample: &mut Sample, close: &DeepSample) {

@@ -98,7 +98,7 @@ struct Gathering<'a> {
     reader: &'a mut Reader,
     tree: &'a Tree<'a>,
     networks: BTreeMap<u32, Option<String>>,
-    locks: Option<Vec<LockLine>>,
+    locks: Option<Result<Vec<LockLine>, Why>>,
 }
 
 impl Gathering<'_> {
@@ -150,14 +150,16 @@ impl Gathering<'_> {
         } else {
             mappings::at(self.reader, through, address)?
         };
-        let id = match mapping {
-            Mapping::Private => Id::Space(through),
-            Mapping::Shared(device, inode) => Id::Mapped(device, inode),
+        let ids = match mapping {
+            Mapping::Private => vec![Id::Space(through)],
+            // A process that has it open can map it.
+            Mapping::Shared(device, inode) => {
+                vec![Id::Mapped(device, inode), Id::File(device, inode)]
+            }
             Mapping::Open => return Err(Why::Hidden),
         };
-        Ok(vec![
-            Draft::new(-1, ObjectKind::Memory).held(HeldBy::Memory(id)),
-        ])
+        let memory = Draft::new(-1, ObjectKind::Memory);
+        Ok(vec![memory.held(HeldBy::Memory(ids))])
     }
 
     /// Its other threads may make another child.
@@ -180,10 +182,11 @@ impl Gathering<'_> {
     }
 
     fn lock(&mut self, process: &Process, fd: i32) -> Draft {
-        if self.locks.is_none() {
-            self.locks = Some(host::locks(self.reader));
-        }
-        let lines = self.locks.as_deref().unwrap_or_default();
+        let reader = &mut *self.reader;
+        let lines = match self.locks.get_or_insert_with(|| host::all_locks(reader)) {
+            Ok(lines) => lines,
+            Err(why) => return Draft::unreadable(fd, *why),
+        };
         let mut waits = lines
             .iter()
             .filter(|l| l.waits && l.pid == Some(process.pid));
@@ -218,9 +221,9 @@ impl Drafts {
             match &draft.held {
                 HeldBy::Ends(ids, _) | HeldBy::Either(_, ids) => wanted.extend(ids.iter().cloned()),
                 // Memory of a tree that began here was shared by descendants only, and they belong to it.
-                HeldBy::Memory(Id::Space(_)) if history.is_ours() => {}
-                HeldBy::Memory(id) => {
-                    wanted.insert(id.clone());
+                HeldBy::Memory(ids) => {
+                    let is_own = |id: &&Id| history.is_ours() && matches!(id, Id::Space(_));
+                    wanted.extend(ids.iter().filter(|id| !is_own(id)).cloned());
                 }
                 HeldBy::Anybody | HeldBy::Alike(_) | HeldBy::Processes(_) => {}
             }

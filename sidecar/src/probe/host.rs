@@ -1,7 +1,7 @@
 //! The machine: pressure, sleep, frozen control groups, file locks.
 
-use super::read::Reader;
-use heartbeat::verdict::sample::{FileLock, Host};
+use super::read::{Reader, TEXT_BYTES_MAX};
+use heartbeat::verdict::sample::{FileLock, Host, Why};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,11 +95,18 @@ pub(super) struct LockLine {
     pub(super) file: (u32, u32, u64),
 }
 
+/// Whether any process of the machine has asked for asynchronous reads or writes, whose end the kernel may report to an
+/// eventfd.
+pub(super) fn has_async_io(reader: &mut Reader) -> bool {
+    let count = reader.text("/proc/sys/fs/aio-nr");
+    !count.is_ok_and(|text| text.trim() == "0")
+}
+
 /// Whether an interval timer of some process runs; only root may read that.
 pub(super) fn alarms(reader: &mut Reader) -> Option<bool> {
     let text = reader.text("/proc/timer_list").ok()?;
     // A list that was cut off may have missed it.
-    let whole = text.len() < super::read::TEXT_BYTES_MAX;
+    let whole = text.len() < TEXT_BYTES_MAX;
     let found = text.contains(" it_real_fn,");
     (found || whole).then_some(found)
 }
@@ -110,6 +117,16 @@ pub(super) fn locks(reader: &mut Reader) -> Vec<LockLine> {
         return Vec::new();
     };
     text.lines().take(LOCKS_MAX).filter_map(lock_line).collect()
+}
+
+/// The machine's locks, every one of them.
+pub(super) fn all_locks(reader: &mut Reader) -> Result<Vec<LockLine>, Why> {
+    let text = reader.text("/proc/locks")?;
+    if text.len() >= TEXT_BYTES_MAX || text.lines().count() > LOCKS_MAX {
+        return Err(Why::TooMany);
+    }
+    let lines = text.lines().map(lock_line);
+    lines.collect::<Option<_>>().ok_or(Why::Malformed)
 }
 
 /// `1: -> POSIX  ADVISORY  WRITE 1234 08:01:42 0 EOF`

@@ -39,6 +39,14 @@ pub(super) fn files(reader: &mut Reader, through: u32) -> Result<BTreeSet<(u64, 
     Ok(shared.map(|line| (line.device, line.inode)).collect())
 }
 
+/// Whether a process may have asynchronous reads or writes on their way.
+pub(super) fn has_async_io(reader: &mut Reader, through: u32) -> bool {
+    match reader.text(&format!("/proc/{through}/maps")) {
+        Ok(text) => text.len() >= TEXT_BYTES_MAX || text.contains("/[aio]"),
+        Err(_) => true,
+    }
+}
+
 struct Line<'a> {
     range: std::ops::Range<u64>,
     shared: bool,

@@ -41,7 +41,7 @@ pub(super) enum HeldBy {
     /// These processes, and holders of any of these.
     Either(Vec<u32>, Vec<Id>),
     /// Those that share or map this memory.
-    Memory(Id),
+    Memory(Vec<Id>),
 }
 
 /// The ends that matter.

@@ -276,7 +276,15 @@ pub(super) fn event_id(reader: &mut Reader, through: u32, fd: i32) -> Option<u64
 /// What identifies an open file.
 pub(super) fn file_id(through: u32, fd: i32) -> Option<Id> {
     let stat = rustix::fs::stat(format!("/proc/{through}/fd/{fd}")).ok()?;
-    Some(Id::File(stat.st_dev, stat.st_ino))
+    let (major, minor) = (
+        rustix::fs::major(stat.st_dev),
+        rustix::fs::minor(stat.st_dev),
+    );
+    // As `maps` writes a device.
+    Some(Id::File(
+        u64::from(major) << 32 | u64::from(minor),
+        stat.st_ino,
+    ))
 }
 
 impl Held {

@@ -66,14 +66,9 @@ pub(super) fn threads(
     Ok(children)
 }
 
-/// What only a deep sample needs: the tracer, the handled signals, timers.
+/// What only a deep sample needs: the tracer, the handled and the ignored signals.
 pub(super) fn detail(reader: &mut Reader, process: &mut Process) -> Result<(), Why> {
     let pid = process.pid;
-    process.timers = reader
-        .text(&format!("/proc/{pid}/timers"))
-        .ok()
-        .map(|text| text.lines().filter(|line| line.starts_with("ID:")).count())
-        .and_then(|count| u32::try_from(count).ok());
     let status = reader.text(&format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
         status

@@ -1,27 +1,32 @@
-//! What `status` says of a thread: its state and the signals it blocks. A blocked thread that was not scheduled since is
-//! as it was, so each is read once per rest.
+//! What a thread is doing: its system call, its state, the signals it blocks. A blocked thread that was not scheduled since
+//! is as it was, so each is read once per rest.
 
 use super::read::Reader;
 use super::same;
-use heartbeat::verdict::sample::{Process, RunState, Thread};
+use super::waits::{Numbers, call};
+use heartbeat::verdict::sample::{RunState, Thread, Why};
 use std::collections::BTreeMap;
 
 /// Remembers threads at rest: process, its start, thread.
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
     known: BTreeMap<(u32, u64, u32), Status>,
+    timers: BTreeMap<(u32, u64), (u64, Option<u32>)>,
     /// Counts deep samples, to forget threads that ended.
     round: u64,
 }
 
-/// What was read of a thread at rest.
+/// What was read of a thread.
 #[derive(Clone, Copy, Debug)]
-struct Status {
+pub(super) struct Status {
     round: u64,
     turns: u64,
-    state: RunState,
-    blocked: Option<u64>,
-    shares_descriptors: Option<bool>,
+    /// Number and arguments of its system call; none when it is in none.
+    pub(super) call: Result<Option<Numbers>, Why>,
+    pub(super) state: Option<RunState>,
+    pub(super) blocked: Option<u64>,
+    /// It provably has the same table of descriptors as the first thread.
+    pub(super) shares_descriptors: bool,
 }
 
 impl Statuses {
@@ -29,70 +34,81 @@ impl Statuses {
     pub(super) fn begin(&mut self) {
         let last = self.round;
         self.known.retain(|_, status| status.round == last);
+        self.timers.retain(|_, (round, _)| *round == last);
         self.round += 1;
     }
 
-    /// Fills in the state and blocked signals of the process's threads. True when all of them provably share one table of
-    /// descriptors.
-    pub(super) fn fill(&mut self, reader: &mut Reader, process: &mut Process) -> bool {
-        let (pid, started) = (process.pid, process.started);
-        let Some(first) = process.threads.first().map(|thread| thread.tid) else {
-            return false;
-        };
-        let mut share = true;
-        for thread in &mut process.threads {
-            let key = (pid, started, thread.tid);
-            let status = match self.known.get(&key) {
-                // Without scheduling statistics the count stays 0 and proves nothing.
-                Some(known) if known.turns == thread.turns && thread.turns > 0 => Some(*known),
-                Some(_) | None => read(reader, pid, first, thread),
-            };
-            let Some(status) = status else {
-                share = false;
-                continue;
-            };
-            thread.state = Some(status.state);
-            thread.blocked = status.blocked;
-            share &= status.shares_descriptors == Some(true);
-            if status.state == RunState::Running {
-                self.known.remove(&key);
-            } else {
-                let round = self.round;
-                self.known.insert(key, Status { round, ..status });
-            }
+    /// What this thread of a process does, and whether it has rested since that was read. `process` is its number and start,
+    /// `first` a living thread of it.
+    pub(super) fn of(
+        &mut self,
+        reader: &mut Reader,
+        process: (u32, u64),
+        first: u32,
+        thread: &Thread,
+    ) -> (Status, bool) {
+        let key = (process.0, process.1, thread.tid);
+        // Without scheduling statistics the count stays 0 and proves nothing.
+        let rests = |known: &&mut Status| known.turns == thread.turns && thread.turns > 0;
+        if let Some(known) = self.known.get_mut(&key).filter(rests) {
+            known.round = self.round;
+            return (*known, true);
         }
-        share
+        // The call first: off the processor, the thread cannot change what is read after it without another turn.
+        let call = call(reader, process.0, thread.tid);
+        let mut status = read(reader, process.0, first, thread.tid);
+        (status.call, status.round, status.turns) = (call, self.round, thread.turns);
+        if matches!(call, Ok(Some(_))) {
+            self.known.insert(key, status);
+        }
+        (status, false)
+    }
+
+    /// How many POSIX timers a process has made. Only its own threads make them.
+    pub(super) fn timers(
+        &mut self,
+        reader: &mut Reader,
+        process: (u32, u64),
+        rests: bool,
+    ) -> Option<u32> {
+        if let Some((round, timers)) = self.timers.get_mut(&process)
+            && rests
+        {
+            *round = self.round;
+            return *timers;
+        }
+        let text = reader.text(&format!("/proc/{}/timers", process.0)).ok();
+        let count = |text: &str| text.lines().filter(|line| line.starts_with("ID:")).count();
+        let timers = text.and_then(|text| u32::try_from(count(&text)).ok());
+        self.timers.insert(process, (self.round, timers));
+        timers
     }
 }
 
-fn read(reader: &mut Reader, pid: u32, first: u32, thread: &Thread) -> Option<Status> {
-    let tid = thread.tid;
-    let shares_descriptors = if tid == first {
-        Some(true)
-    } else {
-        same::descriptors(first, tid)
-    };
-    let text = reader
-        .text(&format!("/proc/{pid}/task/{tid}/status"))
-        .ok()?;
+fn read(reader: &mut Reader, pid: u32, first: u32, tid: u32) -> Status {
+    let text = reader.text(&format!("/proc/{pid}/task/{tid}/status"));
     let field = |name: &str| {
-        text.lines()
+        let mut lines = text.as_ref().ok()?.lines();
+        lines
             .find_map(|line| line.strip_prefix(name))
             .map(str::trim)
     };
-    Some(Status {
+    let letter = field("State:").and_then(|state| state.get(..1));
+    Status {
         round: 0,
-        turns: thread.turns,
-        state: super::process::state(field("State:")?.get(..1)?),
+        turns: 0,
+        call: Err(Why::NotAsked),
+        state: letter.map(super::process::state),
         blocked: field("SigBlk:").and_then(|n| u64::from_str_radix(n, 16).ok()),
-        shares_descriptors,
-    })
+        shares_descriptors: tid == first || same::descriptors(first, tid) == Some(true),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::process::{counters, threads};
     use super::*;
+    use heartbeat::verdict::sample::Process;
 
     fn process(pid: u32, reader: &mut Reader) -> Process {
         let mut process = counters(reader, pid).unwrap();
@@ -111,12 +127,12 @@ mod tests {
             .unwrap();
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let (mut reader, mut statuses) = (Reader::default(), Statuses::default());
-        let mut seen = process(child.id(), &mut reader);
-        let shared = statuses.fill(&mut reader, &mut seen);
+        let seen = process(child.id(), &mut reader);
+        let key = (child.id(), seen.started);
+        let (status, _) = statuses.of(&mut reader, key, child.id(), &seen.threads[0]);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(shared);
-        assert_eq!(seen.threads[0].blocked, Some(1 << 9));
+        assert_eq!(status.blocked, Some(1 << 9));
     }
 
     #[test]
@@ -130,10 +146,40 @@ mod tests {
         });
         go.recv().unwrap();
         let mut reader = Reader::default();
-        let mut me = process(std::process::id(), &mut reader);
-        let shared = Statuses::default().fill(&mut reader, &mut me);
+        let me = process(std::process::id(), &mut reader);
+        let mut statuses = Statuses::default();
+        let key = (me.pid, me.started);
+        let mut of = |thread| statuses.of(&mut reader, key, me.pid, thread).0;
+        let shared = me
+            .threads
+            .iter()
+            .all(|thread| of(thread).shares_descriptors);
         drop(end);
         thread.join().unwrap();
         assert!(!shared);
+    }
+
+    #[test]
+    fn a_thread_at_rest_is_read_once() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let (mut reader, mut statuses) = (Reader::default(), Statuses::default());
+        let start = std::time::Instant::now();
+        loop {
+            let seen = process(child.id(), &mut reader);
+            statuses.begin();
+            let key = (seen.pid, seen.started);
+            let (status, rested) = statuses.of(&mut reader, key, seen.pid, &seen.threads[0]);
+            if rested {
+                assert!(matches!(status.call, Ok(Some(_))), "{status:?}");
+                break;
+            }
+            assert!(start.elapsed().as_secs() < 30, "{status:?}");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

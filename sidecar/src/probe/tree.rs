@@ -25,6 +25,8 @@ pub(super) struct CommandInfo {
     command: String,
     /// It is not read again.
     settled: bool,
+    /// The file it runs.
+    program: Option<String>,
     /// How it starts a known agent.
     pub(super) invocation: Option<Invocation>,
     /// Its standard output is a terminal.
@@ -116,18 +118,19 @@ pub(super) fn name(
             Some(_) | None => {
                 let read = command(reader, process.pid);
                 let is_read = read.is_some();
-                let (command, read) = read.unwrap_or_else(|| (process.name.clone(), None));
-                // A program that sets its own title hides its arguments.
-                let before = known.get(&key).and_then(|words| words.invocation);
-                let invocation = match (before, read) {
-                    (Some(Invocation::Piece), Some(_)) => before,
-                    (_, read) => read,
-                };
+                let (command, invocation) = read.unwrap_or_else(|| (process.name.clone(), None));
+                // A program that sets its own title is still what it was started as; one that became another program is not.
+                let program = link(&format!("/proc/{}/exe", process.pid)).ok();
+                let is_title = !command.trim_end().contains(' ');
+                let before = known.get(&key).filter(|words| words.program == program);
+                let before = before.and_then(|words| words.invocation);
+                let invocation = before.filter(|_| is_title).or(invocation);
                 // In the middle of an exec the command line is empty for a moment, and before it that of the parent.
                 let age = now.as_millis().saturating_sub(process.started * TICK_MS);
                 let words = CommandInfo {
                     name: process.name.clone(),
                     settled: is_read && age > SETTLED_MS,
+                    program,
                     command,
                     invocation,
                     terminal: invocation.is_some() && is_at_terminal(process.pid),

@@ -1,7 +1,7 @@
 //! What a thread waits for: its system call, the descriptors in it, its own time limit; and what exactly it passed to the
 //! kernel, for the question what could end the wait.
 
-use super::calls::{Call, call};
+use super::calls::{self, Call};
 use super::descriptors::Descriptors;
 use super::memory::{From, Memory, Unit, milliseconds};
 use super::read::Reader;
@@ -51,6 +51,18 @@ pub(super) enum Asked {
     Lock(i32),
 }
 
+/// Number and arguments of a system call.
+pub(super) type Numbers = [u64; 7];
+
+/// The system call of a thread; none when it is in none.
+pub(super) fn call(reader: &mut Reader, pid: u32, tid: u32) -> Result<Option<Numbers>, Why> {
+    let text = reader.text(&format!("/proc/{pid}/task/{tid}/syscall"))?;
+    if text.starts_with("running") || text.starts_with('-') {
+        return Ok(None);
+    }
+    parse(&text).map(Some).ok_or(Why::Malformed)
+}
+
 /// Reads the waits of one process's threads.
 pub(super) struct Waits<'a> {
     pub(super) reader: &'a mut Reader,
@@ -60,9 +72,9 @@ pub(super) struct Waits<'a> {
 }
 
 impl Waits<'_> {
-    /// What this thread waits for, and what it passed to the kernel.
-    pub(super) fn of(&mut self, tid: u32) -> (Wait, Asked) {
-        match self.call(tid) {
+    /// What a thread in this system call waits for, and what it passed to the kernel.
+    pub(super) fn of(&mut self, call: Result<Option<Numbers>, Why>) -> (Wait, Asked) {
+        match call {
             Ok(Some([number, arguments @ ..])) => {
                 let wait = self.decode(number, arguments);
                 let asked = self.asked(number, arguments, &wait);
@@ -73,16 +85,6 @@ impl Waits<'_> {
         }
     }
 
-    /// Number and arguments of its system call; none when it is in none.
-    fn call(&mut self, tid: u32) -> Result<Option<[u64; 7]>, Why> {
-        let path = format!("/proc/{}/task/{tid}/syscall", self.pid);
-        let text = self.reader.text(&path)?;
-        if text.starts_with("running") || text.starts_with('-') {
-            return Ok(None);
-        }
-        parse(&text).map(Some).ok_or(Why::Malformed)
-    }
-
     fn asked(&mut self, number: u64, a: [u64; 6], wait: &Wait) -> Asked {
         let direct = |fds: &[u64]| Asked::Descriptors {
             fds: fds.iter().map(|fd| *fd as u32 as i32).collect(),
@@ -91,18 +93,20 @@ impl Waits<'_> {
         match wait {
             Wait::Read(_) | Wait::Accept(_) | Wait::Connect(_) | Wait::Sync(_) => direct(&a[..1]),
             // `sendfile` also waits for what it reads.
-            Wait::Write(_) if call(number) == Call::Sendfile => direct(&a[..2]),
+            Wait::Write(_) if calls::call(number) == Call::Sendfile => direct(&a[..2]),
             Wait::Write(_) => direct(&a[..1]),
-            Wait::Poll { .. } if matches!(call(number), Call::Epoll | Call::Epoll2) => {
+            Wait::Poll { .. } if matches!(calls::call(number), Call::Epoll | Call::Epoll2) => {
                 Asked::Epoll(a[0] as u32 as i32)
             }
-            Wait::Poll { .. } if matches!(call(number), Call::Select | Call::Pselect) => {
+            Wait::Poll { .. } if matches!(calls::call(number), Call::Select | Call::Pselect) => {
                 self.selected(a)
             }
             Wait::Poll { .. } => self.polled_all(a[0], a[1]),
             Wait::Sleep(_) | Wait::Signal(_) => Asked::Nothing,
             // Of several words none is chosen.
-            Wait::Futex { .. } if call(number) == Call::FutexWaitv => Asked::Unknown(Why::NotAsked),
+            Wait::Futex { .. } if calls::call(number) == Call::FutexWaitv => {
+                Asked::Unknown(Why::NotAsked)
+            }
             Wait::Futex { private, .. } => Asked::Futex {
                 address: a[0],
                 private: *private,
@@ -110,8 +114,8 @@ impl Waits<'_> {
             Wait::Child(pid) => Asked::Children(*pid),
             Wait::Fork => Asked::Children(-1),
             Wait::Lock(_) => Asked::Lock(a[0] as u32 as i32),
-            Wait::Call(_) if call(number) == Call::Splice => direct(&[a[0], a[2]]),
-            Wait::Call(_) if call(number) == Call::Tee => direct(&a[..2]),
+            Wait::Call(_) if calls::call(number) == Call::Splice => direct(&[a[0], a[2]]),
+            Wait::Call(_) if calls::call(number) == Call::Tee => direct(&a[..2]),
             Wait::Call(_) | Wait::Running => Asked::Unknown(Why::Unsupported),
             Wait::Unreadable(why) => Asked::Unknown(*why),
         }
@@ -165,7 +169,7 @@ impl Waits<'_> {
 
     fn decode(&mut self, number: u64, a: [u64; 6]) -> Wait {
         let target = || self.descriptors.target(a[0]);
-        match call(number) {
+        match calls::call(number) {
             Call::Read => Wait::Read(target()),
             Call::Write | Call::Sendfile => Wait::Write(target()),
             Call::Accept => Wait::Accept(target()),
@@ -323,7 +327,7 @@ fn asked(descriptors: &Descriptors, fd: u64, events: u64) -> Target {
 }
 
 /// Number, then six arguments in hexadecimal; what follows are registers.
-fn parse(line: &str) -> Option<[u64; 7]> {
+fn parse(line: &str) -> Option<Numbers> {
     let mut words = line.split_whitespace();
     let mut numbers = [words.next()?.parse().ok()?, 0, 0, 0, 0, 0, 0];
     for number in &mut numbers[1..] {

@@ -3,16 +3,21 @@
 use super::descriptors::Descriptors;
 use super::drafts::{Drafts, Tree};
 use super::history::History;
+use super::host;
 use super::mappings;
 use super::objects::{Draft, HeldBy, Side};
 use super::outside::{Held, Id, event_id, file_id};
 use super::read::Reader;
-use super::space;
 use super::spaces::Spaces;
 use heartbeat::verdict::sample::{
-    Channel, GapKind, Holders, Kind, Object, Origin, RunState, Watched, Why,
+    Channel, GapKind, Holders, Kind, Object, Origin, RunState, SocketKind, Watched, Why,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Gaps behind which a process may be.
+const PROCESSES: [GapKind; 3] = [GapKind::Process, GapKind::Processes, GapKind::Threads];
+/// Gaps behind which a descriptor may be.
+const TABLES: [GapKind; 2] = [GapKind::Descriptors, GapKind::Sockets];
 
 /// The answer, by thread.
 pub(super) type Answers = BTreeMap<u32, Watched>;
@@ -40,6 +45,7 @@ pub(super) fn answers(
         spaces,
         tables: Err(Why::NotAsked),
         mapped: None,
+        async_io: None,
     };
     resolving.tables = resolving.tables();
     let mut answers = Answers::new();
@@ -125,8 +131,7 @@ impl Index {
 /// What a draft's holders are found by.
 fn of(draft: &Draft) -> Vec<&Id> {
     match &draft.held {
-        HeldBy::Ends(ids, _) | HeldBy::Either(_, ids) => ids.iter().collect(),
-        HeldBy::Memory(id) => vec![id],
+        HeldBy::Ends(ids, _) | HeldBy::Either(_, ids) | HeldBy::Memory(ids) => ids.iter().collect(),
         HeldBy::Anybody | HeldBy::Alike(_) | HeldBy::Processes(_) => Vec::new(),
     }
 }
@@ -141,17 +146,19 @@ struct Resolving<'a> {
     tables: Result<(), Why>,
     /// Files that each process of the tree maps shared.
     mapped: Option<Result<Mapped, Why>>,
+    /// Some process of the machine reads or writes asynchronously; asked when it matters.
+    async_io: Option<bool>,
 }
 
 impl Resolving<'_> {
     fn object(&mut self, draft: Draft) -> Object {
         let (holders, origin) = match &draft.held {
             HeldBy::Anybody => (Holders::default(), Origin::Unknown),
-            HeldBy::Ends(ids, side) => (self.held(&[], ids, *side), self.origin(ids)),
+            HeldBy::Ends(ids, side) => (self.ends(ids, *side), self.origin(ids)),
             HeldBy::Either(pids, ids) => (self.held(pids, ids, Side::Any), self.origin(ids)),
             HeldBy::Processes(pids) => (self.processes(pids), Origin::Inside),
             HeldBy::Alike(name) => self.alike(name),
-            HeldBy::Memory(id) => (self.memory(id), self.origin_of_memory(id)),
+            HeldBy::Memory(ids) => (self.memory(ids), self.origin_of_memory(ids)),
         };
         Object {
             fd: draft.fd,
@@ -173,6 +180,30 @@ impl Resolving<'_> {
             all.extend(outside);
         }
         self.processes(&all)
+    }
+
+    fn ends(&mut self, ids: &[Id], side: Side) -> Holders {
+        let holders = self.held(&[], ids, side);
+        let event = ids.iter().any(|id| matches!(id, Id::Event(_)));
+        match &holders {
+            Holders::Known { inside, .. } if event && self.has_async_io(inside) => {
+                Holders::Unknown(Why::Hidden)
+            }
+            Holders::Known { .. } | Holders::Unknown(_) => holders,
+        }
+    }
+
+    /// Whether the kernel itself may add to an eventfd of these processes.
+    fn has_async_io(&mut self, pids: &[u32]) -> bool {
+        let reader = &mut *self.reader;
+        let on_machine = *self
+            .async_io
+            .get_or_insert_with(|| host::has_async_io(reader));
+        on_machine
+            && pids.iter().any(|pid| {
+                let descriptors = self.tree.descriptors.get(pid);
+                descriptors.is_none_or(|of| mappings::has_async_io(self.reader, of.through))
+            })
     }
 
     fn processes(&self, pids: &[u32]) -> Holders {
@@ -210,38 +241,40 @@ impl Resolving<'_> {
             .unwrap_or(Origin::Inside)
     }
 
-    fn origin_of_memory(&self, id: &Id) -> Origin {
-        match id {
-            Id::Mapped(..) if !self.history.is_ours() => Origin::Unknown,
-            Id::Mapped(..) | Id::Space(_) | Id::Channel(_) | Id::Event(_) | Id::File(..) => {
-                Origin::Inside
-            }
+    fn origin_of_memory(&self, ids: &[Id]) -> Origin {
+        let mapped = ids.iter().any(|id| matches!(id, Id::Mapped(..)));
+        if mapped && !self.history.is_ours() {
+            Origin::Unknown
+        } else {
+            Origin::Inside
         }
     }
 
-    fn memory(&mut self, id: &Id) -> Holders {
-        let inside = match id {
-            Id::Space(through) => self.spaces.sharers(*through),
-            Id::Mapped(device, inode) => self.mappers((*device, *inode)),
-            Id::Channel(_) | Id::Event(_) | Id::File(..) => Err(Why::NotAsked),
-        };
+    fn memory(&mut self, ids: &[Id]) -> Holders {
         // A process that could not be read may be one of them.
-        let unread = self.tree.sample.gaps.iter().find(|gap| {
-            matches!(
-                gap.what,
-                GapKind::Process | GapKind::Processes | GapKind::Threads
-            )
-        });
-        if let Some(gap) = unread {
-            return Holders::Unknown(gap.why);
+        if let Some(why) = self.gap(&PROCESSES) {
+            return Holders::Unknown(why);
         }
-        match inside {
-            Ok(mut pids) => {
-                pids.extend(self.index.holders(id, Side::Any).1);
-                self.processes(&pids)
+        let by_descriptor = ids.iter().any(|id| matches!(id, Id::File(..)));
+        if let (Err(why), true) = (self.tables, by_descriptor) {
+            return Holders::Unknown(why);
+        }
+        let mut pids = Vec::new();
+        for id in ids {
+            let sharers = match id {
+                Id::Space(through) => self.spaces.sharers(*through),
+                Id::Mapped(device, inode) => self.mappers((*device, *inode)),
+                Id::File(..) | Id::Channel(_) | Id::Event(_) => Ok(Vec::new()),
+            };
+            match sharers {
+                Ok(sharers) => pids.extend(sharers),
+                Err(why) => return Holders::Unknown(why),
             }
-            Err(why) => Holders::Unknown(why),
+            let (inside, outside) = self.index.holders(id, Side::Any);
+            pids.extend(inside);
+            pids.extend(outside);
         }
+        self.processes(&pids)
     }
 
     fn mappers(&mut self, file: (u64, u64)) -> Result<Vec<u32>, Why> {
@@ -266,16 +299,18 @@ impl Resolving<'_> {
         Ok(of.map(|(pid, _)| *pid).collect())
     }
 
+    /// Why something of these kinds could not be read in the tree.
+    fn gap(&self, kinds: &[GapKind]) -> Option<Why> {
+        let mut gaps = self.tree.sample.gaps.iter();
+        gaps.find(|gap| kinds.contains(&gap.what))
+            .map(|gap| gap.why)
+    }
+
     /// Why a descriptor of the tree may exist that was not seen, if one may.
     fn tables(&mut self) -> Result<(), Why> {
-        let hides = |kind| {
-            matches!(
-                kind,
-                GapKind::Process | GapKind::Processes | GapKind::Threads | GapKind::Descriptors
-            )
-        };
-        if let Some(gap) = self.tree.sample.gaps.iter().find(|gap| hides(gap.what)) {
-            return Err(gap.why);
+        let unread = self.gap(&PROCESSES).or_else(|| self.gap(&TABLES));
+        if let Some(why) = unread {
+            return Err(why);
         }
         if !self.tree.divided.is_empty() {
             return Err(Why::Unsupported);
@@ -290,12 +325,13 @@ impl Resolving<'_> {
 
     /// A descriptor that was sent over a unix socket and not yet received is in no table.
     fn nothing_on_its_way(&mut self) -> Result<(), Why> {
-        let unix = self
-            .tree
-            .sample
-            .sockets
-            .iter()
-            .filter(|socket| socket.is_unix());
+        let sockets = &self.tree.sample.sockets;
+        for socket in sockets {
+            if let SocketKind::Unreadable(why) = socket.kind {
+                return Err(why);
+            }
+        }
+        let unix = sockets.iter().filter(|socket| socket.is_unix());
         for (n, socket) in unix.enumerate() {
             if n == SOCKETS_MAX {
                 return Err(Why::TooMany);
@@ -314,11 +350,6 @@ impl Resolving<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether processes may exist whose descriptors cannot be read.
-pub(super) fn hidden(reader: &mut Reader, denied: Option<Why>) -> bool {
-    denied.is_some() || space::hides_processes(reader)
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn open(pid: i32) -> Result<Process, AttachError> {
     let stat = handle::stat(pid)
         .filter(is_alive)
         .ok_or(AttachError::Gone(pid))?;
-    if pid == KERNEL || stat.ppid == KERNEL {
+    if stat.flags & KERNEL_THREAD != 0 {
         return Err(AttachError::Kernel(pid));
     }
     let owner = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |meta| meta.uid());
@@ -87,8 +87,8 @@ fn open(pid: i32) -> Result<Process, AttachError> {
     })
 }
 
-/// The parent of all threads of the kernel.
-const KERNEL: i32 = 2;
+/// `PF_KTHREAD`: the flag of a thread of the kernel. In a container process 2 is an ordinary one.
+const KERNEL_THREAD: u32 = 0x0020_0000;
 
 #[derive(Clone, Debug)]
 struct Candidate {
@@ -115,7 +115,8 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
             let mut command = words.join(" ");
             command.truncate(command.floor_char_boundary(COMMAND_BYTES_MAX));
             let stat = process.stat().ok().filter(is_alive)?;
-            let is_sidecar = ours.is_some() && program(&process.pid.to_string()).ok() == ours;
+            let same_file = ours.is_some() && program(&process.pid.to_string()).ok() == ours;
+            let is_sidecar = same_file || is_another_build(&process);
             (!is_sidecar && regex.is_match(&command)).then_some(Candidate {
                 pid: process.pid,
                 parent: stat.ppid,
@@ -123,6 +124,19 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
             })
         })
         .collect()
+}
+
+/// Whether it is an hbsidecar of another file: it carries the expression on its command line too.
+fn is_another_build(process: &procfs::process::Process) -> bool {
+    let name = process.exe().ok();
+    let name = name.as_deref().and_then(std::path::Path::file_name);
+    name.is_some_and(|name| name.to_string_lossy().starts_with("hbsidecar"))
+}
+
+/// A command line as it may be shown: what another program put into it is not sent to a terminal.
+fn shown(command: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    heartbeat::wire::beat::cut(command.chars().map(plain).collect(), 60)
 }
 
 /// The only candidate, or the one that started all the others.
@@ -137,13 +151,7 @@ fn the_one(candidates: &[Candidate]) -> Result<i32, AttachError> {
         _ => {
             let named = tops.iter().take(NAMED_MAX);
             let named: Vec<String> = named
-                .map(|c| {
-                    format!(
-                        "{} {}",
-                        c.pid,
-                        heartbeat::wire::beat::cut(c.command.clone(), 60)
-                    )
-                })
+                .map(|c| format!("{} {}", c.pid, shown(&c.command)))
                 .collect();
             Err(AttachError::Ambiguous {
                 count: tops.len(),

@@ -23,10 +23,12 @@ pub(crate) struct Start<'a> {
     /// Beside what we got ourselves.
     pub(crate) environment: &'a [(&'static str, OsString)],
     pub(crate) inherited: Inherited,
-    /// Whether it starts with the terminal.
-    pub(crate) in_front: bool,
+    /// The terminal that it starts with, when that is ours to give.
+    pub(crate) terminal: Option<i32>,
     /// Descriptors of ours, and the outputs of the agent that they become.
     pub(crate) outputs: Vec<(RawFd, RawFd)>,
+    /// Whether it is killed when this process dies.
+    pub(crate) dies_with_us: bool,
 }
 
 /// Why the agent could not be started.
@@ -38,8 +40,13 @@ pub(crate) enum StartError {
     /// The command is there.
     #[error("cannot run {0:?}: {1}; is it executable, and is its interpreter installed?")]
     NotExecutable(OsString, std::io::Error),
+    /// The file is being written.
+    #[error("cannot run {0:?}: its file is open for writing; start it when it is whole")]
+    Busy(OsString),
     /// No process could be made.
-    #[error("cannot start {0:?}: {1}; check the limits of processes (ulimit -u) and memory")]
+    #[error(
+        "cannot start {0:?}: {1}; check the limits of processes (ulimit -u), descriptors (ulimit -n) and memory"
+    )]
     NoProcess(OsString, std::io::Error),
     /// An argument that no program can be given.
     #[error("cannot run {0:?}: its name, arguments and environment must not hold a NUL byte")]
@@ -51,7 +58,7 @@ impl StartError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::NotFound(_) => exit::NOT_FOUND,
-            Self::NotExecutable(..) => exit::NOT_EXECUTABLE,
+            Self::NotExecutable(..) | Self::Busy(_) => exit::NOT_EXECUTABLE,
             Self::NoProcess(..) | Self::Nul(_) => exit::OWN_FAILURE,
         }
     }
@@ -60,7 +67,7 @@ impl StartError {
     pub(crate) fn is_permanent(&self) -> bool {
         match self {
             Self::NotFound(_) | Self::NotExecutable(..) | Self::Nul(_) => true,
-            Self::NoProcess(..) => false,
+            Self::NoProcess(..) | Self::Busy(_) => false,
         }
     }
 }
@@ -92,7 +99,7 @@ pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
         handle::wait_for(pid);
         return Err(start_error(start.program, error));
     }
-    Process::of_child(pid).map_err(|error| StartError::NoProcess(start.program.to_owned(), error))
+    Ok(Process::of_child(pid))
 }
 
 /// Becomes the agent, in this very process. Returns only when that fails.
@@ -188,6 +195,7 @@ fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
             StartError::NotFound(program)
         }
         Some(libc::EAGAIN | libc::ENOMEM) => StartError::NoProcess(program, error),
+        Some(libc::ETXTBSY) => StartError::Busy(program),
         _ => StartError::NotExecutable(program, error),
     }
 }

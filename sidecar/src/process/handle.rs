@@ -12,17 +12,28 @@ use procfs::process::Stat;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::LazyLock;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// One process. Holds its descriptor: it stays the same one for as long as this value lives.
+/// One process. It stays the same one for as long as this value lives: by its descriptor, or because it is our child and
+/// was not waited for.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
-    /// In clock ticks after the start of the machine.
+    /// In clock ticks after the start of the machine; 0 where /proc does not show it.
     pub(crate) started: u64,
-    fd: OwnedFd,
+    name: Name,
+}
+
+/// What signals are sent to.
+#[derive(Debug)]
+enum Name {
+    Descriptor(OwnedFd),
+    /// A child of ours: with a descriptor where the kernel gives one (seccomp, gVisor and a full table of descriptors
+    /// refuse it), else by its number, which is its own until we wait for it.
+    Child(Option<OwnedFd>),
 }
 
 impl Process {
@@ -35,19 +46,19 @@ impl Process {
         Ok(Self {
             pid,
             started: stat.starttime,
-            fd,
+            name: Name::Descriptor(fd),
         })
     }
 
-    /// A child of ours that was not waited for: it may have ended, and its number is its own all the same.
-    pub(crate) fn of_child(pid: i32) -> io::Result<Self> {
-        let raw = Pid::from_raw(pid).ok_or_else(gone)?;
-        let fd = pidfd_open(raw, PidfdFlags::empty())?;
-        Ok(Self {
+    /// A child of ours that was not waited for: it may have ended, and its number is its own all the same. Cannot fail:
+    /// a child that was forked is watched, whatever the kernel refuses.
+    pub(crate) fn of_child(pid: i32) -> Self {
+        let raw = Pid::from_raw(pid);
+        Self {
             pid,
-            started: stat(pid).ok_or_else(gone)?.starttime,
-            fd,
-        })
+            started: stat(pid).map_or(0, |stat| stat.starttime),
+            name: Name::Child(raw.and_then(|raw| pidfd_open(raw, PidfdFlags::empty()).ok())),
+        }
     }
 
     /// The process of this number, if it is still the one that started then.
@@ -63,43 +74,63 @@ impl Process {
 
     /// Sends a signal to it and to no other.
     pub(crate) fn signal(&self, number: i32) -> io::Result<()> {
-        send(&self.fd, number, None, 0)
+        match self.send(number, None, 0) {
+            Some(sent) => sent,
+            None => kill(self.pid, number),
+        }
     }
 
     /// Sends a signal, with its value, to the process group that it leads.
     pub(crate) fn signal_group(&self, number: i32, value: Option<u64>) -> io::Result<()> {
         const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2; // Linux 6.9
-        match send(&self.fd, number, value, PIDFD_SIGNAL_PROCESS_GROUP) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.signal_group_by_number(number, value)
+        match self.send(number, value, PIDFD_SIGNAL_PROCESS_GROUP) {
+            Some(Err(error)) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Some(sent) => return sent,
+            None => {}
+        }
+        // A value can only be queued to one process there.
+        let queued = value.and_then(|_| self.send(number, value, 0));
+        queued.unwrap_or_else(|| kill(-self.pid, number))
+    }
+
+    /// Sends by descriptor; `None` where that is not possible, and the number of a child stands for it.
+    fn send(&self, number: i32, value: Option<u64>, flags: libc::c_uint) -> Option<io::Result<()>> {
+        match &self.name {
+            Name::Descriptor(fd) => Some(send(fd, number, value, flags)),
+            Name::Child(None) => None,
+            Name::Child(Some(fd)) => {
+                let sent = send(fd, number, value, flags);
+                let refused = sent.as_ref().err().and_then(io::Error::raw_os_error);
+                // A filter of system calls refuses with either.
+                (!matches!(refused, Some(libc::ENOSYS | libc::EPERM))).then_some(sent)
             }
-            sent => sent,
         }
     }
 
-    /// On older kernels; it has not been reaped while we hold it as a child, so its number is still its own.
-    fn signal_group_by_number(&self, number: i32, value: Option<u64>) -> io::Result<()> {
-        if value.is_some() {
-            return send(&self.fd, number, value, 0); // a value can only be queued to one process there
+    fn descriptor(&self) -> Option<&OwnedFd> {
+        match &self.name {
+            Name::Descriptor(fd) => Some(fd),
+            Name::Child(fd) => fd.as_ref(),
         }
-        #[expect(unsafe_code, reason = "nix has no names for real-time signals")]
-        // SAFETY: numbers only.
-        let sent = unsafe { libc::kill(-self.pid, number) };
-        if sent == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+    }
+
+    /// A descriptor that becomes readable once the process has ended.
+    pub(crate) fn until_ended(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let fd = self.descriptor().ok_or(io::ErrorKind::Unsupported)?;
+        until_readable(fd.try_clone()?)
     }
 
     /// How it ended, if it was reaped and the kernel remembers (Linux 6.15).
     pub(crate) fn exit(&self) -> Option<Exit> {
-        pidfd_exit(&self.fd).map(exit_of)
+        pidfd_exit(self.descriptor()?).map(exit_of)
     }
 
     /// Whether it has ended, reaped or not.
     pub(crate) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        let Some(fd) = self.descriptor() else {
+            return waits_to_be_reaped(self.pid);
+        };
+        let mut fds = [PollFd::new(fd, PollFlags::IN)];
         rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
@@ -113,19 +144,6 @@ impl Process {
     /// Whether its parent has reaped it.
     pub(crate) fn is_reaped(&self) -> bool {
         named_stat(self.pid, self.started).is_none()
-    }
-}
-
-impl AsFd for Process {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl AsRawFd for Process {
-    /// Readable once the process has ended.
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
     }
 }
 
@@ -164,9 +182,39 @@ pub(crate) fn wait_for(pid: i32) {
     {}
 }
 
-/// The content of `/proc/PID/stat`; `None` when there is no such process.
+/// Whether a child of ours has ended and was not waited for yet.
+fn waits_to_be_reaped(pid: i32) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let found = waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), flags);
+    !matches!(found, Ok(WaitStatus::StillAlive))
+}
+
+fn kill(pid: i32, number: i32) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "nix has no names for real-time signals")]
+    // SAFETY: numbers only.
+    let sent = unsafe { libc::kill(pid, number) };
+    if sent == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether /proc shows the processes of our own pid namespace. In a namespace without a mount of its own it shows others
+/// under the same numbers.
+pub(crate) fn proc_is_ours() -> bool {
+    static OURS: LazyLock<bool> = LazyLock::new(|| {
+        let me = std::fs::read_link("/proc/self").ok();
+        let me = me.as_deref().and_then(std::path::Path::to_str);
+        me.is_none_or(|number| number == std::process::id().to_string())
+    });
+    *OURS
+}
+
+/// The content of `/proc/PID/stat`; `None` when there is no such process, or when it may be another's.
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
-    procfs::process::Process::new(pid).ok()?.stat().ok()
+    proc_is_ours().then(|| procfs::process::Process::new(pid).ok()?.stat().ok())?
 }
 
 /// The same for one that was seen before.
@@ -181,9 +229,10 @@ pub(crate) fn command_name(pid: i32) -> Option<String> {
     Some(name.to_string_lossy().into_owned())
 }
 
-/// Whether it is neither a zombie nor about to become one.
+/// Whether it is neither a zombie nor about to become one. A process whose first thread has ended while others run is shown
+/// as a zombie, with more threads than that one.
 pub(crate) fn is_alive(stat: &Stat) -> bool {
-    !matches!(stat.state, 'Z' | 'X' | 'x')
+    !matches!(stat.state, 'Z' | 'X' | 'x') || stat.num_threads > 1
 }
 
 /// This process, as others may see it.

@@ -4,7 +4,6 @@
 //! that, by a function in `.init_array`.
 
 use nix::libc;
-use nix::sys::signal::{SigSet, Signal};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Bits of [`FOUND`]: descriptors 0, 1, 2 were closed, SIGPIPE and SIGCHLD were ignored.
@@ -87,25 +86,29 @@ fn is_ignored(signal: i32) -> bool {
     }
 }
 
+/// Every signal, as the kernel counts them: the C library's own sets leave out the two that it keeps for itself, and
+/// either would end us.
+pub(crate) const EVERY_SIGNAL: u64 = !0;
+
 /// What the agent gets back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inherited {
-    mask: SigSet,
+    mask: u64,
     found: u8,
 }
 
 impl Inherited {
-    /// Takes over: every signal that can wait is blocked from here on, and comes through `signals`. SIGCHLD and SIGPIPE
-    /// get their default dispositions, since an ignored signal is never delivered at all.
+    /// Takes over: every signal is blocked from here on, and comes through `signals`: also those that faults raise, since
+    /// they can be sent, too. A fault of our own ends us all the same: the kernel does not let it be blocked. SIGCHLD and
+    /// SIGPIPE get their default dispositions, since an ignored signal is never delivered at all.
     pub(crate) fn take() -> Self {
-        let mask = SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::empty());
-        let mut blocked = SigSet::all();
-        for fault in FAULTS {
-            blocked.remove(fault);
-        }
-        let _ = blocked.thread_block(); // cannot fail: the set is valid
+        let mask = kernel_mask(EVERY_SIGNAL);
         default(libc::SIGCHLD);
         default(libc::SIGPIPE);
+        // Threads that the C library starts do not block the one it cancels them with.
+        for (_, signal) in LIBRARYS {
+            kernel_disposition(signal, Some(libc::SIG_IGN));
+        }
         Self {
             mask,
             found: FOUND.load(Ordering::Relaxed),
@@ -129,9 +132,13 @@ impl Inherited {
             }
         }
         for (bit, signal) in LIBRARYS {
-            if self.found & bit != 0 {
-                kernel_disposition(signal, Some(libc::SIG_IGN));
-            }
+            let ignored = self.found & bit != 0;
+            let before = if ignored {
+                libc::SIG_IGN
+            } else {
+                libc::SIG_DFL
+            };
+            kernel_disposition(signal, Some(before));
         }
         for fd in 0..3 {
             if self.found & 1 << fd != 0 {
@@ -142,20 +149,26 @@ impl Inherited {
                 };
             }
         }
-        let _ = self.mask.thread_set_mask(); // cannot fail: the set came from the kernel
+        kernel_mask(self.mask);
     }
 }
 
-/// Signals that a fault of our own raises: blocked, they would kill us without a trace.
-const FAULTS: [Signal; 7] = [
-    Signal::SIGSEGV,
-    Signal::SIGBUS,
-    Signal::SIGFPE,
-    Signal::SIGILL,
-    Signal::SIGABRT,
-    Signal::SIGTRAP,
-    Signal::SIGSYS,
-];
+/// Sets this thread's mask of blocked signals and returns the one before.
+fn kernel_mask(mask: u64) -> u64 {
+    let mut before: u64 = 0;
+    #[expect(unsafe_code, reason = "no library blocks the signals that it keeps")]
+    // SAFETY: both are sets of the kernel's size; the call cannot fail with them.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            &raw mut before,
+            size_of::<u64>(),
+        )
+    };
+    before
+}
 
 fn default(signal: i32) {
     disposition(signal, libc::SIG_DFL);

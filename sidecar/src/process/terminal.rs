@@ -6,7 +6,10 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp, tcsetpgrp};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use std::io::{IsTerminal, Stdin, stdin};
+use std::fs::File;
+use std::io::IsTerminal;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 /// Whether a shell of our session, above our process group, could resume us in the foreground if we stopped. In a
 /// container or a window of its own there is none, and the kernel ignores Ctrl-Z for a program alone; so must we.
@@ -41,10 +44,10 @@ pub(crate) fn share(signal: i32) {
     }
 }
 
-/// Our controlling terminal, when standard input is one.
+/// Our controlling terminal, whatever standard input is: an agent whose input is a pipe may read from it too.
 #[derive(Debug)]
 pub(crate) struct Terminal {
-    stdin: Stdin,
+    terminal: File,
     ours: Pid,
     /// How it was set when we had it, and how the agent last had it set.
     our_settings: Option<Termios>,
@@ -53,15 +56,18 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal on standard input, if there is one.
+    /// Our controlling terminal, if there is one.
     pub(crate) fn find() -> Option<Self> {
-        let stdin = stdin();
-        if !stdin.is_terminal() || tcgetpgrp(&stdin).is_err() {
-            return None;
-        }
-        let our_settings = tcgetattr(&stdin).ok();
+        let terminal = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_NOCTTY)
+            .open("/dev/tty")
+            .ok()?;
+        tcgetpgrp(&terminal).ok()?;
+        let our_settings = tcgetattr(&terminal).ok();
         Some(Self {
-            stdin,
+            terminal,
             ours: getpgrp(),
             our_settings,
             agents_settings: None,
@@ -69,9 +75,14 @@ impl Terminal {
         })
     }
 
+    /// Its descriptor, for the agent's process before it becomes the agent.
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.terminal.as_raw_fd()
+    }
+
     /// Whether it listens to us.
     pub(crate) fn is_ours(&self) -> bool {
-        tcgetpgrp(&self.stdin) == Ok(self.ours)
+        tcgetpgrp(&self.terminal) == Ok(self.ours)
     }
 
     /// Whether it was given to the agent and not taken back since.
@@ -83,19 +94,19 @@ impl Terminal {
     pub(crate) fn give_to(&mut self, group: i32) {
         let group = Pid::from_raw(group);
         // The agent's process has done the same for itself before its first instruction.
-        let there = self.is_ours() || tcgetpgrp(&self.stdin) == Ok(group);
-        if !there || (self.is_ours() && tcsetpgrp(&self.stdin, group).is_err()) {
+        let there = self.is_ours() || tcgetpgrp(&self.terminal) == Ok(group);
+        if !there || (self.is_ours() && tcsetpgrp(&self.terminal, group).is_err()) {
             return;
         }
         if let Some(settings) = self.agents_settings.take() {
-            let _ = tcsetattr(&self.stdin, OptionalActions::Now, &settings); // it hung up: there is nothing to set
+            let _ = tcsetattr(&self.terminal, OptionalActions::Now, &settings); // it hung up: there is nothing to set
         }
         self.given_to = Some(group);
     }
 
     /// The agent has stopped: the terminal is ours again, and the agent's settings are kept until it is resumed.
     pub(crate) fn take_for_now(&mut self) {
-        let settings = tcgetattr(&self.stdin).ok();
+        let settings = tcgetattr(&self.terminal).ok();
         if self.take_back() {
             self.agents_settings = settings;
         }
@@ -108,15 +119,15 @@ impl Terminal {
             return false;
         };
         self.agents_settings = None;
-        if tcgetpgrp(&self.stdin) != Ok(group) {
+        if tcgetpgrp(&self.terminal) != Ok(group) {
             return false;
         }
-        if let Err(error) = tcsetpgrp(&self.stdin, self.ours) {
+        if let Err(error) = tcsetpgrp(&self.terminal, self.ours) {
             tracing::debug!("cannot take the terminal back: {error}");
             return false;
         }
         if let Some(settings) = &self.our_settings {
-            let _ = tcsetattr(&self.stdin, OptionalActions::Now, settings); // it hung up: there is nothing to set
+            let _ = tcsetattr(&self.terminal, OptionalActions::Now, settings); // it hung up: there is nothing to set
         }
         true
     }

@@ -27,6 +27,12 @@ pub(crate) enum Tree {
         started: u64,
         env_marker: Option<OsString>,
     },
+    /// What is below a sidecar, dead or alive, and what carries the environment marker; not the sidecar itself.
+    Guarded {
+        pid: i32,
+        started: u64,
+        mark: OsString,
+    },
 }
 
 /// One living process of the tree.
@@ -64,19 +70,17 @@ impl Tree {
                 started,
                 env_marker,
             } => {
-                let mut roots: Vec<i32> = table.marked(env_marker.as_ref());
-                let root = table
-                    .stats
-                    .get(pid)
-                    .filter(|(_, root)| root.started == *started);
-                roots.extend(root.map(|(_, root)| root.pid));
-                let mut found: Vec<Member> = roots
-                    .iter()
-                    .filter_map(|pid| Some(table.stats.get(pid)?.1.clone()))
-                    .collect();
-                found.extend(table.below(&roots, &BTreeSet::new()));
-                let mut seen = BTreeSet::new();
-                found.retain(|member| seen.insert(member.pid));
+                let mut roots = table.marked(env_marker.as_ref());
+                roots.extend(table.named(*pid, *started));
+                table.with_all_below(&roots)
+            }
+            Self::Guarded { pid, started, mark } => {
+                let mut roots = table.marked(Some(mark));
+                if table.named(*pid, *started).is_some() {
+                    roots.extend(table.children_of(*pid));
+                }
+                let mut found = table.with_all_below(&roots);
+                found.retain(|member| member.pid != *pid);
                 found
             }
         }
@@ -157,7 +161,8 @@ impl Member {
 
 impl Table {
     fn read() -> Self {
-        let processes = procfs::process::all_processes().into_iter().flatten();
+        let processes = handle::proc_is_ours().then(procfs::process::all_processes);
+        let processes = processes.into_iter().flatten().flatten();
         let stats = processes
             .filter_map(|process| process.ok()?.stat().ok())
             .filter(handle::is_alive)
@@ -193,7 +198,28 @@ impl Table {
         found
     }
 
-    /// Processes whose environment carries the marker.
+    /// The process of this number, if it is the one that started then.
+    fn named(&self, pid: i32, started: u64) -> Option<i32> {
+        let (_, found) = self.stats.get(&pid)?;
+        (found.started == started).then_some(pid)
+    }
+
+    /// These processes and what is below them, each once.
+    fn with_all_below(&self, roots: &[i32]) -> Vec<Member> {
+        let roots_found = roots.iter().filter_map(|pid| self.stats.get(pid));
+        let mut found: Vec<Member> = roots_found.map(|(_, member)| member.clone()).collect();
+        found.extend(self.below(roots, &BTreeSet::new()));
+        let mut seen = BTreeSet::new();
+        found.retain(|member| seen.insert(member.pid));
+        found
+    }
+
+    fn children_of(&self, pid: i32) -> impl Iterator<Item = i32> {
+        let children = self.stats.iter();
+        children.filter_map(move |(child, (parent, _))| (*parent == pid).then_some(*child))
+    }
+
+    /// Processes with a variable that begins with the marker. It holds a random number that other users do not see.
     fn marked(&self, env_marker: Option<&OsString>) -> Vec<i32> {
         let Some(env_marker) = env_marker else {
             return Vec::new();
@@ -202,7 +228,7 @@ impl Table {
             std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
                 environment
                     .split(|byte| *byte == 0)
-                    .any(|variable| variable == env_marker.as_bytes())
+                    .any(|variable| variable.starts_with(env_marker.as_bytes()))
             })
         };
         let me = std::process::id();
@@ -217,6 +243,9 @@ impl Table {
 
 /// The children of a process, as its threads list them.
 fn children(pid: i32) -> Vec<i32> {
+    if !handle::proc_is_ours() {
+        return Vec::new();
+    }
     let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
     let tasks = tasks.into_iter().flatten().flatten();
     tasks

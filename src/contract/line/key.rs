@@ -22,10 +22,12 @@ pub(super) enum Key {
     Status,
     ExtendTimeout,
     Errno,
+    /// Descriptors that come with it are closed, which is all that it asks for.
+    Barrier,
 }
 
 /// Every key under its own name and, where sd_notify has one, under that.
-const KEYS: [(&str, Key); 20] = [
+const KEYS: [(&str, Key); 21] = [
     ("task", Key::Task),
     ("progress", Key::Progress),
     ("step", Key::Step),
@@ -46,6 +48,7 @@ const KEYS: [(&str, Key); 20] = [
     ("STATUS", Key::Status),
     ("EXTEND_TIMEOUT_USEC", Key::ExtendTimeout),
     ("ERRNO", Key::Errno),
+    ("BARRIER", Key::Barrier),
 ];
 /// What other programs put before keys of their own.
 const OURS: &str = "X_HB_";
@@ -74,7 +77,7 @@ impl Key {
             Self::Active | Self::Queue | Self::Tokens | Self::Errors | Self::Errno => {
                 "a whole number from 0 to 2^53 - 1"
             }
-            Self::Ready | Self::Stopping => "1",
+            Self::Ready | Self::Stopping | Self::Barrier => "1",
             Self::Watchdog => "1, or trigger",
             Self::Task | Self::Step | Self::Error | Self::Status => "a text",
         }

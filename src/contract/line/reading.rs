@@ -116,6 +116,7 @@ impl Reading {
                 let number = delta(value).ok_or_else(wrong)?;
                 self.error((number != 0).then(|| format!("errno {number}")));
             }
+            Key::Barrier => drop(flag(value).ok_or_else(wrong)?),
             Key::Ready => line.ready = flag(value).ok_or_else(wrong)?,
             Key::Stopping => line.stopping = flag(value).ok_or_else(wrong)?,
             // The agent's own watchdog has given up on it: an error, reported by the agent itself.

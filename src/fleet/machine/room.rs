@@ -8,15 +8,17 @@ use crate::fleet::agents::Place;
 use crate::fleet::run::Run;
 
 impl Fleet {
-    /// The place of the agent that an input is about. A newcomer begins with `run`; `None` when the fleet is full.
+    /// The place of the agent that an input is about, `found` if it is known. A newcomer begins with `run`; `None` when the
+    /// fleet is full.
     pub(super) fn place(
         &mut self,
+        found: Option<Place>,
         id: &str,
         now: Moment,
         run: impl FnOnce() -> Run,
         effects: &mut Vec<FleetEffect>,
     ) -> Option<Place> {
-        if let Some(place) = self.agents.find(id) {
+        if let Some(place) = found {
             self.observed(place, now);
             return Some(place);
         }

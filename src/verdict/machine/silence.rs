@@ -64,7 +64,7 @@ impl VerdictMachine {
             report: &report,
             busy: &busy,
             serves: false,
-            polls: false,
+            is_patient: false,
         };
         self.clock
             .track_timers(&timers::sleepers(&view, &[]), sample.at);
@@ -118,6 +118,8 @@ impl VerdictMachine {
             return self.await_answer(view, connections, now);
         }
         if owes && let Some(asks) = inputs::watched(view).or_else(|| timers::outside_event(view)) {
+            // The next sample may find it awake for a moment.
+            self.clock.excuse_silence();
             return asks;
         }
         if view.owes_turn() {

@@ -27,8 +27,8 @@ pub(in crate::verdict) fn file_lock(
     };
     let lock = lock_on(view, process, target);
     let holder = lock.and_then(|l| l.holder);
-    // A holder that works, such as another build, will release the lock.
-    if holder.is_some_and(|pid| view.works(pid)) {
+    // A holder that works, such as another build, will release the lock. One of the tree is seen at its own work.
+    if holder.is_some_and(|pid| view.works(pid) || view.is_inside(pid)) {
         return None;
     }
     let who = match (holder, lock) {

@@ -207,7 +207,7 @@ pub(in crate::verdict) fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         Until::Unreadable(_) => true,
     };
     let connected = view.sample.sockets.iter().any(|s| s.other().is_none());
-    if !alone || long || connected || view.polls || view.listens(Subject::Tree) {
+    if !alone || long || connected || view.is_patient || view.listens(Subject::Tree) {
         return None;
     }
     let mut kinds = BTreeSet::new();

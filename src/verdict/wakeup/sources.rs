@@ -42,22 +42,10 @@ pub enum Outside {
     PassedOn,
 }
 
-/// Signals by which a program is asked to end: INT, QUIT, TERM. A restart sends one of them too.
-const REQUESTS_TO_END: u64 = signal(2) | signal(3) | signal(15);
-/// Signals that a program's own instructions raise (ILL TRAP ABRT BUS FPE SEGV PIPE STKFLT XFSZ SYS), and the two by which
-/// the threads of the C library reach each other.
-const RAISED_BY_ITSELF: u64 = signal(4)
-    | signal(5)
-    | signal(6)
-    | signal(7)
-    | signal(8)
-    | signal(11)
-    | signal(13)
-    | signal(16)
-    | signal(25)
-    | signal(31)
-    | signal(32)
-    | signal(33);
+/// Signals by which a program is asked to end (INT QUIT TERM; a restart sends one of them too), that its own instructions raise
+/// (ILL TRAP ABRT BUS FPE SEGV PIPE STKFLT XFSZ SYS), by which its children end (CHLD), and by which the threads of the C
+/// library reach each other: no other program sends them to get work done.
+const EXPECTED: [u32; 16] = [2, 3, 15, 4, 5, 6, 7, 8, 11, 13, 16, 25, 31, CHLD, 32, 33];
 const CHLD: u32 = 17;
 const ALRM: u32 = 14;
 
@@ -155,8 +143,9 @@ fn of_signals(sample: &Sample, process: &Process, thread: &Thread) -> Vec<Source
         sources.push(Source::AnyProcess);
     }
     let own = known_programs::runtime_signals(&process.name);
-    let expected = REQUESTS_TO_END | RAISED_BY_ITSELF | signal(CHLD) | own;
-    let others = (1..=64).filter(|n| handled & !expected & signal(*n) != 0);
+    let others = (1..=64)
+        .filter(|n| handled & signal(*n) != 0)
+        .filter(|n| !EXPECTED.contains(n) && !own.contains(n));
     sources.extend(others.map(|n| Source::Outside(Outside::Signal(n))));
     if handled & signal(CHLD) != 0 {
         let children = sample.processes.iter().filter(|p| p.parent == process.pid);

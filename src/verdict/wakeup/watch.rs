@@ -46,11 +46,6 @@ impl DoomWatch {
         })
     }
 
-    /// Whether a proof is under way, so that a suspicion of the same would only come before it.
-    pub(in crate::verdict) fn is_pending(&self) -> bool {
-        self.samples > 1
-    }
-
     /// The machine was suspended or gave the agent too little, or something moved.
     pub(in crate::verdict) fn interrupt(&mut self) {
         self.samples = 0;

@@ -197,6 +197,11 @@ impl Open {
         if !found.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }
+        if is_anothers(path, &found) {
+            return Err(io::Error::other(
+                "it is another user's, in a directory that all may write to",
+            ));
+        }
         let open = Self {
             file,
             read: 0,
@@ -271,4 +276,15 @@ fn identity(of: &Metadata) -> (u64, u64) {
 
 fn written(of: &Metadata) -> (i64, i64) {
     (of.mtime(), of.mtime_nsec())
+}
+
+/// Whether another user may have made the file: he would speak for the agent.
+fn is_anothers(path: &Path, found: &Metadata) -> bool {
+    const WRITABLE_BY_ALL: u32 = 0o002;
+    let directory = path
+        .parent()
+        .and_then(|directory| std::fs::metadata(directory).ok());
+    let shared = directory.is_some_and(|directory| directory.mode() & WRITABLE_BY_ALL != 0);
+    let ours = [0, rustix::process::geteuid().as_raw()];
+    shared && !ours.contains(&found.uid())
 }

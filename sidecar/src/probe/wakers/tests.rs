@@ -163,6 +163,14 @@ fn private_memory_is_of_its_process_alone() {
 }
 
 #[test]
+fn a_process_that_shares_all_memory_can_wake_private_locks() {
+    // CLONE_VM and SIGCHLD; the child runs nothing but `pause`.
+    let code = "stack=ctypes.create_string_buffer(65536)\ntop=ctypes.c_void_p(ctypes.addressof(stack)+65536&~15)
+libc.clone(libc.pause,top,0x111,None)\nl=threading.Lock()\nl.acquire()\nl.acquire()";
+    is_shared_with_the_child(code, &ObjectKind::Memory);
+}
+
+#[test]
 fn a_thread_that_is_joined_is_of_the_same_memory() {
     let code = "h=ctypes.c_ulong()\nf=ctypes.CFUNCTYPE(ctypes.c_void_p,ctypes.c_void_p)(lambda _: libc.pause())
 libc.pthread_create(ctypes.byref(h),None,f,None)\nlibc.pthread_join(h,None)";

@@ -6,7 +6,7 @@ use nix::libc;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// Variables of a supervisor above us, another hbsidecar among them: they describe our process, not the agent.
 const NOT_FOR_THE_AGENT: [&str; 5] = [
@@ -21,10 +21,12 @@ const LISTEN_PID: &str = "LISTEN_PID";
 /// Room for any process number and the NUL behind it.
 const PID_BYTES: usize = 11;
 const SHELL: &CStr = c"/bin/sh";
-const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
-/// Under memory pressure the kernel must choose the agent before its supervisor.
-const OOM_SCORE_MORE: i32 = 200;
-const OOM_SCORE_MAX: i32 = 1000;
+/// A program that was written a moment ago may still be open for writing; tries, and the time between two of them.
+const BUSY_TRIES: u32 = 40;
+static BUSY_PAUSE: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
 
 pub(super) struct Image {
     /// Where the program may be, in the order of PATH.
@@ -35,10 +37,12 @@ pub(super) struct Image {
     environment: Pointers,
     /// `LISTEN_PID=` and room for a number, when the variable named us.
     listen_pid: Option<Box<[u8]>>,
-    oom_score: String,
     inherited: Inherited,
-    in_front: bool,
+    /// The terminal that becomes its own.
+    terminal: Option<i32>,
     outputs: Vec<(RawFd, RawFd)>,
+    /// Our number, when it must not outlive us.
+    dies_with: Option<i32>,
 }
 
 /// Texts, and the list of pointers to them that `execve` wants.
@@ -73,10 +77,12 @@ impl Image {
             shell_arguments: pointers([&["sh".into(), OsString::new()], start.arguments].concat())?,
             environment,
             listen_pid,
-            oom_score: oom_score(),
             inherited: start.inherited,
-            in_front: start.in_front,
+            terminal: start.terminal,
             outputs: start.outputs.clone(),
+            dies_with: start
+                .dies_with_us
+                .then(|| i32::try_from(std::process::id()).unwrap_or(0)),
         })
     }
 
@@ -88,16 +94,19 @@ impl Image {
         )]
         // SAFETY: async-signal-safe calls on numbers and on memory that was made before the fork.
         unsafe {
+            if let Some(parent) = self.dies_with {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid() != parent {
+                    libc::_exit(127); // it died before it could be named
+                }
+            }
             libc::setpgid(0, 0);
-            if self.in_front {
-                libc::tcsetpgrp(0, libc::getpid());
+            if let Some(terminal) = self.terminal {
+                libc::tcsetpgrp(terminal, libc::getpid());
             }
             for (from, output) in &self.outputs {
                 libc::dup2(*from, *output);
             }
-            let fd = libc::open(OOM_SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-            libc::write(fd, self.oom_score.as_ptr().cast(), self.oom_score.len());
-            libc::close(fd);
             if let Some(variable) = &mut self.listen_pid {
                 write_number(&mut variable[LISTEN_PID.len() + 1..], libc::getpid());
             }
@@ -154,12 +163,20 @@ impl Pointers {
 }
 
 fn execute(path: &CStr, arguments: &[*const c_char], environment: &[*const c_char]) -> i32 {
-    #[expect(unsafe_code, reason = "no library execs without allocating")]
-    // SAFETY: both lists end with null and point to texts that live as long as they do.
-    unsafe {
-        libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
-        *libc::__errno_location()
+    let mut error = libc::ETXTBSY;
+    for _ in 0..BUSY_TRIES {
+        #[expect(unsafe_code, reason = "no library execs without allocating")]
+        // SAFETY: both lists end with null and point to texts that live as long as they do.
+        unsafe {
+            libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            error = *libc::__errno_location();
+            if error != libc::ETXTBSY {
+                break;
+            }
+            libc::nanosleep(&raw const BUSY_PAUSE, null_mut());
+        }
     }
+    error
 }
 
 /// Decimal digits and a NUL.
@@ -210,12 +227,6 @@ fn environment(more: &[(&'static str, OsString)], without_listen_pid: bool) -> V
                 .map(|(name, value)| variable(OsStr::new(name), value)),
         )
         .collect()
-}
-
-fn oom_score() -> String {
-    let now = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
-    let now: i32 = now.trim().parse().unwrap_or(0);
-    (now + OOM_SCORE_MORE).min(OOM_SCORE_MAX).to_string()
 }
 
 #[cfg(test)]

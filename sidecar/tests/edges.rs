@@ -1,0 +1,434 @@
+//! The edges of supervision: what a kernel, a container, a service manager, a cleaner of /tmp or an agent's own variables do
+//! to a sidecar. Real processes, no store.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use support::alone::{line, sidecar};
+use support::{Running, clean, eventually, program, signal};
+
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = sidecar(arguments).output().unwrap();
+    (output.status.code(), text(&output.stdout))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `$HB` is hbsidecar in the agent's script.
+fn with_hb(mut command: Command) -> Output {
+    command.env("HB", program("hbsidecar")).output().unwrap()
+}
+
+fn count(path: &Path) -> usize {
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .lines()
+        .count()
+}
+
+#[test]
+fn a_service_manager_learns_that_the_agent_is_ready_lives_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("systemd");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(support::SOON)).unwrap();
+    let mut agent = Running::spawn(
+        sidecar(&["--id", "a1", "--", "sleep", "1000"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "200000"),
+    );
+    let heard = |wanted: &str| {
+        let mut room = [0; 512];
+        loop {
+            let length = manager.recv(&mut room).unwrap();
+            if text(&room[..length]).starts_with(wanted) {
+                return;
+            }
+        }
+    };
+    heard("READY=1");
+    heard("STATUS=the agent a1 runs as process ");
+    for _ in 0..3 {
+        heard("WATCHDOG=1");
+    }
+    agent.signal("TERM");
+    heard("STOPPING=1");
+    agent.wait();
+}
+
+#[test]
+fn sockets_that_a_cleaner_removed_are_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        "while :; do \"$HB\" notify step=$((n+=1)) 2>/dev/null; echo $? >> said; sleep 0.1; done";
+    let mut command = sidecar(&[
+        "--id",
+        "a1",
+        "--interval",
+        "200ms",
+        "--",
+        "bash",
+        "-c",
+        script,
+    ]);
+    command
+        .current_dir(dir.path())
+        .env("XDG_RUNTIME_DIR", dir.path());
+    let _agent = Running::spawn(command.env("HB", program("hbsidecar")));
+    let taken = || {
+        let said = std::fs::read_to_string(dir.path().join("said")).unwrap_or_default();
+        said.lines().filter(|code| *code == "0").count()
+    };
+    eventually("a line is taken", || (taken() > 0).then_some(()));
+    std::fs::remove_dir_all(dir.path().join("hb")).unwrap();
+    let before = taken();
+    eventually("lines are taken again", || {
+        (taken() > before + 5).then_some(())
+    });
+    assert!(dir.path().join("hb/a1.sock").exists());
+}
+
+#[test]
+fn an_agent_that_changed_its_user_reaches_the_socket_of_a_sidecar_of_roots() {
+    if !nix::unistd::geteuid().is_root() {
+        return assert_ne!(
+            text(&Command::new("id").arg("-u").output().unwrap().stdout),
+            "0\n"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).unwrap();
+    let script = "exec setpriv --reuid 64321 --regid 64321 --clear-groups sh -c \
+                  'until \"$HB\" notify progress=1 2>/dev/null; do sleep 0.1; done; echo spoke'";
+    let mut command = sidecar(&["--restart", "never", "--", "sh", "-c", script]);
+    command.env("XDG_RUNTIME_DIR", dir.path());
+    assert_eq!(text(&with_hb(command).stdout), "spoke\n");
+}
+
+#[test]
+fn an_agent_whose_reader_has_seen_enough_is_not_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let script =
+        "\"$HB\" -q --redis-url redis://127.0.0.1:1 -- sh -c 'echo >> starts; exec yes' | head -1";
+    let mut shell = clean(Path::new("sh"));
+    shell.args(["-c", script]).current_dir(dir.path());
+    assert_eq!(text(&with_hb(shell).stdout), "y\n");
+    assert_eq!(count(&dir.path().join("starts")), 1);
+}
+
+#[test]
+fn an_agent_that_reloads_at_hup_and_crashes_later_is_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo >> starts; trap 'echo >> reloads' HUP; echo > up; \
+                  until [ -e reloads ]; do sleep 0.05; done; [ $(wc -l < starts) = 1 ] && exit 3; exit 0";
+    let flags = ["--backoff", "10ms", "--", "sh", "-c", script];
+    let mut agent = Running::spawn(sidecar(&flags).current_dir(dir.path()));
+    line(&dir.path().join("up"));
+    agent.signal("HUP");
+    assert_eq!(agent.exit_code(), Some(0));
+    assert_eq!(count(&dir.path().join("starts")), 2);
+}
+
+#[test]
+fn a_program_that_is_still_being_written_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent");
+    std::fs::copy("/bin/true", &path).unwrap();
+    let writer = std::fs::File::options().append(true).open(&path).unwrap();
+    let start = Running::spawn(&mut sidecar(&["--", path.to_str().unwrap()]));
+    std::thread::park_timeout(std::time::Duration::from_millis(50));
+    drop(writer);
+    let mut start = start;
+    assert_eq!(start.exit_code(), Some(0));
+}
+
+/// Loads a filter of system calls that refuses `pidfd_open`, then runs the rest.
+const WITHOUT_PIDFD: &str = "import ctypes, os, struct, sys
+nr = {'x86_64': 434, 'aarch64': 434}[os.uname().machine]
+code = [(0x20, 0, 0, 0), (0x15, 0, 1, nr), (6, 0, 0, 0x50000 | int(sys.argv[1])), (6, 0, 0, 0x7fff0000)]
+code = b''.join(struct.pack('HBBI', *i) for i in code)
+room = ctypes.create_string_buffer(code)
+class Program(ctypes.Structure): _fields_ = [('length', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+libc = ctypes.CDLL(None)
+libc.prctl(38, 1, 0, 0, 0)
+assert libc.prctl(22, 2, ctypes.byref(Program(4, ctypes.addressof(room))), 0, 0) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+";
+
+#[test]
+fn an_agent_is_watched_restarted_and_stopped_without_a_descriptor_of_its_process() {
+    for errno in ["1", "38"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut python = clean(Path::new("python3"));
+        python
+            .args(["-c", WITHOUT_PIDFD, errno])
+            .arg(program("hbsidecar"));
+        python.args([
+            "-q",
+            "--redis-url",
+            "redis://127.0.0.1:1",
+            "--backoff",
+            "10ms",
+            "--",
+        ]);
+        let script = "echo $$ >> starts; [ $(wc -l < starts) = 1 ] && exit 3; trap 'exit 5' TERM; while :; do sleep 0.05; done";
+        python.args(["sh", "-c", script]).current_dir(dir.path());
+        let mut agent = Running::start(&mut python);
+        eventually("it is restarted", || {
+            (count(&dir.path().join("starts")) == 2).then_some(())
+        });
+        std::thread::park_timeout(std::time::Duration::from_millis(200));
+        agent.signal("TERM");
+        assert_eq!(agent.exit_code(), Some(5), "errno {errno}");
+    }
+}
+
+#[test]
+fn signals_of_faults_and_those_of_the_c_library_do_not_end_the_sidecar() {
+    let script = "import os, signal
+faults = [4, 5, 6, 7, 8, 11, 31]
+for fault in faults: signal.signal(fault, lambda number, _: os.write(1, b'%d\\n' % number))
+os.write(1, b'ready\\n')
+while True: signal.pause()";
+    let dir = tempfile::tempdir().unwrap();
+    let output = std::fs::File::create(dir.path().join("output")).unwrap();
+    let mut agent = Running::start(
+        sidecar(&["--restart", "never", "--", "python3", "-c", script]).stdout(output),
+    );
+    let output = || std::fs::read_to_string(dir.path().join("output")).unwrap();
+    eventually("it is ready", || output().contains("ready").then_some(()));
+    for fault in ["4", "5", "6", "7", "8", "11", "31"] {
+        signal(agent.pid(), fault);
+        eventually("the agent has it", || {
+            output().lines().any(|line| line == fault).then_some(())
+        });
+    }
+    // By number: kill(1) has no names for them.
+    let send = "import os, sys; import ctypes; ctypes.CDLL(None).syscall(62, int(sys.argv[1]), 32)";
+    let mut python = Command::new("python3");
+    assert!(
+        python
+            .args(["-c", send, &agent.pid().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::thread::park_timeout(std::time::Duration::from_millis(100));
+    assert_eq!(agent.0.try_wait().unwrap(), None);
+}
+
+#[test]
+fn the_agents_oom_score_is_the_one_it_would_have() {
+    let show = "cat /proc/self/oom_score_adj";
+    let alone = Command::new("sh").args(["-c", show]).output().unwrap();
+    assert_eq!(run(&["--", "sh", "-c", show]).1, text(&alone.stdout));
+}
+
+#[test]
+fn the_agents_own_variables_are_no_reason_not_to_start_it() {
+    for (name, value) in [
+        ("REDIS_URL", "rediss://default:secret@cache.example:6380"),
+        ("REDIS_URL", "cache.example:6379"),
+        ("AGENT_ID", "no id at all"),
+    ] {
+        let mut command = clean(&program("hbsidecar"));
+        command.args(["--", "echo", "ran"]).env(name, value);
+        let output = command.output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(text(&output.stdout), "ran\n", "{error}");
+        assert!(error.contains(name) && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_value_of_a_variable_is_refused_with_its_name_and_an_empty_one_is_unset() {
+    for (name, value) in [
+        ("HB_INTERVAL", "soon"),
+        ("HB_RESTART", "maybe"),
+        ("HB_AGENT_ID", "a b"),
+        ("HB_REDIS_URL", "http://x"),
+    ] {
+        let mut command = clean(&program("hbsidecar"));
+        let output = command
+            .args(["--", "true"])
+            .env(name, value)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            text(&output.stderr).contains(name),
+            "{}",
+            text(&output.stderr)
+        );
+        let empty = sidecar(&["--", "true"]).env(name, "").status().unwrap();
+        assert!(empty.success(), "{name}");
+    }
+}
+
+#[test]
+fn a_sidecar_inside_an_agent_does_not_take_the_settings_of_the_one_outside() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "\"$HB\" -q --redis-url redis://127.0.0.1:1 -- sh -c 'echo >> inner; exit 0'";
+    let mut outer = sidecar(&[
+        "--id",
+        "outer",
+        "--restart",
+        "never",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    outer
+        .env("HB_RESTART", "always")
+        .env("HB_BACKOFF", "10ms")
+        .current_dir(dir.path());
+    let mut outer = Running::spawn(outer.env("HB", program("hbsidecar")));
+    assert_eq!(outer.exit_code(), Some(0));
+    assert_eq!(count(&dir.path().join("inner")), 1);
+}
+
+#[test]
+fn a_command_without_dashes_is_answered_with_what_to_write() {
+    let output = sidecar(&["python3", "agent.py"]).output().unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("hbsidecar -- python3"), "{error}");
+}
+
+#[test]
+fn a_restart_is_logged_with_its_cause_and_its_number() {
+    let mut command = clean(&program("hbsidecar"));
+    command.args([
+        "--redis-url",
+        "redis://127.0.0.1:1",
+        "--backoff",
+        "10ms",
+        "--max-restarts",
+        "1",
+    ]);
+    let output = command
+        .args(["--", "sh", "-c", "exit 37"])
+        .output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("exit code 37") && error.contains("attempt 1 of 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_process_deep_below_the_agent_belongs_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("deep.sh");
+    std::fs::write(
+        &deep,
+        "if [ $1 -gt 0 ]; then sh \"$0\" $(($1 - 1)); else \"$HB\" notify task=deep; echo $?; fi; :\n",
+    )
+    .unwrap();
+    let command = sidecar(&[
+        "--restart",
+        "never",
+        "--",
+        "sh",
+        deep.to_str().unwrap(),
+        "90",
+    ]);
+    assert_eq!(text(&with_hb(command).stdout), "0\n");
+}
+
+/// In a pid namespace of its own, with or without its /proc.
+fn in_a_container(own_proc: bool, script: &str) -> Output {
+    let mut unshare = clean(Path::new("unshare"));
+    if !nix::unistd::geteuid().is_root() {
+        unshare.arg("-r");
+    }
+    unshare.args(["-p", "-f", "--kill-child"]);
+    if own_proc {
+        unshare.arg("--mount-proc");
+    }
+    unshare.args(["sh", "-c", script]).stdin(Stdio::null());
+    with_hb(unshare)
+}
+
+#[test]
+fn process_2_of_a_container_is_no_thread_of_the_kernel() {
+    let script = "sleep 0.5 & \"$HB\" --redis-url redis://127.0.0.1:1 --pid $!; echo code $?";
+    let output = in_a_container(true, script);
+    let error = text(&output.stderr);
+    assert!(!error.contains("kernel thread"), "{error}");
+    assert!(text(&output.stdout).starts_with("code "), "{error}");
+}
+
+#[test]
+fn where_proc_shows_another_namespace_that_is_logged_and_the_agent_runs() {
+    let script = "\"$HB\" --redis-url redis://127.0.0.1:1 --restart never -- sh -c 'echo ran; exit 4'; echo code $?";
+    let output = in_a_container(false, script);
+    let error = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "ran\ncode 4\n", "{error}");
+    assert!(error.contains("another pid namespace"), "{error}");
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_alive() {
+    let leader = "import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('os').uname().machine], 0)";
+    let agent = Running::start(Command::new("python3").args(["-c", leader]));
+    eventually("its first thread has ended", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+        stat.contains(") Z ").then_some(())
+    });
+    let mut watch = Running::spawn(&mut sidecar(&["--pid", &agent.pid().to_string()]));
+    std::thread::park_timeout(std::time::Duration::from_millis(300));
+    assert_eq!(watch.0.try_wait().unwrap(), None, "it is watched");
+}
+
+#[test]
+fn another_build_of_hbsidecar_is_not_the_process_that_matches() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("hbsidecar-old");
+    std::fs::copy(program("hbsidecar"), &other).unwrap();
+    let mark = format!("hb-match-{}", std::process::id());
+    let mut first = clean(&other);
+    first.args(["-q", "--redis-url", "redis://127.0.0.1:1", "--match", &mark]);
+    let _first = Running::start(&mut first);
+    let agent = Running::spawn(
+        Command::new("sh")
+            .args(["-c", "read x; true", &mark])
+            .stdin(Stdio::piped()),
+    );
+    let log = dir.path().join("log");
+    let mut second = clean(&program("hbsidecar"));
+    second.args(["-v", "--redis-url", "redis://127.0.0.1:1", "--match", &mark]);
+    let _second = Running::start(second.stderr(std::fs::File::create(&log).unwrap()));
+    eventually("the agent is found", || {
+        let wanted = format!("attached to process {}", agent.pid());
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains(&wanted)
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_health_check_finds_the_only_sidecar_however_long_its_id_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = "x".repeat(128);
+    let mut command = sidecar(&["--id", &id, "--", "sleep", "1000"]);
+    let _agent = Running::spawn(command.env("XDG_RUNTIME_DIR", dir.path()));
+    eventually("it answers", || {
+        let mut check = clean(&program("hbsidecar"));
+        check.arg("healthcheck").env("XDG_RUNTIME_DIR", dir.path());
+        check.output().unwrap().status.success().then_some(())
+    });
+}

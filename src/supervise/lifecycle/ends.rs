@@ -1,0 +1,58 @@
+//! How an incarnation ended, and whether that is the answer to a signal that was forwarded to it.
+
+use crate::base::moment::Moment;
+use crate::wire::beat::Exit;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Within this time of a signal an exit code of any kind is the answer to it.
+const AT_ONCE: Duration = Duration::from_millis(500);
+/// Shells and programs report a death by signal n as exit code 128+n.
+const SIGNAL_BASE: u8 = 128;
+
+/// The exit of an incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Of its first process.
+    pub exit: Exit,
+    /// Nothing of its tree is left.
+    pub alone: bool,
+    /// The person at its terminal ended it.
+    pub by_person: bool,
+    /// It died because nothing reads its output any more, as in `agent | head -1`.
+    pub unread: bool,
+    /// It said before that it would end.
+    pub announced: bool,
+}
+
+/// A signal that was forwarded, and that ends an agent which does not handle it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Its number.
+    pub number: u8,
+    /// An agent that handles it goes on by convention: HUP without a terminal means "read your configuration again".
+    pub reloads: bool,
+}
+
+/// The last one of each number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ForwardedSignals(BTreeMap<u8, (Forwarded, Moment)>);
+
+impl ForwardedSignals {
+    pub(super) fn add(&mut self, signal: Forwarded, now: Moment) {
+        self.0.insert(signal.number, (signal, now));
+    }
+
+    /// Whether an exit is the answer to a signal that was forwarded within the grace. One that the agent handled and survived
+    /// explains no crash later on: only a death by that signal, the code that stands for it, success, or any code at once.
+    pub(super) fn answered_by(&self, exit: Exit, grace: Duration, now: Moment) -> bool {
+        self.0.values().any(|(signal, at)| {
+            let since = now.since(*at);
+            let by_it = exit.signal == Some(signal.number)
+                || exit.code == Some(SIGNAL_BASE.saturating_add(signal.number))
+                || exit.code == Some(0);
+            let at_once = !signal.reloads && exit.code.is_some() && since <= AT_ONCE;
+            since <= grace && (by_it || at_once)
+        })
+    }
+}
