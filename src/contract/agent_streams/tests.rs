@@ -177,14 +177,19 @@ fn a_rate_limit_with_a_known_end_announces_the_wait() {
     }
 }
 
+/// The line of a hook's event, checked as a line of the contract.
+fn hooked(event: &str, more: &str) -> Option<String> {
+    let line = hook(
+        format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
+        7,
+    )?;
+    let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
+    assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
+    Some(line)
+}
+
 #[test]
-fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
-    let translated = |event: &str, more: &str| {
-        hook(
-            format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
-            7,
-        )
-    };
+fn hooks_show_what_the_agent_does() {
     for (event, more, line) in [
         ("SessionStart", "", "ready=1 state=idle"),
         (
@@ -218,6 +223,14 @@ fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
             r#","notification_type":"ToolPermission""#,
             "state=waiting_input",
         ),
+    ] {
+        assert_eq!(hooked(event, more).as_deref(), Some(line));
+    }
+}
+
+#[test]
+fn hooks_show_what_the_agent_waits_for_and_how_its_turn_ends() {
+    for (event, more, line) in [
         ("PermissionRequest", "", "state=waiting_input"),
         (
             "Notification",
@@ -255,11 +268,13 @@ fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
         ("SessionEnd", r#","reason":"other""#, "task= state=done"),
         ("SessionEnd", "", "task= state=done"),
     ] {
-        assert_eq!(translated(event, more).as_deref(), Some(line));
-        let parsed: Result<Line, LineError> = Line::parse(line.as_bytes());
-        assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
+        assert_eq!(hooked(event, more).as_deref(), Some(line));
     }
-    assert_eq!(translated("WorktreeCreate", ""), None);
+}
+
+#[test]
+fn an_unknown_hook_is_no_line() {
+    assert_eq!(hooked("WorktreeCreate", ""), None);
     assert_eq!(hook(b"no json", 0), None);
 }
 
