@@ -70,9 +70,11 @@ zoo-slow: test-deps ## some of its rows in real time; half an hour
 soak: test-deps ## ordinary programs, an hour of theirs each at twenty times the speed, without one flag; nine minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --soak $(ARGS)
 
-zoo-agents: test-deps ## real agents, Claude Code and Codex, against a fake model that hangs; four minutes
+# ZOO_JOBS=3 limits the agents at once, ZOO_PATIENCE=1 is real time; ARGS names rows, in part: ARGS="gemini _stall".
+zoo-agents: test-deps ## eleven real agents in every mode of a fake model, and rows of Claude Code and Codex; an hour
 	scripts/test-deps --agents
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --agents $(ARGS)
+	$(CARGO) test --quiet -p heartbeat --test zoo -- --matrix $(ARGS)
 
 fuzz: ## long: broken lines against the status contract; HB_FUZZ_SECONDS, HB_FUZZ_CASES, HB_FUZZ_SEED
 	scripts/fuzz

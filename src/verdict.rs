@@ -33,4 +33,4 @@ pub use judgement::{EVIDENCE_MAX, Judgement};
 pub use patience::Patience;
 pub use rule::{Gate, RULES, Rule, RuleId};
 pub use self_report::SelfReport;
-pub use settings::{Input, Settings};
+pub use settings::{Input, Settings, ToolCall};

@@ -280,6 +280,7 @@ const WITHOUT_A_ROW: &[&str] = &[
     "deadlock",
     "pipe-cycle",
     "dead-child",
+    "held-input",
     "tool-late",
     "same-report-again",
 ];

@@ -17,6 +17,7 @@ use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
+use heartbeat::wire::life::Reason;
 use heartbeat::wire::word;
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -336,6 +337,9 @@ impl Outputs {
         match to {
             State::Failed if *from == Some(State::Failed) => {
                 tracing::error!("{agent} still failed: {sentence}");
+            }
+            State::Healthy if change.reason == Some(Reason::Duplicate) => {
+                tracing::warn!("duplicate id {agent}: {sentence}");
             }
             State::Healthy => tracing::info!("{agent} is healthy: {sentence}"),
             State::Stopped => tracing::info!("{agent} is stopped: {sentence}"),

@@ -111,6 +111,8 @@ struct Hook {
     hook_event_name: String,
     tool_name: Option<String>,
     tool_use_id: Option<String>,
+    /// gemini gives its calls no id.
+    timestamp: Option<OrOther<String>>,
     tool_input: Option<Value>,
     notification_type: Option<String>,
     message: Option<OrOther<String>>,
@@ -345,14 +347,17 @@ fn of_type<'a>(blocks: &'a [Block], kind: &'static str) -> impl Iterator<Item = 
 /// The status line that a hook's input amounts to, if any. `turn_tokens` are those of the turn that just ended.
 pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
     let hook: Hook = serde_json::from_slice(input).ok()?;
+    let id = hook.tool_use_id.or(plain(hook.timestamp));
     let step = |what: &str| {
-        let id = hook.tool_use_id.as_deref()?;
+        let id = id.as_deref()?;
         Some(format!(" {}", pair("step", &format!("{what} {id}"))))
     };
     match hook.hook_event_name.as_str() {
         "SessionStart" => Some("ready=1 state=idle".to_owned()),
-        "UserPromptSubmit" | "PreCompact" => Some("state=waiting_model".to_owned()),
-        "PreToolUse" => {
+        "UserPromptSubmit" | "PreCompact" | "BeforeAgent" | "PreCompress" => {
+            Some("state=waiting_model".to_owned())
+        }
+        "PreToolUse" | "BeforeTool" => {
             let name = hook.tool_name.as_deref().unwrap_or("tool");
             let asks = matches!(name, "AskUserQuestion" | "ExitPlanMode");
             let state = if asks { "waiting_input" } else { "working" };
@@ -362,7 +367,7 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
                 pair("task", &tool(name, hook.tool_input.as_ref()))
             ))
         }
-        "PostToolUse" | "PostToolUseFailure" | "SubagentStop" => Some(format!(
+        "PostToolUse" | "PostToolUseFailure" | "SubagentStop" | "AfterTool" => Some(format!(
             "state=waiting_model{}",
             step("result").unwrap_or_default()
         )),
@@ -371,7 +376,7 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
             hook.notification_type.as_deref(),
             hook.message,
         )),
-        "Stop" => Some(format!("task= state=idle tokens={turn_tokens}")),
+        "Stop" | "AfterAgent" => Some(format!("task= state=idle tokens={turn_tokens}")),
         "StopFailure" => {
             let error = plain(hook.error).unwrap_or_else(|| "the turn failed".to_owned());
             Some(format!(

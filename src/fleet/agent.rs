@@ -106,7 +106,7 @@ impl Agent {
             State::Healthy | State::Missing => false,
             State::Stopped => true,
             State::Failed => match reason {
-                Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop | Reason::Duplicate) => {
+                Some(Reason::Hung | Reason::Unkillable | Reason::CrashLoop) => {
                     !self.run.life.has_process()
                 }
                 Some(
@@ -114,6 +114,7 @@ impl Agent {
                     | Reason::Exited
                     | Reason::Killed
                     | Reason::OomKilled
+                    | Reason::Duplicate
                     | Reason::Fenced
                     | Reason::Operator
                     | Reason::Unknown,
@@ -144,15 +145,16 @@ impl Agent {
     pub(crate) fn deadline(&self) -> Option<(Moment, &'static str)> {
         let run = &self.run;
         match self.state {
-            State::Healthy if run.depends_on_silence() => match run.question_at() {
-                Some(at) => Some((at, "question")),
-                None => Some((run.detector.missing_at(), "missing")),
-            },
+            State::Healthy if run.depends_on_silence() => {
+                let silent = match run.question_at() {
+                    Some(at) => (at, "question"),
+                    None => (run.detector.missing_at(), "missing"),
+                };
+                let alone = run.duplicate_until().map(|at| (at, "end of a duplicate"));
+                alone.filter(|alone| alone.0 < silent.0).or(Some(silent))
+            }
             State::Missing if run.depends_on_silence() => {
                 Some((run.detector.failed_at(), "verification"))
-            }
-            State::Failed if run.is_duplicate() => {
-                run.duplicate_until().map(|at| (at, "end of a duplicate"))
             }
             State::Failed | State::Stopped => self.over.map(|over| (over.until(), "retention")),
             State::Healthy | State::Missing => None,

@@ -26,6 +26,8 @@ const SIGNALS: [(u8, &str); 11] = [
     (15, "SIGTERM"),
 ];
 
+const DUPLICATE: &str = "Two living agents use this id. Stop one, or give it another --id.";
+
 impl Agent {
     /// What is the matter with the agent at `now`.
     pub fn sentence(&self, now: Moment) -> Cow<'_, str> {
@@ -136,6 +138,9 @@ impl Agent {
     }
 
     fn healthy_sentence(&self, now: Moment) -> Cow<'_, str> {
+        if self.reason == Some(Reason::Duplicate) {
+            return DUPLICATE.into();
+        }
         match self.run.life.phase {
             Phase::Stopping => format!(
                 "It was asked to stop {} ago. Its process is still running.",
@@ -200,9 +205,7 @@ impl Agent {
                 return sentence.unwrap_or("It can never go on by itself.".into());
             }
             Some(Reason::CrashLoop) => return crash_loop(end).into(),
-            Some(Reason::Duplicate) => {
-                "Two living agents use this id. Stop one, or give it another --id."
-            }
+            Some(Reason::Duplicate) => DUPLICATE,
             Some(Reason::Fenced) => {
                 "A newer run of it took over. The beats of this one are refused."
             }

@@ -11,6 +11,7 @@ use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
 use crate::wire::incident::{GateKind, Incident, IncidentId};
+use crate::wire::life::Reason;
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 /// Failures of one host for one reason within this time have one cause.
 const GROUP_WITHIN: Duration = Duration::from_secs(60);
+/// Intervals after which two producers of one id would have been seen.
+const DUPLICATE_INTERVALS: u32 = 6;
 /// How long a closed incident is kept, and how many of them.
 pub const CLOSED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// See [`CLOSED_KEPT`].
@@ -257,6 +260,9 @@ impl Ledger {
         effects: &mut Vec<LedgerEffect>,
     ) {
         match change.to {
+            State::Healthy if change.reason == Some(Reason::Duplicate) => {
+                self.failed(change, context, effects);
+            }
             State::Failed => self.failed(change, context, effects),
             State::Healthy | State::Missing | State::Stopped => {
                 self.stands(&change.agent, change.to, change.interval, context, effects);
@@ -277,7 +283,7 @@ impl Ledger {
         }
         match state {
             State::Healthy => {
-                let at = context.now + interval;
+                let at = context.now + interval * self.intervals_to_recover(agent);
                 if !self.recovering.contains_key(agent) {
                     self.recovering.insert(agent.clone(), at);
                     self.recovered_at.insert((at, agent.clone()));
@@ -285,6 +291,16 @@ impl Ledger {
             }
             State::Missing | State::Failed => self.relapse(agent),
             State::Stopped => self.resolve(agent, context, effects),
+        }
+    }
+
+    /// One healthy interval; a new monitor needs more to see a duplicate again.
+    fn intervals_to_recover(&self, agent: &AgentId) -> u32 {
+        let incident = self.shown.of_agent.get(agent);
+        let open = incident.and_then(|id| self.open.get(id));
+        match open.map(|open| open.incident.reason) {
+            Some(Reason::Duplicate) => DUPLICATE_INTERVALS,
+            Some(_) | None => 1,
         }
     }
 

@@ -35,7 +35,7 @@ pub enum State {
 pub struct Belief {
     /// The state.
     pub state: State,
-    /// Why it is not healthy.
+    /// Why it is not healthy; of a healthy one only [`Reason::Duplicate`].
     pub reason: Option<Reason>,
 }
 
@@ -155,10 +155,13 @@ impl Run {
                 belief(State::Failed, Some(Reason::HeartbeatLost))
             }
             Standing::Troubled(reason) => belief(State::Failed, Some(reason)),
-            Standing::Up if self.is_duplicate() => belief(State::Failed, Some(Reason::Duplicate)),
             // It sends beats and is hung: freshness and activity are two clocks that are never mixed.
             Standing::Up if self.is_hung() => belief(State::Failed, Some(Reason::Hung)),
             Standing::Up => match silence {
+                // Both live: a failure would call for a restart of one that works.
+                Silence::None if self.is_duplicate() => {
+                    belief(State::Healthy, Some(Reason::Duplicate))
+                }
                 Silence::None => belief(State::Healthy, None),
                 Silence::Missing | Silence::Failed => belief(State::Missing, None),
             },

@@ -161,13 +161,10 @@ impl VerdictMachine {
     }
 
     fn same_call(&self, now: Moment) -> Option<Assessment> {
-        let pace = if self.is_known_agent {
-            thresholds::CALL_PACE
-        } else {
-            thresholds::CALL_PACE_UNKNOWN
-        };
         let announced = self.report.announced_silence(now).is_some();
-        let found = self.repetition.same_call(pace, now, &self.clock);
+        let found = self
+            .repetition
+            .same_call(self.is_known_agent, now, &self.clock);
         let (call, times, lasted) = found.filter(|_| !announced)?;
         Some(spin::same_call(&call, times, lasted))
     }
@@ -271,6 +268,7 @@ impl VerdictMachine {
     ) -> Option<Assessment> {
         let announced = self.report.announced_silence(now);
         self.peer_alive |= interval.peer_alive;
+        self.asked_model |= interval.new_connection;
         self.draws_turn = interval.draws_turn;
         self.repeats_output = interval.nothing_new.is_some() && sample.outputs.is_empty();
         if let Some(length) = interval.nothing_new {

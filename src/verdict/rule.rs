@@ -235,6 +235,9 @@ rules! {
     /// A tool that must end has become a server.
     ServerAsTool = "server-as-tool", Stalled, minutes(5), [], "zoo h23; gemini-cli#4074",
         Some(|view| view.own().filter_map(|p| blocked::server_as_tool(view, p)).collect());
+    /// A child reads an input that only its parent holds open, and the parent waits for the child.
+    HeldInput = "held-input", Stalled, minutes(5), [Gate::HoldersKnown], "codex-mcp-server#153; command-code#515",
+        Some(|view| view.own().filter_map(|p| blocked::held_input(view, p)).collect());
     /// Work is owed, and nothing has moved for longer than the limit (`--stall-after`).
     NoProgress = "no-progress", Stalled, minutes(5), [], "zoo h10b h30; AgEnD#97", None;
     /// A tool has not moved for longer than its budget.

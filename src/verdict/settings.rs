@@ -35,5 +35,14 @@ pub enum Input {
     SelfReport(SelfReport),
     /// Programs that the agent started since the last such input, oldest first; see
     /// [`crate::verdict::machine::VerdictMachine::starts_tools`].
-    ToolCalls(Vec<String>),
+    ToolCalls(Vec<ToolCall>),
+}
+
+/// A program that the agent started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Its command line.
+    pub command: String,
+    /// It lived so short that most others like it were not seen.
+    pub fleeting: bool,
 }

@@ -72,6 +72,8 @@ pub const CALLS_SUSPECTED: usize = 3;
 pub const CALL_PACE: Duration = seconds(5);
 /// The same of any other program, which may look at a job each second or two.
 pub const CALL_PACE_UNKNOWN: Duration = Duration::from_millis(900);
+/// And where each lived so short that most were not seen.
+pub const CALL_PACE_FLEETING: Duration = seconds(4);
 /// The same action this many times is a loop (hangs.md h32).
 pub const REPEATS_MIN: u32 = 20;
 /// Share of a core in children or helper threads that counts as work.

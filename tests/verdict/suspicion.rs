@@ -5,10 +5,10 @@ use super::{
     CHILD, MINUTE, ROOT, World, asked, burns, end, event_loop, listener, outsider, parked, process,
     socket_read, target, timer, wakes,
 };
-use heartbeat::verdict::Input;
 use heartbeat::verdict::sample::{
     FileLock, Io, Kind, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until, Wait,
 };
+use heartbeat::verdict::{Input, ToolCall};
 use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
@@ -356,6 +356,14 @@ fn g_who_asked_for_a_signal_or_for_a_change_of_a_file_waits_for_it_however_long(
 }
 
 #[test]
+fn g_who_handles_a_signal_may_be_waiting_for_it() {
+    let mut world = World::new().with_threads(1, &parked()).owing();
+    world.root().caught = Some(1 << 13 | 1 << 1); // SIGALRM
+    let world = world.still(60 * MINUTE);
+    world.is_never_flagged();
+}
+
+#[test]
 fn g_an_approval_that_a_loop_awaits_on_its_input_is_a_wait_for_a_person() {
     let poll = event_loop(
         vec![
@@ -405,6 +413,23 @@ fn g_an_idle_connection_with_pings_of_its_own_is_polled_and_owes_nothing() {
 }
 
 // --- inputs ---
+
+#[test]
+fn h_a_child_whose_input_only_its_waiting_parent_holds_open_is_stalled() {
+    let held = |holder: u32, until: u64| {
+        let mut world = World::new().with_child("cat", Wait::Read(target(0, Kind::Pipe(7))));
+        world.sample.ends = vec![end(holder, 4, 7, false), end(CHILD, 0, 7, true)];
+        world.still(until)
+    };
+    let found = held(ROOT, 6 * MINUTE);
+    found.is(
+        Verdict::Stalled,
+        5 * MINUTE,
+        "holds open while it waits for",
+    );
+    // Anybody outside may still write.
+    held(9, 60 * MINUTE).is_never_flagged();
+}
 
 #[test]
 fn h_a_helper_that_has_the_input_too_hides_no_silent_model() {
@@ -539,11 +564,20 @@ fn h_strace_around_an_agent_pauses_nothing() {
 
 // --- loops ---
 
+fn call(command: &str) -> ToolCall {
+    ToolCall {
+        command: command.to_owned(),
+        fleeting: false,
+    }
+}
+
 /// A known agent whose tools are seen to start, one each two seconds.
 fn starting(tool: impl Fn(u64) -> String, seconds: u64) -> World {
     let mut last = 0;
     answering().passes(seconds, |w| {
-        let calls: Vec<String> = (last / 2..w.seconds() / 2).map(&tool).collect();
+        let calls = (last / 2..w.seconds() / 2)
+            .map(|n| call(&tool(n)))
+            .collect();
         last = w.seconds();
         w.tcp().received += 300;
         w.tcp().segments_in += 1;
@@ -591,7 +625,7 @@ fn g_a_test_run_after_each_edit_is_no_loop() {
         if w.seconds() >= last + 30 {
             last = w.seconds();
             let now = w.now();
-            let calls = vec!["npm test".to_owned()];
+            let calls = vec![call("npm test")];
             w.machine.handle(Input::ToolCalls(calls), now);
         }
     });
@@ -605,7 +639,7 @@ fn g_a_program_of_somebodys_own_that_looks_at_a_job_each_second_is_no_loop() {
         .main_waits(Wait::Sleep(timer(1000)))
         .owing()
         .passes(4 * MINUTE, |w| {
-            let calls = (last..w.seconds()).map(|_| "kubectl get job".to_owned());
+            let calls = (last..w.seconds()).map(|_| call("kubectl get job"));
             last = w.seconds();
             let (calls, now) = (calls.collect(), w.now());
             w.machine.handle(Input::ToolCalls(calls), now);

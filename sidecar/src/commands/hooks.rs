@@ -1,4 +1,4 @@
-//! `hbsidecar hooks install|remove claude|codex`: puts our hooks among those of the user's settings, and takes them out.
+//! `hbsidecar hooks install|remove claude|codex|gemini|qwen`: puts our hooks among those of the user's settings, and takes them out.
 //!
 //! Settings are merged, never replaced; ours are known by their command. A file that is no JSON is left alone.
 
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const PROGRAM: &str = "hbsidecar";
 /// What the hooks run. It always succeeds and prints nothing: agents read exit codes as orders.
 const ARGUMENTS: &str = "notify --hook";
-/// Seconds; it takes a quarter of one at most.
+/// How long an agent waits for a hook at most, in seconds; ours takes a quarter of one.
 const TIMEOUT: u64 = 5;
 /// Events that begin a state, and those that end one: a failed tool would otherwise stay in flight.
 const EVENTS: [&str; 12] = [
@@ -32,6 +32,17 @@ const EVENTS: [&str; 12] = [
     "PreCompact",
     "Stop",
     "StopFailure",
+    "SessionEnd",
+];
+/// Those of gemini. `AfterModel` is left out: it comes once for each piece of an answer, and each would be a process.
+const GEMINIS_EVENTS: [&str; 8] = [
+    "SessionStart",
+    "BeforeAgent",
+    "BeforeTool",
+    "AfterTool",
+    "AfterAgent",
+    "Notification",
+    "PreCompress",
     "SessionEnd",
 ];
 /// Where they stand in a settings file, and in each group.
@@ -51,7 +62,7 @@ pub(crate) struct HooksArgs {
     /// Print what would be written; write nothing
     #[arg(long)]
     dry_run: bool,
-    /// The settings file [default: ~/.claude/settings.json, ~/.codex/hooks.json]
+    /// The settings file [default: the agent's own, such as ~/.claude/settings.json]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }
@@ -70,6 +81,28 @@ enum Agent {
     Claude,
     /// Codex
     Codex,
+    /// Gemini CLI
+    Gemini,
+    /// Qwen Code
+    Qwen,
+}
+
+impl Agent {
+    /// The events that it has hooks for, of those that say anything.
+    fn events(self) -> &'static [&'static str] {
+        match self {
+            Self::Claude | Self::Codex | Self::Qwen => &EVENTS,
+            Self::Gemini => &GEMINIS_EVENTS,
+        }
+    }
+
+    /// [`TIMEOUT`] in its own unit.
+    fn timeout(self) -> u64 {
+        match self {
+            Self::Claude | Self::Codex => TIMEOUT,
+            Self::Gemini | Self::Qwen => TIMEOUT * 1000,
+        }
+    }
 }
 
 /// Why settings were left as they are.
@@ -110,8 +143,10 @@ fn run(args: &HooksArgs) -> Result<String, HooksError> {
     let before = read(&path)?;
     let shape = |name| HooksError::Shape(path.clone(), name);
     let mut settings = Settings::parse(&path, before.as_deref().unwrap_or("{}"))?;
+    // What is kept is the user's: a file with hooks of ours in it is not.
+    let is_users = before.is_some() && !settings.holds_ours();
     let changed = match args.act {
-        Act::Install => settings.install().map_err(shape)?,
+        Act::Install => settings.install(args.agent).map_err(shape)?,
         Act::Remove => settings.remove(),
     };
     if !changed {
@@ -121,7 +156,7 @@ fn run(args: &HooksArgs) -> Result<String, HooksError> {
     if args.dry_run {
         return Ok(text);
     }
-    let backup = before.map(|_| backup(&path)).transpose()?;
+    let backup = is_users.then(|| backup(&path)).transpose()?;
     write(&path, &text)?;
     let kept = backup
         .map(|backup| format!("; the former is {}", backup.display()))
@@ -130,22 +165,26 @@ fn run(args: &HooksArgs) -> Result<String, HooksError> {
         (Act::Install, Agent::Codex) => {
             "Codex runs them once they are trusted: /hooks in a session.\n"
         }
-        (Act::Install, Agent::Claude) | (Act::Remove, _) => "",
+        (Act::Install, Agent::Claude | Agent::Gemini | Agent::Qwen) | (Act::Remove, _) => "",
     };
     Ok(format!("{} is written{kept}\n{trust}", path.display()))
 }
 
 fn usual(agent: Agent) -> Result<PathBuf, HooksError> {
     let (variable, directory, file) = match agent {
-        Agent::Claude => ("CLAUDE_CONFIG_DIR", ".claude", "settings.json"),
-        Agent::Codex => ("CODEX_HOME", ".codex", "hooks.json"),
+        Agent::Claude => (Some("CLAUDE_CONFIG_DIR"), ".claude", "settings.json"),
+        Agent::Codex => (Some("CODEX_HOME"), ".codex", "hooks.json"),
+        Agent::Gemini => (None, ".gemini", "settings.json"),
+        Agent::Qwen => (None, ".qwen", "settings.json"),
     };
     let given = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
-    let directory = given(variable).or_else(|| Some(given("HOME")?.join(directory)));
+    let directory = variable
+        .and_then(given)
+        .or_else(|| Some(given("HOME")?.join(directory)));
     Ok(directory.ok_or(HooksError::NoHome)?.join(file))
 }
 
@@ -214,18 +253,18 @@ impl Settings {
     }
 
     /// Whether anything was missing. What an older version put in goes first: installing twice is installing once.
-    fn install(&mut self) -> Result<bool, String> {
-        if EVENTS.iter().all(|event| self.has_ours(event)) {
+    fn install(&mut self, agent: Agent) -> Result<bool, String> {
+        if agent.events().iter().all(|event| self.has_ours(event)) {
             return Ok(false);
         }
         self.remove();
-        let hook = serde_json::json!({"hooks": [{"type": "command", "command": command(), "timeout": TIMEOUT}]});
+        let hook = serde_json::json!({"hooks": [{"type": "command", "command": command(), "timeout": agent.timeout()}]});
         let ours = to_raw_value(&hook).map_err(|error| error.to_string())?;
         let hooks = self.hooks.get_or_insert_default();
-        for event in EVENTS {
+        for event in agent.events() {
             match hooks.iter_mut().find(|(name, _)| name == event) {
                 Some((_, groups)) => groups.push(ours.clone()),
-                None => hooks.push((event.to_owned(), vec![ours.clone()])),
+                None => hooks.push(((*event).to_owned(), vec![ours.clone()])),
             }
         }
         Ok(true)
@@ -252,6 +291,13 @@ impl Settings {
             self.hooks = None;
         }
         removed
+    }
+
+    fn holds_ours(&self) -> bool {
+        let hooks = self.hooks.iter().flatten();
+        hooks
+            .flat_map(|(_, groups)| groups)
+            .any(|group| holds_ours(group))
     }
 
     fn has_ours(&self, event: &str) -> bool {
@@ -387,6 +433,7 @@ mod tests {
 }"#;
 
     struct Users {
+        agent: Agent,
         path: PathBuf,
         _directory: tempfile::TempDir,
     }
@@ -400,6 +447,7 @@ mod tests {
                 fs::write(&path, text).unwrap();
             }
             Self {
+                agent: Agent::Claude,
                 path,
                 _directory: directory,
             }
@@ -409,7 +457,7 @@ mod tests {
             let settings = Some(self.path.clone());
             let args = HooksArgs {
                 act,
-                agent: Agent::Claude,
+                agent: self.agent,
                 dry_run,
                 settings,
             };
@@ -487,6 +535,44 @@ mod tests {
     }
 
     #[test]
+    fn the_copy_that_is_kept_never_has_hooks_of_ours() {
+        let settings = Users::holding(Some(USERS));
+        let copy = settings.path.with_file_name("settings.json.hb-backup");
+        settings.run(Act::Install, false).unwrap();
+        settings.run(Act::Remove, false).unwrap();
+        assert_eq!(fs::read_to_string(&copy).unwrap(), USERS);
+        let older = r#"{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"hbsidecar notify --hook"}]}]}}"#;
+        fs::write(&settings.path, older).unwrap();
+        settings.run(Act::Install, false).unwrap();
+        assert_eq!(fs::read_to_string(&copy).unwrap(), USERS);
+    }
+
+    #[test]
+    fn each_agent_gets_the_events_that_it_has() {
+        for (agent, event, timeout) in [
+            (Agent::Codex, "PreToolUse", 5),
+            (Agent::Gemini, "BeforeTool", 5000),
+            (Agent::Qwen, "PreToolUse", 5000),
+        ] {
+            let settings = Users {
+                agent,
+                ..Users::holding(Some(USERS))
+            };
+            settings.run(Act::Install, false).unwrap();
+            let value = settings.value();
+            let groups = value["hooks"][event].as_array().unwrap();
+            let ours = &groups.last().unwrap()["hooks"][0];
+            assert_eq!(ours["timeout"], timeout, "{agent:?}");
+            assert_eq!(value["model"], "opus");
+            settings.run(Act::Remove, false).unwrap();
+            assert_eq!(
+                settings.value(),
+                serde_json::from_str::<Value>(USERS).unwrap()
+            );
+        }
+    }
+
+    #[test]
     fn a_dry_run_shows_and_writes_nothing() {
         let settings = Users::holding(Some(USERS));
         let shown = settings.run(Act::Install, true).unwrap();
@@ -522,6 +608,7 @@ mod tests {
         let link = settings.path.with_file_name("link.json");
         std::os::unix::fs::symlink(&settings.path, &link).unwrap();
         let through = Users {
+            agent: Agent::Claude,
             path: link.clone(),
             _directory: tempfile::tempdir().unwrap(),
         };

@@ -122,7 +122,7 @@ pub struct Args {
     /// File with status lines that the agent rewrites or appends to [env: HB_STATUS_FILE]
     #[arg(long, value_name = "FILE")]
     pub(super) status_file: Option<PathBuf>,
-    /// Read the events that the agent prints: claude -p --output-format stream-json, codex exec --json
+    /// Read the JSON events that the agent prints: claude, codex, gemini, qwen, opencode, pi, copilot, cline
     #[arg(long, env = "HB_READ", value_enum, conflicts_with = "transparent")]
     pub(super) read: Option<Read>,
     /// Find progress in what the agent prints: groups named progress, step or task
@@ -177,7 +177,7 @@ pub(crate) enum Act {
     Healthcheck(HealthcheckArgs),
     /// Report what a process is doing, with evidence; change nothing
     Diagnose(DiagnoseArgs),
-    /// Let the hooks of Claude Code or Codex report what the agent does
+    /// Let the hooks of an agent report what it does
     Hooks(HooksArgs),
 }
 

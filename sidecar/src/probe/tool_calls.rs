@@ -5,8 +5,9 @@
 
 use super::read::{Reader, numbers};
 use heartbeat::base::moment::Moment;
+use heartbeat::verdict::ToolCall;
 use heartbeat::wire::beat::cut;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Between two looks.
@@ -16,17 +17,28 @@ const SPELL: Duration = Duration::from_secs(1);
 const SPELLS: Duration = Duration::from_secs(5);
 /// The most threads whose children are listed.
 const THREADS_MAX: usize = 64;
+/// A child that is there in so many looks is not fleeting.
+const SHORT_LOOKS: u32 = 2;
 /// The most calls kept between two samples.
 const CALLS_MAX: usize = 256;
 const COMMAND_CHARS_MAX: usize = 160;
+
+/// A child as it was last seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// None: it was there before, and is no call.
+    command: Option<String>,
+    looks: u32,
+}
 
 /// What the children of some processes were started as.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCalls {
     reader: Reader,
-    /// Children that are known; none before the first look, which counts for nothing.
-    known: Option<BTreeSet<u32>>,
-    calls: Vec<String>,
+    /// Children that are known, with their command line and in how many looks they were there; none before the first look,
+    /// which counts for nothing.
+    known: Option<BTreeMap<u32, Seen>>,
+    calls: Vec<ToolCall>,
     spell_began: Option<Moment>,
     next: Option<Moment>,
 }
@@ -52,39 +64,56 @@ impl ToolCalls {
         for parent in parents {
             self.children(*parent, &mut children);
         }
-        let mut known = self.known.take();
+        let known = self.known.take();
+        let is_first = known.is_none();
+        let mut known = known.unwrap_or_default();
         for (parent, child) in &children {
-            match &mut known {
-                Some(known) if !known.contains(child) => {
-                    if let Some(command) = self.started(*parent, *child) {
-                        known.insert(*child);
-                        if self.calls.len() < CALLS_MAX {
-                            self.calls.push(command);
-                        }
-                    }
+            if is_first {
+                known.insert(*child, Seen::default());
+            } else if let Some(seen) = known.get_mut(child) {
+                seen.looks += 1;
+                // It may have become the program that a shell was asked to run.
+                if seen.looks == SHORT_LOOKS {
+                    self.report(seen.command.take(), false);
                 }
-                Some(_) | None => {}
+            } else if let Some(command) = self.started(*parent, *child) {
+                let seen = Seen {
+                    command: Some(command),
+                    looks: 1,
+                };
+                known.insert(*child, seen);
             }
         }
         let there = |pid: &u32| children.iter().any(|(_, child)| child == pid);
-        self.known = Some(match known {
-            Some(mut known) => {
-                known.retain(there);
-                known
-            }
-            None => children.iter().map(|(_, child)| *child).collect(),
-        });
+        let (there, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            known.into_iter().partition(|(pid, _)| there(pid));
+        for seen in ended.into_values() {
+            self.report(seen.command, true);
+        }
+        self.known = Some(there);
         let began = *self.spell_began.get_or_insert(now);
         let over = !eager && now.since(began) >= SPELL;
         self.next = Some(if over { began + SPELLS } else { now + PAUSE });
         if over {
             // What was started in between is not new when the next spell begins.
-            (self.spell_began, self.known) = (None, None);
+            let running = self.known.take().unwrap_or_default();
+            for seen in running.into_values() {
+                self.report(seen.command, false);
+            }
+            self.spell_began = None;
+        }
+    }
+
+    fn report(&mut self, command: Option<String>, fleeting: bool) {
+        if let Some(command) = command
+            && self.calls.len() < CALLS_MAX
+        {
+            self.calls.push(ToolCall { command, fleeting });
         }
     }
 
     /// The calls since this was last asked, oldest first.
-    pub(crate) fn take(&mut self) -> Vec<String> {
+    pub(crate) fn take(&mut self) -> Vec<ToolCall> {
         std::mem::take(&mut self.calls)
     }
 
@@ -130,13 +159,17 @@ mod tests {
         let mut child = Command::new("sleep").arg("1234").spawn().unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let mut seen = Vec::new();
-        while !seen.contains(&"sleep 1234".to_owned()) && std::time::Instant::now() < deadline {
+        let call = ToolCall {
+            command: "sleep 1234".to_owned(),
+            fleeting: false,
+        };
+        while !seen.contains(&call) && std::time::Instant::now() < deadline {
             calls.look(&own, true, crate::clock::now());
             seen.extend(calls.take());
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let times = seen.iter().filter(|call| *call == "sleep 1234").count();
+        let times = seen.iter().filter(|seen| **seen == call).count();
         assert_eq!(times, 1, "{seen:?}");
     }
 }

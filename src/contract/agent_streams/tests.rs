@@ -207,6 +207,17 @@ fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
             r#","tool_use_id":"t1""#,
             r#"state=waiting_model step="result t1""#,
         ),
+        (
+            "BeforeTool",
+            r#","tool_name":"run_shell_command","timestamp":"2026-11-26T08:18:12.159Z","tool_input":{"command":"x"}"#,
+            r#"state=working task=run_shell_command step="use 2026-11-26T08:18:12.159Z""#,
+        ),
+        ("AfterAgent", "", "task= state=idle tokens=7"),
+        (
+            "Notification",
+            r#","notification_type":"ToolPermission""#,
+            "state=waiting_input",
+        ),
         ("PermissionRequest", "", "state=waiting_input"),
         (
             "Notification",

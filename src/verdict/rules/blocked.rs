@@ -274,6 +274,51 @@ pub(in crate::verdict) fn server_as_tool(view: &TreeView<'_>, server: &Process) 
     )
 }
 
+/// A child reads its standard input, which only its parent can write to, and the parent waits for the child.
+pub(in crate::verdict) fn held_input(view: &TreeView<'_>, child: &Process) -> Option<Finding> {
+    let parent = view.sample.process(child.parent)?;
+    let input = match child.main()?.wait.as_ref()? {
+        Wait::Read(target) => target,
+        Wait::Poll { targets, .. } => match targets.as_slice() {
+            [target] => target,
+            [] | [_, _, ..] => return None,
+        },
+        Wait::Running
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_)
+        | Wait::Unreadable(_) => return None,
+    };
+    let writers = view.writers(child.pid, input);
+    let held = !writers.is_empty() && writers.iter().all(|end| end.pid == parent.pid);
+    if input.fd != 0 || !held || parent.thread_count != 1 || !view.is_awaited(child) {
+        return None;
+    }
+    let (child_title, parent_title) = (child.title(), parent.title());
+    let sentence = format!(
+        "{child_title} reads its standard input, which {parent_title} holds open while it waits for {child_title}"
+    );
+    let found = Finding::new(RuleId::HeldInput, Subject::Process(child.pid), sentence);
+    Some(
+        found
+            .while_asleep([(child.pid, child.pid), (parent.pid, parent.pid)])
+            .observed("pipe.holder", format!("{parent_title} alone"))
+            .observed(
+                "thread.wait",
+                format!("{child_title} in read of descriptor 0"),
+            )
+            .fix(end_or_restart(view, child)),
+    )
+}
+
 /// The work is reported done, and the process stays.
 pub(in crate::verdict) fn done(view: &TreeView<'_>) -> Option<Finding> {
     let root = view.sample.root()?;
@@ -290,6 +335,8 @@ pub(in crate::verdict) fn done(view: &TreeView<'_>) -> Option<Finding> {
     if last.is_none() && !is_reported
         || view.reads_external_input(root)
         || view.report.task_owed && last.is_none()
+        // A line of its output may end one part of the work: it has asked for the next.
+        || !is_reported && !view.pending_requests().is_empty()
     {
         return None;
     }

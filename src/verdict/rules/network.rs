@@ -228,10 +228,7 @@ pub(in crate::verdict) fn dead_child(view: &TreeView<'_>, parent: &Process) -> O
 
 /// The tool has ended, but a process that it started and left behind keeps its output open.
 pub(in crate::verdict) fn left_behind(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
-    if view.listens(Subject::Tree)
-        || view.reads_external_input(process)
-        || !view.pending_requests().is_empty()
-    {
+    if view.serves || view.reads_external_input(process) || !view.pending_requests().is_empty() {
         return None;
     }
     let (thread, target, holders) = process.threads.iter().find_map(|thread| {

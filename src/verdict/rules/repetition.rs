@@ -1,6 +1,7 @@
 //! Repetition: whether the same output or report again and again is a loop, or the slow polling of a long job.
 
 use crate::base::moment::Moment;
+use crate::verdict::ToolCall;
 use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
@@ -21,7 +22,7 @@ pub(in crate::verdict) struct RepetitionTracker {
 
 /// The last tool calls, newest last.
 #[derive(Clone, Debug, Default)]
-struct Calls(VecDeque<(Moment, String)>);
+struct Calls(VecDeque<(Moment, ToolCall)>);
 
 /// Since when the output repeats itself, and when it last did, on the active clock.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +95,7 @@ impl RepetitionTracker {
     }
 
     /// Takes tool calls.
-    pub(in crate::verdict) fn observe_calls(&mut self, calls: Vec<String>, now: Moment) {
+    pub(in crate::verdict) fn observe_calls(&mut self, calls: Vec<ToolCall>, now: Moment) {
         let calls = calls.into_iter().map(|call| (now, call));
         self.calls.0.extend(calls);
         while self.calls.0.len() > thresholds::CALLS_KEPT {
@@ -107,15 +108,21 @@ impl RepetitionTracker {
         self.calls.run().count() >= thresholds::CALLS_SUSPECTED
     }
 
-    /// The tool call that is made again and again, how often it was seen, and over which time. `pace`: no slower than this.
+    /// The tool call that is made again and again, how often it was seen, and over which time. `known`: of a known agent.
     pub(in crate::verdict) fn same_call(
         &self,
-        pace: Duration,
+        known: bool,
         now: Moment,
         clock: &ActiveClock,
     ) -> Option<(String, usize, Duration)> {
         let times = self.calls.run().count();
         let (last, call) = self.calls.0.back()?;
+        // Most of those that are too short to be seen are missing, so the pace is quicker than it looks.
+        let pace = match (known, self.calls.run().all(|(_, call)| call.fleeting)) {
+            (true, _) => thresholds::CALL_PACE,
+            (false, true) => thresholds::CALL_PACE_FLEETING,
+            (false, false) => thresholds::CALL_PACE_UNKNOWN,
+        };
         let (first, _) = self.calls.run().last()?;
         let (lasted, least) = (last.since(*first), clock.scaled(thresholds::REPETITION));
         let quick = lasted <= pace * u32::try_from(times).unwrap_or(u32::MAX);
@@ -123,7 +130,7 @@ impl RepetitionTracker {
             now.since(*last) <= (pace * 4).max(clock.scaled(thresholds::REPETITION_GAP_MAX));
         let is_loop =
             times >= thresholds::REPEATS_MIN as usize && lasted >= least && quick && goes_on;
-        is_loop.then(|| (call.clone(), times, lasted))
+        is_loop.then(|| (call.command.clone(), times, lasted))
     }
 
     /// Whether the output has repeated itself for long enough to be a loop.
@@ -142,12 +149,12 @@ impl RepetitionTracker {
 impl Calls {
     /// The last calls, newest first, as long as they are the same one or the same two: a shell that becomes the program it was
     /// asked to run may be seen as either.
-    fn run(&self) -> impl Iterator<Item = &(Moment, String)> {
+    fn run(&self) -> impl Iterator<Item = &(Moment, ToolCall)> {
         let mut known: Vec<&str> = Vec::new();
         self.0.iter().rev().take_while(move |(_, call)| {
-            let is_known = known.contains(&call.as_str());
+            let is_known = known.contains(&call.command.as_str());
             if !is_known {
-                known.push(call);
+                known.push(&call.command);
             }
             is_known || known.len() <= 2
         })

@@ -5,8 +5,9 @@ use crate::base::moment::Moment;
 use crate::verdict::assessment::Assessment;
 use crate::verdict::explain::describe_wait;
 use crate::verdict::finding::observed;
+use crate::verdict::known_programs::runtime_signals;
 use crate::verdict::rule::RuleId;
-use crate::verdict::sample::{Kind, Process, Socket, Target, Tcp, Thread, Until, Wait};
+use crate::verdict::sample::{Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
 use std::collections::BTreeSet;
@@ -62,6 +63,11 @@ pub(in crate::verdict) fn sleepers(
     connections: &[(&Socket, &Tcp)],
 ) -> Vec<Sleeper> {
     let asking: BTreeSet<u32> = connections.iter().map(|(socket, _)| socket.pid).collect();
+    // The loop of a server below the root ticks for as long as it serves.
+    let excuses_nothing = |process: &Process| {
+        let served = process.pid != view.sample.root && view.listens(Subject::Process(process.pid));
+        served || asking.contains(&process.pid)
+    };
     let mut found = Vec::new();
     let mut asked = 0;
     for process in view.living() {
@@ -69,7 +75,7 @@ pub(in crate::verdict) fn sleepers(
             .threads
             .iter()
             .filter_map(|thread| sleeper(process, thread))
-            .filter(|sleeper| !(sleeper.loops && asking.contains(&process.pid)))
+            .filter(|sleeper| !(sleeper.loops && excuses_nothing(process)))
             .collect();
         if of_process.is_empty() {
             continue;
@@ -188,13 +194,19 @@ fn is_for_an_event(view: &TreeView<'_>, process: &Process, wait: &Wait, main: bo
     let changes = |t: &Target| matches!(&t.kind, Kind::Internal(name) if ["inotify", "fanotify", "signalfd"].contains(&name.as_str()));
     match wait {
         Wait::Signal(_) => main,
+        Wait::Futex {
+            until: Until::Never,
+            ..
+        } => main && awaits_signal(process),
         Wait::Call(number) => main && EVENT_CALLS.contains(number),
         Wait::Read(target) => changes(target),
-        Wait::Poll { targets, .. } => {
+        Wait::Poll { targets, until } => {
             let own = |t: &Target| {
                 matches!(t.kind, Kind::Internal(_)) || view.wakes_itself(process.pid, t)
             };
-            targets.iter().any(changes) && targets.iter().all(own)
+            let asked = targets.iter().any(changes)
+                || main && *until == Until::Never && awaits_signal(process);
+            asked && targets.iter().all(own)
         }
         Wait::Running
         | Wait::Write(_)
@@ -208,6 +220,18 @@ fn is_for_an_event(view: &TreeView<'_>, process: &Process, wait: &Wait, main: bo
         | Wait::Sync(_)
         | Wait::Unreadable(_) => false,
     }
+}
+
+/// Whether it handles a signal that another program or a timer sends: USR1, USR2, ALRM, VTALRM, IO. A runtime that handles
+/// SEGV, as Go and Java do, handles nearly all of them for itself.
+fn awaits_signal(process: &Process) -> bool {
+    const SENT: u64 = 1 << 9 | 1 << 11 | 1 << 13 | 1 << 25 | 1 << 28;
+    const SEGV: u64 = 1 << 10;
+    let own = runtime_signals(&process.name).iter();
+    let own = own.fold(0, |all, signal| all | 1_u64 << (signal - 1));
+    process
+        .caught
+        .is_some_and(|caught| caught & SEGV == 0 && caught & SENT & !own != 0)
 }
 
 /// Messages and semaphores that other processes send: `msgrcv`, `semop`, `semtimedop`, `mq_timedreceive`.
