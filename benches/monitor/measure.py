@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
 FEEDERS, MEASURED = "0", "1"  # cores
 WITHIN = 60.0
 PAGES, LISTINGS = 40, 7
-IDLE_NS = 5_000_000  # of processor time in a tenth of a second: nothing is left to do
 
 
 def free_port():
@@ -101,12 +100,16 @@ class Redis:
         until(lambda: answers(self.port), "redis-server starts")
 
     def subscribers(self):
-        with socket.create_connection(("127.0.0.1", self.port), 2) as link:
-            link.sendall(b"PUBSUB NUMSUB heartbeats\r\n")
-            text = b""
-            while text.count(b"\r\n") < 4:
-                text += link.recv(4096)
-            return int(text.split(b"\r\n")[3][1:])
+        return int(re.search(r"\(integer\) (\d+)", self.ask("PUBSUB NUMSUB heartbeats"))[1])
+
+    def waiting(self):
+        """Bytes that Redis has not sent to its subscribers yet."""
+        return sum(int(n) for n in re.findall(r" omem=(\d+)", self.ask("CLIENT LIST TYPE pubsub")))
+
+    def ask(self, command):
+        done = subprocess.run(
+            ["redis-cli", "--no-raw", "-p", str(self.port), *command.split()], stdout=subprocess.PIPE, text=True, check=True)
+        return done.stdout
 
     def stop(self):
         self.process.terminate()
@@ -121,11 +124,11 @@ def publish(args, redis, shape, agents, rate, peer):
             sys.exit("bench-monitor: the generator ended early")
         before = cpu_ns(peer.process.pid)
         line = generator.stdout.readline()
-        ended, spent = time.monotonic(), 0
-        while (now := cpu_ns(peer.process.pid) - before) - spent > IDLE_NS:  # what Redis has not sent yet
-            spent = now
-            behind = time.monotonic() - ended
-            time.sleep(0.1)
+        ended = time.monotonic()
+        until(lambda: redis.waiting() == 0, f"{peer.name} reads what Redis has for it")
+        behind = time.monotonic() - ended
+        time.sleep(0.5)  # what it has read and not applied yet
+        spent = cpu_ns(peer.process.pid) - before
     total, measured, seconds = re.match(r"published (\d+) measured (\d+) seconds ([\d.]+)", line).groups()
     return spent, int(total), int(measured) / float(seconds), behind
 
