@@ -230,7 +230,10 @@ fn the_beat_the_order_and_the_incident_of_the_wire_format_can_be_read() {
         .map(|(_, text)| text)
         .collect();
     let [beat, order, incident] = json[..] else {
-        panic!("a beat, an order and an incident, not {} blocks", json.len());
+        panic!(
+            "a beat, an order and an incident, not {} blocks",
+            json.len()
+        );
     };
     let beat = heartbeat::wire::beat::Beat::decode(beat.as_bytes()).unwrap();
     assert_eq!(beat.life().step, 3);
