@@ -1,0 +1,294 @@
+//! What is wrong with what the monitor said: compared with the truth, which only the simulation knows.
+//!
+//! Never: an agent whose beats the store took is failed (0F), an agent is failed on an unanswered question, many living
+//! agents fail without a gate (0A). In the end, when all is calm: the state of each agent is the true one, and the open
+//! incidents are those of the failed agents, each once.
+
+use crate::faults::Fault;
+use crate::sidecar::{Process, Script, Sidecar};
+use crate::world::{Plan, World};
+use heartbeat::base::id::AgentId;
+use heartbeat::fleet::agent::State;
+use heartbeat::fleet::machine::{Change, FleetEffect};
+use heartbeat::fleet::watch::WatchEffect;
+use heartbeat::wire::incident::GateKind;
+use heartbeat::wire::life::{Reason, Standing};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// An agent that failed by silence has sent nothing for so many intervals: three are counted from the beginning of the
+/// last beat's slot, and it may be sent at the end of it.
+const INTERVALS_TO_FAIL: u64 = 2;
+/// Until a tick has looked at what arrived, in milliseconds.
+const UNDER_WAY: u64 = 100;
+/// Living agents that fail within a minute are a storm from so many, and from this share of the fleet.
+const STORM_MIN: usize = 5;
+const STORM_SHARE: usize = 5;
+
+pub(crate) struct Judge {
+    pub(crate) faults: Vec<String>,
+    pub(crate) failures: u64,
+    pub(crate) changes: u64,
+    holders: BTreeMap<AgentId, (u64, usize)>,
+    lost_at: Option<u64>,
+    monitor_started_at: u64,
+    active: BTreeSet<Fault>,
+    living_failed: VecDeque<(u64, AgentId)>,
+    story: Option<Vec<String>>,
+}
+
+impl Judge {
+    pub(crate) fn new(_: &Plan) -> Self {
+        Self {
+            faults: Vec::new(),
+            failures: 0,
+            changes: 0,
+            holders: BTreeMap::new(),
+            lost_at: None,
+            monitor_started_at: 0,
+            active: BTreeSet::new(),
+            living_failed: VecDeque::new(),
+            story: None,
+        }
+    }
+
+    /// Prints what happens.
+    pub(crate) fn tell(&mut self) {
+        self.story = Some(Vec::new());
+    }
+
+    pub(crate) fn story(&self) -> &[String] {
+        self.story.as_deref().unwrap_or_default()
+    }
+
+    fn note(&mut self, now: u64, text: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:>9.3} s  {}", (now as f64 - 1e6) / 1e3, text()));
+        }
+    }
+
+    pub(crate) fn begin(&mut self, fault: Fault, now: u64) {
+        self.active.insert(fault);
+        self.note(now, || format!("begins: {}", fault.name()));
+    }
+
+    pub(crate) fn end(&mut self, fault: Fault, now: u64) {
+        self.active.remove(&fault);
+        self.note(now, || format!("ends:   {}", fault.name()));
+    }
+
+    pub(crate) fn granted(&mut self, id: &AgentId, epoch: u64, sidecar: usize) {
+        let holder = self.holders.entry(id.clone()).or_insert((0, sidecar));
+        if epoch > holder.0 {
+            *holder = (epoch, sidecar);
+        }
+    }
+
+    pub(crate) fn data_was_lost(&mut self, now: u64) {
+        self.lost_at = Some(now);
+    }
+
+    pub(crate) fn monitor_started(&mut self, now: u64) {
+        self.monitor_started_at = now;
+    }
+
+    fn wrong(&mut self, now: u64, what: String) {
+        self.note(now, || format!("WRONG: {what}"));
+        self.faults
+            .push(format!("{:.3} s: {what}", (now as f64 - 1e6) / 1e3));
+    }
+}
+
+impl World {
+    pub(crate) fn judge_effects(&mut self, effects: &[WatchEffect]) {
+        for effect in effects {
+            match effect {
+                WatchEffect::Fleet(FleetEffect::Changed(change)) => self.judge_change(change),
+                WatchEffect::GateClosed(gate) => {
+                    let text = format!("gate {:?} {:?} closes", gate.gate, gate.host);
+                    self.judge.note(self.now, || text);
+                }
+                WatchEffect::GateOpened(gate) => {
+                    let text = format!("gate {:?} {:?} opens", gate.gate, gate.host);
+                    self.judge.note(self.now, || text);
+                }
+                WatchEffect::IncidentChanged(change) => {
+                    let text = format!("incident {:?} {:?}", change.kind, change.incident.agents);
+                    self.judge.note(self.now, || text);
+                }
+                WatchEffect::Reconnect => self.judge.note(self.now, || "link given up".to_owned()),
+                WatchEffect::Fleet(_)
+                | WatchEffect::SendCanary(_)
+                | WatchEffect::StoreIncident(_)
+                | WatchEffect::RemoveIncident(_) => {}
+            }
+        }
+    }
+
+    fn judge_change(&mut self, change: &Change) {
+        self.judge.changes += 1;
+        let text = format!(
+            "{} {:?} {:?}: {}",
+            change.agent, change.to, change.reason, change.sentence
+        );
+        self.judge.note(self.now, || text);
+        if change.to != State::Failed || change.reason != Some(Reason::HeartbeatLost) {
+            return;
+        }
+        self.judge.failures += 1;
+        let Some((_, n)) = self.judge.holders.get(&change.agent).copied() else {
+            return;
+        };
+        let sidecar = &self.sidecars[n];
+        if !sidecar.is_beating() {
+            return;
+        }
+        let now = self.now;
+        let wait = INTERVALS_TO_FAIL * sidecar.interval;
+        // What the store took a moment ago may still be on its way.
+        let under_way = self.query.round_trip_max() + 2 * self.store.latency + UNDER_WAY;
+        let mut ages = sidecar.accepted.iter().map(|at| now.saturating_sub(*at));
+        if let Some(ago) = ages.find(|ago| *ago > under_way && *ago < wait) {
+            let what = format!(
+                "{} is failed, but the store took its beat {ago} ms ago",
+                change.agent
+            );
+            return self.judge.wrong(now, what);
+        }
+        if !self.monitor_reaches_store() {
+            let what = format!(
+                "{} is failed while the monitor cannot ask the store",
+                change.agent
+            );
+            return self.judge.wrong(now, what);
+        }
+        self.judge_storm(&change.agent, change.host.as_deref());
+    }
+
+    /// Many living agents that fail together are a common cause: a gate must be closed.
+    fn judge_storm(&mut self, agent: &AgentId, host: Option<&str>) {
+        let now = self.now;
+        let failed = &mut self.judge.living_failed;
+        failed.retain(|(at, id)| at + 60_000 > now && id != agent);
+        failed.push_back((now, agent.clone()));
+        let many = failed.len();
+        let fleet = self.judge.holders.len();
+        let gates = self
+            .monitor
+            .as_ref()
+            .map(|monitor| monitor.watch.view().watch.gates.clone());
+        let gated = gates.unwrap_or_default().iter().any(|gate| {
+            gate.gate != GateKind::MassCrash
+                && (gate.host.is_none() || gate.host.as_deref() == host)
+        });
+        if many >= STORM_MIN && many * STORM_SHARE >= fleet && !gated {
+            self.judge.wrong(
+                now,
+                format!("{many} of {fleet} living agents failed without a gate"),
+            );
+        }
+    }
+
+    fn monitor_reaches_store(&self) -> bool {
+        self.store.is_up && self.store.busy_until <= self.now && self.query.flows()
+    }
+
+    /// When all is calm.
+    pub(crate) fn judge_end(&mut self) {
+        let Some(monitor) = &self.monitor else {
+            return self.judge.wrong(self.now, "no monitor".to_owned());
+        };
+        let view = monitor.watch.view();
+        let mut wrong = Vec::new();
+        if !view.link_up {
+            wrong.push("the monitor is not connected".to_owned());
+        }
+        let mut failed = BTreeSet::new();
+        for (id, agent) in view.agents.iter() {
+            if agent.state == State::Failed {
+                failed.insert(id.clone());
+            }
+        }
+        for (id, (_, n)) in &self.judge.holders {
+            let shown = view.agents.get(id).map(|agent| agent.state);
+            let sidecar = &self.sidecars[*n];
+            let excused = shown.is_none() && self.may_be_unknown(sidecar);
+            // The store lost the report of its end, perhaps before the monitor saw it.
+            let lost = self.judge.lost_at.zip(sidecar.ended_at);
+            let excused = excused || lost.is_some_and(|(lost, ended)| ended <= lost);
+            if !expected(sidecar).contains(&shown) && !excused {
+                wrong.push(format!(
+                    "{id} is shown as {shown:?}, not one of {:?}",
+                    expected(sidecar)
+                ));
+            }
+        }
+        let incidents = &view.watch.incidents;
+        let of_failed = failed
+            .iter()
+            .filter(|id| !incidents.of_agent.contains_key(*id));
+        wrong.extend(of_failed.map(|id| format!("{id} is failed and has no open incident")));
+        // One that ended badly a moment ago is healthy for an interval before its incident closes.
+        let settled = |id: &AgentId| {
+            let holder = self.judge.holders.get(id);
+            let sidecar = holder.map(|(_, n)| &self.sidecars[*n]);
+            !failed.contains(id)
+                && sidecar.is_none_or(|s| s.script == Script::Runs || !s.is_beating())
+        };
+        let over = incidents.open.values();
+        let over = over.filter(|incident| incident.agents.iter().all(settled));
+        wrong.extend(over.map(|incident| {
+            format!(
+                "the incident of {:?} is open, none is failed",
+                incident.agents
+            )
+        }));
+        let stored = self.store.data.incidents.values();
+        let stored = stored
+            .filter(|incident| incident.closed_at.is_none())
+            .count();
+        let open = incidents.open.len();
+        if stored != open {
+            wrong.push(format!(
+                "{stored} open incidents are stored, {open} are known"
+            ));
+        }
+        for what in wrong {
+            self.judge.wrong(self.now, what);
+        }
+    }
+
+    /// The store forgot it, and the monitor that knew it is gone.
+    fn may_be_unknown(&self, sidecar: &Sidecar) -> bool {
+        let lost = self.judge.lost_at.is_some() && !sidecar.is_beating();
+        lost || sidecar.accepted.is_empty()
+    }
+}
+
+/// The states that may be shown of an agent.
+fn expected(sidecar: &Sidecar) -> Vec<Option<State>> {
+    let reported = match sidecar.standing() {
+        Standing::Up => State::Healthy,
+        Standing::Stopping | Standing::Off => State::Stopped,
+        Standing::Troubled(_) | Standing::Down(_) => State::Failed,
+    };
+    match sidecar.process {
+        Process::Running => match sidecar.standing() {
+            Standing::Stopping => vec![Some(State::Healthy), Some(State::Stopped)],
+            Standing::Up | Standing::Off | Standing::Troubled(_) | Standing::Down(_) => {
+                vec![Some(reported)]
+            }
+        },
+        Process::Paused => vec![
+            Some(State::Failed),
+            Some(State::Missing),
+            Some(State::Stopped),
+        ],
+        Process::Killed => match reported {
+            State::Healthy | State::Missing | State::Failed => vec![Some(State::Failed)],
+            State::Stopped => vec![Some(State::Stopped), Some(State::Failed)],
+        },
+        // Its last report may not have reached the store.
+        Process::Ended if sidecar.is_stored() => vec![Some(reported)],
+        Process::Ended => vec![Some(State::Stopped), Some(State::Failed)],
+    }
+}

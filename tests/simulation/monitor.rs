@@ -1,0 +1,393 @@
+//! A monitor: the real `Watch` (fleet, observer, gates, incidents) over a connection that may break, as `monitor/src/bus`
+//! drives it.
+
+use crate::random::Random;
+use crate::store::{Data, EPOCH_MS};
+use heartbeat::base::id::AgentId;
+use heartbeat::base::moment::Moment;
+use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
+use heartbeat::wire::event::Event;
+use heartbeat::wire::incident::{Incident, IncidentId};
+use heartbeat::wire::keys;
+use heartbeat::wire::roster::RosterEntry;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+const RETRY_MIN: u64 = 200;
+const RETRY_MAX: u64 = 2000;
+pub(crate) const CONNECT_WITHIN: u64 = 2000;
+/// A whole load may take so long.
+pub(crate) const LOAD_WITHIN: u64 = 10_000;
+/// The stream is read this often.
+const PING_EVERY: u64 = 5000;
+
+/// A question to the store, or a write.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// Everything; the events after this number, or none at the first time.
+    Load(Option<u64>),
+    Hash(AgentId),
+    TimeToLive(AgentId),
+    Events(u64),
+    Canary(u64),
+    Store(Arc<Incident>),
+    Remove(IncidentId),
+    Leave(AgentId, u64),
+}
+
+/// What comes to the monitor.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Beat(Box<heartbeat::wire::beat::Beat>),
+    Canary(u64),
+    /// The store's clock and how many incidents it holds, after so many milliseconds.
+    Clock(i64, usize, u64),
+    /// Entries of the stream were appended.
+    Appended,
+    Loaded(Box<Loaded>),
+    Hash(AgentId, Vec<FleetInput>, u64),
+    TimeToLive(AgentId, Option<u64>),
+    Events(Vec<(u64, Event)>, bool),
+    Closed,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) wall: i64,
+    pub(crate) first: bool,
+    pub(crate) newest: u64,
+    pub(crate) events: Vec<(u64, Event)>,
+    pub(crate) hashes: Vec<FleetInput>,
+    pub(crate) roster: Vec<(AgentId, RosterEntry)>,
+    pub(crate) incidents: Vec<Incident>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    None,
+    /// Until this moment.
+    Connecting(u64),
+    Loading(u64),
+    Up,
+}
+
+pub(crate) struct Monitor {
+    pub(crate) watch: Watch,
+    pub(crate) link: Link,
+    pub(crate) generation: u64,
+    /// It is stopped: what comes waits.
+    pub(crate) is_paused: bool,
+    /// What came while it was paused.
+    pub(crate) waiting: VecDeque<(u64, Told)>,
+    last_tick: u64,
+    last_event: Option<u64>,
+    retry_at: u64,
+    failures: u32,
+    ping_at: u64,
+    /// Writes that the store has not answered.
+    unconfirmed: Vec<Ask>,
+}
+
+/// What a monitor wants of its surroundings.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) effects: Vec<WatchEffect>,
+    /// Effects that were turned into questions already.
+    obeyed: usize,
+}
+
+impl Monitor {
+    pub(crate) fn new(seed: u64, now: u64) -> Self {
+        Self {
+            watch: Watch::new(FleetSettings::default(), seed, Moment::from_millis(now)),
+            link: Link::None,
+            generation: 0,
+            is_paused: false,
+            waiting: VecDeque::new(),
+            last_tick: now,
+            last_event: None,
+            retry_at: now,
+            failures: 0,
+            ping_at: 0,
+            unconfirmed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        if self.is_paused {
+            return None;
+        }
+        let latest = self.last_tick + u64::try_from(TICK_MAX.as_millis()).unwrap_or(1000);
+        let due = self.watch.deadline().map(|(at, _)| at.as_millis());
+        let tick = due.map_or(latest, |at| at.clamp(self.last_tick + 10, latest));
+        let link = match self.link {
+            Link::None => self.retry_at,
+            Link::Connecting(until) | Link::Loading(until) => until,
+            Link::Up => self.ping_at,
+        };
+        Some(tick.min(link))
+    }
+
+    pub(crate) fn wants_connection(&self, now: u64) -> bool {
+        !self.is_paused && self.link == Link::None && self.retry_at <= now
+    }
+
+    pub(crate) fn wake(&mut self, now: u64, random: &mut Random, wishes: &mut Wishes) {
+        if self.is_paused {
+            return;
+        }
+        match self.link {
+            Link::Connecting(until) | Link::Loading(until) if until <= now => {
+                self.lose(now, random, wishes);
+            }
+            Link::Up if self.ping_at <= now => {
+                self.ping_at = now + PING_EVERY;
+                wishes.asks.push(Ask::Events(self.last_event.unwrap_or(0)));
+            }
+            Link::None | Link::Connecting(_) | Link::Loading(_) | Link::Up => {}
+        }
+        let due = self
+            .watch
+            .deadline()
+            .map_or(u64::MAX, |(at, _)| at.as_millis());
+        let latest = self.last_tick + u64::try_from(TICK_MAX.as_millis()).unwrap_or(1000);
+        if now >= latest || (now >= due && now >= self.last_tick + 10) {
+            self.last_tick = now;
+            self.feed(FleetInput::Tick.into(), now, wishes);
+            self.obey(now, random, wishes);
+        }
+    }
+
+    /// The connection is made: everything is read.
+    pub(crate) fn connected(&mut self, now: u64) -> Ask {
+        self.link = Link::Loading(now + LOAD_WITHIN);
+        Ask::Load(self.last_event)
+    }
+
+    pub(crate) fn lose(&mut self, now: u64, random: &mut Random, wishes: &mut Wishes) {
+        if self.link == Link::Up {
+            self.feed(FleetInput::LinkDown.into(), now, wishes);
+        }
+        self.drop_link(now, random);
+    }
+
+    /// The store answered a write: carried out or refused.
+    pub(crate) fn confirmed(&mut self) {
+        if !self.unconfirmed.is_empty() {
+            self.unconfirmed.remove(0);
+        }
+    }
+
+    /// The store refuses connections.
+    pub(crate) fn refused(&mut self, now: u64, random: &mut Random) {
+        self.drop_link(now, random);
+    }
+
+    fn drop_link(&mut self, now: u64, random: &mut Random) {
+        self.link = Link::None;
+        self.generation += 1;
+        self.failures = (self.failures + 1).min(10);
+        let longest = RETRY_MAX.min(RETRY_MIN << self.failures);
+        self.retry_at = now + 1 + random.below(longest);
+    }
+
+    pub(crate) fn take(&mut self, told: Told, now: u64, random: &mut Random, wishes: &mut Wishes) {
+        match told {
+            Told::Beat(beat) => self.feed(FleetInput::Beat(beat).into(), now, wishes),
+            Told::Canary(number) => self.feed(WatchInput::CanaryBack(number), now, wishes),
+            Told::Clock(wall, held, asked_at) => {
+                let took = Duration::from_millis(now - asked_at);
+                self.feed(WatchInput::Answered(took), now, wishes);
+                let wall = u64::try_from(wall).unwrap_or(EPOCH_MS);
+                self.feed(FleetInput::StoreClock(wall).into(), now, wishes);
+                self.feed(WatchInput::IncidentsHeld(held), now, wishes);
+            }
+            Told::Appended => wishes.asks.push(Ask::Events(self.last_event.unwrap_or(0))),
+            Told::Loaded(loaded) => self.loaded(*loaded, now, wishes),
+            Told::Hash(id, inputs, asked_at) => {
+                let took = Duration::from_millis(now - asked_at);
+                self.feed(WatchInput::Answered(took), now, wishes);
+                for input in inputs {
+                    self.feed(input.into(), now, wishes);
+                }
+                self.feed(FleetInput::Verified(id).into(), now, wishes);
+            }
+            Told::TimeToLive(id, left) => {
+                if let Some(left) = left {
+                    let left = Duration::from_millis(left);
+                    self.feed(FleetInput::TtlRead(id, left).into(), now, wishes);
+                }
+            }
+            Told::Events(events, asked) => {
+                self.events(events, now, wishes);
+                if asked {
+                    self.feed(FleetInput::EventsRead.into(), now, wishes);
+                }
+            }
+            Told::Closed => self.lose(now, random, wishes),
+        }
+        self.obey(now, random, wishes);
+    }
+
+    fn loaded(&mut self, loaded: Loaded, now: u64, wishes: &mut Wishes) {
+        let wall = u64::try_from(loaded.wall).unwrap_or(EPOCH_MS);
+        self.feed(FleetInput::StoreClock(wall).into(), now, wishes);
+        self.feed(WatchInput::Incidents(loaded.incidents), now, wishes);
+        if loaded.first {
+            self.last_event = Some(loaded.newest);
+        } else {
+            self.events(loaded.events, now, wishes);
+        }
+        for input in loaded.hashes {
+            self.feed(input.into(), now, wishes);
+        }
+        for (id, entry) in loaded.roster {
+            let input = FleetInput::RosterEntry(id, Box::new(entry));
+            self.feed(input.into(), now, wishes);
+        }
+        self.feed(FleetInput::LinkUp.into(), now, wishes);
+        self.link = Link::Up;
+        self.failures = 0;
+        // Writes that were under way when the connection was lost are sent again.
+        wishes.asks.extend(self.unconfirmed.iter().cloned());
+        self.ping_at = now + PING_EVERY;
+    }
+
+    fn events(&mut self, events: Vec<(u64, Event)>, now: u64, wishes: &mut Wishes) {
+        for (number, event) in events {
+            if number > self.last_event.unwrap_or(0) {
+                self.last_event = Some(number);
+                self.feed(FleetInput::Event(Box::new(event)).into(), now, wishes);
+            }
+        }
+    }
+
+    fn feed(&mut self, input: WatchInput, now: u64, wishes: &mut Wishes) {
+        let effects = self.watch.handle(input, Moment::from_millis(now));
+        wishes.effects.extend(effects);
+    }
+
+    /// Turns effects into questions and writes. What the world must see of them stays.
+    fn obey(&mut self, now: u64, random: &mut Random, wishes: &mut Wishes) {
+        let new = &wishes.effects[wishes.obeyed..];
+        wishes.obeyed = wishes.effects.len();
+        let mut given_up = false;
+        for effect in new {
+            match effect {
+                WatchEffect::Fleet(FleetEffect::Verify(id)) => {
+                    wishes.asks.push(Ask::Hash(id.clone()));
+                }
+                WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => {
+                    wishes.asks.push(Ask::TimeToLive(id.clone()));
+                }
+                WatchEffect::Fleet(FleetEffect::ReadEvents) => {
+                    wishes.asks.push(Ask::Events(self.last_event.unwrap_or(0)));
+                }
+                WatchEffect::Fleet(FleetEffect::Left(id, epoch)) => {
+                    wishes.asks.push(Ask::Leave(id.clone(), *epoch));
+                }
+                WatchEffect::SendCanary(number) => wishes.asks.push(Ask::Canary(*number)),
+                WatchEffect::StoreIncident(incident) => {
+                    self.unconfirmed.push(Ask::Store(Arc::clone(incident)));
+                    wishes.asks.push(Ask::Store(Arc::clone(incident)));
+                }
+                WatchEffect::RemoveIncident(id) => {
+                    self.unconfirmed.push(Ask::Remove(id.clone()));
+                    wishes.asks.push(Ask::Remove(id.clone()));
+                }
+                WatchEffect::Reconnect => given_up = true,
+                WatchEffect::Fleet(FleetEffect::Changed(_) | FleetEffect::Refused(_))
+                | WatchEffect::IncidentChanged(_)
+                | WatchEffect::GateClosed(_)
+                | WatchEffect::GateOpened(_) => {}
+            }
+        }
+        if given_up {
+            self.drop_link(now, random);
+        }
+    }
+}
+
+/// What the store answers, as it is now.
+pub(crate) fn answer(ask: Ask, data: &mut Data, wall: i64, asked_at: u64) -> Option<Told> {
+    match ask {
+        Ask::Load(after) => {
+            let hashes = data.hashes.keys().cloned().collect::<Vec<_>>();
+            Some(Told::Loaded(Box::new(Loaded {
+                wall,
+                first: after.is_none(),
+                newest: data.next_event - 1,
+                events: events_after(data, after.unwrap_or(u64::MAX)),
+                hashes: hashes
+                    .iter()
+                    .flat_map(|id| inputs_of_hash(id, data, wall))
+                    .collect(),
+                roster: data.roster.clone().into_iter().collect(),
+                incidents: data
+                    .incidents
+                    .values()
+                    .map(|i| Incident::clone(i))
+                    .collect(),
+            })))
+        }
+        Ask::Hash(id) => {
+            let inputs = inputs_of_hash(&id, data, wall);
+            Some(Told::Hash(id, inputs, asked_at))
+        }
+        Ask::TimeToLive(id) => {
+            let left = data.hashes.get(&id).map(|hash| hash.expires - wall);
+            let left = left.and_then(|left| u64::try_from(left).ok());
+            Some(Told::TimeToLive(id, left))
+        }
+        Ask::Events(after) => Some(Told::Events(events_after(data, after), true)),
+        Ask::Canary(number) => Some(Told::Canary(number)),
+        Ask::Store(incident) => {
+            data.incidents.insert(incident.id.clone(), incident);
+            None
+        }
+        Ask::Remove(id) => {
+            data.incidents.remove(&id);
+            None
+        }
+        Ask::Leave(id, epoch) => {
+            if data
+                .roster
+                .get(&id)
+                .is_some_and(|entry| entry.epoch <= epoch)
+            {
+                data.roster.remove(&id);
+            }
+            None
+        }
+    }
+}
+
+fn events_after(data: &Data, after: u64) -> Vec<(u64, Event)> {
+    let start = data.events.partition_point(|(number, _)| *number <= after);
+    data.events[start..].to_vec()
+}
+
+fn inputs_of_hash(id: &AgentId, data: &Data, wall: i64) -> Vec<FleetInput> {
+    let Some(hash) = data.hashes.get(id) else {
+        return Vec::new();
+    };
+    vec![match &hash.beat {
+        Some(beat) => {
+            let whole = beat.hb.as_ref().map(|hb| keys::time_to_live(hb.interval));
+            let whole = whole.map_or(0, |whole| i64::try_from(whole.as_millis()).unwrap_or(0));
+            let age = (whole - (hash.expires - wall)).max(0);
+            let age = Duration::from_millis(age.unsigned_abs());
+            FleetInput::AgedBeat(Box::new(beat.clone()), age)
+        }
+        None => FleetInput::Registered(
+            id.clone(),
+            Box::new(RosterEntry {
+                life: None,
+                ..hash.entry.clone()
+            }),
+        ),
+    }]
+}

@@ -1,0 +1,201 @@
+//! The store: what hb keeps in Redis, with hb's scripts, expiry by its own wall clock, and what can go wrong with it.
+
+use heartbeat::base::id::AgentId;
+use heartbeat::wire::beat::Beat;
+use heartbeat::wire::event::Event;
+use heartbeat::wire::incident::{Incident, IncidentId};
+use heartbeat::wire::roster::RosterEntry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The hash of an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Hash {
+    pub(crate) epoch: u64,
+    pub(crate) instance: u64,
+    pub(crate) entry: RosterEntry,
+    pub(crate) beat: Option<Beat>,
+    /// On the store's wall clock.
+    pub(crate) expires: i64,
+}
+
+/// One write of a sidecar.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Register(u64, Box<RosterEntry>),
+    Event(Box<Event>),
+    Roster(Box<RosterEntry>),
+    Beat(Box<Beat>),
+}
+
+/// The answer to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Granted(u64),
+    Held,
+    Fenced,
+    Done,
+    /// Refused: read-only or out of memory. A beat was published all the same.
+    Refused,
+}
+
+/// What a failover may lose: everything that is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Data {
+    pub(crate) hashes: BTreeMap<AgentId, Hash>,
+    pub(crate) counters: BTreeMap<AgentId, u64>,
+    pub(crate) roster: BTreeMap<AgentId, RosterEntry>,
+    pub(crate) events: Vec<(u64, Event)>,
+    pub(crate) incidents: BTreeMap<IncidentId, Arc<Incident>>,
+    pub(crate) next_event: u64,
+}
+
+pub(crate) struct Store {
+    pub(crate) data: Data,
+    /// Data as the replica has it.
+    pub(crate) replica: Option<Data>,
+    /// Added to the true time: the store's wall clock.
+    pub(crate) clock_shift: i64,
+    pub(crate) is_up: bool,
+    /// Nothing is carried out before this.
+    pub(crate) busy_until: u64,
+    /// Added to each command.
+    pub(crate) latency: u64,
+    pub(crate) refuses_writes: bool,
+    /// Hashes are evicted as soon as they are written.
+    pub(crate) evicts: bool,
+}
+
+/// Where the true time stands on wall clocks.
+pub(crate) const EPOCH_MS: u64 = 1_764_000_000_000;
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        Self {
+            data: Data {
+                next_event: 1,
+                ..Data::default()
+            },
+            replica: None,
+            clock_shift: 0,
+            is_up: true,
+            busy_until: 0,
+            latency: 0,
+            refuses_writes: false,
+            evicts: false,
+        }
+    }
+
+    pub(crate) fn wall(&self, now: u64) -> i64 {
+        i64::try_from(EPOCH_MS + now).unwrap_or(i64::MAX) + self.clock_shift
+    }
+
+    pub(crate) fn expire(&mut self, now: u64) {
+        let wall = self.wall(now);
+        self.data.hashes.retain(|_, hash| hash.expires > wall);
+    }
+
+    /// Carries a write out; a beat that is to be published is returned.
+    pub(crate) fn write(&mut self, id: &AgentId, write: Write, now: u64) -> (Answer, Option<Beat>) {
+        self.expire(now);
+        if self.refuses_writes {
+            return match write {
+                Write::Beat(beat) => (Answer::Refused, Some(*beat)),
+                Write::Register(..) | Write::Event(_) | Write::Roster(_) => (Answer::Refused, None),
+            };
+        }
+        let wall = self.wall(now);
+        let answer = match write {
+            Write::Register(instance, entry) => self.register(id, instance, *entry, wall),
+            Write::Event(event) => {
+                let number = self.data.next_event;
+                self.data.next_event += 1;
+                self.data.events.push((number, *event));
+                Answer::Done
+            }
+            Write::Roster(entry) => {
+                let known = self.data.roster.get(id).map_or(0, |known| known.epoch);
+                if known <= entry.epoch {
+                    self.data.roster.insert(id.clone(), *entry);
+                }
+                Answer::Done
+            }
+            Write::Beat(beat) => return self.beat(id, *beat, wall),
+        };
+        (answer, None)
+    }
+
+    fn register(&mut self, id: &AgentId, instance: u64, entry: RosterEntry, wall: i64) -> Answer {
+        let known = self.data.hashes.get(id);
+        let interval = i64::try_from(entry.interval_ms).unwrap_or(i64::MAX);
+        if let Some(hash) = known.filter(|hash| hash.instance != instance) {
+            let slack = (interval / 6).max(100);
+            if hash.expires - wall > interval - slack {
+                return Answer::Held;
+            }
+        }
+        let counter = self.data.counters.get(id).copied().unwrap_or(0);
+        let epoch = known
+            .map_or(0, |hash| hash.epoch)
+            .max(counter)
+            .max(entry.epoch)
+            .max(wall.unsigned_abs())
+            + 1;
+        self.data.counters.insert(id.clone(), epoch);
+        let hash = Hash {
+            epoch,
+            instance,
+            entry: RosterEntry { epoch, ..entry },
+            beat: None,
+            expires: wall + 4 * interval,
+        };
+        self.data.hashes.insert(id.clone(), hash);
+        self.evict();
+        Answer::Granted(epoch)
+    }
+
+    fn beat(&mut self, id: &AgentId, beat: Beat, wall: i64) -> (Answer, Option<Beat>) {
+        let epoch = beat.epoch();
+        let hash = self.data.hashes.get(id);
+        let counter = self.data.counters.get(id).copied().unwrap_or(0);
+        if hash.map_or(0, |hash| hash.epoch).max(counter) > epoch {
+            return (Answer::Fenced, None);
+        }
+        self.data.counters.insert(id.clone(), epoch);
+        let (instance, interval) = beat.hb.as_ref().map_or((0, 30_000), |hb| {
+            let interval = i64::try_from(hb.interval.as_millis()).unwrap_or(i64::MAX);
+            (hb.instance.parse().unwrap_or(0), interval)
+        });
+        let entry = hash.map(|hash| hash.entry.clone());
+        let hash = Hash {
+            epoch,
+            instance,
+            entry: entry.unwrap_or_else(|| entry_of(&beat)),
+            beat: Some(beat.clone()),
+            expires: wall + 4 * interval,
+        };
+        self.data.hashes.insert(id.clone(), hash);
+        self.evict();
+        (Answer::Done, Some(beat))
+    }
+
+    fn evict(&mut self) {
+        if self.evicts {
+            self.data.hashes.clear();
+        }
+    }
+}
+
+fn entry_of(beat: &Beat) -> RosterEntry {
+    let hb = beat.hb.as_ref();
+    RosterEntry {
+        agent_type: beat.agent_type.clone(),
+        host: hb.map_or_else(String::new, |hb| hb.host.clone()),
+        interval_ms: hb.map_or(30_000, |hb| hb.interval.as_millis() as u64),
+        epoch: beat.epoch(),
+        started_at: 0,
+        runtime: None,
+        stopped_at: None,
+        life: None,
+    }
+}
