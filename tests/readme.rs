@@ -278,7 +278,6 @@ const WITHOUT_A_ROW: &[&str] = &[
     "background-job",
     "mutex-ring",
     "deadlock",
-    "pipe-cycle",
     "dead-child",
     "held-input",
     "tool-late",
