@@ -10,7 +10,6 @@ mod hooks;
 pub use hooks::{hook, turn_tokens};
 
 use crate::contract::line::{EXPECT_MAX, pair};
-use dialects::Meaning;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -169,51 +168,6 @@ impl Events {
             ("error", _) => text_of(event.message).map(|error| pair("error", &error)),
             _ => None,
         }
-    }
-
-    fn line_of(&mut self, meaning: Meaning) -> String {
-        let step = self.step("event");
-        match meaning {
-            Meaning::Ready => "ready=1 state=waiting_model".to_owned(),
-            Meaning::Asks if self.rounds.repeats => "state=waiting_model".to_owned(),
-            Meaning::Asks => format!("state=waiting_model {step}"),
-            Meaning::Answers if self.rounds.repeats => "state=working".to_owned(),
-            Meaning::Answers => format!("state=working {step}"),
-            Meaning::Calls { tool, input } => self.calls(&tool, &input, &step),
-            Meaning::Called { output } => {
-                self.rounds.result(std::iter::once(&output));
-                "state=waiting_model".to_owned()
-            }
-            Meaning::CallsAndCalled {
-                tool,
-                input,
-                output,
-            } => {
-                let line = self.calls(&tool, &input, &step);
-                self.rounds.result(std::iter::once(&output));
-                line
-            }
-            Meaning::Tokens(tokens) => {
-                self.reported = self.reported.saturating_add(tokens);
-                format!("tokens={tokens}")
-            }
-            Meaning::Fails(error) => pair("error", &error),
-            Meaning::Ends { tokens, error } => {
-                let total = Usage {
-                    input_tokens: tokens,
-                    ..Usage::default()
-                };
-                self.end(Some(total), error)
-            }
-        }
-    }
-
-    fn calls(&mut self, name: &str, input: &Value, step: &str) -> String {
-        self.rounds.call(std::iter::once((name, input)));
-        let task = tool(name, Some(input));
-        let again = pair("step", &format!("again {task}"));
-        let step = if self.rounds.repeats { &again } else { step };
-        format!("state=working {step} {}", pair("task", &task))
     }
 
     /// Each event of the work itself is a step; its value never repeats, so it counts as progress.

@@ -3,6 +3,8 @@
 //! As the programs print them (gemini 0.61, opencode 1.18, pi 0.87, copilot 1.0.102, cline 3.0). An event that is not here is
 //! skipped; those of claude, qwen and codex are read elsewhere.
 
+use super::{Events, Usage, tool};
+use crate::contract::line::pair;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -83,6 +85,54 @@ pub(super) fn read(text: &str) -> Option<Meaning> {
         "result" if event.status.is_some() => gemini(event),
         "agent_event" | "run_result" => cline(event),
         _ => pi(event),
+    }
+}
+
+impl Events {
+    /// The status line that it amounts to.
+    pub(super) fn line_of(&mut self, meaning: Meaning) -> String {
+        let step = self.step("event");
+        match meaning {
+            Meaning::Ready => "ready=1 state=waiting_model".to_owned(),
+            Meaning::Asks if self.rounds.repeats => "state=waiting_model".to_owned(),
+            Meaning::Asks => format!("state=waiting_model {step}"),
+            Meaning::Answers if self.rounds.repeats => "state=working".to_owned(),
+            Meaning::Answers => format!("state=working {step}"),
+            Meaning::Calls { tool, input } => self.calls(&tool, &input, &step),
+            Meaning::Called { output } => {
+                self.rounds.result(std::iter::once(&output));
+                "state=waiting_model".to_owned()
+            }
+            Meaning::CallsAndCalled {
+                tool,
+                input,
+                output,
+            } => {
+                let line = self.calls(&tool, &input, &step);
+                self.rounds.result(std::iter::once(&output));
+                line
+            }
+            Meaning::Tokens(tokens) => {
+                self.reported = self.reported.saturating_add(tokens);
+                format!("tokens={tokens}")
+            }
+            Meaning::Fails(error) => pair("error", &error),
+            Meaning::Ends { tokens, error } => {
+                let total = Usage {
+                    input_tokens: tokens,
+                    ..Usage::default()
+                };
+                self.end(Some(total), error)
+            }
+        }
+    }
+
+    fn calls(&mut self, name: &str, input: &Value, step: &str) -> String {
+        self.rounds.call(std::iter::once((name, input)));
+        let task = tool(name, Some(input));
+        let again = pair("step", &format!("again {task}"));
+        let step = if self.rounds.repeats { &again } else { step };
+        format!("state=working {step} {}", pair("task", &task))
     }
 }
 
