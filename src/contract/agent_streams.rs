@@ -1,5 +1,5 @@
 //! Events that agents print anyway, translated into status lines: the event streams of `claude -p --output-format stream-json`
-//! (qwen, amp and cursor-agent print the same), of `codex exec --json` and of the [`dialects`], and hooks.
+//! (qwen, amp and cursor-agent print the same), of `codex exec --json` and of the other agents (`dialects.rs`), and hooks.
 //!
 //! Prompts, commands and results are never repeated: what is shown of an agent reaches everybody who watches the fleet.
 //! Unknown events are skipped; a line that comes out is one that [`crate::contract::line::Line`] takes.
