@@ -24,8 +24,8 @@ use xread::Blocked;
 
 /// Commands of all clients together that may wait.
 const COMMANDS_MAX: usize = 1024;
-/// How long changes are collected before they are written: with the write itself less than a second is lost by a kill.
-const WRITE_AFTER: Duration = Duration::from_millis(200);
+/// How long changes are collected before they are written; while the thread writes, the next ones collect by themselves.
+const WRITE_AFTER: Duration = Duration::from_millis(10);
 /// After a write that failed.
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 /// How long the end waits for the last write.
