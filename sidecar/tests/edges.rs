@@ -133,6 +133,7 @@ fn an_agent_that_reloads_at_hup_and_crashes_later_is_restarted() {
     let mut agent = Running::spawn(sidecar(&flags).current_dir(dir.path()));
     line(&dir.path().join("up"));
     agent.signal("HUP");
+    line(&dir.path().join("reloads"));
     assert_eq!(agent.exit_code(), Some(0));
     assert_eq!(count(&dir.path().join("starts")), 2);
 }
