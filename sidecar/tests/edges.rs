@@ -129,7 +129,17 @@ fn an_agent_that_reloads_at_hup_and_crashes_later_is_restarted() {
     let dir = tempfile::tempdir().unwrap();
     let script = "echo >> starts; trap 'echo >> reloads' HUP; echo > up; \
                   until [ -e reloads ]; do sleep 0.05; done; [ $(wc -l < starts) = 1 ] && exit 3; exit 0";
-    let flags = ["--backoff", "10ms", "--", "sh", "-c", script];
+    // A shell cannot trap what was ignored when it started, as under nohup.
+    let flags = [
+        "--backoff",
+        "10ms",
+        "--",
+        "env",
+        "--default-signal=HUP",
+        "sh",
+        "-c",
+        script,
+    ];
     let mut agent = Running::spawn(sidecar(&flags).current_dir(dir.path()));
     line(&dir.path().join("up"));
     agent.signal("HUP");
