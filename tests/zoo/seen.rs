@@ -170,6 +170,7 @@ pub(crate) fn is_call(number: i64, name: &str) -> bool {
             libc::SYS_pselect6,
             SELECT,
         ],
+        "select" => &[libc::SYS_pselect6, SELECT],
         "poll" => &[libc::SYS_ppoll, POLL],
         "epoll" => &[libc::SYS_epoll_pwait, EPOLL],
         other => panic!("no call {other}"),
