@@ -73,7 +73,8 @@ struct Shared {
 }
 
 enum Order {
-    Write(Vec<u8>),
+    /// A line, and what the screen was when it was logged: what belongs to the agent's time never comes on the screen.
+    Write(Vec<u8>, Screen),
     /// Everything before is written: confirm it.
     Confirm(SyncSender<()>),
     /// The agent has ended and the terminal is the user's again; it was the agent's before, or no agent was started.
@@ -173,7 +174,9 @@ impl LogWriter {
 
     fn take(&self, line: &[u8], level: Level) {
         let taken = match &self.queue {
-            Some(queue) => queue.try_send(Order::Write(line.to_vec())).is_ok(),
+            Some(queue) => queue
+                .try_send(Order::Write(line.to_vec(), self.shared.screen()))
+                .is_ok(),
             None if self.shared.has_agent.load(Ordering::Relaxed) => false,
             None => stderr().write_all(line).is_ok(),
         };
@@ -250,13 +253,14 @@ impl<W: Write> Ways<W> {
     fn run(mut self, orders: &Receiver<Order>) {
         while let Ok(order) = orders.recv() {
             match order {
-                Order::Write(line) => {
-                    self.line(&line);
+                Order::Write(line, screen) => {
+                    self.line(&line, screen);
                     let lost = self.shared.lost.swap(0, Ordering::Relaxed);
                     if lost > 0 {
                         self.line(
                             format!("hbsidecar: {lost} log lines could not be written\n")
                                 .as_bytes(),
+                            screen,
                         );
                     }
                 }
@@ -268,11 +272,15 @@ impl<W: Write> Ways<W> {
         }
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn line(&mut self, line: &[u8], when_logged: Screen) {
         if self.is_always_file {
             return self.write(line, true);
         }
-        match self.shared.screen() {
+        let screen = match when_logged {
+            Screen::Agents => Screen::Agents,
+            Screen::Ours | Screen::Undecided => self.shared.screen(),
+        };
+        match screen {
             Screen::Ours => self.write(line, false),
             Screen::Undecided if self.kept.len() < LINES_MAX => self.kept.push(line.to_vec()),
             Screen::Undecided => {
