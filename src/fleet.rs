@@ -4,6 +4,7 @@ pub mod agent;
 pub mod detector;
 mod exchange;
 mod explain;
+pub mod ladder;
 pub mod machine;
 pub mod run;
 mod stream_wait;
