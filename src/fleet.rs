@@ -9,6 +9,7 @@ mod exchange;
 mod explain;
 pub mod gates;
 pub mod incidents;
+pub mod ladder;
 pub mod last_beat;
 mod learnt;
 pub mod machine;

@@ -1,0 +1,227 @@
+//! One agent's climb: which rung, in which step, with what known outcome.
+
+use crate::base::moment::Moment;
+use crate::fleet::ladder::exchange::{LadderEffect, Next, Performed, RungOutcome, Ticket};
+use crate::fleet::ladder::policy::Policy;
+use crate::fleet::ladder::rung::{Rung, VerifyTimes};
+use std::time::Duration;
+
+/// How long a rung may take to act; an engine that has not answered by then counts as not answering.
+pub(super) const ACT_MAX: Duration = Duration::from_secs(60);
+
+/// The climb of one agent with an open incident.
+#[derive(Clone, Debug)]
+pub(super) struct Climb {
+    pub(super) policy: Box<Policy>,
+    /// The next place in the policy's ladder.
+    pub(super) place: usize,
+    pub(super) climbed: Vec<Ticket>,
+    /// The agent's host: the next action there waits for this one.
+    pub(super) host: String,
+    pub(super) step: Step,
+    /// What the last action answered.
+    detail: String,
+    /// The last action's answer is not known.
+    lost_sight: bool,
+    /// The last `next` that was announced.
+    next: Option<Next>,
+    pub(super) is_paged: bool,
+    /// A person asked for the next rung.
+    pub(super) by_hand: bool,
+}
+
+/// Where a climb is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// The next rung is chosen, at this time at the earliest.
+    Due(Moment),
+    /// The intent is being written.
+    Claiming(Ticket),
+    /// The action runs, until then at the latest.
+    Acting(Ticket, Moment),
+    /// It was refused for now: again at the first moment, while the second has not come.
+    Repeating(Ticket, Moment, Moment),
+    /// A beat of a new incarnation must come until then.
+    Verifying(Ticket, Moment),
+    /// It came. The incident closes once that has lasted.
+    Proving,
+    /// Only people can go on, or a budget that allows another try at this moment.
+    People(Option<Moment>),
+}
+
+impl Climb {
+    pub(super) fn new(policy: Box<Policy>, now: Moment) -> Self {
+        Self {
+            policy,
+            place: 0,
+            climbed: Vec::new(),
+            host: String::new(),
+            step: Step::Due(now),
+            detail: String::new(),
+            lost_sight: false,
+            next: None,
+            is_paged: false,
+            by_hand: false,
+        }
+    }
+
+    /// A rung that was climbed before this monitor knew of it.
+    pub(super) fn remember(&mut self, ticket: &Ticket) {
+        self.place = self.place.max(self.place_of(ticket.rung) + 1);
+        self.climbed.push(ticket.clone());
+    }
+
+    /// Where this rung stands in the ladder; behind its end when it does not.
+    pub(super) fn place_of(&self, rung: Rung) -> usize {
+        let rungs = self.policy.ladder.iter();
+        rungs.take_while(|other| **other != rung).count()
+    }
+
+    /// The same, for a rung that a person chose: one that the policy does not name comes first.
+    pub(super) fn reach(&mut self, rung: Rung) -> usize {
+        if !self.policy.ladder.contains(&rung) {
+            self.policy.ladder.insert(0, rung);
+        }
+        self.place_of(rung)
+    }
+
+    /// The claim could not be made: the same rung again, not before this time.
+    pub(super) fn retry(&mut self, ticket: &Ticket, at: Moment) {
+        self.place = self.place_of(ticket.rung);
+        self.step = Step::Due(at);
+    }
+
+    /// A rung begins.
+    pub(super) fn begin(&mut self, ticket: &Ticket, now: Moment) {
+        self.climbed.push(ticket.clone());
+        self.detail.clear();
+        self.lost_sight = false;
+        self.by_hand = false;
+        self.step = Step::Acting(ticket.clone(), now + ACT_MAX);
+    }
+
+    /// A rung was begun by a monitor whose answer is not known: only its effect can show.
+    pub(super) fn watch(&mut self, ticket: &Ticket, until: Moment, why: &str) {
+        why.clone_into(&mut self.detail);
+        self.lost_sight = true;
+        self.step = Step::Verifying(ticket.clone(), until);
+    }
+
+    /// An action answered. Its rung has ended unless the effect must show in the beats.
+    pub(super) fn answered(
+        &mut self,
+        ticket: &Ticket,
+        answer: Performed,
+        verify_until: Moment,
+        now: Moment,
+    ) -> Option<(RungOutcome, String)> {
+        let Step::Acting(acting, until) = &self.step else {
+            return None;
+        };
+        if acting != ticket {
+            return None;
+        }
+        let ended = match answer {
+            Performed::Done(detail) => {
+                self.detail = detail;
+                self.step = Step::Verifying(ticket.clone(), verify_until);
+                return None;
+            }
+            Performed::Later(_, after) if now + after < *until => {
+                self.step = Step::Repeating(ticket.clone(), now + after, *until);
+                return None;
+            }
+            Performed::NotApplicable(detail) => (RungOutcome::NotApplicable, detail),
+            Performed::Failed(detail) | Performed::Later(detail, _) => {
+                (RungOutcome::Failed, detail)
+            }
+        };
+        self.step = Step::Due(now);
+        Some(ended)
+    }
+
+    /// Time passed: what ran out has ended, what was put off begins.
+    pub(super) fn pass(
+        &mut self,
+        times: &VerifyTimes,
+        interval: Duration,
+        now: Moment,
+    ) -> Option<LadderEffect> {
+        match self.step.clone() {
+            Step::Acting(ticket, until) if until <= now => {
+                let verify = now + times.of(ticket.rung, interval);
+                self.watch(&ticket, verify, "no answer within 60 s");
+                None
+            }
+            Step::Repeating(ticket, at, until) if at <= now => {
+                self.step = Step::Acting(ticket.clone(), until);
+                Some(LadderEffect::Perform(ticket))
+            }
+            Step::Verifying(ticket, until) if until <= now => {
+                self.step = Step::Due(now);
+                let outcome = if self.lost_sight {
+                    RungOutcome::Unknown
+                } else {
+                    RungOutcome::NoBeat
+                };
+                let detail = std::mem::take(&mut self.detail);
+                Some(LadderEffect::Ended(ticket, outcome, detail))
+            }
+            Step::People(Some(at)) if at <= now => {
+                self.step = Step::Due(now);
+                self.place = 0;
+                None
+            }
+            Step::Due(_)
+            | Step::Claiming(_)
+            | Step::Acting(..)
+            | Step::Repeating(..)
+            | Step::Verifying(..)
+            | Step::Proving
+            | Step::People(_) => None,
+        }
+    }
+
+    /// The agent beats again: what was under way has helped.
+    pub(super) fn recovered(&mut self) -> Option<LadderEffect> {
+        let ticket = match std::mem::replace(&mut self.step, Step::Proving) {
+            Step::Acting(ticket, _)
+            | Step::Repeating(ticket, _, _)
+            | Step::Verifying(ticket, _) => ticket,
+            Step::Due(_) | Step::Claiming(_) | Step::Proving | Step::People(_) => return None,
+        };
+        let detail = std::mem::take(&mut self.detail);
+        Some(LadderEffect::Ended(ticket, RungOutcome::Recovered, detail))
+    }
+
+    /// Whether something is done to the agent, or its effect is waited for.
+    pub(super) fn is_acting(&self) -> bool {
+        match self.step {
+            Step::Claiming(_) | Step::Acting(..) | Step::Repeating(..) | Step::Verifying(..) => {
+                true
+            }
+            Step::Due(_) | Step::Proving | Step::People(_) => false,
+        }
+    }
+
+    /// When it changes by itself next, and why.
+    pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
+        match &self.step {
+            Step::Due(at) => Some((*at, "the next rung is due")),
+            Step::Acting(_, until) => Some((*until, "an action times out")),
+            Step::Repeating(_, at, _) => Some((*at, "an action is repeated")),
+            Step::Verifying(_, until) => Some((*until, "a rung is verified")),
+            Step::People(at) => at.map(|at| (at, "a budget allows another try")),
+            Step::Claiming(_) | Step::Proving => None,
+        }
+    }
+
+    /// Remembers what comes next; true when it is news.
+    pub(super) fn announce(&mut self, next: &Next) -> bool {
+        let is_news = self.next.as_ref() != Some(next);
+        if is_news {
+            self.next = Some(next.clone());
+        }
+        is_news
+    }
+}
