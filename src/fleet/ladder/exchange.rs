@@ -182,7 +182,7 @@ pub enum LadderEffect {
     Claim(Ticket),
     /// The rung begins: write it into the incident and the incident into the store, before it is performed.
     Began(Ticket),
-    /// Act, for [`ACT_MAX`] at most, then send [`LadderInput::Performed`].
+    /// Act, for 60 s at most, then send [`LadderInput::Performed`].
     Perform(Ticket),
     /// The rung has ended.
     Ended(Ticket, RungOutcome, String),
