@@ -1,12 +1,14 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
-//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
+//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots, `demo` plays a story, `recovery`
+//! carries out what brings agents back. Only the hub imports rooms.
 
 mod bus;
 pub mod config;
 mod demo;
 mod http;
 mod hub;
+pub mod recovery;
 mod snapshots;
 mod wake;
 
