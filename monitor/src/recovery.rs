@@ -8,16 +8,20 @@ mod client;
 mod docker;
 mod engine;
 mod exec;
+mod replace;
 
 use engine::Engines;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::{Performed, RuntimeKind};
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::beat::Runtime;
+use replace::memory::Memory;
 use std::time::Duration;
 
 /// The longest a rung takes: 2 s less than the 60 s of the ladder, so that its outcome is known there.
 const WITHIN: Duration = Duration::from_secs(58);
+/// To look at a container of an agent that is well.
+const INSPECT_WITHIN: Duration = Duration::from_secs(10);
 /// The longest foreign text in an outcome, in characters.
 const FOREIGN_CHARS_MAX: usize = 300;
 
@@ -60,18 +64,22 @@ impl Job {
         })
     }
 
-    /// The container that the last beat names: 64 hexadecimal digits, fit for a path.
+    /// The container that the last beat names.
     fn container_id(&self) -> Option<&str> {
-        let runtime = self.runtime.as_ref()?;
-        let id = runtime.id.as_str();
-        let fits = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match self.runtime_kind() {
-            RuntimeKind::Docker | RuntimeKind::Podman => fits.then_some(id),
-            RuntimeKind::Kubernetes
-            | RuntimeKind::Systemd
-            | RuntimeKind::Host
-            | RuntimeKind::Unknown => None,
-        }
+        self.runtime.as_ref().and_then(container_id)
+    }
+}
+
+/// The id of a container: 64 hexadecimal digits, fit for a path.
+fn container_id(runtime: &Runtime) -> Option<&str> {
+    let id = runtime.id.as_str();
+    let fits = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match RuntimeKind::parse(&runtime.kind) {
+        RuntimeKind::Docker | RuntimeKind::Podman => fits.then_some(id),
+        RuntimeKind::Kubernetes
+        | RuntimeKind::Systemd
+        | RuntimeKind::Host
+        | RuntimeKind::Unknown => None,
     }
 }
 
@@ -79,14 +87,35 @@ impl Job {
 #[derive(Debug)]
 pub struct Recovery {
     engines: Engines,
+    memory: Memory,
 }
 
 impl Recovery {
     /// With the engines that the environment names, as their own command lines find them: `DOCKER_HOST`,
-    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`, `CONTAINER_HOST`; else the usual sockets.
-    pub fn from_environment(variable: &impl Fn(&str) -> Option<String>) -> Self {
+    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`, `CONTAINER_HOST`; else the usual sockets. `own` is what this program runs
+    /// in: no rung ends that.
+    pub fn from_environment(variable: &impl Fn(&str) -> Option<String>, own: &Runtime) -> Self {
+        let container = matches!(own.kind.as_str(), "docker" | "podman").then(|| own.id.clone());
         Self {
-            engines: Engines::from_environment(variable),
+            engines: Engines::from_environment(variable, container),
+            memory: Memory::default(),
+        }
+    }
+
+    /// Inspects the container that a beat names, and remembers its settings: a container that was removed cannot be
+    /// inspected any more. To be called once a registration; it changes nothing, and an engine that does not answer is
+    /// no fault of the agent's.
+    pub async fn remember(&self, agent: &AgentId, runtime: &Runtime) {
+        let kind = RuntimeKind::parse(&runtime.kind);
+        let Some(id) = container_id(runtime) else {
+            return;
+        };
+        for engine in self.engines.of(kind) {
+            let inspected = tokio::time::timeout(INSPECT_WITHIN, engine.inspect(id)).await;
+            if let Ok(Ok(Some(settings))) = inspected {
+                self.memory.keep(agent, engine.name(), &settings);
+                return;
+            }
         }
     }
 
@@ -95,7 +124,8 @@ impl Recovery {
         let result = match job.rung {
             Rung::Docker => docker::restart(&self.engines, job).await,
             Rung::Exec => exec::run(job, WITHIN).await,
-            Rung::Sidecar | Rung::Kubernetes | Rung::Systemd | Rung::Replace | Rung::Alert => {
+            Rung::Replace => replace::replace(&self.engines, &self.memory, job).await,
+            Rung::Sidecar | Rung::Kubernetes | Rung::Systemd | Rung::Alert => {
                 Err(Obstacle::not_here("it is not carried out by an engine"))
             }
         };

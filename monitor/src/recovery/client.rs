@@ -69,6 +69,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// The values of a body that is a stream of JSON values.
+    pub(super) fn values(&self) -> impl Iterator<Item = Value> {
+        serde_json::Deserializer::from_slice(&self.body)
+            .into_iter()
+            .map_while(Result::ok)
+    }
+
     /// What the engine says, as a part of a sentence.
     pub(super) fn message(&self) -> String {
         let json = self.json();
