@@ -1,6 +1,7 @@
 //! What brings an agent back: one rung of the ladder, carried out by an engine's API or an argv, never by a shell.
 //!
-//! `exec` runs a command; `docker` and `replace` act on containers through `engine`; `client` speaks HTTP to the engines.
+//! `exec` runs a command; `docker` and `replace` act on containers through `engine`; `systemd` restarts units over
+//! D-Bus, `kubernetes` evicts pods; `client` speaks HTTP to the engines.
 //! Every obstacle is an outcome with the engine's own words and a remedy. Deliberately absent: whether a rung may be
 //! climbed, which is the ladder's, and the rung `sidecar`, which is an order through the store.
 
@@ -8,15 +9,19 @@ mod client;
 mod docker;
 mod engine;
 mod exec;
+mod kubernetes;
 mod replace;
+mod systemd;
 
 use engine::Engines;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::{Performed, RuntimeKind};
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::beat::Runtime;
+use kubernetes::Kubernetes;
 use replace::memory::Memory;
 use std::time::Duration;
+use systemd::Systemd;
 
 /// The longest a rung takes: 2 s less than the 60 s of the ladder, so that its outcome is known there.
 const WITHIN: Duration = Duration::from_secs(58);
@@ -83,22 +88,47 @@ fn container_id(runtime: &Runtime) -> Option<&str> {
     }
 }
 
+/// Where this program runs: no rung may end it, and some reach no further than its host.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// The name of its host, as beats report it.
+    pub host: String,
+    /// What it runs in.
+    pub runtime: Runtime,
+}
+
+impl Own {
+    /// This process.
+    pub fn here() -> Self {
+        let host = hbshell::runtime::host_name();
+        Self {
+            runtime: hbshell::runtime::detect(&host, None),
+            host,
+        }
+    }
+}
+
 /// Carries rungs out. Made once; a rung takes 58 s at most and may be dropped at any time.
 #[derive(Debug)]
 pub struct Recovery {
     engines: Engines,
     memory: Memory,
+    systemd: Systemd,
+    kubernetes: Kubernetes,
 }
 
 impl Recovery {
     /// With the engines that the environment names, as their own command lines find them: `DOCKER_HOST`,
-    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`, `CONTAINER_HOST`; else the usual sockets. `own` is what this program runs
-    /// in: no rung ends that.
-    pub fn from_environment(variable: &impl Fn(&str) -> Option<String>, own: &Runtime) -> Self {
-        let container = matches!(own.kind.as_str(), "docker" | "podman").then(|| own.id.clone());
+    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`, `CONTAINER_HOST`; `DBUS_SYSTEM_BUS_ADDRESS`,
+    /// `DBUS_SESSION_BUS_ADDRESS`, `KUBECONFIG`, `KUBERNETES_SERVICE_HOST`; else the usual sockets and files.
+    /// `HB_POD_REMOVAL=delete` deletes pods instead of evicting them.
+    pub fn from_environment(variable: &impl Fn(&str) -> Option<String>, own: Own) -> Self {
+        let container = container_id(&own.runtime).map(str::to_owned);
         Self {
             engines: Engines::from_environment(variable, container),
             memory: Memory::default(),
+            kubernetes: Kubernetes::from_environment(variable, own.runtime.clone()),
+            systemd: Systemd::from_environment(variable, own),
         }
     }
 
@@ -125,7 +155,9 @@ impl Recovery {
             Rung::Docker => docker::restart(&self.engines, job).await,
             Rung::Exec => exec::run(job, WITHIN).await,
             Rung::Replace => replace::replace(&self.engines, &self.memory, job).await,
-            Rung::Sidecar | Rung::Kubernetes | Rung::Systemd | Rung::Alert => {
+            Rung::Systemd => self.systemd.restart(job).await,
+            Rung::Kubernetes => self.kubernetes.evict(job).await,
+            Rung::Sidecar | Rung::Alert => {
                 Err(Obstacle::not_here("it is not carried out by an engine"))
             }
         };
@@ -140,6 +172,8 @@ enum Obstacle {
     NotHere(String),
     /// It should have, and could not.
     Failed(String),
+    /// Refused for now: try again after this time.
+    Later(String, Duration),
 }
 
 impl Obstacle {
@@ -157,6 +191,7 @@ impl From<Obstacle> for Performed {
         match obstacle {
             Obstacle::NotHere(why) => Self::NotApplicable(why),
             Obstacle::Failed(why) => Self::Failed(why),
+            Obstacle::Later(why, after) => Self::Later(why, after),
         }
     }
 }

@@ -8,7 +8,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use hbmonitor::recovery::{Job, Recovery};
+use hbmonitor::recovery::{Job, Own, Recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Performed;
 use heartbeat::fleet::ladder::rung::Rung;
@@ -131,17 +131,20 @@ fn job(id: &str, rung: Rung) -> Job {
     }
 }
 
-fn elsewhere() -> Runtime {
-    Runtime {
-        kind: "host".to_owned(),
-        id: String::new(),
+fn elsewhere() -> Own {
+    Own {
+        host: "node-3".to_owned(),
+        runtime: Runtime {
+            kind: "host".to_owned(),
+            id: String::new(),
+        },
     }
 }
 
 fn recovery(docker: &Docker) -> Recovery {
     let host = docker.host();
     let variable = |name: &str| (name == "DOCKER_HOST").then(|| host.clone()).flatten();
-    Recovery::from_environment(&variable, &elsewhere())
+    Recovery::from_environment(&variable, elsewhere())
 }
 
 async fn done(recovery: &Recovery, job: &Job) -> String {

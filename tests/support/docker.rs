@@ -72,8 +72,19 @@ impl Docker {
         flags: &[&str],
         command: &[&str],
     ) -> Container {
+        self.spawn_of(&self.image, network, flags, command)
+    }
+
+    /// The same of another image.
+    pub(crate) fn spawn_of(
+        self: &Arc<Self>,
+        image: &str,
+        network: &str,
+        flags: &[&str],
+        command: &[&str],
+    ) -> Container {
         let mut run = self.command(&["run", "--detach", "--network", network]);
-        let id = said(run.args(flags).arg(&self.image).args(command));
+        let id = said(run.args(flags).arg(image).args(command));
         Container {
             docker: Arc::clone(self),
             id,
