@@ -210,6 +210,22 @@ async fn without_a_report_a_container_is_found_by_its_label_and_by_its_name() {
 }
 
 #[tokio::test]
+async fn an_agent_beside_the_main_process_of_its_container_costs_no_restart() {
+    let agent = Boxed::start("main", &[], &[]);
+    let sidecar = "hbsidecar --id beside --interval 200ms -- sleep 600 >/dev/null 2>&1 &";
+    agent.container.exec(&["sh", "-c", sidecar]);
+    let beat = eventually("the agent beside it beats", || agent.store.beat("beside"));
+    let runtime: Runtime = serde_json::from_value(beat["hb"]["runtime"].clone()).unwrap();
+    assert_eq!((runtime.kind.as_str(), runtime.id.as_str()), ("docker", ""));
+    let job = Job {
+        runtime: Some(runtime),
+        ..job("beside", Rung::Docker)
+    };
+    let why = not_applicable(&recovery(&agent.docker), &job).await;
+    assert!(why.contains("hb.agent-id=beside"), "{why}");
+}
+
+#[tokio::test]
 async fn a_container_that_a_person_paused_is_left_alone() {
     let agent = Boxed::start("held", &[], &[]);
     let job = agent.job(Rung::Docker);

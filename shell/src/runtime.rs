@@ -10,9 +10,20 @@ use std::path::{Path, PathBuf};
 const ENGINE_FILES: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 /// A pod's namespace, wherever its service account is mounted.
 const POD_NAMESPACE: &str = "var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Programs that a unit starts only to start another one.
-const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "zsh", "ksh"];
-/// Between a unit's main process and the one that is looked at.
+/// Programs that a unit or a container starts only to start another one.
+const STARTERS: [&str; 10] = [
+    "sh",
+    "bash",
+    "dash",
+    "ash",
+    "zsh",
+    "ksh",
+    "tini",
+    "dumb-init",
+    "docker-init",
+    "catatonit",
+];
+/// Between the main process of a unit or container and the one that is looked at.
 const ANCESTORS_MAX: usize = 16;
 
 /// What the process runs in: this one, or the one of that number. `host` is the name of this machine.
@@ -20,7 +31,7 @@ const ANCESTORS_MAX: usize = 16;
 /// | kind | id |
 /// |---|---|
 /// | `kubernetes` | `NAMESPACE/POD`; without the first part where it is not known |
-/// | `docker`, `podman` | 64 hexadecimal digits |
+/// | `docker`, `podman` | 64 hexadecimal digits; none for a process that the container holds beside others |
 /// | `systemd` | `UNIT`, or `user@UID.service/UNIT` of a user's manager |
 /// | `host` | none |
 /// | `unknown` | none: a container that has no name in here |
@@ -54,6 +65,8 @@ struct Seen {
     booted: bool,
     /// It is the main process of its unit, or all that a script of the unit starts.
     leads_unit: bool,
+    /// The same of its container.
+    leads_container: bool,
 }
 
 impl Seen {
@@ -85,6 +98,7 @@ impl Seen {
                 || environment.iter().any(|(name, _)| name == "container"),
             booted: is_there("run/systemd/system"),
             leads_unit,
+            leads_container: leads_container(pid),
             environment,
         }
     }
@@ -96,12 +110,15 @@ impl Seen {
 }
 
 fn classify(seen: &Seen) -> Runtime {
+    let unit = || unit(&seen.cgroup).filter(|_| seen.booted && seen.leads_unit);
     let (kind, id) = if is_pod(seen) {
         ("kubernetes", pod(seen))
-    } else if let Some((kind, id)) = container(seen) {
-        (kind, id)
-    } else if let Some(unit) = unit(&seen.cgroup).filter(|_| seen.booted && seen.leads_unit) {
+    } else if let Some(container) = container(seen).filter(|_| seen.leads_container) {
+        container
+    } else if let Some(unit) = unit() {
         ("systemd", unit)
+    } else if let Some((kind, _)) = container(seen) {
+        (kind, String::new())
     } else if seen.in_container {
         ("unknown", String::new())
     } else {
@@ -210,23 +227,40 @@ fn leads_unit(pid: i32, environment: &[(String, String)]) -> bool {
     }
 }
 
-/// The process itself, or a shell above it with only shells between.
+/// A container may hold much more, too: an agent that `docker exec` started beside its main process, or one of several
+/// that a supervisor in it starts.
+fn leads_container(pid: i32) -> bool {
+    let is_first = |pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let mut numbers = status
+            .lines()
+            .filter_map(|line| line.strip_prefix("NSpid:"));
+        let innermost = numbers
+            .next()
+            .and_then(|line| line.split_whitespace().next_back());
+        innermost == Some("1")
+    };
+    chain(pid).into_iter().any(is_first)
+}
+
+/// The process itself, or a starter above it with only starters between.
 fn is_started_by(pid: i32, main: i32) -> bool {
+    chain(pid).contains(&main)
+}
+
+/// The process and the starters above it.
+fn chain(pid: i32) -> Vec<i32> {
+    let mut chain = vec![pid];
     let mut at = pid;
-    for _ in 0..ANCESTORS_MAX {
-        if at == main {
-            return true;
+    while let Some((_, above)) = parent(at).filter(|_| chain.len() < ANCESTORS_MAX) {
+        let is_starter = parent(above).is_some_and(|(name, _)| STARTERS.contains(&name.as_str()));
+        if !is_starter {
+            break;
         }
-        let Some((_, above)) = parent(at) else {
-            return false;
-        };
-        let is_shell = parent(above).is_some_and(|(name, _)| SHELLS.contains(&name.as_str()));
-        if !is_shell {
-            return false;
-        }
+        chain.push(above);
         at = above;
     }
-    false
+    chain
 }
 
 /// The name of a process and the number of its parent.
@@ -262,6 +296,7 @@ mod tests {
             host: "node-3".to_owned(),
             booted: true,
             leads_unit: true,
+            leads_container: true,
             ..Seen::default()
         }
     }
@@ -313,6 +348,15 @@ mod tests {
             format!("3 1 8:1 /var/lib/docker/containers/{OTHER}/hosts /etc/hosts rw - x x x");
         let cgroup = format!("0::/system.slice/docker-{ID}.scope");
         assert_eq!(found(&seen(&cgroup, &mounts, &[])), pair("docker", ID));
+    }
+
+    #[test]
+    fn a_container_that_holds_more_than_the_agent_is_not_named() {
+        let mut beside = seen(&format!("0::/system.slice/docker-{ID}.scope"), "", &[]);
+        beside.leads_container = false;
+        assert_eq!(found(&beside), pair("docker", ""));
+        beside.cgroup = format!("0::/docker/{ID}/system.slice/agent.service");
+        assert_eq!(found(&beside), pair("systemd", "agent.service"));
     }
 
     #[test]
@@ -397,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_process_of_a_unit_is_known_through_shells_alone() {
+    fn the_main_process_is_known_through_starters_alone() {
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(is_started_by(me, me));
         assert!(
