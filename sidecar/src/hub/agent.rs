@@ -408,6 +408,11 @@ impl AgentProcess {
         Some(exit)
     }
 
+    /// The agent is looked at: it lives.
+    pub(super) fn note_survival(&mut self, pid: i32) {
+        self.oom.survived(pid);
+    }
+
     /// The present incarnation has ended. `announced`: the agent reported a clean end before.
     pub(super) fn ended(
         &mut self,
