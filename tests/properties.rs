@@ -191,13 +191,15 @@ impl Step {
             11 => FleetInput::Verified(self.id()),
             12 => FleetInput::EventsRead,
             13 => FleetInput::LinkUp,
+            15 => FleetInput::Remembered(self.id()),
+            14 => FleetInput::Witnessed(Moment::from_millis(u64::MAX)),
             _ => FleetInput::LinkDown,
         }
     }
 }
 
 /// The kinds of [`Step::input`].
-const KINDS: u8 = 15;
+const KINDS: u8 = 17;
 
 fn connected(now: Moment) -> Fleet {
     let mut fleet = Fleet::new(FleetSettings::default(), now);

@@ -148,7 +148,7 @@ impl Agent {
             State::Healthy if run.depends_on_silence() => {
                 let silent = match run.question_at() {
                     Some(at) => (at, "question"),
-                    None => (run.detector.missing_at(), "missing"),
+                    None => (run.missing_at(), "missing"),
                 };
                 let alone = run.duplicate_until().map(|at| (at, "end of a duplicate"));
                 alone.filter(|alone| alone.0 < silent.0).or(Some(silent))
@@ -281,6 +281,12 @@ impl Agent {
             return; // a sidecar reports its interval; the hash may be another producer's too
         }
         self.run.learn(time_to_live);
+    }
+
+    /// The store answered the question for a beat that the channel may have lost.
+    pub(crate) fn answered(&mut self, context: &mut ApplyContext<'_>) {
+        self.run.answered();
+        self.settle(context);
     }
 
     /// The silence was verified.

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 /// Beats per half of the window whose smallest offset counts: 16 to 32 beats, as long as a route keeps its delay.
 const WINDOW_HALF: u32 = 16;
-/// A slot this far ahead of the timetable is not accepted at once: one wrong number must not make later beats look old.
+/// A slot this far ahead of the timetable, or before its last one, contradicts it: one wrong number must not make later
+/// beats look old.
 const SLOTS_AHEAD_MAX: u64 = 2;
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ pub enum Freshness {
     Renewed,
     /// A slot that was known already: content may be new, time is not.
     Known,
-    /// A slot far ahead of the timetable; accepted only when the next one agrees.
+    /// A slot that contradicts the timetable; accepted only when the next one agrees.
     Implausible,
 }
 
@@ -59,6 +60,8 @@ pub enum Silence {
 #[derive(Clone, Debug)]
 pub struct Detector {
     interval: Duration,
+    /// A longer interval that only one beat says is over: deadlines still follow it.
+    interval_before: Option<Duration>,
     /// When the freshest beat was due on our clock.
     fresh_at: Moment,
     /// Nothing is concluded from silence before one whole period of observation after this.
@@ -70,7 +73,14 @@ pub struct Detector {
 struct Timetable {
     slot: u64,
     offset: MinimumWindow,
-    implausible: Option<u64>,
+    /// The timetable of the last beat that contradicts this one.
+    rival: Option<Rival>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    slot: u64,
+    offset: i64,
 }
 
 /// The smallest value among the last 16 to 32.
@@ -86,6 +96,7 @@ impl Detector {
     pub fn new(interval: Duration, now: Moment) -> Self {
         Self {
             interval,
+            interval_before: None,
             fresh_at: now,
             observed_from: now,
             timetable: None,
@@ -110,12 +121,23 @@ impl Detector {
         }
     }
 
-    /// Takes an interval without touching freshness. Another interval starts another timetable: slots count intervals.
+    /// Takes an interval without touching freshness. Another interval starts another timetable: slots count intervals. A
+    /// shorter one brings no deadline nearer until it is named again: one wrong number must make no agent late.
     pub fn set_interval(&mut self, interval: Duration) {
-        if self.interval != interval {
-            self.interval = interval;
-            self.timetable = None;
+        if self.interval == interval {
+            self.interval_before = None;
+            return;
         }
+        let before = self.interval_before.unwrap_or(self.interval);
+        self.interval_before = (before > interval).then_some(before);
+        self.interval = interval;
+        self.timetable = None;
+    }
+
+    /// Takes an interval that was measured here.
+    pub fn measured_interval(&mut self, interval: Duration) {
+        self.set_interval(interval);
+        self.interval_before = None;
     }
 
     /// The next beat starts a timetable of its own: another producer counts its slots from another moment.
@@ -146,7 +168,7 @@ impl Detector {
 
     /// Whether a beat is overdue by the clock alone, however short a time was observed.
     pub fn is_stale(&self, now: Moment) -> bool {
-        now >= self.fresh_at + self.interval + self.slack()
+        now >= self.fresh_at + self.interval_due() + self.slack()
     }
 
     /// One beat after it was due: interval + slack after the freshest one.
@@ -167,7 +189,7 @@ impl Detector {
 
     /// Beats that should have come and did not.
     pub fn missed(&self, now: Moment) -> u64 {
-        millis(now.since(self.fresh_at + self.slack())) / millis(self.interval).max(1)
+        millis(now.since(self.fresh_at + self.slack())) / millis(self.interval_due()).max(1)
     }
 
     /// How long ago the freshest beat was due.
@@ -182,7 +204,7 @@ impl Detector {
 
     /// A sixth of the interval, 100 ms at least: 5 s at 30 s.
     pub fn slack(&self) -> Duration {
-        (self.interval / 6).max(SLACK_MIN)
+        (self.interval_due() / 6).max(SLACK_MIN)
     }
 
     /// The longest gap in the observation that is no cause to wait: half an interval, 200 ms to 2 s. Beats that were held
@@ -192,51 +214,67 @@ impl Detector {
     }
 
     fn due(&self, beats: u32) -> Moment {
-        let held = self.observed_from + self.interval + self.slack();
-        (self.fresh_at + self.interval * beats + self.slack()).max(held)
+        let interval = self.interval_due();
+        let held = self.observed_from + interval + self.slack();
+        (self.fresh_at + interval * beats + self.slack()).max(held)
+    }
+
+    /// The interval that deadlines follow.
+    fn interval_due(&self) -> Duration {
+        self.interval_before.unwrap_or(self.interval)
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
-        let offset = signed(arrival).saturating_sub(signed_product(slot, self.interval));
+        let interval = self.interval;
+        let offset = signed(arrival).saturating_sub(signed_product(slot, interval));
         let Some(timetable) = &mut self.timetable else {
-            self.timetable = Some(Timetable {
-                slot,
-                offset: MinimumWindow::new(offset),
-                implausible: None,
-            });
-            self.fresh_at = self.fresh_at.max(arrival);
-            return Freshness::Renewed;
+            return self.begin_timetable(slot, offset, arrival);
         };
-        if slot <= timetable.slot {
+        if slot == timetable.slot {
             timetable.offset.lower(offset);
             return Freshness::Known;
         }
-        let due_now = signed(arrival)
-            .saturating_sub(timetable.offset.min())
-            .max(0)
-            .unsigned_abs()
-            / millis(self.interval).max(1);
-        if slot > due_now.saturating_add(SLOTS_AHEAD_MAX) {
-            let agrees = timetable
-                .implausible
-                .is_some_and(|d| slot > d && slot - d <= SLOTS_AHEAD_MAX + 1);
-            if !agrees {
-                timetable.implausible = Some(slot);
-                return Freshness::Implausible;
+        let last = (timetable.slot, timetable.offset.min());
+        if !follows(last, slot, arrival, interval) {
+            // One beat alone is no better known than the next: the later one counts.
+            let agrees = timetable.offset.is_single()
+                || timetable.rival.is_some_and(|rival| {
+                    follows((rival.slot, rival.offset), slot, arrival, interval)
+                });
+            if agrees {
+                return self.begin_timetable(slot, offset, arrival);
             }
-            timetable.offset = MinimumWindow::new(offset);
+            timetable.rival = Some(Rival { slot, offset });
+            return Freshness::Implausible;
         }
-        timetable.implausible = None;
+        timetable.rival = None;
         timetable.slot = slot;
         timetable.offset.push(offset);
         let due = timetable
             .offset
             .min()
-            .saturating_add(signed_product(slot, self.interval));
+            .saturating_add(signed_product(slot, interval));
         let due = Moment::from_millis(due.max(0).unsigned_abs());
         self.fresh_at = self.fresh_at.max(due.min(arrival));
         Freshness::Renewed
     }
+
+    fn begin_timetable(&mut self, slot: u64, offset: i64, arrival: Moment) -> Freshness {
+        self.timetable = Some(Timetable {
+            slot,
+            offset: MinimumWindow::new(offset),
+            rival: None,
+        });
+        self.fresh_at = self.fresh_at.max(arrival);
+        Freshness::Renewed
+    }
+}
+
+/// Whether a slot may follow the last one of a timetable with this offset.
+fn follows((last, offset): (u64, i64), slot: u64, arrival: Moment, interval: Duration) -> bool {
+    let since = signed(arrival).saturating_sub(offset).max(0).unsigned_abs();
+    let due_now = since / millis(interval).max(1);
+    slot >= last && slot <= due_now.saturating_add(SLOTS_AHEAD_MAX)
 }
 
 impl MinimumWindow {
@@ -267,6 +305,11 @@ impl MinimumWindow {
 
     fn min(&self) -> i64 {
         self.before.min(self.now)
+    }
+
+    /// Whether one beat alone was taken.
+    fn is_single(&self) -> bool {
+        self.filled == 1 && self.before == i64::MAX
     }
 }
 
@@ -370,12 +413,35 @@ mod tests {
     }
 
     #[test]
-    fn another_interval_starts_another_timetable() {
+    fn another_interval_starts_another_timetable_and_is_believed_when_it_is_named_again() {
         let mut d = beating(4);
         d.set_interval(INTERVAL / 30);
         assert_eq!(d.beat(Stamp::Slot(5), at(121)), Freshness::Renewed);
-        assert_eq!(d.missing_at(), at(122) + d.slack());
+        assert_eq!(d.missing_at(), at(121 + 35), "one beat alone names it");
+        d.set_interval(INTERVAL / 30);
         assert_eq!(d.beat(Stamp::Slot(6), at(122)), Freshness::Renewed);
+        assert_eq!(d.missing_at(), at(123) + d.slack());
+    }
+
+    #[test]
+    fn a_poisoned_first_slot_costs_the_beat_that_carried_it() {
+        for poison in [0, 1 << 50] {
+            let mut d = Detector::new(INTERVAL, at(0));
+            d.beat(Stamp::Slot(poison), at(0));
+            for slot in 100..110 {
+                let arrival = at((slot - 99) * 30);
+                assert_eq!(d.beat(Stamp::Slot(slot), arrival), Freshness::Renewed);
+                assert_eq!(d.age(arrival), Duration::ZERO);
+            }
+        }
+    }
+
+    #[test]
+    fn a_timetable_that_went_back_is_believed_when_the_next_slot_agrees() {
+        let mut d = beating(40);
+        assert_eq!(d.beat(Stamp::Slot(1), at(1230)), Freshness::Implausible);
+        assert_eq!(d.beat(Stamp::Slot(2), at(1260)), Freshness::Renewed);
+        assert_eq!(d.age(at(1260)), Duration::ZERO);
     }
 
     #[test]

@@ -227,6 +227,7 @@ impl World {
             Step::Pulse(fault, at) => self.pulse(fault, at),
             Step::End(fault) => self.end(fault),
         }
+        self.judge_reach();
     }
 
     fn begin(&mut self, fault: Fault) {

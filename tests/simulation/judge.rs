@@ -30,10 +30,14 @@ pub(crate) struct Judge {
     pub(crate) changes: u64,
     holders: BTreeMap<AgentId, (u64, usize)>,
     lost_at: Option<u64>,
+    /// Since when the monitor cannot ask the store.
+    cut_at: Option<u64>,
     monitor_started_at: u64,
     active: BTreeSet<Fault>,
     living_failed: VecDeque<(u64, AgentId)>,
     story: Option<Vec<String>>,
+    /// The agent whose every beat the story has.
+    followed: Option<String>,
 }
 
 impl Judge {
@@ -44,16 +48,26 @@ impl Judge {
             changes: 0,
             holders: BTreeMap::new(),
             lost_at: None,
+            cut_at: None,
             monitor_started_at: 0,
             active: BTreeSet::new(),
             living_failed: VecDeque::new(),
             story: None,
+            followed: None,
         }
     }
 
-    /// Prints what happens.
-    pub(crate) fn tell(&mut self) {
+    /// Prints what happens, and each beat of one agent.
+    pub(crate) fn tell(&mut self, followed: Option<String>) {
         self.story = Some(Vec::new());
+        self.followed = followed;
+    }
+
+    /// A line of the story of the agent that is followed.
+    pub(crate) fn note_of(&mut self, id: &AgentId, now: u64, text: impl FnOnce() -> String) {
+        if self.followed.as_deref() == Some(id.as_str()) {
+            self.note(now, || format!("        {id} {}", text()));
+        }
     }
 
     pub(crate) fn story(&self) -> &[String] {
@@ -154,7 +168,8 @@ impl World {
             );
             return self.judge.wrong(now, what);
         }
-        if !self.monitor_reaches_store() {
+        // An answer of the last moment before may still be on its way.
+        if self.judge.cut_at.is_some_and(|at| at + under_way <= now) {
             let what = format!(
                 "{} is failed while the monitor cannot ask the store",
                 change.agent
@@ -188,8 +203,11 @@ impl World {
         }
     }
 
-    fn monitor_reaches_store(&self) -> bool {
-        self.store.is_up && self.store.busy_until <= self.now && self.query.flows()
+    /// A fault began or ended.
+    pub(crate) fn judge_reach(&mut self) {
+        let reaches = self.store.is_up && self.store.busy_until <= self.now && self.query.flows();
+        let cut_at = self.judge.cut_at.unwrap_or(self.now);
+        self.judge.cut_at = (!reaches).then_some(cut_at);
     }
 
     /// When all is calm.

@@ -6,6 +6,7 @@ use crate::monitor::{self, Ask, CONNECT_WITHIN, Link, Monitor, Told, Wishes};
 use crate::random::Random;
 use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Script, Sidecar};
 use crate::store::{Answer, Data, Store, Write};
+use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::beat::Beat;
 use std::collections::BTreeMap;
 
@@ -34,6 +35,11 @@ impl Net {
         self.delay + random.below(self.spread + 1)
     }
 }
+
+/// A change of an agent that is older than this, and some round trips, has been applied.
+const QUIET: u64 = 200;
+/// So often a quiet moment is waited for.
+const QUIET_TRIES: u32 = 1000;
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -141,6 +147,19 @@ impl World {
             self.happen(happening);
         }
         self.now = until;
+    }
+
+    /// Until no change of an agent is on its way to the monitor.
+    pub(crate) fn run_until_quiet(&mut self) {
+        let under_way = 4 * self.query.round_trip_max() + QUIET;
+        for _ in 0..QUIET_TRIES {
+            let now = self.now;
+            let mut sidecars = self.sidecars.iter();
+            if sidecars.all(|sidecar| !sidecar.changed_within(under_way, now)) {
+                return;
+            }
+            self.run(now + QUIET);
+        }
     }
 
     fn at(&mut self, at: u64, happening: Happening) {
@@ -272,6 +291,8 @@ impl World {
                 self.judge.granted(&id, epoch, n);
             }
             if let Some(beat) = published {
+                let text = || format!("publishes {}, {answer:?}", brief(&beat));
+                self.judge.note_of(&id, self.now, text);
                 self.publish(beat);
             }
             answers.push(answer);
@@ -333,11 +354,6 @@ impl World {
         self.store.expire(self.now);
         let wall = self.store.wall(self.now);
         let is_write = matches!(ask, Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..));
-        if let (Ask::Store(_) | Ask::Remove(_), Some(monitor)) = (&ask, &mut self.monitor)
-            && monitor.generation == generation
-        {
-            monitor.confirmed();
-        }
         if self.store.refuses_writes && is_write {
             return;
         }
@@ -364,6 +380,30 @@ impl World {
         if monitor.is_paused {
             monitor.waiting.push_back((generation, told));
             return;
+        }
+        match &told {
+            Told::Beat(beat) => {
+                let text = || format!("arrives: {}", brief(beat));
+                self.judge.note_of(&beat.agent, self.now, text);
+            }
+            Told::Hash(id, inputs, _) => {
+                let text = || {
+                    format!(
+                        "is looked up: {}",
+                        inputs.iter().map(held).collect::<String>()
+                    )
+                };
+                self.judge.note_of(id, self.now, text);
+            }
+            Told::Canary(_)
+            | Told::Clock(..)
+            | Told::Appended
+            | Told::Loaded(_)
+            | Told::TimeToLive(..)
+            | Told::Events(..)
+            | Told::Saved(_)
+            | Told::Removed(_)
+            | Told::Closed => {}
         }
         let mut wishes = Wishes::default();
         monitor.take(told, self.now, &mut self.random, &mut wishes);
@@ -509,5 +549,27 @@ impl World {
             }
             self.push(Told::Beat(Box::new(beat)));
         }
+    }
+}
+
+/// A beat in the story.
+fn brief(beat: &Beat) -> String {
+    let hb = beat.hb.as_ref();
+    let (epoch, slot, step) = hb.map_or((0, 0, 0), |hb| {
+        let step = hb.life.as_ref().map_or(0, |life| life.step);
+        (hb.epoch, hb.slot, step)
+    });
+    format!(
+        "sequence {} slot {slot} step {step} epoch {epoch}",
+        beat.sequence
+    )
+}
+
+/// What a hash held, in the story.
+fn held(input: &FleetInput) -> String {
+    if let FleetInput::AgedBeat(beat, age) = input {
+        format!("{}, written {} ms ago", brief(beat), age.as_millis())
+    } else {
+        "no beat".to_owned()
     }
 }
