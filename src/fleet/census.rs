@@ -16,8 +16,8 @@ enum Counts {
 }
 
 impl Snapshot {
-    /// Live and silent agents; those that fell silent within `window` before `now` count as new. `is_known`: its failure has
-    /// an incident from before this monitor started.
+    /// Live and silent agents; those that fell silent within `window` before `now` count as new. `is_known`: its failure is
+    /// no news.
     pub fn census(
         &self,
         window: Duration,

@@ -17,6 +17,8 @@ const WINDOW_HALF: u32 = 16;
 /// A slot this far ahead of the timetable, or before its last one, contradicts it: one wrong number must not make later
 /// beats look old.
 const SLOTS_AHEAD_MAX: u64 = 2;
+/// No sidecar has counted slots for longer: a slot beyond it is no slot.
+const COUNTED_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
 /// Bounds of the gap in the observation that is tolerated.
@@ -28,8 +30,8 @@ const BEATS_TO_FAIL: u32 = 3;
 /// Where in time a beat belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
-    /// From a sidecar.
-    Slot(u64),
+    /// From a sidecar: the number of the slot and the interval that it counts.
+    Slot(u64, Duration),
     /// From a producer without slots.
     Arrival,
 }
@@ -43,6 +45,11 @@ pub enum Freshness {
     Known,
     /// A slot that contradicts the timetable; accepted only when the next one agrees.
     Implausible,
+}
+
+/// Whether a sidecar can have counted so many slots.
+pub fn is_countable(slot: u64, interval: Duration) -> bool {
+    slot.saturating_mul(millis(interval)) <= millis(COUNTED_MAX)
 }
 
 /// Silence so far.
@@ -60,13 +67,20 @@ pub enum Silence {
 #[derive(Clone, Debug)]
 pub struct Detector {
     interval: Duration,
-    /// A longer interval that only one beat says is over: deadlines still follow it.
-    interval_before: Option<Duration>,
+    /// Another interval that one beat has named: it counts when it is named again.
+    proposed: Option<Proposed>,
     /// When the freshest beat was due on our clock.
     fresh_at: Moment,
     /// Nothing is concluded from silence before one whole period of observation after this.
     observed_from: Moment,
     timetable: Option<Timetable>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Proposed {
+    interval: Duration,
+    /// The store holds no such beat.
+    is_refuted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +110,7 @@ impl Detector {
     pub fn new(interval: Duration, now: Moment) -> Self {
         Self {
             interval,
-            interval_before: None,
+            proposed: None,
             fresh_at: now,
             observed_from: now,
             timetable: None,
@@ -117,27 +131,56 @@ impl Detector {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
             }
-            Stamp::Slot(slot) => self.slot(slot, arrival),
+            Stamp::Slot(_, interval) if !self.takes_interval(interval) => {
+                self.fresh_at = self.fresh_at.max(arrival);
+                Freshness::Renewed
+            }
+            Stamp::Slot(slot, _) => self.slot(slot, arrival),
         }
     }
 
-    /// Takes an interval without touching freshness. Another interval starts another timetable: slots count intervals. A
-    /// shorter one brings no deadline nearer until it is named again: one wrong number must make no agent late.
-    pub fn set_interval(&mut self, interval: Duration) {
-        if self.interval == interval {
-            self.interval_before = None;
-            return;
+    /// The store holds a beat with this interval: it decides about one that was named once, and a longer one than ours makes
+    /// no agent late.
+    pub fn stored_interval(&mut self, interval: Duration) {
+        match &mut self.proposed {
+            Some(proposed) if proposed.interval == interval => self.set_interval(interval),
+            Some(proposed) => proposed.is_refuted = true,
+            None if interval > self.interval => {
+                self.takes_interval(interval);
+            }
+            None => {}
         }
-        let before = self.interval_before.unwrap_or(self.interval);
-        self.interval_before = (before > interval).then_some(before);
-        self.interval = interval;
-        self.timetable = None;
     }
 
     /// Takes an interval that was measured here.
-    pub fn measured_interval(&mut self, interval: Duration) {
-        self.set_interval(interval);
-        self.interval_before = None;
+    pub fn set_interval(&mut self, interval: Duration) {
+        self.proposed = None;
+        if self.interval != interval {
+            self.interval = interval;
+            self.timetable = None;
+        }
+    }
+
+    /// Whether a beat with this interval belongs to the timetable, perhaps to a new one: slots count intervals. Another
+    /// interval counts when it is named twice: one wrong number must make no agent late, nor hide that it is.
+    fn takes_interval(&mut self, interval: Duration) -> bool {
+        let again = self.proposed.is_some_and(|one| one.interval == interval);
+        if again || self.interval == interval {
+            self.set_interval(interval);
+            return true;
+        }
+        self.proposed = Some(Proposed {
+            interval,
+            is_refuted: false,
+        });
+        false
+    }
+
+    /// The interval that deadlines follow: a longer one that was named once makes no agent late as long as the store does
+    /// not contradict it.
+    fn interval_due(&self) -> Duration {
+        let longer = self.proposed.filter(|one| !one.is_refuted);
+        longer.map_or(self.interval, |one| one.interval.max(self.interval))
     }
 
     /// The next beat starts a timetable of its own: another producer counts its slots from another moment.
@@ -168,28 +211,28 @@ impl Detector {
 
     /// Whether a beat is overdue by the clock alone, however short a time was observed.
     pub fn is_stale(&self, now: Moment) -> bool {
-        now >= self.fresh_at + self.interval_due() + self.slack()
+        now >= self.fresh_at + self.interval + self.slack()
     }
 
     /// One beat after it was due: interval + slack after the freshest one.
     pub fn missing_at(&self) -> Moment {
-        self.due(1)
+        self.due(1, self.interval_due())
     }
 
     /// When the store is asked for a beat that the channel did not bring: half a slack before [`Self::missing_at`], so that
     /// a beat that only the channel lost makes no agent look missing.
     pub fn question_at(&self) -> Moment {
-        self.missing_at() - self.slack() / 2
+        self.due(1, self.interval) - self.slack() / 2
     }
 
     /// Three intervals + slack after the freshest beat.
     pub fn failed_at(&self) -> Moment {
-        self.due(BEATS_TO_FAIL)
+        self.due(BEATS_TO_FAIL, self.interval_due())
     }
 
     /// Beats that should have come and did not.
     pub fn missed(&self, now: Moment) -> u64 {
-        millis(now.since(self.fresh_at + self.slack())) / millis(self.interval_due()).max(1)
+        millis(now.since(self.fresh_at + self.slack())) / millis(self.interval).max(1)
     }
 
     /// How long ago the freshest beat was due.
@@ -204,7 +247,7 @@ impl Detector {
 
     /// A sixth of the interval, 100 ms at least: 5 s at 30 s.
     pub fn slack(&self) -> Duration {
-        (self.interval_due() / 6).max(SLACK_MIN)
+        slack(self.interval)
     }
 
     /// The longest gap in the observation that is no cause to wait: half an interval, 200 ms to 2 s. Beats that were held
@@ -213,15 +256,10 @@ impl Detector {
         (self.interval / 2).clamp(GAP_TOLERATED_MIN, GAP_TOLERATED_MAX)
     }
 
-    fn due(&self, beats: u32) -> Moment {
-        let interval = self.interval_due();
-        let held = self.observed_from + interval + self.slack();
-        (self.fresh_at + interval * beats + self.slack()).max(held)
-    }
-
-    /// The interval that deadlines follow.
-    fn interval_due(&self) -> Duration {
-        self.interval_before.unwrap_or(self.interval)
+    fn due(&self, beats: u32, interval: Duration) -> Moment {
+        let slack = slack(interval);
+        let held = self.observed_from + interval + slack;
+        (self.fresh_at + interval * beats + slack).max(held)
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
@@ -268,6 +306,10 @@ impl Detector {
         self.fresh_at = self.fresh_at.max(arrival);
         Freshness::Renewed
     }
+}
+
+fn slack(interval: Duration) -> Duration {
+    (interval / 6).max(SLACK_MIN)
 }
 
 /// Whether a slot may follow the last one of a timetable with this offset.
@@ -331,10 +373,14 @@ mod tests {
         Moment::from_millis(1_000_000 + seconds * 1000)
     }
 
+    fn slot(number: u64) -> Stamp {
+        Stamp::Slot(number, INTERVAL)
+    }
+
     fn beating(until_slot: u64) -> Detector {
         let mut detector = Detector::new(INTERVAL, at(0));
-        for slot in 0..=until_slot {
-            detector.beat(Stamp::Slot(slot), at(slot * 30));
+        for n in 0..=until_slot {
+            detector.beat(slot(n), at(n * 30));
         }
         detector
     }
@@ -365,14 +411,14 @@ mod tests {
     fn two_lost_beats_and_a_slow_third_are_no_failure() {
         let mut d = beating(4);
         assert_eq!(d.silence(at(120 + 90)), Silence::Missing);
-        d.beat(Stamp::Slot(7), at(120 + 92));
+        d.beat(slot(7), at(120 + 92));
         assert_eq!(d.silence(at(120 + 92)), Silence::None);
     }
 
     #[test]
     fn a_backlog_that_arrives_late_does_not_rejuvenate() {
         let mut d = beating(4);
-        d.beat(Stamp::Slot(5), at(300));
+        d.beat(slot(5), at(300));
         assert_eq!(
             d.silence(at(300)),
             Silence::Failed,
@@ -383,54 +429,71 @@ mod tests {
     #[test]
     fn a_beat_held_up_once_does_not_make_the_next_deadline_later() {
         let mut d = beating(4);
-        d.beat(Stamp::Slot(5), at(158));
+        d.beat(slot(5), at(158));
         assert_eq!(d.missing_at(), at(150 + 35));
     }
 
     #[test]
     fn a_sidecar_that_was_paused_is_fresh_with_its_next_slot() {
         let mut d = beating(4);
-        assert_eq!(d.beat(Stamp::Slot(10), at(300)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(10), at(300)), Freshness::Renewed);
         assert_eq!(d.silence(at(301)), Silence::None);
     }
 
     #[test]
     fn one_poisoned_slot_does_not_lock_the_agent_out() {
         let mut d = beating(4);
-        assert_eq!(
-            d.beat(Stamp::Slot(1 << 50), at(140)),
-            Freshness::Implausible
-        );
-        assert_eq!(d.beat(Stamp::Slot(5), at(150)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(1 << 50), at(140)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(5), at(150)), Freshness::Renewed);
     }
 
     #[test]
     fn a_timetable_that_really_jumped_is_believed_when_the_next_slot_agrees() {
         let mut d = beating(4);
-        assert_eq!(d.beat(Stamp::Slot(1000), at(150)), Freshness::Implausible);
-        assert_eq!(d.beat(Stamp::Slot(1001), at(180)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(1000), at(150)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(1001), at(180)), Freshness::Renewed);
         assert_eq!(d.silence(at(200)), Silence::None);
     }
 
     #[test]
-    fn another_interval_starts_another_timetable_and_is_believed_when_it_is_named_again() {
+    fn another_interval_starts_another_timetable_when_it_is_named_again() {
         let mut d = beating(4);
-        d.set_interval(INTERVAL / 30);
-        assert_eq!(d.beat(Stamp::Slot(5), at(121)), Freshness::Renewed);
+        let short = INTERVAL / 30;
+        d.beat(Stamp::Slot(5, short), at(121));
         assert_eq!(d.missing_at(), at(121 + 35), "one beat alone names it");
-        d.set_interval(INTERVAL / 30);
-        assert_eq!(d.beat(Stamp::Slot(6), at(122)), Freshness::Renewed);
+        d.beat(Stamp::Slot(6, short), at(122));
         assert_eq!(d.missing_at(), at(123) + d.slack());
     }
 
     #[test]
+    fn a_longer_interval_counts_unless_the_store_holds_another_one() {
+        let mut d = beating(4);
+        let long = INTERVAL * 10;
+        d.beat(Stamp::Slot(1, long), at(121));
+        let asked = at(121 + 35) - d.slack() / 2;
+        assert_eq!((d.question_at(), d.missing_at()), (asked, at(121 + 350)));
+        d.stored_interval(INTERVAL);
+        assert_eq!(d.missing_at(), at(121 + 35));
+        d.stored_interval(long);
+        assert_eq!(d.missing_at(), at(121 + 350));
+    }
+
+    #[test]
+    fn a_wrong_interval_costs_the_beat_that_carried_it() {
+        let mut d = beating(4);
+        d.beat(Stamp::Slot(5, INTERVAL / 30), at(121));
+        d.beat(slot(5), at(150));
+        assert_eq!(d.missing_at(), at(150 + 35));
+    }
+
+    #[test]
     fn a_poisoned_first_slot_costs_the_beat_that_carried_it() {
-        for poison in [0, 1 << 50] {
+        for poison in [0, 1 << 15] {
             let mut d = Detector::new(INTERVAL, at(0));
-            d.beat(Stamp::Slot(poison), at(0));
-            for slot in 100..110 {
-                let arrival = at((slot - 99) * 30);
-                assert_eq!(d.beat(Stamp::Slot(slot), arrival), Freshness::Renewed);
+            d.beat(slot(poison), at(0));
+            for n in 100..110 {
+                let arrival = at((n - 99) * 30);
+                assert_eq!(d.beat(slot(n), arrival), Freshness::Renewed);
                 assert_eq!(d.age(arrival), Duration::ZERO);
             }
         }
@@ -439,8 +502,8 @@ mod tests {
     #[test]
     fn a_timetable_that_went_back_is_believed_when_the_next_slot_agrees() {
         let mut d = beating(40);
-        assert_eq!(d.beat(Stamp::Slot(1), at(1230)), Freshness::Implausible);
-        assert_eq!(d.beat(Stamp::Slot(2), at(1260)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(1), at(1230)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(2), at(1260)), Freshness::Renewed);
         assert_eq!(d.age(at(1260)), Duration::ZERO);
     }
 
@@ -475,8 +538,8 @@ mod tests {
             crate::wire::beat::INTERVAL_MAX,
             Moment::from_millis(u64::MAX),
         );
-        d.beat(Stamp::Slot(u64::MAX), Moment::from_millis(u64::MAX));
-        d.beat(Stamp::Slot(0), Moment::from_millis(0));
+        d.beat(slot(u64::MAX), Moment::from_millis(u64::MAX));
+        d.beat(slot(0), Moment::from_millis(0));
         assert_eq!(d.missed(Moment::from_millis(0)), 0);
     }
 }

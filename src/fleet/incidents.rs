@@ -11,6 +11,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
+use crate::fleet::gates::STORM_MAX;
 use crate::wire::incident::{GateKind, Incident, IncidentId};
 use crate::wire::life::Reason;
 use imbl::OrdMap;
@@ -186,11 +187,14 @@ impl Ledger {
             .min_by_key(|(at, _)| *at)
     }
 
-    /// Whether the open incident of this agent was read from the store.
-    pub fn is_restored(&self, agent: &AgentId) -> bool {
+    /// Whether the open incident of this agent was read from the store, and a storm that it may belong to is over.
+    pub fn is_of_the_past(&self, agent: &AgentId, wall_ms: u64) -> bool {
         let incident = self.shown.of_agent.get(agent);
         let open = incident.and_then(|id| self.open.get(id));
-        open.is_some_and(|open| open.opened.is_none())
+        open.is_some_and(|open| {
+            let storm_over = open.incident.opened_at.saturating_add(millis(STORM_MAX));
+            open.opened.is_none() && storm_over <= wall_ms
+        })
     }
 
     /// Whether the store has everything, as far as it has answered.

@@ -86,6 +86,10 @@ impl Producers {
         if same && self.is_past(beat, last) {
             return Origin::Past;
         }
+        // Of one producer no two messages have one number: a wrong one had the place of this one.
+        if same && beat.hb.is_some() && beat.sequence == last.sequence {
+            return Origin::Followed;
+        }
         if stored {
             // Written after the last beat of the other count, and it stands.
             let later = arrival > followed.at + followed.interval;

@@ -257,7 +257,10 @@ impl Run {
         let origin = self.origin(beat, source, arrival);
         match origin {
             Origin::Followed => {}
-            Origin::Past => return self.known(beat, source),
+            Origin::Past => {
+                self.stored_interval(beat, source);
+                return self.known(beat, source);
+            }
             // Of a plain producer each message is a sign of life: it has no slot that could tell an old one.
             Origin::Stray if beat.hb.is_none() && source == BeatSource::Channel => {}
             Origin::Stray => return BeatOutcome::Implausible,
@@ -267,10 +270,7 @@ impl Run {
             }
         }
         let stamp = match &beat.hb {
-            Some(hb) => {
-                self.detector.set_interval(hb.interval);
-                Stamp::Slot(hb.slot)
-            }
+            Some(hb) => Stamp::Slot(hb.slot, hb.interval),
             None => {
                 self.learn_from_beat(beat, origin, arrival);
                 Stamp::Arrival
@@ -398,6 +398,15 @@ impl Run {
         self.producers.origin(beat, followed, arrival, stored)
     }
 
+    /// The hash holds the last beat, or one before a wrong one that only the channel brought.
+    fn stored_interval(&mut self, beat: &BeatView<'_>, source: BeatSource) {
+        if let Some(hb) = &beat.hb
+            && source != BeatSource::Channel
+        {
+            self.detector.stored_interval(hb.interval);
+        }
+    }
+
     /// What a beat is that is not news.
     fn known(&self, beat: &BeatView<'_>, source: BeatSource) -> BeatOutcome {
         if source == BeatSource::Channel && beat.sequence <= self.channel_sequence {
@@ -426,7 +435,7 @@ impl Run {
     fn take_learnt(&mut self) {
         let learnt = self.learnt.as_deref();
         if let Some(interval) = learnt.and_then(Learnt::interval) {
-            self.detector.measured_interval(interval);
+            self.detector.set_interval(interval);
         }
     }
 }

@@ -214,7 +214,8 @@ impl Watch {
         self.observe(ObserverInput::Tick, now, effects);
         if self.count_at.is_some_and(|at| at <= now) {
             let ledger = &self.ledger;
-            let is_known = |id: &AgentId| ledger.is_restored(id);
+            let wall_ms = self.store_wall(now);
+            let is_known = |id: &AgentId| ledger.is_of_the_past(id, wall_ms);
             let census = self.fleet.view().census(STORM_WINDOW, now, is_known);
             self.counted_at = now;
             let news = census.fleet.newly_silent > 0;

@@ -30,6 +30,10 @@ pub(crate) struct Judge {
     pub(crate) changes: u64,
     holders: BTreeMap<AgentId, (u64, usize)>,
     lost_at: Option<u64>,
+    /// When the store last lost its hashes.
+    hashes_lost_at: Option<u64>,
+    /// When the monitor last connected.
+    pub(crate) sighted_at: u64,
     /// Since when the monitor cannot ask the store.
     cut_at: Option<u64>,
     monitor_started_at: u64,
@@ -48,6 +52,8 @@ impl Judge {
             changes: 0,
             holders: BTreeMap::new(),
             lost_at: None,
+            hashes_lost_at: None,
+            sighted_at: 0,
             cut_at: None,
             monitor_started_at: 0,
             active: BTreeSet::new(),
@@ -99,10 +105,17 @@ impl Judge {
 
     pub(crate) fn data_was_lost(&mut self, now: u64) {
         self.lost_at = Some(now);
+        self.hashes_were_lost(now);
     }
 
+    pub(crate) fn hashes_were_lost(&mut self, now: u64) {
+        self.hashes_lost_at = Some(now);
+    }
+
+    /// It counts those that are silent now, not those that a monitor before it saw recover.
     pub(crate) fn monitor_started(&mut self, now: u64) {
         self.monitor_started_at = now;
+        self.living_failed.clear();
     }
 
     fn wrong(&mut self, now: u64, what: String) {
@@ -157,11 +170,22 @@ impl World {
             return;
         }
         let now = self.now;
-        let wait = INTERVALS_TO_FAIL * sidecar.interval;
+        let wait = |at: u64| {
+            let lost = self.judge.hashes_lost_at.is_some_and(|lost| lost >= at);
+            let sighted = self.judge.sighted_at >= at;
+            // A monitor that was blind and finds no hash gives one interval.
+            let intervals = if lost && sighted {
+                1
+            } else {
+                INTERVALS_TO_FAIL
+            };
+            intervals * sidecar.interval
+        };
         // What the store took a moment ago may still be on its way.
         let under_way = self.query.round_trip_max() + 2 * self.store.latency + UNDER_WAY;
-        let mut ages = sidecar.accepted.iter().map(|at| now.saturating_sub(*at));
-        if let Some(ago) = ages.find(|ago| *ago > under_way && *ago < wait) {
+        let ages = sidecar.accepted.iter();
+        let mut ages = ages.map(|at| (now.saturating_sub(*at), wait(*at)));
+        if let Some((ago, _)) = ages.find(|(ago, wait)| *ago > under_way && ago < wait) {
             let what = format!(
                 "{} is failed, but the store took its beat {ago} ms ago",
                 change.agent
@@ -260,11 +284,7 @@ impl World {
                 incident.agents
             )
         }));
-        let stored = self.store.data.incidents.values();
-        let stored = stored
-            .filter(|incident| incident.closed_at.is_none())
-            .count();
-        let open = incidents.open.len();
+        let (stored, open) = self.open_incidents();
         if stored != open {
             wrong.push(format!(
                 "{stored} open incidents are stored, {open} are known"
@@ -273,6 +293,21 @@ impl World {
         for what in wrong {
             self.judge.wrong(self.now, what);
         }
+    }
+
+    /// Open incidents that are stored, and that are known.
+    fn open_incidents(&self) -> (usize, usize) {
+        let stored = self.store.data.incidents.values();
+        let stored = stored.filter(|incident| incident.closed_at.is_none());
+        let known = self.monitor.as_ref();
+        let known = known.map(|monitor| monitor.watch.view().watch.incidents.open.len());
+        (stored.count(), known.unwrap_or(0))
+    }
+
+    /// Whether what is known of incidents is stored.
+    pub(crate) fn is_recorded(&self) -> bool {
+        let (stored, known) = self.open_incidents();
+        stored == known
     }
 
     /// The store forgot it, and the monitor that knew it is gone.

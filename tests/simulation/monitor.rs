@@ -168,14 +168,7 @@ impl Monitor {
     }
 
     pub(crate) fn lose(&mut self, now: u64, random: &mut Random, wishes: &mut Wishes) {
-        if self.link == Link::Up {
-            self.feed(FleetInput::LinkDown.into(), now, wishes);
-        }
-        self.drop_link(now, random);
-    }
-
-    /// The store refuses connections.
-    pub(crate) fn refused(&mut self, now: u64, random: &mut Random) {
+        self.feed(FleetInput::LinkDown.into(), now, wishes);
         self.drop_link(now, random);
     }
 

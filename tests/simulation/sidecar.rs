@@ -242,7 +242,7 @@ impl Sidecar {
 
     /// What is to be written now; `None` while a batch is under way or nothing is due.
     pub(crate) fn batch(&mut self, now: u64) -> Option<Vec<Write>> {
-        if self.connection != Connection::Up || self.answer_by.is_some() {
+        if !self.is_beating() || self.connection != Connection::Up || self.answer_by.is_some() {
             return None;
         }
         let mut batch = Vec::new();

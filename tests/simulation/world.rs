@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Script, Sidecar};
 use crate::store::{Answer, Data, Store, Write};
 use heartbeat::fleet::machine::FleetInput;
-use heartbeat::wire::beat::Beat;
+use heartbeat::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
 use std::collections::BTreeMap;
 
 /// A way between a host and the store.
@@ -39,7 +39,7 @@ impl Net {
 /// A change of an agent that is older than this, and some round trips, has been applied.
 const QUIET: u64 = 200;
 /// So often a quiet moment is waited for.
-const QUIET_TRIES: u32 = 1000;
+const QUIET_TRIES: u32 = 500;
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -93,6 +93,8 @@ pub(crate) struct World {
     duplicate: f64,
     /// Beats that were published, for replays.
     published: Vec<Beat>,
+    /// What waits for the end of a hole on the subscribing connection.
+    withheld: Vec<Happening>,
 }
 
 impl World {
@@ -121,6 +123,7 @@ impl World {
             loss: plan.loss,
             duplicate: plan.duplicate,
             published: Vec::new(),
+            withheld: Vec::new(),
         };
         for (n, (host, interval, script)) in plan.agents.iter().enumerate() {
             let at = world.random.below(*interval);
@@ -155,7 +158,8 @@ impl World {
         for _ in 0..QUIET_TRIES {
             let now = self.now;
             let mut sidecars = self.sidecars.iter();
-            if sidecars.all(|sidecar| !sidecar.changed_within(under_way, now)) {
+            let is_quiet = sidecars.all(|sidecar| !sidecar.changed_within(under_way, now));
+            if is_quiet && self.is_recorded() {
                 return;
             }
             self.run(now + QUIET);
@@ -324,10 +328,22 @@ impl World {
             Link::Loading(_) | Link::Up => true,
             Link::None | Link::Connecting(_) => false,
         };
-        if subscribed && self.push.flows() {
-            let generation = monitor.generation;
+        let generation = monitor.generation;
+        if subscribed && self.push.is_hole {
+            // TCP sends it again until it arrives.
+            self.withheld.push(Happening::ToMonitor(generation, told));
+        } else if subscribed && self.push.flows() {
             let takes = self.push.takes(&mut self.random);
             self.send((2, 0), takes, Happening::ToMonitor(generation, told));
+        }
+    }
+
+    /// The subscribing connection brings what was sent meanwhile, in order.
+    pub(crate) fn end_of_hole(&mut self) {
+        self.push.is_hole = false;
+        for happening in std::mem::take(&mut self.withheld) {
+            let takes = self.push.takes(&mut self.random);
+            self.send((2, 0), takes, happening);
         }
     }
 
@@ -395,10 +411,10 @@ impl World {
                 };
                 self.judge.note_of(id, self.now, text);
             }
+            Told::Loaded(_) => self.judge.sighted_at = self.now,
             Told::Canary(_)
             | Told::Clock(..)
             | Told::Appended
-            | Told::Loaded(_)
             | Told::TimeToLive(..)
             | Told::Events(..)
             | Told::Saved(_)
@@ -420,7 +436,9 @@ impl World {
             && monitor.wants_connection(now)
         {
             if self.query.is_refused || self.push.is_refused || !self.store.is_up {
-                monitor.refused(now, &mut self.random);
+                let mut wishes = Wishes::default();
+                monitor.lose(now, &mut self.random, &mut wishes);
+                self.judge_effects(&wishes.effects);
             } else {
                 monitor.link = Link::Connecting(now + CONNECT_WITHIN);
                 let generation = monitor.generation;
@@ -538,13 +556,17 @@ impl World {
     pub(crate) fn poison(&mut self) {
         if let Some(beat) = self.published.last() {
             let mut beat = beat.clone();
-            let which = self.random.below(3);
+            let which = self.random.below(7);
             beat.sequence += 1;
             if let Some(hb) = &mut beat.hb {
                 match which {
                     0 => hb.slot = (1 << 53) - 1,
                     1 => beat.sequence = (1 << 53) - 1,
-                    _ => hb.epoch = (1 << 53) - 1,
+                    2 => hb.epoch = (1 << 53) - 1,
+                    3 => hb.slot += 1000,
+                    4 => hb.interval = INTERVAL_MIN,
+                    5 => hb.interval = INTERVAL_MAX,
+                    _ => beat.timestamp_ms = (1 << 53) - 1,
                 }
             }
             self.push(Told::Beat(Box::new(beat)));
