@@ -337,8 +337,14 @@ impl World {
             PushHalfOpen => self.end_of_hole(),
             QueryHalfOpen => self.query.is_hole = false,
             HostHalfOpen => self.hosts[0].is_hole = false,
-            WritesRefused => self.store.refuses_writes = false,
-            Eviction => self.store.evicts = false,
+            WritesRefused => {
+                self.store.refuses_writes = false;
+                self.judge.hashes_were_lost(self.now);
+            }
+            Eviction => {
+                self.store.evicts = false;
+                self.judge.hashes_were_lost(self.now);
+            }
             StorePaused => self.store.busy_until = self.now,
             ClockForward => self.store.clock_shift -= 3_600_000,
             ClockBack => {

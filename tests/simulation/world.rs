@@ -309,6 +309,7 @@ impl World {
     }
 
     fn publish(&mut self, beat: Beat) {
+        self.judge.forged_intervals.remove(&beat.agent);
         if self.published.len() < 1000 {
             self.published.push(beat.clone());
         }
@@ -565,7 +566,10 @@ impl World {
                     2 => hb.epoch = (1 << 53) - 1,
                     3 => hb.slot += 1000,
                     4 => hb.interval = INTERVAL_MIN,
-                    5 => hb.interval = INTERVAL_MAX,
+                    5 => {
+                        hb.interval = INTERVAL_MAX;
+                        self.judge.forged_intervals.insert(beat.agent.clone());
+                    }
                     _ => beat.timestamp_ms = (1 << 53) - 1,
                 }
             }
