@@ -461,3 +461,24 @@ fn an_incident_survives_the_monitor_and_the_store_that_forgot_it() {
     );
     assert_eq!(second.monitor.get("/v1/incidents/none").unwrap().0, 404);
 }
+
+#[test]
+fn a_record_that_the_store_refused_is_written_when_it_takes_writes_again() {
+    let redis = Redis::start();
+    let observer = Observer::start(&redis.url());
+    let producers = Producers::start(&redis, 2, Duration::from_millis(500));
+    observer.all_healthy(2);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    producers.living_from.store(1, Ordering::Relaxed);
+    observer.monitor.wait_for("p0", "failed");
+    observer.dropped("refused_write");
+    let id = observer.agent("p0")["incident"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(redis.run::<u64>(&["HLEN", "hb:incidents"]), 0);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    eventually("the record is stored", || {
+        redis.run::<Option<String>>(&["HGET", "hb:incidents", &id])
+    });
+}

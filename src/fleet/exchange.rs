@@ -1,6 +1,7 @@
 //! The fleet's inputs, effects, settings and view.
 
 use crate::base::id::AgentId;
+use crate::base::moment::Moment;
 use crate::fleet::agents::Agents;
 use crate::fleet::run::State;
 use crate::fleet::watch::WatchView;
@@ -77,10 +78,14 @@ pub enum FleetInput {
     RosterEntry(AgentId, Box<RosterEntry>),
     /// What a hash holds that was registered and has no beat yet: it has a time to live, so it is young.
     Registered(AgentId, Box<RosterEntry>),
+    /// An agent with an open incident that neither hash nor roster names: it failed, and did not come back.
+    Remembered(AgentId),
     /// The full time to live of a hash that has just been written.
     TtlRead(AgentId, Duration),
     /// The hash of a silent agent was read, and what it holds has been passed on.
     Verified(AgentId),
+    /// Everything that was published before this moment has arrived: a message of the monitor itself, published then, came back.
+    Witnessed(Moment),
     /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
     Gap(Duration),
     /// The store's wall clock, Unix milliseconds.
@@ -96,7 +101,8 @@ pub enum FleetInput {
 /// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FleetEffect {
-    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`].
+    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`]. Silence counts once
+    /// [`FleetInput::Witnessed`] has come for a moment that is not before this one.
     Verify(AgentId),
     /// Read the time to live of the agent's hash and send [`FleetInput::TtlRead`].
     ReadTtl(AgentId),

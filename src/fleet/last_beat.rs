@@ -28,7 +28,7 @@ const ROOM: usize = 16;
 /// The last beat of a run.
 #[derive(Clone, Debug)]
 pub struct LastBeat {
-    /// The sender's wall clock in Unix milliseconds: shown, never compared.
+    /// The sender's wall clock in Unix milliseconds: shown, compared only with itself.
     pub timestamp_ms: u64,
     /// Counts what this sender emitted.
     pub sequence: u64,

@@ -227,6 +227,7 @@ impl World {
             Step::Pulse(fault, at) => self.pulse(fault, at),
             Step::End(fault) => self.end(fault),
         }
+        self.judge_reach();
     }
 
     fn begin(&mut self, fault: Fault) {
@@ -255,7 +256,10 @@ impl World {
             }
             Flush => self.lose_data(),
             StorePaused => self.store.busy_until = u64::MAX,
-            ClockForward => self.store.clock_shift += 3_600_000,
+            ClockForward => {
+                self.store.clock_shift += 3_600_000;
+                self.judge.hashes_were_lost(self.now);
+            }
             ClockBack => self.store.clock_shift -= 3_600_000,
             StoreSlow => self.store.latency = self.shortest() / 10,
             Failover => self.fail_over(),
@@ -330,14 +334,23 @@ impl World {
             AllSidecarsCutOff | HalfCutOff | HostCutOff => {
                 (0..self.hosts.len()).for_each(|host| self.cut_host(host, false));
             }
-            PushHalfOpen => self.push.is_hole = false,
+            PushHalfOpen => self.end_of_hole(),
             QueryHalfOpen => self.query.is_hole = false,
             HostHalfOpen => self.hosts[0].is_hole = false,
-            WritesRefused => self.store.refuses_writes = false,
-            Eviction => self.store.evicts = false,
+            WritesRefused => {
+                self.store.refuses_writes = false;
+                self.judge.hashes_were_lost(self.now);
+            }
+            Eviction => {
+                self.store.evicts = false;
+                self.judge.hashes_were_lost(self.now);
+            }
             StorePaused => self.store.busy_until = self.now,
             ClockForward => self.store.clock_shift -= 3_600_000,
-            ClockBack => self.store.clock_shift += 3_600_000,
+            ClockBack => {
+                self.store.clock_shift += 3_600_000;
+                self.judge.hashes_were_lost(self.now);
+            }
             StoreSlow => self.store.latency = 0,
             MonitorPaused | MonitorStarved => self.resume_monitor(),
             EverythingSuspended => {

@@ -26,7 +26,7 @@ use heartbeat::wire::keys::Channels;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
-use requests::Requests;
+use requests::{Requests, leave};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -113,6 +113,8 @@ struct StoreReader {
     requests: mpsc::Receiver<Request>,
     reconnect: watch::Receiver<()>,
     events: Events,
+    /// Agents whose roster entry is to be removed.
+    leaving: Vec<AgentId>,
     /// Failed tries in a row.
     tries: u32,
     up: bool,
@@ -149,6 +151,7 @@ impl Inbox {
             requests: requests_out,
             reconnect: reconnect_out,
             events: Events::default(),
+            leaving: Vec::new(),
             tries: 0,
             up: false,
         };
@@ -230,8 +233,9 @@ impl StoreReader {
         let mut link = self.connect(ANSWER_WITHIN).await?;
         let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
         let reports = self.subscribe().await?;
-        let kept = self.drop_questions();
+        self.drop_questions();
         self.reconnect.mark_unchanged();
+        leave(&mut link, &mut self.leaving, &self.output).await?;
         load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();
         self.tries = 0;
@@ -242,7 +246,7 @@ impl StoreReader {
         let shared = Shared::new(link.clone(), self.output.counters.clone());
         let requests = Requests {
             queue: &mut self.requests,
-            kept,
+            leaving: &mut self.leaving,
             canary: &self.canary,
             read_events,
         };
@@ -257,21 +261,19 @@ impl StoreReader {
         }
     }
 
-    /// Questions of the connection before are asked again by the hub; what is to be written stays.
-    fn drop_questions(&mut self) -> Vec<Request> {
-        let mut kept = Vec::new();
+    /// The hub asks again what the connection before did not answer, and writes incidents again once they were read.
+    fn drop_questions(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::StoreIncident(_) | Request::RemoveIncident(_) | Request::Leave(_) => {
-                    kept.push(request);
-                }
-                Request::Verify(_)
+                Request::Leave(id) => self.leaving.push(id),
+                Request::StoreIncident(_)
+                | Request::RemoveIncident(_)
+                | Request::Verify(_)
                 | Request::ReadTtl(_)
                 | Request::ReadEvents
                 | Request::Canary(_) => {}
             }
         }
-        kept
     }
 
     /// A slow store is not a dead one: each try waits longer.
