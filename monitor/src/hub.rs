@@ -5,7 +5,9 @@
 //! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
 mod held;
+mod recovery;
 
+use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
@@ -40,6 +42,7 @@ pub(crate) struct Hub {
     sleeper: Sleeper,
     beats: Beats,
     showcase: Showcase,
+    asks: Asks,
     outputs: Outputs,
     last_tick: Moment,
 }
@@ -67,6 +70,7 @@ impl Hub {
         settings: FleetSettings,
         inbox: Inbox,
         showcase: Showcase,
+        asks: Asks,
         changes: broadcast::Sender<Change>,
     ) -> Self {
         let now = clock::now();
@@ -82,6 +86,7 @@ impl Hub {
                 gather_until: Instant::now(),
             },
             showcase,
+            asks,
             outputs: Outputs {
                 requests: inbox.requests,
                 reconnect: inbox.reconnect,
@@ -105,13 +110,14 @@ impl Hub {
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
+            self.take_asks(now, &mut effects);
             self.beats.read(&mut self.watch, now, &mut effects);
             if self.next_tick() <= now {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
             for effect in effects.drain(..) {
-                self.outputs.perform(effect);
+                self.outputs.perform(effect, &mut self.asks);
             }
             self.showcase.serve(now, || self.watch.view());
         }
@@ -291,7 +297,7 @@ fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counter
 }
 
 impl Outputs {
-    fn perform(&self, effect: WatchEffect) {
+    fn perform(&self, effect: WatchEffect, asks: &mut Asks) {
         match effect {
             WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
             WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
@@ -315,6 +321,7 @@ impl Outputs {
             WatchEffect::GateClosed(gate) => {
                 tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
             }
+            WatchEffect::Recovery(effect) => self.recover(effect, asks),
             WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
         }
     }
