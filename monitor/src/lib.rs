@@ -1,7 +1,7 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
 //! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots and takes what people ask for, `demo` plays a story,
-//! `cli` asks a running monitor. Only the hub imports rooms.
+//! `cli` asks a running monitor, `recovery` carries out what brings agents back. Only the hub imports rooms.
 
 mod asks;
 mod bus;
@@ -10,6 +10,7 @@ pub mod config;
 mod demo;
 mod http;
 mod hub;
+pub mod recovery;
 mod snapshots;
 mod token;
 mod wake;
