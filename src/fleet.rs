@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agents;
+pub mod card;
 mod census;
 mod deadlines;
 pub mod detector;
@@ -15,9 +16,11 @@ mod learnt;
 pub mod machine;
 mod observation;
 pub mod observer;
+pub mod overview;
 mod producers;
 mod retention;
 pub mod run;
 mod stream_wait;
 pub mod view;
 pub mod watch;
+pub mod word;

@@ -20,6 +20,7 @@ use support::{clean, program};
 
 const README: &str = include_str!("../README.md");
 const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
+const DASHBOARD: &str = include_str!("../docs/dashboard.md");
 const CONTRACT: &str = include_str!("../docs/contract.md");
 const SETTINGS: &str = include_str!("../docs/settings.md");
 const ZOO: &str = include_str!("zoo/table.toml");
@@ -27,9 +28,10 @@ const VERDICTS: &str = include_str!("../docs/verdicts.md");
 const WIRE: &str = include_str!("../docs/wire.md");
 const DEVELOPMENT: &str = include_str!("../docs/development.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("", README),
     ("", ARCHITECTURE),
+    ("docs", DASHBOARD),
     ("docs", CONTRACT),
     ("docs", SETTINGS),
     ("docs", VERDICTS),

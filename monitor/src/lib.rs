@@ -5,6 +5,7 @@
 mod bus;
 pub mod config;
 mod demo;
+mod events;
 mod http;
 mod hub;
 mod snapshots;
@@ -124,7 +125,8 @@ fn start(
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
     let (snapshots, showcase) = snapshots::pair(wake);
-    let hub = hub::Hub::new(config.settings, inbox, showcase, changes);
+    let events = events::Events::new();
+    let hub = hub::Hub::new(config.settings, inbox, showcase, changes, events.clone());
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())
@@ -133,6 +135,8 @@ fn start(
     let app = http::api::AppState {
         snapshots,
         counters,
+        events,
+        readers: http::events::Readers::default(),
     };
     let app = http::api::routes(app, hosts);
     Ok(Running {

@@ -13,7 +13,7 @@ use crate::fleet::exchange::Change;
 use crate::wire::incident::{GateKind, Incident, IncidentId};
 use crate::wire::life::Reason;
 use imbl::OrdMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,6 @@ const DUPLICATE_INTERVALS: u32 = 6;
 pub const CLOSED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// See [`CLOSED_KEPT`].
 pub const CLOSED_MAX: usize = 10_000;
-/// Changes that are kept for a reader that comes back.
-const CHANGES_MAX: usize = 1024;
 
 /// The machine.
 #[derive(Debug)]
@@ -41,8 +39,6 @@ pub struct Ledger {
     /// Agents that are healthy again, and since when that lasts one interval.
     recovering: BTreeMap<AgentId, Moment>,
     recovered_at: BTreeSet<(Moment, AgentId)>,
-    changes: VecDeque<IncidentChange>,
-    next_number: u64,
 }
 
 #[derive(Debug)]
@@ -96,11 +92,9 @@ pub enum LedgerEffect {
     Changed(IncidentChange),
 }
 
-/// One numbered change.
+/// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncidentChange {
-    /// Grows by one with each change.
-    pub number: u64,
     /// What happened.
     pub kind: IncidentChangeKind,
     /// The incident after it.
@@ -140,8 +134,6 @@ impl Ledger {
             shown: IncidentsView::default(),
             recovering: BTreeMap::new(),
             recovered_at: BTreeSet::new(),
-            changes: VecDeque::new(),
-            next_number: 1,
         }
     }
 
@@ -170,20 +162,6 @@ impl Ledger {
     /// All incidents.
     pub fn view(&self) -> IncidentsView {
         self.shown.clone()
-    }
-
-    /// The changes after this number; `None` when older ones are gone: the reader starts over.
-    pub fn changes_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        let first = self
-            .changes
-            .front()
-            .map_or(self.next_number, |change| change.number);
-        let known = number + 1 >= first && number < self.next_number;
-        known.then(|| {
-            self.changes
-                .iter()
-                .filter(move |change| change.number > number)
-        })
     }
 
     /// Records that the store should hold.
@@ -387,17 +365,6 @@ impl Ledger {
                     .insert(incident.id.clone(), Arc::clone(&incident));
             }
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        let change = IncidentChange {
-            number,
-            kind,
-            incident,
-        };
-        if self.changes.len() == CHANGES_MAX {
-            self.changes.pop_front();
-        }
-        self.changes.push_back(change.clone());
-        effects.push(LedgerEffect::Changed(change));
+        effects.push(LedgerEffect::Changed(IncidentChange { kind, incident }));
     }
 }

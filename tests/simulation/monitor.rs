@@ -299,7 +299,9 @@ impl Monitor {
                     wishes.asks.push(Ask::Remove(id.clone()));
                 }
                 WatchEffect::Reconnect => given_up = true,
-                WatchEffect::Fleet(FleetEffect::Changed(_) | FleetEffect::Refused(_))
+                WatchEffect::Fleet(
+                    FleetEffect::Changed(_) | FleetEffect::Turned(_) | FleetEffect::Refused(_),
+                )
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
                 | WatchEffect::GateOpened(_) => {}

@@ -2,14 +2,18 @@
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
+//! - `GET /v1/events`: changes as they happen
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
+//! - the dashboard ([`pages`])
 //!
 //! Nothing here can touch the fleet. Only requests for a name of this server are answered ([`hosts`]).
 
 use crate::bus::inbox::Counters;
+use crate::events::Events;
+use crate::http::events::{self, Readers};
 use crate::http::hosts::{self, Hosts};
-use crate::http::{listing, metrics, status};
+use crate::http::{listing, metrics, pages, status};
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -28,6 +32,8 @@ use serde::Deserialize;
 pub(crate) struct AppState {
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    pub(crate) readers: Readers,
 }
 
 /// All routes, for requests to these hosts.
@@ -38,11 +44,13 @@ pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/incidents/{id}", get(status::incident))
+        .route("/v1/events", get(events::stream))
         .route("/metrics", get(prometheus))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
+        .merge(pages::routes())
         .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
         .method_not_allowed_fallback(|| async {
@@ -116,7 +124,7 @@ async fn prometheus(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let text = metrics::text(&snapshot, &app.counters.read());
+    let text = metrics::text(&snapshot, &app.counters.read(), app.readers.count());
     (
         [(
             header::CONTENT_TYPE,
