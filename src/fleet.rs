@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agents;
+pub mod by_hand;
 pub mod card;
 mod census;
 mod deadlines;
@@ -18,6 +19,7 @@ mod observation;
 pub mod observer;
 pub mod overview;
 mod producers;
+pub mod recovery;
 mod retention;
 pub mod run;
 mod stream_wait;

@@ -5,7 +5,9 @@
 //! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
 mod held;
+mod recovery;
 
+use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
@@ -41,6 +43,7 @@ pub(crate) struct Hub {
     sleeper: Sleeper,
     beats: Beats,
     showcase: Showcase,
+    asks: Asks,
     outputs: Outputs,
     last_tick: Moment,
 }
@@ -69,6 +72,7 @@ impl Hub {
         settings: FleetSettings,
         inbox: Inbox,
         showcase: Showcase,
+        asks: Asks,
         changes: broadcast::Sender<Change>,
         events: Events,
     ) -> Self {
@@ -85,6 +89,7 @@ impl Hub {
                 gather_until: Instant::now(),
             },
             showcase,
+            asks,
             outputs: Outputs {
                 requests: inbox.requests,
                 reconnect: inbox.reconnect,
@@ -109,13 +114,14 @@ impl Hub {
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
+            self.take_asks(now, &mut effects);
             self.beats.read(&mut self.watch, now, &mut effects);
             if self.next_tick() <= now {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
             for effect in effects.drain(..) {
-                self.outputs.perform(effect);
+                self.outputs.perform(effect, &mut self.asks);
             }
             self.showcase.serve(now, || self.watch.view());
         }
@@ -295,7 +301,7 @@ fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counter
 }
 
 impl Outputs {
-    fn perform(&self, effect: WatchEffect) {
+    fn perform(&self, effect: WatchEffect, asks: &mut Asks) {
         match effect {
             WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
             WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
@@ -328,6 +334,7 @@ impl Outputs {
                 tracing::info!("gate {} opened", word(&gate.gate));
                 self.events.gate(&gate, false);
             }
+            WatchEffect::Recovery(effect) => self.recover(effect, asks),
         }
     }
 

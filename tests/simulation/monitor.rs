@@ -304,7 +304,8 @@ impl Monitor {
                 )
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
-                | WatchEffect::GateOpened(_) => {}
+                | WatchEffect::GateOpened(_)
+                | WatchEffect::Recovery(_) => {}
             }
         }
         if given_up {
