@@ -20,6 +20,7 @@ use support::{clean, program};
 
 const README: &str = include_str!("../README.md");
 const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
+const DASHBOARD: &str = include_str!("../docs/dashboard.md");
 const CONTRACT: &str = include_str!("../docs/contract.md");
 const SETTINGS: &str = include_str!("../docs/settings.md");
 const ZOO: &str = include_str!("zoo/table.toml");
@@ -28,9 +29,10 @@ const RECOVERY: &str = include_str!("../docs/recovery.md");
 const WIRE: &str = include_str!("../docs/wire.md");
 const DEVELOPMENT: &str = include_str!("../docs/development.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 8] = [
+const PAGES: [(&str, &str); 9] = [
     ("", README),
     ("", ARCHITECTURE),
+    ("docs", DASHBOARD),
     ("docs", CONTRACT),
     ("docs", SETTINGS),
     ("docs", VERDICTS),

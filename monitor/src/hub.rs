@@ -11,6 +11,7 @@ use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
+use crate::events::Events;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
 use heartbeat::base::moment::Moment;
@@ -52,6 +53,7 @@ struct Outputs {
     requests: mpsc::Sender<Request>,
     reconnect: watch::Sender<()>,
     changes: broadcast::Sender<Change>,
+    events: Events,
 }
 
 /// The connection of the beats.
@@ -72,6 +74,7 @@ impl Hub {
         showcase: Showcase,
         asks: Asks,
         changes: broadcast::Sender<Change>,
+        events: Events,
     ) -> Self {
         let now = clock::now();
         Self {
@@ -91,6 +94,7 @@ impl Hub {
                 requests: inbox.requests,
                 reconnect: inbox.reconnect,
                 changes,
+                events,
             },
             last_tick: now,
         }
@@ -303,6 +307,7 @@ impl Outputs {
             WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
             WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
+            WatchEffect::Fleet(FleetEffect::Turned(turn)) => self.events.notice(&turn),
             WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
                 tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
                 self.request(Request::Leave(id));
@@ -317,12 +322,19 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
-            WatchEffect::IncidentChanged(change) => log_incident(&change),
+            WatchEffect::IncidentChanged(change) => {
+                log_incident(&change);
+                self.events.incident(&change);
+            }
             WatchEffect::GateClosed(gate) => {
                 tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
+                self.events.gate(&gate, true);
+            }
+            WatchEffect::GateOpened(gate) => {
+                tracing::info!("gate {} opened", word(&gate.gate));
+                self.events.gate(&gate, false);
             }
             WatchEffect::Recovery(effect) => self.recover(effect, asks),
-            WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
         }
     }
 
@@ -353,6 +365,7 @@ impl Outputs {
             State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
+        self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }
 }

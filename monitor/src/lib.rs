@@ -8,6 +8,7 @@ mod bus;
 mod cli;
 pub mod config;
 mod demo;
+mod events;
 mod http;
 mod hub;
 pub mod recovery;
@@ -134,7 +135,15 @@ fn start(
     let counters = inbox.counters.clone();
     let (snapshots, showcase) = snapshots::pair(wake.clone());
     let (desk, asks) = asks::pair(wake);
-    let hub = hub::Hub::new(config.settings, inbox, showcase, asks, changes);
+    let events = events::Events::new();
+    let hub = hub::Hub::new(
+        config.settings,
+        inbox,
+        showcase,
+        asks,
+        changes,
+        events.clone(),
+    );
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())
@@ -143,6 +152,8 @@ fn start(
     let app = http::api::AppState {
         snapshots,
         counters,
+        events,
+        readers: http::events::Readers::default(),
         desk,
     };
     let app = http::api::routes(app, access(config), hosts);

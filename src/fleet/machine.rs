@@ -9,9 +9,10 @@
 
 mod room;
 mod silence;
+mod turns;
 
 pub use crate::fleet::exchange::{
-    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot, Turn,
 };
 
 use crate::base::id::AgentId;
@@ -249,10 +250,12 @@ impl Fleet {
         } else {
             beat
         };
+        let before = turns::verdict(self.agents.agent(place));
         let (outcome, wants_interval) =
             self.apply(place, self.occurred(), now, effects, |agent, context| {
                 (agent.beat(beat, source, context), agent.wants_interval())
             });
+        self.turned(place, before, now, effects);
         let beats = &mut self.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
@@ -574,7 +577,7 @@ mod tests {
                         self.apply(FleetInput::Witnessed(at(second)), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
-                    FleetEffect::Left(..) | FleetEffect::Refused(_) => {}
+                    FleetEffect::Left(..) | FleetEffect::Refused(_) | FleetEffect::Turned(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }

@@ -14,38 +14,39 @@ use std::borrow::Cow;
 
 /// One agent, as it is shown: the fields of the API, in their order there.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields of the API")]
 pub struct HealthStatus<'a> {
-    agent_id: &'a str,
-    state: State,
+    pub agent_id: &'a str,
+    pub state: State,
     /// The sender's wall clock at its last beat, Unix milliseconds.
-    last_heartbeat: Option<u64>,
-    missed_beats: u64,
-    uptime_seconds: u64,
-    agent_type: &'a str,
-    status: Option<Status>,
-    reason: Option<Reason>,
-    activity: Option<ActivityView<'a>>,
-    sentence: Cow<'a, str>,
-    next: Option<String>,
-    current_task: Option<&'a str>,
-    task_progress: Option<f64>,
+    pub last_heartbeat: Option<u64>,
+    pub missed_beats: u64,
+    pub uptime_seconds: u64,
+    pub agent_type: &'a str,
+    pub status: Option<Status>,
+    pub reason: Option<Reason>,
+    pub activity: Option<ActivityView<'a>>,
+    pub sentence: Cow<'a, str>,
+    pub next: Option<String>,
+    pub current_task: Option<&'a str>,
+    pub task_progress: Option<f64>,
     /// `STATUS=` of sd_notify; left out when there is none.
-    status_text: Option<&'a str>,
-    metrics: Option<Metrics>,
+    pub status_text: Option<&'a str>,
+    pub metrics: Option<Metrics>,
     /// What an agent without a process was doing last; each is left out when there is none.
-    last_task: Option<&'a str>,
-    last_task_progress: Option<f64>,
-    last_metrics: Option<Metrics>,
-    host: Option<&'a str>,
-    pid: Option<u32>,
-    epoch: u64,
-    restarts: u64,
+    pub last_task: Option<&'a str>,
+    pub last_task_progress: Option<f64>,
+    pub last_metrics: Option<Metrics>,
+    pub host: Option<&'a str>,
+    pub pid: Option<u32>,
+    pub epoch: u64,
+    pub restarts: u64,
     /// Since when the state holds, Unix milliseconds of the monitor.
-    since: u64,
-    incident: Option<&'a IncidentId>,
+    pub since: u64,
+    pub incident: Option<&'a IncidentId>,
     /// The store refuses what its sidecar writes.
-    store_refuses: bool,
-    runtime: Option<RuntimeView<'a>>,
+    pub store_refuses: bool,
+    pub runtime: Option<RuntimeView<'a>>,
 }
 
 /// Which agents are asked for. Every condition that is given must hold.

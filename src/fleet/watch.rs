@@ -204,11 +204,6 @@ impl Watch {
         view
     }
 
-    /// The changes of incidents after this number; `None` when older ones are gone.
-    pub fn incidents_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        self.ledger.changes_after(number)
-    }
-
     fn fleet_input(&mut self, input: FleetInput, now: Moment, effects: &mut Vec<WatchEffect>) {
         let follows = Follows::of(&input);
         if let FleetInput::StoreClock(wall_ms) = input {

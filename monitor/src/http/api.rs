@@ -2,17 +2,21 @@
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
+//! - `GET /v1/events`: changes as they happen
 //! - `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
+//! - the dashboard ([`pages`])
 //!
 //! Nothing here can touch the fleet: what people ask for goes to the hub. Only requests for a name of this server are answered ([`hosts`]).
 
 use crate::asks::Desk;
 use crate::bus::inbox::Counters;
+use crate::events::Events;
 use crate::http::auth::Access;
+use crate::http::events::{self, Readers};
 use crate::http::hosts::{self, Hosts};
-use crate::http::{actions, listing, metrics, status};
+use crate::http::{actions, listing, metrics, pages, status};
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -31,6 +35,8 @@ use serde::Deserialize;
 pub(crate) struct AppState {
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    pub(crate) readers: Readers,
     pub(crate) desk: Desk,
 }
 
@@ -42,11 +48,13 @@ pub(crate) fn routes(app: AppState, access: Access, hosts: Hosts) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/incidents/{id}", get(status::incident))
+        .route("/v1/events", get(events::stream))
         .route("/metrics", get(prometheus))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
+        .merge(pages::routes())
         .merge(actions::routes(access))
         .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
@@ -121,7 +129,7 @@ async fn prometheus(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let text = metrics::text(&snapshot, &app.counters.read());
+    let text = metrics::text(&snapshot, &app.counters.read(), app.readers.count());
     (
         [(
             header::CONTENT_TYPE,
