@@ -36,7 +36,7 @@ pub(super) fn remedy_of_refusal(error: &RedisError) -> &'static str {
     }
 }
 
-/// What to do about a store that cannot be reached or lets nobody in.
+/// What to do about a store that cannot be reached or refuses the user.
 pub(super) fn remedy_of_outage(error: &anyhow::Error) -> &'static str {
     let Some(error) = error.downcast_ref::<RedisError>() else {
         return "check --redis-url and the files that the options name";
