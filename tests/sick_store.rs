@@ -482,3 +482,76 @@ fn a_record_that_the_store_refused_is_written_when_it_takes_writes_again() {
         redis.run::<Option<String>>(&["HGET", "hb:incidents", &id])
     });
 }
+
+#[test]
+fn a_sidecar_that_starts_while_the_store_refuses_publishes_and_says_why() {
+    let redis = Redis::start();
+    let port = redis.port;
+    redis.run::<()>(&[
+        "ACL",
+        "SETUSER",
+        "plain",
+        "on",
+        ">x",
+        "~*",
+        "&*",
+        "+@all",
+        "-@scripting",
+    ]);
+    let observer = Observer::start(&redis.url());
+    let place = place();
+    let starts = |id: &str, url: &str, cause: &str, remedy: &str| {
+        let log = place.path().join(id);
+        let mut command = sidecar(url, id, "300ms");
+        let command = command
+            .args(SLEEP)
+            .env("NO_COLOR", "1")
+            .stderr(File::create(&log).unwrap());
+        let agent = Running::start(command);
+        observer.monitor.wait_for(id, "healthy");
+        let log = std::fs::read_to_string(&log).unwrap();
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("refuses"))
+            .collect();
+        let all = [&format!("127.0.0.1:{port}"), cause, remedy, "published"];
+        assert!(
+            lines.len() == 1 && all.iter().all(|text| lines[0].contains(*text)),
+            "{id}: {log}"
+        );
+        agent
+    };
+    let of_user = format!("redis://plain:x@127.0.0.1:{port}");
+    let _plain = starts("plain", &of_user, "no permissions", "ACL SETUSER");
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    let _replica = starts("replica", &redis.url(), "read only replica", "--redis-url");
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let _full = starts("full", &redis.url(), "maxmemory", "make room");
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    for id in ["replica", "full"] {
+        eventually(&format!("{id} is stored"), || {
+            redis.run::<Option<String>>(&["HGET", &format!("agent:{id}"), "beat"])
+        });
+    }
+    observer.none_failed();
+}
+
+#[test]
+fn a_store_that_is_away_is_named_once_with_its_cause_and_what_to_do() {
+    let place = place();
+    let log = place.path().join("log");
+    let mut command = sidecar("redis://127.0.0.1:1", "a1", "300ms");
+    command.args(["sh", "-c", "sleep 2"]).env("NO_COLOR", "1");
+    Running::start(command.stderr(File::create(&log).unwrap())).wait();
+    let log = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("unreachable"))
+        .collect();
+    let all = ["127.0.0.1:1", "refused", "--redis-url"];
+    assert!(
+        lines.len() == 1 && all.iter().all(|text| lines[0].contains(text)),
+        "{log}"
+    );
+}

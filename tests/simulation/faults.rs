@@ -154,11 +154,12 @@ impl Fault {
 }
 
 impl Plan {
-    /// The plan of a seed; with `only`, of this one fault.
-    pub(crate) fn of(seed: u64, only: Option<Fault>) -> Self {
+    /// The plan of a seed; with `only`, of this one fault, with `fixed`, of this interval in milliseconds.
+    pub(crate) fn of(seed: u64, only: Option<Fault>, fixed: Option<u64>) -> Self {
         let mut random = Random::new(seed ^ 0xfa_u64.rotate_left(32));
         let intervals = [1000, 1000, 2000, 2000, 5000, 5000, 10_000, 30_000];
-        let interval = intervals[random.index(intervals.len())];
+        let drawn = intervals[random.index(intervals.len())];
+        let interval = fixed.unwrap_or(drawn);
         let hosts = 1 + random.index(4);
         let agents = (0..1 + random.index(10)).map(|_| {
             let own = if random.chance(0.1) {

@@ -46,13 +46,14 @@ fn main() -> ExitCode {
             .map(|(fault, ..)| *fault)
             .expect("FAULT names no fault")
     });
+    let plan = move |seed| Plan::of(seed, only, number("INTERVAL"));
     if let Some(seed) = number("SEED") {
-        return tell(seed, only);
+        return tell(&plan(seed));
     }
     simulate(
         number("SEEDS").unwrap_or(SEEDS),
         number("FROM").unwrap_or(0),
-        only,
+        &plan,
     )
 }
 
@@ -68,8 +69,7 @@ fn play(plan: &Plan, told: bool) -> World {
     world
 }
 
-fn outcome(seed: u64, only: Option<Fault>) -> Outcome {
-    let plan = Plan::of(seed, only);
+fn outcome(seed: u64, plan: Plan) -> Outcome {
     let world = play(&plan, false);
     Outcome {
         seed,
@@ -81,10 +81,9 @@ fn outcome(seed: u64, only: Option<Fault>) -> Outcome {
 }
 
 /// The story of one seed.
-fn tell(seed: u64, only: Option<Fault>) -> ExitCode {
-    let plan = Plan::of(seed, only);
+fn tell(plan: &Plan) -> ExitCode {
     println!("{plan:#?}");
-    let world = play(&plan, true);
+    let world = play(plan, true);
     for line in world.judge.story() {
         println!("{line}");
     }
@@ -99,7 +98,7 @@ fn tell(seed: u64, only: Option<Fault>) -> ExitCode {
     }
 }
 
-fn simulate(seeds: u64, from: u64, only: Option<Fault>) -> ExitCode {
+fn simulate(seeds: u64, from: u64, plan: &(impl Fn(u64) -> Plan + Sync)) -> ExitCode {
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicU64::new(from);
@@ -110,7 +109,7 @@ fn simulate(seeds: u64, from: u64, only: Option<Fault>) -> ExitCode {
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds || send.send(outcome(seed, only)).is_err() {
+                    if seed >= from + seeds || send.send(outcome(seed, plan(seed))).is_err() {
                         return;
                     }
                 }
