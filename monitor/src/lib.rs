@@ -37,6 +37,10 @@ const CHANGES_KEPT: usize = 1024;
 
 /// Runs what the arguments ask for. Returns the exit code of the process.
 pub fn run(args: Args) -> u8 {
+    if let Some(completions) = args.completions() {
+        let _ = std::io::stdout().write_all(&completions); // no reader: there is nothing to complete
+        return exit::SUCCESS;
+    }
     if let Some((command, target)) = args.asks() {
         return cli::run(&command, target);
     }

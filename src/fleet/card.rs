@@ -42,6 +42,7 @@ impl<'a> Card<'a> {
         let incident = open_incident(id, snapshot);
         let health = HealthStatus::of(id, agent, at).in_incident(incident.map(|open| &open.id));
         let word = word(agent, incident, at);
+        let health = health.of_rank(word.rank());
         let beat_at = agent.run.beat_at;
         Self {
             why: why(agent),

@@ -3,8 +3,10 @@
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
+use crate::fleet::card::{open_incident, word};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
+use crate::fleet::word::Rank;
 use crate::wire::beat::view::{ActivityView, RuntimeView};
 use crate::wire::beat::{Metrics, Status};
 use crate::wire::incident::IncidentId;
@@ -44,6 +46,8 @@ pub struct HealthStatus<'a> {
     /// Since when the state holds, Unix milliseconds of the monitor.
     pub since: u64,
     pub incident: Option<&'a IncidentId>,
+    /// `you`: only a person helps; `hb`: hb is looking after it; left out when there is nothing to do.
+    pub attention: Option<&'static str>,
     /// The store refuses what its sidecar writes.
     pub store_refuses: bool,
     pub runtime: Option<RuntimeView<'a>>,
@@ -108,6 +112,16 @@ impl<'a> HealthStatus<'a> {
         Self { incident, ..self }
     }
 
+    /// Who has to do something about it.
+    pub fn of_rank(self, rank: Rank) -> Self {
+        let attention = match rank {
+            Rank::NeedsYou => Some("you"),
+            Rank::OnIt => Some("hb"),
+            Rank::Unknown | Rank::AtWork | Rank::AtRest | Rank::Stopped => None,
+        };
+        Self { attention, ..self }
+    }
+
     /// One agent as it is at that time.
     pub fn of(id: &'a AgentId, agent: &'a Agent, at: ViewTime) -> Self {
         let run = &agent.run;
@@ -161,6 +175,7 @@ impl<'a> HealthStatus<'a> {
                 Since::Reported(wall_ms) => wall_ms,
             },
             incident: None,
+            attention: None,
             store_refuses: living.and(hb).is_some_and(|hb| hb.store_refuses),
             runtime: beat.and_then(LastBeat::runtime).or_else(|| {
                 let entry = run.entry.as_deref()?;
@@ -207,6 +222,7 @@ impl<'a> HealthStatus<'a> {
         field(out, r#","restarts":"#, &self.restarts);
         field(out, r#","since":"#, &self.since);
         field(out, r#","incident":"#, &self.incident);
+        given(out, r#","attention":"#, self.attention.as_ref());
         if self.store_refuses {
             text(out, r#","badges":["store_refuses_writes"]"#);
         }
@@ -288,9 +304,10 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
-            let incident = snapshot.watch.incidents.of_agent.get(id);
+            let incident = open_incident(id, snapshot);
             HealthStatus::of(id, agent, at)
-                .in_incident(incident)
+                .in_incident(incident.map(|open| &open.id))
+                .of_rank(word(agent, incident, at).rank())
                 .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;

@@ -27,7 +27,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
-use heartbeat::fleet::view::{Filter, HealthStatus, Listing};
+use heartbeat::fleet::card::Card;
+use heartbeat::fleet::view::{Filter, Listing};
 use serde::Deserialize;
 
 /// What the handlers read.
@@ -116,8 +117,8 @@ async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection
     match found {
         Some((id, agent)) => {
             let mut json = Vec::new();
-            HealthStatus::of(&id, agent, listing::reading())
-                .in_incident(snapshot.watch.incidents.of_agent.get(&id))
+            Card::of(&id, agent, &snapshot, listing::reading())
+                .health
                 .write(&mut json);
             ([(header::CONTENT_TYPE, "application/json")], json).into_response()
         }
