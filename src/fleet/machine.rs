@@ -9,6 +9,7 @@
 
 mod room;
 mod silence;
+mod stored;
 mod turns;
 
 pub use crate::fleet::exchange::{
@@ -26,7 +27,6 @@ use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
-use crate::wire::roster::RosterEntry;
 use silence::Verification;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -290,49 +290,11 @@ impl Fleet {
         });
     }
 
-    fn roster_entry(
-        &mut self,
-        id: AgentId,
-        entry: &RosterEntry,
-        run: Run,
-        now: Moment,
-        effects: &mut Vec<FleetEffect>,
-    ) {
-        let found = self.agents.find(id.as_str());
-        let Some(place) = self.place(found, id.as_str(), now, || run.clone(), effects) else {
-            return;
-        };
-        self.apply(place, self.occurred(), now, effects, |agent, context| {
-            agent.roster_entry(entry, &run, context);
-        });
-    }
-
-    fn remembered(&mut self, id: &AgentId, run: Run, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let found = self.agents.find(id.as_str());
-        if let Some(place) = self.place(found, id.as_str(), now, || run, effects) {
-            self.apply(place, self.occurred(), now, effects, Agent::settle);
-        }
-    }
-
     fn occurred(&self) -> Occurred {
         if self.loaded {
             Occurred::Now
         } else {
             Occurred::Earlier
-        }
-    }
-
-    fn learned(
-        &mut self,
-        id: &AgentId,
-        time_to_live: Duration,
-        now: Moment,
-        effects: &mut Vec<FleetEffect>,
-    ) {
-        if let Some(place) = self.agents.find(id.as_str()) {
-            self.apply(place, Occurred::Now, now, effects, |agent, _| {
-                agent.learned(time_to_live);
-            });
         }
     }
 
@@ -483,6 +445,7 @@ mod tests {
     use super::*;
     use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
+    use crate::wire::roster::RosterEntry;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 

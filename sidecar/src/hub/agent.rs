@@ -101,7 +101,7 @@ pub(super) struct AgentProcess {
     adopted: bool,
     /// The agent is killed when this process dies.
     dies_with_us: bool,
-    oom: OomKills,
+    pub(super) oom: OomKills,
     inherited: Inherited,
 }
 
@@ -410,11 +410,6 @@ impl AgentProcess {
             );
         }
         Some(exit)
-    }
-
-    /// The agent is looked at: it lives.
-    pub(super) fn note_survival(&mut self, pid: i32) {
-        self.oom.survived(pid);
     }
 
     /// The present incarnation has ended. `announced`: the agent reported a clean end before.
