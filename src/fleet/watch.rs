@@ -2,6 +2,8 @@
 //!
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
+mod by_hand;
+
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
@@ -13,14 +15,18 @@ use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
+use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::life::Reason;
+use crate::wire::pause::Pause;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The agents are counted for the gates at most this often.
+/// The agents are counted for the gates this often while some are silent.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The same at most, while a silence is being verified.
+const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The machine.
 #[derive(Debug)]
@@ -36,8 +42,10 @@ pub struct Watch {
     counted_at: Moment,
     last_tick: Moment,
     shown: Arc<WatchView>,
-    /// Incidents were written since their number was read.
-    writes: bool,
+    /// The fencing token of this monitor's orders.
+    token: Option<u64>,
+    /// All actions are paused.
+    pause: Option<Pause>,
     /// Room for the effects of a beat; empty between two.
     produced: Vec<FleetEffect>,
 }
@@ -55,6 +63,12 @@ pub enum WatchInput {
     Incidents(Vec<Incident>),
     /// How many incidents the store holds.
     IncidentsHeld(usize),
+    /// The store has taken this record.
+    IncidentSaved(Arc<Incident>),
+    /// The store has removed this record.
+    IncidentRemoved(IncidentId),
+    /// Of recovery.
+    Recovery(RecoveryInput),
 }
 
 /// What the caller must do.
@@ -76,6 +90,8 @@ pub enum WatchEffect {
     GateClosed(Gate),
     /// A gate opened.
     GateOpened(Gate),
+    /// Of recovery.
+    Recovery(RecoveryEffect),
 }
 
 /// What is shown beside the agents.
@@ -97,6 +113,12 @@ impl From<FleetInput> for WatchInput {
     }
 }
 
+impl From<RecoveryInput> for WatchInput {
+    fn from(input: RecoveryInput) -> Self {
+        Self::Recovery(input)
+    }
+}
+
 impl Watch {
     /// An empty fleet, not yet connected. `seed` makes the ids of incidents unique among monitors.
     pub fn new(settings: FleetSettings, seed: u64, now: Moment) -> Self {
@@ -110,7 +132,8 @@ impl Watch {
             counted_at: now,
             last_tick: now,
             shown: Arc::default(),
-            writes: false,
+            token: None,
+            pause: None,
             produced: Vec::new(),
         }
     }
@@ -131,11 +154,24 @@ impl Watch {
                 self.settle_restored(now, &mut effects);
             }
             WatchInput::IncidentsHeld(held) => {
-                // What was written since the last time may not be counted yet.
-                let settled = !std::mem::take(&mut self.writes);
-                if settled && held < self.ledger.records() {
+                // What is being written may not be counted yet.
+                if self.ledger.is_saved() && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
+                    self.pause_read(None, now, &mut effects);
                 }
+            }
+            WatchInput::IncidentSaved(incident) => {
+                self.record(LedgerInput::Saved(incident), None, now, &mut effects);
+            }
+            WatchInput::IncidentRemoved(id) => {
+                self.record(LedgerInput::Removed(id), None, now, &mut effects);
+            }
+            WatchInput::Recovery(RecoveryInput::Token(token)) => self.token = Some(token),
+            WatchInput::Recovery(RecoveryInput::Pause(held)) => {
+                self.pause_read(held, now, &mut effects);
+            }
+            WatchInput::Recovery(RecoveryInput::Asked(asked)) => {
+                self.asked(asked, now, &mut effects);
             }
         }
         effects
@@ -168,11 +204,6 @@ impl Watch {
         view
     }
 
-    /// The changes of incidents after this number; `None` when older ones are gone.
-    pub fn incidents_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        self.ledger.changes_after(number)
-    }
-
     fn fleet_input(&mut self, input: FleetInput, now: Moment, effects: &mut Vec<WatchEffect>) {
         let follows = Follows::of(&input);
         if let FleetInput::StoreClock(wall_ms) = input {
@@ -189,12 +220,14 @@ impl Watch {
             Follows::Nothing => {}
             Follows::LinkUp => {
                 self.last_tick = now;
+                self.remember_failed(now, effects);
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
             }
             Follows::LinkDown => {
                 self.observe(ObserverInput::LinkDown, now, effects);
                 self.gate(GatesInput::Blind, now, effects);
+                self.record(LedgerInput::OutOfReach, None, now, effects);
             }
             Follows::Tick => self.tick(now, effects),
         }
@@ -203,7 +236,10 @@ impl Watch {
     fn tick(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.observe(ObserverInput::Tick, now, effects);
         if self.count_at.is_some_and(|at| at <= now) {
-            let census = self.fleet.view().census(STORM_WINDOW, now);
+            let ledger = &self.ledger;
+            let wall_ms = self.store_wall(now);
+            let is_known = |id: &AgentId| ledger.is_of_the_past(id, wall_ms);
+            let census = self.fleet.view().census(STORM_WINDOW, now, is_known);
             self.counted_at = now;
             let news = census.fleet.newly_silent > 0;
             self.gate(GatesInput::Counted(census), now, effects);
@@ -223,10 +259,15 @@ impl Watch {
                     let produced = self.fleet.handle(FleetInput::Gap(length), now);
                     self.fleet_effects(produced, now, effects);
                 }
+                ObserverEffect::Witnessed(at) => {
+                    let produced = self.fleet.handle(FleetInput::Witnessed(at), now);
+                    self.fleet_effects(produced, now, effects);
+                }
                 ObserverEffect::Reconnect => {
                     let produced = self.fleet.handle(FleetInput::LinkDown, now);
                     self.fleet_effects(produced, now, effects);
                     self.gate(GatesInput::Blind, now, effects);
+                    self.record(LedgerInput::OutOfReach, None, now, effects);
                     effects.push(WatchEffect::Reconnect);
                 }
             }
@@ -246,6 +287,13 @@ impl Watch {
             }
             if let FleetEffect::Left(agent, _) = &effect {
                 self.record(LedgerInput::Left(agent.clone()), None, now, effects);
+            }
+            if let FleetEffect::Verify(_) = &effect {
+                self.observer.handle(ObserverInput::Wanted, now);
+                // Before the answer makes a failure of the silence it is known whether it is one of many.
+                let soon = self.counted_at + COUNT_AGAIN_AFTER;
+                let soon = soon.max(now);
+                self.count_at = Some(self.count_at.map_or(soon, |at| at.min(soon)));
             }
             effects.push(WatchEffect::Fleet(effect));
         }
@@ -291,6 +339,20 @@ impl Watch {
         }
     }
 
+    /// An agent with an open incident that the store knows no more failed and did not come back: it is shown until it does.
+    fn remember_failed(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let known = self.fleet.view().agents;
+        let agents = self.ledger.agents();
+        let forgotten: Vec<AgentId> = agents
+            .filter(|agent| known.get(agent).is_none())
+            .cloned()
+            .collect();
+        for agent in forgotten {
+            let produced = self.fleet.handle(FleetInput::Remembered(agent), now);
+            self.fleet_effects(produced, now, effects);
+        }
+    }
+
     fn gate(&mut self, input: GatesInput, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.gates.handle(input, now);
         let closed = self.gates.view();
@@ -328,7 +390,6 @@ impl Watch {
         if produced.is_empty() && !restored {
             return;
         }
-        self.writes |= !produced.is_empty();
         Arc::make_mut(&mut self.shown).incidents = self.ledger.view();
         effects.extend(produced.into_iter().map(|effect| match effect {
             LedgerEffect::Store(incident) => WatchEffect::StoreIncident(incident),
@@ -371,9 +432,12 @@ impl Follows {
             | FleetInput::EventsRead
             | FleetInput::RosterEntry(..)
             | FleetInput::Registered(..)
+            | FleetInput::Remembered(_)
             | FleetInput::TtlRead(..)
             | FleetInput::Verified(_)
+            | FleetInput::Witnessed(_)
             | FleetInput::Gap(_)
+            | FleetInput::Forget(_)
             | FleetInput::StoreClock(_) => Self::Nothing,
         }
     }
