@@ -354,7 +354,7 @@ fn status_of(agent: &Agent) -> Option<Status> {
     }
 }
 
-fn type_of(agent: &Agent) -> &str {
+pub(super) fn type_of(agent: &Agent) -> &str {
     let beat = agent.run.beat.as_ref().map(LastBeat::agent_type);
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))

@@ -18,6 +18,7 @@ use crate::wake::{self, Sleeper, Wake};
 use events::Events;
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
+use heartbeat::fleet::ladder::exchange::Ticket;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::audit::AuditEntry;
@@ -80,6 +81,12 @@ pub(crate) enum Request {
     StorePause(Option<Pause>),
     /// An entry of the audit.
     Audit(AuditEntry),
+    /// The intent of a rung, with this value.
+    Claim(Ticket, String),
+    /// An incident that shows a rung which begins.
+    Begin(Ticket, Arc<Incident>),
+    /// Intents are removed.
+    Release(Vec<Ticket>),
 }
 
 /// What the hub receives.
@@ -284,9 +291,11 @@ impl StoreReader {
                 | Request::Leave(_)
                 | Request::Forget(_)
                 | Request::StorePause(_)
-                | Request::Audit(_) => kept.push(request),
-                // It was meant for the agent as it was then: who asked for it asks again.
-                Request::Order(..) => {}
+                | Request::Audit(_)
+                | Request::Begin(..)
+                | Request::Release(_) => kept.push(request),
+                // They were meant for the agent as it was then.
+                Request::Order(..) | Request::Claim(..) => {}
                 Request::Verify(_)
                 | Request::ReadTtl(_)
                 | Request::ReadEvents

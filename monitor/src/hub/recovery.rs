@@ -32,6 +32,15 @@ impl Outputs {
             RecoveryEffect::StorePause(pause) => self.request(Request::StorePause(pause)),
             RecoveryEffect::Audit(entry) => self.request(Request::Audit(entry)),
             RecoveryEffect::Answer(number, answer) => asks.answer(number, answer),
+            RecoveryEffect::Claim(ticket, value) => self.request(Request::Claim(ticket, value)),
+            RecoveryEffect::Begin(ticket, incident) => {
+                self.request(Request::Begin(ticket, incident));
+            }
+            RecoveryEffect::Perform(deed) => self.perform_rung(*deed),
+            RecoveryEffect::Release(tickets) => self.request(Request::Release(tickets)),
+            RecoveryEffect::Page(agent, incident, why) => {
+                tracing::error!("{agent} needs people: {why} (incident {incident})");
+            }
         }
     }
 }

@@ -3,13 +3,13 @@
 use crate::base::moment::Moment;
 use crate::fleet::ladder::budget::Budgets;
 use crate::fleet::ladder::climb::Climb;
-use crate::fleet::ladder::exchange::{Facts, RuntimeKind, Ticket};
+use crate::fleet::ladder::exchange::{Facts, Planned, RuntimeKind, Ticket};
 use crate::fleet::ladder::rung::Rung;
 use crate::wire::life::Reason;
 use std::time::Duration;
 
 /// A gate, a busy host and a sidecar at work are asked again after this time at the latest.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// With `--exclusive` the old copy has ended by itself after this silence: 4 intervals of 30 s, 10 s and 5 s to end it,
 /// 15 s for the difference of two clocks (detection.md E4).
 const REPLACE_AFTER: Duration = Duration::from_secs(150);
@@ -23,6 +23,8 @@ pub(super) enum Choice {
     Climb(Rung),
     /// Nothing before this time, because of this.
     Wait(Moment, String),
+    /// Nothing as long as this lasts.
+    Hold(String),
     /// People, because of this; a budget allows another try then.
     People(String, Option<Moment>),
 }
@@ -45,7 +47,7 @@ pub(super) fn choose(
     ticket: &impl Fn(Rung) -> Ticket,
     now: Moment,
 ) -> Choice {
-    if let Some(choice) = held_back(climb, facts, now) {
+    if let Some(choice) = held_back(climb, facts) {
         return choice;
     }
     let mut again: Option<Moment> = None;
@@ -79,9 +81,38 @@ pub(super) fn choose(
     Choice::People(why.to_owned(), again)
 }
 
+/// What would become of each rung if a person had the climb go on now.
+pub(super) fn plan(
+    climb: &Climb,
+    facts: &Facts,
+    ticket: &impl Fn(Rung) -> Ticket,
+    now: Moment,
+) -> Vec<Planned> {
+    let mut is_first = true;
+    let rungs = climb.policy.ladder.iter().copied();
+    let rungs = rungs.filter(|rung| *rung != Rung::Alert);
+    let planned = rungs.chain([Rung::Alert]).map(|rung| {
+        let detail = format!("hb {}", rung.describe());
+        let (when, detail) = if climb.climbed.contains(&ticket(rung)) {
+            (
+                "never",
+                "it was climbed before; --rung names it again".to_owned(),
+            )
+        } else {
+            match applies(rung, climb, facts, now) {
+                Applies::Never => ("never", "it cannot act on this agent".to_owned()),
+                Applies::From(_) if std::mem::take(&mut is_first) => ("now", detail),
+                Applies::From(_) => ("then", detail),
+            }
+        };
+        Planned { rung, when, detail }
+    });
+    planned.collect()
+}
+
 /// Why no rung may be climbed by itself.
-fn held_back(climb: &Climb, facts: &Facts, now: Moment) -> Option<Choice> {
-    let wait = |what: String| Some(Choice::Wait(now + ASK_AGAIN, what));
+pub(super) fn held_back(climb: &Climb, facts: &Facts) -> Option<Choice> {
+    let wait = |what: String| Some(Choice::Hold(what));
     if climb.by_hand {
         return None;
     }
@@ -93,13 +124,16 @@ fn held_back(climb: &Climb, facts: &Facts, now: Moment) -> Option<Choice> {
     }
     let people = |why: &str| Some(Choice::People(why.to_owned(), None));
     match facts.reason {
-        None => return wait("nothing: it beats again".to_owned()),
+        None => return wait("nothing by itself: it is not failed any more".to_owned()),
         Some(Reason::CrashLoop) => {
             return people("it is in a crash loop: another restart would not help");
         }
         Some(Reason::Duplicate) => return people("two living agents use its id"),
         Some(Reason::Unkillable) => return people("its processes survive SIGKILL"),
         Some(Reason::Unknown) => return people("its sidecar reports a reason of a newer version"),
+        Some(Reason::Hung) if facts.alert_only => {
+            return people("it is hung, and its user wants no restart for that (--on-hung alert)");
+        }
         Some(
             Reason::HeartbeatLost
             | Reason::Exited
@@ -168,7 +202,7 @@ fn within_fleet(
         let at_once = AT_ONCE_MAX.min(facts.fleet_alive / 10).max(1);
         if busy.host > 0 || busy.fleet >= at_once {
             let what = "its turn: another agent is being brought back";
-            return Choice::Wait(now + ASK_AGAIN, what.to_owned());
+            return Choice::Hold(what.to_owned());
         }
         let free = budgets.fleet_free_at(now);
         if free > now {

@@ -28,6 +28,8 @@ pub struct Facts {
     pub proof_of_death: bool,
     /// It ends by itself when its sidecar cannot reach the store.
     pub exclusive: bool,
+    /// Its user wants to be alerted when it hangs, and no restart.
+    pub alert_only: bool,
     /// Since anything was last written about it, as the store knows it.
     pub silent: Duration,
     /// Its interval.
@@ -110,6 +112,8 @@ pub enum LadderInput {
     Progressed(AgentId),
     /// A person wants a rung climbed, or the next one: gates and budgets do not hold it back.
     ByHand(AgentId, Option<Rung>),
+    /// This rung was climbed for the agent at that moment, before this monitor started: it counts in the budget.
+    Spent(AgentId, Rung, Moment),
     /// Time passed.
     Tick,
 }
@@ -192,6 +196,17 @@ pub enum LadderEffect {
     Next(AgentId, Next),
     /// No rung is left, or none is allowed: people must act.
     Page(AgentId, String),
+}
+
+/// What would become of one rung, for a person who asks before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which.
+    pub rung: Rung,
+    /// `now`, `then` or `never`.
+    pub when: &'static str,
+    /// For people.
+    pub detail: String,
 }
 
 /// What happens without a person, and when.
