@@ -114,16 +114,18 @@ impl Ladder {
         self.climbs.get(agent).is_some_and(|climb| climb.asked_for)
     }
 
-    /// What would become of each rung if a person had the climb go on now; `None` without a climb.
-    pub fn plan(&self, agent: &AgentId, facts: &Facts, now: Moment) -> Option<Vec<Planned>> {
-        let climb = self.climbs.get(agent)?;
-        let ticket = |rung| Ticket {
-            agent: agent.clone(),
-            epoch: facts.epoch,
-            incarnation: facts.incarnation,
-            rung,
-        };
-        Some(choice::plan(climb, facts, &ticket, now))
+    /// What would become of each rung if a person had the next one climbed now, or this one; `None` without a climb.
+    pub fn plan(
+        &self,
+        agent: &AgentId,
+        rung: Option<Rung>,
+        facts: &Facts,
+        now: Moment,
+    ) -> Option<Vec<Planned>> {
+        let mut climb = self.climbs.get(agent)?.clone();
+        climb.by_hand = true;
+        climb.place = rung.map_or(0, |rung| climb.reach(rung));
+        Some(choice::plan(&climb, facts, now))
     }
 
     /// How many agents are acted upon.

@@ -3,6 +3,7 @@
 use crate::base::id::AgentId;
 use crate::fleet::by_hand::{Answer, AskRefusal, Asked};
 use crate::fleet::ladder::exchange::{Claim, Performed, Ticket};
+use crate::fleet::ladder::policy::Severity;
 use crate::wire::audit::AuditEntry;
 use crate::wire::beat::Runtime;
 use crate::wire::incident::{Incident, IncidentId};
@@ -49,8 +50,21 @@ pub enum RecoveryEffect {
     Perform(Box<Deed>),
     /// Remove the intents.
     Release(Vec<Ticket>),
-    /// People must act about this agent, because of this.
-    Page(AgentId, IncidentId, String),
+    /// People must act.
+    Page(Page),
+}
+
+/// Why people must act about an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its incident.
+    pub incident: IncidentId,
+    /// For people.
+    pub why: String,
+    /// Of the agent's policy.
+    pub severity: Severity,
 }
 
 /// One rung to be carried out, and what it needs.

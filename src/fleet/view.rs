@@ -5,6 +5,7 @@ use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
+use crate::fleet::watch::WatchView;
 use crate::wire::beat::view::{ActivityView, RuntimeView};
 use crate::wire::beat::{Metrics, Status};
 use crate::wire::incident::IncidentId;
@@ -15,7 +16,7 @@ use std::borrow::Cow;
 /// One agent, as it is shown: the fields of the API, in their order there.
 #[derive(Clone, Debug)]
 pub struct HealthStatus<'a> {
-    agent_id: &'a str,
+    id: &'a AgentId,
     state: State,
     /// The sender's wall clock at its last beat, Unix milliseconds.
     last_heartbeat: Option<u64>,
@@ -102,9 +103,15 @@ pub struct ViewTime {
 }
 
 impl<'a> HealthStatus<'a> {
-    /// The open incident that it belongs to.
-    pub fn in_incident(self, incident: Option<&'a IncidentId>) -> Self {
-        Self { incident, ..self }
+    /// With the open incident that it belongs to, and with what recovery does next where its sidecar does nothing by itself.
+    pub fn watched_by(self, watch: &'a WatchView, at: ViewTime) -> Self {
+        let id = self.id;
+        let next = watch.next.get(id).map(|next| next.sentence(at.now));
+        Self {
+            incident: watch.incidents.of_agent.get(id),
+            next: self.next.or(next),
+            ..self
+        }
     }
 
     /// One agent as it is at that time.
@@ -133,7 +140,7 @@ impl<'a> HealthStatus<'a> {
         let gone = agent.state == State::Stopped && run.life.is_watched();
         let shows_pid = run.life.has_process() && !gone;
         Self {
-            agent_id: id.as_str(),
+            id,
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
@@ -170,7 +177,7 @@ impl<'a> HealthStatus<'a> {
 
     /// Adds the agent as JSON, in the seed's camelCase. By hand: a fleet has 100,000 of them, and its keys need no escape.
     pub fn write(&self, out: &mut Vec<u8>) {
-        field(out, r#"{"agentId":"#, self.agent_id);
+        field(out, r#"{"agentId":"#, self.id.as_str());
         field(out, r#","state":"#, &self.state);
         field(out, r#","lastHeartbeat":"#, &self.last_heartbeat);
         field(out, r#","missedBeats":"#, &self.missed_beats);
@@ -287,9 +294,8 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
-            let incident = snapshot.watch.incidents.of_agent.get(id);
             HealthStatus::of(id, agent, at)
-                .in_incident(incident)
+                .watched_by(&snapshot.watch, at)
                 .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;

@@ -3,6 +3,7 @@
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
 mod by_hand;
+mod facts;
 mod recovery;
 
 use crate::base::id::AgentId;

@@ -115,6 +115,8 @@ pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) inputs: mpsc::Receiver<Input>,
+    /// For inputs from elsewhere.
+    pub(crate) sender: mpsc::WeakSender<Input>,
     /// Woken when there are inputs.
     pub(crate) sleeper: Sleeper,
     pub(crate) requests: mpsc::Sender<Request>,
@@ -157,6 +159,7 @@ impl Inbox {
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
         let (reconnect, reconnect_out) = watch::channel(());
+        let sender = inputs_in.downgrade();
         let counters = Counters::default();
         let reader = StoreReader {
             channels: Channels::of(address.database()),
@@ -177,6 +180,7 @@ impl Inbox {
         tokio::spawn(reader.run());
         let inbox = Self {
             inputs,
+            sender,
             sleeper,
             requests,
             reconnect,

@@ -2,7 +2,7 @@
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
-//! - `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
+//! - `POST /v1/agents/{id}/{restart,recover,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //!
@@ -108,8 +108,9 @@ async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection
     match found {
         Some((id, agent)) => {
             let mut json = Vec::new();
-            HealthStatus::of(&id, agent, listing::reading())
-                .in_incident(snapshot.watch.incidents.of_agent.get(&id))
+            let at = listing::reading();
+            HealthStatus::of(&id, agent, at)
+                .watched_by(&snapshot.watch, at)
                 .write(&mut json);
             ([(header::CONTENT_TYPE, "application/json")], json).into_response()
         }

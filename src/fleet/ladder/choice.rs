@@ -81,29 +81,18 @@ pub(super) fn choose(
     Choice::People(why.to_owned(), again)
 }
 
-/// What would become of each rung if a person had the climb go on now.
-pub(super) fn plan(
-    climb: &Climb,
-    facts: &Facts,
-    ticket: &impl Fn(Rung) -> Ticket,
-    now: Moment,
-) -> Vec<Planned> {
+/// What would become of each rung from the climb's place on.
+pub(super) fn plan(climb: &Climb, facts: &Facts, now: Moment) -> Vec<Planned> {
     let mut is_first = true;
-    let rungs = climb.policy.ladder.iter().copied();
+    let rungs = climb.policy.ladder.iter().skip(climb.place).copied();
     let rungs = rungs.filter(|rung| *rung != Rung::Alert);
     let planned = rungs.chain([Rung::Alert]).map(|rung| {
-        let detail = format!("hb {}", rung.describe());
-        let (when, detail) = if climb.climbed.contains(&ticket(rung)) {
-            (
-                "never",
-                "it was climbed before; --rung names it again".to_owned(),
-            )
-        } else {
-            match applies(rung, climb, facts, now) {
-                Applies::Never => ("never", "it cannot act on this agent".to_owned()),
-                Applies::From(_) if std::mem::take(&mut is_first) => ("now", detail),
-                Applies::From(_) => ("then", detail),
+        let (when, detail) = match applies(rung, climb, facts, now) {
+            Applies::Never => ("never", "it cannot act on this agent".to_owned()),
+            Applies::From(_) if std::mem::take(&mut is_first) => {
+                ("now", rung.describe().to_owned())
             }
+            Applies::From(_) => ("then", rung.describe().to_owned()),
         };
         Planned { rung, when, detail }
     });
@@ -160,10 +149,9 @@ enum Applies {
 fn applies(rung: Rung, climb: &Climb, facts: &Facts, now: Moment) -> Applies {
     let may_be_container = match facts.runtime {
         // A container that is named or labelled as the agent may hold it: the engine knows.
-        RuntimeKind::Docker | RuntimeKind::Podman | RuntimeKind::Host | RuntimeKind::Unknown => {
-            true
-        }
-        RuntimeKind::Kubernetes | RuntimeKind::Systemd => false,
+        RuntimeKind::Docker | RuntimeKind::Podman | RuntimeKind::Unknown => true,
+        // A container of that name would be another program's.
+        RuntimeKind::Host | RuntimeKind::Kubernetes | RuntimeKind::Systemd => false,
     };
     let when = |condition: bool| {
         if condition {

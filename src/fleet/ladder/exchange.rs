@@ -1,5 +1,6 @@
 //! The ladder's inputs, effects and the facts that it asks for.
 
+use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::ladder::policy::Policy;
@@ -216,4 +217,21 @@ pub struct Next {
     pub what: String,
     /// When; none where it depends on something else.
     pub at: Option<Moment>,
+}
+
+impl Next {
+    /// For people, as it is at `now`.
+    pub fn sentence(&self, now: Moment) -> String {
+        let mut letters = self.what.chars();
+        let first = letters.next().map(|first| first.to_uppercase().to_string());
+        let what = first.unwrap_or_default() + letters.as_str();
+        match self
+            .at
+            .map(|at| at.since(now))
+            .filter(|wait| !wait.is_zero())
+        {
+            Some(wait) => format!("{what} (in {}).", format_duration(wait)),
+            None => format!("{what}."),
+        }
+    }
 }

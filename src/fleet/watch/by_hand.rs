@@ -7,7 +7,8 @@ use crate::fleet::agent::{Agent, State};
 use crate::fleet::by_hand::{Answer, Ask, AskRefusal, Asked};
 use crate::fleet::detector::Silence;
 use crate::fleet::gates::GatesInput;
-use crate::fleet::ladder::exchange::LadderInput;
+use crate::fleet::ladder::exchange::{LadderInput, Planned};
+use crate::fleet::ladder::rung::Rung;
 use crate::fleet::machine::FleetInput;
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::audit::AuditEntry;
@@ -54,6 +55,8 @@ impl Watch {
         let answer = self.answer(ask, &by, now, effects);
         let (outcome, detail) = match &answer {
             Ok(Answer::Order(order)) => ("accepted", format!("order {}", order.id)),
+            Ok(Answer::Incident(incident)) => ("accepted", format!("incident {}", incident.id)),
+            Ok(Answer::Plan(_)) => ("accepted", "dry run: nothing was done".to_owned()),
             Ok(Answer::Forgotten(_) | Answer::Paused(_) | Answer::Resumed) => {
                 ("accepted", String::new())
             }
@@ -106,7 +109,12 @@ impl Watch {
             return Err(AskRefusal::Blind);
         }
         match ask {
-            Ask::Restart(id) => self.give(&id, Action::Restart, by, now, effects),
+            Ask::Restart(id) => self.restart(&id, by, now, effects),
+            Ask::Recover {
+                agent,
+                rung,
+                dry_run,
+            } => self.recover(&agent, rung, dry_run, now, effects),
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
             Ask::Pause(lasts) => {
@@ -144,6 +152,62 @@ impl Watch {
     fn show_pause(&mut self) {
         let pause = self.recovery.pause.clone();
         Arc::make_mut(&mut self.shown).pause = pause;
+    }
+
+    /// Of an agent with an incident a restart is a rung of it, so that nothing else is done meanwhile.
+    fn restart(
+        &mut self,
+        id: &AgentId,
+        by: &str,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        let agent = self.fleet.agent(id).ok_or(AskRefusal::NotFound)?;
+        if self.ledger.incident_of(id).is_none() || agent.state == State::Healthy {
+            return self.give(id, Action::Restart, by, now, effects);
+        }
+        let rung = unreachable(agent, now).is_none().then_some(Rung::Sidecar);
+        self.recover(id, rung, false, now, effects)
+    }
+
+    fn recover(
+        &mut self,
+        id: &AgentId,
+        rung: Option<Rung>,
+        dry_run: bool,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        let impossible = |why: String| Err(AskRefusal::Impossible(format!("{id} {why}")));
+        self.open_climb(id.clone(), now, effects);
+        let facts = self.facts(id, now).ok_or(AskRefusal::NotFound)?;
+        let ladder = &self.recovery.ladder;
+        let Some(plan) = ladder.plan(id, rung, &facts, now) else {
+            return impossible(format!(
+                "has no open incident, so there is nothing to recover it from; hbmonitor restart {id} restarts it"
+            ));
+        };
+        if dry_run {
+            return Ok(Answer::Plan(plan));
+        }
+        if ladder.is_acting(id) {
+            return impossible("is being recovered just now; wait for the outcome".to_owned());
+        }
+        let can_act = |planned: &Planned| planned.when != "never" && planned.rung != Rung::Alert;
+        let wanted = |planned: &&Planned| rung.is_none_or(|rung| planned.rung == rung);
+        if !plan.iter().filter(wanted).any(can_act) {
+            return impossible(match rung {
+                Some(rung) => format!(
+                    "cannot be recovered by {}: it cannot act on this agent",
+                    rung.as_str()
+                ),
+                None => "cannot be recovered: no rung can act on it; start it where it was started"
+                    .to_owned(),
+            });
+        }
+        self.climb(LadderInput::ByHand(id.clone(), rung), now, effects);
+        let incident = self.ledger.incident_of(id).ok_or(AskRefusal::NotFound)?;
+        Ok(Answer::Incident(Arc::clone(incident)))
     }
 
     /// A person's order to the agent's own sidecar.

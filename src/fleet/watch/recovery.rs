@@ -1,27 +1,21 @@
 //! Recovery: what happens to the fleet becomes inputs of the ladder, and its effects become records, claims and deeds.
 
-use super::by_hand::unreachable;
+use super::facts::{facts_of, is_working, runtime_of};
 use super::{Watch, WatchEffect};
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
-use crate::fleet::agent::{Agent, Since, State};
-use crate::fleet::detector::Silence;
+use crate::fleet::agent::{Agent, State};
 use crate::fleet::exchange::Change;
-use crate::fleet::gates::{GateKind, Gates};
 use crate::fleet::incidents::LedgerInput;
 use crate::fleet::ladder::Ladder;
 use crate::fleet::ladder::exchange::{
-    Claim, Facts, LadderEffect, LadderInput, Next, Performed, RuntimeKind, Ticket,
+    Claim, Facts, LadderEffect, LadderInput, Next, Performed, Ticket,
 };
-use crate::fleet::ladder::policy::Policies;
+use crate::fleet::ladder::policy::{Policies, Severity};
 use crate::fleet::ladder::rung::{Rung, VerifyTimes};
-use crate::fleet::last_beat::LastBeat;
-use crate::fleet::machine::Fleet;
-use crate::fleet::recovery::{Deed, RecoveryEffect};
+use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
 use crate::wire::beat::view::BeatView;
-use crate::wire::beat::{Runtime, Verdict};
-use crate::wire::life::{Phase, Reason};
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
 use std::collections::{BTreeMap, VecDeque};
@@ -30,9 +24,6 @@ use std::time::Duration;
 
 /// A failure waits so long for its first rung: a cause that many have in common shows meanwhile, and closes a gate.
 const COMMON_CAUSE: Duration = Duration::from_secs(2);
-/// A sidecar that restarts a hung agent by itself, and a program that restarts one that ended, do so within this time or
-/// within two intervals.
-const OTHERS_RESTART: Duration = Duration::from_secs(60);
 /// A rung that is held back by a gate after its claim is tried again after this time.
 const GATED_AGAIN: Duration = Duration::from_secs(5);
 /// What is older counts in no budget.
@@ -230,8 +221,13 @@ impl Watch {
         facts_of(&self.fleet, &self.gates, agent, now)
     }
 
-    fn open_climb(&mut self, agent: AgentId, now: Moment, effects: &mut Vec<WatchEffect>) {
-        if self.ledger.incident_of(&agent).is_none() {
+    pub(super) fn open_climb(
+        &mut self,
+        agent: AgentId,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        if self.ledger.incident_of(&agent).is_none() || self.recovery.ladder.has(&agent) {
             return;
         }
         // One that is not in the fleet comes with its roster entry or its beat, or leaves.
@@ -276,9 +272,16 @@ impl Watch {
                 self.record(LedgerInput::Next(agent, what, at), None, now, effects);
             }
             LadderEffect::Page(agent, why) => {
+                let policy = self.recovery.ladder.policy(&agent);
+                let severity = policy.map_or_else(Severity::default, |policy| policy.severity);
                 if let Some(incident) = self.ledger.incident_of(&agent) {
-                    let page = RecoveryEffect::Page(agent, incident.id.clone(), why);
-                    effects.push(WatchEffect::Recovery(page));
+                    let page = Page {
+                        incident: incident.id.clone(),
+                        agent,
+                        why,
+                        severity,
+                    };
+                    effects.push(WatchEffect::Recovery(RecoveryEffect::Page(page)));
                 }
             }
         }
@@ -305,11 +308,12 @@ impl Watch {
         let began = LedgerInput::RungBegan(ticket.clone(), token);
         let mut written = Vec::new();
         self.record(began, None, now, &mut written);
-        effects.extend(written.into_iter().map(|effect| match effect {
-            WatchEffect::StoreIncident(incident) => {
+        effects.extend(written.into_iter().map(|effect| {
+            if let WatchEffect::StoreIncident(incident) = effect {
                 WatchEffect::Recovery(RecoveryEffect::Begin(ticket.clone(), incident))
+            } else {
+                effect
             }
-            other => other,
         }));
     }
 
@@ -354,6 +358,10 @@ impl Watch {
             let why = "a newer run of it is there".to_owned();
             return Err(Performed::NotApplicable(why));
         }
+        if let Some(other) = self.neighbour(ticket, agent) {
+            let why = format!("{other} works in the same surroundings, and would be ended with it");
+            return Err(Performed::NotApplicable(why));
+        }
         Ok(Deed {
             ticket: ticket.clone(),
             token: self.recovery.token.unwrap_or(0),
@@ -366,6 +374,21 @@ impl Watch {
             exec: policy.exec.clone(),
             replace_image: policy.replace_image.clone(),
         })
+    }
+
+    /// An agent that works in what this rung would restart.
+    fn neighbour(&self, ticket: &Ticket, agent: &Agent) -> Option<AgentId> {
+        match ticket.rung {
+            Rung::Docker | Rung::Kubernetes | Rung::Systemd | Rung::Replace => {}
+            Rung::Sidecar | Rung::Exec | Rung::Alert => return None,
+        }
+        let own = runtime_of(agent).filter(|runtime| !runtime.id.is_empty())?;
+        let all = self.fleet.view().agents;
+        let found = all.iter().find(|(id, other)| {
+            let lives = matches!(other.state, State::Healthy | State::Missing);
+            lives && **id != ticket.agent && runtime_of(other).as_ref() == Some(&own)
+        });
+        found.map(|(id, _)| id.clone())
     }
 
     fn order_restart(&mut self, deed: Deed, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -391,113 +414,4 @@ impl Watch {
         let done = Performed::Done("its sidecar was ordered to restart it".to_owned());
         self.climb(LadderInput::Performed(ticket, done), now, effects);
     }
-}
-
-fn facts_of(fleet: &Fleet, gates: &Gates, id: &AgentId, now: Moment) -> Option<Facts> {
-    let agent = fleet.agent(id)?;
-    let run = &agent.run;
-    let counts = fleet.counts();
-    let kind = runtime_of(agent).map_or(RuntimeKind::Unknown, |runtime| {
-        RuntimeKind::parse(&runtime.kind)
-    });
-    Some(Facts {
-        epoch: run.epoch,
-        incarnation: run.restarts(),
-        host: agent.host().unwrap_or_default().to_owned(),
-        runtime: kind,
-        reason: reason_of(agent),
-        sidecar_answers: unreachable(agent, now).is_none(),
-        sidecar_acts: sidecar_acts(agent, now),
-        proof_of_death: agent.state == State::Failed && has_ended(agent),
-        exclusive: run.life.exclusive,
-        alert_only: run.life.alert_only,
-        silent: now.since(run.beat_at.unwrap_or(run.first_at)),
-        interval: run.detector.interval(),
-        gate: gates
-            .veto(agent.host())
-            .map(gate_sentence)
-            .or(waits_for_a_person(agent)),
-        fleet_alive: counts.healthy + counts.missing,
-    })
-}
-
-/// Its process has ended, and its sidecar starts no other one.
-fn has_ended(agent: &Agent) -> bool {
-    matches!(agent.run.life.phase, Phase::Ended | Phase::Waiting)
-}
-
-fn reason_of(agent: &Agent) -> Option<Reason> {
-    match agent.state {
-        State::Failed => agent.reason,
-        State::Healthy => agent.reason.filter(|reason| *reason == Reason::Duplicate),
-        State::Missing | State::Stopped => None,
-    }
-}
-
-/// Whether its sidecar is about to restart or end it by itself. One that is silent may still do so until its silence is a
-/// failure.
-fn sidecar_acts(agent: &Agent, now: Moment) -> bool {
-    let run = &agent.run;
-    if run.detector.silence(now) == Silence::Failed {
-        return false;
-    }
-    let within = OTHERS_RESTART.max(run.detector.interval() * 2);
-    let is_young = match agent.since {
-        Since::Seen(since) => now.since(since) < within,
-        Since::Reported(_) => false,
-    };
-    match run.life.phase {
-        Phase::Restarting | Phase::Stopping => true,
-        // Another program starts it.
-        Phase::Waiting => is_young,
-        Phase::Running => agent.reason == Some(Reason::Hung) && is_young,
-        Phase::Suspended | Phase::Detached | Phase::Ended => false,
-    }
-}
-
-/// A silent agent was waiting for a person when it was last seen, or a debugger held it: perhaps it still does.
-fn waits_for_a_person(agent: &Agent) -> Option<&'static str> {
-    let is_silent = agent.reason == Some(Reason::HeartbeatLost);
-    let last = agent.run.beat.as_ref().and_then(|beat| beat.hb);
-    match last.and_then(|hb| hb.verdict).filter(|_| is_silent)? {
-        Verdict::WaitingInput => Some("it was waiting for a person when it fell silent"),
-        Verdict::Paused => Some("it was paused when it fell silent"),
-        Verdict::Starting
-        | Verdict::Working
-        | Verdict::WaitingModel
-        | Verdict::Sleeping
-        | Verdict::Idle
-        | Verdict::Stalled
-        | Verdict::Spinning
-        | Verdict::Looping
-        | Verdict::Hung
-        | Verdict::Unknown => None,
-    }
-}
-
-fn gate_sentence(gate: GateKind) -> &'static str {
-    match gate {
-        GateKind::Tilt => "hbmonitor itself stood still (TILT)",
-        GateKind::Blind => "the store was unreachable (BLIND)",
-        GateKind::Storm => "many agents fell silent at once (STORM)",
-        GateKind::MassCrash => "many agents crashed at once (MASS CRASH)",
-        GateKind::Silenced => "it is silenced",
-        GateKind::Paused => "recovery is paused",
-        GateKind::Unknown => "a gate is closed",
-    }
-}
-
-fn is_working(agent: &Agent) -> bool {
-    let last = agent.run.beat.as_ref().and_then(|beat| beat.hb);
-    agent.state == State::Healthy && last.is_some_and(|hb| hb.verdict == Some(Verdict::Working))
-}
-
-fn runtime_of(agent: &Agent) -> Option<Runtime> {
-    let last = agent.run.beat.as_ref().and_then(LastBeat::runtime);
-    let last = last.map(|runtime| Runtime {
-        kind: runtime.kind.to_owned(),
-        id: runtime.id.to_owned(),
-    });
-    let entry = agent.run.entry.as_deref();
-    last.or_else(|| entry?.runtime.clone())
 }

@@ -147,11 +147,7 @@ async fn pass_on(
 }
 
 /// So many answers to writes: what the store refused is counted.
-fn written(
-    answers: &mut impl Iterator<Item = RedisResult<Value>>,
-    writes: usize,
-    output: &Output,
-) {
+fn written(answers: &mut impl Iterator<Item = RedisResult<Value>>, writes: usize, output: &Output) {
     for answer in answers.take(writes) {
         if let Err(error) = answer {
             output.count("refused_write", &error);
