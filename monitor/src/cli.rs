@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Recover {
         /// The agent
         id: String,
-        /// This rung: sidecar, docker, exec
+        /// This rung: sidecar, docker, kubernetes, systemd, exec, replace
         #[arg(long)]
         rung: Option<String>,
         /// Only print what would be done

@@ -136,6 +136,7 @@ impl Hub {
                 self.last_tick = now;
             }
             for effect in effects.drain(..) {
+                self.remember_container(&effect);
                 self.outputs.perform(effect, &mut self.asks);
             }
             self.showcase.serve(now, || self.watch.view());

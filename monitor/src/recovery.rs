@@ -1,6 +1,7 @@
 //! What brings an agent back: one rung of the ladder, carried out by an engine's API or an argv, never by a shell.
 //!
-//! `exec` runs a command; `docker` and `replace` act on containers through `engine`; `client` speaks HTTP to the engines.
+//! `exec` runs a command; `docker` and `replace` act on containers through `engine`; `systemd` restarts units over
+//! D-Bus, `kubernetes` evicts pods; `client` speaks HTTP to the engines.
 //! Every obstacle is an outcome with the engine's own words and a remedy. Deliberately absent: whether a rung may be
 //! climbed, which is the ladder's, and the rung `sidecar`, which is an order through the store.
 
@@ -8,16 +9,24 @@ mod client;
 mod docker;
 mod engine;
 mod exec;
+mod kubernetes;
+mod replace;
+mod systemd;
 
 use engine::Engines;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::{Performed, RuntimeKind};
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::beat::Runtime;
+use kubernetes::Kubernetes;
+use replace::memory::Memory;
 use std::time::Duration;
+use systemd::Systemd;
 
 /// The longest a rung takes: 2 s less than the 60 s of the ladder, so that its outcome is known there.
 const WITHIN: Duration = Duration::from_secs(58);
+/// To look at a container of an agent that is well.
+const INSPECT_WITHIN: Duration = Duration::from_secs(10);
 /// The longest foreign text in an outcome, in characters.
 const FOREIGN_CHARS_MAX: usize = 300;
 
@@ -60,17 +69,41 @@ impl Job {
         })
     }
 
-    /// The container that the last beat names: 64 hexadecimal digits, fit for a path.
+    /// The container that the last beat names.
     fn container_id(&self) -> Option<&str> {
-        let runtime = self.runtime.as_ref()?;
-        let id = runtime.id.as_str();
-        let fits = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match self.runtime_kind() {
-            RuntimeKind::Docker | RuntimeKind::Podman => fits.then_some(id),
-            RuntimeKind::Kubernetes
-            | RuntimeKind::Systemd
-            | RuntimeKind::Host
-            | RuntimeKind::Unknown => None,
+        self.runtime.as_ref().and_then(container_id)
+    }
+}
+
+/// The id of a container: 64 hexadecimal digits, fit for a path.
+fn container_id(runtime: &Runtime) -> Option<&str> {
+    let id = runtime.id.as_str();
+    let fits = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match RuntimeKind::parse(&runtime.kind) {
+        RuntimeKind::Docker | RuntimeKind::Podman => fits.then_some(id),
+        RuntimeKind::Kubernetes
+        | RuntimeKind::Systemd
+        | RuntimeKind::Host
+        | RuntimeKind::Unknown => None,
+    }
+}
+
+/// Where this program runs: no rung may end it, and some reach no further than its host.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// The name of its host, as beats report it.
+    pub host: String,
+    /// What it runs in.
+    pub runtime: Runtime,
+}
+
+impl Own {
+    /// This process.
+    pub fn here() -> Self {
+        let host = hbshell::runtime::host_name();
+        Self {
+            runtime: hbshell::runtime::detect(&host, None),
+            host,
         }
     }
 }
@@ -79,14 +112,40 @@ impl Job {
 #[derive(Debug)]
 pub struct Recovery {
     engines: Engines,
+    memory: Memory,
+    systemd: Systemd,
+    kubernetes: Kubernetes,
 }
 
 impl Recovery {
     /// With the engines that the environment names, as their own command lines find them: `DOCKER_HOST`,
-    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`, `CONTAINER_HOST`; else the usual sockets.
-    pub fn from_environment(variable: &impl Fn(&str) -> Option<String>) -> Self {
+    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`, `CONTAINER_HOST`; `DBUS_SYSTEM_BUS_ADDRESS`,
+    /// `DBUS_SESSION_BUS_ADDRESS`, `KUBECONFIG`, `KUBERNETES_SERVICE_HOST`; else the usual sockets and files.
+    /// `HB_POD_REMOVAL=delete` deletes pods instead of evicting them.
+    pub fn from_environment(variable: &impl Fn(&str) -> Option<String>, own: Own) -> Self {
+        let container = container_id(&own.runtime).map(str::to_owned);
         Self {
-            engines: Engines::from_environment(variable),
+            engines: Engines::from_environment(variable, container),
+            memory: Memory::default(),
+            kubernetes: Kubernetes::from_environment(variable, own.runtime.clone()),
+            systemd: Systemd::from_environment(variable, own),
+        }
+    }
+
+    /// Inspects the container that a beat names, and remembers its settings: a container that was removed cannot be
+    /// inspected any more. To be called once a registration; it changes nothing, and an engine that does not answer is
+    /// no fault of the agent's.
+    pub async fn remember(&self, agent: &AgentId, runtime: &Runtime) {
+        let kind = RuntimeKind::parse(&runtime.kind);
+        let Some(id) = container_id(runtime) else {
+            return;
+        };
+        for engine in self.engines.of(kind) {
+            let inspected = tokio::time::timeout(INSPECT_WITHIN, engine.inspect(id)).await;
+            if let Ok(Ok(Some(settings))) = inspected {
+                self.memory.keep(agent, engine.name(), &settings);
+                return;
+            }
         }
     }
 
@@ -95,7 +154,10 @@ impl Recovery {
         let result = match job.rung {
             Rung::Docker => docker::restart(&self.engines, job).await,
             Rung::Exec => exec::run(job, WITHIN).await,
-            Rung::Sidecar | Rung::Kubernetes | Rung::Systemd | Rung::Replace | Rung::Alert => {
+            Rung::Replace => replace::replace(&self.engines, &self.memory, job).await,
+            Rung::Systemd => self.systemd.restart(job).await,
+            Rung::Kubernetes => self.kubernetes.evict(job).await,
+            Rung::Sidecar | Rung::Alert => {
                 Err(Obstacle::not_here("it is not carried out by an engine"))
             }
         };
@@ -110,6 +172,8 @@ enum Obstacle {
     NotHere(String),
     /// It should have, and could not.
     Failed(String),
+    /// Refused for now: try again after this time.
+    Later(String, Duration),
 }
 
 impl Obstacle {
@@ -127,6 +191,7 @@ impl From<Obstacle> for Performed {
         match obstacle {
             Obstacle::NotHere(why) => Self::NotApplicable(why),
             Obstacle::Failed(why) => Self::Failed(why),
+            Obstacle::Later(why, after) => Self::Later(why, after),
         }
     }
 }

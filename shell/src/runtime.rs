@@ -28,6 +28,14 @@ pub fn detect(host: &str, process: Option<i32>) -> Runtime {
     classify(&Seen::read(host, process))
 }
 
+/// The name of this machine, as beats report it.
+pub fn host_name() -> String {
+    nix::unistd::gethostname().map_or_else(
+        |_| "localhost".to_owned(),
+        |host| host.to_string_lossy().into_owned(),
+    )
+}
+
 /// What is visible of a process.
 #[derive(Debug, Default)]
 struct Seen {

@@ -173,10 +173,7 @@ impl TryFrom<Args> for Config {
         let policy = policy(&args);
         let work = work(args.pid, args.matching, args.transparent, args.command)?;
         let name = work.name();
-        let host = nix::unistd::gethostname().map_or_else(
-            |_| "localhost".to_owned(),
-            |host| host.to_string_lossy().into_owned(),
-        );
+        let host = hbshell::runtime::host_name();
         let above = Above::find();
         let mut notes = Vec::new();
         let (id, id_is_default) = match given::id(args.id, &above, &mut notes)? {

@@ -62,8 +62,29 @@ impl Docker {
 
     /// The same, left running.
     pub(crate) fn spawn(self: &Arc<Self>, flags: &[&str], command: &[&str]) -> Container {
-        let mut run = self.command(&["run", "--detach", "--network", "none"]);
-        let id = said(run.args(flags).arg(&self.image).args(command));
+        self.spawn_in("none", flags, command)
+    }
+
+    /// The same in a network.
+    pub(crate) fn spawn_in(
+        self: &Arc<Self>,
+        network: &str,
+        flags: &[&str],
+        command: &[&str],
+    ) -> Container {
+        self.spawn_of(&self.image, network, flags, command)
+    }
+
+    /// The same of another image.
+    pub(crate) fn spawn_of(
+        self: &Arc<Self>,
+        image: &str,
+        network: &str,
+        flags: &[&str],
+        command: &[&str],
+    ) -> Container {
+        let mut run = self.command(&["run", "--detach", "--network", network]);
+        let id = said(run.args(flags).arg(image).args(command));
         Container {
             docker: Arc::clone(self),
             id,
@@ -95,6 +116,11 @@ impl Docker {
     /// `docker` with these arguments, to a good end; what it wrote.
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
         said(&mut self.command(arguments))
+    }
+
+    /// The same, whatever becomes of it.
+    pub(crate) fn try_docker(&self, arguments: &[&str]) {
+        let _ = self.command(arguments).output();
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

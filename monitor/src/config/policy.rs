@@ -7,8 +7,6 @@ use heartbeat::fleet::ladder::rung::{Rung, VerifyTimes};
 use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
-/// The rungs that this version carries out, in their order.
-pub(crate) const RUNGS: [Rung; 4] = [Rung::Sidecar, Rung::Docker, Rung::Exec, Rung::Alert];
 /// Words that a mistyped one may stand for.
 pub(super) const WORDS: [&str; 23] = [
     "policy",
@@ -111,10 +109,6 @@ impl RecoverySettings {
             let policy = table.check();
             policies.push(policy.map_err(|why| format!("[[policy]] number {}: {why}", place + 1))?);
         }
-        policies.push(Policy {
-            ladder: RUNGS.to_vec(),
-            ..Policy::default()
-        });
         let default = VerifyTimes::default();
         let time =
             |given: &Option<Time>, otherwise| given.as_ref().map_or(otherwise, |time| time.0);
@@ -134,13 +128,10 @@ impl PolicyTable {
         let named = self.ladder.is_some();
         let ladder: Vec<Rung> = match self.ladder {
             Some(words) => words.into_iter().map(|word| word.0).collect(),
-            None => RUNGS.to_vec(),
+            None => Rung::ALL.to_vec(),
         };
         for (place, rung) in ladder.iter().enumerate() {
             let word = rung.as_str();
-            if !RUNGS.contains(rung) {
-                return Err(format!("this version does not carry the rung {word} out"));
-            }
             if ladder[..place].contains(rung) {
                 return Err(format!("the ladder names {word} twice"));
             }
@@ -228,7 +219,10 @@ mod tests {
         assert_eq!(writer.ladder, [Rung::Exec, Rung::Alert]);
         assert_eq!((writer.exec.len(), writer.auto), (2, false));
         let other = settings.policies.of("reader-1", "t", "h");
-        assert_eq!((other.ladder.as_slice(), other.auto), (&RUNGS[..], true));
+        assert_eq!(
+            (other.ladder.as_slice(), other.auto),
+            (&Rung::ALL[..], true)
+        );
     }
 
     #[test]

@@ -1,19 +1,25 @@
 //! Rungs that are carried out beside the hub: one task each, whose outcome comes back as an input.
 
 use crate::bus::inbox::Input;
-use crate::recovery::{Job, Recovery};
+use crate::recovery::{Job, Own, Recovery};
 use crate::wake::Wake;
+use heartbeat::base::id::AgentId;
 use heartbeat::fleet::recovery::{Deed, RecoveryInput};
 use heartbeat::fleet::watch::WatchInput;
+use heartbeat::wire::beat::Runtime;
 use heartbeat::wire::word;
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Containers that are inspected at one time; further ones are left out until their agent changes again.
+const INSPECTIONS_MAX: usize = 32;
 
 /// What carries rungs out.
 #[derive(Debug)]
 pub(crate) struct Crew {
     recovery: Arc<Recovery>,
+    inspections: Arc<Semaphore>,
     /// The store's URL, for a replacement that does not know it.
     redis_url: String,
     runtime: Handle,
@@ -27,7 +33,8 @@ impl Crew {
     pub(crate) fn new(redis_url: String, inputs: mpsc::WeakSender<Input>, wake: Wake) -> Self {
         let variable = |name: &str| std::env::var(name).ok();
         Self {
-            recovery: Arc::new(Recovery::from_environment(&variable)),
+            recovery: Arc::new(Recovery::from_environment(&variable, Own::here())),
+            inspections: Arc::new(Semaphore::new(INSPECTIONS_MAX)),
             redis_url,
             runtime: Handle::current(),
             inputs,
@@ -48,6 +55,18 @@ impl Crew {
                 let _ = inputs.send(Input::Watch(WatchInput::from(report))).await; // the hub has ended
                 wake.wake();
             }
+        });
+    }
+
+    /// Has the settings of an agent's container remembered, for a replacement after it was removed.
+    pub(super) fn remember(&self, agent: AgentId, runtime: Runtime) {
+        let Ok(permit) = Arc::clone(&self.inspections).try_acquire_owned() else {
+            return;
+        };
+        let recovery = Arc::clone(&self.recovery);
+        self.runtime.spawn(async move {
+            recovery.remember(&agent, &runtime).await;
+            drop(permit);
         });
     }
 

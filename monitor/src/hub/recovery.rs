@@ -4,11 +4,23 @@ use super::{Hub, Outputs};
 use crate::asks::Asks;
 use crate::bus::inbox::Request;
 use heartbeat::base::moment::Moment;
+use heartbeat::fleet::agent::State;
 use heartbeat::fleet::ladder::policy::Severity;
+use heartbeat::fleet::machine::FleetEffect;
 use heartbeat::fleet::recovery::{Page, RecoveryEffect, RecoveryInput};
 use heartbeat::fleet::watch::{WatchEffect, WatchInput};
 
 impl Hub {
+    /// An agent that works shows which container it runs in, while that is there.
+    pub(super) fn remember_container(&self, effect: &WatchEffect) {
+        if let WatchEffect::Fleet(FleetEffect::Changed(change)) = effect
+            && change.to == State::Healthy
+            && let Some(runtime) = self.watch.runtime(&change.agent)
+        {
+            self.outputs.crew.remember(change.agent.clone(), runtime);
+        }
+    }
+
     /// Takes what people asked for.
     pub(super) fn take_asks(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
         while let Some(asked) = self.asks.take() {

@@ -3,7 +3,7 @@
 use super::foreign;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -38,6 +38,7 @@ pub(super) enum Endpoint {
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
+    pub(super) retry_after: Option<Duration>,
     body: Bytes,
 }
 
@@ -67,6 +68,13 @@ impl Answer {
     /// The body; `Null` when it is no JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The values of a body that is a stream of JSON values.
+    pub(super) fn values(&self) -> impl Iterator<Item = Value> {
+        serde_json::Deserializer::from_slice(&self.body)
+            .into_iter()
+            .map_while(Result::ok)
     }
 
     /// What the engine says, as a part of a sentence.
@@ -191,8 +199,11 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         let response = sender.send_request(request).await.map_err(http)?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let seconds = head.headers.get(RETRY_AFTER);
+        let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Answer {
             status: head.status.as_u16(),
+            retry_after: seconds.map(Duration::from_secs),
             body: body
                 .map_err(|error| CallError::Http(error.to_string()))?
                 .to_bytes(),

@@ -1,6 +1,6 @@
 //! The rung `docker`: a restart of the agent's container, with the stop timeout that it has.
 
-use super::engine::{Engine, Engines, Listed};
+use super::engine::{Engine, Engines, Found, Listed};
 use super::{Job, Obstacle, WITHIN};
 use hyper::Method;
 use serde_json::Value;
@@ -13,7 +13,10 @@ const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 pub(super) async fn restart(engines: &Engines, job: &Job) -> Result<String, Obstacle> {
     let mut stop_timeout = None;
     let done = tokio::time::timeout(WITHIN, async {
-        let (engine, container) = engines.find(job).await?;
+        let (engine, container) = match engines.find(job).await? {
+            Found::Container(engine, container) => (engine, container),
+            Found::Absent(why) => return Err(Obstacle::not_here(why)),
+        };
         may_be_restarted(&container)?;
         let Some(settings) = engine.inspect(&container.id).await? else {
             return Err(Obstacle::not_here(format!(
@@ -55,7 +58,7 @@ async fn order(engine: &Engine, container: &Listed) -> Result<String, Obstacle> 
 }
 
 /// What a person holds is not touched, and what is on its way out does not come back.
-fn may_be_restarted(container: &Listed) -> Result<(), Obstacle> {
+pub(super) fn may_be_restarted(container: &Listed) -> Result<(), Obstacle> {
     let name = &container.name;
     match container.state.as_str() {
         "paused" => Err(Obstacle::not_here(format!(
@@ -68,7 +71,7 @@ fn may_be_restarted(container: &Listed) -> Result<(), Obstacle> {
     }
 }
 
-fn timeout_of(settings: &Value) -> Duration {
+pub(super) fn timeout_of(settings: &Value) -> Duration {
     let seconds = settings["Config"]["StopTimeout"].as_u64();
     seconds.map_or(STOP_TIMEOUT_DEFAULT, Duration::from_secs)
 }

@@ -15,6 +15,7 @@ use crate::fleet::ladder::policy::{Policies, Severity};
 use crate::fleet::ladder::rung::{Rung, VerifyTimes};
 use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
+use crate::wire::beat::Runtime;
 use crate::wire::beat::view::BeatView;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
@@ -64,6 +65,11 @@ impl Watch {
         self.recovery.policies = policies;
         self.recovery.ladder = Ladder::new(times);
         self
+    }
+
+    /// What an agent runs in, as it last reported it.
+    pub fn runtime(&self, agent: &AgentId) -> Option<Runtime> {
+        runtime_of(self.fleet.agent(agent)?)
     }
 
     /// The agent has an incident now.
