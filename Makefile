@@ -26,7 +26,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 .NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
-test-deps: ## redis-server, node, python clients, a Docker engine, cargo-deny
+test-deps: ## redis-server, node, Chromium, python clients, a Docker engine, cargo-deny
 	scripts/test-deps
 
 lint: ## format and clippy, warnings are errors
@@ -44,12 +44,13 @@ deny: ## licences, bans and sources of all dependencies
 check: ## all tests
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+	$(MAKE) simulate
 	$(MAKE) day
 	$(MAKE) zoo-smoke
 	$(MAKE) zoo-random COUNT=12
 
-# A failing seed is printed: SEED=17 make simulate tells its story.
-simulate: ## agents and monitor in virtual time under every fault; SEEDS=100000, FAULT=Flush, SEED=17; half a minute
+# A failing seed is printed: SEED=17 make simulate tells its story, with AGENT=a3 each beat of an agent.
+simulate: ## agents and monitor in virtual time under every fault; SEEDS=100000, FAULT=Flush, SEED=17; half a minute, part of `make test`
 	$(CARGO) run --quiet --profile simulation -p simulation
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes

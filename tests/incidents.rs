@@ -47,6 +47,8 @@ struct Stage {
     /// The monitor ends before it takes this many more answers about its rungs.
     answers_left: usize,
     answers_due: Vec<WatchInput>,
+    /// Whether it takes writes.
+    writes: bool,
 }
 
 impl Stage {
@@ -65,6 +67,7 @@ impl Stage {
             pages: 0,
             answers_left: usize::MAX,
             answers_due: Vec::new(),
+            writes: true,
         };
         stage.start();
         stage.run(60);
@@ -114,11 +117,16 @@ impl Stage {
                 self.input(WatchInput::CanaryBack(number));
                 self.input(WatchInput::IncidentsHeld(self.records.len()));
             }
-            WatchEffect::StoreIncident(incident) => {
+            WatchEffect::StoreIncident(incident) if self.writes => {
                 self.records
                     .insert(incident.id.clone(), Incident::clone(&incident));
+                self.input(WatchInput::IncidentSaved(incident));
             }
-            WatchEffect::RemoveIncident(id) => drop(self.records.remove(&id)),
+            WatchEffect::RemoveIncident(id) if self.writes => {
+                self.records.remove(&id);
+                self.input(WatchInput::IncidentRemoved(id));
+            }
+            WatchEffect::StoreIncident(_) | WatchEffect::RemoveIncident(_) => {}
             WatchEffect::IncidentChanged(change) => match change.kind {
                 IncidentChangeKind::Opened => self.opened += 1,
                 IncidentChangeKind::Closed => self.closed += 1,
@@ -366,6 +374,42 @@ fn records_that_the_store_lost_are_written_again() {
     stage.run(10);
     assert_eq!(stage.records, before);
     assert_eq!(stage.opened, 1);
+}
+
+#[test]
+fn records_that_the_store_refused_are_written_when_it_takes_them() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..1);
+    stage.run(120);
+    let opened = stage.records.clone();
+    stage.writes = false;
+    stage.revive(0..1, 1);
+    stage.run(100);
+    stage.exits(4);
+    stage.run(100);
+    assert_eq!((stage.closed, &stage.records), (1, &opened));
+    stage.writes = true;
+    stage.run(5);
+    let open: Vec<&AgentId> = stage.open().iter().flat_map(|one| &one.agents).collect();
+    assert_eq!((stage.records.len(), open), (2, vec![&id(4)]));
+}
+
+#[test]
+fn records_that_were_under_way_when_the_link_broke_are_written_after_the_next_reading() {
+    let mut stage = Stage::new(20);
+    stage.writes = false;
+    stage.exits(4);
+    stage.input(FleetInput::LinkDown);
+    stage.run(100);
+    stage.writes = true;
+    stage.run(100);
+    assert_eq!(
+        stage.records.len(),
+        0,
+        "nothing is written while the link is down"
+    );
+    stage.input(WatchInput::Incidents(Vec::new()));
+    assert_eq!(stage.open().len(), 1);
 }
 
 #[test]

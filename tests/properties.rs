@@ -191,13 +191,15 @@ impl Step {
             11 => FleetInput::Verified(self.id()),
             12 => FleetInput::EventsRead,
             13 => FleetInput::LinkUp,
+            15 => FleetInput::Remembered(self.id()),
+            14 => FleetInput::Witnessed(Moment::from_millis(u64::MAX)),
             _ => FleetInput::LinkDown,
         }
     }
 }
 
 /// The kinds of [`Step::input`].
-const KINDS: u8 = 15;
+const KINDS: u8 = 17;
 
 fn connected(now: Moment) -> Fleet {
     let mut fleet = Fleet::new(FleetSettings::default(), now);
@@ -248,6 +250,7 @@ fn verified_before_failed(
             }
             FleetEffect::ReadTtl(_)
             | FleetEffect::ReadEvents
+            | FleetEffect::Turned(_)
             | FleetEffect::Left(..)
             | FleetEffect::Refused(_) => {}
         }
@@ -355,7 +358,7 @@ proptest! {
             let silence = detector.silence(arrival);
             prop_assert_ne!(silence, Silence::Failed);
             prop_assert!(lost_ever || silence == Silence::None, "{silence:?} at slot {slot}");
-            let stamp = if with_slots { Stamp::Slot(slot) } else { Stamp::Arrival };
+            let stamp = if with_slots { Stamp::Slot(slot, interval) } else { Stamp::Arrival };
             detector.beat(stamp, arrival);
             lost = 0;
             prop_assert_eq!(detector.silence(arrival), Silence::None);
@@ -373,7 +376,9 @@ proptest! {
         let mut detector = Detector::new(interval, Moment::from_millis(0));
         for (slot, arrival) in beats {
             let at = Moment::from_millis(arrival);
-            detector.beat(Stamp::Slot(slot), at);
+            let named = if slot % 3 == 0 { INTERVAL_MIN } else { interval };
+            detector.beat(Stamp::Slot(slot, named), at);
+            detector.stored_interval(named);
             detector.observe_from(Moment::from_millis(slot));
             let _ = (detector.silence(at), detector.missed(at), detector.age(at), detector.failed_at());
         }

@@ -262,37 +262,14 @@ fn an_entry_that_is_wrong_costs_itself_and_the_reading_goes_on_behind_it() {
         observer.dropped(kind);
     }
     observer.monitor.wait_for("good", "missing");
-    write(
-        redis::cmd("XADD")
-            .arg("hb:events")
-            .arg("*")
-            .arg(bad)
-            .arg(bad),
-    );
-    write(
-        redis::cmd("XADD")
-            .arg("hb:events")
-            .arg("*")
-            .arg("event")
-            .arg("exited")
-            .arg("agent")
-            .arg(bad),
-    );
-    write(
-        redis::cmd("XADD")
-            .arg("hb:events")
-            .arg("*")
-            .arg("event")
-            .arg("exited")
-            .arg("agent")
-            .arg("good")
-            .arg("epoch")
-            .arg(1)
-            .arg("at")
-            .arg(1)
-            .arg("detail")
-            .arg(r#"{"exit":{"code":3}}"#),
-    );
+    let mut event =
+        |fields: &[&[u8]]| write(redis::cmd("XADD").arg("hb:events").arg("*").arg(fields));
+    event(&[bad, bad]);
+    event(&[b"event", b"exited", b"agent", bad]);
+    let exit = br#"{"exit":{"code":3}}"#;
+    event(&[
+        b"event", b"exited", b"agent", b"good", b"epoch", b"1", b"at", b"1", b"detail", exit,
+    ]);
     observer.monitor.wait_for("good", "failed");
     observer.dropped("event");
 }
@@ -483,4 +460,98 @@ fn an_incident_survives_the_monitor_and_the_store_that_forgot_it() {
         json!([])
     );
     assert_eq!(second.monitor.get("/v1/incidents/none").unwrap().0, 404);
+}
+
+#[test]
+fn a_record_that_the_store_refused_is_written_when_it_takes_writes_again() {
+    let redis = Redis::start();
+    let observer = Observer::start(&redis.url());
+    let producers = Producers::start(&redis, 2, Duration::from_millis(500));
+    observer.all_healthy(2);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    producers.living_from.store(1, Ordering::Relaxed);
+    observer.monitor.wait_for("p0", "failed");
+    observer.dropped("refused_write");
+    let id = observer.agent("p0")["incident"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(redis.run::<u64>(&["HLEN", "hb:incidents"]), 0);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    eventually("the record is stored", || {
+        redis.run::<Option<String>>(&["HGET", "hb:incidents", &id])
+    });
+}
+
+#[test]
+fn a_sidecar_that_starts_while_the_store_refuses_publishes_and_says_why() {
+    let redis = Redis::start();
+    let port = redis.port;
+    redis.run::<()>(&[
+        "ACL",
+        "SETUSER",
+        "plain",
+        "on",
+        ">x",
+        "~*",
+        "&*",
+        "+@all",
+        "-@scripting",
+    ]);
+    let observer = Observer::start(&redis.url());
+    let place = place();
+    let starts = |id: &str, url: &str, cause: &str, remedy: &str| {
+        let log = place.path().join(id);
+        let mut command = sidecar(url, id, "300ms");
+        let command = command
+            .args(SLEEP)
+            .env("NO_COLOR", "1")
+            .stderr(File::create(&log).unwrap());
+        let agent = Running::start(command);
+        observer.monitor.wait_for(id, "healthy");
+        let log = std::fs::read_to_string(&log).unwrap();
+        let lines: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains("refuses"))
+            .collect();
+        let all = [&format!("127.0.0.1:{port}"), cause, remedy, "published"];
+        assert!(
+            lines.len() == 1 && all.iter().all(|text| lines[0].contains(*text)),
+            "{id}: {log}"
+        );
+        agent
+    };
+    let of_user = format!("redis://plain:x@127.0.0.1:{port}");
+    let _plain = starts("plain", &of_user, "no permissions", "ACL SETUSER");
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    let _replica = starts("replica", &redis.url(), "read only replica", "--redis-url");
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let _full = starts("full", &redis.url(), "maxmemory", "make room");
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    for id in ["replica", "full"] {
+        eventually(&format!("{id} is stored"), || {
+            redis.run::<Option<String>>(&["HGET", &format!("agent:{id}"), "beat"])
+        });
+    }
+    observer.none_failed();
+}
+
+#[test]
+fn a_store_that_is_away_is_named_once_with_its_cause_and_what_to_do() {
+    let place = place();
+    let log = place.path().join("log");
+    let mut command = sidecar("redis://127.0.0.1:1", "a1", "300ms");
+    command.args(["sh", "-c", "sleep 2"]).env("NO_COLOR", "1");
+    Running::start(command.stderr(File::create(&log).unwrap())).wait();
+    let log = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("unreachable"))
+        .collect();
+    let all = ["127.0.0.1:1", "refused", "--redis-url"];
+    assert!(
+        lines.len() == 1 && all.iter().all(|text| lines[0].contains(text)),
+        "{log}"
+    );
 }

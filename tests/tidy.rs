@@ -320,7 +320,12 @@ const DENIED: [&str; 11] = [
 ];
 
 /// Where such a word is meant literally: file and word.
-const LITERAL: [(&str, &str); 0] = [];
+const LITERAL: [(&str, &str); 3] = [
+    // The headline of an empty fleet, the same on page and terminal.
+    ("src/fleet/overview.rs", "heard"),
+    ("monitor/src/http/pages/empty.rs", "heard"),
+    ("monitor/src/cli/reads.rs", "heard"),
+];
 
 /// Each line with a denied word, as `grep -nwi` finds them: comments, texts and code.
 fn dialect(source: &Source) -> Vec<String> {
@@ -358,7 +363,10 @@ fn everything_a_person_reads_is_plain_english() {
         texts.push(read(&root().join(page)));
     }
     for entry in std::fs::read_dir(root().join("docs")).unwrap() {
-        texts.push(read(&entry.unwrap().path()));
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "md") {
+            texts.push(read(&path));
+        }
     }
     none(texts.iter().flat_map(dialect).collect());
     for (path, word) in LITERAL {

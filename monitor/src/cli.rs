@@ -1,6 +1,13 @@
-//! The commands that ask a running monitor for something, over its HTTP.
+//! The commands that ask a running monitor for something, over its HTTP: those that act here, those that read in `reads`.
 
+mod agents;
+mod check;
 pub(crate) mod client;
+mod events;
+mod incidents;
+mod reads;
+mod show;
+mod terminal;
 
 use crate::token::TokenPlace;
 use clap::Subcommand;
@@ -19,6 +26,8 @@ const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// What is asked for.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Read(reads::Read),
     /// Restart an agent, whatever its state is
     Restart {
         /// The agent
@@ -113,7 +122,7 @@ pub(crate) fn run(command: &Command, target: Target) -> u8 {
         }
     };
     match done {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(error) => {
             complain("hbmonitor", &error.to_string());
             error.exit_code()
@@ -121,9 +130,10 @@ pub(crate) fn run(command: &Command, target: Target) -> u8 {
     }
 }
 
-async fn perform(command: &Command, target: Target) -> Result<(), CommandError> {
+async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> {
     let client = Client::new(target.url, target.token)?;
-    match command {
+    let acted = match command {
+        Command::Read(read) => return Ok(reads::run(read, &client).await?),
         Command::Restart { id, yes } => restart(&client, id, *yes).await,
         Command::Recover { id, rung, dry_run } => {
             recover(&client, id, rung.as_deref(), *dry_run).await
@@ -143,7 +153,8 @@ async fn perform(command: &Command, target: Target) -> Result<(), CommandError> 
             say("Recovery goes on for the whole fleet.");
             Ok(())
         }
-    }
+    };
+    acted.map(|()| 0)
 }
 
 async fn pause(client: &Client, lasts: Option<Duration>) -> Result<(), CommandError> {

@@ -8,7 +8,7 @@ pub(crate) use hbshell::store::{Address, Password};
 
 use crate::cli;
 use crate::token::TokenPlace;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
 use hbshell::store::AddressError;
@@ -92,19 +92,28 @@ pub struct Args {
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
     /// Log errors only
-    #[arg(short, long, conflicts_with = "verbose", global = true)]
+    #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum CommandArgs {
     /// Monitor the fleet and serve HTTP (the default)
-    Serve,
+    Serve {
+        /// Log errors only
+        #[arg(short, long = "quiet", id = "serve_quiet")]
+        quiet: bool,
+    },
     /// Run a demo: an embedded store and three agents, one of which is killed
     Demo {
         /// Exit after the demo, with code 0 only if it went as expected
         #[arg(long)]
         once: bool,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     #[command(flatten)]
     Ask(cli::Command),
@@ -210,6 +219,16 @@ pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
 }
 
 impl Args {
+    /// Completions for a shell, if they are asked for.
+    pub(crate) fn completions(&self) -> Option<Vec<u8>> {
+        let Some(CommandArgs::Completions { shell }) = &self.command else {
+            return None;
+        };
+        let mut text = Vec::new();
+        clap_complete::generate(*shell, &mut Self::command(), "hbmonitor", &mut text);
+        Some(text)
+    }
+
     /// The command that only asks a running monitor for something, and where that is.
     pub(crate) fn asks(&self) -> Option<(cli::Command, cli::Target)> {
         let Some(CommandArgs::Ask(command)) = &self.command else {
@@ -235,6 +254,8 @@ impl TryFrom<Args> for Config {
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let recovery = RecoverySettings::new(file.policy, &file.verify)
             .map_err(|why| ConfigError::FileWrong(path.unwrap_or_default(), why))?;
+        let is_quiet =
+            args.quiet || matches!(args.command, Some(CommandArgs::Serve { quiet: true }));
         let url = args
             .redis_url
             .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]))
@@ -252,7 +273,12 @@ impl TryFrom<Args> for Config {
             .or_else(hbshell::store::state_directory);
         Ok(Self {
             mode: match args.command {
-                None | Some(CommandArgs::Serve | CommandArgs::Ask(_)) => Mode::Serve,
+                None
+                | Some(
+                    CommandArgs::Serve { .. }
+                    | CommandArgs::Completions { .. }
+                    | CommandArgs::Ask(_),
+                ) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },
             },
             store: url
@@ -282,7 +308,7 @@ impl TryFrom<Args> for Config {
                 args.log_format,
                 tracing::Level::INFO,
                 args.verbose,
-                args.quiet,
+                is_quiet,
             ),
         })
     }

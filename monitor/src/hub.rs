@@ -13,6 +13,7 @@ use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
 use crate::config::policy::RecoverySettings;
+use crate::events::Events;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
 use crew::Crew;
@@ -56,6 +57,7 @@ pub(crate) struct Ends {
     pub(crate) asks: Asks,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) crew: Crew,
+    pub(crate) events: Events,
 }
 
 /// Where effects go.
@@ -64,6 +66,7 @@ struct Outputs {
     reconnect: watch::Sender<()>,
     changes: broadcast::Sender<Change>,
     crew: Crew,
+    events: Events,
 }
 
 /// The connection of the beats.
@@ -90,6 +93,7 @@ impl Hub {
             asks,
             changes,
             crew,
+            events,
         } = ends;
         let watch = Watch::new(settings, fastrand::u64(..), now);
         Self {
@@ -110,6 +114,7 @@ impl Hub {
                 reconnect: inbox.reconnect,
                 changes,
                 crew,
+                events,
             },
             last_tick: now,
         }
@@ -323,6 +328,7 @@ impl Outputs {
             WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
             WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
+            WatchEffect::Fleet(FleetEffect::Turned(turn)) => self.events.notice(&turn),
             WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
                 tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
                 self.request(Request::Leave(id));
@@ -337,12 +343,19 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
-            WatchEffect::IncidentChanged(change) => log_incident(&change),
+            WatchEffect::IncidentChanged(change) => {
+                log_incident(&change);
+                self.events.incident(&change);
+            }
             WatchEffect::GateClosed(gate) => {
                 tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
+                self.events.gate(&gate, true);
+            }
+            WatchEffect::GateOpened(gate) => {
+                tracing::info!("gate {} opened", word(&gate.gate));
+                self.events.gate(&gate, false);
             }
             WatchEffect::Recovery(effect) => self.recover(effect, asks),
-            WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
         }
     }
 
@@ -373,6 +386,7 @@ impl Outputs {
             State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
+        self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }
 }

@@ -8,6 +8,7 @@ mod bus;
 mod cli;
 pub mod config;
 mod demo;
+mod events;
 mod http;
 mod hub;
 pub mod recovery;
@@ -36,6 +37,10 @@ const CHANGES_KEPT: usize = 1024;
 
 /// Runs what the arguments ask for. Returns the exit code of the process.
 pub fn run(args: Args) -> u8 {
+    if let Some(completions) = args.completions() {
+        let _ = std::io::stdout().write_all(&completions); // no reader: there is nothing to complete
+        return exit::SUCCESS;
+    }
     if let Some((command, target)) = args.asks() {
         return cli::run(&command, target);
     }
@@ -135,11 +140,13 @@ fn start(
     let counters = inbox.counters.clone();
     let (snapshots, showcase) = snapshots::pair(wake.clone());
     let (desk, asks) = asks::pair(wake.clone());
+    let events = events::Events::new();
     let ends = hub::Ends {
         showcase,
         asks,
         changes,
         crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake),
+        events: events.clone(),
     };
     let hub = hub::Hub::new(config.settings, config.recovery.clone(), inbox, ends);
     let (ends, ended) = oneshot::channel();
@@ -150,6 +157,8 @@ fn start(
     let app = http::api::AppState {
         snapshots,
         counters,
+        events,
+        readers: http::events::Readers::default(),
         desk,
     };
     let app = http::api::routes(app, access(config), hosts);

@@ -4,6 +4,8 @@
 //! reconnection the first act is to register again; the hub gets an event and beats at once.
 
 mod deliver;
+mod plain;
+mod refusal;
 mod register;
 
 use crate::clock;
@@ -22,6 +24,7 @@ use heartbeat::wire::order::Order;
 use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Script};
+use refusal::remedy_of_outage;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,6 +117,8 @@ pub(crate) struct Outbox {
 
 struct StoreSession {
     store: Store,
+    /// Of the last attempt, for the log.
+    address: String,
     registration: Registration,
     /// Of the database that the connection is in.
     channels: Channels,
@@ -130,8 +135,10 @@ struct StoreSession {
     entry: watch::Receiver<Option<RosterEntry>>,
     /// What the roster holds.
     roster_written: Option<RosterEntry>,
-    /// The store refuses something: logged once, and shown on beats until it takes one whole.
+    /// The store refuses something: shown on beats until it takes one whole.
     refused: bool,
+    /// A refusal was logged, and no script was carried out since.
+    refusal_logged: bool,
     events: mpsc::Receiver<Queued>,
     waiting: VecDeque<Queued>,
     store_events: mpsc::Sender<StoreEvent>,
@@ -175,6 +182,7 @@ impl Outbox {
         let (leased_in, leased) = watch::channel(None);
         let session = StoreSession {
             store,
+            address: String::new(),
             registration,
             channels: Channels::default(),
             epoch: 0,
@@ -187,6 +195,7 @@ impl Outbox {
             entry: entry_out,
             roster_written: None,
             refused: false,
+            refusal_logged: false,
             events: events_out,
             waiting: VecDeque::new(),
             store_events: events_in,
@@ -279,8 +288,9 @@ impl StoreSession {
                 }
                 Err(error) => {
                     self.outage_logged = true;
+                    let (address, remedy) = (&self.address, remedy_of_outage(&error));
                     tracing::warn!(
-                        "store unreachable; continuing without heartbeats, retrying: {error:#}"
+                        "store unreachable at {address}; continuing without heartbeats, retrying: {error:#}; {remedy}"
                     );
                     let _ = self.store_events.try_send(StoreEvent::Unreachable); // the hub has older events to read
                 }
@@ -404,6 +414,7 @@ impl StoreSession {
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
         let address = self.store.resolve(self.tries)?;
+        self.address = address.addr().to_string();
         self.channels = Channels::of(address.redis_settings().db());
         let client = Client::open(address)?;
         let (send, pushes) = mpsc::channel(PUSHES_MAX);

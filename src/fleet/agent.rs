@@ -4,6 +4,7 @@
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::Moment;
+use crate::fleet::detector::is_countable;
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::retention::Over;
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
@@ -148,7 +149,7 @@ impl Agent {
             State::Healthy if run.depends_on_silence() => {
                 let silent = match run.question_at() {
                     Some(at) => (at, "question"),
-                    None => (run.detector.missing_at(), "missing"),
+                    None => (run.missing_at(), "missing"),
                 };
                 let alone = run.duplicate_until().map(|at| (at, "end of a duplicate"));
                 alone.filter(|alone| alone.0 < silent.0).or(Some(silent))
@@ -283,6 +284,12 @@ impl Agent {
         self.run.learn(time_to_live);
     }
 
+    /// The store answered the question for a beat that the channel may have lost.
+    pub(crate) fn answered(&mut self, context: &mut ApplyContext<'_>) {
+        self.run.answered();
+        self.settle(context);
+    }
+
     /// The silence was verified.
     pub(crate) fn lost(&mut self, context: &mut ApplyContext<'_>) {
         if self.state == State::Missing {
@@ -339,10 +346,13 @@ impl Agent {
 
     /// Why a beat is none of this agent's present, if it is not.
     fn refusal(&mut self, beat: &BeatView<'_>, context: &ApplyContext<'_>) -> Option<BeatOutcome> {
-        if beat.hb.is_none() {
+        let Some(hb) = &beat.hb else {
             // It follows a registration that is over, and one such producer another.
             let over = self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped);
             return (!over).then_some(BeatOutcome::Outdated);
+        };
+        if !self.is_new && !is_countable(hb.slot, hb.interval) {
+            return Some(BeatOutcome::Implausible);
         }
         if self.admits(beat.epoch(), context) {
             return None;

@@ -14,8 +14,11 @@ use std::time::Duration;
 
 /// Beats per half of the window whose smallest offset counts: 16 to 32 beats, as long as a route keeps its delay.
 const WINDOW_HALF: u32 = 16;
-/// A slot this far ahead of the timetable is not accepted at once: one wrong number must not make later beats look old.
+/// A slot this far ahead of the timetable, or before its last one, contradicts it: one wrong number must not make later
+/// beats look old.
 const SLOTS_AHEAD_MAX: u64 = 2;
+/// No sidecar has counted slots for longer: a slot beyond it is no slot.
+const COUNTED_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
 /// Bounds of the gap in the observation that is tolerated.
@@ -27,8 +30,8 @@ const BEATS_TO_FAIL: u32 = 3;
 /// Where in time a beat belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
-    /// From a sidecar.
-    Slot(u64),
+    /// From a sidecar: the number of the slot and the interval that it counts.
+    Slot(u64, Duration),
     /// From a producer without slots.
     Arrival,
 }
@@ -40,8 +43,13 @@ pub enum Freshness {
     Renewed,
     /// A slot that was known already: content may be new, time is not.
     Known,
-    /// A slot far ahead of the timetable; accepted only when the next one agrees.
+    /// A slot that contradicts the timetable; accepted only when the next one agrees.
     Implausible,
+}
+
+/// Whether a sidecar can have counted so many slots.
+pub fn is_countable(slot: u64, interval: Duration) -> bool {
+    slot.saturating_mul(millis(interval)) <= millis(COUNTED_MAX)
 }
 
 /// Silence so far.
@@ -59,6 +67,8 @@ pub enum Silence {
 #[derive(Clone, Debug)]
 pub struct Detector {
     interval: Duration,
+    /// Another interval that one beat has named: it counts when it is named again.
+    proposed: Option<Proposed>,
     /// When the freshest beat was due on our clock.
     fresh_at: Moment,
     /// Nothing is concluded from silence before one whole period of observation after this.
@@ -66,11 +76,25 @@ pub struct Detector {
     timetable: Option<Timetable>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Proposed {
+    interval: Duration,
+    /// The store holds no such beat.
+    is_refuted: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Timetable {
     slot: u64,
     offset: MinimumWindow,
-    implausible: Option<u64>,
+    /// The timetable of the last beat that contradicts this one.
+    rival: Option<Rival>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rival {
+    slot: u64,
+    offset: i64,
 }
 
 /// The smallest value among the last 16 to 32.
@@ -86,6 +110,7 @@ impl Detector {
     pub fn new(interval: Duration, now: Moment) -> Self {
         Self {
             interval,
+            proposed: None,
             fresh_at: now,
             observed_from: now,
             timetable: None,
@@ -106,16 +131,56 @@ impl Detector {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
             }
-            Stamp::Slot(slot) => self.slot(slot, arrival),
+            Stamp::Slot(_, interval) if !self.takes_interval(interval) => {
+                self.fresh_at = self.fresh_at.max(arrival);
+                Freshness::Renewed
+            }
+            Stamp::Slot(slot, _) => self.slot(slot, arrival),
         }
     }
 
-    /// Takes an interval without touching freshness. Another interval starts another timetable: slots count intervals.
+    /// The store holds a beat with this interval: it decides about one that was named once, and a longer one than ours makes
+    /// no agent late.
+    pub fn stored_interval(&mut self, interval: Duration) {
+        match &mut self.proposed {
+            Some(proposed) if proposed.interval == interval => self.set_interval(interval),
+            Some(proposed) => proposed.is_refuted = true,
+            None if interval > self.interval => {
+                self.takes_interval(interval);
+            }
+            None => {}
+        }
+    }
+
+    /// Takes an interval that was measured here.
     pub fn set_interval(&mut self, interval: Duration) {
+        self.proposed = None;
         if self.interval != interval {
             self.interval = interval;
             self.timetable = None;
         }
+    }
+
+    /// Whether a beat with this interval belongs to the timetable, perhaps to a new one: slots count intervals. Another
+    /// interval counts when it is named twice: one wrong number must make no agent late, nor hide that it is.
+    fn takes_interval(&mut self, interval: Duration) -> bool {
+        let again = self.proposed.is_some_and(|one| one.interval == interval);
+        if again || self.interval == interval {
+            self.set_interval(interval);
+            return true;
+        }
+        self.proposed = Some(Proposed {
+            interval,
+            is_refuted: false,
+        });
+        false
+    }
+
+    /// The interval that deadlines follow: a longer one that was named once makes no agent late as long as the store does
+    /// not contradict it.
+    fn interval_due(&self) -> Duration {
+        let longer = self.proposed.filter(|one| !one.is_refuted);
+        longer.map_or(self.interval, |one| one.interval.max(self.interval))
     }
 
     /// The next beat starts a timetable of its own: another producer counts its slots from another moment.
@@ -151,18 +216,18 @@ impl Detector {
 
     /// One beat after it was due: interval + slack after the freshest one.
     pub fn missing_at(&self) -> Moment {
-        self.due(1)
+        self.due(1, self.interval_due())
     }
 
     /// When the store is asked for a beat that the channel did not bring: half a slack before [`Self::missing_at`], so that
     /// a beat that only the channel lost makes no agent look missing.
     pub fn question_at(&self) -> Moment {
-        self.missing_at() - self.slack() / 2
+        self.due(1, self.interval) - self.slack() / 2
     }
 
     /// Three intervals + slack after the freshest beat.
     pub fn failed_at(&self) -> Moment {
-        self.due(BEATS_TO_FAIL)
+        self.due(BEATS_TO_FAIL, self.interval_due())
     }
 
     /// Beats that should have come and did not.
@@ -182,7 +247,7 @@ impl Detector {
 
     /// A sixth of the interval, 100 ms at least: 5 s at 30 s.
     pub fn slack(&self) -> Duration {
-        (self.interval / 6).max(SLACK_MIN)
+        slack(self.interval)
     }
 
     /// The longest gap in the observation that is no cause to wait: half an interval, 200 ms to 2 s. Beats that were held
@@ -191,52 +256,67 @@ impl Detector {
         (self.interval / 2).clamp(GAP_TOLERATED_MIN, GAP_TOLERATED_MAX)
     }
 
-    fn due(&self, beats: u32) -> Moment {
-        let held = self.observed_from + self.interval + self.slack();
-        (self.fresh_at + self.interval * beats + self.slack()).max(held)
+    fn due(&self, beats: u32, interval: Duration) -> Moment {
+        let slack = slack(interval);
+        let held = self.observed_from + interval + slack;
+        (self.fresh_at + interval * beats + slack).max(held)
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
-        let offset = signed(arrival).saturating_sub(signed_product(slot, self.interval));
+        let interval = self.interval;
+        let offset = signed(arrival).saturating_sub(signed_product(slot, interval));
         let Some(timetable) = &mut self.timetable else {
-            self.timetable = Some(Timetable {
-                slot,
-                offset: MinimumWindow::new(offset),
-                implausible: None,
-            });
-            self.fresh_at = self.fresh_at.max(arrival);
-            return Freshness::Renewed;
+            return self.begin_timetable(slot, offset, arrival);
         };
-        if slot <= timetable.slot {
+        if slot == timetable.slot {
             timetable.offset.lower(offset);
             return Freshness::Known;
         }
-        let due_now = signed(arrival)
-            .saturating_sub(timetable.offset.min())
-            .max(0)
-            .unsigned_abs()
-            / millis(self.interval).max(1);
-        if slot > due_now.saturating_add(SLOTS_AHEAD_MAX) {
-            let agrees = timetable
-                .implausible
-                .is_some_and(|d| slot > d && slot - d <= SLOTS_AHEAD_MAX + 1);
-            if !agrees {
-                timetable.implausible = Some(slot);
-                return Freshness::Implausible;
+        let last = (timetable.slot, timetable.offset.min());
+        if !follows(last, slot, arrival, interval) {
+            // One beat alone is no better known than the next: the later one counts.
+            let agrees = timetable.offset.is_single()
+                || timetable.rival.is_some_and(|rival| {
+                    follows((rival.slot, rival.offset), slot, arrival, interval)
+                });
+            if agrees {
+                return self.begin_timetable(slot, offset, arrival);
             }
-            timetable.offset = MinimumWindow::new(offset);
+            timetable.rival = Some(Rival { slot, offset });
+            return Freshness::Implausible;
         }
-        timetable.implausible = None;
+        timetable.rival = None;
         timetable.slot = slot;
         timetable.offset.push(offset);
         let due = timetable
             .offset
             .min()
-            .saturating_add(signed_product(slot, self.interval));
+            .saturating_add(signed_product(slot, interval));
         let due = Moment::from_millis(due.max(0).unsigned_abs());
         self.fresh_at = self.fresh_at.max(due.min(arrival));
         Freshness::Renewed
     }
+
+    fn begin_timetable(&mut self, slot: u64, offset: i64, arrival: Moment) -> Freshness {
+        self.timetable = Some(Timetable {
+            slot,
+            offset: MinimumWindow::new(offset),
+            rival: None,
+        });
+        self.fresh_at = self.fresh_at.max(arrival);
+        Freshness::Renewed
+    }
+}
+
+fn slack(interval: Duration) -> Duration {
+    (interval / 6).max(SLACK_MIN)
+}
+
+/// Whether a slot may follow the last one of a timetable with this offset.
+fn follows((last, offset): (u64, i64), slot: u64, arrival: Moment, interval: Duration) -> bool {
+    let since = signed(arrival).saturating_sub(offset).max(0).unsigned_abs();
+    let due_now = since / millis(interval).max(1);
+    slot >= last && slot <= due_now.saturating_add(SLOTS_AHEAD_MAX)
 }
 
 impl MinimumWindow {
@@ -268,6 +348,11 @@ impl MinimumWindow {
     fn min(&self) -> i64 {
         self.before.min(self.now)
     }
+
+    /// Whether one beat alone was taken.
+    fn is_single(&self) -> bool {
+        self.filled == 1 && self.before == i64::MAX
+    }
 }
 
 fn signed(moment: Moment) -> i64 {
@@ -288,10 +373,14 @@ mod tests {
         Moment::from_millis(1_000_000 + seconds * 1000)
     }
 
+    fn slot(number: u64) -> Stamp {
+        Stamp::Slot(number, INTERVAL)
+    }
+
     fn beating(until_slot: u64) -> Detector {
         let mut detector = Detector::new(INTERVAL, at(0));
-        for slot in 0..=until_slot {
-            detector.beat(Stamp::Slot(slot), at(slot * 30));
+        for n in 0..=until_slot {
+            detector.beat(slot(n), at(n * 30));
         }
         detector
     }
@@ -322,14 +411,14 @@ mod tests {
     fn two_lost_beats_and_a_slow_third_are_no_failure() {
         let mut d = beating(4);
         assert_eq!(d.silence(at(120 + 90)), Silence::Missing);
-        d.beat(Stamp::Slot(7), at(120 + 92));
+        d.beat(slot(7), at(120 + 92));
         assert_eq!(d.silence(at(120 + 92)), Silence::None);
     }
 
     #[test]
     fn a_backlog_that_arrives_late_does_not_rejuvenate() {
         let mut d = beating(4);
-        d.beat(Stamp::Slot(5), at(300));
+        d.beat(slot(5), at(300));
         assert_eq!(
             d.silence(at(300)),
             Silence::Failed,
@@ -340,42 +429,82 @@ mod tests {
     #[test]
     fn a_beat_held_up_once_does_not_make_the_next_deadline_later() {
         let mut d = beating(4);
-        d.beat(Stamp::Slot(5), at(158));
+        d.beat(slot(5), at(158));
         assert_eq!(d.missing_at(), at(150 + 35));
     }
 
     #[test]
     fn a_sidecar_that_was_paused_is_fresh_with_its_next_slot() {
         let mut d = beating(4);
-        assert_eq!(d.beat(Stamp::Slot(10), at(300)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(10), at(300)), Freshness::Renewed);
         assert_eq!(d.silence(at(301)), Silence::None);
     }
 
     #[test]
     fn one_poisoned_slot_does_not_lock_the_agent_out() {
         let mut d = beating(4);
-        assert_eq!(
-            d.beat(Stamp::Slot(1 << 50), at(140)),
-            Freshness::Implausible
-        );
-        assert_eq!(d.beat(Stamp::Slot(5), at(150)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(1 << 50), at(140)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(5), at(150)), Freshness::Renewed);
     }
 
     #[test]
     fn a_timetable_that_really_jumped_is_believed_when_the_next_slot_agrees() {
         let mut d = beating(4);
-        assert_eq!(d.beat(Stamp::Slot(1000), at(150)), Freshness::Implausible);
-        assert_eq!(d.beat(Stamp::Slot(1001), at(180)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(1000), at(150)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(1001), at(180)), Freshness::Renewed);
         assert_eq!(d.silence(at(200)), Silence::None);
     }
 
     #[test]
-    fn another_interval_starts_another_timetable() {
+    fn another_interval_starts_another_timetable_when_it_is_named_again() {
         let mut d = beating(4);
-        d.set_interval(INTERVAL / 30);
-        assert_eq!(d.beat(Stamp::Slot(5), at(121)), Freshness::Renewed);
-        assert_eq!(d.missing_at(), at(122) + d.slack());
-        assert_eq!(d.beat(Stamp::Slot(6), at(122)), Freshness::Renewed);
+        let short = INTERVAL / 30;
+        d.beat(Stamp::Slot(5, short), at(121));
+        assert_eq!(d.missing_at(), at(121 + 35), "one beat alone names it");
+        d.beat(Stamp::Slot(6, short), at(122));
+        assert_eq!(d.missing_at(), at(123) + d.slack());
+    }
+
+    #[test]
+    fn a_longer_interval_counts_unless_the_store_holds_another_one() {
+        let mut d = beating(4);
+        let long = INTERVAL * 10;
+        d.beat(Stamp::Slot(1, long), at(121));
+        let asked = at(121 + 35) - d.slack() / 2;
+        assert_eq!((d.question_at(), d.missing_at()), (asked, at(121 + 350)));
+        d.stored_interval(INTERVAL);
+        assert_eq!(d.missing_at(), at(121 + 35));
+        d.stored_interval(long);
+        assert_eq!(d.missing_at(), at(121 + 350));
+    }
+
+    #[test]
+    fn a_wrong_interval_costs_the_beat_that_carried_it() {
+        let mut d = beating(4);
+        d.beat(Stamp::Slot(5, INTERVAL / 30), at(121));
+        d.beat(slot(5), at(150));
+        assert_eq!(d.missing_at(), at(150 + 35));
+    }
+
+    #[test]
+    fn a_poisoned_first_slot_costs_the_beat_that_carried_it() {
+        for poison in [0, 1 << 15] {
+            let mut d = Detector::new(INTERVAL, at(0));
+            d.beat(slot(poison), at(0));
+            for n in 100..110 {
+                let arrival = at((n - 99) * 30);
+                assert_eq!(d.beat(slot(n), arrival), Freshness::Renewed);
+                assert_eq!(d.age(arrival), Duration::ZERO);
+            }
+        }
+    }
+
+    #[test]
+    fn a_timetable_that_went_back_is_believed_when_the_next_slot_agrees() {
+        let mut d = beating(40);
+        assert_eq!(d.beat(slot(1), at(1230)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(2), at(1260)), Freshness::Renewed);
+        assert_eq!(d.age(at(1260)), Duration::ZERO);
     }
 
     #[test]
@@ -409,8 +538,8 @@ mod tests {
             crate::wire::beat::INTERVAL_MAX,
             Moment::from_millis(u64::MAX),
         );
-        d.beat(Stamp::Slot(u64::MAX), Moment::from_millis(u64::MAX));
-        d.beat(Stamp::Slot(0), Moment::from_millis(0));
+        d.beat(slot(u64::MAX), Moment::from_millis(u64::MAX));
+        d.beat(slot(0), Moment::from_millis(0));
         assert_eq!(d.missed(Moment::from_millis(0)), 0);
     }
 }

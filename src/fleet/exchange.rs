@@ -1,10 +1,11 @@
 //! The fleet's inputs, effects, settings and view.
 
 use crate::base::id::AgentId;
+use crate::base::moment::Moment;
 use crate::fleet::agents::Agents;
 use crate::fleet::run::State;
 use crate::fleet::watch::WatchView;
-use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT};
+use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT, Verdict};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
@@ -77,10 +78,14 @@ pub enum FleetInput {
     RosterEntry(AgentId, Box<RosterEntry>),
     /// What a hash holds that was registered and has no beat yet: it has a time to live, so it is young.
     Registered(AgentId, Box<RosterEntry>),
+    /// An agent with an open incident that neither hash nor roster names: it failed, and did not come back.
+    Remembered(AgentId),
     /// The full time to live of a hash that has just been written.
     TtlRead(AgentId, Duration),
     /// The hash of a silent agent was read, and what it holds has been passed on.
     Verified(AgentId),
+    /// Everything that was published before this moment has arrived: a message of the monitor itself, published then, came back.
+    Witnessed(Moment),
     /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
     Gap(Duration),
     /// A person removes an agent that is over.
@@ -98,7 +103,8 @@ pub enum FleetInput {
 /// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FleetEffect {
-    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`].
+    /// Read the agent's hash, pass on what is there, then send [`FleetInput::Verified`]. Silence counts once
+    /// [`FleetInput::Witnessed`] has come for a moment that is not before this one.
     Verify(AgentId),
     /// Read the time to live of the agent's hash and send [`FleetInput::TtlRead`].
     ReadTtl(AgentId),
@@ -106,6 +112,8 @@ pub enum FleetEffect {
     ReadEvents,
     /// A state or its reason changed. Announced once per change.
     Changed(Change),
+    /// An agent began or ceased to need a person while its beats come.
+    Turned(Turn),
     /// The agent of this epoch is over for good: remove it from the roster.
     Left(AgentId, u64),
     /// The fleet is full: so many newcomers were refused up to now. At most once a minute.
@@ -131,6 +139,19 @@ pub struct Change {
     pub interval: Duration,
     /// What shows the state.
     pub evidence: Vec<Evidence>,
+}
+
+/// A change of the verdict to or from one that a person should see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The agent.
+    pub agent: AgentId,
+    /// The verdict before; `None` for none.
+    pub from: Option<Verdict>,
+    /// The verdict now.
+    pub to: Option<Verdict>,
+    /// For people.
+    pub sentence: String,
 }
 
 /// Agents by state.

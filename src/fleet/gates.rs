@@ -29,7 +29,7 @@ const STORM_SHARE: usize = 5;
 const CALM_SHARE: usize = 10;
 const STORM_CALM: Duration = Duration::from_secs(60);
 /// The longest storm: then the budgets of the actions are enough.
-const STORM_MAX: Duration = Duration::from_secs(15 * 60);
+pub(super) const STORM_MAX: Duration = Duration::from_secs(15 * 60);
 /// Bad ends within this time count together.
 const CRASH_WINDOW: Duration = Duration::from_secs(5 * 60);
 const CRASH_AGENTS_MIN: usize = 5;

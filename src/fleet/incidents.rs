@@ -6,19 +6,22 @@
 
 mod climbs;
 mod open;
+mod unsaved;
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
+use crate::fleet::gates::STORM_MAX;
 use crate::fleet::ladder::exchange::{RungOutcome, Ticket};
 use crate::wire::incident::{GateKind, Incident, IncidentId};
 use crate::wire::life::Reason;
 use climbs::settle_rungs;
 use imbl::OrdMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use unsaved::Unsaved;
 
 /// Failures of one host for one reason within this time have one cause.
 const GROUP_WITHIN: Duration = Duration::from_secs(60);
@@ -28,8 +31,6 @@ const DUPLICATE_INTERVALS: u32 = 6;
 pub const CLOSED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// See [`CLOSED_KEPT`].
 pub const CLOSED_MAX: usize = 10_000;
-/// Changes that are kept for a reader that comes back.
-const CHANGES_MAX: usize = 1024;
 
 /// The machine.
 #[derive(Debug)]
@@ -38,14 +39,13 @@ pub struct Ledger {
     /// The store was read: before that a failure may have its incident already.
     restored: bool,
     early: Vec<Change>,
+    unsaved: Unsaved,
     open: BTreeMap<IncidentId, Open>,
     /// Shared with its readers.
     shown: IncidentsView,
     /// Agents that are healthy again, and since when that lasts one interval.
     recovering: BTreeMap<AgentId, Moment>,
     recovered_at: BTreeSet<(Moment, AgentId)>,
-    changes: VecDeque<IncidentChange>,
-    next_number: u64,
 }
 
 #[derive(Debug)]
@@ -76,6 +76,12 @@ pub struct LedgerContext {
 pub enum LedgerInput {
     /// What the store holds.
     Restored(Vec<Incident>),
+    /// The store is out of reach until it is read again.
+    OutOfReach,
+    /// The store has this record.
+    Saved(Arc<Incident>),
+    /// The store has this record no more.
+    Removed(IncidentId),
     /// The store holds fewer records than were written: it lost some.
     Lost,
     /// A state changed.
@@ -109,11 +115,9 @@ pub enum LedgerEffect {
     Resolved(AgentId),
 }
 
-/// One numbered change.
+/// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncidentChange {
-    /// Grows by one with each change.
-    pub number: u64,
     /// What happened.
     pub kind: IncidentChangeKind,
     /// The incident after it.
@@ -149,12 +153,11 @@ impl Ledger {
             random: seed,
             restored: false,
             early: Vec::new(),
+            unsaved: Unsaved::default(),
             open: BTreeMap::new(),
             shown: IncidentsView::default(),
             recovering: BTreeMap::new(),
             recovered_at: BTreeSet::new(),
-            changes: VecDeque::new(),
-            next_number: 1,
         }
     }
 
@@ -163,6 +166,9 @@ impl Ledger {
         let mut effects = Vec::new();
         match input {
             LedgerInput::Restored(records) => self.restore(records, context, &mut effects),
+            LedgerInput::OutOfReach => self.unsaved.out_of_reach(),
+            LedgerInput::Saved(incident) => self.unsaved.saved(&incident),
+            LedgerInput::Removed(id) => self.unsaved.removed(&id),
             LedgerInput::Lost => self.store_all(&mut effects),
             LedgerInput::Changed(change) if !self.restored => self.early.push(*change),
             LedgerInput::Changed(change) => self.changed(&change, context, &mut effects),
@@ -179,31 +185,38 @@ impl Ledger {
             LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
             LedgerInput::Tick => self.tick(context, &mut effects),
         }
+        self.unsaved.keep(&effects, context.now);
         effects
     }
 
-    /// When a tick next closes an incident, and why.
+    /// When a tick next closes an incident or writes one again, and why.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
-        self.recovered_at.first().map(|(at, _)| (*at, "recovery"))
+        let recovered = self.recovered_at.first().map(|(at, _)| (*at, "recovery"));
+        let again = self.unsaved.again_at().map(|at| (at, "write again"));
+        [recovered, again]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Whether the open incident of this agent was read from the store, and a storm that it may belong to is over.
+    pub fn is_of_the_past(&self, agent: &AgentId, wall_ms: u64) -> bool {
+        let incident = self.shown.of_agent.get(agent);
+        let open = incident.and_then(|id| self.open.get(id));
+        open.is_some_and(|open| {
+            let storm_over = open.incident.opened_at.saturating_add(millis(STORM_MAX));
+            open.opened.is_none() && storm_over <= wall_ms
+        })
+    }
+
+    /// Whether the store has everything, as far as it has answered.
+    pub fn is_saved(&self) -> bool {
+        self.unsaved.is_empty()
     }
 
     /// All incidents.
     pub fn view(&self) -> IncidentsView {
         self.shown.clone()
-    }
-
-    /// The changes after this number; `None` when older ones are gone: the reader starts over.
-    pub fn changes_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        let first = self
-            .changes
-            .front()
-            .map_or(self.next_number, |change| change.number);
-        let known = number + 1 >= first && number < self.next_number;
-        known.then(|| {
-            self.changes
-                .iter()
-                .filter(move |change| change.number > number)
-        })
     }
 
     /// An id that no other monitor gives: of an order, as of an incident.
@@ -227,22 +240,25 @@ impl Ledger {
         context: LedgerContext,
         effects: &mut Vec<LedgerEffect>,
     ) {
-        let held: BTreeMap<IncidentId, bool> = records
-            .iter()
-            .map(|record| (record.id.clone(), record.is_closed()))
-            .collect();
+        let mut held: BTreeMap<IncidentId, Incident> = BTreeMap::new();
         for record in records {
             let known =
                 self.open.contains_key(&record.id) || self.shown.closed.contains_key(&record.id);
-            if !known {
+            if known {
+                held.insert(record.id.clone(), record);
+            } else {
+                held.insert(record.id.clone(), record.clone());
                 self.adopt(record);
             }
         }
-        let lost = |id: &IncidentId, closed: bool| held.get(id) != Some(&closed);
         let open = self.open.values().map(|open| &open.incident);
         let again = open.chain(self.shown.closed.values());
-        let again = again.filter(|incident| lost(&incident.id, incident.is_closed()));
+        let again = again.filter(|incident| {
+            held.get(&incident.id)
+                .is_none_or(|held| self.unsaved.is_newer(incident, held))
+        });
         effects.extend(again.map(|incident| LedgerEffect::Store(Arc::clone(incident))));
+        self.unsaved.in_reach();
         self.restored = true;
         for change in std::mem::take(&mut self.early) {
             self.changed(&change, context, effects);
@@ -365,6 +381,7 @@ impl Ledger {
     }
 
     fn tick(&mut self, context: LedgerContext, effects: &mut Vec<LedgerEffect>) {
+        self.unsaved.again(context.now, effects);
         while let Some((at, agent)) = self.recovered_at.pop_first() {
             if at > context.now {
                 self.recovered_at.insert((at, agent));
@@ -414,17 +431,6 @@ impl Ledger {
                     .insert(incident.id.clone(), Arc::clone(&incident));
             }
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        let change = IncidentChange {
-            number,
-            kind,
-            incident,
-        };
-        if self.changes.len() == CHANGES_MAX {
-            self.changes.pop_front();
-        }
-        self.changes.push_back(change.clone());
-        effects.push(LedgerEffect::Changed(change));
+        effects.push(LedgerEffect::Changed(IncidentChange { kind, incident }));
     }
 }

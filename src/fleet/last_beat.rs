@@ -28,7 +28,7 @@ const ROOM: usize = 16;
 /// The last beat of a run.
 #[derive(Clone, Debug)]
 pub struct LastBeat {
-    /// The sender's wall clock in Unix milliseconds: shown, never compared.
+    /// The sender's wall clock in Unix milliseconds: shown, compared only with itself.
     pub timestamp_ms: u64,
     /// Counts what this sender emitted.
     pub sequence: u64,
@@ -149,6 +149,11 @@ impl LastBeat {
     /// What the agent is doing.
     pub fn activity(&self) -> Option<Activity> {
         self.activity_view()?.decode()
+    }
+
+    /// Since when the verdict holds, Unix milliseconds of the sender.
+    pub fn activity_since(&self) -> Option<u64> {
+        activity::since_of(self.texts.filled(Text::Activity)?)
     }
 
     /// The sentence of the verdict, if it has one.
@@ -282,5 +287,7 @@ mod tests {
             assert_eq!(sentence(text).as_deref(), Some(text));
         }
         assert_eq!(sentence(""), None);
+        let since = activity::since_of(r#"{"verdict":"idle","since":12,"evidence":[]}"#);
+        assert_eq!(since, Some(12));
     }
 }

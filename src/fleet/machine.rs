@@ -9,9 +9,11 @@
 
 mod room;
 mod silence;
+mod stored;
+mod turns;
 
 pub use crate::fleet::exchange::{
-    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot, Turn,
 };
 
 use crate::base::id::AgentId;
@@ -25,15 +27,13 @@ use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
-use crate::wire::roster::RosterEntry;
+use silence::Verification;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long beats wait for the events that were stored before them.
 const EVENTS_WITHIN: Duration = Duration::from_secs(2);
-/// A question that was not answered for so long is asked again. It never becomes a verdict by itself.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The longest time between two ticks: what is more is a gap in the observation.
 pub const TICK_MAX: Duration = Duration::from_secs(1);
 /// Deadlines of one agent that may be due at one moment: question, missing, verification.
@@ -55,8 +55,10 @@ pub struct Fleet {
     beats: BeatCounters,
     link_up: bool,
     deadlines: Deadlines,
-    /// Agents whose silence is being verified with the store, and when it is asked again.
-    verifying: BTreeMap<AgentId, Moment>,
+    /// Agents whose silence is being verified with the store.
+    verifying: BTreeMap<AgentId, Verification>,
+    /// What was published before this has arrived.
+    witnessed: Moment,
     observation: Observation,
     retention: Retention,
     bounds: Bounds,
@@ -86,6 +88,7 @@ impl Fleet {
             link_up: false,
             deadlines: Deadlines::default(),
             verifying: BTreeMap::new(),
+            witnessed: now,
             observation: Observation::default(),
             retention: Retention::default(),
             bounds: Bounds {
@@ -123,10 +126,15 @@ impl Fleet {
                 let run = Run::begin(entry.epoch, entry.interval(), now);
                 self.roster_entry(id, &entry, run, now, &mut effects);
             }
+            FleetInput::Remembered(id) => {
+                let run = || Run::unconfirmed(0, self.settings.interval_default, now);
+                self.remembered(&id, run(), now, &mut effects);
+            }
             FleetInput::TtlRead(id, time_to_live) => {
                 self.learned(&id, time_to_live, now, &mut effects);
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
+            FleetInput::Witnessed(at) => self.witnessed(at, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
             FleetInput::Forget(id) => {
                 if let Some(place) = self.agents.find(id.as_str()) {
@@ -242,10 +250,12 @@ impl Fleet {
         } else {
             beat
         };
+        let before = turns::verdict(self.agents.agent(place));
         let (outcome, wants_interval) =
             self.apply(place, self.occurred(), now, effects, |agent, context| {
                 (agent.beat(beat, source, context), agent.wants_interval())
             });
+        self.turned(place, before, now, effects);
         let beats = &mut self.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
@@ -280,51 +290,11 @@ impl Fleet {
         });
     }
 
-    fn roster_entry(
-        &mut self,
-        id: AgentId,
-        entry: &RosterEntry,
-        run: Run,
-        now: Moment,
-        effects: &mut Vec<FleetEffect>,
-    ) {
-        let found = self.agents.find(id.as_str());
-        let Some(place) = self.place(found, id.as_str(), now, || run.clone(), effects) else {
-            return;
-        };
-        self.apply(place, self.occurred(), now, effects, |agent, context| {
-            agent.roster_entry(entry, &run, context);
-        });
-    }
-
     fn occurred(&self) -> Occurred {
         if self.loaded {
             Occurred::Now
         } else {
             Occurred::Earlier
-        }
-    }
-
-    fn learned(
-        &mut self,
-        id: &AgentId,
-        time_to_live: Duration,
-        now: Moment,
-        effects: &mut Vec<FleetEffect>,
-    ) {
-        if let Some(place) = self.agents.find(id.as_str()) {
-            self.apply(place, Occurred::Now, now, effects, |agent, _| {
-                agent.learned(time_to_live);
-            });
-        }
-    }
-
-    fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
-        if !self.link_up || self.verifying.remove(id).is_none() {
-            return;
-        }
-        if let Some(place) = self.agents.find(id.as_str()) {
-            self.declare(place, now, effects);
         }
     }
 
@@ -450,11 +420,15 @@ impl Fleet {
 }
 
 /// When the agent is due: its verification, else its silence.
-fn due_at(agents: &Slab, verifying: &BTreeMap<AgentId, Moment>, place: Place) -> Option<Moment> {
+fn due_at(
+    agents: &Slab,
+    verifying: &BTreeMap<AgentId, Verification>,
+    place: Place,
+) -> Option<Moment> {
     if !verifying.is_empty()
-        && let Some(again) = verifying.get(agents.id(place))
+        && let Some(verification) = verifying.get(agents.id(place))
     {
-        return Some(*again);
+        return Some(verification.again_at);
     }
     agents.agent(place).deadline().map(|(at, _)| at)
 }
@@ -471,6 +445,7 @@ mod tests {
     use super::*;
     use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
+    use crate::wire::roster::RosterEntry;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
@@ -562,9 +537,10 @@ mod tests {
                     FleetEffect::Verify(id) => {
                         self.verified += 1;
                         self.apply(FleetInput::Verified(id), second);
+                        self.apply(FleetInput::Witnessed(at(second)), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
-                    FleetEffect::Left(..) | FleetEffect::Refused(_) => {}
+                    FleetEffect::Left(..) | FleetEffect::Refused(_) | FleetEffect::Turned(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }
@@ -610,7 +586,20 @@ mod tests {
             95,
         );
         stage.apply(FleetInput::Verified(id()), 95);
+        stage.apply(FleetInput::Witnessed(at(95)), 95);
         assert_eq!(stage.state(), State::Healthy);
+    }
+
+    #[test]
+    fn silence_counts_only_as_far_as_the_channel_is_known_to_be_alive() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=94);
+        stage.fleet.handle(FleetInput::Tick, at(95));
+        stage.apply(FleetInput::Verified(id()), 95);
+        stage.apply(FleetInput::Witnessed(at(94)), 95);
+        assert_eq!(stage.state(), State::Missing);
+        stage.apply(FleetInput::Witnessed(at(95)), 96);
+        assert_eq!(stage.state(), State::Failed);
     }
 
     #[test]
@@ -625,6 +614,8 @@ mod tests {
             }
         }
         assert_eq!((stage.state(), asked), (State::Missing, 102));
+        stage.apply(FleetInput::Witnessed(at(95)), 600);
+        assert_eq!(stage.state(), State::Missing);
         stage.apply(FleetInput::Verified(id()), 600);
         assert_eq!(stage.state(), State::Failed);
     }
@@ -638,6 +629,7 @@ mod tests {
         }
         stage.apply(FleetInput::Gap(Duration::from_secs(12)), 107);
         stage.apply(FleetInput::Verified(id()), 107);
+        stage.apply(FleetInput::Witnessed(at(107)), 107);
         assert_eq!(stage.state(), State::Missing);
         stage.tick_through(108..=143);
         assert_eq!(stage.state(), State::Failed, "35 s after the gap");
@@ -1100,6 +1092,7 @@ mod tests {
             (at(32) + Duration::from_millis(500), "question")
         );
         assert_eq!(effects, [FleetEffect::Verify(id())]);
+        fleet.handle(FleetInput::Verified(id()), due);
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why, effects.len()), (at(35), "missing", 1));
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
@@ -1108,6 +1101,14 @@ mod tests {
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
         assert_eq!((due, why), (at(100), "verification again"));
         assert_eq!(effects, [FleetEffect::Verify(id())]);
+    }
+
+    #[test]
+    fn a_question_that_is_under_way_is_waited_for_before_an_agent_looks_missing() {
+        let mut fleet = Stage::with_beats(1).fleet;
+        let (due, _, _) = effect_at_deadline(&mut fleet, at(0));
+        let (due, why, effects) = effect_at_deadline(&mut fleet, due);
+        assert_eq!((due, why, effects.len()), (at(37), "missing", 1));
     }
 
     #[test]

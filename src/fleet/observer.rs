@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// How often the canary is sent.
 const CANARY_EVERY: Duration = Duration::from_secs(2);
+/// How often when one is wanted.
+const CANARY_WANTED_EVERY: Duration = Duration::from_millis(100);
 /// The bounds of the time that an answer may take: with the first one a dead link is noticed within 7 s.
 const LIMIT_MIN: Duration = Duration::from_secs(5);
 const LIMIT_MAX: Duration = Duration::from_secs(30);
@@ -26,11 +28,22 @@ pub struct Observer {
     up: bool,
     number: u64,
     canary_at: Moment,
-    sent: VecDeque<(u64, Moment)>,
+    /// When the last one was sent.
+    sent_at: Moment,
+    /// Those that have not come back.
+    sent: VecDeque<Sent>,
     last_tick: Moment,
     usual: Option<Duration>,
     /// Links that were given up in a row.
     given_up: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    number: u64,
+    at: Moment,
+    /// Without the time in which the monitor itself stood still.
+    counted_from: Moment,
 }
 
 /// An input of the observer.
@@ -44,6 +57,8 @@ pub enum ObserverInput {
     CanaryBack(u64),
     /// A question was answered after this time.
     Answered(Duration),
+    /// An agent's silence is to be verified: what is published up to now must be known to have arrived.
+    Wanted,
     /// Time passed.
     Tick,
 }
@@ -55,6 +70,8 @@ pub enum ObserverEffect {
     SendCanary(u64),
     /// The link is dead: connect again.
     Reconnect,
+    /// What was published before this has arrived.
+    Witnessed(Moment),
     /// For so long up to now nothing could be observed.
     Gap(Duration),
 }
@@ -76,12 +93,20 @@ impl Observer {
                 Vec::new()
             }
             ObserverInput::CanaryBack(number) => {
-                let Some((_, at)) = self.sent.iter().find(|(n, _)| *n == number).copied() else {
+                let sent = self.sent.iter().find(|sent| sent.number == number);
+                let Some(sent) = sent.copied() else {
                     return Vec::new(); // of a connection before, or of another program
                 };
-                self.sent.retain(|(n, _)| *n > number);
+                self.sent.retain(|sent| sent.number > number);
                 self.given_up = 0;
-                self.answered(now.since(at))
+                let mut effects = self.answered(now.since(sent.counted_from));
+                effects.push(ObserverEffect::Witnessed(sent.at));
+                effects
+            }
+            ObserverInput::Wanted => {
+                let soon = self.sent_at + CANARY_WANTED_EVERY;
+                self.canary_at = self.canary_at.min(soon.max(now));
+                Vec::new()
             }
             ObserverInput::Answered(took) => self.answered(took),
             ObserverInput::Tick => self.tick(now),
@@ -93,7 +118,7 @@ impl Observer {
         let lost = self
             .sent
             .front()
-            .map(|(_, at)| (*at + self.limit(), "canary lost"));
+            .map(|sent| (sent.counted_from + self.limit(), "canary lost"));
         let canary = Some((self.canary_at, "canary"));
         let due = [lost, canary]
             .into_iter()
@@ -118,8 +143,8 @@ impl Observer {
         // Time in which the monitor itself stood still is no time that the store took.
         let late = now.since(self.last_tick).saturating_sub(TICK_MAX);
         self.last_tick = now;
-        for (_, at) in &mut self.sent {
-            *at = *at + late;
+        for sent in &mut self.sent {
+            sent.counted_from = sent.counted_from + late;
         }
         if !self.up {
             return Vec::new();
@@ -127,7 +152,7 @@ impl Observer {
         if self
             .sent
             .front()
-            .is_some_and(|(_, at)| *at + self.limit() <= now)
+            .is_some_and(|sent| sent.counted_from + self.limit() <= now)
         {
             self.given_up = self.given_up.saturating_add(1);
             self.up = false;
@@ -138,7 +163,12 @@ impl Observer {
             return Vec::new();
         }
         self.number += 1;
-        self.sent.push_back((self.number, now));
+        self.sent.push_back(Sent {
+            number: self.number,
+            at: now,
+            counted_from: now,
+        });
+        self.sent_at = now;
         self.canary_at = now + CANARY_EVERY;
         vec![ObserverEffect::SendCanary(self.number)]
     }
@@ -189,6 +219,7 @@ mod tests {
                     ObserverEffect::SendCanary(number) => back.push_back((number, now + delay)),
                     ObserverEffect::Reconnect => return (Some(now), gaps),
                     ObserverEffect::Gap(gap) => gaps.push(gap),
+                    ObserverEffect::Witnessed(_) => {}
                 }
             }
         }

@@ -16,6 +16,8 @@ const JUMP_MAX: u64 = 100_000;
 const JUMP_MAX_PLAIN: u64 = 20;
 /// Beats at their own pace that a rival needs to take over from a silent producer.
 const BEATS_TO_TAKE_OVER: u32 = 2;
+/// The same of beats that by the sender's own clock are older than the last one: most likely they are replayed.
+const BEATS_TO_TAKE_OVER_BACK: u32 = 4;
 /// Beats at its own pace, and as many of the followed one meanwhile, that show two living producers.
 const BEATS_TO_LIVE: u32 = 4;
 
@@ -46,6 +48,8 @@ pub(super) enum Origin {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Producers {
     rival: Option<Box<Rival>>,
+    /// The followed count was continued: more than one beat supports it.
+    is_proven: bool,
     /// Numbers of the followed count that did not arrive yet, of the last 64: bit n is `last - 1 - n`.
     absent: u64,
 }
@@ -82,6 +86,10 @@ impl Producers {
         if same && self.is_past(beat, last) {
             return Origin::Past;
         }
+        // Of one producer no two messages have one number: a wrong one had the place of this one.
+        if same && beat.hb.is_some() && beat.sequence == last.sequence {
+            return Origin::Followed;
+        }
         if stored {
             // Written after the last beat of the other count, and it stands.
             let later = arrival > followed.at + followed.interval;
@@ -91,19 +99,33 @@ impl Producers {
             self.alternate(beat, last, arrival);
             return Origin::Stray;
         }
+        // One beat alone is no better known than the next of the same producer: the later one counts.
+        if same && !self.is_proven && !is_back(beat, last) {
+            return self.succeed();
+        }
         self.stray(beat, followed, arrival)
     }
 
     /// A beat of a sidecar's shape that does not continue the followed count.
     fn stray(&mut self, beat: &BeatView<'_>, followed: Followed<'_>, arrival: Moment) -> Origin {
+        let is_back = is_back(beat, followed.last);
+        let beats_needed = if is_back {
+            BEATS_TO_TAKE_OVER_BACK
+        } else {
+            BEATS_TO_TAKE_OVER
+        };
         match &mut self.rival {
-            Some(rival) if rival.is_continued_by(beat) => {
+            // Of old beats each one is there: what is replayed has holes.
+            Some(rival)
+                if rival.is_continued_by(beat)
+                    && (!is_back || beat.sequence == rival.sequence + 1) =>
+            {
                 rival.sequence = beat.sequence;
                 if arrival.since(rival.at) >= followed.interval / 2 {
                     rival.beats = rival.beats.saturating_add(1);
                     rival.at = arrival;
                 }
-                let takes_over = rival.beats >= BEATS_TO_TAKE_OVER
+                let takes_over = rival.beats >= beats_needed
                     && is_silent(followed.at, arrival, followed.interval);
                 if takes_over {
                     self.succeed()
@@ -160,6 +182,7 @@ impl Producers {
     }
 
     fn count(&mut self, step: u64) {
+        self.is_proven = true;
         // The numbers between the last one and this one did not arrive.
         let shifted = u32::try_from(step)
             .ok()
@@ -213,6 +236,12 @@ fn continues(beat: &BeatView<'_>, sequence: u64) -> bool {
 
 fn instance<'a>(beat: &BeatView<'a>) -> &'a str {
     beat.hb.as_ref().map_or("", |hb| hb.instance)
+}
+
+/// Whether a beat is older than the last one by number and by the sender's own clock.
+fn is_back(beat: &BeatView<'_>, last: &LastBeat) -> bool {
+    let same = instance(beat) == last.instance();
+    same && beat.sequence <= last.sequence && beat.timestamp_ms <= last.timestamp_ms
 }
 
 fn is_silent(last: Moment, now: Moment, interval: Duration) -> bool {

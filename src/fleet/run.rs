@@ -66,12 +66,23 @@ pub struct Run {
     lost: bool,
     /// Known only from old data of the store: no sign of life yet.
     unconfirmed: bool,
-    /// The store was asked for a beat that the channel may have lost.
-    questioned: bool,
+    question: Question,
     producers: Producers,
     /// Of a producer that does not report its interval.
     learnt: Option<Box<Learnt>>,
 }
+
+/// The question to the store for a beat that the channel may have lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// Not asked since the last beat.
+    Due,
+    Asked,
+    Answered,
+}
+
+/// So long a beat that is late counts as not late while the store has not answered, and an interval at most.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// So many beats may still be on their way over the channel when the hash shows a later one.
 const READ_AHEAD_MAX: u64 = 64;
@@ -116,7 +127,7 @@ impl Run {
             channel_sequence: 0,
             lost: false,
             unconfirmed: false,
-            questioned: false,
+            question: Question::Due,
             producers: Producers::default(),
             learnt: None,
         }
@@ -141,6 +152,8 @@ impl Run {
         let belief = |state, reason| Belief { state, reason };
         let silence = if self.unconfirmed {
             Silence::Missing
+        } else if now < self.missing_at() {
+            Silence::None
         } else {
             self.detector.silence(now)
         };
@@ -210,12 +223,28 @@ impl Run {
 
     /// When the store is to be asked for a beat that the channel did not bring, before the agent counts as missing.
     pub(crate) fn question_at(&self) -> Option<Moment> {
-        (!self.questioned).then(|| self.detector.question_at())
+        (self.question == Question::Due).then(|| self.detector.question_at())
     }
 
     /// The store is being asked.
     pub(crate) fn question(&mut self) {
-        self.questioned = true;
+        self.question = Question::Asked;
+    }
+
+    /// The store has answered, and what it holds was applied.
+    pub(crate) fn answered(&mut self) {
+        if self.question == Question::Asked {
+            self.question = Question::Answered;
+        }
+    }
+
+    /// When the agent counts as missing: a question that is under way is waited for.
+    pub(crate) fn missing_at(&self) -> Moment {
+        let due = self.detector.missing_at();
+        match self.question {
+            Question::Asked => due + ANSWER_WITHIN.min(self.detector.interval()),
+            Question::Due | Question::Answered => due,
+        }
     }
 
     /// Takes a beat of this registration, which was written at `arrival`.
@@ -228,7 +257,10 @@ impl Run {
         let origin = self.origin(beat, source, arrival);
         match origin {
             Origin::Followed => {}
-            Origin::Past => return self.known(beat, source),
+            Origin::Past => {
+                self.stored_interval(beat, source);
+                return self.known(beat, source);
+            }
             // Of a plain producer each message is a sign of life: it has no slot that could tell an old one.
             Origin::Stray if beat.hb.is_none() && source == BeatSource::Channel => {}
             Origin::Stray => return BeatOutcome::Implausible,
@@ -238,10 +270,7 @@ impl Run {
             }
         }
         let stamp = match &beat.hb {
-            Some(hb) => {
-                self.detector.set_interval(hb.interval);
-                Stamp::Slot(hb.slot)
-            }
+            Some(hb) => Stamp::Slot(hb.slot, hb.interval),
             None => {
                 self.learn_from_beat(beat, origin, arrival);
                 Stamp::Arrival
@@ -257,7 +286,7 @@ impl Run {
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
         self.lost = false;
         self.unconfirmed = false;
-        self.questioned = false;
+        self.question = Question::Due;
         BeatOutcome::Applied
     }
 
@@ -367,6 +396,15 @@ impl Run {
         };
         let stored = source != BeatSource::Channel;
         self.producers.origin(beat, followed, arrival, stored)
+    }
+
+    /// The hash holds the last beat, or one before a wrong one that only the channel brought.
+    fn stored_interval(&mut self, beat: &BeatView<'_>, source: BeatSource) {
+        if let Some(hb) = &beat.hb
+            && source != BeatSource::Channel
+        {
+            self.detector.stored_interval(hb.interval);
+        }
     }
 
     /// What a beat is that is not news.

@@ -28,8 +28,10 @@ use recovery::Recovery;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The agents are counted for the gates at most this often.
+/// The agents are counted for the gates this often while some are silent.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// The same at most, while a silence is being verified.
+const COUNT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The machine.
 #[derive(Debug)]
@@ -46,8 +48,6 @@ pub struct Watch {
     last_tick: Moment,
     shown: Arc<WatchView>,
     recovery: Recovery,
-    /// Incidents were written since their number was read.
-    writes: bool,
     /// Room for the effects of a beat; empty between two.
     produced: Vec<FleetEffect>,
 }
@@ -65,6 +65,10 @@ pub enum WatchInput {
     Incidents(Vec<Incident>),
     /// How many incidents the store holds.
     IncidentsHeld(usize),
+    /// The store has taken this record.
+    IncidentSaved(Arc<Incident>),
+    /// The store has removed this record.
+    IncidentRemoved(IncidentId),
     /// Of recovery.
     Recovery(RecoveryInput),
 }
@@ -137,7 +141,6 @@ impl Watch {
             last_tick: now,
             shown: Arc::default(),
             recovery: Recovery::default(),
-            writes: false,
             produced: Vec::new(),
         }
     }
@@ -158,12 +161,17 @@ impl Watch {
                 self.settle_restored(now, &mut effects);
             }
             WatchInput::IncidentsHeld(held) => {
-                // What was written since the last time may not be counted yet.
-                let settled = !std::mem::take(&mut self.writes);
-                if settled && held < self.ledger.records() {
+                // What is being written may not be counted yet.
+                if self.ledger.is_saved() && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
                     self.pause_read(None, now, &mut effects);
                 }
+            }
+            WatchInput::IncidentSaved(incident) => {
+                self.record(LedgerInput::Saved(incident), None, now, &mut effects);
+            }
+            WatchInput::IncidentRemoved(id) => {
+                self.record(LedgerInput::Removed(id), None, now, &mut effects);
             }
             WatchInput::Recovery(input) => self.recovery_input(input, now, &mut effects),
         }
@@ -199,11 +207,6 @@ impl Watch {
         view
     }
 
-    /// The changes of incidents after this number; `None` when older ones are gone.
-    pub fn incidents_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        self.ledger.changes_after(number)
-    }
-
     fn fleet_input(&mut self, input: FleetInput, now: Moment, effects: &mut Vec<WatchEffect>) {
         let follows = Follows::of(&input);
         if let FleetInput::StoreClock(wall_ms) = input {
@@ -220,6 +223,7 @@ impl Watch {
             Follows::Nothing => {}
             Follows::LinkUp => {
                 self.last_tick = now;
+                self.remember_failed(now, effects);
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
                 self.recovery_restored(now, effects);
@@ -227,6 +231,7 @@ impl Watch {
             Follows::LinkDown => {
                 self.observe(ObserverInput::LinkDown, now, effects);
                 self.gate(GatesInput::Blind, now, effects);
+                self.record(LedgerInput::OutOfReach, None, now, effects);
             }
             Follows::Tick => self.tick(now, effects),
         }
@@ -235,7 +240,10 @@ impl Watch {
     fn tick(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.observe(ObserverInput::Tick, now, effects);
         if self.count_at.is_some_and(|at| at <= now) {
-            let census = self.fleet.view().census(STORM_WINDOW, now);
+            let ledger = &self.ledger;
+            let wall_ms = self.store_wall(now);
+            let is_known = |id: &AgentId| ledger.is_of_the_past(id, wall_ms);
+            let census = self.fleet.view().census(STORM_WINDOW, now, is_known);
             self.counted_at = now;
             let news = census.fleet.newly_silent > 0;
             self.gate(GatesInput::Counted(census), now, effects);
@@ -256,10 +264,15 @@ impl Watch {
                     let produced = self.fleet.handle(FleetInput::Gap(length), now);
                     self.fleet_effects(produced, now, effects);
                 }
+                ObserverEffect::Witnessed(at) => {
+                    let produced = self.fleet.handle(FleetInput::Witnessed(at), now);
+                    self.fleet_effects(produced, now, effects);
+                }
                 ObserverEffect::Reconnect => {
                     let produced = self.fleet.handle(FleetInput::LinkDown, now);
                     self.fleet_effects(produced, now, effects);
                     self.gate(GatesInput::Blind, now, effects);
+                    self.record(LedgerInput::OutOfReach, None, now, effects);
                     effects.push(WatchEffect::Reconnect);
                 }
             }
@@ -279,6 +292,13 @@ impl Watch {
             }
             if let FleetEffect::Left(agent, _) = &effect {
                 self.record(LedgerInput::Left(agent.clone()), None, now, effects);
+            }
+            if let FleetEffect::Verify(_) = &effect {
+                self.observer.handle(ObserverInput::Wanted, now);
+                // Before the answer makes a failure of the silence it is known whether it is one of many.
+                let soon = self.counted_at + COUNT_AGAIN_AFTER;
+                let soon = soon.max(now);
+                self.count_at = Some(self.count_at.map_or(soon, |at| at.min(soon)));
             }
             effects.push(WatchEffect::Fleet(effect));
         }
@@ -325,6 +345,20 @@ impl Watch {
         }
     }
 
+    /// An agent with an open incident that the store knows no more failed and did not come back: it is shown until it does.
+    fn remember_failed(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let known = self.fleet.view().agents;
+        let agents = self.ledger.agents();
+        let forgotten: Vec<AgentId> = agents
+            .filter(|agent| known.get(agent).is_none())
+            .cloned()
+            .collect();
+        for agent in forgotten {
+            let produced = self.fleet.handle(FleetInput::Remembered(agent), now);
+            self.fleet_effects(produced, now, effects);
+        }
+    }
+
     fn gate(&mut self, input: GatesInput, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.gates.handle(input, now);
         let closed = self.gates.view();
@@ -362,7 +396,6 @@ impl Watch {
         if produced.is_empty() && !restored {
             return;
         }
-        self.writes |= !produced.is_empty();
         Arc::make_mut(&mut self.shown).incidents = self.ledger.view();
         for effect in produced {
             match effect {
@@ -409,8 +442,10 @@ impl Follows {
             | FleetInput::EventsRead
             | FleetInput::RosterEntry(..)
             | FleetInput::Registered(..)
+            | FleetInput::Remembered(_)
             | FleetInput::TtlRead(..)
             | FleetInput::Verified(_)
+            | FleetInput::Witnessed(_)
             | FleetInput::Gap(_)
             | FleetInput::Forget(_)
             | FleetInput::StoreClock(_) => Self::Nothing,

@@ -50,6 +50,18 @@ pub fn fields(
     fields
 }
 
+/// Fields of the last beat, which a new registration removes.
+pub const OF_A_BEAT: [&str; 8] = [
+    "stoppedAt",
+    "beat",
+    "pid",
+    "slot",
+    "sequence",
+    "lastHeartbeat",
+    "cpuPercent",
+    "memoryMB",
+];
+
 /// What the hash holds between a registration and its first beat, beside `epoch` and `instance`.
 pub fn registration(
     entry: &RosterEntry,

@@ -154,11 +154,12 @@ impl Fault {
 }
 
 impl Plan {
-    /// The plan of a seed; with `only`, of this one fault.
-    pub(crate) fn of(seed: u64, only: Option<Fault>) -> Self {
+    /// The plan of a seed; with `only`, of this one fault, with `fixed`, of this interval in milliseconds.
+    pub(crate) fn of(seed: u64, only: Option<Fault>, fixed: Option<u64>) -> Self {
         let mut random = Random::new(seed ^ 0xfa_u64.rotate_left(32));
         let intervals = [1000, 1000, 2000, 2000, 5000, 5000, 10_000, 30_000];
-        let interval = intervals[random.index(intervals.len())];
+        let drawn = intervals[random.index(intervals.len())];
+        let interval = fixed.unwrap_or(drawn);
         let hosts = 1 + random.index(4);
         let agents = (0..1 + random.index(10)).map(|_| {
             let own = if random.chance(0.1) {
@@ -227,6 +228,7 @@ impl World {
             Step::Pulse(fault, at) => self.pulse(fault, at),
             Step::End(fault) => self.end(fault),
         }
+        self.judge_reach();
     }
 
     fn begin(&mut self, fault: Fault) {
@@ -255,7 +257,10 @@ impl World {
             }
             Flush => self.lose_data(),
             StorePaused => self.store.busy_until = u64::MAX,
-            ClockForward => self.store.clock_shift += 3_600_000,
+            ClockForward => {
+                self.store.clock_shift += 3_600_000;
+                self.judge.hashes_were_lost(self.now);
+            }
             ClockBack => self.store.clock_shift -= 3_600_000,
             StoreSlow => self.store.latency = self.shortest() / 10,
             Failover => self.fail_over(),
@@ -330,14 +335,23 @@ impl World {
             AllSidecarsCutOff | HalfCutOff | HostCutOff => {
                 (0..self.hosts.len()).for_each(|host| self.cut_host(host, false));
             }
-            PushHalfOpen => self.push.is_hole = false,
+            PushHalfOpen => self.end_of_hole(),
             QueryHalfOpen => self.query.is_hole = false,
             HostHalfOpen => self.hosts[0].is_hole = false,
-            WritesRefused => self.store.refuses_writes = false,
-            Eviction => self.store.evicts = false,
+            WritesRefused => {
+                self.store.refuses_writes = false;
+                self.judge.hashes_were_lost(self.now);
+            }
+            Eviction => {
+                self.store.evicts = false;
+                self.judge.hashes_were_lost(self.now);
+            }
             StorePaused => self.store.busy_until = self.now,
             ClockForward => self.store.clock_shift -= 3_600_000,
-            ClockBack => self.store.clock_shift += 3_600_000,
+            ClockBack => {
+                self.store.clock_shift += 3_600_000;
+                self.judge.hashes_were_lost(self.now);
+            }
             StoreSlow => self.store.latency = 0,
             MonitorPaused | MonitorStarved => self.resume_monitor(),
             EverythingSuspended => {

@@ -1,7 +1,7 @@
 //! Simulation of the whole: the real `Lifecycle` of each agent, the real `Watch` of the monitor, in virtual time, over links,
 //! a store and clocks that fail in every way of the catalogue in `faults`. A seed is one run; the same seed is the same run.
 //!
-//! `SEEDS=100000 make simulate` runs more; `SEED=17 make simulate` tells the story of one.
+//! `SEEDS=100000 make simulate` runs more; `SEED=17 make simulate` tells the story of one, with `AGENT=a3` each beat of an agent.
 #![expect(clippy::expect_used, reason = "a test that cannot set up must stop")]
 #![expect(
     clippy::disallowed_methods,
@@ -27,7 +27,7 @@ use world::{Plan, World};
 /// Seeds of one run without `SEEDS`.
 const SEEDS: u64 = 10_000;
 /// Failing seeds that are printed.
-const SHOWN: usize = 10;
+const SHOWN: usize = 50;
 
 /// What became of a seed.
 struct Outcome {
@@ -46,29 +46,30 @@ fn main() -> ExitCode {
             .map(|(fault, ..)| *fault)
             .expect("FAULT names no fault")
     });
+    let plan = move |seed| Plan::of(seed, only, number("INTERVAL"));
     if let Some(seed) = number("SEED") {
-        return tell(seed, only);
+        return tell(&plan(seed));
     }
     simulate(
         number("SEEDS").unwrap_or(SEEDS),
         number("FROM").unwrap_or(0),
-        only,
+        &plan,
     )
 }
 
 fn play(plan: &Plan, told: bool) -> World {
     let mut world = World::new(plan);
     if told {
-        world.judge.tell();
+        world.judge.tell(std::env::var("AGENT").ok());
     }
     world.run(plan.calm_from);
     world.run(plan.until);
+    world.run_until_quiet();
     world.judge_end();
     world
 }
 
-fn outcome(seed: u64, only: Option<Fault>) -> Outcome {
-    let plan = Plan::of(seed, only);
+fn outcome(seed: u64, plan: Plan) -> Outcome {
     let world = play(&plan, false);
     Outcome {
         seed,
@@ -80,10 +81,9 @@ fn outcome(seed: u64, only: Option<Fault>) -> Outcome {
 }
 
 /// The story of one seed.
-fn tell(seed: u64, only: Option<Fault>) -> ExitCode {
-    let plan = Plan::of(seed, only);
+fn tell(plan: &Plan) -> ExitCode {
     println!("{plan:#?}");
-    let world = play(&plan, true);
+    let world = play(plan, true);
     for line in world.judge.story() {
         println!("{line}");
     }
@@ -98,7 +98,7 @@ fn tell(seed: u64, only: Option<Fault>) -> ExitCode {
     }
 }
 
-fn simulate(seeds: u64, from: u64, only: Option<Fault>) -> ExitCode {
+fn simulate(seeds: u64, from: u64, plan: &(impl Fn(u64) -> Plan + Sync)) -> ExitCode {
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicU64::new(from);
@@ -109,7 +109,7 @@ fn simulate(seeds: u64, from: u64, only: Option<Fault>) -> ExitCode {
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds || send.send(outcome(seed, only)).is_err() {
+                    if seed >= from + seeds || send.send(outcome(seed, plan(seed))).is_err() {
                         return;
                     }
                 }

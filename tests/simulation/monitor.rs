@@ -50,6 +50,9 @@ pub(crate) enum Told {
     Hash(AgentId, Vec<FleetInput>, u64),
     TimeToLive(AgentId, Option<u64>),
     Events(Vec<(u64, Event)>, bool),
+    /// A record was written.
+    Saved(Arc<Incident>),
+    Removed(IncidentId),
     Closed,
 }
 
@@ -86,8 +89,6 @@ pub(crate) struct Monitor {
     retry_at: u64,
     failures: u32,
     ping_at: u64,
-    /// Writes that the store has not answered.
-    unconfirmed: Vec<Ask>,
 }
 
 /// What a monitor wants of its surroundings.
@@ -112,7 +113,6 @@ impl Monitor {
             retry_at: now,
             failures: 0,
             ping_at: 0,
-            unconfirmed: Vec::new(),
         }
     }
 
@@ -168,21 +168,7 @@ impl Monitor {
     }
 
     pub(crate) fn lose(&mut self, now: u64, random: &mut Random, wishes: &mut Wishes) {
-        if self.link == Link::Up {
-            self.feed(FleetInput::LinkDown.into(), now, wishes);
-        }
-        self.drop_link(now, random);
-    }
-
-    /// The store answered a write: carried out or refused.
-    pub(crate) fn confirmed(&mut self) {
-        if !self.unconfirmed.is_empty() {
-            self.unconfirmed.remove(0);
-        }
-    }
-
-    /// The store refuses connections.
-    pub(crate) fn refused(&mut self, now: u64, random: &mut Random) {
+        self.feed(FleetInput::LinkDown.into(), now, wishes);
         self.drop_link(now, random);
     }
 
@@ -227,6 +213,8 @@ impl Monitor {
                     self.feed(FleetInput::EventsRead.into(), now, wishes);
                 }
             }
+            Told::Saved(incident) => self.feed(WatchInput::IncidentSaved(incident), now, wishes),
+            Told::Removed(id) => self.feed(WatchInput::IncidentRemoved(id), now, wishes),
             Told::Closed => self.lose(now, random, wishes),
         }
         self.obey(now, random, wishes);
@@ -251,8 +239,6 @@ impl Monitor {
         self.feed(FleetInput::LinkUp.into(), now, wishes);
         self.link = Link::Up;
         self.failures = 0;
-        // Writes that were under way when the connection was lost are sent again.
-        wishes.asks.extend(self.unconfirmed.iter().cloned());
         self.ping_at = now + PING_EVERY;
     }
 
@@ -291,15 +277,13 @@ impl Monitor {
                 }
                 WatchEffect::SendCanary(number) => wishes.asks.push(Ask::Canary(*number)),
                 WatchEffect::StoreIncident(incident) => {
-                    self.unconfirmed.push(Ask::Store(Arc::clone(incident)));
                     wishes.asks.push(Ask::Store(Arc::clone(incident)));
                 }
-                WatchEffect::RemoveIncident(id) => {
-                    self.unconfirmed.push(Ask::Remove(id.clone()));
-                    wishes.asks.push(Ask::Remove(id.clone()));
-                }
+                WatchEffect::RemoveIncident(id) => wishes.asks.push(Ask::Remove(id.clone())),
                 WatchEffect::Reconnect => given_up = true,
-                WatchEffect::Fleet(FleetEffect::Changed(_) | FleetEffect::Refused(_))
+                WatchEffect::Fleet(
+                    FleetEffect::Changed(_) | FleetEffect::Turned(_) | FleetEffect::Refused(_),
+                )
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
                 | WatchEffect::GateOpened(_)
@@ -346,12 +330,13 @@ pub(crate) fn answer(ask: Ask, data: &mut Data, wall: i64, asked_at: u64) -> Opt
         Ask::Events(after) => Some(Told::Events(events_after(data, after), true)),
         Ask::Canary(number) => Some(Told::Canary(number)),
         Ask::Store(incident) => {
-            data.incidents.insert(incident.id.clone(), incident);
-            None
+            data.incidents
+                .insert(incident.id.clone(), Arc::clone(&incident));
+            Some(Told::Saved(incident))
         }
         Ask::Remove(id) => {
             data.incidents.remove(&id);
-            None
+            Some(Told::Removed(id))
         }
         Ask::Leave(id, epoch) => {
             if data

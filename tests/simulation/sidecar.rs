@@ -66,6 +66,8 @@ pub(crate) struct Sidecar {
     pub(crate) answer_by: Option<u64>,
     /// When the store carried out or published its last beats, newest first.
     pub(crate) accepted: VecDeque<u64>,
+    /// When its agent last started or ended.
+    changed_at: u64,
     /// When its process ended by itself.
     pub(crate) ended_at: Option<u64>,
     instance: u64,
@@ -113,6 +115,7 @@ impl Sidecar {
             generation: 0,
             answer_by: None,
             accepted: VecDeque::new(),
+            changed_at: now,
             ended_at: None,
             lifecycle: Lifecycle::new(policy),
             report: LifeReport::default(),
@@ -142,6 +145,12 @@ impl Sidecar {
     /// What an operator must be shown in the end.
     pub(crate) fn standing(&self) -> Standing {
         self.report.life().standing()
+    }
+
+    /// Whether its agent started or ended in the last so many milliseconds, or it has not reported that yet.
+    pub(crate) fn changed_within(&self, ms: u64, now: u64) -> bool {
+        let reports = self.is_beating() && !self.events.is_empty();
+        reports || now < self.changed_at + ms
     }
 
     /// Whether its beats are to be expected.
@@ -233,7 +242,7 @@ impl Sidecar {
 
     /// What is to be written now; `None` while a batch is under way or nothing is due.
     pub(crate) fn batch(&mut self, now: u64) -> Option<Vec<Write>> {
-        if self.connection != Connection::Up || self.answer_by.is_some() {
+        if !self.is_beating() || self.connection != Connection::Up || self.answer_by.is_some() {
             return None;
         }
         let mut batch = Vec::new();
@@ -386,6 +395,7 @@ impl Sidecar {
 
     fn report(&mut self, kind: EventKind, now: u64) {
         if self.update(now) {
+            self.changed_at = now;
             self.queue(kind, now);
             self.beat(now);
         }

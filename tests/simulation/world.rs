@@ -6,7 +6,8 @@ use crate::monitor::{self, Ask, CONNECT_WITHIN, Link, Monitor, Told, Wishes};
 use crate::random::Random;
 use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Script, Sidecar};
 use crate::store::{Answer, Data, Store, Write};
-use heartbeat::wire::beat::Beat;
+use heartbeat::fleet::machine::FleetInput;
+use heartbeat::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
 use std::collections::BTreeMap;
 
 /// A way between a host and the store.
@@ -34,6 +35,11 @@ impl Net {
         self.delay + random.below(self.spread + 1)
     }
 }
+
+/// A change of an agent that is older than this, and some round trips, has been applied.
+const QUIET: u64 = 200;
+/// So often a quiet moment is waited for.
+const QUIET_TRIES: u32 = 500;
 
 #[derive(Clone, Debug)]
 enum Happening {
@@ -87,6 +93,8 @@ pub(crate) struct World {
     duplicate: f64,
     /// Beats that were published, for replays.
     published: Vec<Beat>,
+    /// What waits for the end of a hole on the subscribing connection.
+    withheld: Vec<Happening>,
 }
 
 impl World {
@@ -115,6 +123,7 @@ impl World {
             loss: plan.loss,
             duplicate: plan.duplicate,
             published: Vec::new(),
+            withheld: Vec::new(),
         };
         for (n, (host, interval, script)) in plan.agents.iter().enumerate() {
             let at = world.random.below(*interval);
@@ -141,6 +150,20 @@ impl World {
             self.happen(happening);
         }
         self.now = until;
+    }
+
+    /// Until no change of an agent is on its way to the monitor.
+    pub(crate) fn run_until_quiet(&mut self) {
+        let under_way = 4 * self.query.round_trip_max() + QUIET;
+        for _ in 0..QUIET_TRIES {
+            let now = self.now;
+            let mut sidecars = self.sidecars.iter();
+            let is_quiet = sidecars.all(|sidecar| !sidecar.changed_within(under_way, now));
+            if is_quiet && self.is_recorded() {
+                return;
+            }
+            self.run(now + QUIET);
+        }
     }
 
     fn at(&mut self, at: u64, happening: Happening) {
@@ -272,6 +295,8 @@ impl World {
                 self.judge.granted(&id, epoch, n);
             }
             if let Some(beat) = published {
+                let text = || format!("publishes {}, {answer:?}", brief(&beat));
+                self.judge.note_of(&id, self.now, text);
                 self.publish(beat);
             }
             answers.push(answer);
@@ -284,6 +309,7 @@ impl World {
     }
 
     fn publish(&mut self, beat: Beat) {
+        self.judge.forged_intervals.remove(&beat.agent);
         if self.published.len() < 1000 {
             self.published.push(beat.clone());
         }
@@ -303,10 +329,22 @@ impl World {
             Link::Loading(_) | Link::Up => true,
             Link::None | Link::Connecting(_) => false,
         };
-        if subscribed && self.push.flows() {
-            let generation = monitor.generation;
+        let generation = monitor.generation;
+        if subscribed && self.push.is_hole {
+            // TCP sends it again until it arrives.
+            self.withheld.push(Happening::ToMonitor(generation, told));
+        } else if subscribed && self.push.flows() {
             let takes = self.push.takes(&mut self.random);
             self.send((2, 0), takes, Happening::ToMonitor(generation, told));
+        }
+    }
+
+    /// The subscribing connection brings what was sent meanwhile, in order.
+    pub(crate) fn end_of_hole(&mut self) {
+        self.push.is_hole = false;
+        for happening in std::mem::take(&mut self.withheld) {
+            let takes = self.push.takes(&mut self.random);
+            self.send((2, 0), takes, happening);
         }
     }
 
@@ -333,11 +371,6 @@ impl World {
         self.store.expire(self.now);
         let wall = self.store.wall(self.now);
         let is_write = matches!(ask, Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..));
-        if let (Ask::Store(_) | Ask::Remove(_), Some(monitor)) = (&ask, &mut self.monitor)
-            && monitor.generation == generation
-        {
-            monitor.confirmed();
-        }
         if self.store.refuses_writes && is_write {
             return;
         }
@@ -365,6 +398,30 @@ impl World {
             monitor.waiting.push_back((generation, told));
             return;
         }
+        match &told {
+            Told::Beat(beat) => {
+                let text = || format!("arrives: {}", brief(beat));
+                self.judge.note_of(&beat.agent, self.now, text);
+            }
+            Told::Hash(id, inputs, _) => {
+                let text = || {
+                    format!(
+                        "is looked up: {}",
+                        inputs.iter().map(held).collect::<String>()
+                    )
+                };
+                self.judge.note_of(id, self.now, text);
+            }
+            Told::Loaded(_) => self.judge.sighted_at = self.now,
+            Told::Canary(_)
+            | Told::Clock(..)
+            | Told::Appended
+            | Told::TimeToLive(..)
+            | Told::Events(..)
+            | Told::Saved(_)
+            | Told::Removed(_)
+            | Told::Closed => {}
+        }
         let mut wishes = Wishes::default();
         monitor.take(told, self.now, &mut self.random, &mut wishes);
         self.grant(wishes);
@@ -380,7 +437,9 @@ impl World {
             && monitor.wants_connection(now)
         {
             if self.query.is_refused || self.push.is_refused || !self.store.is_up {
-                monitor.refused(now, &mut self.random);
+                let mut wishes = Wishes::default();
+                monitor.lose(now, &mut self.random, &mut wishes);
+                self.judge_effects(&wishes.effects);
             } else {
                 monitor.link = Link::Connecting(now + CONNECT_WITHIN);
                 let generation = monitor.generation;
@@ -498,16 +557,45 @@ impl World {
     pub(crate) fn poison(&mut self) {
         if let Some(beat) = self.published.last() {
             let mut beat = beat.clone();
-            let which = self.random.below(3);
+            let which = self.random.below(7);
             beat.sequence += 1;
             if let Some(hb) = &mut beat.hb {
                 match which {
                     0 => hb.slot = (1 << 53) - 1,
                     1 => beat.sequence = (1 << 53) - 1,
-                    _ => hb.epoch = (1 << 53) - 1,
+                    2 => hb.epoch = (1 << 53) - 1,
+                    3 => hb.slot += 1000,
+                    4 => hb.interval = INTERVAL_MIN,
+                    5 => {
+                        hb.interval = INTERVAL_MAX;
+                        self.judge.forged_intervals.insert(beat.agent.clone());
+                    }
+                    _ => beat.timestamp_ms = (1 << 53) - 1,
                 }
             }
             self.push(Told::Beat(Box::new(beat)));
         }
+    }
+}
+
+/// A beat in the story.
+fn brief(beat: &Beat) -> String {
+    let hb = beat.hb.as_ref();
+    let (epoch, slot, step) = hb.map_or((0, 0, 0), |hb| {
+        let step = hb.life.as_ref().map_or(0, |life| life.step);
+        (hb.epoch, hb.slot, step)
+    });
+    format!(
+        "sequence {} slot {slot} step {step} epoch {epoch}",
+        beat.sequence
+    )
+}
+
+/// What a hash held, in the story.
+fn held(input: &FleetInput) -> String {
+    if let FleetInput::AgedBeat(beat, age) = input {
+        format!("{}, written {} ms ago", brief(beat), age.as_millis())
+    } else {
+        "no beat".to_owned()
     }
 }

@@ -31,7 +31,7 @@ use heartbeat::wire::pause::Pause;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
-use requests::Requests;
+use requests::{Requests, leave};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -134,6 +134,10 @@ struct StoreReader {
     requests: mpsc::Receiver<Request>,
     reconnect: watch::Receiver<()>,
     events: Events,
+    /// Agents whose roster entry is to be removed.
+    leaving: Vec<AgentId>,
+    /// What people asked for, and the store has not taken yet.
+    kept: Vec<Request>,
     /// The fencing token of this monitor, once the store has granted it.
     token: Option<u64>,
     /// Failed tries in a row.
@@ -173,6 +177,8 @@ impl Inbox {
             requests: requests_out,
             reconnect: reconnect_out,
             events: Events::default(),
+            leaving: Vec::new(),
+            kept: Vec::new(),
             token: None,
             tries: 0,
             up: false,
@@ -256,8 +262,9 @@ impl StoreReader {
         let mut link = self.connect(ANSWER_WITHIN).await?;
         let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
         let reports = self.subscribe().await?;
-        let kept = self.drop_questions();
+        self.drop_questions();
         self.reconnect.mark_unchanged();
+        leave(&mut link, &mut self.leaving, &self.output).await?;
         load(&mut link, &mut self.events, &self.output).await?;
         recovery::load(&mut link, &mut self.token, &self.output).await?;
         backoff.reset();
@@ -269,7 +276,8 @@ impl StoreReader {
         let shared = Shared::new(link.clone(), self.output.counters.clone());
         let requests = Requests {
             queue: &mut self.requests,
-            kept,
+            leaving: &mut self.leaving,
+            kept: &mut self.kept,
             canary: &self.canary,
             channels: self.channels,
             read_events,
@@ -285,28 +293,29 @@ impl StoreReader {
         }
     }
 
-    /// Questions of the connection before are asked again by the hub; what is to be written stays.
-    fn drop_questions(&mut self) -> Vec<Request> {
-        let mut kept = Vec::new();
+    /// The hub asks again what the connection before did not answer, and writes incidents again once they were read. What
+    /// people asked for stays.
+    fn drop_questions(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::StoreIncident(_)
-                | Request::RemoveIncident(_)
-                | Request::Leave(_)
-                | Request::Forget(_)
+                Request::Leave(id) => self.leaving.push(id),
+                Request::Forget(_)
                 | Request::StorePause(_)
                 | Request::Audit(_)
                 | Request::Begin(..)
-                | Request::Release(_) => kept.push(request),
+                | Request::Release(_) => {
+                    self.kept.push(request);
+                }
                 // They were meant for the agent as it was then.
                 Request::Order(..) | Request::Claim(..) => {}
-                Request::Verify(_)
+                Request::StoreIncident(_)
+                | Request::RemoveIncident(_)
+                | Request::Verify(_)
                 | Request::ReadTtl(_)
                 | Request::ReadEvents
                 | Request::Canary(_) => {}
             }
         }
-        kept
     }
 
     /// A slow store is not a dead one: each try waits longer.

@@ -1,17 +1,24 @@
 //! The client of a monitor's HTTP: one request, one JSON answer, and errors that name the way out.
 
 use crate::token::{Token, TokenError, TokenPlace};
-use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, StatusCode, header};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// How long the monitor may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The largest answer, in bytes: a listing of 100,000 agents has about 80 MB.
 const ANSWER_MAX: usize = 512 << 20;
+/// A stream brings at least a comment every 15 s.
+const SILENT_MAX: Duration = Duration::from_secs(40);
 /// The monitor of this machine.
 const URL_DEFAULT: &str = "http://127.0.0.1:7410";
 
@@ -25,6 +32,13 @@ pub(crate) struct Client {
     /// What stands before each path.
     prefix: String,
     token: TokenPlace,
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub(crate) struct EventStream {
+    body: Body,
+    driven: JoinHandle<()>,
 }
 
 /// Why there is no answer, or none that helps.
@@ -125,6 +139,30 @@ impl Client {
         self.answer(request, command).await
     }
 
+    /// Opens a stream of events, behind the one of this number.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        last: Option<u64>,
+        command: &str,
+    ) -> Result<EventStream, ClientError> {
+        let mut request = self.request(Method::GET, path, None, Body::empty())?;
+        if let Some(last) = last {
+            let name = header::HeaderName::from_static("last-event-id");
+            request.headers_mut().insert(name, last.into());
+        }
+        let asked = tokio::time::timeout(ANSWER_WITHIN, self.send(request, command)).await;
+        let (answer, driven) = asked.map_err(|_| ClientError::Silent(self.url.clone()))??;
+        if !answer.status().is_success() {
+            let why = format!("it answers {}", answer.status());
+            return Err(self.stranger(why));
+        }
+        Ok(EventStream {
+            body: Body::new(answer.into_body()),
+            driven,
+        })
+    }
+
     fn request(
         &self,
         method: Method,
@@ -169,7 +207,21 @@ impl Client {
         &self,
         request: Request<Body>,
         command: &str,
-    ) -> Result<(StatusCode, axum::body::Bytes), ClientError> {
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (answer, driven) = self.send(request, command).await?;
+        let code = answer.status();
+        let body = to_bytes(Body::new(answer.into_body()), ANSWER_MAX).await;
+        driven.abort();
+        let body = body.map_err(|error| self.stranger(error.to_string()))?;
+        Ok((code, body))
+    }
+
+    /// Sends the request; the answer's body comes as long as the task runs.
+    async fn send(
+        &self,
+        request: Request<Body>,
+        command: &str,
+    ) -> Result<(Response<Incoming>, JoinHandle<()>), ClientError> {
         let unreachable = |error| ClientError::Unreachable {
             url: self.url.clone(),
             command: command.to_owned(),
@@ -180,18 +232,31 @@ impl Client {
         let handshake = hyper::client::conn::http1::handshake(stream).await;
         let (mut sender, connection) =
             handshake.map_err(|error| self.stranger(error.to_string()))?;
-        let driven = tokio::spawn(connection);
+        let driven = tokio::spawn(async move {
+            let _ = connection.await; // its error is that of the request
+        });
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| self.stranger(error.to_string()))?;
-        let code = answer.status();
-        let body = to_bytes(Body::new(answer.into_body()), ANSWER_MAX).await;
-        driven.abort();
-        let body = body.map_err(|error| self.stranger(error.to_string()))?;
-        Ok((code, body))
+        Ok((answer, driven))
     }
 
     fn stranger(&self, why: String) -> ClientError {
         ClientError::Stranger(self.url.clone(), why)
+    }
+}
+
+impl EventStream {
+    /// The next bytes; `None` when the stream has ended or nothing came for longer than the monitor keeps silent.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        let frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
+        let frame = timeout(SILENT_MAX, frame).await.ok()??;
+        frame.ok()?.into_data().ok()
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.driven.abort();
     }
 }
 

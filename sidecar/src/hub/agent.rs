@@ -101,7 +101,7 @@ pub(super) struct AgentProcess {
     adopted: bool,
     /// The agent is killed when this process dies.
     dies_with_us: bool,
-    oom: OomKills,
+    pub(super) oom: OomKills,
     inherited: Inherited,
 }
 

@@ -1,5 +1,6 @@
 //! What is written to the store: events, the roster entry, the beat, in this order.
 
+use super::refusal::{Refusal, refusal, remedy_of_refusal};
 use super::{Offer, Queued, StoreSession};
 use crate::clock;
 use heartbeat::base::moment::millis;
@@ -35,7 +36,11 @@ impl StoreSession {
             .arg(self.epoch)
             .arg(entry.encode());
         let written = call.invoke_async::<u64>(connection).await;
-        if self.taken("the roster entry", written)?.is_some() {
+        let written = match self.taken("the roster entry", written)? {
+            Some(_) => true,
+            None => self.write_roster_plainly(connection, &entry).await?,
+        };
+        if written {
             self.roster_written = Some(offered);
         }
         Ok(())
@@ -119,6 +124,7 @@ impl StoreSession {
             return Ok(Delivered::Fenced(detail.parse().unwrap_or(self.epoch)));
         }
         self.refused = false;
+        self.refusal_logged = false;
         if !detail.is_empty() {
             self.order(&detail);
         }
@@ -211,7 +217,11 @@ impl StoreSession {
     }
 
     /// The answer of the store; `None` when it refused, which is logged once and shown on the next beats.
-    fn taken<T>(&mut self, what: &str, answer: redis::RedisResult<T>) -> anyhow::Result<Option<T>> {
+    pub(super) fn taken<T>(
+        &mut self,
+        what: &str,
+        answer: redis::RedisResult<T>,
+    ) -> anyhow::Result<Option<T>> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(error) if refusal(&error).is_some() => {
@@ -223,8 +233,12 @@ impl StoreSession {
     }
 
     fn report_refusal(&mut self, what: &str, error: &redis::RedisError) {
-        if !std::mem::replace(&mut self.refused, true) {
-            tracing::warn!("the store refuses {what}; beats are published all the same: {error}");
+        self.refused = true;
+        if !std::mem::replace(&mut self.refusal_logged, true) {
+            let (address, remedy) = (&self.address, remedy_of_refusal(error));
+            tracing::warn!(
+                "the store at {address} refuses {what}; beats are published all the same: {error}; {remedy}"
+            );
         }
     }
 }
@@ -238,24 +252,4 @@ pub(super) enum Delivered {
     Published,
     /// A higher epoch has the id.
     Fenced(u64),
-}
-
-/// How a living store says no.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// It cannot write at this time: a replica, full, its disk is broken.
-    ForNow,
-    /// It will not write this: not allowed, another kind of key.
-    ForGood,
-}
-
-/// `None` for an error of the connection, and for a store that is not ready for anything: those end the session.
-fn refusal(error: &redis::RedisError) -> Option<Refusal> {
-    match error.code()? {
-        "READONLY" | "OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "TRYAGAIN" => {
-            Some(Refusal::ForNow)
-        }
-        "NOPERM" | "WRONGTYPE" | "ERR" => Some(Refusal::ForGood),
-        _ => None,
-    }
 }

@@ -185,7 +185,7 @@ impl StoreSession {
     }
 
     async fn grant(
-        &self,
+        &mut self,
         connection: &mut MultiplexedConnection,
         breakable: &str,
     ) -> anyhow::Result<Grant> {
@@ -207,8 +207,14 @@ impl StoreSession {
         for (field, value) in hash::registration(&about.entry, about.registered_ms, &about.holder) {
             call.arg(field).arg(value);
         }
-        let answer: Vec<String> = call.invoke_async(connection).await?;
-        Ok(Grant::decode(&answer)?)
+        let answer = call.invoke_async::<Vec<String>>(connection).await;
+        if self.registration.exclusive.is_some() {
+            return Ok(Grant::decode(&answer?)?); // single commands are no lease
+        }
+        match self.taken("a registration", answer)? {
+            Some(answer) => Ok(Grant::decode(&answer)?),
+            None => self.grant_plainly(connection, breakable).await,
+        }
     }
 
     /// Whether this holder is dead although its lease has not expired: its machine has no such process, or it has had no

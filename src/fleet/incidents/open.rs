@@ -115,6 +115,10 @@ impl Ledger {
         if !alone || open.incident.reason == reason {
             return;
         }
+        // That a monitor which started later receives nothing says less than what is known.
+        if change.from.is_none() && reason == Reason::HeartbeatLost {
+            return;
+        }
         let incident = Arc::make_mut(&mut open.incident);
         incident.reason = reason;
         incident.sentence.clone_from(&change.sentence);

@@ -1,10 +1,28 @@
-//! Silence: what happens when the deadline of an agent comes. The store is asked, and only its answer decides.
+//! Silence: what happens when the deadline of an agent comes. The store is asked, and only its answer decides: what the
+//! agent's hash holds, and a message of the monitor itself that came back over the channel of the beats. Either of the two
+//! ways may be dead without the other.
 
-use super::{ASK_AGAIN_AFTER, Fleet, FleetEffect, Occurred};
+use super::{Fleet, FleetEffect, Occurred};
+use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::State;
 use crate::fleet::agents::Place;
 use crate::fleet::detector::Silence;
+use std::time::Duration;
+
+/// A question that was not answered for so long is asked again. It never becomes a verdict by itself.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The silence of one agent is being verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verification {
+    /// When the store was asked first: silence up to here counts.
+    asked_at: Moment,
+    /// When it is asked again.
+    pub(super) again_at: Moment,
+    /// The hash was read, and what it holds was applied.
+    is_answered: bool,
+}
 
 impl Fleet {
     pub(super) fn take_due(&mut self, now: Moment) -> Vec<Place> {
@@ -29,7 +47,13 @@ impl Fleet {
             State::Failed | State::Stopped => false,
         };
         if asks && agent.state == State::Missing {
-            self.verifying.insert(id.clone(), now + ASK_AGAIN_AFTER);
+            let begun = Verification {
+                asked_at: now,
+                again_at: now,
+                is_answered: false,
+            };
+            let verification = self.verifying.entry(id.clone()).or_insert(begun);
+            verification.again_at = now + ASK_AGAIN_AFTER;
         } else {
             self.verifying.remove(&id);
         }
@@ -45,8 +69,45 @@ impl Fleet {
         });
     }
 
+    /// The hash of an agent was read.
+    pub(super) fn verified(&mut self, id: &AgentId, now: Moment, effects: &mut Vec<FleetEffect>) {
+        if !self.link_up {
+            return;
+        }
+        let Some(place) = self.agents.find(id.as_str()) else {
+            return;
+        };
+        self.apply(place, Occurred::Now, now, effects, |agent, context| {
+            agent.answered(context);
+        });
+        if let Some(verification) = self.verifying.get_mut(id) {
+            verification.is_answered = true;
+            self.declare_all(now, effects);
+        }
+    }
+
+    /// What was published before `at` has arrived.
+    pub(super) fn witnessed(&mut self, at: Moment, now: Moment, effects: &mut Vec<FleetEffect>) {
+        self.witnessed = self.witnessed.max(at);
+        if self.link_up && !self.verifying.is_empty() {
+            self.declare_all(now, effects);
+        }
+    }
+
+    fn declare_all(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
+        let witnessed = self.witnessed;
+        let is_over = |one: &Verification| one.is_answered && one.asked_at <= witnessed;
+        let over = self.verifying.extract_if(.., |_, one| is_over(one));
+        let over: Vec<AgentId> = over.map(|(id, _)| id).collect();
+        for id in over {
+            if let Some(place) = self.agents.find(id.as_str()) {
+                self.declare(place, now, effects);
+            }
+        }
+    }
+
     /// The verification found no newer beat.
-    pub(super) fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
+    fn declare(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.observed(place, now);
         self.apply(place, Occurred::Now, now, effects, |agent, context| {
             if agent.run.detector.silence(now) == Silence::Failed {

@@ -4,6 +4,7 @@
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
 use super::{Output, PAGE, Request, recovery};
+use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
@@ -13,11 +14,34 @@ use redis::{Pipeline, RedisResult, Value};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Agents that wait for the removal of their entry: of a full fleet in which everyone is replaced at once.
+const LEAVING_MAX: usize = 65_536;
+
+/// Removes roster entries that the connection before did not, so that they are not read again.
+pub(super) async fn leave(
+    link: &mut MultiplexedConnection,
+    leaving: &mut Vec<AgentId>,
+    output: &Output,
+) -> anyhow::Result<()> {
+    if leaving.is_empty() {
+        return Ok(());
+    }
+    let mut question = redis::pipe();
+    for id in leaving.iter() {
+        question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
+    }
+    let mut answers = ask(link, &mut question, output).await?.into_iter();
+    leaving.retain(|_| !is_carried_out(answers.next(), output));
+    Ok(())
+}
+
 /// The requests of one connection.
 pub(super) struct Requests<'a> {
     pub(super) queue: &'a mut mpsc::Receiver<Request>,
-    /// What is to be written from before the connection.
-    pub(super) kept: Vec<Request>,
+    /// Agents whose roster entry is to be removed, which the store has not done: tried again with each canary.
+    pub(super) leaving: &'a mut Vec<AgentId>,
+    /// What people asked for, until the store has answered: a lost connection loses none of it.
+    pub(super) kept: &'a mut Vec<Request>,
     /// The monitor's own channel.
     pub(super) canary: &'a str,
     pub(super) channels: Channels,
@@ -32,11 +56,13 @@ impl Requests<'_> {
         mut link: MultiplexedConnection,
         output: &Output,
     ) -> anyhow::Result<()> {
-        let mut batch = std::mem::take(&mut self.kept);
+        let mut batch = std::mem::take(self.kept);
         loop {
             if batch.is_empty() && self.queue.recv_many(&mut batch, PAGE).await == 0 {
                 return Ok(());
             }
+            self.take_leaving(&mut batch);
+            *self.kept = batch.iter().filter(|one| is_kept(one)).cloned().collect();
             let mut question = redis::pipe();
             for request in &batch {
                 self.add(&mut question, request);
@@ -46,9 +72,45 @@ impl Requests<'_> {
                 answers = ask(&mut link, &mut question, output).await?.into_iter();
             }
             for request in batch.drain(..) {
-                pass_on(request, &mut answers, output).await?;
+                if let Request::Leave(id) = &request {
+                    if is_carried_out(answers.next(), output) {
+                        self.leaving.retain(|leaving| leaving != id);
+                    }
+                } else {
+                    pass_on(request, &mut answers, output).await?;
+                }
             }
+            self.kept.clear();
         }
+    }
+
+    /// Keeps whose entries are being removed, and adds those that the store did not remove before.
+    fn take_leaving(&mut self, batch: &mut Vec<Request>) {
+        let again = batch.iter().any(|one| matches!(one, Request::Canary(_)));
+        let before = if again {
+            self.leaving.clone()
+        } else {
+            Vec::new()
+        };
+        let new = batch.iter().filter_map(|request| match request {
+            Request::Leave(id) => Some(id.clone()),
+            Request::Verify(_)
+            | Request::ReadTtl(_)
+            | Request::ReadEvents
+            | Request::Canary(_)
+            | Request::StoreIncident(_)
+            | Request::RemoveIncident(_)
+            | Request::Forget(_)
+            | Request::Order(..)
+            | Request::StorePause(_)
+            | Request::Audit(_)
+            | Request::Claim(..)
+            | Request::Begin(..)
+            | Request::Release(_) => None,
+        });
+        let room = LEAVING_MAX.saturating_sub(self.leaving.len());
+        self.leaving.extend(new.take(room));
+        batch.extend(before.into_iter().map(Request::Leave));
     }
 
     fn add(&self, question: &mut Pipeline, request: &Request) {
@@ -94,6 +156,25 @@ impl Requests<'_> {
     }
 }
 
+fn is_kept(request: &Request) -> bool {
+    match request {
+        Request::Forget(_)
+        | Request::StorePause(_)
+        | Request::Audit(_)
+        | Request::Begin(..)
+        | Request::Release(_) => true,
+        Request::Verify(_)
+        | Request::ReadTtl(_)
+        | Request::ReadEvents
+        | Request::Canary(_)
+        | Request::StoreIncident(_)
+        | Request::RemoveIncident(_)
+        | Request::Leave(_)
+        | Request::Order(..)
+        | Request::Claim(..) => false,
+    }
+}
+
 async fn pass_on(
     request: Request,
     answers: &mut impl Iterator<Item = RedisResult<Value>>,
@@ -126,36 +207,57 @@ async fn pass_on(
                 output.send(WatchInput::IncidentsHeld(held)).await;
             }
         }
-        Request::StoreIncident(_)
-        | Request::RemoveIncident(_)
-        | Request::Leave(_)
-        | Request::StorePause(_)
-        | Request::Audit(_) => written(answers, 1, output),
-        Request::Forget(_) | Request::Order(..) => written(answers, 2, output),
-        Request::Release(tickets) => written(answers, tickets.len(), output),
+        Request::StoreIncident(incident) => {
+            if is_carried_out(answers.next(), output) {
+                output.send(WatchInput::IncidentSaved(incident)).await;
+            }
+        }
+        Request::RemoveIncident(id) => {
+            if is_carried_out(answers.next(), output) {
+                output.send(WatchInput::IncidentRemoved(id)).await;
+            }
+        }
+        Request::StorePause(_) | Request::Audit(_) => {
+            is_carried_out(answers.next(), output);
+        }
+        Request::Forget(_) | Request::Order(..) => {
+            for answer in [answers.next(), answers.next()] {
+                is_carried_out(answer, output);
+            }
+        }
+        Request::Release(tickets) => {
+            for answer in answers.take(tickets.len()) {
+                is_carried_out(Some(answer), output);
+            }
+        }
         Request::Claim(ticket, value) => {
             let claim = recovery::claimed(answers.next(), answers.next(), &value);
             output.send(RecoveryInput::Claimed(ticket, claim)).await;
         }
-        Request::Begin(ticket, _) => {
-            let is_stored = matches!(answers.next(), Some(Ok(_)));
+        Request::Begin(ticket, incident) => {
+            let is_stored = is_carried_out(answers.next(), output);
+            if is_stored {
+                output.send(WatchInput::IncidentSaved(incident)).await;
+            }
             output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
-        Request::ReadEvents => {}
+        Request::ReadEvents | Request::Leave(_) => {}
     }
     Ok(())
 }
 
-/// So many answers to writes: what the store refused is counted.
-fn written(answers: &mut impl Iterator<Item = RedisResult<Value>>, writes: usize, output: &Output) {
-    for answer in answers.take(writes) {
-        if let Err(error) = answer {
+fn is_carried_out(answer: Option<RedisResult<Value>>, output: &Output) -> bool {
+    match answer {
+        Some(Ok(_)) => true,
+        Some(Err(error)) => {
             output.count("refused_write", &error);
+            false
         }
+        None => false,
     }
 }
 
-async fn pass_on_ttl(id: &heartbeat::base::id::AgentId, left: RedisResult<Value>, output: &Output) {
+async fn pass_on_ttl(id: &AgentId, left: RedisResult<Value>, output: &Output) {
     if let Ok(Value::Int(left @ 1..)) = left {
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         output.send(FleetInput::TtlRead(id.clone(), left)).await;
