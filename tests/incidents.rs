@@ -143,6 +143,9 @@ impl Stage {
 
     fn recover(&mut self, effect: RecoveryEffect) {
         let answer = match effect {
+            RecoveryEffect::Claim(ticket, _) if !self.writes => {
+                RecoveryInput::Claimed(ticket, Claim::Refused)
+            }
             RecoveryEffect::Claim(ticket, value) => {
                 let key = format!("{}:{}:{}", ticket.agent, ticket.epoch, ticket.rung.as_str());
                 let held = self.intents.entry(key).or_insert_with(|| value.clone());
@@ -154,9 +157,12 @@ impl Stage {
                 RecoveryInput::Claimed(ticket, claim)
             }
             RecoveryEffect::Begin(ticket, incident) => {
-                self.records
-                    .insert(incident.id.clone(), Incident::clone(&incident));
-                RecoveryInput::Begun(ticket, true)
+                if self.writes {
+                    let record = Incident::clone(&incident);
+                    self.records.insert(incident.id.clone(), record);
+                    self.answers_due.push(WatchInput::IncidentSaved(incident));
+                }
+                RecoveryInput::Begun(ticket, self.writes)
             }
             RecoveryEffect::Perform(deed) => {
                 self.performed.push(deed.ticket.clone());
