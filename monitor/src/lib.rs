@@ -135,19 +135,20 @@ fn start(
     stopped: channel::Receiver<bool>,
 ) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
+    let url = store.to_string();
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
     let (snapshots, showcase) = snapshots::pair(wake.clone());
-    let (desk, asks) = asks::pair(wake);
+    let (desk, asks) = asks::pair(wake.clone());
     let events = events::Events::new();
-    let hub = hub::Hub::new(
-        config.settings,
-        inbox,
+    let ends = hub::Ends {
         showcase,
         asks,
         changes,
-        events.clone(),
-    );
+        crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake),
+        events: events.clone(),
+    };
+    let hub = hub::Hub::new(config.settings, config.recovery.clone(), inbox, ends);
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())

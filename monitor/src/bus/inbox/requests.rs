@@ -6,6 +6,7 @@ use super::load::{ask, pass_on_hash, pass_on_time};
 use super::{Output, PAGE, Request, recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
+use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
@@ -102,7 +103,10 @@ impl Requests<'_> {
             | Request::Forget(_)
             | Request::Order(..)
             | Request::StorePause(_)
-            | Request::Audit(_) => None,
+            | Request::Audit(_)
+            | Request::Claim(..)
+            | Request::Begin(..)
+            | Request::Release(_) => None,
         });
         let room = LEAVING_MAX.saturating_sub(self.leaving.len());
         self.leaving.extend(new.take(room));
@@ -125,7 +129,7 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
             }
-            Request::StoreIncident(incident) => {
+            Request::StoreIncident(incident) | Request::Begin(_, incident) => {
                 let id = incident.id.to_string();
                 question
                     .cmd("HSET")
@@ -146,13 +150,19 @@ impl Requests<'_> {
             Request::Order(id, order) => recovery::order(question, self.channels, id, order),
             Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
             Request::Audit(entry) => recovery::audit(question, entry),
+            Request::Claim(ticket, value) => recovery::claim(question, ticket, value),
+            Request::Release(tickets) => recovery::release(question, tickets),
         }
     }
 }
 
 fn is_kept(request: &Request) -> bool {
     match request {
-        Request::Forget(_) | Request::StorePause(_) | Request::Audit(_) => true,
+        Request::Forget(_)
+        | Request::StorePause(_)
+        | Request::Audit(_)
+        | Request::Begin(..)
+        | Request::Release(_) => true,
         Request::Verify(_)
         | Request::ReadTtl(_)
         | Request::ReadEvents
@@ -160,7 +170,8 @@ fn is_kept(request: &Request) -> bool {
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
         | Request::Leave(_)
-        | Request::Order(..) => false,
+        | Request::Order(..)
+        | Request::Claim(..) => false,
     }
 }
 
@@ -213,6 +224,22 @@ async fn pass_on(
             for answer in [answers.next(), answers.next()] {
                 is_carried_out(answer, output);
             }
+        }
+        Request::Release(tickets) => {
+            for answer in answers.take(tickets.len()) {
+                is_carried_out(Some(answer), output);
+            }
+        }
+        Request::Claim(ticket, value) => {
+            let claim = recovery::claimed(answers.next(), answers.next(), &value);
+            output.send(RecoveryInput::Claimed(ticket, claim)).await;
+        }
+        Request::Begin(ticket, incident) => {
+            let is_stored = is_carried_out(answers.next(), output);
+            if is_stored {
+                output.send(WatchInput::IncidentSaved(incident)).await;
+            }
+            output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
         Request::ReadEvents | Request::Leave(_) => {}
     }
