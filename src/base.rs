@@ -1,7 +1,10 @@
 //! The vocabulary: ids, moments, numbers, durations. Imports nothing.
 
 pub mod backoff;
+pub mod calendar;
 pub mod duration;
+pub mod figure;
+pub mod foreign;
 pub mod id;
 pub mod known_agents;
 pub mod moment;

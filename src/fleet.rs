@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod agents;
+pub mod by_hand;
+pub mod card;
 mod census;
 mod deadlines;
 pub mod detector;
@@ -15,9 +17,12 @@ mod learnt;
 pub mod machine;
 mod observation;
 pub mod observer;
+pub mod overview;
 mod producers;
+pub mod recovery;
 mod retention;
 pub mod run;
 mod stream_wait;
 pub mod view;
 pub mod watch;
+pub mod word;

@@ -83,6 +83,12 @@ fn only_requests_for_a_name_of_this_server_are_answered() {
     }
     let absolute = request("GET http://evil.example/health/agents", "localhost");
     assert!(answer(&monitor, &absolute, false).starts_with("HTTP/1.1 400"));
+    // The target counts, not the header; and whether the monitor lives is no secret.
+    let absolute = request("GET http://127.0.0.1/health/agents", "proxy.example");
+    let probe = request("GET /livez", "balancer.example");
+    for allowed in [absolute, probe] {
+        assert!(answer(&monitor, &allowed, false).starts_with("HTTP/1.1 200"));
+    }
     for host in [
         "localhost",
         "127.0.0.1:1",
@@ -135,7 +141,7 @@ fn monitors_with(log: impl Into<Stdio>) {
     let mut agent = Agent::start(command.args(["sleep", "1000"]));
     monitor.wait_for("a", "healthy");
     // The pipe is full when lines are lost: with -vv each beat is a line.
-    agent.0.kill();
+    agent.0.kill_all();
     monitor.wait_for("a", "failed");
 }
 

@@ -260,6 +260,7 @@ impl Stage {
                 FleetEffect::Verify(_)
                 | FleetEffect::ReadTtl(_)
                 | FleetEffect::Left(..)
+                | FleetEffect::Turned(_)
                 | FleetEffect::Refused(_) => {}
             }
         }

@@ -103,8 +103,12 @@ fn a_reader_that_begins_late_gets_every_byte() {
     command.args(["python3", "-c", "print('x' * 5_000_000)"]);
     let mut sidecar = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut out = sidecar.stdout.take().unwrap();
-    // It takes what fits into pipes and then blocks; nothing is read until it has been so for a while.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // It takes what fits into pipes and then blocks; nothing is read before.
+    let mut waiting = 0;
+    eventually("the pipe takes no more", || {
+        let before = std::mem::replace(&mut waiting, rustix::io::ioctl_fionread(&out).unwrap());
+        (waiting > 0 && waiting == before).then_some(())
+    });
     let mut got = Vec::new();
     out.read_to_end(&mut got).unwrap();
     assert!(sidecar.wait().unwrap().success());

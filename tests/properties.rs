@@ -251,6 +251,7 @@ fn verified_before_failed(
             }
             FleetEffect::ReadTtl(_)
             | FleetEffect::ReadEvents
+            | FleetEffect::Turned(_)
             | FleetEffect::Left(..)
             | FleetEffect::Refused(_) => {}
         }

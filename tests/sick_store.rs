@@ -262,37 +262,14 @@ fn an_entry_that_is_wrong_costs_itself_and_the_reading_goes_on_behind_it() {
         observer.dropped(kind);
     }
     observer.monitor.wait_for("good", "missing");
-    write(
-        redis::cmd("XADD")
-            .arg("hb:events")
-            .arg("*")
-            .arg(bad)
-            .arg(bad),
-    );
-    write(
-        redis::cmd("XADD")
-            .arg("hb:events")
-            .arg("*")
-            .arg("event")
-            .arg("exited")
-            .arg("agent")
-            .arg(bad),
-    );
-    write(
-        redis::cmd("XADD")
-            .arg("hb:events")
-            .arg("*")
-            .arg("event")
-            .arg("exited")
-            .arg("agent")
-            .arg("good")
-            .arg("epoch")
-            .arg(1)
-            .arg("at")
-            .arg(1)
-            .arg("detail")
-            .arg(r#"{"exit":{"code":3}}"#),
-    );
+    let mut event =
+        |fields: &[&[u8]]| write(redis::cmd("XADD").arg("hb:events").arg("*").arg(fields));
+    event(&[bad, bad]);
+    event(&[b"event", b"exited", b"agent", bad]);
+    let exit = br#"{"exit":{"code":3}}"#;
+    event(&[
+        b"event", b"exited", b"agent", b"good", b"epoch", b"1", b"at", b"1", b"detail", exit,
+    ]);
     observer.monitor.wait_for("good", "failed");
     observer.dropped("event");
 }

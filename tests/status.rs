@@ -256,7 +256,7 @@ fn a_health_check_that_knows_no_socket_finds_the_only_one_that_answers() {
         let checked = check();
         (!checked.status.success()).then(|| text(&checked.stderr))
     });
-    assert!(says.contains("2 sidecars answer"), "{says}");
+    assert!(says.contains("2 sockets answer"), "{says}");
     assert!(says.contains("a1.sock") && says.contains("a2.sock") && says.contains("--socket"));
     fleet.tells("a2", &json!({"state": "healthy"}));
     let orphan = u32::try_from(fleet.health("a2")["pid"].as_u64().unwrap()).unwrap();

@@ -4,7 +4,9 @@
 pub use hbshell::log::LogFormat;
 pub(crate) use hbshell::store::{Address, Password};
 
-use clap::Parser;
+use crate::cli;
+use crate::token::TokenPlace;
+use clap::{CommandFactory, Parser};
 use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
 use hbshell::store::AddressError;
@@ -43,7 +45,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
-    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, interval_default
+    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, token_file, read_only, interval_default
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
@@ -67,6 +69,15 @@ pub struct Args {
     /// URL under which people reach the HTTP server; requests for its host are answered, beside those for the address
     #[arg(long, env = "HB_PUBLIC_URL", value_name = "URL", global = true)]
     public_url: Option<String>,
+    /// File with the token that requests need to change something [default: token in the state directory, made when missing]
+    #[arg(long, env = "HB_TOKEN_FILE", value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Answer 403 to every request that would change something
+    #[arg(long, env = "HB_READ_ONLY", global = true)]
+    read_only: bool,
+    /// URL of the monitor that commands ask [default: http://127.0.0.1:7410]
+    #[arg(long, env = "HB_URL", value_name = "URL", global = true)]
+    url: Option<String>,
     /// Beat interval assumed for producers that do not report theirs, 100ms to 1h [default: 30s]
     #[arg(long, env = "HB_INTERVAL_DEFAULT", value_name = "TIME", global = true)]
     interval_default: Option<String>,
@@ -77,20 +88,31 @@ pub struct Args {
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
     /// Log errors only
-    #[arg(short, long, conflicts_with = "verbose", global = true)]
+    #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum CommandArgs {
     /// Monitor the fleet and serve HTTP (the default)
-    Serve,
+    Serve {
+        /// Log errors only
+        #[arg(short, long = "quiet", id = "serve_quiet")]
+        quiet: bool,
+    },
     /// Run a demo: an embedded store and three agents, one of which is killed
     Demo {
         /// Exit after the demo, with code 0 only if it went as expected
         #[arg(long)]
         once: bool,
     },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    #[command(flatten)]
+    Ask(cli::Command),
 }
 
 /// A configuration that can be used as it is.
@@ -106,6 +128,9 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// The host of the URL under which people reach the HTTP server.
     pub(crate) public_host: Option<String>,
+    pub(crate) token: TokenPlace,
+    /// Nothing can be changed over HTTP.
+    pub(crate) read_only: bool,
     pub(crate) settings: FleetSettings,
     pub(crate) log: Log,
 }
@@ -125,15 +150,19 @@ struct File {
     state_dir: Option<PathBuf>,
     listen: Option<String>,
     public_url: Option<String>,
+    token_file: Option<PathBuf>,
+    read_only: Option<bool>,
     interval_default: Option<String>,
 }
 
-const FILE_KEYS: [&str; 6] = [
+const FILE_KEYS: [&str; 8] = [
     "redis_url",
     "redis_password_file",
     "state_dir",
     "listen",
     "public_url",
+    "token_file",
+    "read_only",
     "interval_default",
 ];
 
@@ -180,10 +209,40 @@ pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
     std::process::ExitCode::from(hbshell::command_line::refuse("hbmonitor", error))
 }
 
+impl Args {
+    /// Completions for a shell, if they are asked for.
+    pub(crate) fn completions(&self) -> Option<Vec<u8>> {
+        let Some(CommandArgs::Completions { shell }) = &self.command else {
+            return None;
+        };
+        let mut text = Vec::new();
+        clap_complete::generate(*shell, &mut Self::command(), "hbmonitor", &mut text);
+        Some(text)
+    }
+
+    /// The command that only asks a running monitor for something, and where that is.
+    pub(crate) fn asks(&self) -> Option<(cli::Command, cli::Target)> {
+        let Some(CommandArgs::Ask(command)) = &self.command else {
+            return None;
+        };
+        let state_dir = self.state_dir.clone();
+        let target = cli::Target {
+            url: self.url.clone(),
+            token: TokenPlace {
+                file: self.token_file.clone(),
+                state_dir: state_dir.or_else(hbshell::store::state_directory),
+            },
+        };
+        Some((command.clone(), target))
+    }
+}
+
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
     fn try_from(args: Args) -> Result<Self, ConfigError> {
+        let is_quiet =
+            args.quiet || matches!(args.command, Some(CommandArgs::Serve { quiet: true }));
         let file = args
             .config
             .as_deref()
@@ -201,19 +260,30 @@ impl TryFrom<Args> for Config {
             .or(file.listen)
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
         let interval_default = args.interval_default.or(file.interval_default);
+        let state_dir = args
+            .state_dir
+            .or(file.state_dir)
+            .or_else(hbshell::store::state_directory);
         Ok(Self {
             mode: match args.command {
-                None | Some(CommandArgs::Serve) => Mode::Serve,
+                None
+                | Some(
+                    CommandArgs::Serve { .. }
+                    | CommandArgs::Completions { .. }
+                    | CommandArgs::Ask(_),
+                ) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },
             },
             store: url
                 .map(|url| Address::new(&url, password.clone()))
                 .transpose()?,
             password,
-            state_dir: args
-                .state_dir
-                .or(file.state_dir)
-                .or_else(hbshell::store::state_directory),
+            token: TokenPlace {
+                file: args.token_file.or(file.token_file),
+                state_dir: state_dir.clone(),
+            },
+            read_only: args.read_only || file.read_only.unwrap_or(false),
+            state_dir,
             public_host: args
                 .public_url
                 .or(file.public_url)
@@ -230,7 +300,7 @@ impl TryFrom<Args> for Config {
                 args.log_format,
                 tracing::Level::INFO,
                 args.verbose,
-                args.quiet,
+                is_quiet,
             ),
         })
     }
@@ -323,7 +393,11 @@ mod tests {
     #[test]
     fn every_key_of_the_file_is_offered_as_a_suggestion() {
         for key in FILE_KEYS {
-            assert!(parse(&format!("{key} = \"x\"")).is_ok(), "{key}");
+            let refused = parse(&format!("{key} = \"x\"")).err();
+            assert!(
+                !refused.is_some_and(|why| why.contains("unknown field")),
+                "{key}"
+            );
         }
     }
 

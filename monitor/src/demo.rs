@@ -50,7 +50,7 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     let http = listener.local_addr()?;
     let url = store.description.clone();
     let running = crate::start(&config, listener, store.address, stopped)?;
-    println!("hb demo: embedded store on {url}, fleet on http://{http}/health/agents");
+    println!("hb demo: embedded store on {url}, dashboard on http://{http}/");
     let mut stage = Stage {
         sidecars: Vec::new(),
         changes: running.changes,
@@ -67,7 +67,7 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     }
     if !once && outcome.is_ok() {
         println!(
-            "The fleet keeps running until you press Ctrl-C. To see it: curl http://{http}/health/agents"
+            "The fleet keeps running until you press Ctrl-C. To see it, open http://{http}/ in a browser."
         );
         tokio::select! {
             () = stage.narrate() => {}

@@ -1,8 +1,12 @@
-//! The fleet over HTTP: API and metrics. Reads snapshots; cannot touch the fleet.
+//! The fleet over HTTP: API, metrics and pages. Reads snapshots; cannot touch the fleet.
 
+pub(crate) mod actions;
 pub(crate) mod api;
+pub(crate) mod auth;
 pub(crate) mod connections;
+pub(crate) mod events;
 pub(crate) mod hosts;
 mod listing;
 pub(crate) mod metrics;
+mod pages;
 mod status;

@@ -5,10 +5,13 @@
 //! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
 mod held;
+mod recovery;
 
+use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
+use crate::events::Events;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
 use heartbeat::base::moment::Moment;
@@ -40,6 +43,7 @@ pub(crate) struct Hub {
     sleeper: Sleeper,
     beats: Beats,
     showcase: Showcase,
+    asks: Asks,
     outputs: Outputs,
     last_tick: Moment,
 }
@@ -49,6 +53,7 @@ struct Outputs {
     requests: mpsc::Sender<Request>,
     reconnect: watch::Sender<()>,
     changes: broadcast::Sender<Change>,
+    events: Events,
 }
 
 /// The connection of the beats.
@@ -67,7 +72,9 @@ impl Hub {
         settings: FleetSettings,
         inbox: Inbox,
         showcase: Showcase,
+        asks: Asks,
         changes: broadcast::Sender<Change>,
+        events: Events,
     ) -> Self {
         let now = clock::now();
         Self {
@@ -82,10 +89,12 @@ impl Hub {
                 gather_until: Instant::now(),
             },
             showcase,
+            asks,
             outputs: Outputs {
                 requests: inbox.requests,
                 reconnect: inbox.reconnect,
                 changes,
+                events,
             },
             last_tick: now,
         }
@@ -105,13 +114,14 @@ impl Hub {
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
+            self.take_asks(now, &mut effects);
             self.beats.read(&mut self.watch, now, &mut effects);
             if self.next_tick() <= now {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
             for effect in effects.drain(..) {
-                self.outputs.perform(effect);
+                self.outputs.perform(effect, &mut self.asks);
             }
             self.showcase.serve(now, || self.watch.view());
         }
@@ -291,12 +301,13 @@ fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counter
 }
 
 impl Outputs {
-    fn perform(&self, effect: WatchEffect) {
+    fn perform(&self, effect: WatchEffect, asks: &mut Asks) {
         match effect {
             WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
             WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
             WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
+            WatchEffect::Fleet(FleetEffect::Turned(turn)) => self.events.notice(&turn),
             WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
                 tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
                 self.request(Request::Leave(id));
@@ -311,11 +322,19 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
-            WatchEffect::IncidentChanged(change) => log_incident(&change),
+            WatchEffect::IncidentChanged(change) => {
+                log_incident(&change);
+                self.events.incident(&change);
+            }
             WatchEffect::GateClosed(gate) => {
                 tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
+                self.events.gate(&gate, true);
             }
-            WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
+            WatchEffect::GateOpened(gate) => {
+                tracing::info!("gate {} opened", word(&gate.gate));
+                self.events.gate(&gate, false);
+            }
+            WatchEffect::Recovery(effect) => self.recover(effect, asks),
         }
     }
 
@@ -346,6 +365,7 @@ impl Outputs {
             State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
             State::Failed => tracing::error!("{agent} failed: {sentence}"),
         }
+        self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }
 }

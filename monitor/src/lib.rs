@@ -1,13 +1,19 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
-//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
+//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots and takes what people ask for, `demo` plays a story,
+//! `cli` asks a running monitor, `recovery` carries out what brings agents back. Only the hub imports rooms.
 
+mod asks;
 mod bus;
+mod cli;
 pub mod config;
 mod demo;
+mod events;
 mod http;
 mod hub;
+pub mod recovery;
 mod snapshots;
+mod token;
 mod wake;
 
 use hbshell::clock;
@@ -16,6 +22,7 @@ use hbshell::log_writer::{LogWriter, complain};
 use config::{Args, Config, ConfigError, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +37,13 @@ const CHANGES_KEPT: usize = 1024;
 
 /// Runs what the arguments ask for. Returns the exit code of the process.
 pub fn run(args: Args) -> u8 {
+    if let Some(completions) = args.completions() {
+        let _ = std::io::stdout().write_all(&completions); // no reader: there is nothing to complete
+        return exit::SUCCESS;
+    }
+    if let Some((command, target)) = args.asks() {
+        return cli::run(&command, target);
+    }
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => {
@@ -123,8 +137,17 @@ fn start(
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
-    let (snapshots, showcase) = snapshots::pair(wake);
-    let hub = hub::Hub::new(config.settings, inbox, showcase, changes);
+    let (snapshots, showcase) = snapshots::pair(wake.clone());
+    let (desk, asks) = asks::pair(wake);
+    let events = events::Events::new();
+    let hub = hub::Hub::new(
+        config.settings,
+        inbox,
+        showcase,
+        asks,
+        changes,
+        events.clone(),
+    );
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())
@@ -133,13 +156,33 @@ fn start(
     let app = http::api::AppState {
         snapshots,
         counters,
+        events,
+        readers: http::events::Readers::default(),
+        desk,
     };
-    let app = http::api::routes(app, hosts);
+    let app = http::api::routes(app, access(config), hosts);
     Ok(Running {
         hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         changes: changes_out,
     })
+}
+
+/// Without a token the fleet is monitored all the same, and nothing can be changed over HTTP.
+fn access(config: &Config) -> http::auth::Access {
+    use http::auth::Access;
+    if config.read_only {
+        return Access::ReadOnly;
+    }
+    match config.token.open() {
+        Ok(token) => Access::Token(Arc::new(token)),
+        Err(error) => {
+            tracing::error!(
+                "{error}; until then every request that would change something is refused"
+            );
+            Access::NoToken
+        }
+    }
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, ConfigError> {

@@ -166,7 +166,7 @@ fn run_hub(
     let writer = log::LogWriter::start(format, to);
     let log = writer.clone();
     let end = run_loop(config, inherited, already, ready, outputs, log, safeguards);
-    writer.finish();
+    writer.finish(matches!(end, Ok(End::Code(0))));
     end
 }
 

@@ -77,8 +77,9 @@ enum Order {
     Write(Vec<u8>, Screen),
     /// Everything before is written: confirm it.
     Confirm(SyncSender<()>),
-    /// The agent has ended and the terminal is the user's again; it was the agent's before, or no agent was started.
-    Summarise(Screen),
+    /// The agent has ended, well or not, and the terminal is the user's again; it was the agent's before, or no agent was
+    /// started.
+    Summarise(Screen, bool),
 }
 
 /// One line's writer.
@@ -151,12 +152,13 @@ impl LogWriter {
         (now.since(*at) < SHOWN_FOR).then(|| line.clone())
     }
 
-    /// The agent has ended: one line says what its terminal did not show. Waits a moment for what was logged so far.
-    pub(crate) fn finish(&self) {
+    /// The agent has ended: one line says what its terminal did not show, and the usual file of a run that ended well goes
+    /// unless that line refers to it. Waits a moment for what was logged so far.
+    pub(crate) fn finish(&self, ended_well: bool) {
         let was = self.shared.screen();
         self.shared.set_screen(Screen::Ours);
         if let Some(queue) = &self.queue {
-            let _ = queue.try_send(Order::Summarise(was)); // nothing is read there: it would not be either
+            let _ = queue.try_send(Order::Summarise(was, ended_well)); // nothing is read there: it would not be either
         }
         self.wait();
     }
@@ -267,7 +269,12 @@ impl<W: Write> Ways<W> {
                 Order::Confirm(confirm) => {
                     let _ = confirm.try_send(());
                 }
-                Order::Summarise(was) => self.summarise(was),
+                Order::Summarise(was, ended_well) => {
+                    let refers = self.summarise(was);
+                    if let Some(file) = self.file.as_ref().filter(|_| ended_well && !refers) {
+                        file.remove_if_usual();
+                    }
+                }
             }
         }
     }
@@ -310,12 +317,13 @@ impl<W: Write> Ways<W> {
         }
     }
 
-    fn summarise(&mut self, was: Screen) {
+    /// True when a line refers to the file.
+    fn summarise(&mut self, was: Screen) -> bool {
         self.write_kept(was == Screen::Agents);
         let [errors, warnings] = [&self.shared.errors, &self.shared.warnings]
             .map(|count| count.swap(0, Ordering::Relaxed));
         if was != Screen::Agents || !self.has_screen || errors + warnings == 0 {
-            return;
+            return false;
         }
         let counted = |count: u64, what: &str| match count {
             0 => None,
@@ -338,6 +346,7 @@ impl<W: Write> Ways<W> {
             "hbsidecar: {} while the agent had the terminal{last}{place}",
             counts.join(", ")
         );
+        true
     }
 }
 

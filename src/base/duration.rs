@@ -24,6 +24,17 @@ pub fn format_duration(of: Duration) -> String {
     }
 }
 
+/// A duration in one unit, for narrow columns: `9 s`, `11 min`, `2 h`, `3 d`. Cut, never rounded up.
+pub fn format_short(of: Duration) -> String {
+    let seconds = of.as_secs();
+    match seconds {
+        0..MINUTE => format!("{seconds} s"),
+        MINUTE..HOUR => format!("{} min", seconds / MINUTE),
+        HOUR..DAY => format!("{} h", seconds / HOUR),
+        DAY.. => format!("{} d", seconds / DAY),
+    }
+}
+
 /// Both units; the smaller one only when it is not zero.
 fn two(large: u64, unit: &str, small: u64, small_unit: &str) -> String {
     match small {
@@ -54,5 +65,12 @@ mod tests {
         ] {
             assert_eq!(format_duration(Duration::from_millis(millis)), text);
         }
+    }
+
+    #[test]
+    fn a_short_duration_has_one_unit() {
+        let short = [900, 59_000, 372_000, 7_500_000, 273_600_000];
+        let short = short.map(|millis| format_short(Duration::from_millis(millis)));
+        assert_eq!(short, ["0 s", "59 s", "6 min", "2 h", "3 d"]);
     }
 }

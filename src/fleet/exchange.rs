@@ -5,7 +5,7 @@ use crate::base::moment::Moment;
 use crate::fleet::agents::Agents;
 use crate::fleet::run::State;
 use crate::fleet::watch::WatchView;
-use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT};
+use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT, Verdict};
 use crate::wire::event::Event;
 use crate::wire::life::Reason;
 use crate::wire::roster::RosterEntry;
@@ -88,6 +88,8 @@ pub enum FleetInput {
     Witnessed(Moment),
     /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
     Gap(Duration),
+    /// A person removes an agent that is over.
+    Forget(AgentId),
     /// The store's wall clock, Unix milliseconds.
     StoreClock(u64),
     /// The store is connected (again) and what it holds has been passed on.
@@ -110,6 +112,8 @@ pub enum FleetEffect {
     ReadEvents,
     /// A state or its reason changed. Announced once per change.
     Changed(Change),
+    /// An agent began or ceased to need a person while its beats come.
+    Turned(Turn),
     /// The agent of this epoch is over for good: remove it from the roster.
     Left(AgentId, u64),
     /// The fleet is full: so many newcomers were refused up to now. At most once a minute.
@@ -135,6 +139,19 @@ pub struct Change {
     pub interval: Duration,
     /// What shows the state.
     pub evidence: Vec<Evidence>,
+}
+
+/// A change of the verdict to or from one that a person should see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The agent.
+    pub agent: AgentId,
+    /// The verdict before; `None` for none.
+    pub from: Option<Verdict>,
+    /// The verdict now.
+    pub to: Option<Verdict>,
+    /// For people.
+    pub sentence: String,
 }
 
 /// Agents by state.

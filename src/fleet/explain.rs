@@ -6,7 +6,7 @@ use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, State, Transition};
 use crate::fleet::exchange::Change;
 use crate::fleet::last_beat::LastBeat;
-use crate::wire::beat::{Evidence, Source};
+use crate::wire::beat::{Evidence, Source, Verdict};
 use crate::wire::life::{End, Phase, Reason};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -42,7 +42,11 @@ impl Agent {
     /// What happens without a person, and when. `None`: nothing does.
     pub fn next(&self, now: Moment) -> Option<String> {
         let within = |at: Moment| format_duration(at.since(now));
+        let decides = self.person_next();
         match self.state {
+            State::Healthy if self.run.life.phase == Phase::Running && decides.is_some() => {
+                decides.map(str::to_owned)
+            }
             // A listing has it for nearly every agent: not by `format!`, which costs as much as the rest of the row.
             State::Healthy if self.run.life.phase == Phase::Running => {
                 let within = within(self.run.detector.missing_at());
@@ -60,6 +64,31 @@ impl Agent {
                 within(self.run.detector.failed_at())
             )),
             State::Healthy | State::Failed | State::Stopped => self.next_start(now),
+        }
+    }
+
+    /// What happens next when only a person can decide: nothing by itself.
+    fn person_next(&self) -> Option<&'static str> {
+        if self.reason == Some(Reason::Duplicate) {
+            return Some("hb restarts neither of them. Stop one, or give it another --id.");
+        }
+        match self.run.beat.as_ref()?.hb?.verdict? {
+            Verdict::WaitingInput => Some(
+                "It waits as long as you like. hb never restarts an agent that waits for a person.",
+            ),
+            Verdict::Stalled | Verdict::Spinning | Verdict::Looping => Some(
+                "hbmonitor does nothing by itself. This is a suspicion, not a proof, so a person decides.",
+            ),
+            Verdict::Hung => {
+                Some("Nothing by itself: its sidecar is set to alert. Restart it, or end it.")
+            }
+            Verdict::Paused => Some("Nothing by itself."),
+            Verdict::Unknown => Some("Nothing by itself: hb never acts on what it cannot see."),
+            Verdict::Starting
+            | Verdict::Working
+            | Verdict::WaitingModel
+            | Verdict::Sleeping
+            | Verdict::Idle => None,
         }
     }
 
@@ -173,6 +202,24 @@ impl Agent {
 
     fn stopped_sentence(&self) -> String {
         let life = &self.run.life;
+        match self.reason {
+            Some(Reason::Operator) => return "It was stopped by a person.".to_owned(),
+            Some(Reason::Fenced) => {
+                return "A newer run of it took over, and its sidecar stopped it.".to_owned();
+            }
+            Some(
+                Reason::HeartbeatLost
+                | Reason::Exited
+                | Reason::Killed
+                | Reason::OomKilled
+                | Reason::Hung
+                | Reason::CrashLoop
+                | Reason::Duplicate
+                | Reason::Unkillable
+                | Reason::Unknown,
+            )
+            | None => {}
+        }
         let text = match (life.phase, &life.waits_for) {
             (Phase::Suspended, _) => {
                 "It is suspended at its terminal (Ctrl-Z). Its sidecar is suspended too and sends no beats."

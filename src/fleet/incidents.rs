@@ -15,7 +15,7 @@ use crate::fleet::gates::STORM_MAX;
 use crate::wire::incident::{GateKind, Incident, IncidentId};
 use crate::wire::life::Reason;
 use imbl::OrdMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use unsaved::Unsaved;
@@ -28,8 +28,6 @@ const DUPLICATE_INTERVALS: u32 = 6;
 pub const CLOSED_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// See [`CLOSED_KEPT`].
 pub const CLOSED_MAX: usize = 10_000;
-/// Changes that are kept for a reader that comes back.
-const CHANGES_MAX: usize = 1024;
 
 /// The machine.
 #[derive(Debug)]
@@ -45,8 +43,6 @@ pub struct Ledger {
     /// Agents that are healthy again, and since when that lasts one interval.
     recovering: BTreeMap<AgentId, Moment>,
     recovered_at: BTreeSet<(Moment, AgentId)>,
-    changes: VecDeque<IncidentChange>,
-    next_number: u64,
 }
 
 #[derive(Debug)]
@@ -106,11 +102,9 @@ pub enum LedgerEffect {
     Changed(IncidentChange),
 }
 
-/// One numbered change.
+/// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IncidentChange {
-    /// Grows by one with each change.
-    pub number: u64,
     /// What happened.
     pub kind: IncidentChangeKind,
     /// The incident after it.
@@ -151,8 +145,6 @@ impl Ledger {
             shown: IncidentsView::default(),
             recovering: BTreeMap::new(),
             recovered_at: BTreeSet::new(),
-            changes: VecDeque::new(),
-            next_number: 1,
         }
     }
 
@@ -207,18 +199,9 @@ impl Ledger {
         self.shown.clone()
     }
 
-    /// The changes after this number; `None` when older ones are gone: the reader starts over.
-    pub fn changes_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        let first = self
-            .changes
-            .front()
-            .map_or(self.next_number, |change| change.number);
-        let known = number + 1 >= first && number < self.next_number;
-        known.then(|| {
-            self.changes
-                .iter()
-                .filter(move |change| change.number > number)
-        })
+    /// An id that no other monitor gives: of an order, as of an incident.
+    pub fn new_id(&mut self, wall_ms: u64) -> IncidentId {
+        IncidentId::new(wall_ms, self.next_random())
     }
 
     /// Records that the store should hold.
@@ -426,17 +409,6 @@ impl Ledger {
                     .insert(incident.id.clone(), Arc::clone(&incident));
             }
         }
-        let number = self.next_number;
-        self.next_number += 1;
-        let change = IncidentChange {
-            number,
-            kind,
-            incident,
-        };
-        if self.changes.len() == CHANGES_MAX {
-            self.changes.pop_front();
-        }
-        self.changes.push_back(change.clone());
-        effects.push(LedgerEffect::Changed(change));
+        effects.push(LedgerEffect::Changed(IncidentChange { kind, incident }));
     }
 }

@@ -151,6 +151,11 @@ impl LastBeat {
         self.activity_view()?.decode()
     }
 
+    /// Since when the verdict holds, Unix milliseconds of the sender.
+    pub fn activity_since(&self) -> Option<u64> {
+        activity::since_of(self.texts.filled(Text::Activity)?)
+    }
+
     /// The sentence of the verdict, if it has one.
     pub fn sentence(&self) -> Option<Cow<'_, str>> {
         activity::sentence_of(self.texts.filled(Text::Activity)?)
@@ -282,5 +287,7 @@ mod tests {
             assert_eq!(sentence(text).as_deref(), Some(text));
         }
         assert_eq!(sentence(""), None);
+        let since = activity::since_of(r#"{"verdict":"idle","since":12,"evidence":[]}"#);
+        assert_eq!(since, Some(12));
     }
 }

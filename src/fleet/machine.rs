@@ -9,9 +9,11 @@
 
 mod room;
 mod silence;
+mod stored;
+mod turns;
 
 pub use crate::fleet::exchange::{
-    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot,
+    BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot, Turn,
 };
 
 use crate::base::id::AgentId;
@@ -25,7 +27,6 @@ use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
 use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
-use crate::wire::roster::RosterEntry;
 use silence::Verification;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -135,6 +136,11 @@ impl Fleet {
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::Witnessed(at) => self.witnessed(at, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::Forget(id) => {
+                if let Some(place) = self.agents.find(id.as_str()) {
+                    self.leave(place, &mut effects);
+                }
+            }
             FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
@@ -176,6 +182,22 @@ impl Fleet {
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
+    }
+
+    /// The agent of this id.
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        let place = self.agents.find(id.as_str())?;
+        Some(self.agents.agent(place))
+    }
+
+    /// Agents by state.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether the monitor is connected to the store.
+    pub fn is_link_up(&self) -> bool {
+        self.link_up
     }
 
     fn due_for(&self, place: Place) -> &'static str {
@@ -228,10 +250,12 @@ impl Fleet {
         } else {
             beat
         };
+        let before = turns::verdict(self.agents.agent(place));
         let (outcome, wants_interval) =
             self.apply(place, self.occurred(), now, effects, |agent, context| {
                 (agent.beat(beat, source, context), agent.wants_interval())
             });
+        self.turned(place, before, now, effects);
         let beats = &mut self.beats;
         match outcome {
             BeatOutcome::Applied => beats.applied += 1,
@@ -266,49 +290,11 @@ impl Fleet {
         });
     }
 
-    fn roster_entry(
-        &mut self,
-        id: AgentId,
-        entry: &RosterEntry,
-        run: Run,
-        now: Moment,
-        effects: &mut Vec<FleetEffect>,
-    ) {
-        let found = self.agents.find(id.as_str());
-        let Some(place) = self.place(found, id.as_str(), now, || run.clone(), effects) else {
-            return;
-        };
-        self.apply(place, self.occurred(), now, effects, |agent, context| {
-            agent.roster_entry(entry, &run, context);
-        });
-    }
-
-    fn remembered(&mut self, id: &AgentId, run: Run, now: Moment, effects: &mut Vec<FleetEffect>) {
-        let found = self.agents.find(id.as_str());
-        if let Some(place) = self.place(found, id.as_str(), now, || run, effects) {
-            self.apply(place, self.occurred(), now, effects, Agent::settle);
-        }
-    }
-
     fn occurred(&self) -> Occurred {
         if self.loaded {
             Occurred::Now
         } else {
             Occurred::Earlier
-        }
-    }
-
-    fn learned(
-        &mut self,
-        id: &AgentId,
-        time_to_live: Duration,
-        now: Moment,
-        effects: &mut Vec<FleetEffect>,
-    ) {
-        if let Some(place) = self.agents.find(id.as_str()) {
-            self.apply(place, Occurred::Now, now, effects, |agent, _| {
-                agent.learned(time_to_live);
-            });
         }
     }
 
@@ -459,6 +445,7 @@ mod tests {
     use super::*;
     use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
+    use crate::wire::roster::RosterEntry;
 
     const INTERVAL: Duration = Duration::from_secs(30);
 
@@ -554,7 +541,7 @@ mod tests {
                         self.apply(FleetInput::Witnessed(at(second)), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
-                    FleetEffect::Left(..) | FleetEffect::Refused(_) => {}
+                    FleetEffect::Left(..) | FleetEffect::Refused(_) | FleetEffect::Turned(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
                     }

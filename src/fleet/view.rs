@@ -3,8 +3,10 @@
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
+use crate::fleet::card::{open_incident, word};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
+use crate::fleet::word::Rank;
 use crate::wire::beat::view::{ActivityView, RuntimeView};
 use crate::wire::beat::{Metrics, Status};
 use crate::wire::incident::IncidentId;
@@ -14,38 +16,41 @@ use std::borrow::Cow;
 
 /// One agent, as it is shown: the fields of the API, in their order there.
 #[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields of the API")]
 pub struct HealthStatus<'a> {
-    agent_id: &'a str,
-    state: State,
+    pub agent_id: &'a str,
+    pub state: State,
     /// The sender's wall clock at its last beat, Unix milliseconds.
-    last_heartbeat: Option<u64>,
-    missed_beats: u64,
-    uptime_seconds: u64,
-    agent_type: &'a str,
-    status: Option<Status>,
-    reason: Option<Reason>,
-    activity: Option<ActivityView<'a>>,
-    sentence: Cow<'a, str>,
-    next: Option<String>,
-    current_task: Option<&'a str>,
-    task_progress: Option<f64>,
+    pub last_heartbeat: Option<u64>,
+    pub missed_beats: u64,
+    pub uptime_seconds: u64,
+    pub agent_type: &'a str,
+    pub status: Option<Status>,
+    pub reason: Option<Reason>,
+    pub activity: Option<ActivityView<'a>>,
+    pub sentence: Cow<'a, str>,
+    pub next: Option<String>,
+    pub current_task: Option<&'a str>,
+    pub task_progress: Option<f64>,
     /// `STATUS=` of sd_notify; left out when there is none.
-    status_text: Option<&'a str>,
-    metrics: Option<Metrics>,
+    pub status_text: Option<&'a str>,
+    pub metrics: Option<Metrics>,
     /// What an agent without a process was doing last; each is left out when there is none.
-    last_task: Option<&'a str>,
-    last_task_progress: Option<f64>,
-    last_metrics: Option<Metrics>,
-    host: Option<&'a str>,
-    pid: Option<u32>,
-    epoch: u64,
-    restarts: u64,
+    pub last_task: Option<&'a str>,
+    pub last_task_progress: Option<f64>,
+    pub last_metrics: Option<Metrics>,
+    pub host: Option<&'a str>,
+    pub pid: Option<u32>,
+    pub epoch: u64,
+    pub restarts: u64,
     /// Since when the state holds, Unix milliseconds of the monitor.
-    since: u64,
-    incident: Option<&'a IncidentId>,
+    pub since: u64,
+    pub incident: Option<&'a IncidentId>,
+    /// `you`: only a person helps; `hb`: hb is looking after it; left out when there is nothing to do.
+    pub attention: Option<&'static str>,
     /// The store refuses what its sidecar writes.
-    store_refuses: bool,
-    runtime: Option<RuntimeView<'a>>,
+    pub store_refuses: bool,
+    pub runtime: Option<RuntimeView<'a>>,
 }
 
 /// Which agents are asked for. Every condition that is given must hold.
@@ -107,6 +112,16 @@ impl<'a> HealthStatus<'a> {
         Self { incident, ..self }
     }
 
+    /// Who has to do something about it.
+    pub fn of_rank(self, rank: Rank) -> Self {
+        let attention = match rank {
+            Rank::NeedsYou => Some("you"),
+            Rank::OnIt => Some("hb"),
+            Rank::Unknown | Rank::AtWork | Rank::AtRest | Rank::Stopped => None,
+        };
+        Self { attention, ..self }
+    }
+
     /// One agent as it is at that time.
     pub fn of(id: &'a AgentId, agent: &'a Agent, at: ViewTime) -> Self {
         let run = &agent.run;
@@ -160,6 +175,7 @@ impl<'a> HealthStatus<'a> {
                 Since::Reported(wall_ms) => wall_ms,
             },
             incident: None,
+            attention: None,
             store_refuses: living.and(hb).is_some_and(|hb| hb.store_refuses),
             runtime: beat.and_then(LastBeat::runtime).or_else(|| {
                 let entry = run.entry.as_deref()?;
@@ -206,6 +222,7 @@ impl<'a> HealthStatus<'a> {
         field(out, r#","restarts":"#, &self.restarts);
         field(out, r#","since":"#, &self.since);
         field(out, r#","incident":"#, &self.incident);
+        given(out, r#","attention":"#, self.attention.as_ref());
         if self.store_refuses {
             text(out, r#","badges":["store_refuses_writes"]"#);
         }
@@ -287,9 +304,10 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
-            let incident = snapshot.watch.incidents.of_agent.get(id);
+            let incident = open_incident(id, snapshot);
             HealthStatus::of(id, agent, at)
-                .in_incident(incident)
+                .in_incident(incident.map(|open| &open.id))
+                .of_rank(word(agent, incident, at).rank())
                 .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;

@@ -2,6 +2,8 @@
 //!
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
+mod by_hand;
+
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
@@ -13,9 +15,11 @@ use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
+use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::life::Reason;
+use crate::wire::pause::Pause;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +42,10 @@ pub struct Watch {
     counted_at: Moment,
     last_tick: Moment,
     shown: Arc<WatchView>,
+    /// The fencing token of this monitor's orders.
+    token: Option<u64>,
+    /// All actions are paused.
+    pause: Option<Pause>,
     /// Room for the effects of a beat; empty between two.
     produced: Vec<FleetEffect>,
 }
@@ -59,6 +67,8 @@ pub enum WatchInput {
     IncidentSaved(Arc<Incident>),
     /// The store has removed this record.
     IncidentRemoved(IncidentId),
+    /// Of recovery.
+    Recovery(RecoveryInput),
 }
 
 /// What the caller must do.
@@ -80,6 +90,8 @@ pub enum WatchEffect {
     GateClosed(Gate),
     /// A gate opened.
     GateOpened(Gate),
+    /// Of recovery.
+    Recovery(RecoveryEffect),
 }
 
 /// What is shown beside the agents.
@@ -101,6 +113,12 @@ impl From<FleetInput> for WatchInput {
     }
 }
 
+impl From<RecoveryInput> for WatchInput {
+    fn from(input: RecoveryInput) -> Self {
+        Self::Recovery(input)
+    }
+}
+
 impl Watch {
     /// An empty fleet, not yet connected. `seed` makes the ids of incidents unique among monitors.
     pub fn new(settings: FleetSettings, seed: u64, now: Moment) -> Self {
@@ -114,6 +132,8 @@ impl Watch {
             counted_at: now,
             last_tick: now,
             shown: Arc::default(),
+            token: None,
+            pause: None,
             produced: Vec::new(),
         }
     }
@@ -137,6 +157,7 @@ impl Watch {
                 // What is being written may not be counted yet.
                 if self.ledger.is_saved() && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
+                    self.pause_read(None, now, &mut effects);
                 }
             }
             WatchInput::IncidentSaved(incident) => {
@@ -144,6 +165,13 @@ impl Watch {
             }
             WatchInput::IncidentRemoved(id) => {
                 self.record(LedgerInput::Removed(id), None, now, &mut effects);
+            }
+            WatchInput::Recovery(RecoveryInput::Token(token)) => self.token = Some(token),
+            WatchInput::Recovery(RecoveryInput::Pause(held)) => {
+                self.pause_read(held, now, &mut effects);
+            }
+            WatchInput::Recovery(RecoveryInput::Asked(asked)) => {
+                self.asked(asked, now, &mut effects);
             }
         }
         effects
@@ -174,11 +202,6 @@ impl Watch {
         let mut view = self.fleet.view();
         view.watch = Arc::clone(&self.shown);
         view
-    }
-
-    /// The changes of incidents after this number; `None` when older ones are gone.
-    pub fn incidents_after(&self, number: u64) -> Option<impl Iterator<Item = &IncidentChange>> {
-        self.ledger.changes_after(number)
     }
 
     fn fleet_input(&mut self, input: FleetInput, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -414,6 +437,7 @@ impl Follows {
             | FleetInput::Verified(_)
             | FleetInput::Witnessed(_)
             | FleetInput::Gap(_)
+            | FleetInput::Forget(_)
             | FleetInput::StoreClock(_) => Self::Nothing,
         }
     }

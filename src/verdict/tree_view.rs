@@ -288,12 +288,8 @@ impl<'a> TreeView<'a> {
     pub(super) fn pending_requests(&self) -> Vec<(&'a Socket, &'a Tcp)> {
         let is_read = |socket: &Socket| {
             self.waits().any(|(p, _, wait)| {
-                waits_for_one(wait)
-                    && p.pid == socket.pid
-                    && wait
-                        .targets()
-                        .iter()
-                        .any(|t| t.kind == Kind::Socket(socket.inode))
+                p.pid == socket.pid
+                    && awaited_alone(wait).is_some_and(|t| t.kind == Kind::Socket(socket.inode))
             })
         };
         self.request_connections()
@@ -391,11 +387,14 @@ fn is_resting(tcp: &Tcp) -> bool {
     RESTING_PORTS.contains(&tcp.remote_port) || RESTING_PEERS.contains(&tcp.peer.as_str())
 }
 
-/// Whether this is a wait for one descriptor only. A poll of several may merely watch each.
-pub(super) fn waits_for_one(wait: &Wait) -> bool {
+/// The descriptor of a wait for that one only. A poll of several may merely watch each.
+pub(super) fn awaited_alone(wait: &Wait) -> Option<&Target> {
     match wait {
-        Wait::Read(_) => true,
-        Wait::Poll { targets, .. } => targets.len() == 1,
+        Wait::Read(target) => Some(target),
+        Wait::Poll { targets, .. } => match targets.as_slice() {
+            [target] => Some(target),
+            [] | [_, _, ..] => None,
+        },
         Wait::Running
         | Wait::Write(_)
         | Wait::Accept(_)
@@ -408,7 +407,7 @@ pub(super) fn waits_for_one(wait: &Wait) -> bool {
         | Wait::Signal(_)
         | Wait::Sync(_)
         | Wait::Call(_)
-        | Wait::Unreadable(_) => false,
+        | Wait::Unreadable(_) => None,
     }
 }
 

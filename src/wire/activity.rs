@@ -222,6 +222,14 @@ pub(crate) fn sentence_of(json: &str) -> Option<Cow<'_, str>> {
     values.next()?.ok().map(Cow::Owned)
 }
 
+/// The time of an [`Activity`] in its JSON as this version encodes it.
+pub(crate) fn since_of(json: &str) -> Option<u64> {
+    let rest = after_text(json.strip_prefix(r#"{"verdict":""#)?)?;
+    let since = rest.strip_prefix(r#","since":"#)?;
+    let end = since.find(|c: char| !c.is_ascii_digit());
+    since.get(..end?)?.parse().ok()
+}
+
 /// What follows a text without escapes.
 fn after_text(rest: &str) -> Option<&str> {
     rest.split_once('"').map(|(_, rest)| rest)

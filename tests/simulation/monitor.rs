@@ -281,10 +281,13 @@ impl Monitor {
                 }
                 WatchEffect::RemoveIncident(id) => wishes.asks.push(Ask::Remove(id.clone())),
                 WatchEffect::Reconnect => given_up = true,
-                WatchEffect::Fleet(FleetEffect::Changed(_) | FleetEffect::Refused(_))
+                WatchEffect::Fleet(
+                    FleetEffect::Changed(_) | FleetEffect::Turned(_) | FleetEffect::Refused(_),
+                )
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
-                | WatchEffect::GateOpened(_) => {}
+                | WatchEffect::GateOpened(_)
+                | WatchEffect::Recovery(_) => {}
             }
         }
         if given_up {

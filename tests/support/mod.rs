@@ -17,6 +17,7 @@ pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod pty;
+pub(crate) mod unix_redis;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -88,6 +89,19 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    /// With all that it started.
+    pub(crate) fn kill_all(&mut self) {
+        let below = descendants(self.0.id());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        for pid in below {
+            let _ = Command::new("kill")
+                .args(["-s", "KILL", &pid.to_string()])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.0.id()).unwrap()
     }
@@ -108,17 +122,9 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// With all that it started: an agent must not outlive its test.
+    /// An agent must not outlive its test.
     fn drop(&mut self) {
-        let below = descendants(self.0.id());
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        for pid in below {
-            let _ = Command::new("kill")
-                .args(["-s", "KILL", &pid.to_string()])
-                .stderr(Stdio::null())
-                .status();
-        }
+        self.kill_all();
     }
 }
 

@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 
 /// How long Redis may take to answer before a store is embedded.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// How soon the file that names the store is there again after its directory was taken away.
+const PUBLISHED_AGAIN: Duration = Duration::from_secs(2);
 const USUAL: &str = "127.0.0.1:6379";
 
 /// A store to use.
@@ -24,8 +26,12 @@ pub(crate) struct Found {
     pub(crate) embedded: Option<JoinHandle<()>>,
 }
 
-/// The file that names the embedded store's URL to the sidecars of this user; removed when dropped.
-pub(crate) struct Published(PrivateDir);
+/// The file that names the embedded store's URL to the sidecars of this user. It is written again when the directory was
+/// taken away, as a logout does, and removed when this is dropped.
+pub(crate) struct Published {
+    url: String,
+    keeper: JoinHandle<()>,
+}
 
 /// The configured store, else Redis in its usual place, else one embedded here that keeps its data in `state`.
 pub(crate) async fn find(
@@ -61,7 +67,7 @@ pub(crate) async fn find(
     };
     let mut found = embed(listener, kept, stop)?;
     let url = found.description.clone();
-    match publish(&url) {
+    match Published::start(&url) {
         Ok(published) => found.published = Some(published),
         Err(error) => {
             tracing::warn!(
@@ -130,17 +136,52 @@ async fn answers(url: &str) -> bool {
     }
 }
 
-fn publish(url: &str) -> anyhow::Result<Published> {
-    let (dir, refused) = PrivateDir::of_user()?;
-    for error in refused {
-        tracing::warn!("{error}; publishing in {} instead", dir.path().display());
+impl Published {
+    fn start(url: &str) -> anyhow::Result<Self> {
+        let (directory, refused) = PrivateDir::of_user()?;
+        for error in refused {
+            tracing::warn!(
+                "{error}; publishing in {} instead",
+                directory.path().display()
+            );
+        }
+        directory.write(runtime_dir::STORE_FILE, &format!("{url}\n"))?;
+        let (url, again) = (url.to_owned(), url.to_owned());
+        let keeper = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PUBLISHED_AGAIN).await;
+                publish_where_missing(&again);
+            }
+        });
+        Ok(Self { url, keeper })
     }
-    dir.write(runtime_dir::STORE_FILE, &format!("{url}\n"))?;
-    Ok(Published(dir))
+}
+
+/// Another monitor's file stays. A directory that cannot be made now is tried the next time.
+fn publish_where_missing(url: &str) {
+    let Ok((directory, _)) = PrivateDir::of_user() else {
+        return;
+    };
+    if directory.inode(runtime_dir::STORE_FILE).is_some() {
+        return;
+    }
+    match directory.write(runtime_dir::STORE_FILE, &format!("{url}\n")) {
+        Ok(()) => tracing::info!(
+            "published the embedded store's URL again in {}",
+            directory.path().display()
+        ),
+        Err(error) => tracing::debug!("cannot publish the embedded store's URL: {error}"),
+    }
 }
 
 impl Drop for Published {
     fn drop(&mut self) {
-        self.0.remove(runtime_dir::STORE_FILE);
+        self.keeper.abort();
+        if let Some(directory) = PrivateDir::of_user_if_there()
+            && let Some(url) = directory.read(runtime_dir::STORE_FILE)
+            && url.trim() == self.url
+        {
+            directory.remove(runtime_dir::STORE_FILE);
+        }
     }
 }

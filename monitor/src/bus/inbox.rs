@@ -7,6 +7,7 @@
 mod answers;
 mod events;
 mod load;
+mod recovery;
 mod requests;
 mod shared;
 
@@ -19,10 +20,13 @@ use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
+use heartbeat::wire::audit::AuditEntry;
 use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
+use heartbeat::wire::order::Order;
+use heartbeat::wire::pause::Pause;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
@@ -68,6 +72,14 @@ pub(crate) enum Request {
     RemoveIncident(IncidentId),
     /// The agent's roster entry is removed.
     Leave(AgentId),
+    /// What else is held of the agent is removed too.
+    Forget(AgentId),
+    /// An order for the agent's sidecar.
+    Order(AgentId, Order),
+    /// The pause is written or removed.
+    StorePause(Option<Pause>),
+    /// An entry of the audit.
+    Audit(AuditEntry),
 }
 
 /// What the hub receives.
@@ -115,6 +127,10 @@ struct StoreReader {
     events: Events,
     /// Agents whose roster entry is to be removed.
     leaving: Vec<AgentId>,
+    /// What people asked for, and the store has not taken yet.
+    kept: Vec<Request>,
+    /// The fencing token of this monitor, once the store has granted it.
+    token: Option<u64>,
     /// Failed tries in a row.
     tries: u32,
     up: bool,
@@ -152,6 +168,8 @@ impl Inbox {
             reconnect: reconnect_out,
             events: Events::default(),
             leaving: Vec::new(),
+            kept: Vec::new(),
+            token: None,
             tries: 0,
             up: false,
         };
@@ -237,6 +255,7 @@ impl StoreReader {
         self.reconnect.mark_unchanged();
         leave(&mut link, &mut self.leaving, &self.output).await?;
         load(&mut link, &mut self.events, &self.output).await?;
+        recovery::load(&mut link, &mut self.token, &self.output).await?;
         backoff.reset();
         self.tries = 0;
         self.up = true;
@@ -247,7 +266,9 @@ impl StoreReader {
         let requests = Requests {
             queue: &mut self.requests,
             leaving: &mut self.leaving,
+            kept: &mut self.kept,
             canary: &self.canary,
+            channels: self.channels,
             read_events,
         };
         tokio::select! {
@@ -261,11 +282,17 @@ impl StoreReader {
         }
     }
 
-    /// The hub asks again what the connection before did not answer, and writes incidents again once they were read.
+    /// The hub asks again what the connection before did not answer, and writes incidents again once they were read. What
+    /// people asked for stays.
     fn drop_questions(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Leave(id) => self.leaving.push(id),
+                Request::Forget(_) | Request::StorePause(_) | Request::Audit(_) => {
+                    self.kept.push(request);
+                }
+                // It was meant for the agent as it was then: who asked for it asks again.
+                Request::Order(..) => {}
                 Request::StoreIncident(_)
                 | Request::RemoveIncident(_)
                 | Request::Verify(_)

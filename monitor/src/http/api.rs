@@ -2,14 +2,21 @@
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
+//! - `GET /v1/events`: changes as they happen
+//! - `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
+//! - the dashboard ([`pages`])
 //!
-//! Nothing here can touch the fleet. Only requests for a name of this server are answered ([`hosts`]).
+//! Nothing here can touch the fleet: what people ask for goes to the hub. Only requests for a name of this server are answered ([`hosts`]).
 
+use crate::asks::Desk;
 use crate::bus::inbox::Counters;
+use crate::events::Events;
+use crate::http::auth::Access;
+use crate::http::events::{self, Readers};
 use crate::http::hosts::{self, Hosts};
-use crate::http::{listing, metrics, status};
+use crate::http::{actions, listing, metrics, pages, status};
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -20,7 +27,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
-use heartbeat::fleet::view::{Filter, HealthStatus, Listing};
+use heartbeat::fleet::card::Card;
+use heartbeat::fleet::view::{Filter, Listing};
 use serde::Deserialize;
 
 /// What the handlers read.
@@ -28,21 +36,27 @@ use serde::Deserialize;
 pub(crate) struct AppState {
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    pub(crate) readers: Readers,
+    pub(crate) desk: Desk,
 }
 
-/// All routes, for requests to these hosts.
-pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
+/// All routes, for requests to these hosts; `access`: who may change something.
+pub(crate) fn routes(app: AppState, access: Access, hosts: Hosts) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
         .route("/v1/status", get(status::status))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/incidents/{id}", get(status::incident))
+        .route("/v1/events", get(events::stream))
         .route("/metrics", get(prometheus))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
+        .merge(pages::routes())
+        .merge(actions::routes(access))
         .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
         .method_not_allowed_fallback(|| async {
@@ -103,8 +117,8 @@ async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection
     match found {
         Some((id, agent)) => {
             let mut json = Vec::new();
-            HealthStatus::of(&id, agent, listing::reading())
-                .in_incident(snapshot.watch.incidents.of_agent.get(&id))
+            Card::of(&id, agent, &snapshot, listing::reading())
+                .health
                 .write(&mut json);
             ([(header::CONTENT_TYPE, "application/json")], json).into_response()
         }
@@ -116,7 +130,7 @@ async fn prometheus(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let text = metrics::text(&snapshot, &app.counters.read());
+    let text = metrics::text(&snapshot, &app.counters.read(), app.readers.count());
     (
         [(
             header::CONTENT_TYPE,

@@ -79,7 +79,7 @@ async fn present(snapshots: &Snapshots, shown: &mut Shown) -> Option<Arc<Snapsho
 }
 
 /// Pieces as the body of an answer.
-struct Pieces(mpsc::Receiver<Bytes>);
+pub(super) struct Pieces(pub(super) mpsc::Receiver<Bytes>);
 
 impl HttpBody for Pieces {
     type Data = Bytes;

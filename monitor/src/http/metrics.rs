@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Every figure of the monitor, in the text format 0.0.4.
-pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -> String {
+pub(crate) fn text(
+    snapshot: &Snapshot,
+    dropped: &BTreeMap<&'static str, u64>,
+    readers: usize,
+) -> String {
     let counts = snapshot.counts;
     let beats = snapshot.beats;
     let mut page = Page::default();
@@ -53,6 +57,8 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
     } else {
         "hb_store_up 0\n"
     });
+    page.family("hb_sse_clients", "gauge", "Readers that follow /v1/events.");
+    let _ = writeln!(page.0, "hb_sse_clients {readers}");
     page.watch(snapshot);
     page.0
 }

@@ -64,7 +64,7 @@ enum NotifyError {
         "no HB_SOCKET here: run this from an agent under hbsidecar, or name the socket with --socket"
     )]
     NoSocket,
-    #[error("{} sidecars answer: {}; choose one with --socket", .0.len(), listed(.0))]
+    #[error("{} sockets answer: {}; choose one with --socket", .0.len(), listed(.0))]
     WhichSocket(Vec<PathBuf>),
     #[error("no sidecar answers in {0:?}; if its socket is elsewhere, name it with --socket")]
     NoneAnswers(PathBuf),
@@ -426,7 +426,7 @@ mod tests {
         sidecar(&path("c.sock"), "ok: no beat was sent yet\n");
         sidecar(&path("d.sock"), "ok\n");
         let error = asked().unwrap_err().to_string();
-        assert!(error.starts_with("2 sidecars answer: "), "{error}");
+        assert!(error.starts_with("2 sockets answer: "), "{error}");
         assert!(
             error.contains("/c.sock, ") && error.contains("/d.sock; "),
             "{error}"

@@ -32,7 +32,7 @@ impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} accepted, {} refused, {} beyond the rate limit, {} unknown keys, {} from foreign processes, {} connections too many",
+            "{} taken, {} refused, {} beyond the rate limit, {} unknown keys, {} from foreign processes, {} connections too many",
             self.taken, self.refused, self.excess, self.unknown, self.foreign, self.crowded_out
         )
     }

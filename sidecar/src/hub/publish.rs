@@ -80,6 +80,7 @@ impl Hub {
         let pid = self.pid();
         let sample = match pid {
             Some(pid) if !self.watch.is_blind() => {
+                self.agent.oom.survived(pid);
                 self.watch.usage.sample(&self.agent.tree.roots(pid), now)
             }
             Some(_) | None => Sample::default(),

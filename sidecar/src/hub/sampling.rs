@@ -118,6 +118,7 @@ impl Hub {
         if self.watch.machine.deadline() > now {
             return;
         }
+        self.agent.oom.survived(pid);
         let (root, orphans) = self.roots(pid);
         let depth = self.watch.machine.depth();
         let sample = self.watch.evidence.sample(root, &orphans, depth, now);

@@ -55,6 +55,15 @@ impl LogFile {
         Ok(())
     }
 
+    /// The user's own file stays.
+    pub(super) fn remove_if_usual(&self) {
+        if self.is_ours && self.open.is_some() {
+            for path in [self.path.clone(), self.path.with_extension("log.1")] {
+                let _ = std::fs::remove_file(path); // gone already, or its directory is
+            }
+        }
+    }
+
     /// Whether the path still leads to the open file.
     fn is_in_place(&self, file: &File) -> bool {
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());

@@ -1,6 +1,7 @@
 //! Whether numbers in /proc mean what they say here, and whether every process of the machine is in it.
 
 use super::read::{Reader, link};
+use crate::process::handle::{self, ProcShows};
 use heartbeat::verdict::sample::Space;
 
 /// The inode of the machine's first pid namespace (`PROC_PID_INIT_INO`).
@@ -8,10 +9,10 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether /proc shows the pid namespace of this process: after `unshare --pid` without a new mount it does not.
 pub(super) fn space() -> Space {
-    match link("/proc/self") {
-        Ok(number) if number == std::process::id().to_string() => Space::Own,
-        Ok(_) => Space::Foreign,
-        Err(_) => Space::Unknown,
+    match handle::proc_shows() {
+        ProcShows::Ours => Space::Own,
+        ProcShows::Others => Space::Foreign,
+        ProcShows::Unknown => Space::Unknown,
     }
 }
 

@@ -201,15 +201,35 @@ fn kill(pid: i32, number: i32) -> io::Result<()> {
     }
 }
 
-/// Whether /proc shows the processes of our own pid namespace. In a namespace without a mount of its own it shows others
-/// under the same numbers.
-pub(crate) fn proc_is_ours() -> bool {
-    static OURS: LazyLock<bool> = LazyLock::new(|| {
-        let me = std::fs::read_link("/proc/self").ok();
-        let me = me.as_deref().and_then(std::path::Path::to_str);
-        me.is_none_or(|number| number == std::process::id().to_string())
+/// Whose processes /proc shows. In a pid namespace without a mount of its own it shows others under the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProcShows {
+    /// Those of our own pid namespace.
+    Ours,
+    /// Those of another one.
+    Others,
+    /// /proc cannot be read.
+    Unknown,
+}
+
+/// Asked once: neither a namespace nor a mount changes under a running process without its doing.
+pub(crate) fn proc_shows() -> ProcShows {
+    static SHOWS: LazyLock<ProcShows> = LazyLock::new(|| {
+        let me = std::process::id().to_string();
+        std::fs::read_link("/proc/self").map_or(ProcShows::Unknown, |number| {
+            if number.as_os_str() == me.as_str() {
+                ProcShows::Ours
+            } else {
+                ProcShows::Others
+            }
+        })
     });
-    *OURS
+    *SHOWS
+}
+
+/// Whether a number in /proc can be taken for a process of ours.
+pub(crate) fn proc_is_ours() -> bool {
+    proc_shows() != ProcShows::Others
 }
 
 /// The content of `/proc/PID/stat`; `None` when there is no such process, or when it may be another's.

@@ -1,6 +1,12 @@
 //! Whether the kernel killed for memory: counters of our control group, or of the machine where there is none.
 
+use super::handle;
 use std::path::PathBuf;
+
+/// `PF_EXITING` of the kernel's `sched.h`.
+const EXITING: u32 = 0x4;
+/// Of a signal mask.
+const SIGKILL_BIT: u64 = 1 << 8;
 
 /// Counts out-of-memory kills from one moment on.
 #[derive(Debug)]
@@ -26,9 +32,35 @@ impl OomKills {
 
     /// Whether there was one since.
     pub(crate) fn any(&self) -> bool {
-        let now = self.counter.as_ref().and_then(Counter::read);
-        now.is_some_and(|now| now > self.before)
+        self.newest().is_some()
     }
+
+    /// The agent lives: what was killed up to now was another process, a tool of its own perhaps.
+    pub(crate) fn survived(&mut self, agent: i32) {
+        if let Some(now) = self.newest()
+            && !is_dying(agent)
+        {
+            self.before = now;
+        }
+    }
+
+    fn newest(&self) -> Option<u64> {
+        let now = self.counter.as_ref().and_then(Counter::read)?;
+        (now > self.before).then_some(now)
+    }
+}
+
+/// Whether it has ended, is ending, or has a SIGKILL that it has not taken yet: the counter moves before the victim is gone,
+/// which may take a while.
+fn is_dying(pid: i32) -> bool {
+    let Ok(process) = procfs::process::Process::new(pid) else {
+        return true;
+    };
+    let (Ok(stat), Ok(status)) = (process.stat(), process.status()) else {
+        return true;
+    };
+    let pending = status.sigpnd | status.shdpnd;
+    !handle::is_alive(&stat) || stat.flags & EXITING != 0 || pending & SIGKILL_BIT != 0
 }
 
 impl Counter {
@@ -102,6 +134,28 @@ mod tests {
                 "{file} is not in {files:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_kill_that_the_agent_survived_was_not_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events");
+        std::fs::write(&file, "oom_kill 1\n").unwrap();
+        let mut kills = OomKills {
+            counter: Some(Counter {
+                file: file.clone(),
+                name: "oom_kill ",
+            }),
+            before: 1,
+        };
+        std::fs::write(&file, "oom_kill 2\n").unwrap();
+        assert!(kills.any());
+        let me = i32::try_from(std::process::id()).unwrap();
+        kills.survived(me);
+        assert!(!kills.any(), "this process lives");
+        std::fs::write(&file, "oom_kill 3\n").unwrap();
+        kills.survived(i32::MAX);
+        assert!(kills.any(), "there is no such process any more");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::verdict::sample::{
     FileLock, Kind, Process, RunState, Subject, Target, TcpState, Until, Wait,
 };
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::TreeView;
+use crate::verdict::tree_view::{TreeView, awaited_alone};
 use crate::wire::declared_state::DeclaredState;
 
 /// Markers in the last line of an agent's event stream: the work is done.
@@ -277,26 +277,7 @@ pub(in crate::verdict) fn server_as_tool(view: &TreeView<'_>, server: &Process) 
 /// A child reads its standard input, which only its parent can write to, and the parent waits for the child.
 pub(in crate::verdict) fn held_input(view: &TreeView<'_>, child: &Process) -> Option<Finding> {
     let parent = view.sample.process(child.parent)?;
-    let input = match child.main()?.wait.as_ref()? {
-        Wait::Read(target) => target,
-        Wait::Poll { targets, .. } => match targets.as_slice() {
-            [target] => target,
-            [] | [_, _, ..] => return None,
-        },
-        Wait::Running
-        | Wait::Write(_)
-        | Wait::Accept(_)
-        | Wait::Connect(_)
-        | Wait::Sleep(_)
-        | Wait::Futex { .. }
-        | Wait::Child(_)
-        | Wait::Fork
-        | Wait::Lock(_)
-        | Wait::Signal(_)
-        | Wait::Sync(_)
-        | Wait::Call(_)
-        | Wait::Unreadable(_) => return None,
-    };
+    let input = awaited_alone(child.main()?.wait.as_ref()?)?;
     let writers = view.writers(child.pid, input);
     let held = !writers.is_empty() && writers.iter().all(|end| end.pid == parent.pid);
     if input.fd != 0 || !held || parent.thread_count != 1 || !view.is_awaited(child) {

@@ -10,7 +10,7 @@ use crate::verdict::sample::{
     GapKind, Kind, Process, Socket, SocketKind, Subject, Target, Tcp, TcpState, Wait, Why,
 };
 use crate::verdict::self_report::Announced;
-use crate::verdict::tree_view::{TreeView, is_parked, waits_for_one};
+use crate::verdict::tree_view::{TreeView, awaited_alone, is_parked};
 use crate::wire::activity::Evidence;
 use crate::wire::declared_state::DeclaredState;
 use std::time::Duration;
@@ -158,7 +158,7 @@ pub(in crate::verdict) fn unix_peer(view: &TreeView<'_>) -> Option<u32> {
                 peer,
                 listens: false,
                 ..
-            } if waits_for_one(wait) => {
+            } if awaited_alone(wait).is_some() => {
                 peer.filter(|pid| view.sample.outsider(*pid).is_some_and(|o| !o.own))
             }
             SocketKind::Unix { .. }

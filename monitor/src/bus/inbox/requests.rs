@@ -3,11 +3,11 @@
 
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
-use super::{Output, PAGE, Request};
+use super::{Output, PAGE, Request, recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
-use heartbeat::wire::keys;
+use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::time::Duration;
@@ -39,8 +39,11 @@ pub(super) struct Requests<'a> {
     pub(super) queue: &'a mut mpsc::Receiver<Request>,
     /// Agents whose roster entry is to be removed, which the store has not done: tried again with each canary.
     pub(super) leaving: &'a mut Vec<AgentId>,
+    /// What people asked for, until the store has answered: a lost connection loses none of it.
+    pub(super) kept: &'a mut Vec<Request>,
     /// The monitor's own channel.
     pub(super) canary: &'a str,
+    pub(super) channels: Channels,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
 }
@@ -52,12 +55,13 @@ impl Requests<'_> {
         mut link: MultiplexedConnection,
         output: &Output,
     ) -> anyhow::Result<()> {
-        let mut batch = Vec::new();
+        let mut batch = std::mem::take(self.kept);
         loop {
-            if self.queue.recv_many(&mut batch, PAGE).await == 0 {
+            if batch.is_empty() && self.queue.recv_many(&mut batch, PAGE).await == 0 {
                 return Ok(());
             }
             self.take_leaving(&mut batch);
+            *self.kept = batch.iter().filter(|one| is_kept(one)).cloned().collect();
             let mut question = redis::pipe();
             for request in &batch {
                 self.add(&mut question, request);
@@ -75,6 +79,7 @@ impl Requests<'_> {
                     pass_on(request, &mut answers, output).await?;
                 }
             }
+            self.kept.clear();
         }
     }
 
@@ -93,7 +98,11 @@ impl Requests<'_> {
             | Request::ReadEvents
             | Request::Canary(_)
             | Request::StoreIncident(_)
-            | Request::RemoveIncident(_) => None,
+            | Request::RemoveIncident(_)
+            | Request::Forget(_)
+            | Request::Order(..)
+            | Request::StorePause(_)
+            | Request::Audit(_) => None,
         });
         let room = LEAVING_MAX.saturating_sub(self.leaving.len());
         self.leaving.extend(new.take(room));
@@ -133,7 +142,25 @@ impl Requests<'_> {
             Request::Leave(id) => {
                 question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
             }
+            Request::Forget(id) => recovery::forget(question, id),
+            Request::Order(id, order) => recovery::order(question, self.channels, id, order),
+            Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
+            Request::Audit(entry) => recovery::audit(question, entry),
         }
+    }
+}
+
+fn is_kept(request: &Request) -> bool {
+    match request {
+        Request::Forget(_) | Request::StorePause(_) | Request::Audit(_) => true,
+        Request::Verify(_)
+        | Request::ReadTtl(_)
+        | Request::ReadEvents
+        | Request::Canary(_)
+        | Request::StoreIncident(_)
+        | Request::RemoveIncident(_)
+        | Request::Leave(_)
+        | Request::Order(..) => false,
     }
 }
 
@@ -177,6 +204,14 @@ async fn pass_on(
         Request::RemoveIncident(id) => {
             if is_carried_out(answers.next(), output) {
                 output.send(WatchInput::IncidentRemoved(id)).await;
+            }
+        }
+        Request::StorePause(_) | Request::Audit(_) => {
+            is_carried_out(answers.next(), output);
+        }
+        Request::Forget(_) | Request::Order(..) => {
+            for answer in [answers.next(), answers.next()] {
+                is_carried_out(answer, output);
             }
         }
         Request::ReadEvents | Request::Leave(_) => {}

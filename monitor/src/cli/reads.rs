@@ -1,0 +1,326 @@
+//! The commands that only read: `ls show events incidents check healthcheck`.
+
+use super::agents::{self, Shown};
+use super::check::{self, Finding};
+use super::client::{Client, ClientError};
+use super::events::{self, Wanted};
+use super::terminal::{Terminal, hint, print};
+use super::{incidents, show};
+use axum::http::StatusCode;
+use clap::{Args, Subcommand};
+use form_urlencoded::Serializer;
+use hbshell::log_writer::complain;
+use heartbeat::fleet::word::code;
+use serde_json::Value;
+use std::io::{IsTerminal, Write, stdout};
+use std::time::Duration;
+
+/// Between two pictures of `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// What the API takes for a state.
+const STATES: [&str; 4] = ["healthy", "missing", "failed", "stopped"];
+/// Letters that a suggestion may differ in.
+const NEAR: usize = 3;
+
+/// What is read.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Read {
+    /// List the agents: those that need a person first
+    Ls(Ls),
+    /// Show one agent; exit code 0, 3 when it needs attention, 4 when there is no such agent
+    Show {
+        /// The agent
+        id: String,
+        /// The API's JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what changed
+    Events {
+        /// Go on with what changes
+        #[arg(short, long)]
+        follow: bool,
+        /// Of this agent only
+        #[arg(long, value_name = "ID")]
+        agent: Option<String>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the open incidents
+    Incidents {
+        /// Also those that were closed in the last 7 days
+        #[arg(long)]
+        all: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the fleet for Nagios and its kin: exit code 0 all well, 1 notices, 2 incidents, 3 cannot tell
+    Check {
+        /// Agents in this state only
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+    },
+    /// Exit with 0 when the monitor answers and is connected to its store
+    Healthcheck,
+}
+
+/// Which agents are listed, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Ls {
+    /// Agents in this state: healthy, missing, failed, stopped, or a shown word
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Agents of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    agent_type: Option<String>,
+    /// Agents with this verdict, as in stalled or waiting-for-you
+    #[arg(long, value_name = "VERDICT")]
+    activity: Option<String>,
+    /// Agents with this text in id, type, host or task
+    #[arg(short = 'q', value_name = "TEXT")]
+    text: Option<String>,
+    /// Every column, whatever the width
+    #[arg(long)]
+    wide: bool,
+    /// One JSON object a line, as the API has it
+    #[arg(long)]
+    json: bool,
+    /// Again every two seconds
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Carries a command out. Returns the exit code of the process.
+pub(super) async fn run(read: &Read, client: &Client) -> Result<u8, ClientError> {
+    match read {
+        Read::Ls(ls) => list(client, ls).await,
+        Read::Show { id, json } => one(client, id, *json).await,
+        Read::Events {
+            follow,
+            agent,
+            json,
+        } => {
+            let wanted = Wanted {
+                follows: *follow,
+                agent: agent.clone(),
+                as_json: *json,
+            };
+            events::run(client, &wanted).await.map(|()| 0)
+        }
+        Read::Incidents { all, json } => incident_list(client, *all, *json).await,
+        Read::Check { state } => {
+            let Finding { code, line } = match finding(client, state.as_deref()).await {
+                Ok(finding) => finding,
+                Err(error) => check::unknown(&error.to_string()),
+            };
+            print(&line);
+            Ok(code)
+        }
+        Read::Healthcheck => client.get("/-/ready", "healthcheck").await.map(|_| 0),
+    }
+}
+
+async fn list(client: &Client, ls: &Ls) -> Result<u8, ClientError> {
+    loop {
+        let agents = agents_of(client, ls).await?;
+        let gates = if ls.json {
+            Value::Null
+        } else {
+            client.get("/v1/status", "ls").await?
+        };
+        if ls.watch && stdout().is_terminal() {
+            let _ = write!(stdout(), "\x1b[H\x1b[J"); // no reader: the next line fails too
+        }
+        print_agents(&agents, &gates, ls);
+        if !ls.watch || stdout().flush().is_err() {
+            return Ok(0);
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+fn print_agents(agents: &[Shown], status: &Value, ls: &Ls) {
+    let terminal = Terminal::detect(ls.wide);
+    if ls.json {
+        return agents
+            .iter()
+            .for_each(|agent| print(&agent.json.to_string()));
+    }
+    for gate in status["gates"].as_array().into_iter().flatten() {
+        let text = |name: &str| gate[name].as_str().unwrap_or_default();
+        let since = terminal.time(gate["since"].as_u64().unwrap_or(0));
+        let name = text("gate").to_uppercase().replace('_', " ");
+        hint(&format!("{name} since {since}: {}", text("sentence")));
+    }
+    let is_filtered = [&ls.state, &ls.agent_type, &ls.activity, &ls.text]
+        .into_iter()
+        .any(Option::is_some);
+    match (agents.is_empty(), terminal.columns) {
+        (true, _) if is_filtered => hint("No agent matches. All agents: hbmonitor ls"),
+        (true, _) => hint(
+            "No agent has been heard yet.\n  watch one:    hbsidecar -- claude\n  see a demo:   hbmonitor demo",
+        ),
+        (false, None) => {
+            for agent in agents {
+                print(&agents::piped(agent, &terminal));
+            }
+        }
+        (false, Some(columns)) => {
+            for line in agents::table(agents, &terminal, columns) {
+                print(&line);
+            }
+            hint(&format!("\n{}", agents::summary(agents)));
+        }
+    }
+}
+
+async fn agents_of(client: &Client, ls: &Ls) -> Result<Vec<Shown>, ClientError> {
+    let mut query = Serializer::new(String::new());
+    // A shown word that is no state is a verdict.
+    let state = ls.state.as_deref().map(code);
+    let (state, verdict) = match state {
+        Some(word) if !STATES.contains(&word.as_str()) => (None, Some(word)),
+        state => (state, None),
+    };
+    let pairs = [
+        ("state", state),
+        ("type", ls.agent_type.clone()),
+        ("activity", ls.activity.as_deref().map(code).or(verdict)),
+        ("q", ls.text.clone()),
+    ];
+    query.extend_pairs(
+        pairs
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let path = format!("/health/agents?{}", query.finish());
+    let mut answer = client.get(&path, "ls").await?;
+    let listed = listed(&mut answer["agents"]);
+    let mut agents: Vec<Shown> = listed.into_iter().map(Shown::of).collect();
+    agents::sort(&mut agents);
+    Ok(agents)
+}
+
+/// The entries of an array.
+fn listed(value: &mut Value) -> Vec<Value> {
+    let listed = value.as_array_mut().map(std::mem::take);
+    listed.unwrap_or_default()
+}
+
+async fn one(client: &Client, id: &str, as_json: bool) -> Result<u8, ClientError> {
+    let command = format!("show {id}");
+    let json = match client.get(&super::agent(id), &command).await {
+        Ok(json) => json,
+        Err(ClientError::Refused(StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, _)) => {
+            return no_such_agent(client, id).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let agent = Shown::of(json);
+    if as_json {
+        print(&agent.json.to_string());
+    } else {
+        let incident = match agent.json["incident"].as_str() {
+            Some(incident) => client
+                .get(&format!("/v1/incidents/{incident}"), &command)
+                .await
+                .ok(),
+            None => None,
+        };
+        show::show(&agent, incident.as_ref(), &Terminal::detect(false));
+    }
+    Ok(if show::needs_attention(&agent) { 3 } else { 0 })
+}
+
+async fn no_such_agent(client: &Client, id: &str) -> Result<u8, ClientError> {
+    let all = client.get("/health/agents", "ls").await?;
+    let ids = all["agents"].as_array().into_iter().flatten();
+    let ids = ids.filter_map(|agent| agent["agentId"].as_str());
+    let near = ids
+        .map(|known| (distance(id, known), known))
+        .filter(|(distance, _)| *distance <= NEAR)
+        .min();
+    let near = near.map_or_else(String::new, |(_, known)| {
+        format!("\n  did you mean: {known}")
+    });
+    let why = format!("no agent is called {id:?}{near}\n  all agents:   hbmonitor ls");
+    complain("hbmonitor", &why);
+    Ok(4)
+}
+
+/// Of two names; one that begins like the other is near.
+fn distance(typed: &str, known: &str) -> usize {
+    if known.starts_with(typed) && !typed.is_empty() {
+        return 1;
+    }
+    strsim::damerau_levenshtein(typed, known)
+}
+
+async fn incident_list(client: &Client, all: bool, as_json: bool) -> Result<u8, ClientError> {
+    let path = if all {
+        "/v1/incidents?limit=10000"
+    } else {
+        "/v1/incidents?open=true&limit=10000"
+    };
+    let mut answer = client.get(path, "incidents").await?;
+    let listed = listed(&mut answer["incidents"]);
+    let terminal = Terminal::detect(false);
+    match (as_json, terminal.columns) {
+        (true, _) => listed.iter().for_each(|one| print(&one.to_string())),
+        (false, None) => listed
+            .iter()
+            .for_each(|one| print(&incidents::piped(one, &terminal))),
+        (false, Some(_)) if listed.is_empty() => {
+            let last = client
+                .get("/v1/incidents?open=false&limit=1", "incidents")
+                .await?;
+            print(&incidents::none_open(last["incidents"].get(0), &terminal));
+        }
+        (false, Some(columns)) => {
+            for line in incidents::table(&listed, &terminal, columns) {
+                print(&line);
+            }
+            let open = listed
+                .iter()
+                .filter(|one| one["closedAt"].is_null())
+                .count();
+            let rest = if all {
+                ""
+            } else {
+                " Closed ones of the last 7 days: hbmonitor incidents --all"
+            };
+            hint(&format!("\n{open} open.{rest}"));
+        }
+    }
+    Ok(0)
+}
+
+async fn finding(client: &Client, state: Option<&str>) -> Result<Finding, ClientError> {
+    let ls = Ls {
+        state: state.map(str::to_owned),
+        agent_type: None,
+        activity: None,
+        text: None,
+        wide: false,
+        json: false,
+        watch: false,
+    };
+    let agents = agents_of(client, &ls).await?;
+    let incidents = client.get("/v1/incidents?open=true", "check").await?;
+    let status = client.get("/v1/status", "check").await?;
+    let terminal = Terminal::detect(false);
+    // Of a part of the fleet only its own incidents count.
+    let mut incidents = incidents;
+    if state.is_some()
+        && let Some(all) = incidents["incidents"].as_array_mut()
+    {
+        all.retain(|one| {
+            let named = one["agents"].as_array().into_iter().flatten();
+            let mut named = named.filter_map(Value::as_str);
+            named.any(|id| agents.iter().any(|agent| agent.id == id))
+        });
+    }
+    Ok(check::finding(&agents, &incidents, &status, &terminal))
+}

@@ -1,0 +1,186 @@
+//! `hbmonitor show ID`: one agent on one screen.
+
+use super::agents::Shown;
+use super::terminal::{Terminal, plain, print, right};
+use heartbeat::base::duration::{format_duration, format_short};
+use heartbeat::base::figure;
+use heartbeat::fleet::word::Rank;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Where the values begin.
+const LABEL_COLUMNS: usize = 10;
+/// Columns of a sentence, in a pipe too.
+const TEXT_COLUMNS_MAX: usize = 100;
+
+/// Prints the agent, with the incident that it is in.
+pub(super) fn show(agent: &Shown, incident: Option<&Value>, terminal: &Terminal) {
+    for line in lines(agent, incident, terminal) {
+        print(&line);
+    }
+}
+
+/// Whether something needs attention.
+pub(super) fn needs_attention(agent: &Shown) -> bool {
+    match agent.word.rank() {
+        Rank::NeedsYou | Rank::OnIt => true,
+        Rank::Unknown | Rank::AtWork | Rank::AtRest | Rank::Stopped => false,
+    }
+}
+
+fn lines(agent: &Shown, incident: Option<&Value>, terminal: &Terminal) -> Vec<String> {
+    let now = terminal.now_ms;
+    let mut page = Page {
+        columns: terminal
+            .columns
+            .unwrap_or(TEXT_COLUMNS_MAX)
+            .min(TEXT_COLUMNS_MAX),
+        lines: Vec::new(),
+    };
+    let state = format!(
+        "{} {}: {}",
+        terminal.glyph(agent.word),
+        agent.id,
+        agent.word.text()
+    );
+    let reason = agent
+        .reason()
+        .map_or_else(String::new, |reason| format!(" ({reason})"));
+    let age = format_short(agent.age(now));
+    page.lines.push(format!(
+        "{}{reason}, {age}",
+        terminal.paint(agent.word, &state)
+    ));
+    page.lines.push(String::new());
+    page.field("What", agent.text("sentence"));
+    let whole = Duration::from_secs(agent.age(now).as_secs());
+    page.field(
+        "Since",
+        Some(format!(
+            "{}, {}",
+            terminal.time(agent.since_ms),
+            format_duration(whole)
+        )),
+    );
+    page.evidence(&agent.json["activity"]["evidence"]);
+    page.field("Next", agent.text("next"));
+    page.lines.push(String::new());
+    page.field("Agent", Some(place(agent)));
+    page.field("Process", Some(process(agent)));
+    page.field("Task", task(agent));
+    page.field("Status", agent.text("statusText"));
+    page.field("Beat", Some(beat(agent, terminal)));
+    let of = ["metrics", "lastMetrics"].map(|name| &agent.json[name]);
+    let living = agent.json["pid"].is_u64();
+    if let Some(metrics) = of.into_iter().find(|of| of.is_object()).filter(|_| living) {
+        page.field("CPU", metrics["cpuPercent"].as_f64().map(figure::percent));
+        page.field(
+            "Memory",
+            metrics["memoryMB"].as_f64().map(figure::megabytes),
+        );
+    }
+    if let Some(restarts) = agent.json["restarts"].as_u64().filter(|count| *count > 0) {
+        page.field("Restarts", Some(restarts.to_string()));
+    }
+    page.rungs(incident, terminal);
+    page.lines
+}
+
+struct Page {
+    columns: usize,
+    lines: Vec<String>,
+}
+
+impl Page {
+    fn field(&mut self, label: &str, value: Option<String>) {
+        let Some(value) = value.filter(|value| !value.is_empty()) else {
+            return;
+        };
+        let room = self.columns.saturating_sub(LABEL_COLUMNS + 2);
+        for (n, line) in Terminal::wrap(&value, room).into_iter().enumerate() {
+            let label = right(if n == 0 { label } else { "" }, LABEL_COLUMNS);
+            self.lines.push(format!("{label}  {line}"));
+        }
+    }
+
+    fn evidence(&mut self, evidence: &Value) {
+        let listed = evidence.as_array().map(Vec::as_slice).unwrap_or_default();
+        for (n, one) in listed.iter().enumerate() {
+            let text = |name: &str| plain(one[name].as_str().unwrap_or_default());
+            let label = if n == 0 { "Evidence" } else { "" };
+            let value = format!("{} {}  ({})", text("signal"), text("value"), text("source"));
+            self.field(label, Some(value));
+        }
+    }
+
+    fn rungs(&mut self, incident: Option<&Value>, terminal: &Terminal) {
+        let rungs = incident.and_then(|incident| incident["rungs"].as_array());
+        let Some(rungs) = rungs.filter(|rungs| !rungs.is_empty()) else {
+            return;
+        };
+        self.lines.push(String::new());
+        self.lines.push("Rungs".to_owned());
+        for (n, rung) in rungs.iter().enumerate() {
+            let text = |name: &str| plain(rung[name].as_str().unwrap_or_default());
+            let at = terminal.time(rung["startedAt"].as_u64().unwrap_or(0));
+            let became = match (rung["endedAt"].as_u64(), rung["outcome"].as_str()) {
+                (None, _) => "under way".to_owned(),
+                (Some(_), _) => [text("outcome"), text("detail")]
+                    .join(" ")
+                    .trim()
+                    .to_owned(),
+            };
+            self.lines
+                .push(format!("  {} {}  {at}  {became}", n + 1, text("rung")));
+        }
+    }
+}
+
+fn place(agent: &Shown) -> String {
+    let kind = agent.text("agentType").unwrap_or_default();
+    let host = agent
+        .text("host")
+        .map_or_else(String::new, |host| format!(" on {host}"));
+    let runtime = &agent.json["runtime"];
+    let text = |name: &str| plain(runtime[name].as_str().unwrap_or_default());
+    let runtime = if runtime.is_object() {
+        let id: String = text("id").chars().take(12).collect();
+        format!(", {} {id}", text("kind"))
+    } else {
+        String::new()
+    };
+    format!("{kind}{host}{runtime}").trim().to_owned()
+}
+
+fn process(agent: &Shown) -> String {
+    let pid = agent.json["pid"].as_u64();
+    let pid = pid.map_or_else(|| "none now".to_owned(), |pid| pid.to_string());
+    let incarnation = agent.json["restarts"].as_u64().unwrap_or(0) + 1;
+    match agent.json["epoch"].as_u64() {
+        Some(epoch) if epoch > 0 => format!("{pid} (incarnation {incarnation}, epoch {epoch})"),
+        Some(_) | None => pid,
+    }
+}
+
+fn task(agent: &Shown) -> Option<String> {
+    let (task, done) = match agent.text("currentTask") {
+        Some(task) => (task, &agent.json["taskProgress"]),
+        None => (agent.text("lastTask")?, &agent.json["lastTaskProgress"]),
+    };
+    let done = done
+        .as_f64()
+        .map_or_else(String::new, |done| format!(": {done:.0} %"));
+    Some(format!("{task}{done}"))
+}
+
+fn beat(agent: &Shown, terminal: &Terminal) -> String {
+    let Some(at) = agent.json["lastHeartbeat"].as_u64() else {
+        return "none yet".to_owned();
+    };
+    let age = Duration::from_millis(terminal.now_ms.saturating_sub(at));
+    let missed = match agent.json["missedBeats"].as_u64() {
+        Some(missed) if missed > 0 => format!(", {missed} missed"),
+        Some(_) | None => String::new(),
+    };
+    format!("{} ago{missed}", format_short(age))
+}

@@ -1,0 +1,200 @@
+//! The dashboard: `GET /`, `/agents/{id}`, `/incidents`, `/incidents/{id}`, `/status`, their style sheet and their script.
+//!
+//! A page is a function of a snapshot and is complete without the script, which only keeps it current. What is shown is
+//! decided in `heartbeat::fleet` (`word`, `card`, `overview`, `explain`); here it becomes HTML.
+
+mod agent;
+mod empty;
+mod fleet;
+mod incidents;
+mod layout;
+mod parts;
+mod query;
+mod status;
+
+use crate::http::api::{AppState, ended};
+use crate::http::listing::reading;
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use heartbeat::base::id::AgentId;
+use heartbeat::base::moment::{Moment, millis};
+use heartbeat::fleet::machine::Snapshot;
+use heartbeat::fleet::view::ViewTime;
+use heartbeat::wire::incident::IncidentId;
+use maud::{Markup, html};
+use query::PageQuery;
+
+const STYLE: &str = include_str!("assets/style.css");
+const SCRIPT: &str = include_str!("assets/app.js");
+/// In the addresses of both, so that a browser keeps them for good and takes changed ones at once.
+const ASSETS_HASH: u64 = fnv(
+    STYLE.as_bytes(),
+    fnv(SCRIPT.as_bytes(), 0xcbf2_9ce4_8422_2325),
+);
+
+/// Nothing but our own style sheet, script and pages; the icon of the tab stands in the page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What every page is made of.
+#[derive(Clone, Copy, Debug)]
+struct Shown<'a> {
+    snapshot: &'a Snapshot,
+    at: ViewTime,
+}
+
+/// The routes of the dashboard.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/", get(fleet))
+        .route("/agents/{id}", get(agent))
+        .route("/incidents", get(incident_list))
+        .route("/incidents/{id}", get(incident))
+        .route("/status", get(status))
+        .route(
+            "/style.css",
+            get(|| async { asset("text/css; charset=utf-8", STYLE) }),
+        )
+        .route(
+            "/app.js",
+            get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }),
+        )
+}
+
+async fn fleet(State(app): State<AppState>, RawQuery(query): RawQuery) -> Response {
+    let query = PageQuery::read(query.as_deref());
+    match app.snapshots.get().await {
+        Some(snapshot) => answer(StatusCode::OK, fleet::page(&shown(&snapshot), &query)),
+        None => ended(),
+    }
+}
+
+async fn agent(
+    State(app): State<AppState>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
+    let reloads = PageQuery::read(query.as_deref()).reloads;
+    let id = AgentId::parse(&id).ok();
+    match id
+        .as_ref()
+        .and_then(|id| Some((id, snapshot.agents.get(id)?)))
+    {
+        Some((id, agent)) => {
+            let page = agent::page(&shown(&snapshot), id, agent, reloads);
+            answer(StatusCode::OK, page)
+        }
+        None => missing(
+            &snapshot,
+            "No agent has this id",
+            "It may have left the fleet.",
+        ),
+    }
+}
+
+async fn incident_list(State(app): State<AppState>, RawQuery(query): RawQuery) -> Response {
+    match app.snapshots.get().await {
+        Some(snapshot) => {
+            let page = incidents::list(&shown(&snapshot), query.as_deref());
+            answer(StatusCode::OK, page)
+        }
+        None => ended(),
+    }
+}
+
+async fn incident(State(app): State<AppState>, Path(id): Path<String>) -> Response {
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
+    let all = &snapshot.watch.incidents;
+    let id = IncidentId::parse(&id).ok();
+    let found = id.and_then(|id| all.open.get(&id).or_else(|| all.closed.get(&id)));
+    match found {
+        Some(incident) => answer(StatusCode::OK, incidents::one(&shown(&snapshot), incident)),
+        None => missing(
+            &snapshot,
+            "No incident has this id",
+            "Closed incidents are kept for 7 days.",
+        ),
+    }
+}
+
+async fn status(State(app): State<AppState>) -> Response {
+    match app.snapshots.get().await {
+        Some(snapshot) => {
+            let page = status::page(&shown(&snapshot), &app.counters.read());
+            answer(StatusCode::OK, page)
+        }
+        None => ended(),
+    }
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, text).into_response()
+}
+
+fn shown(snapshot: &Snapshot) -> Shown<'_> {
+    Shown {
+        snapshot,
+        at: reading(),
+    }
+}
+
+/// A moment on the monitor's wall clock, Unix milliseconds.
+fn wall(moment: Moment, at: ViewTime) -> u64 {
+    at.wall_ms.saturating_sub(millis(at.now.since(moment))) + millis(moment.since(at.now))
+}
+
+fn missing(snapshot: &Snapshot, title: &str, why: &str) -> Response {
+    let shown = shown(snapshot);
+    let frame = layout::Frame {
+        here: layout::Here::Fleet,
+        root: "../",
+        title: format!("{title} · hb"),
+        tone: heartbeat::fleet::word::Tone::Off,
+        reloads: false,
+        snapshot,
+        at: shown.at,
+    };
+    let main = html! {
+        div.head { h1 { (title) } p.sub { (why) " " a href="../" { "All agents" } } }
+    };
+    answer(StatusCode::NOT_FOUND, layout::page(&frame, &main))
+}
+
+fn answer(code: StatusCode, page: Markup) -> Response {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    let mut response = (code, page.into_string()).into_response();
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// FNV-1a, at the time of the build.
+const fn fnv(bytes: &[u8], from: u64) -> u64 {
+    let (mut hash, mut at) = (from, 0);
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}

@@ -1,0 +1,124 @@
+//! `GET /status`: hbmonitor about itself.
+
+use super::Shown;
+use super::layout::{self, Frame, Here, millis_text};
+use super::parts::{self, Shape};
+use heartbeat::base::figure;
+use heartbeat::fleet::gates::GateKind;
+use heartbeat::fleet::word::{Tone, gate_text};
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// Every gate, with what an open one means.
+const GATES: [(GateKind, &str); 4] = [
+    (GateKind::Tilt, "hb’s own clock runs on time"),
+    (GateKind::Blind, "the store answers"),
+    (GateKind::Storm, "no host and no fleet fell silent at once"),
+    (GateKind::MassCrash, "no mass crash in the last 5 min"),
+];
+
+/// The page. `dropped` counts payloads that could not be used, by kind.
+pub(super) fn page(shown: &Shown<'_>, dropped: &BTreeMap<&'static str, u64>) -> Markup {
+    let Shown { snapshot, at } = *shown;
+    let well = snapshot.link_up;
+    let frame = Frame {
+        here: Here::Status,
+        root: "",
+        title: "Status · hb".to_owned(),
+        tone: if well { Tone::Ok } else { Tone::Warn },
+        reloads: false,
+        snapshot,
+        at,
+    };
+    let main = html! {
+        div.head {
+            h1 { (if well { "hbmonitor is well" } else { "hbmonitor cannot reach the store" }) }
+            p.sub {
+                @match snapshot.watch.gates.len() {
+                    0 => { "No gate is closed." }
+                    1 => { "1 gate is closed: truth is shown, nothing is done by itself." }
+                    n => { (n) " gates are closed: truth is shown, nothing is done by itself." }
+                }
+            }
+        }
+        div.two { (monitor(shown)) (beats(shown, dropped)) }
+        (gates(shown))
+    };
+    layout::page(&frame, &main)
+}
+
+fn monitor(shown: &Shown<'_>) -> Markup {
+    let snapshot = shown.snapshot;
+    let (counts, bounds, watch) = (snapshot.counts, snapshot.bounds, &snapshot.watch);
+    let megabytes = |bytes: usize| parts::figure(&figure::megabytes(bytes as f64 / 1e6));
+    let count = |of: usize| figure::count(of as u64);
+    html! {
+        section aria-labelledby="m" {
+            div.bar { h2 #m { "Monitor" } }
+            div.panel.body {
+                dl.kv {
+                    dt { "Store" } dd {
+                        (if snapshot.link_up { "connected" } else { "not connected" })
+                        @if let Some(took) = watch.round_trip { ", answers in " (parts::figure(&millis_text(took))) }
+                    }
+                    dt { "Counts as dead after" } dd { (parts::figure(&millis_text(watch.answer_limit))) }
+                    dt { "Agents" } dd {
+                        (count(counts.total())) ": " (count(counts.healthy)) " healthy, " (count(counts.missing)) " missing, "
+                        (count(counts.failed)) " failed, " (count(counts.stopped)) " stopped"
+                    }
+                    dt { "Room" } dd { (count(bounds.agents_max)) " agents, " (megabytes(bounds.bytes)) " of " (megabytes(bounds.bytes_max)) }
+                    dt { "Incidents" } dd { (count(watch.incidents.open.len())) " open, " (count(watch.incidents.closed.len())) " closed in 7 days" }
+                    dt { "Version" } dd { (env!("CARGO_PKG_VERSION")) }
+                }
+                p.facts { a href="v1/status" { "JSON" } a href="metrics" { "Metrics" } }
+            }
+        }
+    }
+}
+
+fn beats(shown: &Shown<'_>, dropped: &BTreeMap<&'static str, u64>) -> Markup {
+    let beats = shown.snapshot.beats;
+    let rows = [
+        ("Applied", beats.applied),
+        ("Known before", beats.known),
+        ("Duplicate", beats.duplicate),
+        ("Of a replaced epoch", beats.outdated),
+        ("Implausible", beats.implausible),
+        ("Refused, fleet full", beats.refused),
+    ];
+    html! {
+        section aria-labelledby="b" {
+            div.bar { h2 #b { "Beats since the start" } }
+            div.panel.body {
+                dl.kv {
+                    @for (name, of) in rows { dt { (name) } dd { (figure::count(of)) } }
+                    @for (kind, of) in dropped { dt { "Dropped: " (kind) } dd { (figure::count(*of)) } }
+                }
+            }
+        }
+    }
+}
+
+fn gates(shown: &Shown<'_>) -> Markup {
+    let closed = &shown.snapshot.watch.gates;
+    html! {
+        section aria-labelledby="g" {
+            div.bar { h2 #g { "Gates" } small { "a closed gate means: truth shown, nothing done by itself" } }
+            ul.panel.body.moves {
+                @for (kind, open_means) in GATES {
+                    @let shut: Vec<_> = closed.iter().filter(|gate| gate.gate == kind).collect();
+                    li class=(if shut.is_empty() { "s-ok" } else { "s-warn" }) {
+                        span.st { (parts::icon(if shut.is_empty() { "i-ok" } else { "i-pause" })) b { (gate_text(kind)) } }
+                        @if shut.is_empty() { small { (open_means) } }
+                        @for gate in shut {
+                            small {
+                                (parts::sentence(&gate.sentence)) " Closed since "
+                                (parts::time(super::wall(gate.since, shown.at), Shape::Clock, shown.at)) "."
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

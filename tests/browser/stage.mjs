@@ -1,0 +1,58 @@
+// What a browser test has around the page: beats into a Redis, and a proxy that serves the dashboard below a path.
+
+import http from "node:http";
+import net from "node:net";
+
+/// Agents whose beats the test writes itself.
+export class Stage {
+  constructor(port) {
+    this.socket = net.connect(port, "127.0.0.1");
+    this.socket.on("data", () => {});
+    this.sequence = 0;
+  }
+
+  /// One beat: `agent` names id, verdict and what differs from the usual.
+  beat({ id, verdict = "working", task = "Draft the weekly report", sentence = "Progress reported: 42 %.", host = "node-1", type = "writer" }) {
+    const now = Date.now();
+    this.sequence += 1;
+    this.command("PUBLISH", "heartbeats", JSON.stringify({
+      agentId: id, agentType: type, timestamp: now, sequence: this.sequence, status: "busy",
+      metrics: { cpuPercent: 3.14, memoryMB: 182, activeTasks: 1, queueDepth: 0, tokensUsedThisHour: 0, errorsLast5Min: 0 },
+      currentTask: task, taskProgress: 42,
+      hb: {
+        v: 1, intervalMs: 600000, epoch: 7, slot: Math.floor(now / 600000), instance: `i-${id}`, host, pid: 4711,
+        startedAt: now - 9000, restarts: 0, ready: true,
+        activity: { verdict, since: now - 372000, sentence, evidence: [{ signal: "tcp.bytes_received", value: "18 kB in 30 s", source: "observed" }] },
+      },
+    }));
+  }
+
+  command(...words) {
+    const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
+    this.socket.write(`*${words.length}\r\n${parts.join("")}`);
+  }
+
+  end() {
+    this.socket.destroy();
+  }
+}
+
+/// Serves what stands at `to` below `/hb/`, as a proxy that takes the path away.
+export async function proxy(to) {
+  const { hostname, port } = new URL(to);
+  const server = http.createServer((request, response) => {
+    if (!request.url.startsWith("/hb/")) return response.writeHead(404).end();
+    const onward = http.request(
+      { hostname, port, path: request.url.slice(3), method: request.method, headers: { ...request.headers, host: `${hostname}:${port}` } },
+      (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      },
+    );
+    onward.on("error", () => response.destroy());
+    response.on("close", () => onward.destroy());
+    request.pipe(onward);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return { url: `http://127.0.0.1:${server.address().port}/hb/`, end: () => server.closeAllConnections() || server.close() };
+}

@@ -1,0 +1,219 @@
+//! The dashboard and the stream of changes, as a browser and a script meet them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use support::{Monitor, Redis, SOON, eventually, get_text};
+
+const PAGE_BYTES_MAX: usize = 150_000;
+const SCRIPT_BYTES_MAX: usize = 12_000;
+const STYLE_BYTES_MAX: usize = 15_000;
+
+fn beat(redis: &Redis, id: &str, verdict: &str, task: &str) {
+    let task = serde_json::to_string(task).unwrap();
+    let sequence = next_number();
+    let json = format!(
+        r#"{{"agentId":"{id}","agentType":"writer","timestamp":{now},"sequence":{sequence},"status":"busy","metrics":{{"cpuPercent":3.1,"memoryMB":182,"activeTasks":1,"queueDepth":0,"tokensUsedThisHour":0,"errorsLast5Min":0}},"currentTask":{task},"taskProgress":42,"hb":{{"v":1,"intervalMs":600000,"epoch":7,"slot":1,"host":"node-1","pid":7,"activity":{{"verdict":"{verdict}","since":1,"sentence":"Progress reported: 42 %, was 41 % 12 s ago.","evidence":[]}}}}}}"#,
+        now = sequence,
+    );
+    redis.run::<i64>(&["PUBLISH", "heartbeats", &json]);
+}
+
+/// Grows with each call.
+fn next_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn wait_until_ready(monitor: &Monitor) {
+    eventually("the monitor is ready", || {
+        (monitor.get("/readyz")?.0 == 200).then_some(())
+    });
+}
+
+/// An open answer of `/v1/events`, line by line.
+struct Stream(BufReader<TcpStream>);
+
+impl Stream {
+    fn open(address: &str, query: &str, last: Option<u64>) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let last = last.map(|id| format!("Last-Event-ID: {id}\r\n"));
+        let request = format!(
+            "GET /v1/events{query} HTTP/1.1\r\nHost: {address}\r\n{}\r\n",
+            last.unwrap_or_default()
+        );
+        (&stream).write_all(request.as_bytes()).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Everything up to the line that begins like this.
+    fn until(&mut self, start: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line();
+            let found = line.starts_with(start);
+            lines.push(line);
+            if found {
+                return lines;
+            }
+            assert!(lines.len() < 10_000, "no line {start:?}: {lines:?}");
+        }
+    }
+}
+
+fn last_id(lines: &[String]) -> u64 {
+    let id = lines
+        .iter()
+        .rev()
+        .find_map(|line| line.strip_prefix("id: "));
+    id.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_page_of_a_hundred_agents_its_script_and_its_style_sheet_keep_their_sizes() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    wait_until_ready(&monitor);
+    for n in 0..150 {
+        beat(
+            &redis,
+            &format!("agent-{n:03}"),
+            "working",
+            "Draft the weekly report",
+        );
+    }
+    let page = eventually("all agents are listed", || {
+        let (_, page) = get_text(&monitor.address, "/")?;
+        page.contains("of 150").then_some(page)
+    });
+    assert!(page.len() <= PAGE_BYTES_MAX, "{} bytes", page.len());
+    assert_eq!(page.matches("<tr id=").count(), 100);
+    for (asset, max) in [("app.js", SCRIPT_BYTES_MAX), ("style.css", STYLE_BYTES_MAX)] {
+        let (code, text) = get_text(&monitor.address, &format!("/{asset}")).unwrap();
+        assert_eq!(code, 200);
+        assert!(text.len() <= max, "{asset}: {} bytes", text.len());
+        assert!(!text.contains("://"), "{asset} names another place");
+    }
+}
+
+#[test]
+fn every_page_answers_whatever_its_address_asks_for() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    wait_until_ready(&monitor);
+    beat(&redis, "w1", "working", "</title><script>alert(1)</script>");
+    eventually("the agent is listed", || {
+        get_text(&monitor.address, "/")?
+            .1
+            .contains("a-w1")
+            .then_some(())
+    });
+    for (path, expected) in [
+        ("/?limit=1000000000&page=99999999999999999999&sort=x", 200),
+        ("/?q=%ff%00&state=%3Cscript%3E", 200),
+        ("/agents/w1", 200),
+        ("/agents/w2", 404),
+        ("/agents/..%2f..%2fetc", 404),
+        ("/incidents?open=true", 200),
+        ("/incidents/no-such", 404),
+        ("/status", 200),
+    ] {
+        let (code, page) = get_text(&monitor.address, path).unwrap();
+        assert_eq!(code, expected, "{path}");
+        assert!(page.starts_with("<!DOCTYPE html>"), "{path}: {page}");
+        assert_eq!(page.matches("<script").count(), 1, "{path}: {page}");
+    }
+}
+
+#[test]
+fn a_reader_that_comes_back_gets_what_it_missed_and_a_stranger_starts_over() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    wait_until_ready(&monitor);
+    let mut stream = Stream::open(&monitor.address, "", None);
+    stream.until(": live");
+    beat(&redis, "w1", "working", "t");
+    let lines = stream.until("data: ");
+    assert_eq!(lines[lines.len() - 3], "event: state");
+    assert!(
+        lines
+            .last()
+            .unwrap()
+            .contains(r#""agentId":"w1","from":null,"to":"healthy""#)
+    );
+    let seen = last_id(&lines);
+    drop(stream);
+    beat(&redis, "w1", "stalled", "t");
+    let mut back = Stream::open(&monitor.address, "", Some(seen));
+    let missed = back.until("data: ");
+    assert!(missed.contains(&"event: notice".to_owned()), "{missed:?}");
+    assert_eq!(last_id(&missed), seen + 1);
+    let mut recent = Stream::open(&monitor.address, "?recent=1", None);
+    assert_eq!(last_id(&recent.until(": live")), seen + 1);
+    for unknown in [1, seen + 1_000_000] {
+        let mut stranger = Stream::open(&monitor.address, "", Some(unknown));
+        let lines = stranger.until(": live");
+        assert!(lines.contains(&"event: reset".to_owned()), "{lines:?}");
+        assert_eq!(last_id(&lines), seen + 1);
+    }
+}
+
+#[test]
+fn readers_beyond_their_places_are_refused_and_others_are_served() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let mut streams: Vec<Stream> = (0..520)
+        .map(|_| Stream::open(&monitor.address, "", None))
+        .collect();
+    let codes: Vec<String> = streams.iter_mut().map(Stream::line).collect();
+    let refused = codes.iter().filter(|code| code.contains("503")).count();
+    assert_eq!((codes.len(), refused), (520, 8));
+    assert_eq!(monitor.get("/health/agents").unwrap().0, 200);
+    drop(streams);
+    // A reader that has gone is noticed by the second comment that it does not take.
+    let started = Instant::now();
+    while !Stream::open(&monitor.address, "", None)
+        .line()
+        .contains("200")
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(90),
+            "places stay taken"
+        );
+        std::thread::park_timeout(Duration::from_millis(500));
+    }
+}
+
+/// Real Chromium: flips, focus, filters, dark, phone, no script, below a path, hostile texts, a monitor that is gone.
+#[test]
+fn the_dashboard_works_in_a_browser() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    wait_until_ready(&monitor);
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/dashboard.mjs");
+    let mut node = Command::new("node");
+    node.arg(script)
+        .arg(format!("http://{}/", monitor.address))
+        .arg(redis.port.to_string())
+        .arg(monitor.process.0.id().to_string())
+        .args(std::env::var_os("HB_TEST_SHOTS"))
+        .stdin(Stdio::null());
+    let output = node.output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}\n{errors}");
+}
