@@ -183,6 +183,7 @@ fn extension(words: BoxedStrategy<String>) -> impl Strategy<Value = Extension> {
             interval: Duration::from_millis(interval),
             epoch,
             slot,
+            slot_age: Duration::from_millis(slot % 3 * 250),
             instance,
             host,
             pid,

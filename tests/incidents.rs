@@ -279,6 +279,7 @@ fn beat(n: usize, slot: u64, incarnation: u64) -> Beat {
             interval: INTERVAL,
             epoch: 1,
             slot,
+            slot_age: Duration::ZERO,
             instance: "i".into(),
             host: format!("h{}", n / 2),
             pid: 7,

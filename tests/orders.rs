@@ -113,6 +113,7 @@ impl Sidecar {
                 interval: INTERVAL,
                 epoch: self.epoch,
                 slot: 0,
+                slot_age: Duration::ZERO,
                 instance: "i".into(),
                 host: "h".into(),
                 pid: u32::from(self.life.has_process()),

@@ -109,6 +109,7 @@ impl Step {
             interval: INTERVAL,
             epoch: self.epoch,
             slot: self.slot,
+            slot_age: Duration::ZERO,
             instance: "i".into(),
             host: "h".into(),
             pid: u32::from(self.code.is_none()),
@@ -358,7 +359,7 @@ proptest! {
             let silence = detector.silence(arrival);
             prop_assert_ne!(silence, Silence::Failed);
             prop_assert!(lost_ever || silence == Silence::None, "{silence:?} at slot {slot}");
-            let stamp = if with_slots { Stamp::Slot(slot, interval) } else { Stamp::Arrival };
+            let stamp = if with_slots { Stamp::Slot(slot, interval, Duration::ZERO) } else { Stamp::Arrival };
             detector.beat(stamp, arrival);
             lost = 0;
             prop_assert_eq!(detector.silence(arrival), Silence::None);
@@ -377,7 +378,7 @@ proptest! {
         for (slot, arrival) in beats {
             let at = Moment::from_millis(arrival);
             let named = if slot % 3 == 0 { INTERVAL_MIN } else { interval };
-            detector.beat(Stamp::Slot(slot, named), at);
+            detector.beat(Stamp::Slot(slot, named, Duration::from_millis(arrival)), at);
             detector.stored_interval(named);
             detector.observe_from(Moment::from_millis(slot));
             let _ = (detector.silence(at), detector.missed(at), detector.age(at), detector.failed_at());

@@ -4,7 +4,7 @@
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::Moment;
-use crate::fleet::detector::is_countable;
+use crate::fleet::detector::{Detector, is_countable};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::retention::Over;
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
@@ -185,11 +185,11 @@ impl Agent {
             return refused;
         }
         if beat.epoch() != self.run.epoch {
-            let interval = beat
-                .hb
-                .as_ref()
-                .map_or(self.run.detector.interval(), |hb| hb.interval);
+            let known = (self.run.detector.interval(), Duration::ZERO);
+            let hb = beat.hb.as_ref();
+            let (interval, age) = hb.map_or(known, |hb| (hb.interval, hb.slot_age));
             let mut run = Run::begin(beat.epoch(), interval, arrival);
+            run.detector = Detector::new(interval, arrival - age.min(interval));
             run.detector.observe_from(context.now);
             self.replace(run, &life, context);
         }

@@ -30,8 +30,8 @@ const BEATS_TO_FAIL: u32 = 3;
 /// Where in time a beat belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
-    /// From a sidecar: the number of the slot and the interval that it counts.
-    Slot(u64, Duration),
+    /// From a sidecar: the number of the slot, the interval that it counts, and how long after its beginning it was sent.
+    Slot(u64, Duration, Duration),
     /// From a producer without slots.
     Arrival,
 }
@@ -131,11 +131,12 @@ impl Detector {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
             }
-            Stamp::Slot(_, interval) if !self.takes_interval(interval) => {
+            Stamp::Slot(_, interval, _) if !self.takes_interval(interval) => {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
             }
-            Stamp::Slot(slot, _) => self.slot(slot, arrival),
+            // What was sent in the middle of a slot came that much after its beginning.
+            Stamp::Slot(slot, interval, age) => self.slot(slot, arrival - age.min(interval)),
         }
     }
 
@@ -374,7 +375,7 @@ mod tests {
     }
 
     fn slot(number: u64) -> Stamp {
-        Stamp::Slot(number, INTERVAL)
+        Stamp::Slot(number, INTERVAL, Duration::ZERO)
     }
 
     fn beating(until_slot: u64) -> Detector {
@@ -459,9 +460,9 @@ mod tests {
     fn another_interval_starts_another_timetable_when_it_is_named_again() {
         let mut d = beating(4);
         let short = INTERVAL / 30;
-        d.beat(Stamp::Slot(5, short), at(121));
+        d.beat(Stamp::Slot(5, short, Duration::ZERO), at(121));
         assert_eq!(d.missing_at(), at(121 + 35), "one beat alone names it");
-        d.beat(Stamp::Slot(6, short), at(122));
+        d.beat(Stamp::Slot(6, short, Duration::ZERO), at(122));
         assert_eq!(d.missing_at(), at(123) + d.slack());
     }
 
@@ -469,7 +470,7 @@ mod tests {
     fn a_longer_interval_counts_unless_the_store_holds_another_one() {
         let mut d = beating(4);
         let long = INTERVAL * 10;
-        d.beat(Stamp::Slot(1, long), at(121));
+        d.beat(Stamp::Slot(1, long, Duration::ZERO), at(121));
         let asked = at(121 + 35) - d.slack() / 2;
         assert_eq!((d.question_at(), d.missing_at()), (asked, at(121 + 350)));
         d.stored_interval(INTERVAL);
@@ -481,9 +482,18 @@ mod tests {
     #[test]
     fn a_wrong_interval_costs_the_beat_that_carried_it() {
         let mut d = beating(4);
-        d.beat(Stamp::Slot(5, INTERVAL / 30), at(121));
+        d.beat(Stamp::Slot(5, INTERVAL / 30, Duration::ZERO), at(121));
         d.beat(slot(5), at(150));
         assert_eq!(d.missing_at(), at(150 + 35));
+    }
+
+    #[test]
+    fn a_beat_in_the_middle_of_a_slot_makes_the_next_one_due_no_later() {
+        let mut d = Detector::new(INTERVAL, at(0));
+        d.beat(Stamp::Slot(7, INTERVAL, Duration::from_secs(20)), at(20));
+        assert_eq!(d.missing_at(), at(35));
+        d.beat(slot(8), at(30));
+        assert_eq!(d.missing_at(), at(65));
     }
 
     #[test]

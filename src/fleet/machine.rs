@@ -471,6 +471,7 @@ mod tests {
                 interval: INTERVAL,
                 epoch,
                 slot,
+                slot_age: Duration::ZERO,
                 instance: "i".into(),
                 host: "h".into(),
                 pid: 7,

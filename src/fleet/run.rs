@@ -270,7 +270,7 @@ impl Run {
             }
         }
         let stamp = match &beat.hb {
-            Some(hb) => Stamp::Slot(hb.slot, hb.interval),
+            Some(hb) => Stamp::Slot(hb.slot, hb.interval, hb.slot_age),
             None => {
                 self.learn_from_beat(beat, origin, arrival);
                 Stamp::Arrival

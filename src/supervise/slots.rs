@@ -49,6 +49,11 @@ impl SlotClock {
         self.last
     }
 
+    /// How long after the beginning of the last beat's slot this is.
+    pub fn age(&self, now: Moment) -> Duration {
+        now.since(self.moment_of(self.last))
+    }
+
     /// When the next beat is due: at the beginning of the slot after the last beat's.
     pub fn deadline(&self) -> Moment {
         self.moment_of(self.last + 1)
@@ -68,6 +73,7 @@ mod tests {
         let mut clock = SlotClock::new(at(500), Duration::from_secs(1));
         assert_eq!(clock.deadline(), at(1500));
         assert_eq!(clock.beat(at(1900)), 1);
+        assert_eq!(clock.age(at(1900)), Duration::from_millis(400));
         assert_eq!(clock.deadline(), at(2500));
     }
 

@@ -106,6 +106,8 @@ pub struct Extension {
     pub epoch: u64,
     /// Whole intervals since the sidecar started, on its own boot-time clock: freshness comes from here.
     pub slot: u64,
+    /// How long after the beginning of that slot the beat was sent; zero from a sidecar that does not report it.
+    pub slot_age: Duration,
     /// One sidecar process.
     pub instance: String,
     /// The machine.
@@ -300,6 +302,11 @@ pub fn cut(mut text: String, chars_max: usize) -> String {
     text
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire {
@@ -331,6 +338,12 @@ struct WireExtension {
     epoch: u64,
     #[serde(deserialize_with = "number::count")]
     slot: u64,
+    #[serde(
+        default,
+        deserialize_with = "number::count",
+        skip_serializing_if = "is_zero"
+    )]
+    slot_age_ms: u64,
     #[serde(default)]
     instance: String,
     #[serde(default)]
@@ -395,6 +408,7 @@ impl TryFrom<WireExtension> for Extension {
             interval,
             epoch: wire.epoch,
             slot: wire.slot,
+            slot_age: Duration::from_millis(wire.slot_age_ms),
             instance: cut(wire.instance, NAME_CHARS_MAX),
             host: cut(wire.host, NAME_CHARS_MAX),
             pid: wire.pid,
@@ -438,6 +452,7 @@ impl From<&Extension> for WireExtension {
             interval_ms: crate::base::moment::millis(hb.interval),
             epoch: hb.epoch,
             slot: hb.slot,
+            slot_age_ms: crate::base::moment::millis(hb.slot_age),
             instance: hb.instance.clone(),
             host: hb.host.clone(),
             pid: hb.pid,

@@ -468,6 +468,7 @@ impl Sidecar {
                 interval: Duration::from_millis(self.interval),
                 epoch: self.epoch,
                 slot: self.slots.last(),
+                slot_age: self.slots.age(Moment::from_millis(now)),
                 instance: self.instance.to_string(),
                 host: format!("h{}", self.host),
                 pid: u32::from(life.has_process()),

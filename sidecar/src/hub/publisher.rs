@@ -228,6 +228,7 @@ impl Publisher {
                 interval: self.about.interval,
                 epoch,
                 slot: self.slots.last(),
+                slot_age: self.slots.age(clock::now()),
                 instance: self.about.instance.clone(),
                 host: self.about.host.clone(),
                 pid: reading

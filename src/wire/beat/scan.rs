@@ -97,6 +97,10 @@ impl<'a> Scan<'a> {
         let epoch = self.count()?;
         self.skip(r#","slot":"#)?;
         let slot = self.count()?;
+        let slot_age = match self.skip(r#","slotAgeMs":"#) {
+            Some(()) => Duration::from_millis(self.count()?),
+            None => Duration::ZERO,
+        };
         self.skip(r#","instance":""#)?;
         let instance = self.text_of(NAME_CHARS_MAX)?;
         self.skip(r#","host":""#)?;
@@ -127,6 +131,7 @@ impl<'a> Scan<'a> {
             interval,
             epoch,
             slot,
+            slot_age,
             instance,
             host,
             pid,
