@@ -4,6 +4,8 @@
 
 mod by_hand;
 
+pub use by_hand::unreachable;
+
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
