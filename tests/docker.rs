@@ -1,17 +1,14 @@
 //! hbsidecar as PID 1 of a container, under a real Docker engine.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;
 
-use std::collections::HashMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 use support::docker::Docker;
+use support::eventually;
 use support::pty::{CTRL_C, CTRL_Z, Terminal};
-use support::{Running, eventually};
+use support::unix_redis::UnixRedis;
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -214,54 +211,4 @@ fn a_terminal_agent_in_a_container_is_interrupted_and_never_stranded() {
     terminal.wait_for("got words\r\n");
     terminal.wait_for_prompt();
     assert_eq!(terminal.last_code(), 4);
-}
-
-/// A Redis that a container without a network can reach: through a socket in a mounted directory.
-struct UnixRedis {
-    _server: Running,
-    dir: tempfile::TempDir,
-}
-
-impl UnixRedis {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // The container may map its root to somebody else.
-        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let mut server = Command::new("redis-server");
-        server
-            .args(["--port", "0", "--save", "", "--unixsocketperm", "777"])
-            .arg("--unixsocket")
-            .arg(dir.path().join("redis.sock"))
-            .arg("--dir")
-            .arg(dir.path())
-            .stdout(Stdio::null());
-        let redis = Self {
-            _server: Running::start(&mut server),
-            dir,
-        };
-        eventually("redis answers", || redis.connection());
-        redis
-    }
-
-    fn connection(&self) -> Option<redis::Connection> {
-        let url = format!("redis+unix://{}/redis.sock", self.dir.path().display());
-        redis::Client::open(url).unwrap().get_connection().ok()
-    }
-
-    fn beat(&self, id: &str) -> Option<serde_json::Value> {
-        let beat: Option<String> = redis::cmd("HGET")
-            .arg(&[&format!("agent:{id}"), "beat"])
-            .query(&mut self.connection()?)
-            .ok()?;
-        serde_json::from_str(&beat?).ok()
-    }
-
-    fn events(&self) -> Vec<HashMap<String, String>> {
-        let mut read = redis::cmd("XRANGE");
-        let entries: Vec<(String, HashMap<String, String>)> = read
-            .arg(&["hb:events", "-", "+"])
-            .query(&mut self.connection().unwrap())
-            .unwrap();
-        entries.into_iter().map(|(_, event)| event).collect()
-    }
 }

@@ -1,18 +1,22 @@
-//! Incidents and gates of a whole fleet, from beats to records: the machine as a hub runs it, in virtual time.
+//! Incidents, gates and recovery of a whole fleet, from beats to records and deeds: the machine as a hub runs it, in virtual
+//! time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
+use heartbeat::fleet::by_hand::{Ask, Asked};
 use heartbeat::fleet::gates::GateKind;
 use heartbeat::fleet::incidents::IncidentChangeKind;
+use heartbeat::fleet::ladder::exchange::{Claim, Performed, Ticket};
 use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings};
+use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
-use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
+use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Runtime, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::incident::{Incident, IncidentId, Scope};
 use heartbeat::wire::life::Reason;
 use heartbeat::wire::roster::RosterEntry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -35,6 +39,14 @@ struct Stage {
     gates: Vec<GateKind>,
     /// Whether the store answers.
     answers: bool,
+    /// Intents of the store.
+    intents: BTreeMap<String, String>,
+    /// Rungs that were carried out.
+    performed: Vec<Ticket>,
+    pages: usize,
+    /// The monitor ends before it takes this many more answers about its rungs.
+    answers_left: usize,
+    answers_due: Vec<WatchInput>,
 }
 
 impl Stage {
@@ -48,6 +60,11 @@ impl Stage {
             closed: 0,
             gates: Vec::new(),
             answers: true,
+            intents: BTreeMap::new(),
+            performed: Vec::new(),
+            pages: 0,
+            answers_left: usize::MAX,
+            answers_due: Vec::new(),
         };
         stage.start();
         stage.run(60);
@@ -57,6 +74,7 @@ impl Stage {
     /// A monitor that knows nothing reads the store.
     fn start(&mut self) {
         self.watch = Watch::new(FleetSettings::default(), self.second, self.now());
+        self.input(RecoveryInput::Token(self.second));
         self.input(FleetInput::StoreClock(WALL_MS + self.second * 1000));
         self.input(WatchInput::Incidents(
             self.records.values().cloned().collect(),
@@ -77,8 +95,13 @@ impl Stage {
 
     fn input(&mut self, input: impl Into<WatchInput>) {
         let now = self.now();
-        for effect in self.watch.handle(input.into(), now) {
-            self.perform(effect);
+        let mut inputs = VecDeque::from([input.into()]);
+        while let Some(input) = inputs.pop_front() {
+            for effect in self.watch.handle(input, now) {
+                self.perform(effect);
+            }
+            // The store answers in order, behind everything that was asked before.
+            inputs.extend(self.answers_due.drain(..));
         }
     }
 
@@ -105,9 +128,63 @@ impl Stage {
             WatchEffect::Fleet(_)
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::GateOpened(_)
-            | WatchEffect::Recovery(_) => {}
+            | WatchEffect::GateOpened(_) => {}
+            WatchEffect::Recovery(effect) => self.recover(effect),
         }
+    }
+
+    fn recover(&mut self, effect: RecoveryEffect) {
+        let answer = match effect {
+            RecoveryEffect::Claim(ticket, value) => {
+                let key = format!("{}:{}:{}", ticket.agent, ticket.epoch, ticket.rung.as_str());
+                let held = self.intents.entry(key).or_insert_with(|| value.clone());
+                let claim = if *held == value {
+                    Claim::Granted
+                } else {
+                    Claim::Taken
+                };
+                RecoveryInput::Claimed(ticket, claim)
+            }
+            RecoveryEffect::Begin(ticket, incident) => {
+                self.records
+                    .insert(incident.id.clone(), Incident::clone(&incident));
+                RecoveryInput::Begun(ticket, true)
+            }
+            RecoveryEffect::Perform(deed) => {
+                self.performed.push(deed.ticket.clone());
+                let done = Performed::Done("done".to_owned());
+                RecoveryInput::Performed(deed.ticket, done)
+            }
+            RecoveryEffect::Release(tickets) => {
+                for ticket in tickets {
+                    let key = format!("{}:{}:{}", ticket.agent, ticket.epoch, ticket.rung.as_str());
+                    self.intents.remove(&key);
+                }
+                return;
+            }
+            RecoveryEffect::Page(..) => {
+                self.pages += 1;
+                return;
+            }
+            // No sidecar of this stage outlives its agent.
+            RecoveryEffect::Order(..)
+            | RecoveryEffect::Forget(_)
+            | RecoveryEffect::StorePause(_)
+            | RecoveryEffect::Audit(_)
+            | RecoveryEffect::Answer(..) => return,
+        };
+        if self.answers_left == 0 {
+            return;
+        }
+        self.answers_left -= 1;
+        self.answers_due.push(answer.into());
+    }
+
+    fn rungs(&self) -> Vec<&str> {
+        self.performed
+            .iter()
+            .map(|ticket| ticket.rung.as_str())
+            .collect()
     }
 
     /// Passes so many seconds; living agents beat.
@@ -315,4 +392,157 @@ fn a_store_that_stands_still_is_blindness_and_no_incident() {
     stage.start();
     stage.run(200);
     assert_eq!((stage.opened, stage.records.len()), (0, 0));
+}
+
+#[test]
+fn a_failed_agent_is_acted_upon_after_its_intent_and_its_record_and_the_record_shows_the_outcome() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.run(1);
+    assert_eq!(stage.performed.len(), 0, "a common cause shows first");
+    stage.run(4);
+    assert_eq!(stage.rungs(), ["docker"]);
+    let id = stage.open()[0].id.clone();
+    let rung = &stage.records[&id].rungs[0];
+    assert_eq!(
+        (rung.rung.as_str(), rung.epoch, rung.ended_at),
+        ("docker", 1, None)
+    );
+    assert_eq!(stage.intents.len(), 1);
+    stage.revive(0..1, 1);
+    stage.run(90);
+    let record = &stage.records[&id];
+    assert_eq!(record.rungs[0].outcome.as_deref(), Some("recovered"));
+    assert!(record.is_closed() && record.next.is_none());
+    assert_eq!(
+        stage.intents.len(),
+        0,
+        "the next incident may climb it again"
+    );
+}
+
+#[test]
+fn when_no_rung_helps_people_are_asked_once() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..1);
+    stage.run(2000);
+    assert_eq!((stage.rungs(), stage.pages), (vec!["docker"], 1));
+    let open = stage.open();
+    assert_eq!(open[0].rungs[0].outcome.as_deref(), Some("no_beat"));
+    assert!(
+        open[0].next.as_ref().unwrap().what.starts_with("people"),
+        "{:?}",
+        open[0].next
+    );
+}
+
+#[test]
+fn in_a_storm_nothing_is_done() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..12);
+    stage.run(800);
+    assert_eq!(stage.performed, []);
+    assert_eq!(stage.open().len(), 1);
+}
+
+#[test]
+fn a_mass_crash_stops_every_action() {
+    let mut stage = Stage::new(20);
+    for n in 0..6 {
+        stage.exits(n);
+    }
+    stage.run(250);
+    assert_eq!(stage.performed, []);
+}
+
+#[test]
+fn of_a_fleet_that_is_scaled_down_no_agent_is_acted_upon() {
+    let mut stage = Stage::new(20);
+    for n in 0..15 {
+        stage.living.remove(&n);
+        stage.input(FleetInput::Event(Box::new(Event {
+            kind: EventKind::Stopped,
+            agent: id(n),
+            epoch: 1,
+            at_ms: 0,
+            detail: Detail::default(),
+        })));
+    }
+    stage.run(600);
+    assert_eq!(
+        (stage.performed.len(), stage.pages, stage.opened),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn while_recovery_is_paused_nothing_is_done_and_afterwards_it_goes_on() {
+    let mut stage = Stage::new(20);
+    let asked = |ask| {
+        RecoveryInput::Asked(Asked {
+            number: 1,
+            ask,
+            by: "ops".into(),
+            from: String::new(),
+        })
+    };
+    stage.input(asked(Ask::Pause(Some(Duration::from_secs(400)))));
+    stage.exits(0);
+    stage.run(390);
+    assert_eq!((stage.performed.len(), stage.pages), (0, 0));
+    stage.run(30);
+    assert_eq!(stage.rungs(), ["docker"], "the pause has ended by itself");
+}
+
+/// Wherever a monitor ends between its claim and the outcome: the next one goes on, climbs no rung twice and forgets nothing.
+#[test]
+fn a_monitor_that_ends_anywhere_in_a_climb_is_followed_by_one_that_goes_on() {
+    for taken in 0..4 {
+        for later in [1, 5, 40, 119, 121] {
+            let mut stage = Stage::new(20);
+            stage.exits(0);
+            stage.answers_left = taken;
+            stage.run(later);
+            stage.answers_left = usize::MAX;
+            stage.start();
+            stage.run(900);
+            let place = format!("{taken} answers taken, {later} s");
+            let done: std::collections::BTreeSet<&Ticket> = stage.performed.iter().collect();
+            assert_eq!(
+                done.len(),
+                stage.performed.len(),
+                "{place}: {:?}",
+                stage.performed
+            );
+            assert_eq!((stage.open().len(), stage.opened), (1, 1), "{place}");
+            assert!(stage.pages >= 1, "{place}: people are asked in the end");
+        }
+    }
+}
+
+#[test]
+fn a_container_in_which_another_agent_works_is_left_alone() {
+    let mut stage = Stage::new(20);
+    let together = |n: usize, second: u64| {
+        let mut beat = beat(n, second / 30, 0);
+        let hb = beat.hb.as_mut().unwrap();
+        hb.runtime = Some(Runtime {
+            kind: "docker".into(),
+            id: "c0ffee".into(),
+        });
+        beat.sequence += 1;
+        FleetInput::Beat(Box::new(beat))
+    };
+    for n in 0..2 {
+        stage.input(together(n, stage.second + 30));
+    }
+    stage.exits(0);
+    stage.run(20);
+    assert_eq!(stage.performed, []);
+    let rung = &stage.open()[0].rungs[0];
+    assert_eq!(rung.outcome.as_deref(), Some("not_applicable"));
+    assert!(
+        rung.detail.as_ref().unwrap().starts_with("a1 works"),
+        "{rung:?}"
+    );
 }

@@ -36,6 +36,17 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Climb the next rung of an agent's open incident now, whatever gates and budgets say
+    Recover {
+        /// The agent
+        id: String,
+        /// This rung: sidecar, docker, exec
+        #[arg(long)]
+        rung: Option<String>,
+        /// Only print what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Stop an agent for good
     Stop {
         /// The agent
@@ -124,6 +135,9 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
     let acted = match command {
         Command::Read(read) => return Ok(reads::run(read, &client).await?),
         Command::Restart { id, yes } => restart(&client, id, *yes).await,
+        Command::Recover { id, rung, dry_run } => {
+            recover(&client, id, rung.as_deref(), *dry_run).await
+        }
         Command::Stop { id, yes } => stop(&client, id, *yes).await,
         Command::Forget { id } => {
             let typed = format!("forget {id}");
@@ -162,12 +176,51 @@ async fn restart(client: &Client, id: &str, yes: bool) -> Result<(), CommandErro
     let typed = format!("restart {id}");
     let before = client.get(&agent(id), &typed).await?;
     confirm(&before, id, "Restart it?", "restart", yes)?;
-    client.post(&path(id, "restart"), &wish(), &typed).await?;
-    say("ordered: its sidecar ends it and starts it again");
+    let begun = client.post(&path(id, "restart"), &wish(), &typed).await?;
+    say(&match begun["incident"]["id"].as_str() {
+        Some(incident) => format!("begun: a rung of incident {incident}"),
+        None => "ordered: its sidecar ends it and starts it again".to_owned(),
+    });
+    come_back(client, id, &typed, &before).await
+}
+
+async fn recover(
+    client: &Client,
+    id: &str,
+    rung: Option<&str>,
+    dry_run: bool,
+) -> Result<(), CommandError> {
+    let typed = format!("recover {id}");
+    let before = client.get(&agent(id), &typed).await?;
+    let mut wish = wish();
+    wish["rung"] = rung.into();
+    wish["dryRun"] = dry_run.into();
+    let begun = client.post(&path(id, "recover"), &wish, &typed).await?;
+    if !dry_run {
+        let incident = begun["incident"]["id"].as_str().unwrap_or_default();
+        say(&format!("begun: a rung of incident {incident}"));
+        return come_back(client, id, &typed, &before).await;
+    }
+    for rung in begun["plan"].as_array().into_iter().flatten() {
+        let text = |key: &str| rung[key].as_str().unwrap_or_default();
+        let (when, name, detail) = (text("when"), text("rung"), text("detail"));
+        say(&format!("{when:<6} {name}: {detail}"));
+    }
+    say("Nothing was done.");
+    Ok(())
+}
+
+/// Waits for a fresh beat of a new incarnation.
+async fn come_back(
+    client: &Client,
+    id: &str,
+    typed: &str,
+    before: &Value,
+) -> Result<(), CommandError> {
     let started = Instant::now();
     let run = |health: &Value| (health["epoch"].as_u64(), health["restarts"].as_u64());
-    let new = |health: &Value| run(health) != run(&before) && health["state"] == "healthy";
-    let after = until(client, id, &typed, new).await?;
+    let new = |health: &Value| run(health) != run(before) && health["state"] == "healthy";
+    let after = until(client, id, typed, new).await?;
     let seconds = started.elapsed().as_secs_f64();
     let pid = after["pid"].as_u64().unwrap_or(0);
     say(&format!(

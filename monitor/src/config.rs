@@ -1,6 +1,8 @@
 //! Configuration in two types: [`Args`] and the file as given, `Config` as checked. Flag over environment over file
 //! over default.
 
+pub(crate) mod policy;
+
 pub use hbshell::log::LogFormat;
 pub(crate) use hbshell::store::{Address, Password};
 
@@ -12,6 +14,7 @@ use hbshell::log::Log;
 use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
+use policy::{PolicyTable, RecoverySettings, VerifyTable};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -45,7 +48,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
-    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, token_file, read_only, interval_default
+    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, token_file, read_only, interval_default,
+    /// and the tables policy and verify
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
@@ -132,6 +136,7 @@ pub(crate) struct Config {
     /// Nothing can be changed over HTTP.
     pub(crate) read_only: bool,
     pub(crate) settings: FleetSettings,
+    pub(crate) recovery: RecoverySettings,
     pub(crate) log: Log,
 }
 
@@ -153,6 +158,10 @@ struct File {
     token_file: Option<PathBuf>,
     read_only: Option<bool>,
     interval_default: Option<String>,
+    #[serde(default)]
+    policy: Vec<PolicyTable>,
+    #[serde(default)]
+    verify: VerifyTable,
 }
 
 const FILE_KEYS: [&str; 8] = [
@@ -243,12 +252,10 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, ConfigError> {
         let is_quiet =
             args.quiet || matches!(args.command, Some(CommandArgs::Serve { quiet: true }));
-        let file = args
-            .config
-            .as_deref()
-            .map(read)
-            .transpose()?
-            .unwrap_or_default();
+        let path = args.config;
+        let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
+        let recovery = RecoverySettings::new(file.policy, &file.verify)
+            .map_err(|why| ConfigError::FileWrong(path.unwrap_or_default(), why))?;
         let url = args
             .redis_url
             .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]))
@@ -296,6 +303,7 @@ impl TryFrom<Args> for Config {
                 interval_default: interval_default.map_or(Ok(INTERVAL_DEFAULT), parse_interval)?,
                 ..FleetSettings::default()
             },
+            recovery,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,
@@ -322,7 +330,7 @@ fn parse(text: &str) -> Result<File, String> {
         let near = why
             .split('`')
             .nth(1)
-            .filter(|_| why.starts_with("unknown field"))
+            .filter(|_| why.starts_with("unknown "))
             .and_then(nearest);
         match near {
             Some(key) => format!("line {line}: {why}; did you mean `{key}`?"),
@@ -333,8 +341,8 @@ fn parse(text: &str) -> Result<File, String> {
 
 fn nearest(key: &str) -> Option<&'static str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(key, known);
-    FILE_KEYS
-        .into_iter()
+    let words = FILE_KEYS.into_iter().chain(policy::WORDS);
+    words
         .min_by_key(distance)
         .filter(|known| distance(known) <= 4)
 }
@@ -393,8 +401,11 @@ mod tests {
     #[test]
     fn every_key_of_the_file_is_offered_as_a_suggestion() {
         for key in FILE_KEYS {
-            let taken = |value: &str| parse(&format!("{key} = {value}")).is_ok();
-            assert!(taken("\"x\"") || taken("true"), "{key}");
+            let refused = parse(&format!("{key} = \"x\"")).err();
+            assert!(
+                !refused.is_some_and(|why| why.contains("unknown field")),
+                "{key}"
+            );
         }
     }
 

@@ -3,9 +3,11 @@
 //! Act one: every agent becomes healthy. Act two: one agent is killed together with its sidecar, so that no process is
 //! left to report it. It becomes missing, then failed, by silence alone, while the others stay healthy.
 
+use crate::config::policy::RecoverySettings;
 use crate::config::{Config, exit};
 use heartbeat::base::duration::format_duration;
 use heartbeat::fleet::agent::State;
+use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::fleet::machine::Change;
 use heartbeat::wire::word;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -37,7 +39,7 @@ struct Stage {
 }
 
 /// Plays the story. With `once` it ends after it, and the exit code says whether it came true.
-pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
+pub(crate) async fn play(mut config: Config, once: bool) -> anyhow::Result<u8> {
     let sidecar = sidecar_program()?;
     let (stop, stopped) = watch::channel(false);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -49,6 +51,8 @@ pub(crate) async fn play(config: Config, once: bool) -> anyhow::Result<u8> {
     };
     let http = listener.local_addr()?;
     let url = store.description.clone();
+    // The demo may run in a container of its user's.
+    config.recovery = RecoverySettings::only(&[Rung::Sidecar, Rung::Alert]);
     let access = crate::access(&config);
     let dashboard = access
         .address(http)

@@ -4,6 +4,7 @@
 //! A thread and not a task: at a real rate nearly every beat is a packet of its own, and being woken costs more than the beat.
 //! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
+pub(crate) mod crew;
 mod held;
 mod recovery;
 
@@ -11,9 +12,11 @@ use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
+use crate::config::policy::RecoverySettings;
 use crate::events::Events;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
+use crew::Crew;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
@@ -48,12 +51,22 @@ pub(crate) struct Hub {
     last_tick: Moment,
 }
 
+/// The hub's ends of what it is connected with.
+pub(crate) struct Ends {
+    pub(crate) showcase: Showcase,
+    pub(crate) asks: Asks,
+    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) events: Events,
+    pub(crate) crew: Crew,
+}
+
 /// Where effects go.
 struct Outputs {
     requests: mpsc::Sender<Request>,
     reconnect: watch::Sender<()>,
     changes: broadcast::Sender<Change>,
     events: Events,
+    crew: Crew,
 }
 
 /// The connection of the beats.
@@ -70,15 +83,21 @@ struct Beats {
 impl Hub {
     pub(crate) fn new(
         settings: FleetSettings,
+        recovery: RecoverySettings,
         inbox: Inbox,
-        showcase: Showcase,
-        asks: Asks,
-        changes: broadcast::Sender<Change>,
-        events: Events,
+        ends: Ends,
     ) -> Self {
         let now = clock::now();
+        let Ends {
+            showcase,
+            asks,
+            changes,
+            events,
+            crew,
+        } = ends;
+        let watch = Watch::new(settings, fastrand::u64(..), now);
         Self {
-            watch: Watch::new(settings, fastrand::u64(..), now),
+            watch: watch.recovering(recovery.policies, recovery.times),
             inputs: inbox.inputs,
             sleeper: inbox.sleeper,
             beats: Beats {
@@ -95,6 +114,7 @@ impl Hub {
                 reconnect: inbox.reconnect,
                 changes,
                 events,
+                crew,
             },
             last_tick: now,
         }
@@ -378,7 +398,12 @@ fn log_incident(change: &IncidentChange) {
             tracing::warn!("incident {id} opened: {}", incident.sentence);
         }
         IncidentChangeKind::Updated => {
-            tracing::warn!("incident {id} goes on: {}", incident.sentence);
+            let next = incident
+                .next
+                .as_ref()
+                .map(|next| format!(" Next: {}.", next.what));
+            let (sentence, next) = (&incident.sentence, next.unwrap_or_default());
+            tracing::warn!("incident {id} goes on: {sentence}{next}");
         }
         IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }

@@ -1,7 +1,7 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
 //! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots and takes what people ask for, `demo` plays a story,
-//! `cli` asks a running monitor. Only the hub imports rooms.
+//! `cli` asks a running monitor, `recovery` carries out what brings agents back. Only the hub imports rooms.
 
 mod asks;
 mod bus;
@@ -11,6 +11,7 @@ mod demo;
 mod events;
 mod http;
 mod hub;
+pub mod recovery;
 mod snapshots;
 mod token;
 mod wake;
@@ -141,19 +142,20 @@ fn start(
     access: Access,
 ) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
+    let url = store.to_string();
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
     let (snapshots, showcase) = snapshots::pair(wake.clone());
-    let (desk, asks) = asks::pair(wake);
+    let (desk, asks) = asks::pair(wake.clone());
     let events = events::Events::new();
-    let hub = hub::Hub::new(
-        config.settings,
-        inbox,
+    let ends = hub::Ends {
         showcase,
         asks,
         changes,
-        events.clone(),
-    );
+        events: events.clone(),
+        crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake),
+    };
+    let hub = hub::Hub::new(config.settings, config.recovery.clone(), inbox, ends);
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())

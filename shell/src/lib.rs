@@ -7,4 +7,5 @@ pub mod command_line;
 pub mod log;
 pub mod log_writer;
 pub mod private_dir;
+pub mod runtime;
 pub mod store;

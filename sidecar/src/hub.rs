@@ -32,6 +32,7 @@ use crate::process::signals::{Received, Sent, Signals};
 use agent::AgentProcess;
 use agent_io::{AgentInput, AgentIo};
 pub(crate) use exclusive::{Safeguards, safeguards};
+use hbshell::runtime;
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::exclusive::ExclusiveLease;
 use heartbeat::supervise::lifecycle::{self, Forwarded};
@@ -133,7 +134,9 @@ pub(crate) async fn supervise(
         },
         (already, _) => already,
     };
-    let mut hub = Hub::new(config, inherited, outputs, log, safeguards);
+    // An agent that is found may run elsewhere than this sidecar: in a container, in a unit of its own.
+    let runtime = runtime::detect(&config.host, found.as_ref().map(|process| process.pid));
+    let mut hub = Hub::new(config, runtime, inherited, outputs, log, safeguards);
     if let Some(outcome) = hub.acquire_id(&mut signals).await? {
         hub.close_unstarted(outcome).await;
         return Ok(outcome);

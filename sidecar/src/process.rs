@@ -9,7 +9,6 @@ pub(crate) mod inherited;
 pub(crate) mod instance;
 pub(crate) mod oom;
 pub(crate) mod orphans;
-pub(crate) mod runtime;
 pub(crate) mod signals;
 pub(crate) mod terminal;
 pub(crate) mod transparent;

@@ -1,8 +1,12 @@
 //! What people ask the monitor for, and what they get for an answer.
 
 use crate::base::id::AgentId;
+use crate::fleet::ladder::exchange::Planned;
+use crate::fleet::ladder::rung::Rung;
+use crate::wire::incident::Incident;
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest name of a person and the longest address that are kept, in characters.
@@ -26,6 +30,15 @@ pub struct Asked {
 pub enum Ask {
     /// A restart of this agent, also of a healthy one.
     Restart(AgentId),
+    /// The next rung of this agent's open incident, or this one; gates and budgets do not hold it back.
+    Recover {
+        /// The agent.
+        agent: AgentId,
+        /// Which rung.
+        rung: Option<Rung>,
+        /// Only what would be done.
+        dry_run: bool,
+    },
     /// The end of this agent, for good.
     Stop(AgentId),
     /// The agent is over: it leaves the fleet and the roster.
@@ -37,10 +50,14 @@ pub enum Ask {
 }
 
 /// What a request began.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// This order was given to the agent's sidecar.
     Order(Order),
+    /// A rung of this incident is climbed.
+    Incident(Arc<Incident>),
+    /// What would become of each rung.
+    Plan(Vec<Planned>),
     /// The agent has left the fleet.
     Forgotten(AgentId),
     /// Nothing is done automatically.
@@ -68,6 +85,7 @@ impl Ask {
     pub fn agent(&self) -> Option<&AgentId> {
         match self {
             Self::Restart(id) | Self::Stop(id) | Self::Forget(id) => Some(id),
+            Self::Recover { agent, .. } => Some(agent),
             Self::Pause(_) | Self::Resume => None,
         }
     }
@@ -76,6 +94,7 @@ impl Ask {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Restart(_) => "restart",
+            Self::Recover { .. } => "recover",
             Self::Stop(_) => "stop",
             Self::Forget(_) => "forget",
             Self::Pause(_) => "pause",

@@ -40,7 +40,7 @@ impl<'a> Card<'a> {
     /// The agent as it is at that time.
     pub fn of(id: &'a AgentId, agent: &'a Agent, snapshot: &'a Snapshot, at: ViewTime) -> Self {
         let incident = open_incident(id, snapshot);
-        let health = HealthStatus::of(id, agent, at).in_incident(incident.map(|open| &open.id));
+        let health = HealthStatus::of(id, agent, at).watched_by(&snapshot.watch, at);
         let word = word(agent, incident, at);
         let health = health.of_rank(word.rank());
         let beat_at = agent.run.beat_at;

@@ -4,14 +4,17 @@
 //! or is no longer known. The store is its memory: a record is written before anything is done about it, written again
 //! when the store lost it, and read before the first verdict, so that a monitor that starts opens nothing twice.
 
+mod climbs;
 mod open;
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
+use crate::fleet::ladder::exchange::{RungOutcome, Ticket};
 use crate::wire::incident::{GateKind, Incident, IncidentId};
 use crate::wire::life::Reason;
+use climbs::settle_rungs;
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,6 +78,12 @@ pub enum LedgerInput {
     Changed(Box<Change>),
     /// The agent of an incident that was read from the store is in this state; its beats come every so often.
     Stands(AgentId, State, Duration),
+    /// A rung begins, with this fencing token.
+    RungBegan(Ticket, u64),
+    /// It has ended.
+    RungEnded(Ticket, RungOutcome, String),
+    /// What happens next without a person, at this time of the store's clock.
+    Next(AgentId, String, u64),
     /// The agent is no longer in the fleet.
     Left(AgentId),
     /// Time passed.
@@ -90,6 +99,10 @@ pub enum LedgerEffect {
     Remove(IncidentId),
     /// Something changed, for those who follow.
     Changed(IncidentChange),
+    /// This agent has an incident now.
+    Joined(AgentId),
+    /// This agent has none any more.
+    Resolved(AgentId),
 }
 
 /// One change.
@@ -148,6 +161,13 @@ impl Ledger {
             LedgerInput::Stands(agent, state, interval) => {
                 self.stands(&agent, state, interval, context, &mut effects);
             }
+            LedgerInput::RungBegan(ticket, token) => {
+                self.rung_began(&ticket, token, context, &mut effects);
+            }
+            LedgerInput::RungEnded(ticket, outcome, detail) => {
+                self.rung_ended(&ticket, outcome, detail, context, &mut effects);
+            }
+            LedgerInput::Next(agent, what, at) => self.next(&agent, what, at, &mut effects),
             LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
             LedgerInput::Tick => self.tick(context, &mut effects),
         }
@@ -303,10 +323,12 @@ impl Ledger {
         let Some(id) = self.shown.of_agent.remove(agent) else {
             return;
         };
+        effects.push(LedgerEffect::Resolved(agent.clone()));
         let Some(open) = self.open.get_mut(&id) else {
             return;
         };
         open.unresolved.remove(agent);
+        settle_rungs(Arc::make_mut(&mut open.incident), agent, context.wall_ms);
         if !open.unresolved.is_empty() {
             return;
         }

@@ -24,7 +24,7 @@ use budget::Budgets;
 use choice::{Busy, Choice};
 use climb::{Climb, Step};
 use exchange::{
-    Claim, Climbed, Facts, LadderEffect, LadderInput, Next, Performed, RungOutcome, Ticket,
+    Claim, Climbed, Facts, LadderEffect, LadderInput, Next, Performed, Planned, RungOutcome, Ticket,
 };
 use policy::Policy;
 use rung::{Rung, VerifyTimes};
@@ -33,6 +33,8 @@ use std::time::Duration;
 
 /// After a claim that the store did not answer, or that this monitor may not make.
 const CLAIM_AGAIN: Duration = Duration::from_secs(2);
+/// An agent that is not known yet is asked for again after this time.
+const FACTS_AGAIN: Duration = Duration::from_secs(5);
 
 /// The climbs of all agents with an open incident.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +70,7 @@ impl Ladder {
             | LadderInput::Beat(agent)
             | LadderInput::FailedAgain(agent)
             | LadderInput::Progressed(agent)
+            | LadderInput::Spent(agent, ..)
             | LadderInput::ByHand(agent, _) => vec![agent.clone()],
             LadderInput::Claimed(ticket, _) | LadderInput::Performed(ticket, _) => {
                 vec![ticket.agent.clone()]
@@ -93,6 +96,47 @@ impl Ladder {
     /// Whether something is done to the agent, or its effect is waited for.
     pub fn is_acting(&self, agent: &AgentId) -> bool {
         self.climbs.get(agent).is_some_and(Climb::is_acting)
+    }
+
+    /// Whether the agent's incident is climbed for.
+    pub fn has(&self, agent: &AgentId) -> bool {
+        self.climbs.contains_key(agent)
+    }
+
+    /// Whether this rung is being carried out.
+    pub fn is_performing(&self, ticket: &Ticket) -> bool {
+        let climb = self.climbs.get(&ticket.agent);
+        climb.is_some_and(|climb| climb.is_performing(ticket))
+    }
+
+    /// Whether a person asked for this rung.
+    pub fn is_by_hand(&self, agent: &AgentId) -> bool {
+        self.climbs.get(agent).is_some_and(|climb| climb.asked_for)
+    }
+
+    /// What would become of each rung if a person had the next one climbed now, or this one; `None` without a climb.
+    pub fn plan(
+        &self,
+        agent: &AgentId,
+        rung: Option<Rung>,
+        facts: &Facts,
+        now: Moment,
+    ) -> Option<Vec<Planned>> {
+        let mut climb = self.climbs.get(agent)?.clone();
+        climb.by_hand = true;
+        climb.place = rung.map_or(0, |rung| climb.reach(rung));
+        Some(choice::plan(&climb, facts, now))
+    }
+
+    /// How many agents are acted upon.
+    pub fn acting(&self) -> usize {
+        let climbs = self.climbs.values();
+        climbs.filter(|climb| climb.is_acting()).count()
+    }
+
+    /// What was decided for this agent.
+    pub fn policy(&self, agent: &AgentId) -> Option<&Policy> {
+        self.climbs.get(agent).map(|climb| &*climb.policy)
     }
 
     fn take_due(&self, now: Moment) -> Vec<AgentId> {
@@ -145,7 +189,8 @@ impl Ladder {
                 }
             }
             LadderInput::Progressed(agent) => self.budgets.refill(&agent),
-            LadderInput::ByHand(agent, rung) => self.by_hand(&agent, rung, now),
+            LadderInput::Spent(agent, rung, at) => self.budgets.remember(&agent, rung, at),
+            LadderInput::ByHand(agent, rung) => self.by_hand(&agent, rung, now, effects),
             LadderInput::Tick => {}
         }
     }
@@ -195,13 +240,25 @@ impl Ladder {
         effects: &mut Vec<LadderEffect>,
     ) {
         let until = self.verify_until(ticket, facts, now);
-        let Some(climb) = self.climbs.get_mut(&ticket.agent) else {
+        let climb = self.climbs.get_mut(&ticket.agent);
+        let Some(climb) = climb.filter(|climb| climb.is_claiming(ticket)) else {
+            // It came too late: the intent would stand in the way of the next climb.
+            if claim == Claim::Granted {
+                effects.push(LadderEffect::Release(vec![ticket.clone()]));
+            }
             return;
         };
-        if climb.step != Step::Claiming(ticket.clone()) {
-            return;
-        }
         match claim {
+            // What held it back may have begun since the claim was made.
+            Claim::Granted
+                if facts(&ticket.agent).is_none_or(|facts| {
+                    (facts.epoch, facts.incarnation) != (ticket.epoch, ticket.incarnation)
+                        || choice::held_back(climb, &facts).is_some()
+                }) =>
+            {
+                effects.push(LadderEffect::Release(vec![ticket.clone()]));
+                climb.retry(ticket, now);
+            }
             Claim::Granted => {
                 climb.begin(ticket, now);
                 self.budgets.charge(&ticket.agent, ticket.rung, now);
@@ -226,10 +283,22 @@ impl Ladder {
         effects: &mut Vec<LadderEffect>,
     ) {
         let until = self.verify_until(ticket, facts, now);
-        let climb = self.climbs.get_mut(&ticket.agent);
-        let Some((outcome, detail)) =
-            climb.and_then(|climb| climb.answered(ticket, answer, until, now))
-        else {
+        let Some(climb) = self.climbs.get_mut(&ticket.agent) else {
+            return;
+        };
+        let Some((outcome, detail)) = climb.answered(ticket, answer, until, now) else {
+            if climb.step == Step::Verifying(ticket.clone(), until) {
+                let next = Next {
+                    what: format!("hb {}, and waits for its next beat", ticket.rung.describe()),
+                    at: Some(until),
+                };
+                effects.extend(
+                    climb
+                        .announce(&next)
+                        .then_some(next)
+                        .map(|next| LadderEffect::Next(ticket.agent.clone(), next)),
+                );
+            }
             return;
         };
         if outcome == RungOutcome::NotApplicable {
@@ -238,7 +307,13 @@ impl Ladder {
         effects.push(LadderEffect::Ended(ticket.clone(), outcome, detail));
     }
 
-    fn by_hand(&mut self, agent: &AgentId, rung: Option<Rung>, now: Moment) {
+    fn by_hand(
+        &mut self,
+        agent: &AgentId,
+        rung: Option<Rung>,
+        now: Moment,
+        effects: &mut Vec<LadderEffect>,
+    ) {
         let Some(climb) = self
             .climbs
             .get_mut(agent)
@@ -251,9 +326,12 @@ impl Ladder {
         climb.step = Step::Due(now);
         climb.place = rung.map_or(0, |rung| climb.reach(rung));
         // A person may climb a rung again.
-        climb
-            .climbed
-            .retain(|past| rung.is_some_and(|rung| past.rung != rung));
+        let again = |past: &Ticket| rung.is_none_or(|rung| past.rung == rung);
+        let (again, past) = climb.climbed.drain(..).partition(again);
+        climb.climbed = past;
+        if !again.is_empty() {
+            effects.push(LadderEffect::Release(again));
+        }
     }
 
     /// Goes on as far as the facts allow.
@@ -265,6 +343,11 @@ impl Ladder {
         effects: &mut Vec<LadderEffect>,
     ) {
         let Some(facts) = facts(agent) else {
+            if let Some(climb) = self.climbs.get_mut(agent)
+                && let Step::Due(at) = &mut climb.step
+            {
+                *at = (*at).max(now + FACTS_AGAIN);
+            }
             return;
         };
         let busy = self.busy(agent, &facts.host);
@@ -287,7 +370,7 @@ impl Ladder {
         };
         let next = match choice::choose(climb, &facts, &self.budgets, busy, &ticket, now) {
             Choice::Climb(rung) => {
-                climb.step = Step::Claiming(ticket(rung));
+                climb.claim(ticket(rung), now);
                 effects.push(LadderEffect::Claim(ticket(rung)));
                 Next {
                     what: format!("hb {}", rung.describe()),
@@ -297,6 +380,10 @@ impl Ladder {
             Choice::Wait(at, what) => {
                 climb.step = Step::Due(at);
                 Next { what, at: Some(at) }
+            }
+            Choice::Hold(what) => {
+                climb.step = Step::Due(now + choice::ASK_AGAIN);
+                Next { what, at: None }
             }
             Choice::People(why, again) => {
                 climb.step = Step::People(again);

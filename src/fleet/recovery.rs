@@ -2,9 +2,15 @@
 
 use crate::base::id::AgentId;
 use crate::fleet::by_hand::{Answer, AskRefusal, Asked};
+use crate::fleet::ladder::exchange::{Claim, Performed, Ticket};
+use crate::fleet::ladder::policy::Severity;
 use crate::wire::audit::AuditEntry;
+use crate::wire::beat::Runtime;
+use crate::wire::incident::{Incident, IncidentId};
+use crate::wire::life::Reason;
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
+use std::sync::Arc;
 
 /// An input.
 #[derive(Clone, Debug)]
@@ -15,6 +21,12 @@ pub enum RecoveryInput {
     Pause(Option<Pause>),
     /// A person asks for something.
     Asked(Asked),
+    /// What became of [`RecoveryEffect::Claim`].
+    Claimed(Ticket, Claim),
+    /// What became of [`RecoveryEffect::Begin`]: whether the store has the incident.
+    Begun(Ticket, bool),
+    /// What became of [`RecoveryEffect::Perform`].
+    Performed(Ticket, Performed),
 }
 
 /// What the caller must do, in this order.
@@ -30,4 +42,52 @@ pub enum RecoveryEffect {
     Audit(AuditEntry),
     /// Answer the request of this number.
     Answer(u64, Result<Answer, AskRefusal>),
+    /// Write the intent with this value unless there is one, and report whose it is: one of this value was granted before.
+    Claim(Ticket, String),
+    /// Write the incident, which shows the rung, and report when the store has it.
+    Begin(Ticket, Arc<Incident>),
+    /// Carry the rung out, beside everything else, and report its outcome.
+    Perform(Box<Deed>),
+    /// Remove the intents.
+    Release(Vec<Ticket>),
+    /// People must act.
+    Page(Page),
+}
+
+/// Why people must act about an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its incident.
+    pub incident: IncidentId,
+    /// For people.
+    pub why: String,
+    /// Of the agent's policy.
+    pub severity: Severity,
+}
+
+/// One rung to be carried out, and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// Which, for which run of which agent.
+    pub ticket: Ticket,
+    /// The fencing token of this monitor.
+    pub token: u64,
+    /// The incident.
+    pub incident: IncidentId,
+    /// What sort of agent it is.
+    pub agent_type: String,
+    /// Its host.
+    pub host: String,
+    /// Why it is not healthy.
+    pub reason: Reason,
+    /// What it runs in, as it last reported it.
+    pub runtime: Option<Runtime>,
+    /// Never two of it.
+    pub exclusive: bool,
+    /// The policy's command, program first.
+    pub exec: Vec<String>,
+    /// The policy's image of a replacement.
+    pub replace_image: Option<String>,
 }

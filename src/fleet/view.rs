@@ -6,6 +6,7 @@ use crate::fleet::agent::{Agent, Since, State};
 use crate::fleet::card::{open_incident, word};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
+use crate::fleet::watch::WatchView;
 use crate::fleet::word::Rank;
 use crate::wire::beat::view::{ActivityView, RuntimeView};
 use crate::wire::beat::{Metrics, Status};
@@ -18,7 +19,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields of the API")]
 pub struct HealthStatus<'a> {
-    pub agent_id: &'a str,
+    pub id: &'a AgentId,
     pub state: State,
     /// The sender's wall clock at its last beat, Unix milliseconds.
     pub last_heartbeat: Option<u64>,
@@ -107,9 +108,15 @@ pub struct ViewTime {
 }
 
 impl<'a> HealthStatus<'a> {
-    /// The open incident that it belongs to.
-    pub fn in_incident(self, incident: Option<&'a IncidentId>) -> Self {
-        Self { incident, ..self }
+    /// With the open incident that it belongs to, and with what recovery does next where its sidecar does nothing by itself.
+    pub fn watched_by(self, watch: &'a WatchView, at: ViewTime) -> Self {
+        let id = self.id;
+        let next = watch.next.get(id).map(|next| next.sentence(at.now));
+        Self {
+            incident: watch.incidents.of_agent.get(id),
+            next: self.next.or(next),
+            ..self
+        }
     }
 
     /// Who has to do something about it.
@@ -148,7 +155,7 @@ impl<'a> HealthStatus<'a> {
         let gone = agent.state == State::Stopped && run.life.is_watched();
         let shows_pid = run.life.has_process() && !gone;
         Self {
-            agent_id: id.as_str(),
+            id,
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
@@ -186,7 +193,7 @@ impl<'a> HealthStatus<'a> {
 
     /// Adds the agent as JSON, in the seed's camelCase. By hand: a fleet has 100,000 of them, and its keys need no escape.
     pub fn write(&self, out: &mut Vec<u8>) {
-        field(out, r#"{"agentId":"#, self.agent_id);
+        field(out, r#"{"agentId":"#, self.id.as_str());
         field(out, r#","state":"#, &self.state);
         field(out, r#","lastHeartbeat":"#, &self.last_heartbeat);
         field(out, r#","missedBeats":"#, &self.missed_beats);
@@ -306,7 +313,7 @@ impl Listing {
             }
             let incident = open_incident(id, snapshot);
             HealthStatus::of(id, agent, at)
-                .in_incident(incident.map(|open| &open.id))
+                .watched_by(&snapshot.watch, at)
                 .of_rank(word(agent, incident, at).rank())
                 .write(out);
             self.progress = Progress::InRows;
@@ -372,7 +379,7 @@ fn status_of(agent: &Agent) -> Option<Status> {
     }
 }
 
-fn type_of(agent: &Agent) -> &str {
+pub(super) fn type_of(agent: &Agent) -> &str {
     let beat = agent.run.beat.as_ref().map(LastBeat::agent_type);
     let entry = agent.run.entry.as_deref();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))

@@ -3,6 +3,8 @@
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
 mod by_hand;
+mod facts;
+mod recovery;
 
 pub use by_hand::unreachable;
 
@@ -13,6 +15,7 @@ use crate::fleet::gates::{Gate, Gates, GatesInput, STORM_WINDOW};
 use crate::fleet::incidents::{
     IncidentChange, IncidentsView, Ledger, LedgerContext, LedgerEffect, LedgerInput,
 };
+use crate::fleet::ladder::exchange::Next;
 use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
@@ -22,6 +25,8 @@ use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::life::Reason;
 use crate::wire::pause::Pause;
+use imbl::OrdMap;
+use recovery::Recovery;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,10 +47,7 @@ pub struct Watch {
     counted_at: Moment,
     last_tick: Moment,
     shown: Arc<WatchView>,
-    /// The fencing token of this monitor's orders.
-    token: Option<u64>,
-    /// All actions are paused.
-    pause: Option<Pause>,
+    recovery: Recovery,
     /// Incidents were written since their number was read.
     writes: bool,
     /// Room for the effects of a beat; empty between two.
@@ -99,6 +101,12 @@ pub struct WatchView {
     pub gates: Vec<Gate>,
     /// Incidents.
     pub incidents: IncidentsView,
+    /// What recovery does next for each agent of an incident.
+    pub next: OrdMap<AgentId, Next>,
+    /// How many agents are acted upon.
+    pub acting: usize,
+    /// All actions are paused.
+    pub pause: Option<Pause>,
     /// The time that answers of the store usually take.
     pub round_trip: Option<Duration>,
     /// The time after which a missing answer means a dead link.
@@ -130,8 +138,7 @@ impl Watch {
             counted_at: now,
             last_tick: now,
             shown: Arc::default(),
-            token: None,
-            pause: None,
+            recovery: Recovery::default(),
             writes: false,
             produced: Vec::new(),
         }
@@ -160,13 +167,7 @@ impl Watch {
                     self.pause_read(None, now, &mut effects);
                 }
             }
-            WatchInput::Recovery(RecoveryInput::Token(token)) => self.token = Some(token),
-            WatchInput::Recovery(RecoveryInput::Pause(held)) => {
-                self.pause_read(held, now, &mut effects);
-            }
-            WatchInput::Recovery(RecoveryInput::Asked(asked)) => {
-                self.asked(asked, now, &mut effects);
-            }
+            WatchInput::Recovery(input) => self.recovery_input(input, now, &mut effects),
         }
         effects
     }
@@ -177,6 +178,7 @@ impl Watch {
         self.fleet.beat(beat, now, &mut produced);
         self.fleet_effects(produced.drain(..), now, effects);
         self.produced = produced;
+        self.recovery_beat(beat, now, effects);
     }
 
     /// When a tick next changes something, and why.
@@ -186,6 +188,7 @@ impl Watch {
             self.observer.deadline(),
             self.gates.deadline(),
             self.ledger.deadline(),
+            self.recovery.deadline(),
             self.count_at.map(|at| (at, "count")),
         ];
         machines.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -216,6 +219,7 @@ impl Watch {
                 self.last_tick = now;
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
+                self.recovery_restored(now, effects);
             }
             Follows::LinkDown => {
                 self.observe(ObserverInput::LinkDown, now, effects);
@@ -238,6 +242,7 @@ impl Watch {
         }
         self.gate(GatesInput::Tick, now, effects);
         self.record(LedgerInput::Tick, None, now, effects);
+        self.recovery_tick(now, effects);
     }
 
     fn observe(&mut self, input: ObserverInput, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -299,6 +304,7 @@ impl Watch {
         if crashed {
             self.gate(GatesInput::Crashed(change.agent.clone()), now, effects);
         }
+        self.recovery_changed(&change, now, effects);
         let host = change.host.clone();
         let input = LedgerInput::Changed(Box::new(change));
         self.record(input, host.as_deref(), now, effects);
@@ -355,11 +361,15 @@ impl Watch {
         }
         self.writes |= !produced.is_empty();
         Arc::make_mut(&mut self.shown).incidents = self.ledger.view();
-        effects.extend(produced.into_iter().map(|effect| match effect {
-            LedgerEffect::Store(incident) => WatchEffect::StoreIncident(incident),
-            LedgerEffect::Remove(id) => WatchEffect::RemoveIncident(id),
-            LedgerEffect::Changed(change) => WatchEffect::IncidentChanged(change),
-        }));
+        for effect in produced {
+            match effect {
+                LedgerEffect::Store(incident) => effects.push(WatchEffect::StoreIncident(incident)),
+                LedgerEffect::Remove(id) => effects.push(WatchEffect::RemoveIncident(id)),
+                LedgerEffect::Changed(change) => effects.push(WatchEffect::IncidentChanged(change)),
+                LedgerEffect::Joined(agent) => self.incident_joined(agent, now),
+                LedgerEffect::Resolved(agent) => self.incident_resolved(&agent, now, effects),
+            }
+        }
     }
 
     fn show(&mut self) {

@@ -137,9 +137,9 @@ pub struct Extension {
 /// What the agent runs in; decides which rung can reach it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
-    /// `docker`, `kubernetes`, `systemd` or `host`.
+    /// `docker`, `podman`, `kubernetes`, `systemd`, `host` or `unknown`.
     pub kind: String,
-    /// Container, pod or unit.
+    /// The container's id; `NAMESPACE/POD`; `UNIT`, or `user@UID.service/UNIT` of a user's manager. Empty: not known.
     #[serde(default)]
     pub id: String,
 }

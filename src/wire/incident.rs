@@ -120,6 +120,15 @@ pub struct Incident {
 pub struct Rung {
     /// Its name.
     pub rung: String,
+    /// The agent that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// The registration and the incarnation that it acts upon.
+    #[serde(default, deserialize_with = "number::count")]
+    pub epoch: u64,
+    /// See `epoch`.
+    #[serde(default, deserialize_with = "number::count")]
+    pub incarnation: u64,
     /// The fencing token that it was ordered with.
     #[serde(default, deserialize_with = "number::count")]
     pub token: u64,

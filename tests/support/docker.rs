@@ -79,6 +79,24 @@ impl Docker {
         format!("{host}docker run --rm -it --network none {}", self.image)
     }
 
+    /// The value of `DOCKER_HOST` for a program that talks to this engine; none: the one of this test.
+    pub(crate) fn host(&self) -> Option<String> {
+        match &self.engine {
+            Engine::Found => std::env::var("DOCKER_HOST").ok(),
+            Engine::Own { host, .. } => Some(host.clone()),
+        }
+    }
+
+    /// The image with hbsidecar in it.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// `docker` with these arguments, to a good end; what it wrote.
+    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+        said(&mut self.command(arguments))
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.engine.client();
         command.args(arguments).stdin(Stdio::null());
@@ -149,7 +167,7 @@ impl Engine {
         );
         std::fs::create_dir_all(dir).unwrap();
         let log = std::fs::File::create(dir.join("log")).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/docker-engine");
+        let script = support_file("docker-engine");
         // A session of its own: Ctrl-C ends the tests, and then the guard has work to do.
         let guard = Command::new("setsid")
             .arg(script)
@@ -187,6 +205,11 @@ impl Engine {
 }
 
 impl Container {
+    /// 64 hexadecimal digits.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
         said(self.docker.command(arguments).arg(&self.id))
     }
@@ -242,6 +265,15 @@ fn answers(client: &mut Command) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
+/// A file of this directory, whichever crate the test belongs to.
+fn support_file(name: &str) -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = own
+        .ancestors()
+        .find(|dir| dir.join("tests/support").is_dir());
+    root.unwrap().join("tests/support").join(name)
+}
+
 /// What a program needs from the dynamic linker; nothing for a static one.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let listed = Command::new("ldd").arg(program).output().unwrap();
@@ -253,7 +285,7 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 }
 
 fn compile_probe(to: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/probe.c");
+    let source = support_file("probe.c");
     let mut cc = Command::new("cc");
     cc.args(["-O1", "-static", "-Wall", "-Werror", "-o"]);
     said(cc.arg(to).arg(source));

@@ -18,6 +18,7 @@ use crate::wake::{self, Sleeper, Wake};
 use events::Events;
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
+use heartbeat::fleet::ladder::exchange::Ticket;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::audit::AuditEntry;
@@ -80,6 +81,12 @@ pub(crate) enum Request {
     StorePause(Option<Pause>),
     /// An entry of the audit.
     Audit(AuditEntry),
+    /// The intent of a rung, with this value.
+    Claim(Ticket, String),
+    /// An incident that shows a rung which begins.
+    Begin(Ticket, Arc<Incident>),
+    /// Intents are removed.
+    Release(Vec<Ticket>),
 }
 
 /// What the hub receives.
@@ -108,6 +115,8 @@ pub(crate) struct Counters(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) inputs: mpsc::Receiver<Input>,
+    /// For inputs from elsewhere.
+    pub(crate) sender: mpsc::WeakSender<Input>,
     /// Woken when there are inputs.
     pub(crate) sleeper: Sleeper,
     pub(crate) requests: mpsc::Sender<Request>,
@@ -150,6 +159,7 @@ impl Inbox {
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
         let (reconnect, reconnect_out) = watch::channel(());
+        let sender = inputs_in.downgrade();
         let counters = Counters::default();
         let reader = StoreReader {
             channels: Channels::of(address.database()),
@@ -170,6 +180,7 @@ impl Inbox {
         tokio::spawn(reader.run());
         let inbox = Self {
             inputs,
+            sender,
             sleeper,
             requests,
             reconnect,
@@ -284,9 +295,11 @@ impl StoreReader {
                 | Request::Leave(_)
                 | Request::Forget(_)
                 | Request::StorePause(_)
-                | Request::Audit(_) => kept.push(request),
-                // It was meant for the agent as it was then: who asked for it asks again.
-                Request::Order(..) => {}
+                | Request::Audit(_)
+                | Request::Begin(..)
+                | Request::Release(_) => kept.push(request),
+                // They were meant for the agent as it was then.
+                Request::Order(..) | Request::Claim(..) => {}
                 Request::Verify(_)
                 | Request::ReadTtl(_)
                 | Request::ReadEvents

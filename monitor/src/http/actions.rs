@@ -1,8 +1,9 @@
-//! What people ask for: `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}`.
+//! What people ask for: `POST /v1/agents/{id}/{restart,recover,stop,forget}`, `POST /v1/{pause,resume}`.
 //!
-//! The body is JSON or empty: `by` names the person, `for` is the length of a pause. The answer is 202 with what was begun.
+//! The body is JSON or empty: `by` names the person, `for` is the length of a pause, `rung` and `dryRun` are of `recover`. The answer is 202 with what was begun.
 
 use crate::asks::Desk;
+use crate::config::policy::RUNGS;
 use crate::http::api::{AppState, ended, refuse};
 use crate::http::auth::{self, Access};
 use axum::body::{Body, to_bytes};
@@ -16,6 +17,7 @@ use axum::{Json, Router};
 use hbshell::command_line::duration;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal, WHO_CHARS_MAX};
+use heartbeat::fleet::ladder::rung::Rung;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,6 +48,8 @@ struct Wish {
     by: String,
     #[serde(rename = "for")]
     lasts: Option<String>,
+    rung: Option<String>,
+    dry_run: bool,
 }
 
 async fn about_agent(
@@ -58,19 +62,40 @@ async fn about_agent(
         Ok(path) => path,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    let ask = match action.as_str() {
-        "restart" => Ask::Restart,
-        "stop" => Ask::Stop,
-        "forget" => Ask::Forget,
-        _ => return refuse(StatusCode::NOT_FOUND, "Not found"),
-    };
-    let Ok(id) = AgentId::parse(&id) else {
+    let Ok(agent) = AgentId::parse(&id) else {
         return refuse(StatusCode::NOT_FOUND, "Agent not found");
     };
-    match wish(body).await {
-        Ok(wish) => answer(&app.desk, ask(id), wish.by, peer).await,
-        Err(refused) => refused,
-    }
+    let wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    let ask = match action.as_str() {
+        "restart" => Ask::Restart(agent),
+        "recover" => match recover(agent, &wish) {
+            Ok(ask) => ask,
+            Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+        },
+        "stop" => Ask::Stop(agent),
+        "forget" => Ask::Forget(agent),
+        _ => return refuse(StatusCode::NOT_FOUND, "Not found"),
+    };
+    answer(&app.desk, ask, wish.by, peer).await
+}
+
+fn recover(agent: AgentId, wish: &Wish) -> Result<Ask, String> {
+    let rung = wish.rung.as_deref();
+    let rung = rung.map(|word| match Rung::parse(word) {
+        Some(rung) if RUNGS.contains(&rung) => Ok(rung),
+        Some(_) | None => {
+            let known = RUNGS.map(Rung::as_str).join(", ");
+            Err(format!("rung: expected one of {known}, got {word:?}"))
+        }
+    });
+    Ok(Ask::Recover {
+        agent,
+        rung: rung.transpose()?,
+        dry_run: wish.dry_run,
+    })
 }
 
 async fn pause(
@@ -147,6 +172,14 @@ async fn answer(desk: &Desk, ask: Ask, by: String, peer: Peer) -> Response {
 
 fn shown(answer: &Answer) -> serde_json::Value {
     match answer {
+        Answer::Incident(incident) => serde_json::json!({"incident": incident}),
+        Answer::Plan(plan) => {
+            let rungs = plan.iter().map(|planned| {
+                let rung = planned.rung.as_str();
+                serde_json::json!({"rung": rung, "when": planned.when, "detail": planned.detail})
+            });
+            serde_json::json!({"plan": rungs.collect::<Vec<_>>()})
+        }
         Answer::Order(order) => serde_json::json!({"order": order}),
         Answer::Forgotten(agent) => serde_json::json!({"forgotten": agent}),
         Answer::Paused(pause) => serde_json::json!({"paused": pause}),

@@ -3,7 +3,7 @@
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
 //! - `GET /v1/events`: changes as they happen
-//! - `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
+//! - `POST /v1/agents/{id}/{restart,recover,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //! - the dashboard ([`pages`])

@@ -86,6 +86,7 @@ impl Page {
             GateKind::Blind,
             GateKind::Storm,
             GateKind::MassCrash,
+            GateKind::Paused,
         ] {
             self.line("hb_gate_closed", "gate", &word(&kind), closed(kind) as u64);
         }

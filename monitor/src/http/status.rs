@@ -12,13 +12,17 @@ use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::gates::Gate;
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::ViewTime;
+use heartbeat::fleet::watch::WatchView;
 use heartbeat::wire::incident::{GateKind, Incident, IncidentId};
+use heartbeat::wire::pause::Pause;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Incidents on one page, unless `limit` names another number.
 const PAGE: usize = 100;
+/// Agents whose next step is listed.
+const NEXT_MAX: usize = 100;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +32,7 @@ struct Status {
     gates: Vec<GateStatus>,
     fleet: Fleet,
     incidents: Counts,
+    recovery: RecoveryStatus,
     /// Payloads that were dropped, by kind.
     dropped: BTreeMap<&'static str, u64>,
 }
@@ -67,6 +72,26 @@ struct Fleet {
     refused: u64,
     /// Agents that left because their time was over, or for a newcomer.
     left: u64,
+}
+
+#[derive(Serialize)]
+struct RecoveryStatus {
+    /// Agents that are acted upon, or whose rung is being verified.
+    acting: usize,
+    /// Nothing is done automatically: since when, until when, who asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<Pause>,
+    /// What comes next for each agent of an incident, for people; of many, those of the first agents.
+    next: Vec<NextStatus>,
+}
+
+#[derive(Serialize)]
+struct NextStatus {
+    agent: AgentId,
+    what: String,
+    /// Unix milliseconds of the monitor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -122,6 +147,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
             open: watch.incidents.open.len(),
             closed: watch.incidents.closed.len(),
         },
+        recovery: RecoveryStatus::of(watch, at),
         dropped: app.counters.read(),
     })
     .into_response()
@@ -191,12 +217,35 @@ fn page(snapshot: &Snapshot, query: &IncidentQuery) -> Page {
     }
 }
 
+/// A moment as Unix milliseconds of the monitor.
+fn wall(moment: Moment, at: ViewTime) -> u64 {
+    let before = millis(at.now.since(moment));
+    at.wall_ms.saturating_sub(before) + millis(moment.since(at.now))
+}
+
+impl RecoveryStatus {
+    fn of(watch: &WatchView, at: ViewTime) -> Self {
+        let next = watch.next.iter().take(NEXT_MAX);
+        Self {
+            acting: watch.acting,
+            paused: watch
+                .pause
+                .clone()
+                .filter(|_| watch.gates.iter().any(|gate| gate.gate == GateKind::Paused)),
+            next: next
+                .map(|(agent, next)| NextStatus {
+                    agent: agent.clone(),
+                    what: next.what.clone(),
+                    at: next.at.map(|moment| wall(moment, at)),
+                })
+                .collect(),
+        }
+    }
+}
+
 impl GateStatus {
     fn of(gate: &Gate, at: ViewTime) -> Self {
-        let wall = |moment: Moment| {
-            let before = millis(at.now.since(moment));
-            at.wall_ms.saturating_sub(before) + millis(moment.since(at.now))
-        };
+        let wall = |moment: Moment| wall(moment, at);
         Self {
             gate: gate.gate,
             scope: if gate.host.is_some() { "host" } else { "fleet" },

@@ -4,7 +4,8 @@ use super::{Hub, Outputs};
 use crate::asks::Asks;
 use crate::bus::inbox::Request;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
+use heartbeat::fleet::ladder::policy::Severity;
+use heartbeat::fleet::recovery::{Page, RecoveryEffect, RecoveryInput};
 use heartbeat::fleet::watch::{WatchEffect, WatchInput};
 
 impl Hub {
@@ -32,6 +33,31 @@ impl Outputs {
             RecoveryEffect::StorePause(pause) => self.request(Request::StorePause(pause)),
             RecoveryEffect::Audit(entry) => self.request(Request::Audit(entry)),
             RecoveryEffect::Answer(number, answer) => asks.answer(number, answer),
+            RecoveryEffect::Claim(ticket, value) => self.request(Request::Claim(ticket, value)),
+            RecoveryEffect::Begin(ticket, incident) => {
+                self.request(Request::Begin(ticket, incident));
+            }
+            RecoveryEffect::Perform(deed) => {
+                let (agent, rung) = (&deed.ticket.agent, deed.ticket.rung);
+                tracing::warn!("recovery of {agent}: hb {}", rung.describe());
+                self.crew.perform(*deed);
+            }
+            RecoveryEffect::Release(tickets) => self.request(Request::Release(tickets)),
+            RecoveryEffect::Page(page) => log_page(&page),
         }
+    }
+}
+
+fn log_page(page: &Page) {
+    let Page {
+        agent,
+        incident,
+        why,
+        severity,
+    } = page;
+    match severity {
+        Severity::Critical => tracing::error!("{agent} needs people: {why} (incident {incident})"),
+        Severity::Warning => tracing::warn!("{agent} needs people: {why} (incident {incident})"),
+        Severity::Info => tracing::info!("{agent} needs people: {why} (incident {incident})"),
     }
 }

@@ -7,7 +7,6 @@ use crate::config::{Config, Work};
 use crate::contract::Health;
 use crate::outbox::{Outbox, Registration};
 use crate::process::instance::Instance;
-use crate::process::runtime;
 use heartbeat::base::duration::format_duration;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::{Moment, millis};
@@ -75,9 +74,13 @@ struct About {
 
 impl Publisher {
     /// Opens the way to the store; nothing is sent before the registration. `instance` names this sidecar process.
-    pub(super) fn open(config: &Config, instance: &Instance, left_here: Option<String>) -> Self {
+    pub(super) fn open(
+        config: &Config,
+        instance: &Instance,
+        runtime: Runtime,
+        left_here: Option<String>,
+    ) -> Self {
         let started_ms = clock::wall_ms();
-        let runtime = runtime::detect(&config.host);
         let about = About {
             agent: config.id.clone(),
             host: config.host.clone(),
@@ -118,6 +121,11 @@ impl Publisher {
             sequence: 0,
             about,
         }
+    }
+
+    /// What the agent runs in.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.about.runtime
     }
 
     /// Whether beats are accepted by the store.

@@ -19,6 +19,7 @@ use crate::process::signals::{Received, Signals};
 use heartbeat::base::duration::format_duration;
 use heartbeat::supervise::exclusive::ExclusiveLease;
 use heartbeat::supervise::orders::Orders;
+use heartbeat::wire::beat::Runtime;
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::lease::Lease;
 use nix::libc;
@@ -35,6 +36,7 @@ const SILENT_WAIT: Duration = Duration::from_secs(1);
 impl Hub {
     pub(super) fn new(
         config: Config,
+        runtime: Runtime,
         inherited: Inherited,
         outputs: Option<Outputs>,
         log: LogWriter,
@@ -45,7 +47,7 @@ impl Hub {
         Self {
             io: AgentIo::open(&config, config.work.starts_agents(), outputs),
             watch: Watch::new(&config, clock::now()),
-            publisher: Publisher::open(&config, &instance, records.last_instance()),
+            publisher: Publisher::open(&config, &instance, runtime, records.last_instance()),
             agent: AgentProcess::new(&config, inherited),
             orders: Orders::default(),
             lease: config.terms().map(ExclusiveLease::new),
@@ -138,8 +140,12 @@ impl Hub {
         self.instance = self.instance.renamed(&self.config.id);
         self.records = records(&self.config, &self.instance);
         // The session before ends by itself: it holds no lease.
-        self.publisher =
-            Publisher::open(&self.config, &self.instance, self.records.last_instance());
+        self.publisher = Publisher::open(
+            &self.config,
+            &self.instance,
+            self.publisher.runtime().clone(),
+            self.records.last_instance(),
+        );
         true
     }
 

@@ -76,6 +76,7 @@ impl Ledger {
         };
         self.open.insert(id, open);
         self.publish(IncidentChangeKind::Opened, incident, effects);
+        effects.push(LedgerEffect::Joined(change.agent.clone()));
     }
 
     fn join(&mut self, id: &IncidentId, change: &Change, effects: &mut Vec<LedgerEffect>) {
@@ -96,6 +97,7 @@ impl Ledger {
         let incident = Arc::clone(&open.incident);
         self.shown.of_agent.insert(change.agent.clone(), id.clone());
         self.publish(IncidentChangeKind::Updated, incident, effects);
+        effects.push(LedgerEffect::Joined(change.agent.clone()));
     }
 
     /// An agent that failed fails for another reason.

@@ -75,6 +75,15 @@ impl Budgets {
         used.push_back((kind, now));
     }
 
+    /// An action began at that moment, before this monitor started.
+    pub(super) fn remember(&mut self, agent: &AgentId, rung: Rung, at: Moment) {
+        if let Some(kind) = rung.kind() {
+            let used = self.agents.entry(agent.clone()).or_default();
+            let place = used.partition_point(|(_, other)| *other <= at);
+            used.insert(place, (kind, at));
+        }
+    }
+
     /// The action did nothing: the agent's last one of this kind does not count.
     pub(super) fn refund(&mut self, agent: &AgentId, rung: Rung) {
         let (Some(kind), Some(used)) = (rung.kind(), self.agents.get_mut(agent)) else {

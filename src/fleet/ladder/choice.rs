@@ -3,13 +3,13 @@
 use crate::base::moment::Moment;
 use crate::fleet::ladder::budget::Budgets;
 use crate::fleet::ladder::climb::Climb;
-use crate::fleet::ladder::exchange::{Facts, RuntimeKind, Ticket};
+use crate::fleet::ladder::exchange::{Facts, Planned, RuntimeKind, Ticket};
 use crate::fleet::ladder::rung::Rung;
 use crate::wire::life::Reason;
 use std::time::Duration;
 
 /// A gate, a busy host and a sidecar at work are asked again after this time at the latest.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// With `--exclusive` the old copy has ended by itself after this silence: 4 intervals of 30 s, 10 s and 5 s to end it,
 /// 15 s for the difference of two clocks (detection.md E4).
 const REPLACE_AFTER: Duration = Duration::from_secs(150);
@@ -23,6 +23,8 @@ pub(super) enum Choice {
     Climb(Rung),
     /// Nothing before this time, because of this.
     Wait(Moment, String),
+    /// Nothing as long as this lasts.
+    Hold(String),
     /// People, because of this; a budget allows another try then.
     People(String, Option<Moment>),
 }
@@ -45,7 +47,7 @@ pub(super) fn choose(
     ticket: &impl Fn(Rung) -> Ticket,
     now: Moment,
 ) -> Choice {
-    if let Some(choice) = held_back(climb, facts, now) {
+    if let Some(choice) = held_back(climb, facts) {
         return choice;
     }
     let mut again: Option<Moment> = None;
@@ -79,9 +81,27 @@ pub(super) fn choose(
     Choice::People(why.to_owned(), again)
 }
 
+/// What would become of each rung from the climb's place on.
+pub(super) fn plan(climb: &Climb, facts: &Facts, now: Moment) -> Vec<Planned> {
+    let mut is_first = true;
+    let rungs = climb.policy.ladder.iter().skip(climb.place).copied();
+    let rungs = rungs.filter(|rung| *rung != Rung::Alert);
+    let planned = rungs.chain([Rung::Alert]).map(|rung| {
+        let (when, detail) = match applies(rung, climb, facts, now) {
+            Applies::Never => ("never", "it cannot act on this agent".to_owned()),
+            Applies::From(_) if std::mem::take(&mut is_first) => {
+                ("now", rung.describe().to_owned())
+            }
+            Applies::From(_) => ("then", rung.describe().to_owned()),
+        };
+        Planned { rung, when, detail }
+    });
+    planned.collect()
+}
+
 /// Why no rung may be climbed by itself.
-fn held_back(climb: &Climb, facts: &Facts, now: Moment) -> Option<Choice> {
-    let wait = |what: String| Some(Choice::Wait(now + ASK_AGAIN, what));
+pub(super) fn held_back(climb: &Climb, facts: &Facts) -> Option<Choice> {
+    let wait = |what: String| Some(Choice::Hold(what));
     if climb.by_hand {
         return None;
     }
@@ -93,13 +113,16 @@ fn held_back(climb: &Climb, facts: &Facts, now: Moment) -> Option<Choice> {
     }
     let people = |why: &str| Some(Choice::People(why.to_owned(), None));
     match facts.reason {
-        None => return wait("nothing: it beats again".to_owned()),
+        None => return wait("nothing by itself: it is not failed any more".to_owned()),
         Some(Reason::CrashLoop) => {
             return people("it is in a crash loop: another restart would not help");
         }
         Some(Reason::Duplicate) => return people("two living agents use its id"),
         Some(Reason::Unkillable) => return people("its processes survive SIGKILL"),
         Some(Reason::Unknown) => return people("its sidecar reports a reason of a newer version"),
+        Some(Reason::Hung) if facts.alert_only => {
+            return people("it is hung, and its user wants no restart for that (--on-hung alert)");
+        }
         Some(
             Reason::HeartbeatLost
             | Reason::Exited
@@ -126,10 +149,9 @@ enum Applies {
 fn applies(rung: Rung, climb: &Climb, facts: &Facts, now: Moment) -> Applies {
     let may_be_container = match facts.runtime {
         // A container that is named or labelled as the agent may hold it: the engine knows.
-        RuntimeKind::Docker | RuntimeKind::Podman | RuntimeKind::Host | RuntimeKind::Unknown => {
-            true
-        }
-        RuntimeKind::Kubernetes | RuntimeKind::Systemd => false,
+        RuntimeKind::Docker | RuntimeKind::Podman | RuntimeKind::Unknown => true,
+        // A container of that name would be another program's.
+        RuntimeKind::Host | RuntimeKind::Kubernetes | RuntimeKind::Systemd => false,
     };
     let when = |condition: bool| {
         if condition {
@@ -168,7 +190,7 @@ fn within_fleet(
         let at_once = AT_ONCE_MAX.min(facts.fleet_alive / 10).max(1);
         if busy.host > 0 || busy.fleet >= at_once {
             let what = "its turn: another agent is being brought back";
-            return Choice::Wait(now + ASK_AGAIN, what.to_owned());
+            return Choice::Hold(what.to_owned());
         }
         let free = budgets.fleet_free_at(now);
         if free > now {

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// How long a rung may take to act; an engine that has not answered by then counts as not answering.
 pub(super) const ACT_MAX: Duration = Duration::from_secs(60);
 
+/// How long the store may take to grant a claim.
+const CLAIM_WITHIN: Duration = Duration::from_secs(10);
+
 /// The climb of one agent with an open incident.
 #[derive(Clone, Debug)]
 pub(super) struct Climb {
@@ -26,8 +29,10 @@ pub(super) struct Climb {
     /// The last `next` that was announced.
     next: Option<Next>,
     pub(super) is_paged: bool,
-    /// A person asked for the next rung.
+    /// A person asked for the next rung, which is not claimed yet.
     pub(super) by_hand: bool,
+    /// A person asked for the present rung.
+    pub(super) asked_for: bool,
 }
 
 /// Where a climb is.
@@ -35,8 +40,8 @@ pub(super) struct Climb {
 pub(super) enum Step {
     /// The next rung is chosen, at this time at the earliest.
     Due(Moment),
-    /// The intent is being written.
-    Claiming(Ticket),
+    /// The intent is being written, until then at the latest.
+    Claiming(Ticket, Moment),
     /// The action runs, until then at the latest.
     Acting(Ticket, Moment),
     /// It was refused for now: again at the first moment, while the second has not come.
@@ -62,6 +67,7 @@ impl Climb {
             next: None,
             is_paged: false,
             by_hand: false,
+            asked_for: false,
         }
     }
 
@@ -85,6 +91,21 @@ impl Climb {
         self.place_of(rung)
     }
 
+    /// A rung is claimed.
+    pub(super) fn claim(&mut self, ticket: Ticket, now: Moment) {
+        self.step = Step::Claiming(ticket, now + CLAIM_WITHIN);
+    }
+
+    /// Whether the grant of this claim is waited for.
+    pub(super) fn is_claiming(&self, ticket: &Ticket) -> bool {
+        matches!(&self.step, Step::Claiming(claimed, _) if claimed == ticket)
+    }
+
+    /// Whether this rung is being carried out.
+    pub(super) fn is_performing(&self, ticket: &Ticket) -> bool {
+        matches!(&self.step, Step::Acting(acting, _) if acting == ticket)
+    }
+
     /// The claim could not be made: the same rung again, not before this time.
     pub(super) fn retry(&mut self, ticket: &Ticket, at: Moment) {
         self.place = self.place_of(ticket.rung);
@@ -96,7 +117,7 @@ impl Climb {
         self.climbed.push(ticket.clone());
         self.detail.clear();
         self.lost_sight = false;
-        self.by_hand = false;
+        self.asked_for = std::mem::take(&mut self.by_hand);
         self.step = Step::Acting(ticket.clone(), now + ACT_MAX);
     }
 
@@ -115,20 +136,30 @@ impl Climb {
         verify_until: Moment,
         now: Moment,
     ) -> Option<(RungOutcome, String)> {
-        let Step::Acting(acting, until) = &self.step else {
-            return None;
+        let until = match &self.step {
+            Step::Acting(acting, until) if acting == ticket => *until,
+            // An order is given, and its sidecar answers later that it cannot carry it out.
+            Step::Verifying(watched, _) if watched == ticket => now,
+            Step::Acting(..)
+            | Step::Verifying(..)
+            | Step::Due(_)
+            | Step::Claiming(..)
+            | Step::Repeating(..)
+            | Step::Proving
+            | Step::People(_) => return None,
         };
-        if acting != ticket {
-            return None;
-        }
+        let is_verifying = matches!(self.step, Step::Verifying(..));
         let ended = match answer {
             Performed::Done(detail) => {
                 self.detail = detail;
+                if is_verifying {
+                    return None;
+                }
                 self.step = Step::Verifying(ticket.clone(), verify_until);
                 return None;
             }
-            Performed::Later(_, after) if now + after < *until => {
-                self.step = Step::Repeating(ticket.clone(), now + after, *until);
+            Performed::Later(_, after) if now + after < until => {
+                self.step = Step::Repeating(ticket.clone(), now + after, until);
                 return None;
             }
             Performed::NotApplicable(detail) => (RungOutcome::NotApplicable, detail),
@@ -172,8 +203,12 @@ impl Climb {
                 self.place = 0;
                 None
             }
+            Step::Claiming(ticket, until) if until <= now => {
+                self.retry(&ticket, now);
+                None
+            }
             Step::Due(_)
-            | Step::Claiming(_)
+            | Step::Claiming(..)
             | Step::Acting(..)
             | Step::Repeating(..)
             | Step::Verifying(..)
@@ -188,7 +223,7 @@ impl Climb {
             Step::Acting(ticket, _)
             | Step::Repeating(ticket, _, _)
             | Step::Verifying(ticket, _) => ticket,
-            Step::Due(_) | Step::Claiming(_) | Step::Proving | Step::People(_) => return None,
+            Step::Due(_) | Step::Claiming(..) | Step::Proving | Step::People(_) => return None,
         };
         let detail = std::mem::take(&mut self.detail);
         Some(LadderEffect::Ended(ticket, RungOutcome::Recovered, detail))
@@ -197,7 +232,7 @@ impl Climb {
     /// Whether something is done to the agent, or its effect is waited for.
     pub(super) fn is_acting(&self) -> bool {
         match self.step {
-            Step::Claiming(_) | Step::Acting(..) | Step::Repeating(..) | Step::Verifying(..) => {
+            Step::Claiming(..) | Step::Acting(..) | Step::Repeating(..) | Step::Verifying(..) => {
                 true
             }
             Step::Due(_) | Step::Proving | Step::People(_) => false,
@@ -212,7 +247,8 @@ impl Climb {
             Step::Repeating(_, at, _) => Some((*at, "an action is repeated")),
             Step::Verifying(_, until) => Some((*until, "a rung is verified")),
             Step::People(at) => at.map(|at| (at, "a budget allows another try")),
-            Step::Claiming(_) | Step::Proving => None,
+            Step::Claiming(_, until) => Some((*until, "a claim times out")),
+            Step::Proving => None,
         }
     }
 

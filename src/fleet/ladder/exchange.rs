@@ -1,5 +1,6 @@
 //! The ladder's inputs, effects and the facts that it asks for.
 
+use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::ladder::policy::Policy;
@@ -28,6 +29,8 @@ pub struct Facts {
     pub proof_of_death: bool,
     /// It ends by itself when its sidecar cannot reach the store.
     pub exclusive: bool,
+    /// Its user wants to be alerted when it hangs, and no restart.
+    pub alert_only: bool,
     /// Since anything was last written about it, as the store knows it.
     pub silent: Duration,
     /// Its interval.
@@ -110,6 +113,8 @@ pub enum LadderInput {
     Progressed(AgentId),
     /// A person wants a rung climbed, or the next one: gates and budgets do not hold it back.
     ByHand(AgentId, Option<Rung>),
+    /// This rung was climbed for the agent at that moment, before this monitor started: it counts in the budget.
+    Spent(AgentId, Rung, Moment),
     /// Time passed.
     Tick,
 }
@@ -194,6 +199,17 @@ pub enum LadderEffect {
     Page(AgentId, String),
 }
 
+/// What would become of one rung, for a person who asks before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Which.
+    pub rung: Rung,
+    /// `now`, `then` or `never`.
+    pub when: &'static str,
+    /// For people.
+    pub detail: String,
+}
+
 /// What happens without a person, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
@@ -201,4 +217,21 @@ pub struct Next {
     pub what: String,
     /// When; none where it depends on something else.
     pub at: Option<Moment>,
+}
+
+impl Next {
+    /// For people, as it is at `now`.
+    pub fn sentence(&self, now: Moment) -> String {
+        let mut letters = self.what.chars();
+        let first = letters.next().map(|first| first.to_uppercase().to_string());
+        let what = first.unwrap_or_default() + letters.as_str();
+        match self
+            .at
+            .map(|at| at.since(now))
+            .filter(|wait| !wait.is_zero())
+        {
+            Some(wait) => format!("{what} (in {}).", format_duration(wait)),
+            None => format!("{what}."),
+        }
+    }
 }

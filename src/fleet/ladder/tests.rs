@@ -26,6 +26,7 @@ fn killed() -> Facts {
         sidecar_acts: false,
         proof_of_death: true,
         exclusive: false,
+        alert_only: false,
         silent: Duration::ZERO,
         interval: Duration::from_secs(10),
         gate: None,

@@ -7,19 +7,44 @@ use crate::fleet::agent::{Agent, State};
 use crate::fleet::by_hand::{Answer, Ask, AskRefusal, Asked};
 use crate::fleet::detector::Silence;
 use crate::fleet::gates::GatesInput;
+use crate::fleet::ladder::exchange::{LadderInput, Planned};
+use crate::fleet::ladder::rung::Rung;
 use crate::fleet::machine::FleetInput;
-use crate::fleet::recovery::RecoveryEffect;
+use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::audit::AuditEntry;
 use crate::wire::life::Phase;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a sidecar may take to receive an order: at least this, and two intervals of its agent.
 const ORDER_WITHIN: Duration = Duration::from_secs(60);
 
 impl Watch {
-    pub(super) fn asked(&mut self, asked: Asked, now: Moment, effects: &mut Vec<WatchEffect>) {
+    pub(super) fn recovery_input(
+        &mut self,
+        input: RecoveryInput,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        match input {
+            RecoveryInput::Token(token) => self.recovery.token = Some(token),
+            RecoveryInput::Pause(held) => self.pause_read(held, now, effects),
+            RecoveryInput::Asked(asked) => self.asked(asked, now, effects),
+            RecoveryInput::Claimed(ticket, claim) => {
+                self.climb(LadderInput::Claimed(ticket, claim), now, effects);
+            }
+            RecoveryInput::Begun(ticket, is_stored) => {
+                self.begun(ticket, is_stored, now, effects);
+            }
+            RecoveryInput::Performed(ticket, answer) => {
+                self.climb(LadderInput::Performed(ticket, answer), now, effects);
+            }
+        }
+    }
+
+    fn asked(&mut self, asked: Asked, now: Moment, effects: &mut Vec<WatchEffect>) {
         let Asked {
             number,
             ask,
@@ -30,6 +55,8 @@ impl Watch {
         let answer = self.answer(ask, &by, now, effects);
         let (outcome, detail) = match &answer {
             Ok(Answer::Order(order)) => ("accepted", format!("order {}", order.id)),
+            Ok(Answer::Incident(incident)) => ("accepted", format!("incident {}", incident.id)),
+            Ok(Answer::Plan(_)) => ("accepted", "dry run: nothing was done".to_owned()),
             Ok(Answer::Forgotten(_) | Answer::Paused(_) | Answer::Resumed) => {
                 ("accepted", String::new())
             }
@@ -59,7 +86,7 @@ impl Watch {
         effects: &mut Vec<WatchEffect>,
     ) {
         let since = held.as_ref().map(|held| held.since);
-        let own = self.pause.clone();
+        let own = self.recovery.pause.clone();
         // One that was asked for while the store was unreachable is not written yet.
         if let Some(own) = own.filter(|own| since.is_none_or(|since| since < own.since)) {
             let store = RecoveryEffect::StorePause(Some(own));
@@ -82,7 +109,12 @@ impl Watch {
             return Err(AskRefusal::Blind);
         }
         match ask {
-            Ask::Restart(id) => self.give(&id, Action::Restart, by, now, effects),
+            Ask::Restart(id) => self.restart(&id, by, now, effects),
+            Ask::Recover {
+                agent,
+                rung,
+                dry_run,
+            } => self.recover(&agent, rung, dry_run, now, effects),
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
             Ask::Pause(lasts) => {
@@ -98,7 +130,8 @@ impl Watch {
                 Ok(Answer::Paused(pause))
             }
             Ask::Resume => {
-                self.pause = None;
+                self.recovery.pause = None;
+                self.show_pause();
                 effects.push(WatchEffect::Recovery(RecoveryEffect::StorePause(None)));
                 self.gate(GatesInput::Resumed, now, effects);
                 Ok(Answer::Resumed)
@@ -111,8 +144,70 @@ impl Watch {
         let left = |until: u64| Duration::from_millis(until.saturating_sub(wall));
         let until = pause.until.map(|until| now + left(until));
         let input = GatesInput::Paused(pause.by.clone(), until);
-        self.pause = Some(pause);
+        self.recovery.pause = Some(pause);
+        self.show_pause();
         self.gate(input, now, effects);
+    }
+
+    fn show_pause(&mut self) {
+        let pause = self.recovery.pause.clone();
+        Arc::make_mut(&mut self.shown).pause = pause;
+    }
+
+    /// Of an agent with an incident a restart is a rung of it, so that nothing else is done meanwhile.
+    fn restart(
+        &mut self,
+        id: &AgentId,
+        by: &str,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        let agent = self.fleet.agent(id).ok_or(AskRefusal::NotFound)?;
+        if self.ledger.incident_of(id).is_none() || agent.state == State::Healthy {
+            return self.give(id, Action::Restart, by, now, effects);
+        }
+        let rung = unreachable(agent, now).is_none().then_some(Rung::Sidecar);
+        self.recover(id, rung, false, now, effects)
+    }
+
+    fn recover(
+        &mut self,
+        id: &AgentId,
+        rung: Option<Rung>,
+        dry_run: bool,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        let impossible = |why: String| Err(AskRefusal::Impossible(format!("{id} {why}")));
+        self.open_climb(id.clone(), now, effects);
+        let facts = self.facts(id, now).ok_or(AskRefusal::NotFound)?;
+        let ladder = &self.recovery.ladder;
+        let Some(plan) = ladder.plan(id, rung, &facts, now) else {
+            return impossible(format!(
+                "has no open incident, so there is nothing to recover it from; hbmonitor restart {id} restarts it"
+            ));
+        };
+        if dry_run {
+            return Ok(Answer::Plan(plan));
+        }
+        if ladder.is_acting(id) {
+            return impossible("is being recovered just now; wait for the outcome".to_owned());
+        }
+        let can_act = |planned: &Planned| planned.when != "never" && planned.rung != Rung::Alert;
+        let wanted = |planned: &&Planned| rung.is_none_or(|rung| planned.rung == rung);
+        if !plan.iter().filter(wanted).any(can_act) {
+            return impossible(match rung {
+                Some(rung) => format!(
+                    "cannot be recovered by {}: it cannot act on this agent",
+                    rung.as_str()
+                ),
+                None => "cannot be recovered: no rung can act on it; start it where it was started"
+                    .to_owned(),
+            });
+        }
+        self.climb(LadderInput::ByHand(id.clone(), rung), now, effects);
+        let incident = self.ledger.incident_of(id).ok_or(AskRefusal::NotFound)?;
+        Ok(Answer::Incident(Arc::clone(incident)))
     }
 
     /// A person's order to the agent's own sidecar.
@@ -134,14 +229,13 @@ impl Watch {
             return Err(AskRefusal::Impossible(why));
         }
         let (epoch, incarnation) = (agent.run.epoch, agent.run.restarts());
-        let within = ORDER_WITHIN.max(agent.run.detector.interval() * 2);
-        let token = self.token.ok_or(AskRefusal::Blind)?;
+        let token = self.recovery.token.ok_or(AskRefusal::Blind)?;
         let order = Order {
             id: self.ledger.new_id(self.store_wall(now)).to_string(),
             action,
             epoch,
             incarnation,
-            ttl_ms: millis(within),
+            ttl_ms: self.order_within(id),
             reason: format!("{by} asked for it"),
             token,
             by: Some(by.to_owned()),
@@ -149,6 +243,13 @@ impl Watch {
         let give = RecoveryEffect::Order(id.clone(), order.clone());
         effects.push(WatchEffect::Recovery(give));
         Ok(Answer::Order(order))
+    }
+
+    /// How long an order may take to reach the agent's sidecar, in milliseconds.
+    pub(super) fn order_within(&self, id: &AgentId) -> u64 {
+        let agent = self.fleet.agent(id);
+        let interval = agent.map_or(Duration::ZERO, |agent| agent.run.detector.interval());
+        millis(ORDER_WITHIN.max(interval * 2))
     }
 
     fn forget(

@@ -1,15 +1,16 @@
-//! What recovery keeps in the store: the monitor's fencing token, the pause, orders, the audit.
+//! What recovery keeps in the store: the monitor's fencing token, the pause, intents, orders, the audit.
 
 use super::Output;
 use super::load::ask;
 use heartbeat::base::id::AgentId;
+use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::wire::audit::AuditEntry;
 use heartbeat::wire::keys::{self, Channels};
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, Value};
+use redis::{Pipeline, RedisResult, Value};
 
 /// Passes on the pause that the store holds, and once the token that it grants.
 pub(super) async fn load(
@@ -111,5 +112,40 @@ pub(super) fn audit(question: &mut Pipeline, entry: &AuditEntry) {
     add.arg("MAXLEN").arg("~").arg(keys::AUDIT_KEPT).arg("*");
     for (field, value) in entry.encode() {
         add.arg(field).arg(value);
+    }
+}
+
+/// The key of a rung's intent.
+fn intent(ticket: &Ticket) -> String {
+    keys::intent(&ticket.agent, ticket.epoch, ticket.rung.as_str())
+}
+
+/// Writes an intent unless there is one, and reads whose it is: two answers.
+pub(super) fn claim(question: &mut Pipeline, ticket: &Ticket, value: &str) {
+    let kept = u64::try_from(keys::INTENT_KEPT.as_millis()).unwrap_or(u64::MAX);
+    let set = question.cmd("SET").arg(intent(ticket)).arg(value);
+    set.arg("NX").arg("PX").arg(kept);
+    question.cmd("GET").arg(intent(ticket));
+}
+
+/// What became of a claim.
+pub(super) fn claimed(
+    written: Option<RedisResult<Value>>,
+    held: Option<RedisResult<Value>>,
+    value: &str,
+) -> Claim {
+    let held = held.and_then(Result::ok);
+    let held = held.and_then(|held| redis::from_redis_value::<String>(held).ok());
+    match (written, held) {
+        (Some(Ok(_)), Some(held)) if held == value => Claim::Granted,
+        (Some(Ok(_)), Some(_)) => Claim::Taken,
+        (Some(_) | None, _) => Claim::Refused,
+    }
+}
+
+/// Removes intents.
+pub(super) fn release(question: &mut Pipeline, tickets: &[Ticket]) {
+    for ticket in tickets {
+        question.cmd("DEL").arg(intent(ticket));
     }
 }

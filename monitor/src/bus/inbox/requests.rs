@@ -5,6 +5,7 @@ use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
 use super::{Output, PAGE, Request, recovery};
 use heartbeat::fleet::machine::FleetInput;
+use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
@@ -66,7 +67,7 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
             }
-            Request::StoreIncident(incident) => {
+            Request::StoreIncident(incident) | Request::Begin(_, incident) => {
                 let id = incident.id.to_string();
                 question
                     .cmd("HSET")
@@ -87,6 +88,8 @@ impl Requests<'_> {
             Request::Order(id, order) => recovery::order(question, self.channels, id, order),
             Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
             Request::Audit(entry) => recovery::audit(question, entry),
+            Request::Claim(ticket, value) => recovery::claim(question, ticket, value),
+            Request::Release(tickets) => recovery::release(question, tickets),
         }
     }
 }
@@ -127,21 +130,29 @@ async fn pass_on(
         | Request::RemoveIncident(_)
         | Request::Leave(_)
         | Request::StorePause(_)
-        | Request::Audit(_) => {
-            if let Some(Err(error)) = answers.next() {
-                output.count("refused_write", &error);
-            }
+        | Request::Audit(_) => written(answers, 1, output),
+        Request::Forget(_) | Request::Order(..) => written(answers, 2, output),
+        Request::Release(tickets) => written(answers, tickets.len(), output),
+        Request::Claim(ticket, value) => {
+            let claim = recovery::claimed(answers.next(), answers.next(), &value);
+            output.send(RecoveryInput::Claimed(ticket, claim)).await;
         }
-        Request::Forget(_) | Request::Order(..) => {
-            for answer in [answers.next(), answers.next()] {
-                if let Some(Err(error)) = answer {
-                    output.count("refused_write", &error);
-                }
-            }
+        Request::Begin(ticket, _) => {
+            let is_stored = matches!(answers.next(), Some(Ok(_)));
+            output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
         Request::ReadEvents => {}
     }
     Ok(())
+}
+
+/// So many answers to writes: what the store refused is counted.
+fn written(answers: &mut impl Iterator<Item = RedisResult<Value>>, writes: usize, output: &Output) {
+    for answer in answers.take(writes) {
+        if let Err(error) = answer {
+            output.count("refused_write", &error);
+        }
+    }
 }
 
 async fn pass_on_ttl(id: &heartbeat::base::id::AgentId, left: RedisResult<Value>, output: &Output) {

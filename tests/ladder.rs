@@ -1,0 +1,295 @@
+//! Failed agents that the monitor brings back: real store, real programs, a real command as the rung.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use support::fleet::path_with_programs;
+use support::{Monitor, Redis, Running, clean, eventually, place, program, signal};
+
+/// Hung for good, with work owed: a lock that its own thread holds.
+const DEADLOCK: &str = "
+import os, socket, threading, time
+s = socket.socket(socket.AF_UNIX); s.connect(os.environ['HB_SOCKET']); s.sendall(b'task=dig\\n')
+lock = threading.Lock(); lock.acquire(); lock.acquire()";
+
+/// A store, a place, and a configuration whose last rung is a script of the test's own.
+struct Stage {
+    redis: Redis,
+    place: tempfile::TempDir,
+    config: PathBuf,
+}
+
+impl Stage {
+    /// The command notes that it was called, then runs this script.
+    fn new(script: &str) -> Self {
+        let place = place();
+        let path = place.path().join("bring-back");
+        let noted = place.path().join("noted").display().to_string();
+        let note = format!("echo \"$HB_AGENT_ID $HB_EPOCH $HB_REASON\" >>{noted}");
+        std::fs::write(&path, format!("#!/bin/sh\n{note}\n{script}\n")).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+        let config = place.path().join("hbmonitor.toml");
+        let policy = format!(
+            "[[policy]]\nladder = [\"exec\", \"alert\"]\nexec = [\"{}\"]\n[verify]\ncontainer = \"2s\"\n",
+            path.display()
+        );
+        std::fs::write(&config, policy).unwrap();
+        Self {
+            redis: Redis::start(),
+            place,
+            config,
+        }
+    }
+
+    fn monitor(&self) -> Monitor {
+        Monitor::start_with(&self.redis.url(), |command| {
+            command.arg("--config").arg(&self.config);
+            command
+                .env("PATH", path_with_programs())
+                .env("PLACE", self.place.path());
+            command.env("STORE", self.redis.url());
+            command.stderr(Stdio::null());
+        })
+    }
+
+    fn sidecar(&self, flags: &[&str], agent: &[&str]) -> Command {
+        let mut command = clean(&program("hbsidecar"));
+        command.args(["-q", "--redis-url", &self.redis.url(), "--id", "a1"]);
+        command.args(["--interval", "300ms", "--restart", "never"]);
+        command.args(flags).arg("--").args(agent);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// What the rung was called for.
+    fn noted(&self) -> Vec<String> {
+        let noted = std::fs::read_to_string(self.place.path().join("noted"));
+        noted
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn incidents(&self) -> Vec<Value> {
+        let records: Vec<String> = self.redis.run(&["HVALS", "hb:incidents"]);
+        let parsed = records
+            .iter()
+            .map(|record| serde_json::from_str(record).unwrap());
+        parsed.collect()
+    }
+
+    fn rung(&self) -> Option<Value> {
+        let incident = self.incidents().into_iter().next()?;
+        Some(incident["rungs"].as_array()?.first()?.clone())
+    }
+}
+
+/// The sidecars that a script started: their process ids, one a line.
+struct Started(PathBuf);
+
+impl Started {
+    fn of(place: &Path) -> Self {
+        Self(place.join("started"))
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let pids = std::fs::read_to_string(&self.0).unwrap_or_default();
+        for pid in pids.lines().filter_map(|pid| pid.parse::<u32>().ok()) {
+            signal(pid, "TERM");
+            eventually("what the script started ends", || {
+                (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())
+            });
+        }
+    }
+}
+
+/// Starts the agent again, outside of the command's own group.
+const AGAIN: &str = "setsid hbsidecar -q --redis-url $STORE --id a1 --interval 300ms -- sleep 1000 </dev/null >/dev/null 2>&1 &
+echo $! >>$PLACE/started";
+
+#[test]
+fn an_agent_that_its_sidecar_gave_up_is_brought_back_by_the_command_of_its_policy() {
+    let stage = Stage::new(AGAIN);
+    let _started = Started::of(stage.place.path());
+    let monitor = stage.monitor();
+    Running::start(&mut stage.sidecar(&[], &["sh", "-c", "exit 3"])).wait();
+    eventually("its incident is over", || {
+        let incident = stage.incidents().into_iter().next()?;
+        incident["closedAt"].is_u64().then_some(())
+    });
+    let rung = stage.rung().unwrap();
+    assert_eq!(
+        (&rung["rung"], &rung["outcome"]),
+        (&json!("exec"), &json!("recovered")),
+        "{rung}"
+    );
+    assert!(
+        rung["token"].as_u64() > Some(0) && rung["endedAt"].as_u64() >= rung["startedAt"].as_u64()
+    );
+    assert_eq!(monitor.state("a1").as_deref(), Some("healthy"));
+    let noted = stage.noted();
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert!(
+        noted[0].starts_with("a1 ") && noted[0].ends_with(" exited"),
+        "{noted:?}"
+    );
+    let intents: Vec<String> = stage.redis.run(&["KEYS", "hb:intent:*"]);
+    assert_eq!(intents, [""; 0], "the next incident may climb it again");
+}
+
+#[test]
+fn a_rung_that_does_not_help_is_followed_by_people_and_the_incident_says_so() {
+    let stage = Stage::new("exit 0");
+    let monitor = stage.monitor();
+    Running::start(&mut stage.sidecar(&[], &["sh", "-c", "exit 3"])).wait();
+    let next = eventually("people are asked", || {
+        let (_, health) = monitor.get("/health/agents/a1")?;
+        let next = health["next"].as_str()?.to_owned();
+        next.starts_with("People").then_some(next)
+    });
+    assert!(next.contains("nothing that hb may do has helped"), "{next}");
+    assert_eq!(stage.rung().unwrap()["outcome"], "no_beat");
+    assert_eq!(stage.noted().len(), 1);
+}
+
+#[test]
+fn while_recovery_is_paused_nothing_is_done_and_after_it_the_rung_follows() {
+    let stage = Stage::new("exit 0");
+    let monitor = stage.monitor();
+    let by_hand = |arguments: &[&str]| {
+        let mut command = clean(&program("hbmonitor"));
+        command
+            .args(arguments)
+            .args(["--url", &format!("http://{}", monitor.address)]);
+        assert!(
+            command
+                .stdin(Stdio::null())
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+    };
+    eventually("the monitor is ready", || {
+        (monitor.get("/readyz")?.0 == 200).then_some(())
+    });
+    by_hand(&["pause"]);
+    Running::start(&mut stage.sidecar(&[], &["sh", "-c", "exit 3"])).wait();
+    eventually("the agent waits for the end of the pause", || {
+        let (_, health) = monitor.get("/health/agents/a1")?;
+        health["next"]
+            .as_str()?
+            .contains("recovery is paused")
+            .then_some(())
+    });
+    assert_eq!(stage.noted().len(), 0);
+    by_hand(&["resume"]);
+    eventually("the rung is climbed", || {
+        (stage.noted().len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_person_has_a_hung_agent_restarted_by_its_sidecar_and_asks_before_what_would_be_done() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    let mut sidecar = clean(&program("hbsidecar"));
+    sidecar.args([
+        "-q",
+        "--redis-url",
+        &redis.url(),
+        "--id",
+        "a1",
+        "--interval",
+        "200ms",
+    ]);
+    sidecar.args([
+        "--patience",
+        "0.05",
+        "--restart",
+        "never",
+        "--grace",
+        "300ms",
+        "--",
+    ]);
+    sidecar
+        .args(["python3", "-c", DEADLOCK])
+        .stdout(Stdio::null());
+    let _agent = Running::start(&mut sidecar);
+    let reason = |reason: &str| {
+        let (_, health) = monitor.get("/health/agents/a1")?;
+        (health["reason"] == reason).then_some(())
+    };
+    eventually("it is hung", || reason("hung"));
+    let command = |arguments: &[&str]| {
+        let mut command = clean(&program("hbmonitor"));
+        command
+            .args(arguments)
+            .args(["--url", &format!("http://{}", monitor.address)]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plan = command(&["recover", "a1", "--dry-run"]);
+    assert!(
+        plan.starts_with("now    sidecar: ") && plan.ends_with("Nothing was done.\n"),
+        "{plan}"
+    );
+    command(&["recover", "a1", "--rung", "sidecar"]);
+    let records: Vec<String> = redis.run(&["HVALS", "hb:incidents"]);
+    let incident: Value = serde_json::from_str(&records[0]).unwrap();
+    let rung = &incident["rungs"][0];
+    assert_eq!(
+        (&rung["rung"], &rung["incarnation"]),
+        (&json!("sidecar"), &json!(0)),
+        "{rung}"
+    );
+}
+
+/// Wherever the monitor is killed between the failure and the outcome: the rung is climbed once at most, and the next
+/// monitor brings the incident to people.
+#[test]
+fn a_monitor_that_is_killed_anywhere_climbs_no_rung_twice_and_forgets_no_incident() {
+    let seed = u64::from(std::process::id());
+    let rounds: Vec<_> = (0..6)
+        .map(|n| std::thread::spawn(move || killed_once(seed + n * 7919)))
+        .collect();
+    for round in rounds {
+        round.join().unwrap();
+    }
+}
+
+fn killed_once(seed: u64) {
+    let stage = Stage::new("exit 0");
+    let mut monitor = stage.monitor();
+    Running::start(&mut stage.sidecar(&[], &["sh", "-c", "exit 3"])).wait();
+    // The rung begins about 2 s after the failure.
+    let after = Duration::from_millis(1900 + seed % 400);
+    std::thread::park_timeout(after);
+    monitor.process.kill();
+    monitor = stage.monitor();
+    let what = format!("people are asked, killed after {after:?} (seed {seed})");
+    eventually(&what, || {
+        let (_, health) = monitor.get("/health/agents/a1")?;
+        health["next"].as_str()?.starts_with("People").then_some(())
+    });
+    assert!(stage.noted().len() <= 1, "seed {seed}: {:?}", stage.noted());
+    let incidents = stage.incidents();
+    assert!(
+        incidents.len() == 1 && incidents[0]["closedAt"].is_null(),
+        "{incidents:?}"
+    );
+    let rungs = incidents[0]["rungs"].as_array().unwrap();
+    assert_eq!(rungs.len(), 1, "seed {seed}: {rungs:?}");
+    assert!(rungs[0]["endedAt"].is_u64(), "{rungs:?}");
+}
