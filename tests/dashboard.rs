@@ -9,7 +9,6 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::fleet::INTERVAL;
 use support::{Monitor, Redis, Running, SOON, clean, eventually, get_text, program, sidecar};
 
 const PAGE_BYTES_MAX: usize = 150_000;
@@ -294,8 +293,7 @@ fn a_person_restarts_a_real_agent_on_its_page() {
     let monitor = Monitor::start_with(&redis.url(), |command| {
         command.arg("--state-dir").arg(state.path());
     });
-    let interval = format!("{}ms", INTERVAL.as_millis());
-    let mut agent = sidecar(&redis.url(), "worker", &interval);
+    let mut agent = sidecar(&redis.url(), "worker", "3s");
     let _agent = support::fleet::Agent::start(agent.args(["sleep", "600"]));
     monitor.wait_for("worker", "healthy");
     let pid = || monitor.get("/health/agents/worker")?.1["pid"].as_u64();
