@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{Monitor, Redis, SOON, eventually, get_text};
+use support::{Monitor, Redis, Running, SOON, clean, eventually, get_text, program, sidecar};
 
 const PAGE_BYTES_MAX: usize = 150_000;
 const SCRIPT_BYTES_MAX: usize = 12_000;
@@ -216,4 +216,96 @@ fn the_dashboard_works_in_a_browser() {
     let printed = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}\n{errors}");
+}
+
+/// The head of an answer.
+fn head(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_to_string(&mut answer).unwrap();
+    answer.split("\r\n\r\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_printed_address_lets_one_browser_in_and_a_page_of_another_site_does_nothing() {
+    let redis = Redis::start();
+    let mut command = clean(&program("hbmonitor"));
+    command.args(["--redis-url", &redis.url(), "--listen", "127.0.0.1:0"]);
+    let mut monitor = Running::start(command.stdout(Stdio::piped()));
+    let mut printed = BufReader::new(monitor.0.stdout.take().unwrap()).lines();
+    let line = printed.by_ref().nth(1).unwrap().unwrap();
+    let (address, key) = line
+        .split_once("http://")
+        .unwrap()
+        .1
+        .split_once("/?t=")
+        .unwrap();
+    let get = |path: &str| {
+        head(
+            address,
+            &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
+        )
+    };
+    let entered = get(&format!("/?t={key}"));
+    assert!(entered.starts_with("HTTP/1.0 303"), "{entered}");
+    let cookie = entered
+        .split("set-cookie: ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap();
+    assert!(
+        cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"),
+        "{cookie}"
+    );
+    let again = get(&format!("/?t={key}"));
+    assert!(
+        again.starts_with("HTTP/1.0 303") && !again.contains("set-cookie"),
+        "{again}"
+    );
+    let cookie = cookie.split(';').next().unwrap();
+    let post = |headers: &str| {
+        let request = format!(
+            "POST /pause HTTP/1.0\r\nHost: {address}\r\nContent-Length: 6\r\n{headers}\r\nfor=1h"
+        );
+        head(address, &request)
+    };
+    eventually("the pause is taken", || {
+        let answer = post(&format!("Cookie: {cookie}\r\nOrigin: http://{address}\r\n"));
+        answer.starts_with("HTTP/1.0 303").then_some(())
+    });
+    let elsewhere = post(&format!(
+        "Cookie: {cookie}\r\nOrigin: http://evil.example\r\n"
+    ));
+    assert!(elsewhere.starts_with("HTTP/1.0 403"), "{elsewhere}");
+    assert!(post("").starts_with("HTTP/1.0 401"));
+    assert!(post("Cookie: hb_session=0\r\n").starts_with("HTTP/1.0 401"));
+}
+
+/// Signed in with the token, asked first, ended and started again.
+#[test]
+fn a_person_restarts_a_real_agent_on_its_page() {
+    let redis = Redis::start();
+    let state = tempfile::tempdir().unwrap();
+    let monitor = Monitor::start_with(&redis.url(), |command| {
+        command.arg("--state-dir").arg(state.path());
+    });
+    let mut agent = sidecar(&redis.url(), "worker", "3s");
+    let _agent = support::fleet::Agent::start(agent.args(["sleep", "600"]));
+    monitor.wait_for("worker", "healthy");
+    let pid = || monitor.get("/health/agents/worker")?.1["pid"].as_u64();
+    let before = eventually("its first beat comes", pid);
+    let token = std::fs::read_to_string(state.path().join("token")).unwrap();
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/restart.mjs");
+    let mut node = Command::new("node");
+    node.arg(script).arg(format!("http://{}/", monitor.address));
+    let output = node.args(["worker", token.trim()]).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}\n{errors}");
+    let after = eventually("it runs again", || pid().filter(|pid| *pid != before));
+    assert_ne!(after, before);
 }

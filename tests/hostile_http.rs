@@ -178,8 +178,12 @@ kill $M; timeout 5 tail --pid=$M -f /dev/null || echo the monitor stays
 timeout 8 hbsidecar -q --redis-url redis://store.example:6379 --id a -- true || echo the sidecar stays
 kill %1"#
     );
+    let printed = in_a_network_of_its_own(&script).1;
+    let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(
-        in_a_network_of_its_own(&script).1,
-        "hbmonitor listens on http://127.0.0.1:7410; store store.example:6379, as configured\n"
+        lines[0],
+        "hbmonitor listens on http://127.0.0.1:7410; store store.example:6379, as configured"
     );
+    assert!(lines[1].starts_with("dashboard: http://127.0.0.1:7410/?t="));
+    assert_eq!(lines.len(), 2, "{printed}");
 }

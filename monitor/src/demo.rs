@@ -53,8 +53,12 @@ pub(crate) async fn play(mut config: Config, once: bool) -> anyhow::Result<u8> {
     let url = store.description.clone();
     // The demo may run in a container of its user's.
     config.recovery = RecoverySettings::only(&[Rung::Sidecar, Rung::Alert]);
-    let running = crate::start(&config, listener, store.address, stopped)?;
-    println!("hb demo: embedded store on {url}, dashboard on http://{http}/");
+    let access = crate::access(&config);
+    let dashboard = access
+        .address(http)
+        .unwrap_or_else(|| format!("http://{http}/"));
+    let running = crate::start(&config, listener, store.address, stopped, access)?;
+    println!("hb demo: embedded store on {url}, dashboard on {dashboard}");
     let mut stage = Stage {
         sidecars: Vec::new(),
         changes: running.changes,

@@ -9,4 +9,5 @@ pub(crate) mod hosts;
 mod listing;
 pub(crate) mod metrics;
 mod pages;
+pub(crate) mod session;
 mod status;

@@ -19,10 +19,12 @@ mod wake;
 use hbshell::clock;
 use hbshell::log_writer::{LogWriter, complain};
 
+use http::auth::Access;
+use http::session::Session;
+
 use config::{Args, Config, ConfigError, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -102,11 +104,15 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);
-    let line = format!("hbmonitor listens on http://{http}; store {store}");
+    let access = access(&config);
+    let mut line = format!("hbmonitor listens on http://{http}; store {store}");
+    if let Some(address) = access.address(http) {
+        line.push_str(&format!("\ndashboard: {address}"));
+    }
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
-    let mut running = start(&config, listener, found.address, stopped)?;
+    let mut running = start(&config, listener, found.address, stopped, access)?;
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
@@ -133,6 +139,7 @@ fn start(
     listener: TcpListener,
     store: config::Address,
     stopped: channel::Receiver<bool>,
+    access: Access,
 ) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let url = store.to_string();
@@ -145,6 +152,7 @@ fn start(
         showcase,
         asks,
         changes,
+        events: events.clone(),
         crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake),
         events: events.clone(),
     };
@@ -160,8 +168,9 @@ fn start(
         events,
         readers: http::events::Readers::default(),
         desk,
+        access,
     };
-    let app = http::api::routes(app, access(config), hosts);
+    let app = http::api::routes(app, hosts);
     Ok(Running {
         hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
@@ -170,13 +179,18 @@ fn start(
 }
 
 /// Without a token the fleet is monitored all the same, and nothing can be changed over HTTP.
-fn access(config: &Config) -> http::auth::Access {
-    use http::auth::Access;
+fn access(config: &Config) -> Access {
     if config.read_only {
         return Access::ReadOnly;
     }
     match config.token.open() {
-        Ok(token) => Access::Token(Arc::new(token)),
+        Ok(token) => match Session::open(token) {
+            Ok(session) => Access::Token(session),
+            Err(error) => {
+                tracing::error!("no random bytes for a session: {error}");
+                Access::NoToken
+            }
+        },
         Err(error) => {
             tracing::error!(
                 "{error}; until then every request that would change something is refused"

@@ -104,7 +104,8 @@ impl Token {
         fits.then(|| Self(text.to_owned()))
     }
 
-    fn make() -> std::io::Result<Self> {
+    /// Random.
+    pub(crate) fn make() -> std::io::Result<Self> {
         let mut bytes = [0; BYTES];
         std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         let digits = bytes.iter().map(|byte| format!("{byte:02x}"));

@@ -19,8 +19,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields of the API")]
 pub struct HealthStatus<'a> {
-    id: &'a AgentId,
-    pub agent_id: &'a str,
+    pub id: &'a AgentId,
     pub state: State,
     /// The sender's wall clock at its last beat, Unix milliseconds.
     pub last_heartbeat: Option<u64>,
@@ -157,7 +156,7 @@ impl<'a> HealthStatus<'a> {
         let shows_pid = run.life.has_process() && !gone;
         Self {
             id,
-            agent_id: id.as_str(),
+
             state: agent.state,
             last_heartbeat: beat.map(|b| b.timestamp_ms),
             missed_beats,
@@ -195,7 +194,7 @@ impl<'a> HealthStatus<'a> {
 
     /// Adds the agent as JSON, in the seed's camelCase. By hand: a fleet has 100,000 of them, and its keys need no escape.
     pub fn write(&self, out: &mut Vec<u8>) {
-        field(out, r#"{"agentId":"#, self.agent_id);
+        field(out, r#"{"agentId":"#, self.id.as_str());
         field(out, r#","state":"#, &self.state);
         field(out, r#","lastHeartbeat":"#, &self.last_heartbeat);
         field(out, r#","missedBeats":"#, &self.missed_beats);

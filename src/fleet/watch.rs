@@ -6,6 +6,8 @@ mod by_hand;
 mod facts;
 mod recovery;
 
+pub use by_hand::unreachable;
+
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const SOON = 30_000;
+const SOON = 90_000;
 const FLAGS = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
@@ -100,7 +100,7 @@ class Page {
 
   event({ method, params }) {
     if (method === "Network.requestWillBeSent") this.requests.push(params.request.url);
-    if (method === "Log.entryAdded") this.complaints.push(`${params.entry.level}: ${params.entry.text} ${params.entry.url || ""}`);
+    if (method === "Log.entryAdded" && params.entry.level !== "verbose") this.complaints.push(`${params.entry.level}: ${params.entry.text} ${params.entry.url || ""}`);
     if (method === "Runtime.exceptionThrown") this.complaints.push(params.exceptionDetails.exception?.description || params.exceptionDetails.text);
     if (method === "Page.loadEventFired") this.loaded?.();
   }
@@ -118,8 +118,14 @@ class Page {
     return result.value;
   }
 
+  /// What leads to another page: begun when this has returned.
+  act(statement) {
+    return this.value(`void setTimeout(() => { ${statement} }, 0)`);
+  }
+
+  /// While a page gives way to the next one there is nothing to look at.
   until(what, expression) {
-    return eventually(what, () => this.value(expression));
+    return eventually(what, () => this.value(expression).catch(() => false));
   }
 
   async shot(path) {

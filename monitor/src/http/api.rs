@@ -39,10 +39,12 @@ pub(crate) struct AppState {
     pub(crate) events: Events,
     pub(crate) readers: Readers,
     pub(crate) desk: Desk,
+    pub(crate) access: Access,
 }
 
-/// All routes, for requests to these hosts; `access`: who may change something.
-pub(crate) fn routes(app: AppState, access: Access, hosts: Hosts) -> Router {
+/// All routes, for requests to these hosts.
+pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
+    let access = app.access.clone();
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
@@ -55,7 +57,7 @@ pub(crate) fn routes(app: AppState, access: Access, hosts: Hosts) -> Router {
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
-        .merge(pages::routes())
+        .merge(pages::routes(access.clone()))
         .merge(actions::routes(access))
         .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })

@@ -1,15 +1,15 @@
 //! Which unsafe requests are let through: those with the token, from no page of another site, to no read-only monitor.
 
 use crate::http::api::refuse;
-use crate::token::Token;
+use crate::http::session::Session;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 const READ_ONLY: &str = "not allowed: this monitor is read-only (--read-only)";
-const ELSEWHERE: &str = "not allowed: the request comes from a page of another site";
+pub(super) const ELSEWHERE: &str = "not allowed: the request comes from a page of another site";
 const NO_TOKEN: &str = "not allowed: this needs a token; send it as Authorization: Bearer TOKEN";
 const WRONG_TOKEN: &str = "not allowed: this is not the token of this monitor";
 const NOT_CONFIGURED: &str =
@@ -22,25 +22,38 @@ pub(crate) enum Access {
     ReadOnly,
     /// There is no token, so that no request can have it.
     NoToken,
-    /// Requests with this token.
-    Token(Arc<Token>),
+    /// Requests with the token, or of a browser that was let in.
+    Token(Session),
+}
+
+impl Access {
+    /// The dashboard's address with the key that lets a browser in, once.
+    pub(crate) fn address(&self, http: SocketAddr) -> Option<String> {
+        match self {
+            Self::ReadOnly | Self::NoToken => None,
+            Self::Token(session) => Some(format!("http://{http}/?t={}", session.key()?)),
+        }
+    }
 }
 
 /// Lets a request through, or answers 401 or 403.
 pub(crate) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let token = match &access {
+    let session = match &access {
         Access::ReadOnly => return refuse(StatusCode::FORBIDDEN, READ_ONLY),
         Access::NoToken => return refuse(StatusCode::FORBIDDEN, NOT_CONFIGURED),
-        Access::Token(token) => token,
+        Access::Token(session) => session,
     };
     if !is_same_site(headers) {
         return refuse(StatusCode::FORBIDDEN, ELSEWHERE);
     }
+    if session.has(headers) {
+        return next.run(request).await;
+    }
     let Some(given) = bearer(headers) else {
         return unauthorized(NO_TOKEN);
     };
-    if !token.matches(given) {
+    if !session.is_token(given) {
         return unauthorized(WRONG_TOKEN);
     }
     next.run(request).await
@@ -64,7 +77,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Whether a browser sent it for a page of this server, or no browser sent it.
-fn is_same_site(headers: &HeaderMap) -> bool {
+pub(super) fn is_same_site(headers: &HeaderMap) -> bool {
     let text = |value: &HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
     let site = headers.get("sec-fetch-site").map(text);
     if site.is_some_and(|site| site != "same-origin" && site != "none") {

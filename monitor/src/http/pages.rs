@@ -6,19 +6,23 @@
 mod agent;
 mod empty;
 mod fleet;
+mod forms;
 mod incidents;
 mod layout;
+mod moves;
 mod parts;
 mod query;
 mod status;
 
 use crate::http::api::{AppState, ended};
+use crate::http::auth::Access;
 use crate::http::listing::reading;
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use forms::Acting;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::machine::Snapshot;
@@ -46,8 +50,8 @@ struct Shown<'a> {
 }
 
 /// The routes of the dashboard.
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
+pub(super) fn routes(access: Access) -> Router<AppState> {
+    forms::routes(access)
         .route("/", get(fleet))
         .route("/agents/{id}", get(agent))
         .route("/incidents", get(incident_list))
@@ -65,14 +69,18 @@ pub(super) fn routes() -> Router<AppState> {
 
 async fn fleet(State(app): State<AppState>, RawQuery(query): RawQuery) -> Response {
     let query = PageQuery::read(query.as_deref());
+    if let Some(key) = &query.key {
+        return enter(&app, key);
+    }
     match app.snapshots.get().await {
-        Some(snapshot) => answer(StatusCode::OK, fleet::page(&shown(&snapshot), &query)),
+        Some(snapshot) => answer_page(StatusCode::OK, fleet::page(&shown(&snapshot), &query)),
         None => ended(),
     }
 }
 
 async fn agent(
     State(app): State<AppState>,
+    headers: HeaderMap,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -80,14 +88,15 @@ async fn agent(
         return ended();
     };
     let reloads = PageQuery::read(query.as_deref()).reloads;
+    let acting = Acting::of(&app.access, &headers);
     let id = AgentId::parse(&id).ok();
     match id
         .as_ref()
         .and_then(|id| Some((id, snapshot.agents.get(id)?)))
     {
         Some((id, agent)) => {
-            let page = agent::page(&shown(&snapshot), id, agent, reloads);
-            answer(StatusCode::OK, page)
+            let page = agent::page(&shown(&snapshot), id, agent, reloads, acting);
+            answer_page(StatusCode::OK, page)
         }
         None => missing(
             &snapshot,
@@ -101,7 +110,7 @@ async fn incident_list(State(app): State<AppState>, RawQuery(query): RawQuery) -
     match app.snapshots.get().await {
         Some(snapshot) => {
             let page = incidents::list(&shown(&snapshot), query.as_deref());
-            answer(StatusCode::OK, page)
+            answer_page(StatusCode::OK, page)
         }
         None => ended(),
     }
@@ -115,7 +124,7 @@ async fn incident(State(app): State<AppState>, Path(id): Path<String>) -> Respon
     let id = IncidentId::parse(&id).ok();
     let found = id.and_then(|id| all.open.get(&id).or_else(|| all.closed.get(&id)));
     match found {
-        Some(incident) => answer(StatusCode::OK, incidents::one(&shown(&snapshot), incident)),
+        Some(incident) => answer_page(StatusCode::OK, incidents::one(&shown(&snapshot), incident)),
         None => missing(
             &snapshot,
             "No incident has this id",
@@ -124,14 +133,28 @@ async fn incident(State(app): State<AppState>, Path(id): Path<String>) -> Respon
     }
 }
 
-async fn status(State(app): State<AppState>) -> Response {
+async fn status(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let acting = Acting::of(&app.access, &headers);
     match app.snapshots.get().await {
         Some(snapshot) => {
-            let page = status::page(&shown(&snapshot), &app.counters.read());
-            answer(StatusCode::OK, page)
+            let page = status::page(&shown(&snapshot), &app.counters.read(), acting);
+            answer_page(StatusCode::OK, page)
         }
         None => ended(),
     }
+}
+
+/// The key of the printed address becomes a cookie, and leaves the address.
+fn enter(app: &AppState, key: &str) -> Response {
+    let mut answer = StatusCode::SEE_OTHER.into_response();
+    let headers = answer.headers_mut();
+    headers.insert(header::LOCATION, HeaderValue::from_static("./"));
+    if let Access::Token(session) = &app.access
+        && let Some(cookie) = session.exchange(key)
+    {
+        headers.insert(header::SET_COOKIE, cookie);
+    }
+    answer
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {
@@ -169,15 +192,15 @@ fn missing(snapshot: &Snapshot, title: &str, why: &str) -> Response {
     let main = html! {
         div.head { h1 { (title) } p.sub { (why) " " a href="../" { "All agents" } } }
     };
-    answer(StatusCode::NOT_FOUND, layout::page(&frame, &main))
+    answer_page(StatusCode::NOT_FOUND, layout::page(&frame, &main))
 }
 
-fn answer(code: StatusCode, page: Markup) -> Response {
+fn answer_page(code: StatusCode, page: Markup) -> Response {
     const HEADERS: [(HeaderName, &str); 5] = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        (header::REFERRER_POLICY, "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
     let mut response = (code, page.into_string()).into_response();

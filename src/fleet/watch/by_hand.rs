@@ -271,7 +271,7 @@ impl Watch {
 }
 
 /// Why the agent's sidecar cannot be asked, if so.
-pub(super) fn unreachable(agent: &Agent, now: Moment) -> Option<&'static str> {
+pub fn unreachable(agent: &Agent, now: Moment) -> Option<&'static str> {
     let run = &agent.run;
     let has_sidecar = run.beat.as_ref().is_some_and(|beat| beat.hb.is_some());
     if !has_sidecar {

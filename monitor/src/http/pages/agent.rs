@@ -1,8 +1,10 @@
 //! `GET /agents/{id}`: one agent: what is the matter, what shows it, what happens next, and what is known of its process.
 
 use super::Shown;
+use super::forms::Acting;
 use super::incidents;
 use super::layout::{self, Frame, Here};
+use super::moves;
 use super::parts::{self, Shape};
 use heartbeat::base::duration::format_duration;
 use heartbeat::base::figure;
@@ -18,7 +20,13 @@ use maud::{Markup, html};
 const INCIDENTS: usize = 20;
 
 /// The page.
-pub(super) fn page(shown: &Shown<'_>, id: &AgentId, agent: &Agent, reloads: bool) -> Markup {
+pub(super) fn page(
+    shown: &Shown<'_>,
+    id: &AgentId,
+    agent: &Agent,
+    reloads: bool,
+    acting: Acting,
+) -> Markup {
     let Shown { snapshot, at } = *shown;
     let card = Card::of(id, agent, snapshot, at);
     let glyph = card.word.glyph().0;
@@ -31,7 +39,12 @@ pub(super) fn page(shown: &Shown<'_>, id: &AgentId, agent: &Agent, reloads: bool
         snapshot,
         at,
     };
-    let view = AgentPage { shown, card, agent };
+    let view = AgentPage {
+        shown,
+        card,
+        agent,
+        acting,
+    };
     layout::page(&frame, &view.render())
 }
 
@@ -39,6 +52,7 @@ struct AgentPage<'a> {
     shown: &'a Shown<'a>,
     card: Card<'a>,
     agent: &'a Agent,
+    acting: Acting,
 }
 
 impl AgentPage<'_> {
@@ -64,6 +78,7 @@ impl AgentPage<'_> {
                     }
                     (self.facts())
                 }
+                (moves::render(card, self.agent, self.acting, self.shown.at))
                 div.two { div { (self.work()) (self.evidence()) } div { (self.incarnations()) } }
                 (self.incidents())
             }

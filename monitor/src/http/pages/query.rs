@@ -18,6 +18,8 @@ pub(super) struct PageQuery {
     pub(super) page: usize,
     /// The page loads itself again when there is no script.
     pub(super) reloads: bool,
+    /// The key of the address that was printed.
+    pub(super) key: Option<String>,
 }
 
 impl PageQuery {
@@ -28,6 +30,7 @@ impl PageQuery {
             sort: None,
             page: 1,
             reloads: true,
+            key: None,
         };
         for (name, value) in parse(query.unwrap_or_default().as_bytes()) {
             let value: String = value.chars().take(CHARS_MAX).collect();
@@ -47,6 +50,7 @@ impl PageQuery {
                     read.sort = filter.sort.map(|_| value);
                 }
                 "page" => read.page = value.parse().unwrap_or(1).clamp(1, PAGE_MAX),
+                "t" => read.key = Some(value),
                 "refresh" => read.reloads = value != "off",
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! `GET /status`: hbmonitor about itself.
 
 use super::Shown;
+use super::forms::Acting;
 use super::layout::{self, Frame, Here, millis_text};
 use super::parts::{self, Shape};
 use heartbeat::base::figure;
@@ -10,15 +11,20 @@ use maud::{Markup, html};
 use std::collections::BTreeMap;
 
 /// Every gate, with what an open one means.
-const GATES: [(GateKind, &str); 4] = [
+const GATES: [(GateKind, &str); 5] = [
     (GateKind::Tilt, "hb’s own clock runs on time"),
     (GateKind::Blind, "the store answers"),
     (GateKind::Storm, "no host and no fleet fell silent at once"),
     (GateKind::MassCrash, "no mass crash in the last 5 min"),
+    (GateKind::Paused, "recovery is not paused"),
 ];
 
 /// The page. `dropped` counts payloads that could not be used, by kind.
-pub(super) fn page(shown: &Shown<'_>, dropped: &BTreeMap<&'static str, u64>) -> Markup {
+pub(super) fn page(
+    shown: &Shown<'_>,
+    dropped: &BTreeMap<&'static str, u64>,
+    acting: Acting,
+) -> Markup {
     let Shown { snapshot, at } = *shown;
     let well = snapshot.link_up;
     let frame = Frame {
@@ -42,6 +48,7 @@ pub(super) fn page(shown: &Shown<'_>, dropped: &BTreeMap<&'static str, u64>) -> 
             }
         }
         div.two { (monitor(shown)) (beats(shown, dropped)) }
+        (recovery(shown, acting))
         (gates(shown))
     };
     layout::page(&frame, &main)
@@ -93,6 +100,44 @@ fn beats(shown: &Shown<'_>, dropped: &BTreeMap<&'static str, u64>) -> Markup {
                 dl.kv {
                     @for (name, of) in rows { dt { (name) } dd { (figure::count(of)) } }
                     @for (kind, of) in dropped { dt { "Dropped: " (kind) } dd { (figure::count(*of)) } }
+                }
+            }
+        }
+    }
+}
+
+/// The switch for the whole fleet, and the way in for a browser that is not signed in.
+fn recovery(shown: &Shown<'_>, acting: Acting) -> Markup {
+    let gates = &shown.snapshot.watch.gates;
+    let is_paused = gates.iter().any(|gate| gate.gate == GateKind::Paused);
+    html! {
+        section aria-labelledby="pause" {
+            div.bar { h2 #pause { "Automatic recovery" } }
+            div.panel.body {
+                p { b { (if is_paused { "Paused." } else { "On." }) } " Pausing stops every rung for the whole fleet. Detection and pages go on." }
+                @match acting {
+                    Acting::Refused(why) => { p.next { (why) } }
+                    Acting::SignedOut => {
+                        form.filter #signin method="post" action="session" {
+                            label { "Token " input type="password" name="token" autocomplete="current-password" required; }
+                            button type="submit" { "Sign in" }
+                            small { "The token stands in the file token of the state directory." }
+                        }
+                    }
+                    Acting::Allowed => {
+                        @if is_paused {
+                            form.filter method="post" action="resume" { button.go type="submit" { "Resume recovery" } }
+                        } @else {
+                            form.filter method="post" action="pause" {
+                                label { "Pause for "
+                                    select name="for" {
+                                        option value="1h" { "1 hour" } option value="4h" { "4 hours" } option value="24h" { "1 day" }
+                                    }
+                                }
+                                button type="submit" { "Pause recovery" }
+                            }
+                        }
+                    }
                 }
             }
         }

@@ -1,0 +1,173 @@
+//! What a person asks for on a page: forms that work without the script. A form is answered with the way back to its page.
+
+use super::{answer_page, layout, shown};
+use crate::http::actions::Peer;
+use crate::http::api::{AppState, ended, refuse};
+use crate::http::auth::{self, Access};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use form_urlencoded::parse;
+use heartbeat::base::id::AgentId;
+use heartbeat::fleet::by_hand::Ask;
+use heartbeat::fleet::word::Tone;
+use maud::html;
+use std::time::Duration;
+
+/// The largest form, in bytes, and how long it may take to arrive.
+const FORM_MAX: usize = 8 * 1024;
+const FORM_WITHIN: Duration = Duration::from_secs(10);
+/// Who asks on a page; the session belongs to the token.
+const BY: &str = "a person at the dashboard";
+
+/// Whether this browser may act, and why not.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Acting {
+    Allowed,
+    Refused(&'static str),
+    /// It has to show the token first.
+    SignedOut,
+}
+
+impl Acting {
+    /// What this request may do.
+    pub(super) fn of(access: &Access, headers: &HeaderMap) -> Self {
+        match access {
+            Access::ReadOnly => Self::Refused("This monitor is read-only."),
+            Access::NoToken => Self::Refused("This monitor has no token; its log says why."),
+            Access::Token(session) if session.has(headers) => Self::Allowed,
+            Access::Token(_) => Self::SignedOut,
+        }
+    }
+}
+
+/// The routes, for requests with access.
+pub(super) fn routes(access: Access) -> Router<AppState> {
+    let acting = Router::new()
+        .route("/agents/{id}/{action}", post(about_agent))
+        .route("/pause", post(pause))
+        .route("/resume", post(resume))
+        .route_layer(from_fn_with_state(access, auth::check));
+    acting.route("/session", post(sign_in))
+}
+
+async fn about_agent(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    Path((id, action)): Path<(String, String)>,
+) -> Response {
+    let Ok(id) = AgentId::parse(&id) else {
+        return refuse(StatusCode::NOT_FOUND, "Agent not found");
+    };
+    let back = format!("../{id}");
+    match action.as_str() {
+        "restart" => perform(&app, Ask::Restart(id), peer, &back, "../../").await,
+        "stop" => perform(&app, Ask::Stop(id), peer, &back, "../../").await,
+        "forget" => perform(&app, Ask::Forget(id), peer, "../../", "../../").await,
+        _ => refuse(StatusCode::NOT_FOUND, "Not found"),
+    }
+}
+
+async fn pause(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    let lasts = field(body, "for").await;
+    let lasts = lasts.and_then(|lasts| hbshell::command_line::duration(&lasts).ok());
+    perform(&app, Ask::Pause(lasts), peer, "status", "").await
+}
+
+async fn resume(State(app): State<AppState>, Extension(peer): Extension<Peer>) -> Response {
+    perform(&app, Ask::Resume, peer, "status", "").await
+}
+
+/// The token opens the session.
+async fn sign_in(State(app): State<AppState>, headers: HeaderMap, body: Body) -> Response {
+    let Access::Token(session) = &app.access else {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "not allowed: this monitor takes no token",
+        );
+    };
+    if !auth::is_same_site(&headers) {
+        return refuse(StatusCode::FORBIDDEN, auth::ELSEWHERE);
+    }
+    let given = field(body, "token").await.unwrap_or_default();
+    if !session.is_token(given.trim().as_bytes()) {
+        let why = "The file token in the state directory holds it; hbmonitor printed an address with a key that works once.";
+        return problem(
+            &app,
+            StatusCode::UNAUTHORIZED,
+            "This is not the token of this monitor",
+            why,
+            "",
+        )
+        .await;
+    }
+    let mut answer = back_to("status");
+    if let Some(cookie) = session.cookie() {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    answer
+}
+
+/// Asks, and leads back to `to`; a refusal is a page of its own, below `root`.
+async fn perform(app: &AppState, ask: Ask, peer: Peer, to: &str, root: &'static str) -> Response {
+    let from = peer.0.map_or_else(String::new, |peer| peer.to_string());
+    match app.desk.ask(ask, BY.to_owned(), from).await {
+        Some(Ok(_)) => back_to(to),
+        Some(Err(refusal)) => {
+            let why = format!("hb refuses: {refusal}.");
+            problem(app, StatusCode::CONFLICT, "Nothing was done", &why, root).await
+        }
+        None => ended(),
+    }
+}
+
+fn back_to(place: &str) -> Response {
+    let mut answer = StatusCode::SEE_OTHER.into_response();
+    if let Ok(place) = HeaderValue::from_str(place) {
+        answer.headers_mut().insert(header::LOCATION, place);
+    }
+    answer
+}
+
+async fn problem(
+    app: &AppState,
+    code: StatusCode,
+    title: &str,
+    why: &str,
+    root: &'static str,
+) -> Response {
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
+    let shown = shown(&snapshot);
+    let frame = layout::Frame {
+        here: layout::Here::Fleet,
+        root,
+        title: format!("{title} · hb"),
+        tone: Tone::Warn,
+        reloads: false,
+        snapshot: &snapshot,
+        at: shown.at,
+    };
+    let home = if root.is_empty() { "./" } else { root };
+    let main = html! {
+        div.head { h1 { (title) } p.sub { (why) " " a href=(home) { "All agents" } } }
+    };
+    answer_page(code, layout::page(&frame, &main))
+}
+
+/// A field of a form; nothing of one that is too large, too slow or without it.
+async fn field(body: Body, name: &str) -> Option<String> {
+    let bytes = tokio::time::timeout(FORM_WITHIN, to_bytes(body, FORM_MAX)).await;
+    let bytes = bytes.ok()?.ok()?;
+    let found = parse(&bytes).find(|(key, _)| key == name);
+    found.map(|(_, value)| value.into_owned())
+}
