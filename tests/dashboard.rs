@@ -9,7 +9,6 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use support::fleet::INTERVAL;
 use support::{Monitor, Redis, Running, SOON, clean, eventually, get_text, program, sidecar};
 
 const PAGE_BYTES_MAX: usize = 150_000;
@@ -294,11 +293,10 @@ fn a_person_restarts_a_real_agent_on_its_page() {
     let monitor = Monitor::start_with(&redis.url(), |command| {
         command.arg("--state-dir").arg(state.path());
     });
-    let interval = format!("{}ms", INTERVAL.as_millis());
-    let mut agent = sidecar(&redis.url(), "worker", &interval);
+    let mut agent = sidecar(&redis.url(), "worker", "3s");
     let _agent = support::fleet::Agent::start(agent.args(["sleep", "600"]));
     monitor.wait_for("worker", "healthy");
-    let pid = || Some(monitor.get("/health/agents/worker")?.1["pid"].as_u64()?);
+    let pid = || monitor.get("/health/agents/worker")?.1["pid"].as_u64();
     let before = eventually("its first beat comes", pid);
     let token = std::fs::read_to_string(state.path().join("token")).unwrap();
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/restart.mjs");

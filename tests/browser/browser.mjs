@@ -118,8 +118,14 @@ class Page {
     return result.value;
   }
 
+  /// What leads to another page: begun when this has returned.
+  act(statement) {
+    return this.value(`void setTimeout(() => { ${statement} }, 0)`);
+  }
+
+  /// While a page gives way to the next one there is nothing to look at.
   until(what, expression) {
-    return eventually(what, () => this.value(expression));
+    return eventually(what, () => this.value(expression).catch(() => false));
   }
 
   async shot(path) {

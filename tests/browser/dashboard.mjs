@@ -63,7 +63,7 @@ const flows = {
     stage.beat({ id: "elsewhere", host: "node-2" });
     const page = await open();
     await page.until("the host is offered", `!!document.querySelector("option[value=node-2]")`);
-    await page.value(`(() => { const hosts = document.querySelector("select[name=host]"); hosts.value = "node-2"; hosts.dispatchEvent(new Event("change", { bubbles: true })); })()`);
+    await page.act(`(() => { const hosts = document.querySelector("select[name=host]"); hosts.value = "node-2"; hosts.dispatchEvent(new Event("change", { bubbles: true })); })()`);
     await page.until("the address names the host", `location.search === "?host=node-2" && document.readyState === "complete"`);
     assert.equal(await page.value(`document.querySelectorAll("#rows tr").length`), 1);
   },
@@ -105,9 +105,9 @@ const flows = {
     const page = await browser.page();
     await page.go(below.url);
     await page.until("the page is live", live);
-    await page.value(`${named("calm-01")}.querySelector("a").click()`);
+    await page.act(`${named("calm-01")}.querySelector("a").click()`);
     await page.until("the agent's page is live", `location.pathname === "/hb/agents/calm-01" && ${live}`);
-    await page.value(`document.querySelector(".brand").click()`);
+    await page.act(`document.querySelector(".brand").click()`);
     await page.until("the fleet is shown", `location.pathname === "/hb/" && ${live}`);
     assert.deepEqual(page.complaints, []);
     await browser.send("Target.closeTarget", { targetId: page.target });

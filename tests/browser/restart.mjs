@@ -11,14 +11,15 @@ try {
   assert.ok(await page.value(`document.querySelector(".moves button").disabled`), "nothing is offered before signing in");
   assert.match(await page.value(`document.querySelector("#why-restart").textContent`), /not signed in/);
   await page.go(`${url}status`);
-  await page.value(`document.querySelector("#signin input").value = ${JSON.stringify(token)}; document.querySelector("#signin").requestSubmit()`);
+  await page.act(`document.querySelector("#signin input").value = ${JSON.stringify(token)}; document.querySelector("#signin").requestSubmit()`);
   await page.until("the browser is signed in", `!!document.querySelector("form[action=pause]")`);
   await page.go(`${url}agents/${id}`);
+  await page.until("a restart is offered", `!!document.querySelector("#confirm-restart")`);
   const process = await page.value(`document.querySelector(".kv").textContent.match(/Process(\\d+)/)[1]`);
   assert.equal(await page.value(`getComputedStyle(document.querySelector("#confirm-restart")).display`), "none");
   await page.value(`document.querySelector(".moves a[href='#confirm-restart']").click()`);
   await page.until("it asks first", `getComputedStyle(document.querySelector("#confirm-restart")).display === "block"`);
-  await page.value(`document.querySelector("#confirm-restart button").click()`);
+  await page.act(`document.querySelector("#confirm-restart button").click()`);
   const shown = `document.querySelector(".kv").textContent.match(/Process(\\d+)/)?.[1]`;
   await page.until("another process runs", `(${shown} ?? "${process}") !== "${process}"`);
   assert.deepEqual(page.complaints, []);
