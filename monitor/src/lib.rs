@@ -152,7 +152,6 @@ fn start(
         showcase,
         asks,
         changes,
-        events: events.clone(),
         crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake),
         events: events.clone(),
     };
