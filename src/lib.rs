@@ -15,6 +15,7 @@
 //! | [`supervise`] | start, end, restart, remedy |
 //! | [`fleet`] | what the monitor believes of every agent |
 
+pub mod alerts;
 pub mod base;
 pub mod contract;
 pub mod fleet;

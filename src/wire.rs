@@ -13,6 +13,7 @@ pub mod incident;
 pub mod keys;
 pub mod lease;
 pub mod life;
+pub mod notification;
 pub mod order;
 pub mod roster;
 
