@@ -4,13 +4,14 @@
 //! or is no longer known. The store is its memory: a record is written before anything is done about it, written again
 //! when the store lost it, and read before the first verdict, so that a monitor that starts opens nothing twice.
 
+mod notes;
 mod open;
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
-use crate::wire::incident::{GateKind, Incident, IncidentId};
+use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -81,6 +82,10 @@ pub enum LedgerInput {
     Stands(AgentId, State, Duration),
     /// The agent is no longer in the fleet.
     Left(AgentId),
+    /// These incidents are part of the page of that one.
+    Paged(Vec<IncidentId>, IncidentId),
+    /// What became of a notification about these incidents.
+    Notified(Vec<IncidentId>, Notified),
     /// Time passed.
     Tick,
 }
@@ -157,6 +162,8 @@ impl Ledger {
                 self.stands(&agent, state, interval, context, &mut effects);
             }
             LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
+            LedgerInput::Paged(ids, page) => self.paged(&ids, &page, &mut effects),
+            LedgerInput::Notified(ids, notified) => self.notified(&ids, &notified, &mut effects),
             LedgerInput::Tick => self.tick(context, &mut effects),
         }
         effects

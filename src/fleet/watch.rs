@@ -14,7 +14,7 @@ use crate::fleet::machine::{
 };
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::wire::beat::view::BeatView;
-use crate::wire::incident::{Incident, IncidentId};
+use crate::wire::incident::{Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,10 @@ pub enum WatchInput {
     Incidents(Vec<Incident>),
     /// How many incidents the store holds.
     IncidentsHeld(usize),
+    /// These incidents are part of the page of that one.
+    Paged(Vec<IncidentId>, IncidentId),
+    /// What became of a notification about these incidents.
+    Notified(Vec<IncidentId>, Notified),
 }
 
 /// What the caller must do.
@@ -129,6 +133,17 @@ impl Watch {
             WatchInput::Incidents(records) => {
                 self.record(LedgerInput::Restored(records), None, now, &mut effects);
                 self.settle_restored(now, &mut effects);
+            }
+            WatchInput::Paged(ids, page) => {
+                self.record(LedgerInput::Paged(ids, page), None, now, &mut effects);
+            }
+            WatchInput::Notified(ids, notified) => {
+                self.record(
+                    LedgerInput::Notified(ids, notified),
+                    None,
+                    now,
+                    &mut effects,
+                );
             }
             WatchInput::IncidentsHeld(held) => {
                 // What was written since the last time may not be counted yet.
