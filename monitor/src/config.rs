@@ -1,6 +1,9 @@
 //! Configuration in two types: [`Args`] and the file as given, `Config` as checked. Flag over environment over file
 //! over default.
 
+pub(crate) mod receivers;
+mod secret;
+
 pub use hbshell::log::LogFormat;
 pub(crate) use hbshell::store::{Address, Password};
 
@@ -10,6 +13,8 @@ use hbshell::log::Log;
 use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
+use receivers::{Receiver, ReceiverError, ReceiverFile};
+pub(crate) use secret::Secret;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -43,7 +48,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
-    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, interval_default
+    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, interval_default, and a table
+    /// [[receiver]] for each place that notifications go to
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
@@ -106,7 +112,11 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// The host of the URL under which people reach the HTTP server.
     pub(crate) public_host: Option<String>,
+    /// That URL.
+    pub(crate) public_url: Option<String>,
     pub(crate) settings: FleetSettings,
+    /// Where notifications go.
+    pub(crate) receivers: Vec<Receiver>,
     pub(crate) log: Log,
 }
 
@@ -126,15 +136,17 @@ struct File {
     listen: Option<String>,
     public_url: Option<String>,
     interval_default: Option<String>,
+    receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 6] = [
+const FILE_KEYS: [&str; 7] = [
     "redis_url",
     "redis_password_file",
     "state_dir",
     "listen",
     "public_url",
     "interval_default",
+    "receiver",
 ];
 
 /// Why there is no configuration. Nothing was started.
@@ -158,6 +170,9 @@ pub(crate) enum ConfigError {
     /// Not a time, too short or too long.
     #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
+    /// A receiver that cannot be used.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
     /// Not a store, or a password file that is not readable.
     #[error(transparent)]
     Store(#[from] AddressError),
@@ -166,7 +181,7 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::FileUnreadable(..) | Self::FileWrong(..) => exit::CONFIG,
+            Self::FileUnreadable(..) | Self::FileWrong(..) | Self::Receiver(_) => exit::CONFIG,
             Self::ListenText(_) | Self::PublicUrl(_) | Self::Interval(_) | Self::Store(_) => {
                 exit::USAGE
             }
@@ -200,6 +215,7 @@ impl TryFrom<Args> for Config {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let public_url = args.public_url.or(file.public_url);
         let interval_default = args.interval_default.or(file.interval_default);
         Ok(Self {
             mode: match args.command {
@@ -214,11 +230,8 @@ impl TryFrom<Args> for Config {
                 .state_dir
                 .or(file.state_dir)
                 .or_else(hbshell::store::state_directory),
-            public_host: args
-                .public_url
-                .or(file.public_url)
-                .map(public_host)
-                .transpose()?,
+            public_host: public_url.clone().map(public_host).transpose()?,
+            public_url,
             listen: listen
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
@@ -226,6 +239,7 @@ impl TryFrom<Args> for Config {
                 interval_default: interval_default.map_or(Ok(INTERVAL_DEFAULT), parse_interval)?,
                 ..FleetSettings::default()
             },
+            receivers: receivers::receivers(file.receiver.unwrap_or_default())?,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,
@@ -265,6 +279,7 @@ fn nearest(key: &str) -> Option<&'static str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(key, known);
     FILE_KEYS
         .into_iter()
+        .chain(receivers::KEYS)
         .min_by_key(distance)
         .filter(|known| distance(known) <= 4)
 }
@@ -322,7 +337,7 @@ mod tests {
 
     #[test]
     fn every_key_of_the_file_is_offered_as_a_suggestion() {
-        for key in FILE_KEYS {
+        for key in FILE_KEYS.into_iter().filter(|key| *key != "receiver") {
             assert!(parse(&format!("{key} = \"x\"")).is_ok(), "{key}");
         }
     }

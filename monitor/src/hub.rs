@@ -4,13 +4,18 @@
 //! A thread and not a task: at a real rate nearly every beat is a packet of its own, and being woken costs more than the beat.
 //! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
+mod alerting;
 mod held;
 
+use crate::alerts::Dispatch;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
+use alerting::{Alerting, Wish};
+pub(crate) use alerting::{ShownAlerts, shown};
+use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
@@ -40,6 +45,7 @@ pub(crate) struct Hub {
     sleeper: Sleeper,
     beats: Beats,
     showcase: Showcase,
+    alerting: Alerting,
     outputs: Outputs,
     last_tick: Moment,
 }
@@ -67,6 +73,10 @@ impl Hub {
         settings: FleetSettings,
         inbox: Inbox,
         showcase: Showcase,
+        alerts: (
+            Dispatch,
+            tokio::sync::watch::Sender<std::sync::Arc<AlertsView>>,
+        ),
         changes: broadcast::Sender<Change>,
     ) -> Self {
         let now = clock::now();
@@ -82,6 +92,7 @@ impl Hub {
                 gather_until: Instant::now(),
             },
             showcase,
+            alerting: Alerting::new(alerts.0, alerts.1),
             outputs: Outputs {
                 requests: inbox.requests,
                 reconnect: inbox.reconnect,
@@ -110,10 +121,32 @@ impl Hub {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
+            self.perform(&mut effects, now);
+            self.showcase.serve(now, || self.watch.view());
+        }
+    }
+
+    /// Carries out what the fleet wants, then what the alerts want of it, until neither wants more.
+    fn perform(&mut self, effects: &mut Vec<WatchEffect>, now: Moment) {
+        let mut wishes = self.alerting.advance(now);
+        loop {
             for effect in effects.drain(..) {
+                wishes.append(&mut self.alerting.follow(&effect, now));
                 self.outputs.perform(effect);
             }
-            self.showcase.serve(now, || self.watch.view());
+            if wishes.is_empty() {
+                return;
+            }
+            self.grant(std::mem::take(&mut wishes), now, effects);
+        }
+    }
+
+    fn grant(&mut self, wishes: Vec<Wish>, now: Moment, effects: &mut Vec<WatchEffect>) {
+        for wish in wishes {
+            match wish {
+                Wish::Ask(request) => self.outputs.request(request),
+                Wish::Watch(input) => effects.append(&mut self.watch.handle(input, now)),
+            }
         }
     }
 
@@ -161,9 +194,19 @@ impl Hub {
                     effects.append(&mut self.watch.handle(input, now));
                     if is_up {
                         self.beats.up(&mut self.watch, now, effects);
+                        let view = self.watch.view().watch;
+                        let wishes = self.alerting.link_up(&view, now);
+                        self.grant(wishes, now, effects);
                     } else if is_down {
                         self.beats.end();
+                        let wishes = self.alerting.link_down(now);
+                        self.grant(wishes, now, effects);
                     }
+                }
+                Ok(Input::Outbox(records)) => self.alerting.outbox_read(records),
+                Ok(Input::NotificationStored(id)) => {
+                    let wishes = self.alerting.stored(id, now);
+                    self.grant(wishes, now, effects);
                 }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
@@ -176,7 +219,8 @@ impl Hub {
     /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
     fn next_tick(&self) -> Moment {
         let latest = self.last_tick + TICK_MAX;
-        match self.watch.deadline() {
+        let machines = [self.watch.deadline(), self.alerting.deadline()];
+        match machines.into_iter().flatten().min_by_key(|(at, _)| *at) {
             Some((at, _)) if at < latest => at.max(self.last_tick + TICK_MIN),
             Some(_) | None => latest,
         }

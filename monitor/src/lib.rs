@@ -1,7 +1,8 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
-//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
+//! `hub` owns the fleet; `bus` reads the store, `alerts` brings notifications to their receivers, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
 
+mod alerts;
 mod bus;
 pub mod config;
 mod demo;
@@ -123,8 +124,13 @@ fn start(
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
+    let alerts_wake = wake.clone();
     let (snapshots, showcase) = snapshots::pair(wake);
-    let hub = hub::Hub::new(config.settings, inbox, showcase, changes);
+    let (show, shown) = hub::shown();
+    let receivers = config.receivers.clone();
+    let dispatch = alerts::Dispatch::new(receivers, config.public_url.clone(), alerts_wake)?;
+    let alerts = (dispatch, show);
+    let hub = hub::Hub::new(config.settings, inbox, showcase, alerts, changes);
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())
@@ -133,6 +139,7 @@ fn start(
     let app = http::api::AppState {
         snapshots,
         counters,
+        alerts: shown,
     };
     let app = http::api::routes(app, hosts);
     Ok(Running {

@@ -17,6 +17,7 @@ pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod pty;
+pub(crate) mod receivers;
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};

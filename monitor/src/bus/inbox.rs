@@ -23,6 +23,7 @@ use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
+use heartbeat::wire::notification::Notification;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
@@ -66,6 +67,10 @@ pub(crate) enum Request {
     StoreIncident(Arc<Incident>),
     /// An incident is removed.
     RemoveIncident(IncidentId),
+    /// A record of the outbox is written, and that is confirmed.
+    StoreNotification(Box<Notification>),
+    /// A record of the outbox is removed.
+    RemoveNotification(String),
     /// The agent's roster entry is removed.
     Leave(AgentId),
 }
@@ -75,6 +80,10 @@ pub(crate) enum Request {
 pub(crate) enum Input {
     /// For the watch over the fleet.
     Watch(WatchInput),
+    /// What the outbox of the store holds, before the link counts as up.
+    Outbox(Vec<Notification>),
+    /// The record of this notification is written.
+    NotificationStored(String),
     /// The connection of the beats, and where to report of it. Its beats wait until the link is up.
     Subscribed(Box<Push>, mpsc::Sender<LinkReport>),
 }
@@ -197,7 +206,11 @@ impl Counters {
 
 impl Output {
     async fn send(&self, input: impl Into<WatchInput>) {
-        let _ = self.inputs.send(Input::Watch(input.into())).await; // the hub has ended: so does the loop
+        self.pass(Input::Watch(input.into())).await;
+    }
+
+    async fn pass(&self, input: Input) {
+        let _ = self.inputs.send(input).await; // the hub has ended: so does the loop
         self.wake.wake();
     }
 
@@ -262,7 +275,11 @@ impl StoreReader {
         let mut kept = Vec::new();
         while let Ok(request) = self.requests.try_recv() {
             match request {
-                Request::StoreIncident(_) | Request::RemoveIncident(_) | Request::Leave(_) => {
+                Request::StoreIncident(_)
+                | Request::RemoveIncident(_)
+                | Request::StoreNotification(_)
+                | Request::RemoveNotification(_)
+                | Request::Leave(_) => {
                     kept.push(request);
                 }
                 Request::Verify(_)
@@ -334,6 +351,7 @@ fn payload_of(kind: &str) -> &str {
         "hash" => "agent hash",
         "roster" => "roster entry",
         "incident" => "incident",
+        "notification" => "notification",
         _ => "beat",
     }
 }

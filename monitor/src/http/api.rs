@@ -10,6 +10,7 @@
 use crate::bus::inbox::Counters;
 use crate::http::hosts::{self, Hosts};
 use crate::http::{listing, metrics, status};
+use crate::hub::ShownAlerts;
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -22,12 +23,14 @@ use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
 use heartbeat::fleet::view::{Filter, HealthStatus, Listing};
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// What the handlers read.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState {
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
+    pub(crate) alerts: ShownAlerts,
 }
 
 /// All routes, for requests to these hosts.
@@ -116,7 +119,11 @@ async fn prometheus(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let text = metrics::text(&snapshot, &app.counters.read());
+    let text = metrics::text(
+        &snapshot,
+        &app.counters.read(),
+        &Arc::clone(&app.alerts.borrow()),
+    );
     (
         [(
             header::CONTENT_TYPE,

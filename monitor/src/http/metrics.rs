@@ -1,5 +1,6 @@
 //! Prometheus text from a snapshot: a function.
 
+use heartbeat::alerts::exchange::{AlertsView, ReceiverView};
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::wire::incident::GateKind;
 use heartbeat::wire::word;
@@ -7,7 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Every figure of the monitor, in the text format 0.0.4.
-pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -> String {
+pub(crate) fn text(
+    snapshot: &Snapshot,
+    dropped: &BTreeMap<&'static str, u64>,
+    alerts: &AlertsView,
+) -> String {
     let counts = snapshot.counts;
     let beats = snapshot.beats;
     let mut page = Page::default();
@@ -54,6 +59,7 @@ pub(crate) fn text(snapshot: &Snapshot, dropped: &BTreeMap<&'static str, u64>) -
         "hb_store_up 0\n"
     });
     page.watch(snapshot);
+    page.alerts(alerts);
     page.0
 }
 
@@ -133,6 +139,49 @@ impl Page {
             self.family(name, kind, help);
             let _ = writeln!(self.0, "{name} {value}");
         }
+    }
+
+    /// Receivers and pages.
+    fn alerts(&mut self, alerts: &AlertsView) {
+        type Figure = fn(&ReceiverView) -> u64;
+        let families: [(&str, &str, &str, Figure); 4] = [
+            (
+                "hb_notifications_total",
+                "counter",
+                "Notifications that a receiver took.",
+                |r| r.delivered,
+            ),
+            (
+                "hb_notifications_failed_total",
+                "counter",
+                "Attempts that a receiver did not take.",
+                |r| r.failed,
+            ),
+            (
+                "hb_notifications_queued",
+                "gauge",
+                "Notifications that wait for a receiver.",
+                |r| r.queued as u64,
+            ),
+            (
+                "hb_receiver_up",
+                "gauge",
+                "1 while a receiver takes notifications, else 0.",
+                |r| u64::from(r.error.is_none()),
+            ),
+        ];
+        for (name, kind, help, figure) in families {
+            self.family(name, kind, help);
+            for receiver in &alerts.receivers {
+                self.line(name, "receiver", receiver.name.as_str(), figure(receiver));
+            }
+        }
+        self.family(
+            "hb_alerts_firing",
+            "gauge",
+            "Pages that receivers know of and that are not over.",
+        );
+        let _ = writeln!(self.0, "hb_alerts_firing {}", alerts.pages);
     }
 
     fn line(&mut self, name: &str, label: &str, value: &str, count: u64) {

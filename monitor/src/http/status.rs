@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use heartbeat::alerts::exchange::ReceiverView;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::gates::Gate;
@@ -28,6 +29,9 @@ struct Status {
     gates: Vec<GateStatus>,
     fleet: Fleet,
     incidents: Counts,
+    /// Where notifications go, and what waits for them.
+    receivers: Vec<Receiver>,
+    pages: Pages,
     /// Payloads that were dropped, by kind.
     dropped: BTreeMap<&'static str, u64>,
 }
@@ -77,6 +81,30 @@ struct Counts {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct Receiver {
+    name: String,
+    /// Whether it takes notifications, as far as is known.
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    queued: usize,
+    delivered: u64,
+    failed: u64,
+    /// Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Pages {
+    /// Receivers know of them.
+    out: usize,
+    /// Grouped, explained by another, acknowledged, flapping or back before they were due.
+    held: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Page {
     /// Newest first.
     incidents: Vec<Arc<Incident>>,
@@ -96,7 +124,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let watch = &snapshot.watch;
+    let (watch, alerts) = (&snapshot.watch, Arc::clone(&app.alerts.borrow()));
     let (bounds, at) = (snapshot.bounds, reading());
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -121,6 +149,11 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
         incidents: Counts {
             open: watch.incidents.open.len(),
             closed: watch.incidents.closed.len(),
+        },
+        receivers: alerts.receivers.iter().map(Receiver::of).collect(),
+        pages: Pages {
+            out: alerts.pages,
+            held: alerts.muted,
         },
         dropped: app.counters.read(),
     })
@@ -188,6 +221,20 @@ fn page(snapshot: &Snapshot, query: &IncidentQuery) -> Page {
     Page {
         incidents,
         next_cursor: found.next().and(last),
+    }
+}
+
+impl Receiver {
+    fn of(receiver: &ReceiverView) -> Self {
+        Self {
+            name: receiver.name.to_string(),
+            ok: receiver.error.is_none(),
+            error: receiver.error.clone(),
+            queued: receiver.queued,
+            delivered: receiver.delivered,
+            failed: receiver.failed,
+            delivered_at: receiver.delivered_at,
+        }
     }
 }
 

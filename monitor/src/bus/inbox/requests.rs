@@ -3,7 +3,7 @@
 
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
-use super::{Output, PAGE, Request};
+use super::{Input, Output, PAGE, Request};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys;
@@ -79,6 +79,16 @@ impl Requests<'_> {
                     .arg(keys::INCIDENTS)
                     .arg(id.to_string());
             }
+            Request::StoreNotification(record) => {
+                question
+                    .cmd("HSET")
+                    .arg(keys::OUTBOX)
+                    .arg(&record.id)
+                    .arg(record.encode());
+            }
+            Request::RemoveNotification(id) => {
+                question.cmd("HDEL").arg(keys::OUTBOX).arg(id);
+            }
             Request::Leave(id) => {
                 question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
             }
@@ -118,7 +128,15 @@ async fn pass_on(
                 output.send(WatchInput::IncidentsHeld(held)).await;
             }
         }
-        Request::StoreIncident(_) | Request::RemoveIncident(_) | Request::Leave(_) => {
+        Request::StoreNotification(record) => match answers.next() {
+            Some(Ok(_)) => output.pass(Input::NotificationStored(record.id)).await,
+            Some(Err(error)) => output.count("refused_write", &error),
+            None => {}
+        },
+        Request::StoreIncident(_)
+        | Request::RemoveIncident(_)
+        | Request::RemoveNotification(_)
+        | Request::Leave(_) => {
             if let Some(Err(error)) = answers.next() {
                 output.count("refused_write", &error);
             }
