@@ -9,12 +9,16 @@
 
 pub mod exchange;
 mod flaps;
+mod lane;
 pub mod matter;
 mod outbox;
 mod page;
 mod pages;
+mod restore;
+mod sending;
 #[cfg(test)]
 mod tests;
+mod wide;
 mod words;
 
 use crate::alerts::outbox::{Outbox, OutboxEffect};

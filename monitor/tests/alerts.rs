@@ -1,9 +1,5 @@
 //! Pages of real failures at receivers that refuse what the real ones refuse; kills of the monitor and the store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the tests write configuration files"
-)]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;

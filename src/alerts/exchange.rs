@@ -29,7 +29,7 @@ pub struct Receiver {
     pub tracks: bool,
     /// It takes repairs as changes, whatever their severity.
     pub takes_changes: bool,
-    /// Several messages may be told as one.
+    /// Several messages may become one.
     pub digests: bool,
     /// It forgets what is not repeated each [`RENEW_EVERY`](crate::alerts::exchange::RENEW_EVERY).
     pub renews: bool,

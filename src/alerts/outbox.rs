@@ -5,30 +5,19 @@
 //! minutes, the fallback gets what waits. Deliberately absent: a store that must answer before people are notified.
 
 use crate::alerts::exchange::{AlertsEffect, Delivered, Now, Outcome, Receiver, ReceiverView};
+use crate::alerts::lane::{Lane, Queued, done};
 use crate::alerts::matter::outcome;
-use crate::base::backoff::Backoff;
 use crate::base::moment::Moment;
-use crate::wire::incident::Notified;
 use crate::wire::notification::{Notification, Occasion, ReceiverName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A record that the store has not confirmed goes out after this time all the same.
 const STORED_WITHIN: Duration = Duration::from_secs(2);
-const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
 /// The longest wait that a receiver may ask for.
 const AFTER_MAX: Duration = Duration::from_secs(15 * 60);
-/// The fallback gets what waits after so many failures, or after this time.
-const FALLBACK_FAILURES: u32 = 3;
-const FALLBACK_AFTER: Duration = Duration::from_secs(120);
-/// What a receiver did not take for a day is no news.
-const EXPIRES_MS: u64 = 24 * 3600 * 1000;
 /// Between two messages of one pace.
 const PACE: Duration = Duration::from_secs(1);
-/// More than so many that wait become one message, of so many at most.
-const DIGEST_ABOVE: usize = 10;
-const DIGEST_MAX: usize = 50;
 /// Notifications that wait for one receiver; beyond it the oldest is dropped.
 const QUEUED_MAX: usize = 1000;
 
@@ -42,35 +31,6 @@ pub(super) struct Outbox {
     refused: Vec<Notification>,
     link: bool,
     random: u64,
-}
-
-/// What waits for one receiver.
-#[derive(Debug)]
-struct Lane {
-    receiver: Receiver,
-    /// By order.
-    queue: BTreeMap<u64, Queued>,
-    /// Those that are on their way.
-    sending: Vec<u64>,
-    backoff: Backoff,
-    not_before: Moment,
-    failures: u32,
-    failing_since: Option<Moment>,
-    /// It takes nothing: so often, or for so long, that its fallback takes over.
-    dead: bool,
-    /// So many go out one by one: together they were refused.
-    alone: usize,
-    delivered: u64,
-    failed: u64,
-    delivered_at: Option<u64>,
-    error: Option<String>,
-}
-
-#[derive(Debug)]
-struct Queued {
-    record: Notification,
-    /// It may go out from here on; `None` once its record is written.
-    written_by: Option<Moment>,
 }
 
 pub(super) enum OutboxEffect {
@@ -363,131 +323,6 @@ impl Outbox {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         ((z ^ (z >> 27)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
-impl Lane {
-    fn new(receiver: Receiver) -> Self {
-        Self {
-            receiver,
-            queue: BTreeMap::new(),
-            sending: Vec::new(),
-            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
-            not_before: Moment::default(),
-            failures: 0,
-            failing_since: None,
-            dead: false,
-            alone: 0,
-            delivered: 0,
-            failed: 0,
-            delivered_at: None,
-            error: None,
-        }
-    }
-
-    fn well(&mut self, now: Now) {
-        self.backoff.reset();
-        self.delivered_at = Some(now.wall_ms);
-        (self.failures, self.failing_since, self.error, self.dead) = (0, None, None, false);
-    }
-
-    fn fails(&mut self, error: &str, now: Now) {
-        self.failures += 1;
-        self.failed += 1;
-        let since = *self.failing_since.get_or_insert(now.at);
-        self.error = Some(error.to_owned());
-        self.dead |= self.failures >= FALLBACK_FAILURES || now.at.since(since) >= FALLBACK_AFTER;
-    }
-
-    /// When the first in the queue may go out.
-    fn ready_at(&self) -> Option<Moment> {
-        let (_, first) = self.queue.first_key_value()?;
-        Some(first.written_by.unwrap_or_default().max(self.not_before))
-    }
-
-    fn falls_back_at(&self) -> Option<Moment> {
-        self.receiver.fallback.as_ref()?;
-        let since = self.failing_since?;
-        let waits = self.queue.values().any(|queued| !queued.record.fell_back);
-        let at = match self.failures {
-            0..FALLBACK_FAILURES => since + FALLBACK_AFTER,
-            FALLBACK_FAILURES.. => since,
-        };
-        waits.then_some(at)
-    }
-
-    fn take(&mut self, now: Now) -> Vec<Notification> {
-        let ready = self.ready_at().is_some_and(|at| at <= now.at);
-        if !ready || !self.sending.is_empty() {
-            return Vec::new();
-        }
-        let together = self.receiver.digests && self.queue.len() > DIGEST_ABOVE;
-        let count = if together && self.alone == 0 {
-            DIGEST_MAX
-        } else {
-            1
-        };
-        self.alone = self.alone.saturating_sub(1);
-        let batch = self.queue.iter().take(count);
-        let batch = batch.take_while(|(_, queued)| queued.written_by.is_none_or(|at| at <= now.at));
-        let batch: Vec<(u64, Notification)> = batch
-            .map(|(order, queued)| (*order, queued.record.clone()))
-            .collect();
-        self.sending = batch.iter().map(|(order, _)| *order).collect();
-        batch.into_iter().map(|(_, record)| record).collect()
-    }
-
-    fn expire(&mut self, now: Now, effects: &mut Vec<OutboxEffect>) {
-        while let Some((order, first)) = self.queue.first_key_value() {
-            let old = first.record.order.saturating_add(EXPIRES_MS) < now.wall_ms;
-            if !old || self.sending.contains(order) {
-                return;
-            }
-            if let Some((_, queued)) = self.queue.pop_first() {
-                let error = queued.record.last_error.clone().unwrap_or_default();
-                let mut out = Vec::new();
-                done(
-                    queued.record,
-                    Some((outcome::EXPIRED, &error)),
-                    now,
-                    &mut out,
-                );
-                effects.extend(out.into_iter().map(OutboxEffect::Out));
-            }
-        }
-    }
-}
-
-/// A record leaves the outbox, and the incidents it was about say so.
-fn done(
-    record: Notification,
-    error: Option<(&str, &str)>,
-    now: Now,
-    effects: &mut Vec<AlertsEffect>,
-) {
-    let (word, error) = match error {
-        Some((word, error)) => (word, Some(error.to_owned())),
-        None => (taken(record.message.occasion), None),
-    };
-    let notified = Notified {
-        receiver: record.receiver.to_string(),
-        at: now.wall_ms,
-        outcome: word.to_owned(),
-        error,
-    };
-    if !record.message.incidents.is_empty() {
-        effects.push(AlertsEffect::Notified(record.message.incidents, notified));
-    }
-    effects.push(AlertsEffect::Remove(record.id));
-}
-
-const fn taken(occasion: Occasion) -> &'static str {
-    match occasion {
-        Occasion::Firing | Occasion::Notice => outcome::PAGED,
-        Occasion::Updated | Occasion::Acknowledged | Occasion::Repaired | Occasion::Test => {
-            outcome::UPDATED
-        }
-        Occasion::Resolved => outcome::RESOLVED,
     }
 }
 

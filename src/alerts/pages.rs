@@ -3,46 +3,41 @@
 //! Grouped by place and cause, and wider when many places open at once; held back while a silent host explains it, while a
 //! person takes care, while it flaps or comes back by itself. At most one page a cause.
 
-use crate::alerts::exchange::{Now, RENEW_EVERY, Receiver, Standing};
+use crate::alerts::exchange::{Now, Receiver, Standing};
 use crate::alerts::flaps::{Flaps, OPENINGS};
-use crate::alerts::matter::{Matter, Place, kind};
-use crate::alerts::page::{Page, Stage, Want};
+use crate::alerts::matter::{Matter, Place};
+use crate::alerts::page::{Page, Want};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
-use crate::wire::incident::{GateKind, IncidentId, Scope};
-use crate::wire::notification::{
-    Mark, Message, Notification, Occasion, PageId, ReceiverName, Severity, Subject,
-};
+use crate::wire::incident::{GateKind, IncidentId};
+use crate::wire::notification::{Message, Notification, Occasion, PageId, ReceiverName};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// Pages for one cause that wait at so many places at once have a common cause.
 const WIDE: usize = 5;
-/// A receiver that renews gets what is over for so long.
-const RENEW_RESOLVED: Duration = Duration::from_secs(5 * 60);
 /// Pages that are over and renewed.
 const RESOLVED_MAX: usize = 1000;
 
 /// The machine.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    receivers: Vec<Receiver>,
-    pages: BTreeMap<PageId, Page>,
-    of_matter: BTreeMap<IncidentId, PageId>,
-    of_agent: BTreeMap<AgentId, BTreeSet<IncidentId>>,
+    pub(super) receivers: Vec<Receiver>,
+    pub(super) pages: BTreeMap<PageId, Page>,
+    pub(super) of_matter: BTreeMap<IncidentId, PageId>,
+    pub(super) of_agent: BTreeMap<AgentId, BTreeSet<IncidentId>>,
     /// When each page wants something by itself.
-    due: BTreeSet<(Moment, PageId)>,
+    pub(super) due: BTreeSet<(Moment, PageId)>,
     /// Gates of the whole fleet, and hosts in a storm.
-    gates: BTreeSet<GateKind>,
-    storms: BTreeSet<String>,
-    flaps: Flaps,
+    pub(super) gates: BTreeSet<GateKind>,
+    pub(super) storms: BTreeSet<String>,
+    pub(super) flaps: Flaps,
     /// Messages that are over and still renewed.
-    resolved: Vec<(Moment, Message)>,
-    renew_at: Option<Moment>,
+    pub(super) resolved: Vec<(Moment, Message)>,
+    pub(super) renew_at: Option<Moment>,
     /// The last number that orders notifications.
-    order: u64,
+    pub(super) order: u64,
     /// Sent without a page: tests, repairs.
-    loose: Vec<Notification>,
+    pub(super) loose: Vec<Notification>,
 }
 
 pub(super) enum PagesEffect {
@@ -78,20 +73,6 @@ impl Pages {
         page.is_none_or(|page| page.sent_to.insert(receiver.clone()))
     }
 
-    pub(super) fn gate(&mut self, gate: GateKind, host: Option<String>, closed: bool, now: Now) {
-        match (host, closed) {
-            (Some(host), true) => drop(self.storms.insert(host)),
-            (Some(host), false) => drop(self.storms.remove(&host)),
-            (None, true) => drop(self.gates.insert(gate)),
-            (None, false) => drop(self.gates.remove(&gate)),
-        }
-        for subject in [Subject::HeartbeatMissed, Subject::Crash] {
-            if self.is_wide(subject) {
-                self.widen(subject, now.at);
-            }
-        }
-    }
-
     pub(super) fn agent(&mut self, agent: &AgentId, standing: Standing) {
         for id in self.of_agent.get(agent).into_iter().flatten() {
             let page = self
@@ -106,34 +87,6 @@ impl Pages {
                 Standing::Down => drop(member.up.remove(agent)),
             }
         }
-    }
-
-    pub(super) fn test(&mut self, receiver: &ReceiverName, title: String, now: Now) {
-        let page = PageId::parse("hb-test");
-        let Ok(page) = page else { return };
-        let message = Message {
-            occasion: Occasion::Test,
-            page,
-            severity: Severity::Info,
-            subject: Subject::Monitor,
-            mark: Mark::Plain,
-            title,
-            what: String::new(),
-            since: now.wall_ms,
-            until: None,
-            evidence: Vec::new(),
-            tried: Vec::new(),
-            next: String::new(),
-            agents: Vec::new(),
-            agents_total: 0,
-            host: None,
-            reason: String::new(),
-            last_heartbeat: None,
-            incidents: Vec::new(),
-        };
-        let id = format!("hb-test-{receiver}-{}", now.wall_ms);
-        let notification = self.notification(id, receiver.clone(), message, now);
-        self.loose.push(notification);
     }
 
     /// A matter that is new, changed or over.
@@ -176,32 +129,6 @@ impl Pages {
         self.schedule(&id);
     }
 
-    /// What the store holds: pages that are out go on, what was not paged is considered as if it had just begun.
-    pub(super) fn restore(&mut self, matters: Vec<Matter>, outbox: &[Notification], now: Now) {
-        let mut pages: BTreeMap<IncidentId, IncidentId> = BTreeMap::new();
-        for message in outbox.iter().map(|record| &record.message) {
-            for id in &message.incidents {
-                if let Ok(head) = IncidentId::parse(message.page.as_str()) {
-                    pages.insert(id.clone(), head);
-                }
-            }
-        }
-        for matter in matters {
-            if self.of_matter.contains_key(&matter.id) {
-                continue;
-            }
-            let head = matter
-                .page
-                .clone()
-                .or_else(|| pages.get(&matter.id).cloned());
-            match head {
-                Some(head) => self.restore_sent(matter, head, outbox, now),
-                None if matter.closed_at.is_none() => self.matter(matter, now),
-                None => {}
-            }
-        }
-    }
-
     /// Carries out all that is due.
     pub(super) fn advance(&mut self, now: Now) -> Vec<PagesEffect> {
         let mut effects = Vec::new();
@@ -221,70 +148,6 @@ impl Pages {
         );
         self.renew(now, &mut effects);
         effects
-    }
-
-    fn restore_sent(
-        &mut self,
-        matter: Matter,
-        head: IncidentId,
-        outbox: &[Notification],
-        now: Now,
-    ) {
-        let id = PageId::from(&head);
-        let of_page = |record: &&Notification| record.message.page == id;
-        let waits = outbox.iter().filter(of_page);
-        let knows = matter
-            .paged
-            .iter()
-            .filter_map(|name| ReceiverName::parse(name).ok());
-        let mut sent_to: BTreeSet<ReceiverName> = knows.collect();
-        sent_to.extend(waits.map(|record| record.receiver.clone()));
-        let done = matter.closed_at.is_some()
-            && outbox
-                .iter()
-                .filter(of_page)
-                .all(|r| r.message.occasion == Occasion::Resolved)
-            && sent_to.iter().all(|name| {
-                let resolved = matter.resolved.iter().any(|known| known == name.as_str());
-                resolved
-                    || outbox
-                        .iter()
-                        .any(|r| r.message.page == id && r.receiver == *name)
-            });
-        if done {
-            return;
-        }
-        let ago = matter
-            .notified_at
-            .map_or(0, |at| now.wall_ms.saturating_sub(at));
-        let last = now.at - Duration::from_millis(ago);
-        self.index(&matter, id.clone());
-        let acked_by = matter.acked_by.clone();
-        let page = self.pages.entry(id.clone()).or_insert_with(|| {
-            let mut page = Page::new(matter.clone(), now.at);
-            (page.id, page.head) = (id.clone(), head);
-            page.stage = Stage::Sent {
-                first: last,
-                last,
-                news: false,
-            };
-            page.acked_by = acked_by;
-            page
-        });
-        page.put(matter, now.at);
-        page.sent_to.extend(sent_to);
-        if let Stage::Sent { news, .. } = &mut page.stage {
-            *news = false;
-        }
-        self.schedule(&id);
-    }
-
-    /// What ended before it was known here: a repair is reported all the same.
-    fn late_end(&mut self, matter: Matter, now: Now) {
-        if matter.repaired_by.is_some() {
-            let page = Page::new(matter, now.at);
-            self.repaired(&page, now);
-        }
     }
 
     fn carry_out(&mut self, id: &PageId, now: Now, effects: &mut Vec<PagesEffect>) {
@@ -413,160 +276,8 @@ impl Pages {
         }
     }
 
-    /// hb brought it back before anyone was needed.
-    fn repaired(&mut self, page: &Page, now: Now) {
-        let by_hb = page
-            .members
-            .values()
-            .any(|member| member.matter.repaired_by.is_some());
-        let Some(message) = page
-            .message(Occasion::Repaired, now.wall_ms)
-            .filter(|_| by_hb)
-        else {
-            return;
-        };
-        let gets = |receiver: &&Receiver| {
-            receiver.takes_changes || receiver.severities.contains(&Severity::Info)
-        };
-        let names: Vec<ReceiverName> = self
-            .receivers
-            .iter()
-            .filter(gets)
-            .map(|receiver| receiver.name.clone())
-            .collect();
-        let message = Message {
-            severity: Severity::Info,
-            ..message
-        };
-        for name in names {
-            let id = format!("{}-{name}-repaired", page.id);
-            let notification = self.notification(id, name, message.clone(), now);
-            self.loose.push(notification);
-        }
-    }
-
-    /// A notification for a receiver that is configured.
-    fn to(&mut self, receiver: ReceiverName, message: Message, now: Now) -> Option<PagesEffect> {
-        self.receivers.iter().find(|known| known.name == receiver)?;
-        let word = crate::wire::word(&message.occasion);
-        // The id of an incident is used once, the page of a trouble again and again.
-        let number = match message.occasion {
-            Occasion::Updated => now.wall_ms,
-            Occasion::Firing
-            | Occasion::Notice
-            | Occasion::Acknowledged
-            | Occasion::Resolved
-            | Occasion::Repaired
-            | Occasion::Test => message.since,
-        };
-        let id = format!("{}-{receiver}-{word}-{number}", message.page);
-        let notification = self.notification(id, receiver, message, now);
-        Some(PagesEffect::Send(Box::new(notification)))
-    }
-
-    fn notification(
-        &mut self,
-        id: String,
-        receiver: ReceiverName,
-        message: Message,
-        now: Now,
-    ) -> Notification {
-        self.order = (self.order + 1).max(now.wall_ms);
-        Notification {
-            id,
-            receiver,
-            order: self.order,
-            attempts: 0,
-            last_error: None,
-            instead_of: None,
-            fell_back: false,
-            message,
-            more: serde_json::Map::new(),
-        }
-    }
-
-    /// Where a matter belongs, given what else is going on.
-    fn cause(&self, matter: &Matter) -> (Place, Subject) {
-        let (place, subject) = matter.cause();
-        match place {
-            Place::Monitor(_) => (place, subject),
-            Place::Host(_) | Place::Agent(_) | Place::Fleet if self.is_wide(subject) => {
-                (Place::Fleet, subject)
-            }
-            Place::Host(_) | Place::Agent(_) | Place::Fleet => (place, subject),
-        }
-    }
-
-    /// The whole fleet has trouble of this kind.
-    fn is_wide(&self, subject: Subject) -> bool {
-        match kind(subject) {
-            Subject::HeartbeatMissed => self.gates.contains(&GateKind::Storm),
-            Subject::Crash => self.gates.contains(&GateKind::MassCrash),
-            Subject::CrashLoop
-            | Subject::Hung
-            | Subject::Duplicate
-            | Subject::Stalled
-            | Subject::WaitingForInput
-            | Subject::StoreUnavailable
-            | Subject::Monitor => false,
-        }
-    }
-
-    /// Makes one page of all that wait for this cause.
-    fn widen(&mut self, subject: Subject, now: Moment) {
-        let narrow = |page: &&Page| {
-            page.subject == subject
-                && !page.is_sent()
-                && !matches!(page.place, Place::Monitor(_) | Place::Fleet)
-        };
-        let ids: Vec<PageId> = self
-            .pages
-            .values()
-            .filter(narrow)
-            .map(|page| page.id.clone())
-            .collect();
-        let lasting = self.is_wide(subject);
-        let wide = |page: &&Page| {
-            page.subject == subject && page.place == Place::Fleet && page.takes_more(lasting, now)
-        };
-        let mut target = self.pages.values().find(wide).map(|page| page.id.clone());
-        for id in ids {
-            let Some(mut page) = self.pages.remove(&id) else {
-                continue;
-            };
-            let into = target.get_or_insert_with(|| id.clone()).clone();
-            for matter in page.members.keys() {
-                self.of_matter.insert(matter.clone(), into.clone());
-            }
-            match self.pages.get_mut(&into) {
-                Some(wide) => wide.absorb(page, now),
-                None => {
-                    page.place = Place::Fleet;
-                    self.pages.insert(id, page);
-                }
-            }
-            self.schedule(&into);
-        }
-    }
-
     fn is_muted(&self, page: &Page) -> bool {
         page.acker().is_some() || !page.needs_people() || self.is_explained(page)
-    }
-
-    /// The host of its agents is silent, and there is a page of that.
-    fn is_explained(&self, page: &Page) -> bool {
-        let Place::Host(host) = &page.place else {
-            return false;
-        };
-        let explains = |other: &Page| {
-            let silent =
-                |matter: &Matter| matter.scope == Scope::Host || self.storms.contains(host);
-            other.id != page.id
-                && other.place == page.place
-                && other.subject == Subject::HeartbeatMissed
-                && other.open().any(|member| silent(&member.matter))
-        };
-        page.subject != Subject::HeartbeatMissed && self.pages.values().any(explains)
     }
 
     fn hold(&mut self, id: &PageId, now: Now) {
@@ -575,31 +286,7 @@ impl Pages {
         }
     }
 
-    fn renew(&mut self, now: Now, effects: &mut Vec<PagesEffect>) {
-        let renewing = self.receivers.iter().filter(|receiver| receiver.renews);
-        let names: Vec<ReceiverName> = renewing.map(|receiver| receiver.name.clone()).collect();
-        if names.is_empty() {
-            (self.renew_at, self.resolved) = (None, Vec::new());
-            return;
-        }
-        if self.renew_at.is_some_and(|at| at > now.at) {
-            return;
-        }
-        self.renew_at = Some(now.at + RENEW_EVERY);
-        self.resolved
-            .retain(|(at, _)| now.at.since(*at) < RENEW_RESOLVED);
-        for name in names {
-            let out = self
-                .pages
-                .values()
-                .filter(|page| page.sent_to.contains(&name) && page.is_sent());
-            let open = out.filter_map(|page| page.message(Occasion::Updated, now.wall_ms));
-            let over = self.resolved.iter().map(|(_, message)| message.clone());
-            effects.push(PagesEffect::Renew(name.clone(), open.chain(over).collect()));
-        }
-    }
-
-    fn index(&mut self, matter: &Matter, page: PageId) {
+    pub(super) fn index(&mut self, matter: &Matter, page: PageId) {
         self.of_matter.insert(matter.id.clone(), page);
         for agent in &matter.agents {
             self.of_agent
@@ -610,7 +297,7 @@ impl Pages {
     }
 
     /// An entry that is left behind is corrected when it comes up.
-    fn schedule(&mut self, id: &PageId) {
+    pub(super) fn schedule(&mut self, id: &PageId) {
         if let Some(at) = self.pages.get(id).and_then(Page::due) {
             self.due.insert((at, id.clone()));
         }

@@ -31,38 +31,13 @@ impl Page {
             agents: &agents,
             lasted: &lasted,
         };
-        let title = match occasion {
-            Occasion::Firing | Occasion::Notice | Occasion::Test => self.title(&seen),
-            Occasion::Updated => format!("{}, for {lasted}", self.title(&seen)),
-            Occasion::Acknowledged => {
-                let by = self.acker().unwrap_or("a person");
-                format!(
-                    "{}: acknowledged by {}, quiet until it is over",
-                    self.who(&seen),
-                    bounded(by)
-                )
-            }
-            Occasion::Resolved => self.resolved(&seen),
-            Occasion::Repaired => {
-                let by = first.repaired_by.as_deref().unwrap_or("hb");
-                let label = &first.label;
-                format!(
-                    "{}: {label}, healthy again after {lasted} (by {by})",
-                    self.who(&seen)
-                )
-            }
-        };
+        let title = self.headline(occasion, &seen);
         Some(Message {
             occasion,
             page: self.id.clone(),
             severity: self.severity(),
             subject: first.subject,
-            mark: match occasion {
-                Occasion::Firing | Occasion::Updated | Occasion::Notice => first.mark(),
-                Occasion::Resolved => Mark::Healthy,
-                Occasion::Repaired => Mark::Repaired,
-                Occasion::Acknowledged | Occasion::Test => Mark::Plain,
-            },
+            mark: mark(occasion, first),
             title,
             what: what(&seen),
             since,
@@ -89,6 +64,31 @@ impl Page {
                 .map(|matter| matter.id.clone())
                 .collect(),
         })
+    }
+
+    fn headline(&self, occasion: Occasion, seen: &Seen<'_>) -> String {
+        match occasion {
+            Occasion::Firing | Occasion::Notice | Occasion::Test => self.title(seen),
+            Occasion::Updated => format!("{}, for {}", self.title(seen), seen.lasted),
+            Occasion::Acknowledged => {
+                let by = self.acker().unwrap_or("a person");
+                format!(
+                    "{}: acknowledged by {}, quiet until it is over",
+                    self.who(seen),
+                    bounded(by)
+                )
+            }
+            Occasion::Resolved => self.resolved(seen),
+            Occasion::Repaired => {
+                let by = seen.first.repaired_by.as_deref().unwrap_or("hb");
+                let label = &seen.first.label;
+                format!(
+                    "{}: {label}, healthy again after {} (by {by})",
+                    self.who(seen),
+                    seen.lasted
+                )
+            }
+        }
     }
 
     fn who(&self, seen: &Seen<'_>) -> String {
@@ -154,6 +154,15 @@ impl Page {
                 "{who}: over after {lasted}: {count} agents recovered, stopped or left the fleet"
             ),
         }
+    }
+}
+
+fn mark(occasion: Occasion, first: &Matter) -> Mark {
+    match occasion {
+        Occasion::Firing | Occasion::Updated | Occasion::Notice => first.mark(),
+        Occasion::Resolved => Mark::Healthy,
+        Occasion::Repaired => Mark::Repaired,
+        Occasion::Acknowledged | Occasion::Test => Mark::Plain,
     }
 }
 

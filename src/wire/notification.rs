@@ -66,11 +66,11 @@ pub enum Occasion {
     Acknowledged,
     /// It is over.
     Resolved,
-    /// hb brought it back, nobody is needed.
+    /// hb brought it back, no one is needed.
     Repaired,
     /// A suspicion, or an agent that waits for a person.
     Notice,
-    /// Somebody tries the receiver. Also what an occasion of a newer version counts as.
+    /// A person tries the receiver. Also what an occasion of a newer version counts as.
     #[serde(other)]
     Test,
 }
