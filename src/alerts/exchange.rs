@@ -31,7 +31,7 @@ pub struct Receiver {
     pub takes_changes: bool,
     /// Several messages may become one.
     pub digests: bool,
-    /// It forgets what is not repeated each [`RENEW_EVERY`](crate::alerts::exchange::RENEW_EVERY).
+    /// It forgets what is not repeated each [`RENEW_EVERY`].
     pub renews: bool,
     /// Receivers with the same pace share one message a second.
     pub pace: Option<String>,
