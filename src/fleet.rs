@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agents;
+pub mod by_hand;
 mod census;
 mod deadlines;
 pub mod detector;
@@ -16,6 +17,7 @@ pub mod machine;
 mod observation;
 pub mod observer;
 mod producers;
+pub mod recovery;
 mod retention;
 pub mod run;
 mod stream_wait;

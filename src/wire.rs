@@ -4,6 +4,7 @@
 //! event, an action, a verdict) costs only what that word would have added, never the message that carries it.
 
 pub mod activity;
+pub mod audit;
 pub mod beat;
 pub mod declared_state;
 pub mod event;
@@ -15,6 +16,7 @@ pub mod lease;
 pub mod life;
 pub mod notification;
 pub mod order;
+pub mod pause;
 pub mod roster;
 
 /// The word that stands for a value in the store: the one that serde writes, so that there is one list of them.

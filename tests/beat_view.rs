@@ -146,6 +146,8 @@ fn life() -> impl Strategy<Value = Life> {
                 in_ms: *in_ms,
                 attempt: Some((1, 3)),
             }),
+            exclusive: step % 2 == 0,
+            alert_only: step % 3 == 0,
             waits_for: rare.map(|(_, text)| text),
         },
     )

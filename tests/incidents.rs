@@ -105,7 +105,8 @@ impl Stage {
             WatchEffect::Fleet(_)
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::GateOpened(_) => {}
+            | WatchEffect::GateOpened(_)
+            | WatchEffect::Recovery(_) => {}
         }
     }
 

@@ -24,16 +24,18 @@ const CONTRACT: &str = include_str!("../docs/contract.md");
 const SETTINGS: &str = include_str!("../docs/settings.md");
 const ZOO: &str = include_str!("zoo/table.toml");
 const VERDICTS: &str = include_str!("../docs/verdicts.md");
+const RECOVERY: &str = include_str!("../docs/recovery.md");
 const WIRE: &str = include_str!("../docs/wire.md");
 const DEVELOPMENT: &str = include_str!("../docs/development.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 7] = [
+const PAGES: [(&str, &str); 8] = [
     ("", README),
     ("", ARCHITECTURE),
     ("docs", CONTRACT),
     ("docs", SETTINGS),
     ("docs", VERDICTS),
     ("docs", WIRE),
+    ("docs", RECOVERY),
     ("docs", DEVELOPMENT),
 ];
 
@@ -193,7 +195,7 @@ fn faults((directory, text): (&str, &str), targets: &str, flags: &[String]) -> V
 #[test]
 fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
     let makefile = include_str!("../Makefile");
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 9] = [
         &["hbsidecar"],
         &["hbsidecar", "notify"],
         &["hbsidecar", "diagnose"],
@@ -201,6 +203,8 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
         &["hbsidecar", "hooks"],
         &["hbmonitor"],
         &["hbmonitor", "demo"],
+        &["hbmonitor", "restart"],
+        &["hbmonitor", "pause"],
     ];
     let mut flags = vec!["--help".to_owned()];
     for words in commands {

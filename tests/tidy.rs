@@ -200,7 +200,7 @@ fn rooms_of_the_core_import_only_what_stands_before_them() {
 }
 
 /// What all rooms of a program may import: its vocabulary.
-const VOCABULARY: [&str; 4] = ["clock", "config", "wake", "process::handle"];
+const VOCABULARY: [&str; 5] = ["clock", "config", "token", "wake", "process::handle"];
 
 /// Imports of siblings, by a room that is no hub.
 fn neighbourly(source: &Source, hubs: &[&str]) -> Vec<String> {
@@ -218,7 +218,8 @@ fn neighbourly(source: &Source, hubs: &[&str]) -> Vec<String> {
                 .unwrap_or_default();
             let known = sibling == room || VOCABULARY.iter().any(|word| path.starts_with(word));
             // The command line is made of those of the other commands.
-            let known = known || (room == "config" && sibling == "commands");
+            let commands = ["commands", "cli"].contains(&sibling);
+            let known = known || (room == "config" && commands);
             if !known {
                 faults.push(format!(
                     "{}:{n}: a room imports its sibling {sibling}",

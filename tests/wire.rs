@@ -153,7 +153,7 @@ fn a_roster_entry_of_a_newer_version_is_read() {
 fn an_order_of_a_newer_version_is_refused_and_not_lost() {
     let order = Order::decode(&golden("order_newer")).unwrap();
     assert_eq!(
-        (order.id.as_str(), order.check(7, 2)),
+        (order.id.as_str(), order.check(7, 2, 0)),
         ("o-2", Err(Refusal::Action))
     );
 }

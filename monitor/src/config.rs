@@ -7,6 +7,8 @@ mod secret;
 pub use hbshell::log::LogFormat;
 pub(crate) use hbshell::store::{Address, Password};
 
+use crate::cli;
+use crate::token::TokenPlace;
 use clap::Parser;
 use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
@@ -48,8 +50,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
-    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, interval_default, and a table
-    /// [[receiver]] for each place that notifications go to
+    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, token_file, read_only, interval_default,
+    /// and a table [[receiver]] for each place that notifications go to
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
@@ -73,6 +75,15 @@ pub struct Args {
     /// URL under which people reach the HTTP server; requests for its host are answered, beside those for the address
     #[arg(long, env = "HB_PUBLIC_URL", value_name = "URL", global = true)]
     public_url: Option<String>,
+    /// File with the token that requests need to change something [default: token in the state directory, made when missing]
+    #[arg(long, env = "HB_TOKEN_FILE", value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Answer 403 to every request that would change something
+    #[arg(long, env = "HB_READ_ONLY", global = true)]
+    read_only: bool,
+    /// URL of the monitor that commands ask [default: http://127.0.0.1:7410]
+    #[arg(long, env = "HB_URL", value_name = "URL", global = true)]
+    url: Option<String>,
     /// Beat interval assumed for producers that do not report theirs, 100ms to 1h [default: 30s]
     #[arg(long, env = "HB_INTERVAL_DEFAULT", value_name = "TIME", global = true)]
     interval_default: Option<String>,
@@ -97,6 +108,8 @@ enum CommandArgs {
         #[arg(long)]
         once: bool,
     },
+    #[command(flatten)]
+    Ask(cli::Command),
 }
 
 /// A configuration that can be used as it is.
@@ -114,6 +127,9 @@ pub(crate) struct Config {
     pub(crate) public_host: Option<String>,
     /// That URL.
     pub(crate) public_url: Option<String>,
+    pub(crate) token: TokenPlace,
+    /// Nothing can be changed over HTTP.
+    pub(crate) read_only: bool,
     pub(crate) settings: FleetSettings,
     /// Where notifications go.
     pub(crate) receivers: Vec<Receiver>,
@@ -135,16 +151,20 @@ struct File {
     state_dir: Option<PathBuf>,
     listen: Option<String>,
     public_url: Option<String>,
+    token_file: Option<PathBuf>,
+    read_only: Option<bool>,
     interval_default: Option<String>,
     receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 7] = [
+const FILE_KEYS: [&str; 9] = [
     "redis_url",
     "redis_password_file",
     "state_dir",
     "listen",
     "public_url",
+    "token_file",
+    "read_only",
     "interval_default",
     "receiver",
 ];
@@ -195,6 +215,24 @@ pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
     std::process::ExitCode::from(hbshell::command_line::refuse("hbmonitor", error))
 }
 
+impl Args {
+    /// The command that only asks a running monitor for something, and where that is.
+    pub(crate) fn asks(&self) -> Option<(cli::Command, cli::Target)> {
+        let Some(CommandArgs::Ask(command)) = &self.command else {
+            return None;
+        };
+        let state_dir = self.state_dir.clone();
+        let target = cli::Target {
+            url: self.url.clone(),
+            token: TokenPlace {
+                file: self.token_file.clone(),
+                state_dir: state_dir.or_else(hbshell::store::state_directory),
+            },
+        };
+        Some((command.clone(), target))
+    }
+}
+
 impl TryFrom<Args> for Config {
     type Error = ConfigError;
 
@@ -217,19 +255,25 @@ impl TryFrom<Args> for Config {
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
         let public_url = args.public_url.or(file.public_url);
         let interval_default = args.interval_default.or(file.interval_default);
+        let state_dir = args
+            .state_dir
+            .or(file.state_dir)
+            .or_else(hbshell::store::state_directory);
         Ok(Self {
             mode: match args.command {
-                None | Some(CommandArgs::Serve) => Mode::Serve,
+                None | Some(CommandArgs::Serve | CommandArgs::Ask(_)) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },
             },
             store: url
                 .map(|url| Address::new(&url, password.clone()))
                 .transpose()?,
             password,
-            state_dir: args
-                .state_dir
-                .or(file.state_dir)
-                .or_else(hbshell::store::state_directory),
+            token: TokenPlace {
+                file: args.token_file.or(file.token_file),
+                state_dir: state_dir.clone(),
+            },
+            read_only: args.read_only || file.read_only.unwrap_or(false),
+            state_dir,
             public_host: public_url.clone().map(public_host).transpose()?,
             public_url,
             listen: listen

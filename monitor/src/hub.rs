@@ -6,8 +6,10 @@
 
 mod alerting;
 mod held;
+mod recovery;
 
 use crate::alerts::Dispatch;
+use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
 use crate::clock;
@@ -46,6 +48,7 @@ pub(crate) struct Hub {
     beats: Beats,
     showcase: Showcase,
     alerting: Alerting,
+    asks: Asks,
     outputs: Outputs,
     last_tick: Moment,
 }
@@ -73,6 +76,7 @@ impl Hub {
         settings: FleetSettings,
         inbox: Inbox,
         showcase: Showcase,
+        asks: Asks,
         alerts: (
             Dispatch,
             tokio::sync::watch::Sender<std::sync::Arc<AlertsView>>,
@@ -93,6 +97,7 @@ impl Hub {
             },
             showcase,
             alerting: Alerting::new(alerts.0, alerts.1),
+            asks,
             outputs: Outputs {
                 requests: inbox.requests,
                 reconnect: inbox.reconnect,
@@ -116,6 +121,7 @@ impl Hub {
             if !self.take_inputs(now, &mut effects) {
                 return Ok(());
             }
+            self.take_asks(now, &mut effects);
             self.beats.read(&mut self.watch, now, &mut effects);
             if self.next_tick() <= now {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
@@ -132,7 +138,7 @@ impl Hub {
         loop {
             for effect in effects.drain(..) {
                 wishes.append(&mut self.alerting.follow(&effect, now));
-                self.outputs.perform(effect);
+                self.outputs.perform(effect, &mut self.asks);
             }
             if wishes.is_empty() {
                 return;
@@ -335,7 +341,7 @@ fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counter
 }
 
 impl Outputs {
-    fn perform(&self, effect: WatchEffect) {
+    fn perform(&self, effect: WatchEffect, asks: &mut Asks) {
         match effect {
             WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
             WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
@@ -359,6 +365,7 @@ impl Outputs {
             WatchEffect::GateClosed(gate) => {
                 tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
             }
+            WatchEffect::Recovery(effect) => self.recover(effect, asks),
             WatchEffect::GateOpened(gate) => tracing::info!("gate {} opened", word(&gate.gate)),
         }
     }

@@ -1,14 +1,18 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
-//! `hub` owns the fleet; `bus` reads the store, `alerts` brings notifications to their receivers, `http` serves snapshots, `demo` plays a story. Only the hub imports rooms.
+//! `hub` owns the fleet; `bus` reads the store, `alerts` brings notifications to their receivers, `http` serves snapshots and
+//! takes what people ask for, `demo` plays a story, `cli` asks a running monitor. Only the hub imports rooms.
 
 mod alerts;
+mod asks;
 mod bus;
+mod cli;
 pub mod config;
 mod demo;
 mod http;
 mod hub;
 mod snapshots;
+mod token;
 mod wake;
 
 use hbshell::clock;
@@ -17,6 +21,7 @@ use hbshell::log_writer::{LogWriter, complain};
 use config::{Args, Config, ConfigError, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +36,9 @@ const CHANGES_KEPT: usize = 1024;
 
 /// Runs what the arguments ask for. Returns the exit code of the process.
 pub fn run(args: Args) -> u8 {
+    if let Some((command, target)) = args.asks() {
+        return cli::run(&command, target);
+    }
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => {
@@ -124,13 +132,13 @@ fn start(
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
-    let alerts_wake = wake.clone();
-    let (snapshots, showcase) = snapshots::pair(wake);
+    let (snapshots, showcase) = snapshots::pair(wake.clone());
+    let (desk, asks) = asks::pair(wake.clone());
     let (show, shown) = hub::shown();
     let receivers = config.receivers.clone();
-    let dispatch = alerts::Dispatch::new(receivers, config.public_url.clone(), alerts_wake)?;
+    let dispatch = alerts::Dispatch::new(receivers, config.public_url.clone(), wake)?;
     let alerts = (dispatch, show);
-    let hub = hub::Hub::new(config.settings, inbox, showcase, alerts, changes);
+    let hub = hub::Hub::new(config.settings, inbox, showcase, asks, alerts, changes);
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new()
         .name("hub".to_owned())
@@ -140,13 +148,31 @@ fn start(
         snapshots,
         counters,
         alerts: shown,
+        desk,
     };
-    let app = http::api::routes(app, hosts);
+    let app = http::api::routes(app, access(config), hosts);
     Ok(Running {
         hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         changes: changes_out,
     })
+}
+
+/// Without a token the fleet is monitored all the same, and nothing can be changed over HTTP.
+fn access(config: &Config) -> http::auth::Access {
+    use http::auth::Access;
+    if config.read_only {
+        return Access::ReadOnly;
+    }
+    match config.token.open() {
+        Ok(token) => Access::Token(Arc::new(token)),
+        Err(error) => {
+            tracing::error!(
+                "{error}; until then every request that would change something is refused"
+            );
+            Access::NoToken
+        }
+    }
 }
 
 async fn listen(config: &Config) -> Result<TcpListener, ConfigError> {

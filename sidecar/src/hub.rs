@@ -37,6 +37,7 @@ use heartbeat::supervise::exclusive::ExclusiveLease;
 use heartbeat::supervise::lifecycle::{self, Forwarded};
 use heartbeat::supervise::orders::Orders;
 use heartbeat::wire::beat::Exit;
+use heartbeat::wire::life::Reason;
 use nix::libc;
 use publisher::Publisher;
 use sampling::Watch;
@@ -251,6 +252,7 @@ impl Hub {
         let id = &self.config.id;
         if self.config.exclusive {
             tracing::error!("{holder} has the id {id}: stopping this agent (--exclusive)");
+            self.agent.facts.stopped_by = Some(Reason::Fenced);
             self.decide(lifecycle::Input::Stop);
         } else {
             tracing::error!("{holder} has the id {id}: this agent runs on without heartbeats");

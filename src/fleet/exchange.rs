@@ -83,6 +83,8 @@ pub enum FleetInput {
     Verified(AgentId),
     /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
     Gap(Duration),
+    /// A person removes an agent that is over.
+    Forget(AgentId),
     /// The store's wall clock, Unix milliseconds.
     StoreClock(u64),
     /// The store is connected (again) and what it holds has been passed on.

@@ -173,6 +173,24 @@ impl Agent {
 
     fn stopped_sentence(&self) -> String {
         let life = &self.run.life;
+        match self.reason {
+            Some(Reason::Operator) => return "It was stopped by a person.".to_owned(),
+            Some(Reason::Fenced) => {
+                return "A newer run of it took over, and its sidecar stopped it.".to_owned();
+            }
+            Some(
+                Reason::HeartbeatLost
+                | Reason::Exited
+                | Reason::Killed
+                | Reason::OomKilled
+                | Reason::Hung
+                | Reason::CrashLoop
+                | Reason::Duplicate
+                | Reason::Unkillable
+                | Reason::Unknown,
+            )
+            | None => {}
+        }
         let text = match (life.phase, &life.waits_for) {
             (Phase::Suspended, _) => {
                 "It is suspended at its terminal (Ctrl-Z). Its sidecar is suspended too and sends no beats."

@@ -46,6 +46,9 @@ pub struct Gates {
     storms: BTreeMap<Option<String>, Storm>,
     crashes: VecDeque<(Moment, AgentId)>,
     mass_crash: Option<Moment>,
+    paused: Option<Hold>,
+    /// Who paused the fleet.
+    paused_by: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,10 @@ pub enum GatesInput {
     Crashed(AgentId),
     /// The fleet was counted.
     Counted(Census),
+    /// This person paused all actions, until then.
+    Paused(String, Option<Moment>),
+    /// A person ended the pause.
+    Resumed,
     /// Time passed.
     Tick,
 }
@@ -140,6 +147,12 @@ impl Gates {
                 self.crashes.truncate(CRASHES_MAX);
             }
             GatesInput::Counted(census) => self.counted(census, now),
+            GatesInput::Paused(by, until) => {
+                let since = self.paused.map_or(now, |hold| hold.since);
+                self.paused = Some(Hold { since, until });
+                self.paused_by = by;
+            }
+            GatesInput::Resumed => self.paused = None,
             GatesInput::Tick => {}
         }
         self.expire(now);
@@ -147,7 +160,7 @@ impl Gates {
 
     /// When a gate next opens by itself, and why.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
-        let held = [self.tilt, self.blind].into_iter().flatten();
+        let held = [self.tilt, self.blind, self.paused].into_iter().flatten();
         let held = held.filter_map(|hold| hold.until);
         let storms = self.storms.values().map(|storm| {
             let calm = storm.calm_since.map(|since| since + STORM_CALM);
@@ -193,9 +206,11 @@ impl Gates {
                 format_duration(CRASH_WINDOW)
             ),
         });
+        let paused = format!("Recovery was paused by {}.", self.paused_by);
         let held = [
             hold(GateKind::Tilt, self.tilt, tilt),
             hold(GateKind::Blind, self.blind, blind),
+            hold(GateKind::Paused, self.paused, &paused),
         ];
         held.into_iter()
             .flatten()
@@ -213,6 +228,7 @@ impl Gates {
             (self.tilt.is_some(), GateKind::Tilt),
             (storm, GateKind::Storm),
             (self.mass_crash.is_some(), GateKind::MassCrash),
+            (self.paused.is_some(), GateKind::Paused),
         ];
         closed
             .into_iter()
@@ -256,7 +272,7 @@ impl Gates {
     }
 
     fn expire(&mut self, now: Moment) {
-        for hold in [&mut self.tilt, &mut self.blind] {
+        for hold in [&mut self.tilt, &mut self.blind, &mut self.paused] {
             if hold
                 .and_then(|hold| hold.until)
                 .is_some_and(|until| until <= now)

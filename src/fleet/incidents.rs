@@ -193,6 +193,11 @@ impl Ledger {
         })
     }
 
+    /// An id that no other monitor gives: of an order, as of an incident.
+    pub fn new_id(&mut self, wall_ms: u64) -> IncidentId {
+        IncidentId::new(wall_ms, self.next_random())
+    }
+
     /// Records that the store should hold.
     pub fn records(&self) -> usize {
         self.open.len() + self.shown.closed.len()

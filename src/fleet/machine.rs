@@ -128,6 +128,11 @@ impl Fleet {
             }
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::Forget(id) => {
+                if let Some(place) = self.agents.find(id.as_str()) {
+                    self.leave(place, &mut effects);
+                }
+            }
             FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
@@ -169,6 +174,22 @@ impl Fleet {
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
+    }
+
+    /// The agent of this id.
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        let place = self.agents.find(id.as_str())?;
+        Some(self.agents.agent(place))
+    }
+
+    /// Agents by state.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether the monitor is connected to the store.
+    pub fn is_link_up(&self) -> bool {
+        self.link_up
     }
 
     fn due_for(&self, place: Place) -> &'static str {

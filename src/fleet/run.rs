@@ -145,7 +145,7 @@ impl Run {
             self.detector.silence(now)
         };
         match self.life.standing() {
-            Standing::Off => belief(State::Stopped, None),
+            Standing::Off => belief(State::Stopped, self.life.stopped_by()),
             Standing::Down(reason) => belief(State::Failed, Some(reason)),
             Standing::Stopping => match silence {
                 Silence::None => belief(State::Healthy, None),

@@ -2,6 +2,8 @@
 //!
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
+mod by_hand;
+
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
@@ -13,9 +15,11 @@ use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
+use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
+use crate::wire::pause::Pause;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +40,10 @@ pub struct Watch {
     counted_at: Moment,
     last_tick: Moment,
     shown: Arc<WatchView>,
+    /// The fencing token of this monitor's orders.
+    token: Option<u64>,
+    /// All actions are paused.
+    pause: Option<Pause>,
     /// Incidents were written since their number was read.
     writes: bool,
     /// Room for the effects of a beat; empty between two.
@@ -59,6 +67,8 @@ pub enum WatchInput {
     Paged(Vec<IncidentId>, IncidentId),
     /// What became of a notification about these incidents.
     Notified(Vec<IncidentId>, Notified),
+    /// Of recovery.
+    Recovery(RecoveryInput),
 }
 
 /// What the caller must do.
@@ -80,6 +90,8 @@ pub enum WatchEffect {
     GateClosed(Gate),
     /// A gate opened.
     GateOpened(Gate),
+    /// Of recovery.
+    Recovery(RecoveryEffect),
 }
 
 /// What is shown beside the agents.
@@ -101,6 +113,12 @@ impl From<FleetInput> for WatchInput {
     }
 }
 
+impl From<RecoveryInput> for WatchInput {
+    fn from(input: RecoveryInput) -> Self {
+        Self::Recovery(input)
+    }
+}
+
 impl Watch {
     /// An empty fleet, not yet connected. `seed` makes the ids of incidents unique among monitors.
     pub fn new(settings: FleetSettings, seed: u64, now: Moment) -> Self {
@@ -114,6 +132,8 @@ impl Watch {
             counted_at: now,
             last_tick: now,
             shown: Arc::default(),
+            token: None,
+            pause: None,
             writes: false,
             produced: Vec::new(),
         }
@@ -150,7 +170,15 @@ impl Watch {
                 let settled = !std::mem::take(&mut self.writes);
                 if settled && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
+                    self.pause_read(None, now, &mut effects);
                 }
+            }
+            WatchInput::Recovery(RecoveryInput::Token(token)) => self.token = Some(token),
+            WatchInput::Recovery(RecoveryInput::Pause(held)) => {
+                self.pause_read(held, now, &mut effects);
+            }
+            WatchInput::Recovery(RecoveryInput::Asked(asked)) => {
+                self.asked(asked, now, &mut effects);
             }
         }
         effects
@@ -389,6 +417,7 @@ impl Follows {
             | FleetInput::TtlRead(..)
             | FleetInput::Verified(_)
             | FleetInput::Gap(_)
+            | FleetInput::Forget(_)
             | FleetInput::StoreClock(_) => Self::Nothing,
         }
     }

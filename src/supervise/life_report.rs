@@ -27,6 +27,10 @@ pub struct Facts {
     pub trouble: Option<Reason>,
     /// What the sidecar waits for when there is no process, for people.
     pub waits_for: Option<String>,
+    /// Never two at a time.
+    pub exclusive: bool,
+    /// A hang is alerted, never acted upon.
+    pub alert_only: bool,
 }
 
 /// The last report.
@@ -87,6 +91,8 @@ fn derive(facts: Facts) -> Life {
         trouble: facts.trouble,
         restart,
         waits_for: facts.waits_for.filter(|_| phase == Phase::Waiting),
+        exclusive: facts.exclusive,
+        alert_only: facts.alert_only,
         ..Life::default()
     }
 }
@@ -130,6 +136,8 @@ mod tests {
             end: None,
             trouble: None,
             waits_for: Some("a process".to_owned()),
+            exclusive: false,
+            alert_only: false,
         }
     }
 

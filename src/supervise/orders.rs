@@ -38,6 +38,8 @@ pub enum OrderEffect {
     Stop {
         /// Why, for people.
         reason: String,
+        /// A person asked for it.
+        by_person: bool,
     },
     /// Restart the agent; the answer follows when the next incarnation runs.
     Restart {
@@ -59,6 +61,8 @@ pub struct Answer {
 #[derive(Clone, Debug, Default)]
 pub struct Orders {
     seen: VecDeque<String>,
+    /// The highest fencing token that an order came with.
+    token: u64,
     pending: Option<Order>,
 }
 
@@ -72,16 +76,18 @@ impl Orders {
             self.seen.pop_front();
         }
         self.seen.push_back(order.id.clone());
-        if let Err(refusal) = order.check(to.epoch, to.incarnation) {
+        if let Err(refusal) = order.check(to.epoch, to.incarnation, self.token) {
             return OrderEffect::Answer(refused(&order, &refusal.to_string()));
         }
+        self.token = self.token.max(order.token);
         let reason = order.reason.clone();
         match order.action {
             Action::Ping => OrderEffect::Answer(answer(&order, "done", "")),
             Action::Unblock => OrderEffect::Unblock { order },
             Action::Stop => {
+                let by_person = order.by.is_some();
                 self.pending = Some(order);
-                OrderEffect::Stop { reason }
+                OrderEffect::Stop { reason, by_person }
             }
             Action::Restart if !to.restartable => {
                 let why = "hbsidecar is attached; restart the agent where it was started";
@@ -173,6 +179,8 @@ mod tests {
             incarnation: 2,
             ttl_ms: 1000,
             reason: "why".to_owned(),
+            token: 0,
+            by: Some("ops".to_owned()),
         }
     }
 
@@ -190,7 +198,10 @@ mod tests {
         let reason = "why".to_owned();
         assert_eq!(
             orders.handle(stop(), RECIPIENT),
-            OrderEffect::Stop { reason }
+            OrderEffect::Stop {
+                reason,
+                by_person: true
+            }
         );
         assert_eq!(orders.handle(stop(), RECIPIENT), OrderEffect::None);
         assert_eq!(orders.ended().unwrap().outcome.outcome, "done");
@@ -240,6 +251,25 @@ mod tests {
             );
         }
         assert_eq!(orders.ended(), None, "nothing is pending");
+    }
+
+    #[test]
+    fn an_order_of_a_monitor_that_was_replaced_is_refused() {
+        let of = |id: &str, token| Order {
+            token,
+            ..order(id, Action::Ping)
+        };
+        let mut orders = Orders::default();
+        for (id, token, expected) in [
+            ("a", 4, "done"),
+            ("b", 5, "done"),
+            ("c", 4, "refused"),
+            ("d", 0, "done"),
+            ("e", 5, "done"),
+        ] {
+            let effect = orders.handle(of(id, token), RECIPIENT);
+            assert_eq!(outcome(effect), expected, "{id}");
+        }
     }
 
     #[test]

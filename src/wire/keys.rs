@@ -18,6 +18,16 @@ pub const EVENTS_KEPT: usize = 10_000;
 pub const INCIDENTS: &str = "hb:incidents";
 /// The hash notification id → JSON: what must still reach a receiver.
 pub const OUTBOX: &str = "hb:outbox";
+/// The stream of what people asked for.
+pub const AUDIT: &str = "hb:audit";
+/// Roughly how many entries of it are kept (`MAXLEN ~`).
+pub const AUDIT_KEPT: usize = 10_000;
+/// Why and until when nothing is done by itself: see [`crate::wire::pause`].
+pub const PAUSE: &str = "hb:pause";
+/// The counter that gives each monitor its fencing token.
+pub const FENCE: &str = "{hb:leader}:fence";
+/// How long the intent of a rung stands.
+pub const INTENT_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// The prefix of every agent's hash; what a scan for seed-style producers looks for.
 pub const AGENT_PREFIX: &str = "agent:";
 
@@ -50,6 +60,11 @@ pub fn lease(id: &AgentId) -> String {
 /// The pending order of one agent.
 pub fn control(id: &AgentId) -> String {
     format!("hb:control:{{agent:{id}}}")
+}
+
+/// The intent to climb this rung for this registration of an agent.
+pub fn intent(id: &AgentId, epoch: u64, rung: &str) -> String {
+    format!("hb:intent:{{agent:{id}}}:{epoch}:{rung}")
 }
 
 /// The channel on which a monitor of this instance receives its own messages.

@@ -39,6 +39,12 @@ pub struct Life {
     /// What the sidecar waits for, for people: `a process that matches …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// Never two at a time (`--exclusive`): it ends by itself when its sidecar cannot reach the store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// Its user wants to be alerted when it hangs, and no restart (`--on-hung alert`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alert_only: bool,
 }
 
 /// Where a process is.
@@ -188,6 +194,14 @@ impl Life {
         }
         let place = |life: &Self| (life.incarnation, !life.has_process());
         place(self) > place(known) || (place(self) == place(known) && self.phase != known.phase)
+    }
+
+    /// Why it is stopped, where more is known than its clean end: a person stopped it, or a newer run of it took over.
+    pub fn stopped_by(&self) -> Option<Reason> {
+        let end = self.end.as_ref()?;
+        let is_cause = matches!(end.reason, Some(Reason::Operator | Reason::Fenced));
+        let ended = self.phase == Phase::Ended && end.requested;
+        end.reason.filter(|_| ended && is_cause)
     }
 
     /// What the last end was, if it was bad.

@@ -23,6 +23,21 @@ pub struct Order {
     /// Why, for people.
     #[serde(default)]
     pub reason: String,
+    /// The fencing token of the monitor that gives it: an order of a monitor that another one has replaced is refused. 0:
+    /// of no monitor.
+    #[serde(
+        default,
+        deserialize_with = "number::count",
+        skip_serializing_if = "is_zero"
+    )]
+    pub token: u64,
+    /// The person who asked for it; absent: a monitor gives it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What can be asked.
@@ -51,6 +66,9 @@ pub enum Refusal {
     /// It is for another incarnation.
     #[error("the order is for incarnation {0}, this is incarnation {1}")]
     Incarnation(u64, u64),
+    /// It is of a monitor that another one has replaced.
+    #[error("a later monitor gives the orders now: it has token {1}, the order has token {0}")]
+    Stale(u64, u64),
     /// It expired before it was received.
     #[error("the order has expired")]
     Expired,
@@ -60,8 +78,11 @@ pub enum Refusal {
 }
 
 impl Order {
-    /// Whether it may be carried out now, by this epoch and incarnation.
-    pub fn check(&self, epoch: u64, incarnation: u64) -> Result<(), Refusal> {
+    /// Whether it may be carried out now, by this epoch and incarnation, when no order came with a token above `token`.
+    pub fn check(&self, epoch: u64, incarnation: u64, token: u64) -> Result<(), Refusal> {
+        if self.token > 0 && self.token < token {
+            return Err(Refusal::Stale(self.token, token));
+        }
         if self.epoch != epoch {
             return Err(Refusal::Epoch(self.epoch, epoch));
         }
@@ -101,11 +122,14 @@ mod tests {
             incarnation: 2,
             ttl_ms: 1000,
             reason: String::new(),
+            token: 5,
+            by: None,
         };
-        assert_eq!(order.check(7, 2), Ok(()));
-        assert_eq!(order.check(8, 2), Err(Refusal::Epoch(7, 8)));
-        assert_eq!(order.check(7, 3), Err(Refusal::Incarnation(2, 3)));
+        assert_eq!(order.check(7, 2, 5), Ok(()));
+        assert_eq!(order.check(8, 2, 5), Err(Refusal::Epoch(7, 8)));
+        assert_eq!(order.check(7, 3, 5), Err(Refusal::Incarnation(2, 3)));
+        assert_eq!(order.check(7, 2, 6), Err(Refusal::Stale(5, 6)));
         let late = Order { ttl_ms: 0, ..order };
-        assert_eq!(late.check(7, 2), Err(Refusal::Expired));
+        assert_eq!(late.check(7, 2, 5), Err(Refusal::Expired));
     }
 }

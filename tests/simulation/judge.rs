@@ -116,7 +116,8 @@ impl World {
                     self.judge.note(self.now, || text);
                 }
                 WatchEffect::Reconnect => self.judge.note(self.now, || "link given up".to_owned()),
-                WatchEffect::Fleet(_)
+                WatchEffect::Recovery(_)
+                | WatchEffect::Fleet(_)
                 | WatchEffect::SendCanary(_)
                 | WatchEffect::StoreIncident(_)
                 | WatchEffect::RemoveIncident(_) => {}

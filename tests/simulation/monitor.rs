@@ -302,7 +302,8 @@ impl Monitor {
                 WatchEffect::Fleet(FleetEffect::Changed(_) | FleetEffect::Refused(_))
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
-                | WatchEffect::GateOpened(_) => {}
+                | WatchEffect::GateOpened(_)
+                | WatchEffect::Recovery(_) => {}
             }
         }
         if given_up {

@@ -405,6 +405,8 @@ impl Sidecar {
             end: self.end.clone(),
             trouble: None,
             waits_for: None,
+            exclusive: false,
+            alert_only: false,
         };
         self.report.update(facts, EPOCH_MS + now)
     }

@@ -7,6 +7,7 @@
 mod answers;
 mod events;
 mod load;
+mod recovery;
 mod requests;
 mod shared;
 
@@ -19,11 +20,14 @@ use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
+use heartbeat::wire::audit::AuditEntry;
 use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
 use heartbeat::wire::notification::Notification;
+use heartbeat::wire::order::Order;
+use heartbeat::wire::pause::Pause;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
@@ -73,6 +77,14 @@ pub(crate) enum Request {
     RemoveNotification(String),
     /// The agent's roster entry is removed.
     Leave(AgentId),
+    /// What else is held of the agent is removed too.
+    Forget(AgentId),
+    /// An order for the agent's sidecar.
+    Order(AgentId, Order),
+    /// The pause is written or removed.
+    StorePause(Option<Pause>),
+    /// An entry of the audit.
+    Audit(AuditEntry),
 }
 
 /// What the hub receives.
@@ -122,6 +134,8 @@ struct StoreReader {
     requests: mpsc::Receiver<Request>,
     reconnect: watch::Receiver<()>,
     events: Events,
+    /// The fencing token of this monitor, once the store has granted it.
+    token: Option<u64>,
     /// Failed tries in a row.
     tries: u32,
     up: bool,
@@ -158,6 +172,7 @@ impl Inbox {
             requests: requests_out,
             reconnect: reconnect_out,
             events: Events::default(),
+            token: None,
             tries: 0,
             up: false,
         };
@@ -246,6 +261,7 @@ impl StoreReader {
         let kept = self.drop_questions();
         self.reconnect.mark_unchanged();
         load(&mut link, &mut self.events, &self.output).await?;
+        recovery::load(&mut link, &mut self.token, &self.output).await?;
         backoff.reset();
         self.tries = 0;
         self.up = true;
@@ -257,6 +273,7 @@ impl StoreReader {
             queue: &mut self.requests,
             kept,
             canary: &self.canary,
+            channels: self.channels,
             read_events,
         };
         tokio::select! {
@@ -279,9 +296,12 @@ impl StoreReader {
                 | Request::RemoveIncident(_)
                 | Request::StoreNotification(_)
                 | Request::RemoveNotification(_)
-                | Request::Leave(_) => {
-                    kept.push(request);
-                }
+                | Request::Leave(_)
+                | Request::Forget(_)
+                | Request::StorePause(_)
+                | Request::Audit(_) => kept.push(request),
+                // It was meant for the agent as it was then: who asked for it asks again.
+                Request::Order(..) => {}
                 Request::Verify(_)
                 | Request::ReadTtl(_)
                 | Request::ReadEvents

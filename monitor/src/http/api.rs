@@ -2,14 +2,17 @@
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
+//! - `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
 //! - `GET /metrics`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //!
-//! Nothing here can touch the fleet. Only requests for a name of this server are answered ([`hosts`]).
+//! Nothing here can touch the fleet: what people ask for goes to the hub. Only requests for a name of this server are answered ([`hosts`]).
 
+use crate::asks::Desk;
 use crate::bus::inbox::Counters;
+use crate::http::auth::Access;
 use crate::http::hosts::{self, Hosts};
-use crate::http::{listing, metrics, status};
+use crate::http::{actions, listing, metrics, status};
 use crate::hub::ShownAlerts;
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -31,10 +34,11 @@ pub(crate) struct AppState {
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
     pub(crate) alerts: ShownAlerts,
+    pub(crate) desk: Desk,
 }
 
-/// All routes, for requests to these hosts.
-pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
+/// All routes, for requests to these hosts; `access`: who may change something.
+pub(crate) fn routes(app: AppState, access: Access, hosts: Hosts) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
@@ -46,6 +50,7 @@ pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
         .route("/livez", get(healthy))
         .route("/-/ready", get(ready))
         .route("/readyz", get(ready))
+        .merge(actions::routes(access))
         .route_layer(from_fn_with_state(hosts, hosts::check))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "Not found") })
         .method_not_allowed_fallback(|| async {

@@ -1,7 +1,9 @@
 //! HTTP connections: how many there are, how long a request may take to arrive, and when a client that stands still is
 //! given up. Half-sent requests and unread answers cost a place for seconds, never for good.
 
+use crate::http::actions::Peer;
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -130,6 +132,7 @@ async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true); // slower without, and nothing else
+    let peer = Peer(stream.peer_addr().ok());
     let io = TokioIo::new(Watched {
         stream,
         activity: Arc::clone(&activity),
@@ -137,7 +140,8 @@ async fn run(
     });
     let app = TowerToHyperService::new(app);
     let serving = Arc::clone(&activity);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let activity = Arc::clone(&serving);
         let answer = app.call(request);
         async move {

@@ -164,6 +164,7 @@ impl Alerting {
             )
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
+            | WatchEffect::Recovery(_)
             | WatchEffect::StoreIncident(_)
             | WatchEffect::RemoveIncident(_) => Vec::new(),
         }

@@ -4,7 +4,7 @@
 
 use super::exits;
 use crate::clock;
-use crate::config::{Config, Work};
+use crate::config::{Config, Reaction, Work};
 use crate::process::child::{self, Start, StartError};
 use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
@@ -63,6 +63,8 @@ pub(super) struct ExitFacts {
     pub(super) trouble: Option<Reason>,
     /// The present incarnation is being restarted because it is hung.
     pub(super) hung: bool,
+    /// Why it is being stopped for good, where that is known: a person ordered it, or a newer run took over.
+    pub(super) stopped_by: Option<Reason>,
     /// The sidecar has left it running.
     pub(super) detached: bool,
 }
@@ -188,6 +190,8 @@ impl AgentProcess {
             end: self.facts.end.clone(),
             trouble: self.facts.trouble,
             waits_for,
+            exclusive: config.exclusive,
+            alert_only: config.on_hung == Reaction::Alert,
         }
     }
 
@@ -449,7 +453,9 @@ impl AgentProcess {
                 reason: if crash_loop {
                     Some(Reason::CrashLoop)
                 } else {
-                    reason.or(hung.then_some(Reason::Hung))
+                    let hung = hung.then_some(Reason::Hung);
+                    let stopped_by = self.facts.stopped_by.filter(|_| requested);
+                    reason.or(stopped_by).or(hung)
                 },
                 requested: requested && !hung,
                 not_started: false,

@@ -4,6 +4,7 @@ use super::Hub;
 use heartbeat::supervise::lifecycle::{Input, Restart};
 use heartbeat::supervise::orders::{Answer, OrderEffect, Orders, Recipient};
 use heartbeat::wire::event::{Detail, EventKind};
+use heartbeat::wire::life::Reason;
 use heartbeat::wire::order::Order;
 
 impl Hub {
@@ -24,8 +25,9 @@ impl Hub {
                 let done = done.as_deref().map_err(String::as_str);
                 self.answer_order(Orders::unblocked(&order, done));
             }
-            OrderEffect::Stop { reason } => {
+            OrderEffect::Stop { reason, by_person } => {
                 tracing::warn!("order received: stop the agent: {reason}");
+                self.agent.facts.stopped_by = by_person.then_some(Reason::Operator);
                 self.decide(Input::Stop);
             }
             OrderEffect::Restart { reason } => {

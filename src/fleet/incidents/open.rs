@@ -50,7 +50,7 @@ impl Ledger {
         context: LedgerContext,
         effects: &mut Vec<LedgerEffect>,
     ) {
-        let id = IncidentId::new(context.wall_ms, self.next_random());
+        let id = self.new_id(context.wall_ms);
         let incident = Arc::new(Incident {
             id: id.clone(),
             agents: vec![change.agent.clone()],
@@ -123,7 +123,7 @@ impl Ledger {
     }
 
     /// SplitMix64, twice: ids need to be unique, not secret.
-    fn next_random(&mut self) -> u128 {
+    pub(super) fn next_random(&mut self) -> u128 {
         let mut half = || {
             self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

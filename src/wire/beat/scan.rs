@@ -213,6 +213,8 @@ impl<'a> Scan<'a> {
             Some(()) => Some(self.end()?),
             None => None,
         };
+        let exclusive = self.skip(r#","exclusive":true"#).is_some();
+        let alert_only = self.skip(r#","alertOnly":true"#).is_some();
         self.skip("}")?;
         Some(Life {
             step,
@@ -220,6 +222,8 @@ impl<'a> Scan<'a> {
             since,
             incarnation,
             end,
+            exclusive,
+            alert_only,
             ..Life::default()
         })
     }

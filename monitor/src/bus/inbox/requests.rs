@@ -3,10 +3,10 @@
 
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
-use super::{Input, Output, PAGE, Request};
+use super::{Input, Output, PAGE, Request, recovery};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::watch::WatchInput;
-use heartbeat::wire::keys;
+use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::time::Duration;
@@ -19,6 +19,7 @@ pub(super) struct Requests<'a> {
     pub(super) kept: Vec<Request>,
     /// The monitor's own channel.
     pub(super) canary: &'a str,
+    pub(super) channels: Channels,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
 }
@@ -92,6 +93,10 @@ impl Requests<'_> {
             Request::Leave(id) => {
                 question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
             }
+            Request::Forget(id) => recovery::forget(question, id),
+            Request::Order(id, order) => recovery::order(question, self.channels, id, order),
+            Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
+            Request::Audit(entry) => recovery::audit(question, entry),
         }
     }
 }
@@ -136,9 +141,18 @@ async fn pass_on(
         Request::StoreIncident(_)
         | Request::RemoveIncident(_)
         | Request::RemoveNotification(_)
-        | Request::Leave(_) => {
+        | Request::Leave(_)
+        | Request::StorePause(_)
+        | Request::Audit(_) => {
             if let Some(Err(error)) = answers.next() {
                 output.count("refused_write", &error);
+            }
+        }
+        Request::Forget(_) | Request::Order(..) => {
+            for answer in [answers.next(), answers.next()] {
+                if let Some(Err(error)) = answer {
+                    output.count("refused_write", &error);
+                }
             }
         }
         Request::ReadEvents => {}

@@ -1,0 +1,115 @@
+//! What recovery keeps in the store: the monitor's fencing token, the pause, orders, the audit.
+
+use super::Output;
+use super::load::ask;
+use heartbeat::base::id::AgentId;
+use heartbeat::fleet::recovery::RecoveryInput;
+use heartbeat::wire::audit::AuditEntry;
+use heartbeat::wire::keys::{self, Channels};
+use heartbeat::wire::order::Order;
+use heartbeat::wire::pause::Pause;
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+
+/// Passes on the pause that the store holds, and once the token that it grants.
+pub(super) async fn load(
+    link: &mut MultiplexedConnection,
+    token: &mut Option<u64>,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut question = redis::pipe();
+    question.cmd("GET").arg(keys::PAUSE).cmd("TIME");
+    let mut answers = ask(link, &mut question, output).await?.into_iter();
+    match answers.next() {
+        Some(Ok(held)) => output.send(paused(held, output)).await,
+        Some(Err(error)) => output.count("pause", &error),
+        None => {}
+    }
+    let time = answers.next().and_then(Result::ok);
+    let time = time.and_then(|time| redis::from_redis_value::<(u64, u64)>(time).ok());
+    if token.is_none() {
+        *token = grant(link, time.map_or(0, |(seconds, _)| seconds * 1000), output).await?;
+        if let Some(token) = *token {
+            output.send(RecoveryInput::Token(token)).await;
+        }
+    }
+    Ok(())
+}
+
+/// A token above every one that was granted before, also by a store that lost its counter: then it starts from the clock.
+async fn grant(
+    link: &mut MultiplexedConnection,
+    wall_ms: u64,
+    output: &Output,
+) -> anyhow::Result<Option<u64>> {
+    let mut by = 1;
+    loop {
+        let mut question = redis::pipe();
+        question.cmd("INCRBY").arg(keys::FENCE).arg(by);
+        let answer = ask(link, &mut question, output).await?.into_iter().next();
+        let token = match answer {
+            Some(Ok(Value::Int(token))) => u64::try_from(token).unwrap_or(0),
+            Some(Ok(_)) | None => return Ok(None),
+            Some(Err(error)) => {
+                let why = "the store grants no fencing token, so this monitor gives no orders";
+                tracing::error!("{why}: {error}");
+                return Ok(None);
+            }
+        };
+        if token >= wall_ms {
+            return Ok(Some(token));
+        }
+        by = wall_ms - token;
+    }
+}
+
+fn paused(held: Value, output: &Output) -> RecoveryInput {
+    let text: Option<String> = redis::from_redis_value(held).ok();
+    let pause = text.and_then(|text| match Pause::decode(&text) {
+        Ok(pause) => Some(pause),
+        Err(error) => {
+            output.count("pause", &error);
+            None
+        }
+    });
+    RecoveryInput::Pause(pause)
+}
+
+/// Writes an order as pending and publishes it: two answers.
+pub(super) fn order(question: &mut Pipeline, channels: Channels, agent: &AgentId, order: &Order) {
+    let text = order.encode();
+    question
+        .cmd("SET")
+        .arg(keys::control(agent))
+        .arg(&text)
+        .arg("PX")
+        .arg(order.ttl_ms);
+    question
+        .cmd("PUBLISH")
+        .arg(channels.control(agent))
+        .arg(text);
+}
+
+/// Removes what the store holds of an agent: two answers. Its counter of epochs stays, so that no number is granted twice.
+pub(super) fn forget(question: &mut Pipeline, agent: &AgentId) {
+    question.cmd("HDEL").arg(keys::ROSTER).arg(agent.as_str());
+    let hash = keys::agent(agent);
+    question.cmd("DEL").arg(hash).arg(keys::control(agent));
+}
+
+/// Writes the pause, or removes it.
+pub(super) fn pause(question: &mut Pipeline, pause: Option<&Pause>) {
+    match pause {
+        Some(pause) => question.cmd("SET").arg(keys::PAUSE).arg(pause.encode()),
+        None => question.cmd("DEL").arg(keys::PAUSE),
+    };
+}
+
+/// Adds an entry to the audit.
+pub(super) fn audit(question: &mut Pipeline, entry: &AuditEntry) {
+    let add = question.cmd("XADD").arg(keys::AUDIT);
+    add.arg("MAXLEN").arg("~").arg(keys::AUDIT_KEPT).arg("*");
+    for (field, value) in entry.encode() {
+        add.arg(field).arg(value);
+    }
+}

@@ -1,0 +1,264 @@
+//! The commands that ask a running monitor for something, over its HTTP.
+
+pub(crate) mod client;
+
+use crate::token::TokenPlace;
+use clap::Subcommand;
+use client::{Client, ClientError};
+use hbshell::command_line::duration;
+use hbshell::log_writer::complain;
+use serde_json::{Value, json};
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// How often the monitor is asked what became of an order.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How long an order may take: the agent's grace, a start, a beat.
+const DONE_WITHIN: Duration = Duration::from_secs(90);
+
+/// What is asked for.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Restart an agent, whatever its state is
+    Restart {
+        /// The agent
+        id: String,
+        /// Do not ask before an open task is given up
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Stop an agent for good
+    Stop {
+        /// The agent
+        id: String,
+        /// Do not ask before an open task is given up
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Remove an agent that has ended from the fleet
+    Forget {
+        /// The agent
+        id: String,
+    },
+    /// Do nothing automatically any more, for the whole fleet
+    Pause {
+        /// For how long, as in 30m; until `hbmonitor resume` when absent
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        lasts: Option<Duration>,
+    },
+    /// End a pause
+    Resume,
+}
+
+/// Where the monitor is.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) url: Option<String>,
+    pub(crate) token: TokenPlace,
+}
+
+/// Why a command did not do what it is for.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Not a terminal, and no confirmation.
+    #[error("{0} asks before it gives up the open task {1:?}; add --yes")]
+    Unconfirmed(&'static str, String),
+    #[error("nothing was done")]
+    Declined,
+    #[error("{0}")]
+    NotYet(String),
+}
+
+impl CommandError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unconfirmed(..) | Self::Client(ClientError::Url(_)) => 2,
+            Self::Client(
+                ClientError::Unreachable { .. }
+                | ClientError::Silent(_)
+                | ClientError::Stranger(..)
+                | ClientError::Token { .. }
+                | ClientError::TokenFile(_)
+                | ClientError::Refused(..),
+            )
+            | Self::Declined
+            | Self::NotYet(_) => 1,
+        }
+    }
+}
+
+/// Carries a command out. Returns the exit code of the process.
+pub(crate) fn run(command: &Command, target: Target) -> u8 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(perform(command, target)),
+        Err(error) => {
+            complain("hbmonitor", &error.to_string());
+            return 1;
+        }
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            complain("hbmonitor", &error.to_string());
+            error.exit_code()
+        }
+    }
+}
+
+async fn perform(command: &Command, target: Target) -> Result<(), CommandError> {
+    let client = Client::new(target.url, target.token)?;
+    match command {
+        Command::Restart { id, yes } => restart(&client, id, *yes).await,
+        Command::Stop { id, yes } => stop(&client, id, *yes).await,
+        Command::Forget { id } => {
+            let typed = format!("forget {id}");
+            client.post(&path(id, "forget"), &wish(), &typed).await?;
+            say(&format!(
+                "{id} has left the fleet. It is back when it beats again."
+            ));
+            Ok(())
+        }
+        Command::Pause { lasts } => pause(&client, *lasts).await,
+        Command::Resume => {
+            client.post("/v1/resume", &wish(), "resume").await?;
+            say("Recovery goes on for the whole fleet.");
+            Ok(())
+        }
+    }
+}
+
+async fn pause(client: &Client, lasts: Option<Duration>) -> Result<(), CommandError> {
+    let mut wish = wish();
+    let mut until = "until you resume it".to_owned();
+    if let Some(lasts) = lasts {
+        let lasts = humantime::format_duration(lasts).to_string();
+        until = format!("for {lasts}");
+        wish["for"] = lasts.replace(' ', "").into();
+    }
+    client.post("/v1/pause", &wish, "pause").await?;
+    say(&format!(
+        "Recovery is paused for the whole fleet {until}. Detection and pages go on. Undo: hbmonitor resume"
+    ));
+    Ok(())
+}
+
+async fn restart(client: &Client, id: &str, yes: bool) -> Result<(), CommandError> {
+    let typed = format!("restart {id}");
+    let before = client.get(&agent(id), &typed).await?;
+    confirm(&before, id, "Restart it?", "restart", yes)?;
+    client.post(&path(id, "restart"), &wish(), &typed).await?;
+    say("ordered: its sidecar ends it and starts it again");
+    let started = Instant::now();
+    let run = |health: &Value| (health["epoch"].as_u64(), health["restarts"].as_u64());
+    let new = |health: &Value| run(health) != run(&before) && health["state"] == "healthy";
+    let after = until(client, id, &typed, new).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    let pid = after["pid"].as_u64().unwrap_or(0);
+    say(&format!(
+        "fresh beat: {id} is healthy, pid {pid}, after {seconds:.1} s"
+    ));
+    Ok(())
+}
+
+async fn stop(client: &Client, id: &str, yes: bool) -> Result<(), CommandError> {
+    let typed = format!("stop {id}");
+    let before = client.get(&agent(id), &typed).await?;
+    confirm(&before, id, "Stop it?", "stop", yes)?;
+    client.post(&path(id, "stop"), &wish(), &typed).await?;
+    say("ordered: its sidecar ends it");
+    until(client, id, &typed, |health| health["state"] == "stopped").await?;
+    say(&format!("{id} is stopped. It stays so until you start it."));
+    Ok(())
+}
+
+/// Asks before work that is open is given up.
+fn confirm(
+    health: &Value,
+    id: &str,
+    question: &str,
+    command: &'static str,
+    yes: bool,
+) -> Result<(), CommandError> {
+    let Some(task) = health["currentTask"].as_str().filter(|_| !yes) else {
+        return Ok(());
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(CommandError::Unconfirmed(command, task.to_owned()));
+    }
+    let done = health["taskProgress"].as_f64();
+    let done = done.map_or_else(String::new, |percent| format!(" ({percent:.0} %)"));
+    let mut out = std::io::stdout();
+    let _ = write!(out, "{id} has {task:?} open{done}. {question} [y/N] "); // no reader: no answer either
+    let _ = out.flush();
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer); // an unreadable answer is no yes
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(CommandError::Declined)
+    }
+}
+
+/// Waits until the agent is as wanted.
+async fn until(
+    client: &Client,
+    id: &str,
+    typed: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Value, CommandError> {
+    let started = Instant::now();
+    loop {
+        let health = client.get(&agent(id), typed).await?;
+        if wanted(&health) {
+            return Ok(health);
+        }
+        if started.elapsed() >= DONE_WITHIN {
+            let state = health["state"].as_str().unwrap_or("unknown");
+            let sentence = health["sentence"].as_str().unwrap_or_default();
+            let why = format!("{id} is {state} after 90 s: {sentence}");
+            return Err(CommandError::NotYet(why));
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+fn agent(id: &str) -> String {
+    format!("/health/agents/{}", escaped(id))
+}
+
+fn path(id: &str, action: &str) -> String {
+    format!("/v1/agents/{}/{action}", escaped(id))
+}
+
+/// An id has letters, digits and `._:@-`; anything else would be another path.
+fn escaped(id: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+    let bytes = id.bytes().map(|byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    });
+    bytes.collect()
+}
+
+/// The body of every request: who asks.
+fn wish() -> Value {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    let user = user.ok().flatten().map_or_else(
+        || format!("uid {}", nix::unistd::geteuid()),
+        |user| user.name,
+    );
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    json!({"by": format!("{user}@{}", host.to_string_lossy())})
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}"); // no reader: it is done all the same
+}

@@ -1,0 +1,114 @@
+//! Which unsafe requests are let through: those with the token, from no page of another site, to no read-only monitor.
+
+use crate::http::api::refuse;
+use crate::token::Token;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::sync::Arc;
+
+const READ_ONLY: &str = "not allowed: this monitor is read-only (--read-only)";
+const ELSEWHERE: &str = "not allowed: the request comes from a page of another site";
+const NO_TOKEN: &str = "not allowed: this needs a token; send it as Authorization: Bearer TOKEN";
+const WRONG_TOKEN: &str = "not allowed: this is not the token of this monitor";
+const NOT_CONFIGURED: &str =
+    "not allowed: this monitor has no token; its log says why, and --token-file names one";
+
+/// Who may act.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    /// No request.
+    ReadOnly,
+    /// There is no token, so that no request can have it.
+    NoToken,
+    /// Requests with this token.
+    Token(Arc<Token>),
+}
+
+/// Lets a request through, or answers 401 or 403.
+pub(crate) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let token = match &access {
+        Access::ReadOnly => return refuse(StatusCode::FORBIDDEN, READ_ONLY),
+        Access::NoToken => return refuse(StatusCode::FORBIDDEN, NOT_CONFIGURED),
+        Access::Token(token) => token,
+    };
+    if !is_same_site(headers) {
+        return refuse(StatusCode::FORBIDDEN, ELSEWHERE);
+    }
+    let Some(given) = bearer(headers) else {
+        return unauthorized(NO_TOKEN);
+    };
+    if !token.matches(given) {
+        return unauthorized(WRONG_TOKEN);
+    }
+    next.run(request).await
+}
+
+fn unauthorized(why: &str) -> Response {
+    let mut answer = refuse(StatusCode::UNAUTHORIZED, why);
+    let scheme = HeaderValue::from_static("Bearer");
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, scheme);
+    answer
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then_some(token.trim_ascii())
+}
+
+/// Whether a browser sent it for a page of this server, or no browser sent it.
+fn is_same_site(headers: &HeaderMap) -> bool {
+    let text = |value: &HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
+    let site = headers.get("sec-fetch-site").map(text);
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return false;
+    }
+    let Some(origin) = headers.get(header::ORIGIN).map(text) else {
+        return true;
+    };
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let host = headers.get(header::HOST).map(text);
+    authority.is_some() && authority == host.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(all: &[(&'static str, &'static str)]) -> HeaderMap {
+        let named = all.iter().map(|(name, value)| {
+            let name = header::HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_recognised() {
+        for (all, fits) in [
+            (&[("host", "hb:1")][..], true),
+            (&[("host", "hb:1"), ("origin", "http://hb:1")], true),
+            (&[("host", "hb:1"), ("origin", "http://hb:2")], false),
+            (&[("host", "hb:1"), ("origin", "null")], false),
+            (&[("host", "hb:1"), ("sec-fetch-site", "cross-site")], false),
+            (&[("host", "hb:1"), ("sec-fetch-site", "same-origin")], true),
+        ] {
+            assert_eq!(is_same_site(&headers(all)), fits, "{all:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_stands_behind_its_scheme() {
+        let of = |value| bearer(&headers(&[("authorization", value)])).map(<[u8]>::to_vec);
+        assert_eq!(of("Bearer abc"), Some(b"abc".to_vec()));
+        assert_eq!(of("bearer  abc "), Some(b"abc".to_vec()));
+        assert_eq!((of("Basic abc"), of("Bea")), (None, None));
+    }
+}

@@ -1,0 +1,193 @@
+//! Requests of people: each is answered at once, and written into the audit.
+
+use super::{Watch, WatchEffect};
+use crate::base::id::AgentId;
+use crate::base::moment::{Moment, millis};
+use crate::fleet::agent::{Agent, State};
+use crate::fleet::by_hand::{Answer, Ask, AskRefusal, Asked};
+use crate::fleet::detector::Silence;
+use crate::fleet::gates::GatesInput;
+use crate::fleet::machine::FleetInput;
+use crate::fleet::recovery::RecoveryEffect;
+use crate::wire::audit::AuditEntry;
+use crate::wire::life::Phase;
+use crate::wire::order::{Action, Order};
+use crate::wire::pause::Pause;
+use std::time::Duration;
+
+/// How long a sidecar may take to receive an order: at least this, and two intervals of its agent.
+const ORDER_WITHIN: Duration = Duration::from_secs(60);
+
+impl Watch {
+    pub(super) fn asked(&mut self, asked: Asked, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let Asked {
+            number,
+            ask,
+            by,
+            from,
+        } = asked;
+        let (what, agent) = (ask.word(), ask.agent().map(AgentId::to_string));
+        let answer = self.answer(ask, &by, now, effects);
+        let (outcome, detail) = match &answer {
+            Ok(Answer::Order(order)) => ("accepted", format!("order {}", order.id)),
+            Ok(Answer::Forgotten(_) | Answer::Paused(_) | Answer::Resumed) => {
+                ("accepted", String::new())
+            }
+            Err(refusal) => ("refused", refusal.to_string()),
+        };
+        let entry = AuditEntry {
+            at_ms: self.store_wall(now),
+            who: by,
+            from,
+            what,
+            agent: agent.unwrap_or_default(),
+            outcome,
+            detail,
+        };
+        let all = [
+            RecoveryEffect::Audit(entry),
+            RecoveryEffect::Answer(number, answer),
+        ];
+        effects.extend(all.map(WatchEffect::Recovery));
+    }
+
+    /// The pause that the store holds: this monitor's own is written again when the store lost it.
+    pub(super) fn pause_read(
+        &mut self,
+        held: Option<Pause>,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        let since = held.as_ref().map(|held| held.since);
+        let own = self.pause.clone();
+        // One that was asked for while the store was unreachable is not written yet.
+        if let Some(own) = own.filter(|own| since.is_none_or(|since| since < own.since)) {
+            let store = RecoveryEffect::StorePause(Some(own));
+            effects.push(WatchEffect::Recovery(store));
+        } else if let Some(held) = held {
+            self.begin_pause(held, now, effects);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        ask: Ask,
+        by: &str,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        // To do nothing is possible without the store; what the record needs is its clock.
+        let may_pause = matches!(ask, Ask::Pause(_)) && self.store_clock.is_some();
+        if !self.fleet.is_link_up() && !may_pause {
+            return Err(AskRefusal::Blind);
+        }
+        match ask {
+            Ask::Restart(id) => self.give(&id, Action::Restart, by, now, effects),
+            Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
+            Ask::Forget(id) => self.forget(id, now, effects),
+            Ask::Pause(lasts) => {
+                let since = self.store_wall(now);
+                let pause = Pause {
+                    since,
+                    until: lasts.map(|lasts| since + millis(lasts)),
+                    by: by.to_owned(),
+                };
+                let store = RecoveryEffect::StorePause(Some(pause.clone()));
+                effects.push(WatchEffect::Recovery(store));
+                self.begin_pause(pause.clone(), now, effects);
+                Ok(Answer::Paused(pause))
+            }
+            Ask::Resume => {
+                self.pause = None;
+                effects.push(WatchEffect::Recovery(RecoveryEffect::StorePause(None)));
+                self.gate(GatesInput::Resumed, now, effects);
+                Ok(Answer::Resumed)
+            }
+        }
+    }
+
+    fn begin_pause(&mut self, pause: Pause, now: Moment, effects: &mut Vec<WatchEffect>) {
+        let wall = self.store_wall(now);
+        let left = |until: u64| Duration::from_millis(until.saturating_sub(wall));
+        let until = pause.until.map(|until| now + left(until));
+        let input = GatesInput::Paused(pause.by.clone(), until);
+        self.pause = Some(pause);
+        self.gate(input, now, effects);
+    }
+
+    /// A person's order to the agent's own sidecar.
+    fn give(
+        &mut self,
+        id: &AgentId,
+        action: Action,
+        by: &str,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        let agent = self.fleet.agent(id).ok_or(AskRefusal::NotFound)?;
+        if let Some(why) = unreachable(agent, now) {
+            let deed = match action {
+                Action::Stop => "stopped",
+                Action::Restart | Action::Unblock | Action::Ping | Action::Unknown => "restarted",
+            };
+            let why = format!("{id} cannot be {deed}: {why}");
+            return Err(AskRefusal::Impossible(why));
+        }
+        let (epoch, incarnation) = (agent.run.epoch, agent.run.restarts());
+        let within = ORDER_WITHIN.max(agent.run.detector.interval() * 2);
+        let token = self.token.ok_or(AskRefusal::Blind)?;
+        let order = Order {
+            id: self.ledger.new_id(self.store_wall(now)).to_string(),
+            action,
+            epoch,
+            incarnation,
+            ttl_ms: millis(within),
+            reason: format!("{by} asked for it"),
+            token,
+            by: Some(by.to_owned()),
+        };
+        let give = RecoveryEffect::Order(id.clone(), order.clone());
+        effects.push(WatchEffect::Recovery(give));
+        Ok(Answer::Order(order))
+    }
+
+    fn forget(
+        &mut self,
+        id: AgentId,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) -> Result<Answer, AskRefusal> {
+        let agent = self.fleet.agent(&id).ok_or(AskRefusal::NotFound)?;
+        if agent.is_alive() {
+            let why = format!("{id} cannot be forgotten: its beats come; stop it first");
+            return Err(AskRefusal::Impossible(why));
+        }
+        self.fleet_input(FleetInput::Forget(id.clone()), now, effects);
+        let forget = RecoveryEffect::Forget(id.clone());
+        effects.push(WatchEffect::Recovery(forget));
+        Ok(Answer::Forgotten(id))
+    }
+}
+
+/// Why the agent's sidecar cannot be asked, if so.
+pub(super) fn unreachable(agent: &Agent, now: Moment) -> Option<&'static str> {
+    let run = &agent.run;
+    let has_sidecar = run.beat.as_ref().is_some_and(|beat| beat.hb.is_some());
+    if !has_sidecar {
+        return Some("it has no sidecar; restart it where it was started");
+    }
+    match run.life.phase {
+        Phase::Ended => return Some("its sidecar has ended; start it where it was started"),
+        Phase::Detached => return Some("its sidecar does not watch it any more"),
+        Phase::Suspended => {
+            return Some("it is suspended at its terminal, and its sidecar with it");
+        }
+        Phase::Stopping | Phase::Restarting | Phase::Waiting | Phase::Running => {}
+    }
+    match (agent.state, run.detector.silence(now)) {
+        (State::Healthy | State::Failed | State::Stopped, Silence::None) => None,
+        (State::Healthy | State::Missing | State::Failed | State::Stopped, _) => {
+            Some("its sidecar does not answer")
+        }
+    }
+}
