@@ -118,7 +118,7 @@ fn the_core_depends_on_nothing_that_acts() {
     let manifest = read(&root().join("Cargo.toml")).text;
     assert_eq!(
         dependencies(&manifest),
-        ["imbl", "serde", "serde_json", "thiserror"]
+        ["imbl", "regex-lite", "serde", "serde_json", "thiserror"]
     );
 }
 

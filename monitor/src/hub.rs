@@ -137,7 +137,7 @@ impl Hub {
         let mut wishes = self.alerting.advance(now);
         loop {
             for effect in effects.drain(..) {
-                wishes.append(&mut self.alerting.follow(&effect, now));
+                wishes.append(&mut self.alerting.follow(&effect, &self.watch, now));
                 self.outputs.perform(effect, &mut self.asks);
             }
             if wishes.is_empty() {
@@ -200,8 +200,7 @@ impl Hub {
                     effects.append(&mut self.watch.handle(input, now));
                     if is_up {
                         self.beats.up(&mut self.watch, now, effects);
-                        let view = self.watch.view().watch;
-                        let wishes = self.alerting.link_up(&view, now);
+                        let wishes = self.alerting.link_up(&self.watch, now);
                         self.grant(wishes, now, effects);
                     } else if is_down {
                         self.beats.end();

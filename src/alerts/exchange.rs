@@ -5,6 +5,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::wire::incident::{GateKind, IncidentId, Notified};
 use crate::wire::notification::{Message, Notification, ReceiverName, Severity};
+use crate::wire::silence::Silence;
 use std::time::Duration;
 
 /// When an input is applied: on the clock that decides, and on the one that is written into records.
@@ -67,6 +68,8 @@ pub enum AlertsInput {
     Agent(AgentId, Standing),
     /// A gate closed or opened; of a host or of the whole fleet.
     Gate(GateKind, Option<String>, bool),
+    /// Silences in force and to come.
+    Silences(Vec<Silence>),
     /// A person tries a receiver.
     Test {
         /// Which.

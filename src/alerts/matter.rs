@@ -5,7 +5,9 @@ use crate::wire::activity::Evidence;
 use crate::wire::incident::{GateKind, Incident, IncidentId, Scope};
 use crate::wire::life::Reason;
 use crate::wire::notification::{Mark, PageId, Severity, Subject};
+use crate::wire::silence::{Labels, Silence};
 use crate::wire::word;
+use std::collections::BTreeMap;
 
 /// Texts of one list that a message carries.
 const LISTED_MAX: usize = 8;
@@ -36,6 +38,8 @@ pub struct Matter {
     pub subject: Subject,
     /// Its agents.
     pub agents: Vec<AgentId>,
+    /// Their types, where they are known.
+    pub types: BTreeMap<AgentId, String>,
     /// Whether it is about one agent, a host or the fleet.
     pub scope: Scope,
     /// The host.
@@ -112,6 +116,7 @@ impl Matter {
             place,
             subject: subject(incident.reason),
             agents: incident.agents.clone(),
+            types: BTreeMap::new(),
             scope: incident.scope,
             host: incident.host.clone(),
             reason: word(&incident.reason),
@@ -163,6 +168,7 @@ impl Matter {
             place: Place::Monitor(name.to_owned()),
             subject,
             agents: Vec::new(),
+            types: BTreeMap::new(),
             scope: Scope::Fleet,
             host: None,
             reason: name.to_owned(),
@@ -189,6 +195,31 @@ impl Matter {
     /// Causes of one kind belong to one page: an agent in a crash loop crashed before.
     pub(super) fn cause(&self) -> (Place, Subject) {
         (self.place.clone(), kind(self.subject))
+    }
+
+    /// Whether a silence holds for each of its agents.
+    pub(super) fn is_silenced(&self, silences: &[Silence], wall_ms: u64) -> bool {
+        let covered = |agent: &str, kind: &str| {
+            let labels = [
+                ("agent", agent),
+                ("type", kind),
+                ("host", self.host.as_deref().unwrap_or("")),
+                ("alertname", self.subject.alert_name()),
+                ("reason", &*self.reason),
+                ("severity", self.severity.as_str()),
+            ];
+            silences
+                .iter()
+                .any(|silence| silence.covers(Labels(&labels), wall_ms))
+        };
+        match &*self.agents {
+            _ if silences.is_empty() => false,
+            [] => covered("", ""),
+            agents => agents.iter().all(|agent| {
+                let kind = self.types.get(agent).map_or("", String::as_str);
+                covered(agent.as_str(), kind)
+            }),
+        }
     }
 
     /// How it looks while it lasts.

@@ -11,6 +11,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::wire::incident::{GateKind, IncidentId};
 use crate::wire::notification::{Message, Notification, Occasion, PageId, ReceiverName};
+use crate::wire::silence::Silence;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Pages for one cause that wait at so many places at once have a common cause.
@@ -30,6 +31,7 @@ pub(super) struct Pages {
     /// Gates of the whole fleet, and hosts in a storm.
     pub(super) gates: BTreeSet<GateKind>,
     pub(super) storms: BTreeSet<String>,
+    pub(super) silences: Vec<Silence>,
     pub(super) flaps: Flaps,
     /// Messages that are over and still renewed.
     pub(super) resolved: Vec<(Moment, Message)>,
@@ -47,6 +49,10 @@ pub(super) enum PagesEffect {
 }
 
 impl Pages {
+    pub(super) fn silence(&mut self, silences: Vec<Silence>) {
+        self.silences = silences;
+    }
+
     pub(super) fn configure(&mut self, receivers: Vec<Receiver>) {
         self.receivers = receivers;
     }
@@ -157,6 +163,7 @@ impl Pages {
         match page.wants(now.at) {
             Want::Nothing => {}
             Want::Fire => self.fire(id, now, effects),
+            Want::Update if self.is_silenced(page, now) => self.hold(id, now),
             Want::Update => self.again(id, Occasion::Updated, now, effects),
             Want::Acknowledge => {
                 self.again(id, Occasion::Acknowledged, now, effects);
@@ -170,7 +177,7 @@ impl Pages {
 
     fn fire(&mut self, id: &PageId, now: Now, effects: &mut Vec<PagesEffect>) {
         let subject = match self.pages.get(id) {
-            Some(page) if self.is_muted(page) => return self.hold(id, now),
+            Some(page) if self.is_muted(page, now) => return self.hold(id, now),
             Some(page) => page.subject,
             None => return,
         };
@@ -276,8 +283,16 @@ impl Pages {
         }
     }
 
-    fn is_muted(&self, page: &Page) -> bool {
-        page.acker().is_some() || !page.needs_people() || self.is_explained(page)
+    fn is_muted(&self, page: &Page, now: Now) -> bool {
+        let cared_for = page.acker().is_some() || !page.needs_people();
+        cared_for || self.is_explained(page) || self.is_silenced(page, now)
+    }
+
+    /// A silence holds for all that is open.
+    fn is_silenced(&self, page: &Page, now: Now) -> bool {
+        let silences = &self.silences;
+        let mut open = page.open();
+        open.all(|member| member.matter.is_silenced(silences, now.wall_ms))
     }
 
     fn hold(&mut self, id: &PageId, now: Now) {

@@ -84,6 +84,8 @@ pub enum LedgerInput {
     Left(AgentId),
     /// These incidents are part of the page of that one.
     Paged(Vec<IncidentId>, IncidentId),
+    /// This person takes care of this incident.
+    Acked(IncidentId, String),
     /// What became of a notification about these incidents.
     Notified(Vec<IncidentId>, Notified),
     /// Time passed.
@@ -163,6 +165,7 @@ impl Ledger {
             }
             LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
             LedgerInput::Paged(ids, page) => self.paged(&ids, &page, &mut effects),
+            LedgerInput::Acked(id, by) => self.acked(&id, &by, &mut effects),
             LedgerInput::Notified(ids, notified) => self.notified(&ids, &notified, &mut effects),
             LedgerInput::Tick => self.tick(context, &mut effects),
         }

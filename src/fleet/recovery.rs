@@ -3,8 +3,10 @@
 use crate::base::id::AgentId;
 use crate::fleet::by_hand::{Answer, AskRefusal, Asked};
 use crate::wire::audit::AuditEntry;
+use crate::wire::incident::IncidentId;
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
+use crate::wire::silence::Silence;
 
 /// An input.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub enum RecoveryInput {
     Token(u64),
     /// The pause that the store holds.
     Pause(Option<Pause>),
+    /// The silences that the store holds.
+    Silences(Vec<Silence>),
     /// A person asks for something.
     Asked(Asked),
 }
@@ -26,6 +30,12 @@ pub enum RecoveryEffect {
     Forget(AgentId),
     /// Write the pause, or remove it.
     StorePause(Option<Pause>),
+    /// Write this silence.
+    StoreSilence(Box<Silence>),
+    /// Remove this silence.
+    RemoveSilence(IncidentId),
+    /// The silences in force and to come, for the alerts.
+    Silences(Vec<Silence>),
     /// Write what a person asked for.
     Audit(AuditEntry),
     /// Answer the request of this number.

@@ -3,6 +3,7 @@
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
 mod by_hand;
+mod quiet;
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
@@ -17,9 +18,11 @@ use crate::fleet::machine::{
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
-use crate::wire::incident::{Incident, IncidentId, Notified};
+use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
 use crate::wire::pause::Pause;
+use crate::wire::silence::Silence;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +104,8 @@ pub struct WatchView {
     pub gates: Vec<Gate>,
     /// Incidents.
     pub incidents: IncidentsView,
+    /// Silences in force and to come.
+    pub silences: BTreeMap<IncidentId, Silence>,
     /// The time that answers of the store usually take.
     pub round_trip: Option<Duration>,
     /// The time after which a missing answer means a dead link.
@@ -171,11 +176,15 @@ impl Watch {
                 if settled && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
                     self.pause_read(None, now, &mut effects);
+                    self.silences_read(Vec::new(), &mut effects);
                 }
             }
             WatchInput::Recovery(RecoveryInput::Token(token)) => self.token = Some(token),
             WatchInput::Recovery(RecoveryInput::Pause(held)) => {
                 self.pause_read(held, now, &mut effects);
+            }
+            WatchInput::Recovery(RecoveryInput::Silences(held)) => {
+                self.silences_read(held, &mut effects);
             }
             WatchInput::Recovery(RecoveryInput::Asked(asked)) => {
                 self.asked(asked, now, &mut effects);
@@ -255,6 +264,7 @@ impl Watch {
             self.count_at = goes_on.then_some(now + COUNT_EVERY);
         }
         self.gate(GatesInput::Tick, now, effects);
+        self.expire_silences(now, effects);
         self.record(LedgerInput::Tick, None, now, effects);
     }
 
@@ -360,10 +370,16 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {
+        let mut gate = self.gates.veto(host);
+        if let LedgerInput::Changed(change) = &input
+            && self.is_silenced(&change.agent, now)
+        {
+            gate.get_or_insert(GateKind::Silenced);
+        }
         let context = LedgerContext {
             now,
             wall_ms: self.store_wall(now),
-            gate: self.gates.veto(host),
+            gate,
             storm: self.gates.is_storm(),
         };
         let restored = matches!(input, LedgerInput::Restored(_));

@@ -28,6 +28,7 @@ use heartbeat::wire::keys::Channels;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
+use heartbeat::wire::silence::Silence;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
@@ -83,6 +84,10 @@ pub(crate) enum Request {
     Order(AgentId, Order),
     /// The pause is written or removed.
     StorePause(Option<Pause>),
+    /// A silence is written.
+    StoreSilence(Box<Silence>),
+    /// A silence is removed.
+    RemoveSilence(IncidentId),
     /// An entry of the audit.
     Audit(AuditEntry),
 }
@@ -299,6 +304,8 @@ impl StoreReader {
                 | Request::Leave(_)
                 | Request::Forget(_)
                 | Request::StorePause(_)
+                | Request::StoreSilence(_)
+                | Request::RemoveSilence(_)
                 | Request::Audit(_) => kept.push(request),
                 // It was meant for the agent as it was then: who asked for it asks again.
                 Request::Order(..) => {}
@@ -372,6 +379,7 @@ fn payload_of(kind: &str) -> &str {
         "roster" => "roster entry",
         "incident" => "incident",
         "notification" => "notification",
+        "silence" => "silence",
         _ => "beat",
     }
 }

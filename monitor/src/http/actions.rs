@@ -1,6 +1,7 @@
-//! What people ask for: `POST /v1/agents/{id}/{restart,stop,forget}`, `POST /v1/{pause,resume}`.
+//! What people ask for: `POST /v1/agents/{id}/{restart,stop,forget,ack,silence}`, `POST /v1/silences`,
+//! `DELETE /v1/silences/{id}`, `POST /v1/{pause,resume}`.
 //!
-//! The body is JSON or empty: `by` names the person, `for` is the length of a pause. The answer is 202 with what was begun.
+//! The body is JSON or empty: `by` names the person, `for` is the length of a pause or a silence. The answer is 202 with what was begun.
 
 use crate::asks::Desk;
 use crate::http::api::{AppState, ended, refuse};
@@ -11,11 +12,13 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use axum::{Json, Router};
 use hbshell::command_line::duration;
 use heartbeat::base::id::AgentId;
-use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal, WHO_CHARS_MAX};
+use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal, Quiet, WHO_CHARS_MAX};
+use heartbeat::wire::incident::IncidentId;
+use heartbeat::wire::silence::Matcher;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,6 +27,10 @@ use std::time::Duration;
 const BODY_MAX: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// The longest silence.
+const SILENCE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest reason for a silence, in characters.
+const COMMENT_CHARS_MAX: usize = 500;
 /// Who asks when the request does not say it.
 const UNNAMED: &str = "an unnamed user of the token";
 
@@ -35,6 +42,8 @@ pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
 pub(crate) fn routes(access: Access) -> Router<AppState> {
     Router::new()
         .route("/v1/agents/{id}/{action}", post(about_agent))
+        .route("/v1/silences", post(silence))
+        .route("/v1/silences/{id}", delete(unsilence))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route_layer(from_fn_with_state(access, auth::check))
@@ -46,6 +55,10 @@ struct Wish {
     by: String,
     #[serde(rename = "for")]
     lasts: Option<String>,
+    /// Why, for a silence.
+    comment: String,
+    /// For what, for a silence.
+    matchers: Vec<Matcher>,
 }
 
 async fn about_agent(
@@ -58,19 +71,79 @@ async fn about_agent(
         Ok(path) => path,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    let ask = match action.as_str() {
-        "restart" => Ask::Restart,
-        "stop" => Ask::Stop,
-        "forget" => Ask::Forget,
-        _ => return refuse(StatusCode::NOT_FOUND, "Not found"),
-    };
     let Ok(id) = AgentId::parse(&id) else {
         return refuse(StatusCode::NOT_FOUND, "Agent not found");
     };
-    match wish(body).await {
-        Ok(wish) => answer(&app.desk, ask(id), wish.by, peer).await,
+    let wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    let ask = match action.as_str() {
+        "restart" => Ask::Restart(id),
+        "stop" => Ask::Stop(id),
+        "forget" => Ask::Forget(id),
+        "ack" => Ask::Acknowledge(id),
+        "silence" => match quiet(&wish, vec![Matcher::equal("agent", id.as_str())]) {
+            Ok(quiet) => Ask::Silence(quiet),
+            Err(refused) => return refused,
+        },
+        _ => return refuse(StatusCode::NOT_FOUND, "Not found"),
+    };
+    answer(&app.desk, ask, wish.by, peer).await
+}
+
+async fn silence(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    let mut wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    let matchers = std::mem::take(&mut wish.matchers);
+    match quiet(&wish, matchers) {
+        Ok(quiet) => answer(&app.desk, Ask::Silence(quiet), wish.by, peer).await,
         Err(refused) => refused,
     }
+}
+
+async fn unsilence(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Response {
+    let wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    match IncidentId::parse(&id) {
+        Ok(id) => answer(&app.desk, Ask::Unsilence(id), wish.by, peer).await,
+        Err(_) => refuse(StatusCode::NOT_FOUND, "Silence not found"),
+    }
+}
+
+/// A silence always has an end.
+fn quiet(wish: &Wish, matchers: Vec<Matcher>) -> Result<Quiet, Response> {
+    let why = |why: &str| refuse(StatusCode::BAD_REQUEST, &format!("for: {why}"));
+    let lasts = wish
+        .lasts
+        .as_deref()
+        .ok_or_else(|| why("a silence needs a time, as in 1h"))?;
+    let lasts = match lasts {
+        "0" => Duration::ZERO,
+        lasts => duration(lasts).map_err(|error| why(&error))?,
+    };
+    if lasts > SILENCE_MAX {
+        return Err(why("a silence lasts 30 days at most"));
+    }
+    let comment = wish.comment.chars().filter(|c| !c.is_control());
+    Ok(Quiet {
+        matchers,
+        lasts,
+        comment: comment.take(COMMENT_CHARS_MAX).collect(),
+    })
 }
 
 async fn pause(
@@ -135,7 +208,7 @@ async fn answer(desk: &Desk, ask: Ask, by: String, peer: Peer) -> Response {
         Some(Ok(begun)) => (StatusCode::ACCEPTED, Json(shown(&begun))).into_response(),
         Some(Err(refusal)) => {
             let code = match refusal {
-                AskRefusal::NotFound => StatusCode::NOT_FOUND,
+                AskRefusal::NotFound | AskRefusal::NoSilence => StatusCode::NOT_FOUND,
                 AskRefusal::Blind => StatusCode::SERVICE_UNAVAILABLE,
                 AskRefusal::Impossible(_) => StatusCode::CONFLICT,
             };
@@ -149,6 +222,9 @@ fn shown(answer: &Answer) -> serde_json::Value {
     match answer {
         Answer::Order(order) => serde_json::json!({"order": order}),
         Answer::Forgotten(agent) => serde_json::json!({"forgotten": agent}),
+        Answer::Acknowledged(id) => serde_json::json!({"acknowledged": id}),
+        Answer::Silenced(silence) => serde_json::json!({"silenced": silence}),
+        Answer::Unsilenced(id) => serde_json::json!({"unsilenced": id}),
         Answer::Paused(pause) => serde_json::json!({"paused": pause}),
         Answer::Resumed => serde_json::json!({"resumed": true}),
     }

@@ -43,6 +43,7 @@ pub(crate) fn routes(app: AppState, access: Access, hosts: Hosts) -> Router {
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
         .route("/v1/status", get(status::status))
+        .route("/v1/silences", get(status::silences))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/incidents/{id}", get(status::incident))
         .route("/metrics", get(prometheus))

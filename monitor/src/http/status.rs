@@ -14,6 +14,7 @@ use heartbeat::fleet::gates::Gate;
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::ViewTime;
 use heartbeat::wire::incident::{GateKind, Incident, IncidentId};
+use heartbeat::wire::silence::Silence;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -158,6 +159,15 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
         dropped: app.counters.read(),
     })
     .into_response()
+}
+
+/// Silences in force and to come.
+pub(super) async fn silences(State(app): State<AppState>) -> Response {
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
+    let silences: Vec<&Silence> = snapshot.watch.silences.values().collect();
+    Json(serde_json::json!({"silences": silences})).into_response()
 }
 
 pub(super) async fn incidents(

@@ -6,10 +6,12 @@ use crate::clock;
 use heartbeat::alerts::Alerts;
 use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, AlertsView, Now, Standing};
 use heartbeat::alerts::matter::Matter;
+use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::Change;
-use heartbeat::fleet::watch::{WatchEffect, WatchInput, WatchView};
+use heartbeat::fleet::recovery::RecoveryEffect;
+use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::notification::{Notification, Severity, Subject};
 use std::sync::Arc;
@@ -111,7 +113,7 @@ impl Alerting {
         wishes
     }
 
-    pub(super) fn link_up(&mut self, watch: &WatchView, now: Moment) -> Vec<Wish> {
+    pub(super) fn link_up(&mut self, watch: &Watch, now: Moment) -> Vec<Wish> {
         let mut wishes = self.handle(AlertsInput::LinkUp, now);
         let wall_ms = clock::wall_ms();
         let lately = |incident: &&Arc<Incident>| {
@@ -119,9 +121,10 @@ impl Alerting {
                 .closed_at
                 .is_some_and(|at| at.saturating_add(CLOSED_WITHIN_MS) > wall_ms)
         };
-        let closed = watch.incidents.closed.values().filter(lately);
-        let all = watch.incidents.open.values().chain(closed);
-        let matters = all.map(|incident| matter(incident)).collect();
+        let view = watch.view().watch;
+        let closed = view.incidents.closed.values().filter(lately);
+        let all = view.incidents.open.values().chain(closed);
+        let matters = all.map(|incident| matter(incident, watch)).collect();
         let outbox = std::mem::take(&mut self.outbox);
         wishes.append(&mut self.handle(AlertsInput::Restored { matters, outbox }, now));
         if let Some((since, known)) = self.store_down.take()
@@ -141,14 +144,17 @@ impl Alerting {
     }
 
     /// What happened in the fleet, as far as people may have to know.
-    pub(super) fn follow(&mut self, effect: &WatchEffect, now: Moment) -> Vec<Wish> {
+    pub(super) fn follow(&mut self, effect: &WatchEffect, watch: &Watch, now: Moment) -> Vec<Wish> {
         use heartbeat::fleet::machine::FleetEffect;
         match effect {
             WatchEffect::IncidentChanged(change) => {
-                let matter = matter(&change.incident);
+                let matter = matter(&change.incident, watch);
                 self.handle(AlertsInput::Matter(Box::new(matter)), now)
             }
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.standing(change, now),
+            WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
+                self.handle(AlertsInput::Silences(silences.clone()), now)
+            }
             WatchEffect::GateClosed(gate) => {
                 self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), true), now)
             }
@@ -164,7 +170,15 @@ impl Alerting {
             )
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::Recovery(_)
+            | WatchEffect::Recovery(
+                RecoveryEffect::Order(..)
+                | RecoveryEffect::Forget(_)
+                | RecoveryEffect::StorePause(_)
+                | RecoveryEffect::StoreSilence(_)
+                | RecoveryEffect::RemoveSilence(_)
+                | RecoveryEffect::Audit(_)
+                | RecoveryEffect::Answer(..),
+            )
             | WatchEffect::StoreIncident(_)
             | WatchEffect::RemoveIncident(_) => Vec::new(),
         }
@@ -210,8 +224,11 @@ impl Alerting {
 }
 
 /// Until the recovery ladder is driven no rung is ever coming: people are needed as soon as an incident opens.
-fn matter(incident: &Incident) -> Matter {
-    Matter::of(incident, Severity::Critical, true)
+fn matter(incident: &Incident, watch: &Watch) -> Matter {
+    let kind = |agent: &AgentId| Some((agent.clone(), watch.agent_type(agent)?.to_owned()));
+    let mut matter = Matter::of(incident, Severity::Critical, true);
+    matter.types = incident.agents.iter().filter_map(kind).collect();
+    matter
 }
 
 fn store_trouble(now: Moment, since: Moment) -> Matter {

@@ -1,6 +1,7 @@
 //! Which failures are one page, and when it goes out.
 
 use super::*;
+use crate::wire::silence::{Matcher, Silence};
 
 #[test]
 fn a_failure_is_paged_after_ten_seconds_and_once_until_it_is_over() {
@@ -171,6 +172,38 @@ fn what_lasts_is_repeated_after_four_hours_unless_a_person_takes_care() {
         stage.occasions("team")[2..],
         [Occasion::Acknowledged, Occasion::Resolved]
     );
+}
+
+#[test]
+fn a_silence_holds_a_page_back_until_it_ends_and_the_end_of_a_page_is_reported() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    let until = stage.now().wall_ms + 600_000;
+    let silence = |value: &str| Silence {
+        id: IncidentId::new(1, 1),
+        matchers: vec![Matcher::equal("agent", value)],
+        starts_at: 0,
+        ends_at: until,
+        created_by: "ops".to_owned(),
+        comment: String::new(),
+    };
+    stage.input(AlertsInput::Silences(vec![silence("a1")]));
+    stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    let other = stage.opens(2, "h2", Reason::Exited, &["a2"]);
+    stage.run(590);
+    let agents: Vec<&str> = stage
+        .got
+        .iter()
+        .map(|(.., m)| m.agents[0].as_str())
+        .collect();
+    assert_eq!(agents, ["a2"]);
+    stage.run(20);
+    assert_eq!(
+        stage.occasions("team"),
+        [Occasion::Firing, Occasion::Firing]
+    );
+    stage.input(AlertsInput::Silences(vec![silence("a2")]));
+    stage.closes(&other);
+    assert_eq!(stage.occasions("team").last(), Some(&Occasion::Resolved));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is written into an incident about its page: where it belongs, and which receivers know of it.
 
-use super::{Ledger, LedgerEffect};
+use super::{IncidentChangeKind, Ledger, LedgerEffect};
 use crate::wire::incident::{Incident, IncidentId, Notified};
 use std::sync::Arc;
 
@@ -34,6 +34,15 @@ impl Ledger {
                 incident.notified.push(notified.clone());
             });
         }
+    }
+
+    pub(super) fn acked(&mut self, id: &IncidentId, by: &str, effects: &mut Vec<LedgerEffect>) {
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
+        Arc::make_mut(&mut open.incident).acked_by = Some(by.to_owned());
+        let incident = Arc::clone(&open.incident);
+        self.publish(IncidentChangeKind::Updated, incident, effects);
     }
 
     /// Changes a record and writes it, if that makes it another.

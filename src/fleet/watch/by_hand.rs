@@ -30,6 +30,9 @@ impl Watch {
         let answer = self.answer(ask, &by, now, effects);
         let (outcome, detail) = match &answer {
             Ok(Answer::Order(order)) => ("accepted", format!("order {}", order.id)),
+            Ok(Answer::Acknowledged(id)) => ("accepted", format!("incident {id}")),
+            Ok(Answer::Silenced(silence)) => ("accepted", format!("silence {}", silence.id)),
+            Ok(Answer::Unsilenced(id)) => ("accepted", format!("silence {id}")),
             Ok(Answer::Forgotten(_) | Answer::Paused(_) | Answer::Resumed) => {
                 ("accepted", String::new())
             }
@@ -85,6 +88,9 @@ impl Watch {
             Ask::Restart(id) => self.give(&id, Action::Restart, by, now, effects),
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
+            Ask::Acknowledge(id) => self.acknowledge(&id, by, now, effects),
+            Ask::Silence(quiet) => self.silence(quiet, by, now, effects),
+            Ask::Unsilence(id) => self.end_silence(&id, effects),
             Ask::Pause(lasts) => {
                 let since = self.store_wall(now);
                 let pause = Pause {

@@ -12,11 +12,13 @@ use super::{Input, Output, PAGE};
 use crate::clock;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
+use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::roster::RosterEntry;
+use heartbeat::wire::silence::Silence;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::collections::HashSet;
@@ -43,6 +45,13 @@ pub(super) async fn load(
     })
     .await?;
     output.send(WatchInput::Incidents(incidents)).await;
+    let mut silences = Vec::new();
+    each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
+        silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(RecoveryInput::Silences(silences)).await;
     let mut outbox = Vec::new();
     each_pair(link, keys::OUTBOX, "notification", output, |(_, record)| {
         outbox.push(Notification::decode(&record).map_err(|error| error.to_string())?);

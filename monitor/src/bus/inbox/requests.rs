@@ -95,6 +95,17 @@ impl Requests<'_> {
             }
             Request::Forget(id) => recovery::forget(question, id),
             Request::Order(id, order) => recovery::order(question, self.channels, id, order),
+            Request::StoreSilence(silence) => {
+                let id = silence.id.to_string();
+                question
+                    .cmd("HSET")
+                    .arg(keys::SILENCES)
+                    .arg(id)
+                    .arg(silence.encode());
+            }
+            Request::RemoveSilence(id) => {
+                question.cmd("HDEL").arg(keys::SILENCES).arg(id.to_string());
+            }
             Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
             Request::Audit(entry) => recovery::audit(question, entry),
         }
@@ -143,6 +154,8 @@ async fn pass_on(
         | Request::RemoveNotification(_)
         | Request::Leave(_)
         | Request::StorePause(_)
+        | Request::StoreSilence(_)
+        | Request::RemoveSilence(_)
         | Request::Audit(_) => {
             if let Some(Err(error)) = answers.next() {
                 output.count("refused_write", &error);
