@@ -58,7 +58,6 @@ impl Alerts {
             AlertsInput::Agent(agent, standing) => self.pages.agent(&agent, standing),
             AlertsInput::Gate(gate, host, closed) => self.pages.gate(gate, host, closed, now),
             AlertsInput::Silences(silences) => self.pages.silence(silences),
-            AlertsInput::Test { receiver, title } => self.pages.test(&receiver, title, now),
             AlertsInput::LinkUp => self.outbox.link(true, now),
             AlertsInput::LinkDown => self.outbox.link(false, now),
             AlertsInput::Stored(id) => self.outbox.stored(&id),

@@ -12,7 +12,9 @@ mod stdout;
 mod text;
 mod webhook;
 
+use crate::clock;
 use crate::config::receivers::{Kind, Receiver};
+use crate::reload::Reread;
 use crate::wake::Wake;
 use heartbeat::alerts::exchange::{Delivered, Outcome, Receiver as Rule};
 use heartbeat::wire::notification::{Message, Notification, ReceiverName};
@@ -37,6 +39,7 @@ pub(crate) struct Dispatch {
     ended: mpsc::Sender<Delivered>,
     reports: mpsc::Receiver<Delivered>,
     wake: Wake,
+    reread: mpsc::Receiver<Reread>,
 }
 
 /// What all deliveries share.
@@ -44,6 +47,37 @@ pub(crate) struct Dispatch {
 struct Tools {
     http: Http,
     links: Links,
+}
+
+/// Tries receivers with a message that is marked as a test: the error of each that did not take it.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub(crate) async fn test(
+    receivers: Vec<Receiver>,
+    public_url: Option<String>,
+) -> anyhow::Result<Vec<(ReceiverName, Option<String>)>> {
+    let tools = Tools::new(public_url)?;
+    let mut answers = Vec::new();
+    for receiver in receivers {
+        let name = receiver.rule.name.clone();
+        let sent = Notification::test(name.clone(), clock::wall_ms());
+        let error = match attempt(&receiver, &[sent], &tools).await {
+            Outcome::Taken => None,
+            Outcome::Later { error, .. } | Outcome::Refused { error } => Some(error),
+        };
+        answers.push((name, error));
+    }
+    Ok(answers)
+}
+
+impl Tools {
+    fn new(public_url: Option<String>) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: Http::new()?,
+            links: Links::new(public_url),
+        })
+    }
 }
 
 impl Dispatch {
@@ -54,19 +88,18 @@ impl Dispatch {
     pub(crate) fn new(
         receivers: Vec<Receiver>,
         public_url: Option<String>,
+        reread: mpsc::Receiver<Reread>,
         wake: Wake,
     ) -> anyhow::Result<Self> {
         let (ended, reports) = mpsc::channel(REPORTS_MAX);
         Ok(Self {
             runtime: tokio::runtime::Handle::current(),
             receivers: by_name(receivers),
-            tools: Arc::new(Tools {
-                http: Http::new()?,
-                links: Links::new(public_url),
-            }),
+            tools: Arc::new(Tools::new(public_url)?),
             ended,
             reports,
             wake,
+            reread,
         })
     }
 
@@ -124,6 +157,12 @@ impl Dispatch {
             .values()
             .map(|receiver| receiver.rule.clone())
             .collect()
+    }
+
+    /// The receivers of a configuration that was read again; one that could not be used leaves those before.
+    pub(crate) fn next_configuration(&mut self) -> Option<Result<(), String>> {
+        let reread = self.reread.try_recv().ok()?;
+        Some(reread.map(|receivers| self.receivers = by_name(receivers)))
     }
 
     /// A delivery that has ended.

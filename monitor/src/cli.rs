@@ -1,5 +1,6 @@
 //! The commands that ask a running monitor for something, over its HTTP.
 
+pub(crate) mod check;
 pub(crate) mod client;
 
 use crate::token::TokenPlace;

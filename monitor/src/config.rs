@@ -37,7 +37,7 @@ pub(crate) mod exit {
 const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 
 /// Receives the heartbeats of a fleet of agents, detects those that are missing or failed, and serves the result over HTTP.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "hbmonitor",
     version,
@@ -98,7 +98,7 @@ pub struct Args {
     quiet: bool,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 enum CommandArgs {
     /// Monitor the fleet and serve HTTP (the default)
     Serve,
@@ -108,14 +108,30 @@ enum CommandArgs {
         #[arg(long)]
         once: bool,
     },
+    /// Print what the configuration amounts to: files, keys, receivers
+    CheckConfig,
+    /// Try what notifies people
+    #[command(subcommand)]
+    Alert(AlertArgs),
     #[command(flatten)]
     Ask(cli::Command),
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum AlertArgs {
+    /// Send a message that is marked as a test to a receiver, or to all, and print the answers
+    Test {
+        /// The receiver
+        receiver: Option<String>,
+    },
 }
 
 /// A configuration that can be used as it is.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
+    /// The configuration file.
+    pub(crate) file: Option<PathBuf>,
     /// The configured store, if any.
     pub(crate) store: Option<Address>,
     /// Of the store, wherever that is.
@@ -137,10 +153,17 @@ pub(crate) struct Config {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Serve,
-    Demo { once: bool },
+    Demo {
+        once: bool,
+    },
+    CheckConfig,
+    /// One receiver or all.
+    TestAlerts {
+        receiver: Option<String>,
+    },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -243,6 +266,7 @@ impl TryFrom<Args> for Config {
             .map(read)
             .transpose()?
             .unwrap_or_default();
+        let path = args.config.clone();
         let url = args
             .redis_url
             .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]))
@@ -263,7 +287,12 @@ impl TryFrom<Args> for Config {
             mode: match args.command {
                 None | Some(CommandArgs::Serve | CommandArgs::Ask(_)) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },
+                Some(CommandArgs::CheckConfig) => Mode::CheckConfig,
+                Some(CommandArgs::Alert(AlertArgs::Test { receiver })) => {
+                    Mode::TestAlerts { receiver }
+                }
             },
+            file: path,
             store: url
                 .map(|url| Address::new(&url, password.clone()))
                 .transpose()?,

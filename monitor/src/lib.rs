@@ -11,6 +11,7 @@ pub mod config;
 mod demo;
 mod http;
 mod hub;
+mod reload;
 mod snapshots;
 mod token;
 mod wake;
@@ -39,17 +40,25 @@ pub fn run(args: Args) -> u8 {
     if let Some((command, target)) = args.asks() {
         return cli::run(&command, target);
     }
-    let config = match Config::try_from(args) {
+    let config = match Config::try_from(args.clone()) {
         Ok(config) => config,
         Err(error) => {
             let code = error.exit_code();
             return report(&error.into(), code);
         }
     };
+    match config.mode.clone() {
+        config::Mode::CheckConfig => return cli::check::config(&config),
+        config::Mode::TestAlerts { receiver } => {
+            let tested = cli::check::test(config, receiver.as_deref());
+            return tested.unwrap_or_else(|error| report(&error, exit::FAILURE));
+        }
+        config::Mode::Serve | config::Mode::Demo { .. } => {}
+    }
     // The demo prints its story instead.
     let log =
         (config.mode == config::Mode::Serve).then(|| LogWriter::start(config.log, "hbmonitor"));
-    let code = match work(config) {
+    let code = match work(config, args) {
         Ok(code) => code,
         Err(error) => report(&error, exit::FAILURE),
     };
@@ -59,13 +68,13 @@ pub fn run(args: Args) -> u8 {
     code
 }
 
-fn work(config: Config) -> anyhow::Result<u8> {
+fn work(config: Config, args: Args) -> anyhow::Result<u8> {
     allow_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(perform(config));
+    let result = runtime.block_on(perform(config, args));
     // Not dropped: that would wait for a name server that does not answer.
     runtime.shutdown_timeout(LEFT_BEHIND_WITHIN);
     result
@@ -80,18 +89,21 @@ fn allow_descriptors() {
     }
 }
 
-async fn perform(config: Config) -> anyhow::Result<u8> {
+async fn perform(config: Config, args: Args) -> anyhow::Result<u8> {
     match config.mode {
-        config::Mode::Serve => serve(config).await,
         config::Mode::Demo { once } => demo::play(config, once).await,
+        config::Mode::Serve | config::Mode::CheckConfig | config::Mode::TestAlerts { .. } => {
+            serve(config, args).await
+        }
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<u8> {
+async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     let listener = listen(&config).await?;
     let (stop, stopped) = channel::channel(false);
     let mut end = Box::pin(asked_to_end()?);
-    ignore_hangup()?;
+    // A terminal that is closed does not end the monitor.
+    let hangup = signal(SignalKind::hangup())?;
     let found = tokio::select! {
         found = bus::find_store::find(&config.store, config.password.clone(), config.state_dir.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
@@ -102,6 +114,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
     let mut running = start(&config, listener, found.address, stopped)?;
+    tokio::spawn(running.reload.run(args, hangup));
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
@@ -120,6 +133,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
 struct Running {
     hub: oneshot::Receiver<anyhow::Result<()>>,
     http: tokio::task::JoinHandle<()>,
+    reload: reload::Reader,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
 }
 
@@ -136,7 +150,8 @@ fn start(
     let (desk, asks) = asks::pair(wake.clone());
     let (show, shown) = hub::shown();
     let receivers = config.receivers.clone();
-    let dispatch = alerts::Dispatch::new(receivers, config.public_url.clone(), wake)?;
+    let (reread, reading, reload) = reload::pair(wake.clone());
+    let dispatch = alerts::Dispatch::new(receivers, config.public_url.clone(), reread, wake)?;
     let alerts = (dispatch, show);
     let hub = hub::Hub::new(config.settings, inbox, showcase, asks, alerts, changes);
     let (ends, ended) = oneshot::channel();
@@ -148,12 +163,14 @@ fn start(
         snapshots,
         counters,
         alerts: shown,
+        reading,
         desk,
     };
     let app = http::api::routes(app, access(config), hosts);
     Ok(Running {
         hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
+        reload,
         changes: changes_out,
     })
 }
@@ -190,19 +207,6 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
             _ = int.recv() => {}
         }
     })
-}
-
-/// A terminal that is closed, or a service manager that asks for a reload, does not end the monitor.
-fn ignore_hangup() -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::warn!(
-                "SIGHUP: the configuration is read at the start only; restart hbmonitor to read it again"
-            );
-        }
-    });
-    Ok(())
 }
 
 fn report(error: &anyhow::Error, code: u8) -> u8 {

@@ -386,3 +386,133 @@ fn a_receiver_that_cannot_be_used_is_refused_at_the_start_with_78() {
         assert!(err.contains(says), "{err}");
     }
 }
+
+/// A command of this user: whether it succeeded, and what it printed.
+fn command(arguments: &[&str]) -> (bool, String) {
+    let output = support::clean(&support::program("hbmonitor"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(printed).unwrap())
+}
+
+#[test]
+fn a_silence_holds_a_page_back_and_an_acknowledgement_reaches_the_receiver() {
+    let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
+    place.file("routing", ROUTING_KEY);
+    let text = format!(
+        "[[receiver]]\nname = \"oncall\"\nkind = \"pagerduty\"\nurl = \"{}\"\nrouting_key_file = \"{}\"\nprivate = true\n",
+        server.url(""),
+        place.path("routing")
+    );
+    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let url = format!("http://{}", monitor.address);
+    let asks = |arguments: &[&str]| {
+        let (done, printed) = command(&[arguments, &["--url", &url]].concat());
+        assert!(done, "{printed}");
+    };
+    eventually("the monitor is ready", || {
+        (monitor.get("/readyz")?.0 == 200).then_some(())
+    });
+    asks(&["silence", "a1", "--for", "1h", "-m", "it is being mended"]);
+    eventually("the silence is listed", || {
+        let (_, listed) = monitor.get("/v1/silences")?;
+        (listed["silences"][0]["matchers"][0]["value"] == "a1").then_some(())
+    });
+    fails(&redis, "a1").wait();
+    falls_silent(&redis, "a2");
+    let trigger = server.wait("/v2/enqueue", "the page of the other", |taken| {
+        taken.body["event_action"] == "trigger"
+    });
+    assert_eq!(trigger.body["payload"]["component"], "a2");
+    let (_, incidents) = monitor.get("/v1/incidents?agent=a1").unwrap();
+    assert_eq!(incidents["incidents"][0]["gate"], "silenced");
+    asks(&["silence", "a1", "--for", "0"]);
+    server.wait("/v2/enqueue", "the page that was held back", |taken| {
+        taken.body["payload"]["component"] == "a1"
+    });
+    asks(&["ack", "a1"]);
+    server.wait("/v2/enqueue", "the acknowledgement", |taken| {
+        taken.body["event_action"] == "acknowledge"
+    });
+    let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:silences"]);
+    assert_eq!(kept, HashMap::new());
+}
+
+#[test]
+fn a_reload_takes_a_good_file_and_leaves_a_bad_one() {
+    let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
+    let good = format!(
+        "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
+        server.url("/hook")
+    );
+    let config = place.file("hbmonitor.toml", "");
+    let monitor = monitor(&redis, &config, &place);
+    let status = || monitor.get("/v1/status").unwrap().1;
+    assert_eq!(status()["receivers"], serde_json::json!([]));
+    place.file("hbmonitor.toml", &good);
+    monitor.process.signal("HUP");
+    eventually("the receiver is there", || {
+        (status()["receivers"][0]["name"] == "hook").then_some(())
+    });
+    place.file(
+        "hbmonitor.toml",
+        "[[receiver]]\nname = \"hook\"\nkindd = 1\n",
+    );
+    monitor.process.signal("HUP");
+    eventually("the bad file is shown", || {
+        (status()["configuration"]["ok"] == false).then_some(())
+    });
+    assert!(
+        status()["configuration"]["error"]
+            .as_str()
+            .unwrap()
+            .contains("line 3")
+    );
+    assert_eq!(
+        status()["receivers"][0]["name"],
+        "hook",
+        "the one before goes on"
+    );
+    let (_, metrics) = support::get_text(&monitor.address, "/metrics").unwrap();
+    assert!(metrics.contains("\nhb_config_last_reload_successful 0\n"));
+    let page = server.wait("/hook", "the page about it", |_| true);
+    assert!(
+        page.body["data"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("configuration")
+    );
+    place.file("hbmonitor.toml", &good);
+    monitor.process.signal("HUP");
+    server.wait("/hook", "its end", |taken| {
+        taken.body["type"] == "alert.resolved"
+    });
+}
+
+#[test]
+fn a_test_message_shows_what_each_receiver_answers_and_the_check_what_there_is() {
+    let (server, place) = (Receivers::start(verify), Place::new());
+    let config = all_kinds(&server, &place).display().to_string();
+    place.file("slack", &server.url("/nothing/here/XyZsecret"));
+    let (done, printed) = command(&["alert", "test", "--config", &config]);
+    assert!(!done, "{printed}");
+    for line in [
+        "hook: delivered",
+        "am: delivered",
+        "oncall: delivered",
+        "team-slack: NOT delivered: 404 no_service",
+    ] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    let (done, printed) = command(&["alert", "test", "hook", "--config", &config]);
+    assert!(done && printed == "hook: delivered\n", "{printed}");
+    let (done, printed) = command(&["check-config", "--config", &config]);
+    assert!(
+        done && printed.contains("oncall: pagerduty, critical"),
+        "{printed}"
+    );
+    assert!(!printed.contains("secret"), "{printed}");
+}

@@ -70,13 +70,6 @@ pub enum AlertsInput {
     Gate(GateKind, Option<String>, bool),
     /// Silences in force and to come.
     Silences(Vec<Silence>),
-    /// A person tries a receiver.
-    Test {
-        /// Which.
-        receiver: ReceiverName,
-        /// The line that it gets.
-        title: String,
-    },
     /// The store is connected.
     LinkUp,
     /// It is not.

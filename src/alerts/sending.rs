@@ -4,43 +4,13 @@ use super::exchange::{Now, RENEW_EVERY, Receiver};
 use super::matter::Matter;
 use super::page::Page;
 use super::pages::{Pages, PagesEffect};
-use crate::wire::notification::{
-    Mark, Message, Notification, Occasion, PageId, ReceiverName, Severity, Subject,
-};
+use crate::wire::notification::{Message, Notification, Occasion, ReceiverName, Severity};
 use std::time::Duration;
 
 /// A receiver that renews gets what is over for so long.
 const RENEW_RESOLVED: Duration = Duration::from_secs(5 * 60);
 
 impl Pages {
-    pub(super) fn test(&mut self, receiver: &ReceiverName, title: String, now: Now) {
-        let page = PageId::parse("hb-test");
-        let Ok(page) = page else { return };
-        let message = Message {
-            occasion: Occasion::Test,
-            page,
-            severity: Severity::Info,
-            subject: Subject::Monitor,
-            mark: Mark::Plain,
-            title,
-            what: String::new(),
-            since: now.wall_ms,
-            until: None,
-            evidence: Vec::new(),
-            tried: Vec::new(),
-            next: String::new(),
-            agents: Vec::new(),
-            agents_total: 0,
-            host: None,
-            reason: String::new(),
-            last_heartbeat: None,
-            incidents: Vec::new(),
-        };
-        let id = format!("hb-test-{receiver}-{}", now.wall_ms);
-        let notification = self.notification(id, receiver.clone(), message, now);
-        self.loose.push(notification);
-    }
-
     /// hb brought it back before anyone was needed.
     pub(super) fn repaired(&mut self, page: &Page, now: Now) {
         let by_hb = page

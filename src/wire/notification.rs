@@ -270,6 +270,41 @@ impl Message {
 }
 
 impl Notification {
+    /// A message that tries a receiver.
+    pub fn test(receiver: ReceiverName, wall_ms: u64) -> Self {
+        let message = Message {
+            occasion: Occasion::Test,
+            page: PageId("hb-test".into()),
+            severity: Severity::Info,
+            subject: Subject::Monitor,
+            mark: Mark::Plain,
+            title: "hb: test message, nothing is wrong".to_owned(),
+            what: String::new(),
+            since: wall_ms,
+            until: None,
+            evidence: Vec::new(),
+            tried: Vec::new(),
+            next: String::new(),
+            agents: Vec::new(),
+            agents_total: 0,
+            host: None,
+            reason: String::new(),
+            last_heartbeat: None,
+            incidents: Vec::new(),
+        };
+        Self {
+            id: format!("hb-test-{receiver}-{wall_ms}"),
+            receiver,
+            order: wall_ms,
+            attempts: 0,
+            last_error: None,
+            instead_of: None,
+            fell_back: false,
+            message,
+            more: serde_json::Map::new(),
+        }
+    }
+
     /// Takes a record of the hash.
     pub fn decode(record: &[u8]) -> Result<Self, NotificationError> {
         if record.len() > NOTIFICATION_BYTES_MAX {

@@ -330,6 +330,18 @@ impl Kind {
         }
     }
 
+    /// The word of the configuration.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Slack(_) => "slack",
+            Self::PagerDuty { .. } => "pagerduty",
+            Self::Alertmanager { .. } => "alertmanager",
+            Self::Webhook { .. } => "webhook",
+            Self::Exec(_) => "exec",
+            Self::Stdout => "stdout",
+        }
+    }
+
     /// Whether it keeps open and closed apart; people who read a channel do not need to know that a notice is over.
     fn tracks(&self) -> bool {
         match self {

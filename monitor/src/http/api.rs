@@ -14,6 +14,7 @@ use crate::http::auth::Access;
 use crate::http::hosts::{self, Hosts};
 use crate::http::{actions, listing, metrics, status};
 use crate::hub::ShownAlerts;
+use crate::reload::Reading;
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -27,6 +28,7 @@ use heartbeat::fleet::agent;
 use heartbeat::fleet::view::{Filter, HealthStatus, Listing};
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What the handlers read.
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ pub(crate) struct AppState {
     pub(crate) snapshots: Snapshots,
     pub(crate) counters: Counters,
     pub(crate) alerts: ShownAlerts,
+    pub(crate) reading: watch::Receiver<Reading>,
     pub(crate) desk: Desk,
 }
 
@@ -129,6 +132,7 @@ async fn prometheus(State(app): State<AppState>) -> Response {
         &snapshot,
         &app.counters.read(),
         &Arc::clone(&app.alerts.borrow()),
+        &app.reading.borrow().clone(),
     );
     (
         [(

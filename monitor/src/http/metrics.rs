@@ -1,5 +1,6 @@
 //! Prometheus text from a snapshot: a function.
 
+use crate::reload::Reading;
 use heartbeat::alerts::exchange::{AlertsView, ReceiverView};
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::wire::incident::GateKind;
@@ -12,6 +13,7 @@ pub(crate) fn text(
     snapshot: &Snapshot,
     dropped: &BTreeMap<&'static str, u64>,
     alerts: &AlertsView,
+    reading: &Reading,
 ) -> String {
     let counts = snapshot.counts;
     let beats = snapshot.beats;
@@ -60,6 +62,13 @@ pub(crate) fn text(
     });
     page.watch(snapshot);
     page.alerts(alerts);
+    page.family(
+        "hb_config_last_reload_successful",
+        "gauge",
+        "1 when the configuration was taken the last time it was read, else 0.",
+    );
+    let taken = u8::from(reading.error.is_none());
+    let _ = writeln!(page.0, "hb_config_last_reload_successful {taken}");
     page.0
 }
 

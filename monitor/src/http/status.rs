@@ -30,6 +30,7 @@ struct Status {
     gates: Vec<GateStatus>,
     fleet: Fleet,
     incidents: Counts,
+    configuration: Configuration,
     /// Where notifications go, and what waits for them.
     receivers: Vec<Receiver>,
     pages: Pages,
@@ -81,6 +82,16 @@ struct Counts {
 }
 
 #[derive(Serialize)]
+struct Configuration {
+    /// Whether it was taken the last time it was read.
+    ok: bool,
+    /// When that was, Unix milliseconds.
+    at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Receiver {
     name: String,
@@ -126,6 +137,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
         return ended();
     };
     let (watch, alerts) = (&snapshot.watch, Arc::clone(&app.alerts.borrow()));
+    let read = app.reading.borrow().clone();
     let (bounds, at) = (snapshot.bounds, reading());
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -150,6 +162,11 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
         incidents: Counts {
             open: watch.incidents.open.len(),
             closed: watch.incidents.closed.len(),
+        },
+        configuration: Configuration {
+            ok: read.error.is_none(),
+            at: read.at,
+            error: read.error,
         },
         receivers: alerts.receivers.iter().map(Receiver::of).collect(),
         pages: Pages {

@@ -14,6 +14,7 @@ use heartbeat::fleet::recovery::RecoveryEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::notification::{Notification, Severity, Subject};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ const STORE_DOWN_AFTER: Duration = Duration::from_secs(60);
 /// Incidents that ended before this are not looked at again.
 const CLOSED_WITHIN_MS: u64 = 24 * 3600 * 1000;
 const STORE: &str = "store";
+const CONFIGURATION: &str = "configuration";
 
 /// What the alerts want done about the fleet and the store.
 pub(super) enum Wish {
@@ -43,6 +45,8 @@ pub(super) struct Alerting {
     news: bool,
     /// Since when the store is away, and whether people know.
     store_down: Option<(Moment, bool)>,
+    /// Troubles of hbmonitor itself that people know of, and since when.
+    troubles: BTreeMap<String, u64>,
     /// The outbox, until the incidents have been read too.
     outbox: Vec<Notification>,
 }
@@ -60,6 +64,7 @@ impl Alerting {
             shown,
             news: true,
             store_down: None,
+            troubles: BTreeMap::new(),
             outbox: Vec::new(),
         };
         let rules = alerting.dispatch.rules();
@@ -92,13 +97,20 @@ impl Alerting {
         while let Some(delivered) = self.dispatch.next_report() {
             wishes.append(&mut self.handle(AlertsInput::Delivered(delivered), now));
         }
+        while let Some(reread) = self.dispatch.next_configuration() {
+            if reread.is_ok() {
+                self.news = true;
+                let rules = self.dispatch.rules();
+                wishes.append(&mut self.handle(AlertsInput::Receivers(rules), now));
+            }
+            wishes.append(&mut self.trouble(CONFIGURATION, reread.err().as_deref(), now));
+        }
         if let Some((since, false)) = self.store_down
             && since + STORE_DOWN_AFTER <= now
         {
             self.store_down = Some((since, true));
             let mut matter = store_trouble(now, since);
-            "blind, the store has not answered for 1 min (no automatic action)"
-                .clone_into(&mut matter.label);
+            "blind, the store has not answered for 1 min".clone_into(&mut matter.label);
             "hb cannot reach its store: nothing is known of the agents meanwhile."
                 .clone_into(&mut matter.sentence);
             "hb tries again every few seconds.".clone_into(&mut matter.next);
@@ -184,6 +196,35 @@ impl Alerting {
         }
     }
 
+    /// A trouble of hbmonitor itself begins (with its error), or is over.
+    fn trouble(&mut self, name: &str, error: Option<&str>, now: Moment) -> Vec<Wish> {
+        let wall_ms = clock::wall_ms();
+        let since = match (error, self.troubles.get(name)) {
+            (Some(_), None) => {
+                self.troubles.insert(name.to_owned(), wall_ms);
+                wall_ms
+            }
+            (None, Some(since)) => *since,
+            (Some(_), Some(_)) | (None, None) => return Vec::new(),
+        };
+        let mut matter = Matter::trouble(name, Subject::Monitor, Severity::Warning, since);
+        matter.label = match (error, name.strip_prefix("receiver-")) {
+            (Some(_), Some(receiver)) => format!("receiver {receiver} takes no notifications"),
+            (Some(_), None) => {
+                "the new configuration cannot be used, the one before goes on".to_owned()
+            }
+            (None, Some(receiver)) => format!("receiver {receiver} takes notifications again"),
+            (None, None) => "the configuration is in order again".to_owned(),
+        };
+        if let Some(error) = error {
+            error.clone_into(&mut matter.sentence);
+        } else {
+            self.troubles.remove(name);
+            matter.closed_at = Some(wall_ms);
+        }
+        self.handle(AlertsInput::Matter(Box::new(matter)), now)
+    }
+
     fn standing(&mut self, change: &Change, now: Moment) -> Vec<Wish> {
         let well = change.to == State::Healthy && change.reason.is_none();
         let standing = if well { Standing::Up } else { Standing::Down };
@@ -210,11 +251,13 @@ impl Alerting {
                 }
                 AlertsEffect::Deliver(batch) => self.dispatch.deliver(batch),
                 AlertsEffect::Renew(receiver, messages) => self.dispatch.renew(&receiver, messages),
-                AlertsEffect::ReceiverChanged(name, Some(error)) => {
-                    tracing::error!("receiver {name} takes no notifications: {error}");
-                }
-                AlertsEffect::ReceiverChanged(name, None) => {
-                    tracing::info!("receiver {name} takes notifications again");
+                AlertsEffect::ReceiverChanged(name, error) => {
+                    match &error {
+                        Some(error) => tracing::error!("receiver {name} takes nothing: {error}"),
+                        None => tracing::info!("receiver {name} takes notifications again"),
+                    }
+                    let name = format!("receiver-{name}");
+                    wishes.append(&mut self.trouble(&name, error.as_deref(), now));
                 }
             }
         }
