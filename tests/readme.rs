@@ -195,7 +195,7 @@ fn faults((directory, text): (&str, &str), targets: &str, flags: &[String]) -> V
 #[test]
 fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
     let makefile = include_str!("../Makefile");
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["hbsidecar"],
         &["hbsidecar", "notify"],
         &["hbsidecar", "diagnose"],
@@ -205,6 +205,7 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
         &["hbmonitor", "demo"],
         &["hbmonitor", "restart"],
         &["hbmonitor", "pause"],
+        &["hbmonitor", "silence"],
     ];
     let mut flags = vec!["--help".to_owned()];
     for words in commands {

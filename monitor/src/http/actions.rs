@@ -85,7 +85,7 @@ async fn about_agent(
         "ack" => Ask::Acknowledge(id),
         "silence" => match quiet(&wish, vec![Matcher::equal("agent", id.as_str())]) {
             Ok(quiet) => Ask::Silence(quiet),
-            Err(refused) => return refused,
+            Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
         },
         _ => return refuse(StatusCode::NOT_FOUND, "Not found"),
     };
@@ -104,7 +104,7 @@ async fn silence(
     let matchers = std::mem::take(&mut wish.matchers);
     match quiet(&wish, matchers) {
         Ok(quiet) => answer(&app.desk, Ask::Silence(quiet), wish.by, peer).await,
-        Err(refused) => refused,
+        Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
     }
 }
 
@@ -125,8 +125,8 @@ async fn unsilence(
 }
 
 /// A silence always has an end.
-fn quiet(wish: &Wish, matchers: Vec<Matcher>) -> Result<Quiet, Response> {
-    let why = |why: &str| refuse(StatusCode::BAD_REQUEST, &format!("for: {why}"));
+fn quiet(wish: &Wish, matchers: Vec<Matcher>) -> Result<Quiet, String> {
+    let why = |why: &str| format!("for: {why}");
     let lasts = wish
         .lasts
         .as_deref()
