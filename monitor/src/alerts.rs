@@ -13,8 +13,7 @@ mod text;
 mod webhook;
 
 use crate::clock;
-use crate::config::receivers::{Kind, Receiver};
-use crate::reload::Reread;
+use crate::config::receivers::{Kind, Receiver, Reread};
 use crate::wake::Wake;
 use heartbeat::alerts::exchange::{Delivered, Outcome, Receiver as Rule};
 use heartbeat::wire::notification::{Message, Notification, ReceiverName};

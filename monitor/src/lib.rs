@@ -50,7 +50,7 @@ pub fn run(args: Args) -> u8 {
     match config.mode.clone() {
         config::Mode::CheckConfig => return cli::check::config(&config),
         config::Mode::TestAlerts { receiver } => {
-            let tested = cli::check::test(config, receiver.as_deref());
+            let tested = test_alerts(config, receiver.as_deref());
             return tested.unwrap_or_else(|error| report(&error, exit::FAILURE));
         }
         config::Mode::Serve | config::Mode::Demo { .. } => {}
@@ -78,6 +78,15 @@ fn work(config: Config, args: Args) -> anyhow::Result<u8> {
     // Not dropped: that would wait for a name server that does not answer.
     runtime.shutdown_timeout(LEFT_BEHIND_WITHIN);
     result
+}
+
+fn test_alerts(config: Config, only: Option<&str>) -> anyhow::Result<u8> {
+    let receivers = cli::check::chosen(config.receivers, only)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let answers = runtime.block_on(alerts::test(receivers, config.public_url))?;
+    Ok(cli::check::answers(&answers))
 }
 
 /// Each client of the store and of HTTP takes a descriptor; the usual limit of 1024 is below what both allow.

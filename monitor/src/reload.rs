@@ -1,7 +1,7 @@
 //! SIGHUP: the configuration is read again. One that cannot be used changes nothing, and is shown.
 
 use crate::clock;
-use crate::config::receivers::Receiver;
+use crate::config::receivers::Reread;
 use crate::config::{Args, Config};
 use crate::wake::Wake;
 use tokio::signal::unix::Signal;
@@ -18,9 +18,6 @@ pub(crate) struct Reading {
     /// Why it was not taken; then the one before goes on.
     pub(crate) error: Option<String>,
 }
-
-/// The receivers of a configuration that was read again, or why there are none.
-pub(crate) type Reread = Result<Vec<Receiver>, String>;
 
 /// For those who read and those who show: the hub's end, the readers' end, the reader's own.
 pub(crate) fn pair(wake: Wake) -> (mpsc::Receiver<Reread>, watch::Receiver<Reading>, Reader) {

@@ -1,4 +1,4 @@
-//! Silences: for whom and how long no one is notified and nothing is done by itself, as the hash `hb:silences` holds them.
+//! Silences: for what and how long no one is notified and nothing is done by itself, as the hash `hb:silences` holds them.
 
 use crate::base::number;
 use crate::wire::incident::IncidentId;

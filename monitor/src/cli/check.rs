@@ -1,7 +1,7 @@
 //! `check-config` and `alert test`: what the configuration amounts to, without a running monitor.
 
-use crate::alerts;
 use crate::config::Config;
+use crate::config::receivers::Receiver;
 use heartbeat::wire::notification::ReceiverName;
 use std::io::Write;
 
@@ -37,32 +37,33 @@ pub(crate) fn config(config: &Config) -> u8 {
     0
 }
 
-/// Sends a marked message to one receiver or to all, and prints what each answered.
-pub(crate) fn test(config: Config, only: Option<&str>) -> anyhow::Result<u8> {
-    let mut receivers = config.receivers;
+/// The receivers that are to be tried: this one, or all.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn chosen(mut all: Vec<Receiver>, only: Option<&str>) -> anyhow::Result<Vec<Receiver>> {
     if let Some(only) = only {
-        let wanted = ReceiverName::parse(only)?;
-        receivers.retain(|receiver| receiver.rule.name == wanted);
+        all.retain(|receiver| receiver.rule.name.as_str() == only);
         anyhow::ensure!(
-            !receivers.is_empty(),
+            !all.is_empty(),
             "there is no receiver {only}; see hbmonitor check-config"
         );
     }
     anyhow::ensure!(
-        !receivers.is_empty(),
-        "the configuration has no [[receiver]]; add one, or name it with --config"
+        !all.is_empty(),
+        "the configuration has no [[receiver]]; add one, or name the file with --config"
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let answers = runtime.block_on(alerts::test(receivers, config.public_url))?;
-    let failed = answers.iter().any(|(_, error)| error.is_some());
+    Ok(all)
+}
+
+/// Prints what each receiver answered to a test; the error of each that did not take it.
+pub(crate) fn answers(answers: &[(ReceiverName, Option<String>)]) -> u8 {
     let line = |(name, error): &(ReceiverName, Option<String>)| match error {
         None => format!("{name}: delivered"),
         Some(error) => format!("{name}: NOT delivered: {error}"),
     };
     print(&answers.iter().map(line).collect::<Vec<_>>());
-    Ok(u8::from(failed))
+    u8::from(answers.iter().any(|(_, error)| error.is_some()))
 }
 
 fn print(lines: &[String]) {

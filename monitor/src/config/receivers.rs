@@ -51,6 +51,9 @@ pub(super) struct ReceiverFile {
     include_output: Option<bool>,
 }
 
+/// The receivers of a configuration that was read again, or why there are none.
+pub(crate) type Reread = Result<Vec<Receiver>, String>;
+
 /// A receiver that can be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Receiver {
