@@ -4,7 +4,7 @@
 //! agent ─► hbsidecar ─[beat]─► REDIS ─► hbmonitor ─[fleet]─► snapshot ─► view ─► HTTP
 //! ```
 //!
-//! Six rooms; each imports only those above it, `fleet` none of `contract`, `verdict` and `supervise` (`tests/tidy.rs`):
+//! Seven rooms; each imports only those above it, `fleet` and `alerts` none of `contract`, `verdict` and `supervise` (`tests/tidy.rs`):
 //!
 //! | room | |
 //! |---|---|
@@ -14,7 +14,9 @@
 //! | [`verdict`] | what is seen of an agent's process tree, and what that means |
 //! | [`supervise`] | start, end, restart, remedy |
 //! | [`fleet`] | what the monitor believes of every agent |
+//! | [`alerts`] | who is notified of what, and when |
 
+pub mod alerts;
 pub mod base;
 pub mod contract;
 pub mod fleet;

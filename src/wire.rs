@@ -14,9 +14,11 @@ pub mod incident;
 pub mod keys;
 pub mod lease;
 pub mod life;
+pub mod notification;
 pub mod order;
 pub mod pause;
 pub mod roster;
+pub mod silence;
 
 /// The word that stands for a value in the store: the one that serde writes, so that there is one list of them.
 pub fn word<T: serde::Serialize>(value: &T) -> String {

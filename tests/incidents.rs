@@ -184,6 +184,9 @@ impl Stage {
             RecoveryEffect::Order(..)
             | RecoveryEffect::Forget(_)
             | RecoveryEffect::StorePause(_)
+            | RecoveryEffect::StoreSilence(_)
+            | RecoveryEffect::RemoveSilence(_)
+            | RecoveryEffect::Silences(_)
             | RecoveryEffect::Audit(_)
             | RecoveryEffect::Answer(..) => return,
         };

@@ -199,7 +199,7 @@ fn faults((directory, text): (&str, &str), targets: &str, flags: &[String]) -> V
 #[test]
 fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
     let makefile = include_str!("../Makefile");
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &["hbsidecar"],
         &["hbsidecar", "notify"],
         &["hbsidecar", "diagnose"],
@@ -214,6 +214,7 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
         &["hbmonitor", "restart"],
         &["hbmonitor", "recover"],
         &["hbmonitor", "pause"],
+        &["hbmonitor", "silence"],
     ];
     let mut flags = vec!["--help".to_owned()];
     for words in commands {

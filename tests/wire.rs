@@ -6,6 +6,7 @@ use heartbeat::wire::beat::{Beat, Source, Status, Verdict};
 use heartbeat::wire::event::{Event, EventKind};
 use heartbeat::wire::incident::{GateKind, Incident, Scope};
 use heartbeat::wire::life::{Phase, Reason, Standing};
+use heartbeat::wire::notification::{Notification, Occasion, Severity, Subject};
 use heartbeat::wire::order::{Action, Order, Refusal};
 use heartbeat::wire::roster::RosterEntry;
 use proptest::prelude::*;
@@ -54,6 +55,22 @@ fn an_incident_is_read_and_written_the_same() {
         (Scope::Host, Some(GateKind::Storm))
     );
     assert_eq!(json(&incident.encode()), json(&text));
+}
+
+#[test]
+fn a_notification_is_read_and_written_the_same() {
+    let text = golden("notification");
+    let notification = Notification::decode(text.as_bytes()).unwrap();
+    let message = &notification.message;
+    assert_eq!(
+        (message.occasion, message.severity, message.subject),
+        (
+            Occasion::Firing,
+            Severity::Critical,
+            Subject::HeartbeatMissed
+        )
+    );
+    assert_eq!(json(&notification.encode()), json(&text));
 }
 
 #[test]

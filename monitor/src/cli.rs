@@ -2,6 +2,7 @@
 
 mod agents;
 mod check;
+pub(crate) mod check_config;
 pub(crate) mod client;
 mod events;
 mod incidents;
@@ -59,6 +60,26 @@ pub(crate) enum Command {
     Forget {
         /// The agent
         id: String,
+    },
+    /// Take care of an agent's incident: its page is quiet until it is over
+    Ack {
+        /// The agent
+        id: String,
+    },
+    /// Hold back notifications and automatic actions for an agent, or for a type of agents
+    Silence {
+        /// The agent
+        #[arg(required_unless_present = "agent_type", conflicts_with = "agent_type")]
+        id: Option<String>,
+        /// All agents of this type
+        #[arg(long = "type", value_name = "TYPE")]
+        agent_type: Option<String>,
+        /// For how long, as in 1h; 0 ends the silence
+        #[arg(long = "for", value_name = "TIME")]
+        lasts: String,
+        /// Why
+        #[arg(short, value_name = "WHY", default_value = "")]
+        message: String,
     },
     /// Do nothing automatically any more, for the whole fleet
     Pause {
@@ -147,6 +168,30 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
             ));
             Ok(())
         }
+        Command::Ack { id } => {
+            client
+                .post(&path(id, "ack"), &wish(), &format!("ack {id}"))
+                .await?;
+            say(&format!(
+                "{id} is acknowledged: quiet until it is over, then reported."
+            ));
+            Ok(())
+        }
+        Command::Silence {
+            id,
+            agent_type,
+            lasts,
+            message,
+        } => {
+            silence(
+                &client,
+                id.as_deref(),
+                agent_type.as_deref(),
+                lasts,
+                message,
+            )
+            .await
+        }
         Command::Pause { lasts } => pause(&client, *lasts).await,
         Command::Resume => {
             client.post("/v1/resume", &wish(), "resume").await?;
@@ -155,6 +200,35 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
         }
     };
     acted.map(|()| 0)
+}
+
+async fn silence(
+    client: &Client,
+    id: Option<&str>,
+    agent_type: Option<&str>,
+    lasts: &str,
+    message: &str,
+) -> Result<(), CommandError> {
+    let mut wish = wish();
+    wish["for"] = lasts.into();
+    wish["comment"] = message.into();
+    let (path, what, undo) = match (id, agent_type) {
+        (Some(id), _) => (path(id, "silence"), id.to_owned(), id.to_owned()),
+        (None, kind) => {
+            let kind = kind.unwrap_or_default();
+            wish["matchers"] = json!([{"name": "type", "value": kind}]);
+            let what = format!("type {kind}");
+            ("/v1/silences".to_owned(), what, format!("--type {kind}"))
+        }
+    };
+    client.post(&path, &wish, "silence").await?;
+    match lasts {
+        "0" => say(&format!("The silence for {what} is over.")),
+        _ => say(&format!(
+            "{what} is silenced for {lasts}: no notification, no automatic action. Undo: hbmonitor silence {undo} --for 0"
+        )),
+    }
+    Ok(())
 }
 
 async fn pause(client: &Client, lasts: Option<Duration>) -> Result<(), CommandError> {

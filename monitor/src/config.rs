@@ -2,6 +2,8 @@
 //! over default.
 
 pub(crate) mod policy;
+pub(crate) mod receivers;
+mod secret;
 
 pub use hbshell::log::LogFormat;
 pub(crate) use hbshell::store::{Address, Password};
@@ -15,6 +17,8 @@ use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use policy::{PolicyTable, RecoverySettings, VerifyTable};
+use receivers::{Receiver, ReceiverError, ReceiverFile};
+pub(crate) use secret::Secret;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,7 +39,7 @@ pub(crate) mod exit {
 const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 
 /// Receives the heartbeats of a fleet of agents, detects those that are missing or failed, and serves the result over HTTP.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "hbmonitor",
     version,
@@ -49,7 +53,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
     /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, token_file, read_only, interval_default,
-    /// and the tables policy and verify
+    /// the tables policy and verify, and a table [[receiver]] for each place that notifications go to
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// URL of the store [default: Redis on 127.0.0.1:6379 if it answers, else an embedded store]
@@ -96,7 +100,7 @@ pub struct Args {
     quiet: bool,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 enum CommandArgs {
     /// Monitor the fleet and serve HTTP (the default)
     Serve {
@@ -115,14 +119,30 @@ enum CommandArgs {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print what the configuration amounts to: files, keys, receivers
+    CheckConfig,
+    /// Try what notifies people
+    #[command(subcommand)]
+    Alert(AlertArgs),
     #[command(flatten)]
     Ask(cli::Command),
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum AlertArgs {
+    /// Send a message that is marked as a test to a receiver, or to all, and print the answers
+    Test {
+        /// The receiver
+        receiver: Option<String>,
+    },
 }
 
 /// A configuration that can be used as it is.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
+    /// The configuration file.
+    pub(crate) file: Option<PathBuf>,
     /// The configured store, if any.
     pub(crate) store: Option<Address>,
     /// Of the store, wherever that is.
@@ -132,19 +152,30 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// The host of the URL under which people reach the HTTP server.
     pub(crate) public_host: Option<String>,
+    /// That URL.
+    pub(crate) public_url: Option<String>,
     pub(crate) token: TokenPlace,
     /// Nothing can be changed over HTTP.
     pub(crate) read_only: bool,
     pub(crate) settings: FleetSettings,
     pub(crate) recovery: RecoverySettings,
+    /// Where notifications go.
+    pub(crate) receivers: Vec<Receiver>,
     pub(crate) log: Log,
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Serve,
-    Demo { once: bool },
+    Demo {
+        once: bool,
+    },
+    CheckConfig,
+    /// One receiver or all.
+    TestAlerts {
+        receiver: Option<String>,
+    },
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -162,9 +193,10 @@ struct File {
     policy: Vec<PolicyTable>,
     #[serde(default)]
     verify: VerifyTable,
+    receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 8] = [
+const FILE_KEYS: [&str; 9] = [
     "redis_url",
     "redis_password_file",
     "state_dir",
@@ -173,6 +205,7 @@ const FILE_KEYS: [&str; 8] = [
     "token_file",
     "read_only",
     "interval_default",
+    "receiver",
 ];
 
 /// Why there is no configuration. Nothing was started.
@@ -196,6 +229,9 @@ pub(crate) enum ConfigError {
     /// Not a time, too short or too long.
     #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
+    /// A receiver that cannot be used.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
     /// Not a store, or a password file that is not readable.
     #[error(transparent)]
     Store(#[from] AddressError),
@@ -204,7 +240,7 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::FileUnreadable(..) | Self::FileWrong(..) => exit::CONFIG,
+            Self::FileUnreadable(..) | Self::FileWrong(..) | Self::Receiver(_) => exit::CONFIG,
             Self::ListenText(_) | Self::PublicUrl(_) | Self::Interval(_) | Self::Store(_) => {
                 exit::USAGE
             }
@@ -253,7 +289,7 @@ impl TryFrom<Args> for Config {
         let path = args.config;
         let file = path.as_deref().map(read).transpose()?.unwrap_or_default();
         let recovery = RecoverySettings::new(file.policy, &file.verify)
-            .map_err(|why| ConfigError::FileWrong(path.unwrap_or_default(), why))?;
+            .map_err(|why| ConfigError::FileWrong(path.clone().unwrap_or_default(), why))?;
         let is_quiet =
             args.quiet || matches!(args.command, Some(CommandArgs::Serve { quiet: true }));
         let url = args
@@ -266,6 +302,7 @@ impl TryFrom<Args> for Config {
             .listen
             .or(file.listen)
             .unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let public_url = args.public_url.or(file.public_url);
         let interval_default = args.interval_default.or(file.interval_default);
         let state_dir = args
             .state_dir
@@ -280,7 +317,12 @@ impl TryFrom<Args> for Config {
                     | CommandArgs::Ask(_),
                 ) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },
+                Some(CommandArgs::CheckConfig) => Mode::CheckConfig,
+                Some(CommandArgs::Alert(AlertArgs::Test { receiver })) => {
+                    Mode::TestAlerts { receiver }
+                }
             },
+            file: path,
             store: url
                 .map(|url| Address::new(&url, password.clone()))
                 .transpose()?,
@@ -291,11 +333,8 @@ impl TryFrom<Args> for Config {
             },
             read_only: args.read_only || file.read_only.unwrap_or(false),
             state_dir,
-            public_host: args
-                .public_url
-                .or(file.public_url)
-                .map(public_host)
-                .transpose()?,
+            public_host: public_url.clone().map(public_host).transpose()?,
+            public_url,
             listen: listen
                 .parse()
                 .map_err(|_| ConfigError::ListenText(listen))?,
@@ -304,6 +343,7 @@ impl TryFrom<Args> for Config {
                 ..FleetSettings::default()
             },
             recovery,
+            receivers: receivers::receivers(file.receiver.unwrap_or_default())?,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,
@@ -343,6 +383,7 @@ fn nearest(key: &str) -> Option<&'static str> {
     let distance = |known: &&str| strsim::damerau_levenshtein(key, known);
     let words = FILE_KEYS.into_iter().chain(policy::WORDS);
     words
+        .chain(receivers::KEYS)
         .min_by_key(distance)
         .filter(|known| distance(known) <= 4)
 }

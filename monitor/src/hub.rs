@@ -4,10 +4,12 @@
 //! A thread and not a task: at a real rate nearly every beat is a packet of its own, and being woken costs more than the beat.
 //! So the hub waits for [`GATHER`] after each read and takes all that has come.
 
+mod alerting;
 pub(crate) mod crew;
 mod held;
 mod recovery;
 
+use crate::alerts::Dispatch;
 use crate::asks::Asks;
 use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
 use crate::bus::push::{Message, Push};
@@ -16,7 +18,10 @@ use crate::config::policy::RecoverySettings;
 use crate::events::Events;
 use crate::snapshots::Showcase;
 use crate::wake::Sleeper;
+use alerting::{Alerting, Wish};
+pub(crate) use alerting::{ShownAlerts, shown};
 use crew::Crew;
+use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
@@ -28,6 +33,7 @@ use heartbeat::wire::word;
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -46,6 +52,7 @@ pub(crate) struct Hub {
     sleeper: Sleeper,
     beats: Beats,
     showcase: Showcase,
+    alerting: Alerting,
     asks: Asks,
     outputs: Outputs,
     last_tick: Moment,
@@ -58,6 +65,8 @@ pub(crate) struct Ends {
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) crew: Crew,
     pub(crate) events: Events,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) show: watch::Sender<Arc<AlertsView>>,
 }
 
 /// Where effects go.
@@ -94,6 +103,8 @@ impl Hub {
             changes,
             crew,
             events,
+            dispatch,
+            show,
         } = ends;
         let watch = Watch::new(settings, fastrand::u64(..), now);
         Self {
@@ -108,6 +119,7 @@ impl Hub {
                 gather_until: Instant::now(),
             },
             showcase,
+            alerting: Alerting::new(dispatch, show),
             asks,
             outputs: Outputs {
                 requests: inbox.requests,
@@ -140,11 +152,33 @@ impl Hub {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
+            self.perform(&mut effects, now);
+            self.showcase.serve(now, || self.watch.view());
+        }
+    }
+
+    /// Carries out what the fleet wants, then what the alerts want of it, until neither wants more.
+    fn perform(&mut self, effects: &mut Vec<WatchEffect>, now: Moment) {
+        let mut wishes = self.alerting.advance(now);
+        loop {
             for effect in effects.drain(..) {
                 self.remember_container(&effect);
+                wishes.append(&mut self.alerting.follow(&effect, &self.watch, now));
                 self.outputs.perform(effect, &mut self.asks);
             }
-            self.showcase.serve(now, || self.watch.view());
+            if wishes.is_empty() {
+                return;
+            }
+            self.grant(std::mem::take(&mut wishes), now, effects);
+        }
+    }
+
+    fn grant(&mut self, wishes: Vec<Wish>, now: Moment, effects: &mut Vec<WatchEffect>) {
+        for wish in wishes {
+            match wish {
+                Wish::Ask(request) => self.outputs.request(request),
+                Wish::Watch(input) => effects.append(&mut self.watch.handle(input, now)),
+            }
         }
     }
 
@@ -192,9 +226,18 @@ impl Hub {
                     effects.append(&mut self.watch.handle(input, now));
                     if is_up {
                         self.beats.up(&mut self.watch, now, effects);
+                        let wishes = self.alerting.link_up(&self.watch, now);
+                        self.grant(wishes, now, effects);
                     } else if is_down {
                         self.beats.end();
+                        let wishes = self.alerting.link_down(now);
+                        self.grant(wishes, now, effects);
                     }
+                }
+                Ok(Input::Outbox(records)) => self.alerting.outbox_read(records),
+                Ok(Input::NotificationStored(id)) => {
+                    let wishes = self.alerting.stored(id, now);
+                    self.grant(wishes, now, effects);
                 }
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
@@ -207,7 +250,8 @@ impl Hub {
     /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
     fn next_tick(&self) -> Moment {
         let latest = self.last_tick + TICK_MAX;
-        match self.watch.deadline() {
+        let machines = [self.watch.deadline(), self.alerting.deadline()];
+        match machines.into_iter().flatten().min_by_key(|(at, _)| *at) {
             Some((at, _)) if at < latest => at.max(self.last_tick + TICK_MIN),
             Some(_) | None => latest,
         }

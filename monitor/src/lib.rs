@@ -1,8 +1,10 @@
 //! hbmonitor: receives the beats of a fleet, detects agents that are missing or failed, and serves the result over HTTP.
 //!
-//! `hub` owns the fleet; `bus` reads the store, `http` serves snapshots and takes what people ask for, `demo` plays a story,
-//! `cli` asks a running monitor, `recovery` carries out what brings agents back. Only the hub imports rooms.
+//! `hub` owns the fleet; `bus` reads the store, `recovery` carries out what brings agents back, `alerts` brings notifications
+//! to their receivers, `http` serves snapshots and takes what people ask for, `demo` plays a story, `cli` asks a running
+//! monitor. Only the hub imports rooms.
 
+mod alerts;
 mod asks;
 mod bus;
 mod cli;
@@ -12,6 +14,7 @@ mod events;
 mod http;
 mod hub;
 pub mod recovery;
+mod reload;
 mod snapshots;
 mod token;
 mod wake;
@@ -46,17 +49,25 @@ pub fn run(args: Args) -> u8 {
     if let Some((command, target)) = args.asks() {
         return cli::run(&command, target);
     }
-    let config = match Config::try_from(args) {
+    let config = match Config::try_from(args.clone()) {
         Ok(config) => config,
         Err(error) => {
             let code = error.exit_code();
             return report(&error.into(), code);
         }
     };
+    match config.mode.clone() {
+        config::Mode::CheckConfig => return cli::check_config::config(&config),
+        config::Mode::TestAlerts { receiver } => {
+            let tested = test_alerts(config, receiver.as_deref());
+            return tested.unwrap_or_else(|error| report(&error, exit::FAILURE));
+        }
+        config::Mode::Serve | config::Mode::Demo { .. } => {}
+    }
     // The demo prints its story instead.
     let log =
         (config.mode == config::Mode::Serve).then(|| LogWriter::start(config.log, "hbmonitor"));
-    let code = match work(config) {
+    let code = match work(config, args) {
         Ok(code) => code,
         Err(error) => report(&error, exit::FAILURE),
     };
@@ -66,16 +77,25 @@ pub fn run(args: Args) -> u8 {
     code
 }
 
-fn work(config: Config) -> anyhow::Result<u8> {
+fn work(config: Config, args: Args) -> anyhow::Result<u8> {
     allow_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(perform(config));
+    let result = runtime.block_on(perform(config, args));
     // Not dropped: that would wait for a name server that does not answer.
     runtime.shutdown_timeout(LEFT_BEHIND_WITHIN);
     result
+}
+
+fn test_alerts(config: Config, only: Option<&str>) -> anyhow::Result<u8> {
+    let receivers = cli::check_config::chosen(config.receivers, only)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let answers = runtime.block_on(alerts::test(receivers, config.public_url))?;
+    Ok(cli::check_config::answers(&answers))
 }
 
 /// Each client of the store and of HTTP takes a descriptor; the usual limit of 1024 is below what both allow.
@@ -87,18 +107,21 @@ fn allow_descriptors() {
     }
 }
 
-async fn perform(config: Config) -> anyhow::Result<u8> {
+async fn perform(config: Config, args: Args) -> anyhow::Result<u8> {
     match config.mode {
-        config::Mode::Serve => serve(config).await,
         config::Mode::Demo { once } => demo::play(config, once).await,
+        config::Mode::Serve | config::Mode::CheckConfig | config::Mode::TestAlerts { .. } => {
+            serve(config, args).await
+        }
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<u8> {
+async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     let listener = listen(&config).await?;
     let (stop, stopped) = channel::channel(false);
     let mut end = Box::pin(asked_to_end()?);
-    ignore_hangup()?;
+    // A terminal that is closed does not end the monitor.
+    let hangup = signal(SignalKind::hangup())?;
     let found = tokio::select! {
         found = bus::find_store::find(&config.store, config.password.clone(), config.state_dir.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
@@ -113,6 +136,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
     let mut running = start(&config, listener, found.address, stopped, access)?;
+    tokio::spawn(running.reload.run(args, hangup));
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
@@ -131,6 +155,7 @@ async fn serve(config: Config) -> anyhow::Result<u8> {
 struct Running {
     hub: oneshot::Receiver<anyhow::Result<()>>,
     http: tokio::task::JoinHandle<()>,
+    reload: reload::Reader,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
 }
 
@@ -148,12 +173,18 @@ fn start(
     let (snapshots, showcase) = snapshots::pair(wake.clone());
     let (desk, asks) = asks::pair(wake.clone());
     let events = events::Events::new();
+    let (show, shown) = hub::shown();
+    let receivers = config.receivers.clone();
+    let (reread, reading, reload) = reload::pair(wake.clone());
+    let public_url = config.public_url.clone();
     let ends = hub::Ends {
         showcase,
         asks,
         changes,
-        crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake),
+        crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake.clone()),
         events: events.clone(),
+        dispatch: alerts::Dispatch::new(receivers, public_url, reread, wake)?,
+        show,
     };
     let hub = hub::Hub::new(config.settings, config.recovery.clone(), inbox, ends);
     let (ends, ended) = oneshot::channel();
@@ -166,6 +197,8 @@ fn start(
         counters,
         events,
         readers: http::events::Readers::default(),
+        alerts: shown,
+        reading,
         desk,
         access,
     };
@@ -173,6 +206,7 @@ fn start(
     Ok(Running {
         hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
+        reload,
         changes: changes_out,
     })
 }
@@ -214,19 +248,6 @@ fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
             _ = int.recv() => {}
         }
     })
-}
-
-/// A terminal that is closed, or a service manager that asks for a reload, does not end the monitor.
-fn ignore_hangup() -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::warn!(
-                "SIGHUP: the configuration is read at the start only; restart hbmonitor to read it again"
-            );
-        }
-    });
-    Ok(())
 }
 
 fn report(error: &anyhow::Error, code: u8) -> u8 {

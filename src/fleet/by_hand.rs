@@ -3,9 +3,10 @@
 use crate::base::id::AgentId;
 use crate::fleet::ladder::exchange::Planned;
 use crate::fleet::ladder::rung::Rung;
-use crate::wire::incident::Incident;
+use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
+use crate::wire::silence::{Matcher, Silence};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub const WHO_CHARS_MAX: usize = 128;
 
 /// One request of a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     /// Names the request: its answer carries it back.
     pub number: u64,
@@ -26,7 +27,7 @@ pub struct Asked {
 }
 
 /// What can be asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     /// A restart of this agent, also of a healthy one.
     Restart(AgentId),
@@ -43,10 +44,27 @@ pub enum Ask {
     Stop(AgentId),
     /// The agent is over: it leaves the fleet and the roster.
     Forget(AgentId),
+    /// A person takes care of this agent's incident: its page is quiet until it is over.
+    Acknowledge(AgentId),
+    /// No notification and no automatic action for what matches; no time: the end of such a silence.
+    Silence(Quiet),
+    /// The end of this silence.
+    Unsilence(IncidentId),
     /// Nothing is done automatically, for this time or until it is resumed.
     Pause(Option<Duration>),
     /// The end of the pause.
     Resume,
+}
+
+/// A silence as it is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quiet {
+    /// For what.
+    pub matchers: Vec<Matcher>,
+    /// For how long.
+    pub lasts: Duration,
+    /// Why.
+    pub comment: String,
 }
 
 /// What a request began.
@@ -60,6 +78,12 @@ pub enum Answer {
     Plan(Vec<Planned>),
     /// The agent has left the fleet.
     Forgotten(AgentId),
+    /// A person takes care of this incident.
+    Acknowledged(IncidentId),
+    /// The silence holds.
+    Silenced(Box<Silence>),
+    /// The silence is over.
+    Unsilenced(IncidentId),
     /// Nothing is done automatically.
     Paused(Pause),
     /// Recovery goes on.
@@ -72,6 +96,9 @@ pub enum AskRefusal {
     /// No such agent.
     #[error("Agent not found")]
     NotFound,
+    /// No such silence.
+    #[error("Silence not found")]
+    NoSilence,
     /// The store cannot be reached: nothing can be ordered.
     #[error("hb cannot reach the store, so nothing can be ordered; try again when it is back")]
     Blind,
@@ -84,9 +111,11 @@ impl Ask {
     /// The agent that it is about; `None` for the whole fleet.
     pub fn agent(&self) -> Option<&AgentId> {
         match self {
-            Self::Restart(id) | Self::Stop(id) | Self::Forget(id) => Some(id),
+            Self::Restart(id) | Self::Stop(id) | Self::Forget(id) | Self::Acknowledge(id) => {
+                Some(id)
+            }
             Self::Recover { agent, .. } => Some(agent),
-            Self::Pause(_) | Self::Resume => None,
+            Self::Silence(_) | Self::Unsilence(_) | Self::Pause(_) | Self::Resume => None,
         }
     }
 
@@ -97,6 +126,9 @@ impl Ask {
             Self::Recover { .. } => "recover",
             Self::Stop(_) => "stop",
             Self::Forget(_) => "forget",
+            Self::Acknowledge(_) => "ack",
+            Self::Silence(_) => "silence",
+            Self::Unsilence(_) => "unsilence",
             Self::Pause(_) => "pause",
             Self::Resume => "resume",
         }

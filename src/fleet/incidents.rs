@@ -5,6 +5,7 @@
 //! when the store lost it, and read before the first verdict, so that a monitor that starts opens nothing twice.
 
 mod climbs;
+mod notes;
 mod open;
 mod unsaved;
 
@@ -14,7 +15,7 @@ use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
 use crate::fleet::gates::STORM_MAX;
 use crate::fleet::ladder::exchange::{RungOutcome, Ticket};
-use crate::wire::incident::{GateKind, Incident, IncidentId};
+use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
 use climbs::settle_rungs;
 use imbl::OrdMap;
@@ -96,6 +97,12 @@ pub enum LedgerInput {
     Next(AgentId, String, u64),
     /// The agent is no longer in the fleet.
     Left(AgentId),
+    /// These incidents are part of the page of that one.
+    Paged(Vec<IncidentId>, IncidentId),
+    /// This person takes care of this incident.
+    Acked(IncidentId, String),
+    /// What became of a notification about these incidents.
+    Notified(Vec<IncidentId>, Notified),
     /// Time passed.
     Tick,
 }
@@ -183,6 +190,9 @@ impl Ledger {
             }
             LedgerInput::Next(agent, what, at) => self.next(&agent, what, at, &mut effects),
             LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
+            LedgerInput::Paged(ids, page) => self.paged(&ids, &page, &mut effects),
+            LedgerInput::Acked(id, by) => self.acked(&id, &by, &mut effects),
+            LedgerInput::Notified(ids, notified) => self.notified(&ids, &notified, &mut effects),
             LedgerInput::Tick => self.tick(context, &mut effects),
         }
         self.unsaved.keep(&effects, context.now);

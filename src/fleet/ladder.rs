@@ -103,6 +103,11 @@ impl Ladder {
         self.climbs.contains_key(agent)
     }
 
+    /// Whether people were asked for about this agent.
+    pub fn is_paged(&self, agent: &AgentId) -> bool {
+        self.climbs.get(agent).is_some_and(|climb| climb.is_paged)
+    }
+
     /// Whether this rung is being carried out.
     pub fn is_performing(&self, ticket: &Ticket) -> bool {
         let climb = self.climbs.get(&ticket.agent);

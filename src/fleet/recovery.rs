@@ -10,6 +10,7 @@ use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::life::Reason;
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
+use crate::wire::silence::Silence;
 use std::sync::Arc;
 
 /// An input.
@@ -19,6 +20,8 @@ pub enum RecoveryInput {
     Token(u64),
     /// The pause that the store holds.
     Pause(Option<Pause>),
+    /// The silences that the store holds.
+    Silences(Vec<Silence>),
     /// A person asks for something.
     Asked(Asked),
     /// What became of [`RecoveryEffect::Claim`].
@@ -38,6 +41,12 @@ pub enum RecoveryEffect {
     Forget(AgentId),
     /// Write the pause, or remove it.
     StorePause(Option<Pause>),
+    /// Write this silence.
+    StoreSilence(Box<Silence>),
+    /// Remove this silence.
+    RemoveSilence(IncidentId),
+    /// The silences in force and to come, for the alerts.
+    Silences(Vec<Silence>),
     /// Write what a person asked for.
     Audit(AuditEntry),
     /// Answer the request of this number.

@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod facts;
+mod quiet;
 mod recovery;
 
 pub use by_hand::unreachable;
@@ -22,11 +23,13 @@ use crate::fleet::machine::{
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
-use crate::wire::incident::{Incident, IncidentId};
+use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
 use crate::wire::pause::Pause;
+use crate::wire::silence::Silence;
 use imbl::OrdMap;
 use recovery::Recovery;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +74,10 @@ pub enum WatchInput {
     IncidentSaved(Arc<Incident>),
     /// The store has removed this record.
     IncidentRemoved(IncidentId),
+    /// These incidents are part of the page of that one.
+    Paged(Vec<IncidentId>, IncidentId),
+    /// What became of a notification about these incidents.
+    Notified(Vec<IncidentId>, Notified),
     /// Of recovery.
     Recovery(RecoveryInput),
 }
@@ -111,6 +118,8 @@ pub struct WatchView {
     pub acting: usize,
     /// All actions are paused.
     pub pause: Option<Pause>,
+    /// Silences in force and to come.
+    pub silences: BTreeMap<IncidentId, Silence>,
     /// The time that answers of the store usually take.
     pub round_trip: Option<Duration>,
     /// The time after which a missing answer means a dead link.
@@ -162,11 +171,23 @@ impl Watch {
                 self.record(LedgerInput::Restored(records), None, now, &mut effects);
                 self.settle_restored(now, &mut effects);
             }
+            WatchInput::Paged(ids, page) => {
+                self.record(LedgerInput::Paged(ids, page), None, now, &mut effects);
+            }
+            WatchInput::Notified(ids, notified) => {
+                self.record(
+                    LedgerInput::Notified(ids, notified),
+                    None,
+                    now,
+                    &mut effects,
+                );
+            }
             WatchInput::IncidentsHeld(held) => {
                 // What is being written may not be counted yet.
                 if self.ledger.is_saved() && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
                     self.pause_read(None, now, &mut effects);
+                    self.silences_read(Vec::new(), &mut effects);
                 }
             }
             WatchInput::IncidentSaved(incident) => {
@@ -254,6 +275,7 @@ impl Watch {
             self.count_at = goes_on.then_some(now + COUNT_EVERY);
         }
         self.gate(GatesInput::Tick, now, effects);
+        self.expire_silences(now, effects);
         self.record(LedgerInput::Tick, None, now, effects);
         self.recovery_tick(now, effects);
     }
@@ -387,10 +409,16 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {
+        let mut gate = self.gates.veto(host);
+        if let LedgerInput::Changed(change) = &input
+            && self.is_silenced(&change.agent, now)
+        {
+            gate.get_or_insert(GateKind::Silenced);
+        }
         let context = LedgerContext {
             now,
             wall_ms: self.store_wall(now),
-            gate: self.gates.veto(host),
+            gate,
             storm: self.gates.is_storm(),
         };
         let restored = matches!(input, LedgerInput::Restored(_));

@@ -9,7 +9,7 @@ pub struct AuditEntry {
     pub who: String,
     /// The client's address.
     pub from: String,
-    /// What: `restart recover stop forget pause resume`.
+    /// What: `restart recover stop forget ack silence unsilence pause resume`.
     pub what: &'static str,
     /// About which agent; empty for the whole fleet.
     pub agent: String,

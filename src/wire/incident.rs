@@ -106,6 +106,9 @@ pub struct Incident {
     /// What happens next without a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+    /// The incident that gave its id to the page of this one, once there is a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<IncidentId>,
     /// Which receivers know of it.
     #[serde(default)]
     pub notified: Vec<Notified>,

@@ -16,6 +16,10 @@ pub const EVENTS: &str = "hb:events";
 pub const EVENTS_KEPT: usize = 10_000;
 /// The hash incident id → JSON: open incidents and those that were closed lately.
 pub const INCIDENTS: &str = "hb:incidents";
+/// The hash notification id → JSON: what must still reach a receiver.
+pub const OUTBOX: &str = "hb:outbox";
+/// The hash silence id → JSON.
+pub const SILENCES: &str = "hb:silences";
 /// The stream of what people asked for.
 pub const AUDIT: &str = "hb:audit";
 /// Roughly how many entries of it are kept (`MAXLEN ~`).

@@ -17,6 +17,7 @@ pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod pty;
+pub(crate) mod receivers;
 pub(crate) mod unix_redis;
 
 use serde_json::Value;

@@ -26,8 +26,10 @@ use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
+use heartbeat::wire::notification::Notification;
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
+use heartbeat::wire::silence::Silence;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
@@ -71,6 +73,10 @@ pub(crate) enum Request {
     StoreIncident(Arc<Incident>),
     /// An incident is removed.
     RemoveIncident(IncidentId),
+    /// A record of the outbox is written, and that is confirmed.
+    StoreNotification(Box<Notification>),
+    /// A record of the outbox is removed.
+    RemoveNotification(String),
     /// The agent's roster entry is removed.
     Leave(AgentId),
     /// What else is held of the agent is removed too.
@@ -79,6 +85,10 @@ pub(crate) enum Request {
     Order(AgentId, Order),
     /// The pause is written or removed.
     StorePause(Option<Pause>),
+    /// A silence is written.
+    StoreSilence(Box<Silence>),
+    /// A silence is removed.
+    RemoveSilence(IncidentId),
     /// An entry of the audit.
     Audit(AuditEntry),
     /// The intent of a rung, with this value.
@@ -94,6 +104,10 @@ pub(crate) enum Request {
 pub(crate) enum Input {
     /// For the watch over the fleet.
     Watch(WatchInput),
+    /// What the outbox of the store holds, before the link counts as up.
+    Outbox(Vec<Notification>),
+    /// The record of this notification is written.
+    NotificationStored(String),
     /// The connection of the beats, and where to report of it. Its beats wait until the link is up.
     Subscribed(Box<Push>, mpsc::Sender<LinkReport>),
 }
@@ -229,7 +243,11 @@ impl Counters {
 
 impl Output {
     async fn send(&self, input: impl Into<WatchInput>) {
-        let _ = self.inputs.send(Input::Watch(input.into())).await; // the hub has ended: so does the loop
+        self.pass(Input::Watch(input.into())).await;
+    }
+
+    async fn pass(&self, input: Input) {
+        let _ = self.inputs.send(input).await; // the hub has ended: so does the loop
         self.wake.wake();
     }
 
@@ -301,6 +319,10 @@ impl StoreReader {
                 Request::Leave(id) => self.leaving.push(id),
                 Request::Forget(_)
                 | Request::StorePause(_)
+                | Request::StoreSilence(_)
+                | Request::RemoveSilence(_)
+                | Request::StoreNotification(_)
+                | Request::RemoveNotification(_)
                 | Request::Audit(_)
                 | Request::Begin(..)
                 | Request::Release(_) => {
@@ -378,6 +400,8 @@ fn payload_of(kind: &str) -> &str {
         "hash" => "agent hash",
         "roster" => "roster entry",
         "incident" => "incident",
+        "notification" => "notification",
+        "silence" => "silence",
         _ => "beat",
     }
 }

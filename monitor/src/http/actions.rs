@@ -1,6 +1,8 @@
-//! What people ask for: `POST /v1/agents/{id}/{restart,recover,stop,forget}`, `POST /v1/{pause,resume}`.
+//! What people ask for: `POST /v1/agents/{id}/{restart,recover,stop,forget,ack,silence}`, `POST /v1/silences`,
+//! `DELETE /v1/silences/{id}`, `POST /v1/{pause,resume}`.
 //!
-//! The body is JSON or empty: `by` names the person, `for` is the length of a pause, `rung` and `dryRun` are of `recover`. The answer is 202 with what was begun.
+//! The body is JSON or empty: `by` names the person, `for` is the length of a pause or a silence, `rung` and `dryRun` are of
+//! `recover`. The answer is 202 with what was begun.
 
 use crate::asks::Desk;
 use crate::http::api::{AppState, ended, refuse};
@@ -11,12 +13,14 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use axum::{Json, Router};
 use hbshell::command_line::duration;
 use heartbeat::base::id::AgentId;
-use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal, WHO_CHARS_MAX};
+use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal, Quiet, WHO_CHARS_MAX};
 use heartbeat::fleet::ladder::rung::Rung;
+use heartbeat::wire::incident::IncidentId;
+use heartbeat::wire::silence::Matcher;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +29,10 @@ use std::time::Duration;
 const BODY_MAX: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// The longest silence.
+const SILENCE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest reason for a silence, in characters.
+const COMMENT_CHARS_MAX: usize = 500;
 /// Who asks when the request does not say it.
 const UNNAMED: &str = "an unnamed user of the token";
 
@@ -36,6 +44,8 @@ pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
 pub(crate) fn routes(access: Access) -> Router<AppState> {
     Router::new()
         .route("/v1/agents/{id}/{action}", post(about_agent))
+        .route("/v1/silences", post(silence))
+        .route("/v1/silences/{id}", delete(unsilence))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route_layer(from_fn_with_state(access, auth::check))
@@ -49,6 +59,10 @@ struct Wish {
     lasts: Option<String>,
     rung: Option<String>,
     dry_run: bool,
+    /// Why, for a silence.
+    comment: String,
+    /// For what, for a silence.
+    matchers: Vec<Matcher>,
 }
 
 async fn about_agent(
@@ -76,6 +90,11 @@ async fn about_agent(
         },
         "stop" => Ask::Stop(agent),
         "forget" => Ask::Forget(agent),
+        "ack" => Ask::Acknowledge(agent),
+        "silence" => match quiet(&wish, vec![Matcher::equal("agent", agent.as_str())]) {
+            Ok(quiet) => Ask::Silence(quiet),
+            Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+        },
         _ => return refuse(StatusCode::NOT_FOUND, "Not found"),
     };
     answer(&app.desk, ask, wish.by, peer).await
@@ -94,6 +113,60 @@ fn recover(agent: AgentId, wish: &Wish) -> Result<Ask, String> {
         agent,
         rung: rung.transpose()?,
         dry_run: wish.dry_run,
+    })
+}
+
+async fn silence(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    let mut wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    let matchers = std::mem::take(&mut wish.matchers);
+    match quiet(&wish, matchers) {
+        Ok(quiet) => answer(&app.desk, Ask::Silence(quiet), wish.by, peer).await,
+        Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
+    }
+}
+
+async fn unsilence(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Response {
+    let wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    match IncidentId::parse(&id) {
+        Ok(id) => answer(&app.desk, Ask::Unsilence(id), wish.by, peer).await,
+        Err(_) => refuse(StatusCode::NOT_FOUND, "Silence not found"),
+    }
+}
+
+/// A silence always has an end.
+fn quiet(wish: &Wish, matchers: Vec<Matcher>) -> Result<Quiet, String> {
+    let why = |why: &str| format!("for: {why}");
+    let lasts = wish
+        .lasts
+        .as_deref()
+        .ok_or_else(|| why("a silence needs a time, as in 1h"))?;
+    let lasts = match lasts {
+        "0" => Duration::ZERO,
+        lasts => duration(lasts).map_err(|error| why(&error))?,
+    };
+    if lasts > SILENCE_MAX {
+        return Err(why("a silence lasts 30 days at most"));
+    }
+    let comment = wish.comment.chars().filter(|c| !c.is_control());
+    Ok(Quiet {
+        matchers,
+        lasts,
+        comment: comment.take(COMMENT_CHARS_MAX).collect(),
     })
 }
 
@@ -159,7 +232,7 @@ async fn answer(desk: &Desk, ask: Ask, by: String, peer: Peer) -> Response {
         Some(Ok(begun)) => (StatusCode::ACCEPTED, Json(shown(&begun))).into_response(),
         Some(Err(refusal)) => {
             let code = match refusal {
-                AskRefusal::NotFound => StatusCode::NOT_FOUND,
+                AskRefusal::NotFound | AskRefusal::NoSilence => StatusCode::NOT_FOUND,
                 AskRefusal::Blind => StatusCode::SERVICE_UNAVAILABLE,
                 AskRefusal::Impossible(_) => StatusCode::CONFLICT,
             };
@@ -181,6 +254,9 @@ fn shown(answer: &Answer) -> serde_json::Value {
         }
         Answer::Order(order) => serde_json::json!({"order": order}),
         Answer::Forgotten(agent) => serde_json::json!({"forgotten": agent}),
+        Answer::Acknowledged(id) => serde_json::json!({"acknowledged": id}),
+        Answer::Silenced(silence) => serde_json::json!({"silenced": silence}),
+        Answer::Unsilenced(id) => serde_json::json!({"unsilenced": id}),
         Answer::Paused(pause) => serde_json::json!({"paused": pause}),
         Answer::Resumed => serde_json::json!({"resumed": true}),
     }

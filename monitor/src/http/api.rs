@@ -17,6 +17,8 @@ use crate::http::auth::Access;
 use crate::http::events::{self, Readers};
 use crate::http::hosts::{self, Hosts};
 use crate::http::{actions, listing, metrics, pages, status};
+use crate::hub::ShownAlerts;
+use crate::reload::Reading;
 use crate::snapshots::Snapshots;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -30,6 +32,8 @@ use heartbeat::fleet::agent;
 use heartbeat::fleet::card::Card;
 use heartbeat::fleet::view::{Filter, Listing};
 use serde::Deserialize;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What the handlers read.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub(crate) struct AppState {
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     pub(crate) readers: Readers,
+    pub(crate) alerts: ShownAlerts,
+    pub(crate) reading: watch::Receiver<Reading>,
     pub(crate) desk: Desk,
     pub(crate) access: Access,
 }
@@ -49,6 +55,7 @@ pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
         .route("/v1/status", get(status::status))
+        .route("/v1/silences", get(status::silences))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/incidents/{id}", get(status::incident))
         .route("/v1/events", get(events::stream))
@@ -132,7 +139,13 @@ async fn prometheus(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let text = metrics::text(&snapshot, &app.counters.read(), app.readers.count());
+    let text = metrics::text(
+        &snapshot,
+        &app.counters.read(),
+        app.readers.count(),
+        &Arc::clone(&app.alerts.borrow()),
+        &app.reading.borrow().clone(),
+    );
     (
         [(
             header::CONTENT_TYPE,

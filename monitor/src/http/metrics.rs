@@ -1,5 +1,7 @@
 //! Prometheus text from a snapshot: a function.
 
+use crate::reload::Reading;
+use heartbeat::alerts::exchange::{AlertsView, ReceiverView};
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::wire::incident::GateKind;
 use heartbeat::wire::word;
@@ -11,6 +13,8 @@ pub(crate) fn text(
     snapshot: &Snapshot,
     dropped: &BTreeMap<&'static str, u64>,
     readers: usize,
+    alerts: &AlertsView,
+    reading: &Reading,
 ) -> String {
     let counts = snapshot.counts;
     let beats = snapshot.beats;
@@ -60,6 +64,14 @@ pub(crate) fn text(
     page.family("hb_sse_clients", "gauge", "Readers that follow /v1/events.");
     let _ = writeln!(page.0, "hb_sse_clients {readers}");
     page.watch(snapshot);
+    page.alerts(alerts);
+    page.family(
+        "hb_config_last_reload_successful",
+        "gauge",
+        "1 when the configuration was taken the last time it was read, else 0.",
+    );
+    let taken = u8::from(reading.error.is_none());
+    let _ = writeln!(page.0, "hb_config_last_reload_successful {taken}");
     page.0
 }
 
@@ -140,6 +152,49 @@ impl Page {
             self.family(name, kind, help);
             let _ = writeln!(self.0, "{name} {value}");
         }
+    }
+
+    /// Receivers and pages.
+    fn alerts(&mut self, alerts: &AlertsView) {
+        type Figure = fn(&ReceiverView) -> u64;
+        let families: [(&str, &str, &str, Figure); 4] = [
+            (
+                "hb_notifications_total",
+                "counter",
+                "Notifications that a receiver took.",
+                |r| r.delivered,
+            ),
+            (
+                "hb_notifications_failed_total",
+                "counter",
+                "Attempts that a receiver did not take.",
+                |r| r.failed,
+            ),
+            (
+                "hb_notifications_queued",
+                "gauge",
+                "Notifications that wait for a receiver.",
+                |r| r.queued as u64,
+            ),
+            (
+                "hb_receiver_up",
+                "gauge",
+                "1 while a receiver takes notifications, else 0.",
+                |r| u64::from(r.error.is_none()),
+            ),
+        ];
+        for (name, kind, help, figure) in families {
+            self.family(name, kind, help);
+            for receiver in &alerts.receivers {
+                self.line(name, "receiver", receiver.name.as_str(), figure(receiver));
+            }
+        }
+        self.family(
+            "hb_alerts_firing",
+            "gauge",
+            "Pages that receivers know of and that are not over.",
+        );
+        let _ = writeln!(self.0, "hb_alerts_firing {}", alerts.pages);
     }
 
     fn line(&mut self, name: &str, label: &str, value: &str, count: u64) {

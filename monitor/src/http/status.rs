@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use heartbeat::alerts::exchange::ReceiverView;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::gates::Gate;
@@ -15,6 +16,7 @@ use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::watch::WatchView;
 use heartbeat::wire::incident::{GateKind, Incident, IncidentId};
 use heartbeat::wire::pause::Pause;
+use heartbeat::wire::silence::Silence;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +35,10 @@ struct Status {
     fleet: Fleet,
     incidents: Counts,
     recovery: RecoveryStatus,
+    configuration: Configuration,
+    /// Where notifications go, and what waits for them.
+    receivers: Vec<Receiver>,
+    pages: Pages,
     /// Payloads that were dropped, by kind.
     dropped: BTreeMap<&'static str, u64>,
 }
@@ -101,6 +107,40 @@ struct Counts {
 }
 
 #[derive(Serialize)]
+struct Configuration {
+    /// Whether it was taken the last time it was read.
+    ok: bool,
+    /// When that was, Unix milliseconds.
+    at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Receiver {
+    name: String,
+    /// Whether it takes notifications, as far as is known.
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    queued: usize,
+    delivered: u64,
+    failed: u64,
+    /// Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Pages {
+    /// Receivers know of them.
+    out: usize,
+    /// Grouped, explained by another, acknowledged, flapping or back before they were due.
+    held: usize,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Page {
     /// Newest first.
@@ -121,7 +161,8 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let watch = &snapshot.watch;
+    let (watch, alerts) = (&snapshot.watch, Arc::clone(&app.alerts.borrow()));
+    let read = app.reading.borrow().clone();
     let (bounds, at) = (snapshot.bounds, reading());
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -148,9 +189,28 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
             closed: watch.incidents.closed.len(),
         },
         recovery: RecoveryStatus::of(watch, at),
+        configuration: Configuration {
+            ok: read.error.is_none(),
+            at: read.at,
+            error: read.error,
+        },
+        receivers: alerts.receivers.iter().map(Receiver::of).collect(),
+        pages: Pages {
+            out: alerts.pages,
+            held: alerts.muted,
+        },
         dropped: app.counters.read(),
     })
     .into_response()
+}
+
+/// Silences in force and to come.
+pub(super) async fn silences(State(app): State<AppState>) -> Response {
+    let Some(snapshot) = app.snapshots.get().await else {
+        return ended();
+    };
+    let silences: Vec<&Silence> = snapshot.watch.silences.values().collect();
+    Json(serde_json::json!({"silences": silences})).into_response()
 }
 
 pub(super) async fn incidents(
@@ -239,6 +299,20 @@ impl RecoveryStatus {
                     at: next.at.map(|moment| wall(moment, at)),
                 })
                 .collect(),
+        }
+    }
+}
+
+impl Receiver {
+    fn of(receiver: &ReceiverView) -> Self {
+        Self {
+            name: receiver.name.to_string(),
+            ok: receiver.error.is_none(),
+            error: receiver.error.clone(),
+            queued: receiver.queued,
+            delivered: receiver.delivered,
+            failed: receiver.failed,
+            delivered_at: receiver.delivered_at,
         }
     }
 }

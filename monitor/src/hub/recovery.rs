@@ -42,6 +42,9 @@ impl Outputs {
                 tracing::warn!("{agent} is forgotten, as a person asked");
                 self.request(Request::Forget(agent));
             }
+            RecoveryEffect::StoreSilence(silence) => self.request(Request::StoreSilence(silence)),
+            RecoveryEffect::RemoveSilence(id) => self.request(Request::RemoveSilence(id)),
+            RecoveryEffect::Silences(_) => {} // the alerts follow them
             RecoveryEffect::StorePause(pause) => self.request(Request::StorePause(pause)),
             RecoveryEffect::Audit(entry) => self.request(Request::Audit(entry)),
             RecoveryEffect::Answer(number, answer) => asks.answer(number, answer),

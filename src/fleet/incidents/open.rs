@@ -65,6 +65,7 @@ impl Ledger {
             gate: context.gate,
             rungs: Vec::new(),
             next: None,
+            page: None,
             notified: Vec::new(),
             more: serde_json::Map::new(),
         });

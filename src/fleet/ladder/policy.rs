@@ -1,18 +1,7 @@
 //! Which rungs an agent gets: the first policy that matches it.
 
 use crate::fleet::ladder::rung::Rung;
-
-/// How severe a failure is for those who are paged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// For the record.
-    Info,
-    /// Soon.
-    Warning,
-    /// Now.
-    #[default]
-    Critical,
-}
+pub use crate::wire::notification::Severity;
 
 /// A pattern in which `*` stands for any text and `?` for one character.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ impl Watch {
         match input {
             RecoveryInput::Token(token) => self.recovery.token = Some(token),
             RecoveryInput::Pause(held) => self.pause_read(held, now, effects),
+            RecoveryInput::Silences(held) => self.silences_read(held, effects),
             RecoveryInput::Asked(asked) => self.asked(asked, now, effects),
             RecoveryInput::Claimed(ticket, claim) => {
                 self.climb(LadderInput::Claimed(ticket, claim), now, effects);
@@ -57,6 +58,9 @@ impl Watch {
             Ok(Answer::Order(order)) => ("accepted", format!("order {}", order.id)),
             Ok(Answer::Incident(incident)) => ("accepted", format!("incident {}", incident.id)),
             Ok(Answer::Plan(_)) => ("accepted", "dry run: nothing was done".to_owned()),
+            Ok(Answer::Acknowledged(id)) => ("accepted", format!("incident {id}")),
+            Ok(Answer::Silenced(silence)) => ("accepted", format!("silence {}", silence.id)),
+            Ok(Answer::Unsilenced(id)) => ("accepted", format!("silence {id}")),
             Ok(Answer::Forgotten(_) | Answer::Paused(_) | Answer::Resumed) => {
                 ("accepted", String::new())
             }
@@ -117,6 +121,9 @@ impl Watch {
             } => self.recover(&agent, rung, dry_run, now, effects),
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
+            Ask::Acknowledge(id) => self.acknowledge(&id, by, now, effects),
+            Ask::Silence(quiet) => self.silence(quiet, by, now, effects),
+            Ask::Unsilence(id) => self.end_silence(&id, effects),
             Ask::Pause(lasts) => {
                 let since = self.store_wall(now);
                 let pause = Pause {

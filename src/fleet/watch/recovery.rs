@@ -17,6 +17,7 @@ use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
 use crate::wire::beat::Runtime;
 use crate::wire::beat::view::BeatView;
+use crate::wire::incident::Incident;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
 use std::collections::{BTreeMap, VecDeque};
@@ -70,6 +71,38 @@ impl Watch {
     /// What an agent runs in, as it last reported it.
     pub fn runtime(&self, agent: &AgentId) -> Option<Runtime> {
         runtime_of(self.fleet.agent(agent)?)
+    }
+
+    /// How much people are needed about this incident; `None` as long as recovery has not come to its end for any agent of
+    /// it. What a gate holds back waits for people: an alert goes out where an action does not.
+    pub fn people_needed(&self, incident: &Incident) -> Option<Severity> {
+        let is_open =
+            |agent: &&AgentId| self.shown.incidents.of_agent.get(*agent) == Some(&incident.id);
+        let is_left = |agent: &AgentId| {
+            let waits = self
+                .recovery
+                .opening
+                .iter()
+                .any(|(_, other)| other == agent);
+            !waits && (!self.recovery.ladder.has(agent) || self.recovery.ladder.is_paged(agent))
+        };
+        let open = incident.agents.iter().filter(is_open);
+        let needed = incident.gate.is_some() || open.clone().any(is_left);
+        if !needed {
+            return None;
+        }
+        let of = |agent: &AgentId| {
+            let known = self.fleet.agent(agent)?;
+            let host = known.host().unwrap_or_default();
+            let policies = &self.recovery.policies;
+            Some(policies.of(agent.as_str(), type_of(known), host).severity)
+        };
+        let all = if open.clone().next().is_some() {
+            open.filter_map(of).max()
+        } else {
+            incident.agents.iter().filter_map(of).max()
+        };
+        Some(all.unwrap_or_default())
     }
 
     /// The agent has an incident now.

@@ -8,14 +8,17 @@
 
 use super::answers::{Pair, agent_hash, bytes, is_own_fault, list, page, pairs};
 use super::events::Events;
-use super::{Output, PAGE};
+use super::{Input, Output, PAGE};
 use crate::clock;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
+use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys;
+use heartbeat::wire::notification::Notification;
 use heartbeat::wire::roster::RosterEntry;
+use heartbeat::wire::silence::Silence;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::collections::HashSet;
@@ -42,6 +45,20 @@ pub(super) async fn load(
     })
     .await?;
     output.send(WatchInput::Incidents(incidents)).await;
+    let mut silences = Vec::new();
+    each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
+        silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(RecoveryInput::Silences(silences)).await;
+    let mut outbox = Vec::new();
+    each_pair(link, keys::OUTBOX, "notification", output, |(_, record)| {
+        outbox.push(Notification::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.pass(Input::Outbox(outbox)).await;
     events.begin(link, output).await?;
     hashes(link, output).await?;
     each_pair(link, keys::ROSTER, "roster", output, |(id, entry)| {

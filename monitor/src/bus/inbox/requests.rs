@@ -3,7 +3,7 @@
 
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
-use super::{Output, PAGE, Request, recovery};
+use super::{Input, Output, PAGE, Request, recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
@@ -103,6 +103,10 @@ impl Requests<'_> {
             | Request::Forget(_)
             | Request::Order(..)
             | Request::StorePause(_)
+            | Request::StoreSilence(_)
+            | Request::RemoveSilence(_)
+            | Request::StoreNotification(_)
+            | Request::RemoveNotification(_)
             | Request::Audit(_)
             | Request::Claim(..)
             | Request::Begin(..)
@@ -143,11 +147,32 @@ impl Requests<'_> {
                     .arg(keys::INCIDENTS)
                     .arg(id.to_string());
             }
+            Request::StoreNotification(record) => {
+                question
+                    .cmd("HSET")
+                    .arg(keys::OUTBOX)
+                    .arg(&record.id)
+                    .arg(record.encode());
+            }
+            Request::RemoveNotification(id) => {
+                question.cmd("HDEL").arg(keys::OUTBOX).arg(id);
+            }
             Request::Leave(id) => {
                 question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
             }
             Request::Forget(id) => recovery::forget(question, id),
             Request::Order(id, order) => recovery::order(question, self.channels, id, order),
+            Request::StoreSilence(silence) => {
+                let id = silence.id.to_string();
+                question
+                    .cmd("HSET")
+                    .arg(keys::SILENCES)
+                    .arg(id)
+                    .arg(silence.encode());
+            }
+            Request::RemoveSilence(id) => {
+                question.cmd("HDEL").arg(keys::SILENCES).arg(id.to_string());
+            }
             Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
             Request::Audit(entry) => recovery::audit(question, entry),
             Request::Claim(ticket, value) => recovery::claim(question, ticket, value),
@@ -160,6 +185,10 @@ fn is_kept(request: &Request) -> bool {
     match request {
         Request::Forget(_)
         | Request::StorePause(_)
+        | Request::StoreSilence(_)
+        | Request::RemoveSilence(_)
+        | Request::StoreNotification(_)
+        | Request::RemoveNotification(_)
         | Request::Audit(_)
         | Request::Begin(..)
         | Request::Release(_) => true,
@@ -207,6 +236,11 @@ async fn pass_on(
                 output.send(WatchInput::IncidentsHeld(held)).await;
             }
         }
+        Request::StoreNotification(record) => {
+            if is_carried_out(answers.next(), output) {
+                output.pass(Input::NotificationStored(record.id)).await;
+            }
+        }
         Request::StoreIncident(incident) => {
             if is_carried_out(answers.next(), output) {
                 output.send(WatchInput::IncidentSaved(incident)).await;
@@ -217,7 +251,11 @@ async fn pass_on(
                 output.send(WatchInput::IncidentRemoved(id)).await;
             }
         }
-        Request::StorePause(_) | Request::Audit(_) => {
+        Request::RemoveNotification(_)
+        | Request::StorePause(_)
+        | Request::StoreSilence(_)
+        | Request::RemoveSilence(_)
+        | Request::Audit(_) => {
             is_carried_out(answers.next(), output);
         }
         Request::Forget(_) | Request::Order(..) => {

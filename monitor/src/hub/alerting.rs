@@ -1,0 +1,308 @@
+//! What of the fleet's life the alerts are fed with, and where their effects go.
+
+use crate::alerts::Dispatch;
+use crate::bus::inbox::Request;
+use crate::clock;
+use heartbeat::alerts::Alerts;
+use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, AlertsView, Now, Standing};
+use heartbeat::alerts::matter::Matter;
+use heartbeat::base::id::AgentId;
+use heartbeat::base::moment::Moment;
+use heartbeat::fleet::agent::State;
+use heartbeat::fleet::ladder::policy;
+use heartbeat::fleet::machine::Change;
+use heartbeat::fleet::recovery::RecoveryEffect;
+use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
+use heartbeat::wire::incident::Incident;
+use heartbeat::wire::notification::{Notification, Severity, Subject};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What readers see of the alerts.
+pub(crate) type ShownAlerts = watch::Receiver<Arc<AlertsView>>;
+
+/// People are paged when the store has been unreachable for so long.
+const STORE_DOWN_AFTER: Duration = Duration::from_secs(60);
+/// Incidents that ended before this are not looked at again.
+const CLOSED_WITHIN_MS: u64 = 24 * 3600 * 1000;
+const STORE: &str = "store";
+const CONFIGURATION: &str = "configuration";
+
+/// What the alerts want done about the fleet and the store.
+pub(super) enum Wish {
+    Ask(Request),
+    Watch(WatchInput),
+}
+
+/// The alerts as part of the hub.
+pub(super) struct Alerting {
+    alerts: Alerts,
+    dispatch: Dispatch,
+    /// What HTTP shows of them.
+    shown: watch::Sender<Arc<AlertsView>>,
+    /// Something of it changed.
+    news: bool,
+    /// Since when the store is away, and whether people know.
+    store_down: Option<(Moment, bool)>,
+    /// Troubles of hbmonitor itself that people know of, and since when.
+    troubles: BTreeMap<String, u64>,
+    /// The outbox, until the incidents have been read too.
+    outbox: Vec<Notification>,
+}
+
+/// Both ends of what readers see of the alerts.
+pub(crate) fn shown() -> (watch::Sender<Arc<AlertsView>>, ShownAlerts) {
+    watch::channel(Arc::default())
+}
+
+impl Alerting {
+    pub(super) fn new(dispatch: Dispatch, shown: watch::Sender<Arc<AlertsView>>) -> Self {
+        let mut alerting = Self {
+            alerts: Alerts::new(fastrand::u64(..)),
+            dispatch,
+            shown,
+            news: true,
+            store_down: None,
+            troubles: BTreeMap::new(),
+            outbox: Vec::new(),
+        };
+        let rules = alerting.dispatch.rules();
+        // Nothing waits yet, so nothing is wished for.
+        alerting
+            .alerts
+            .handle(AlertsInput::Receivers(rules), moment(clock::now()));
+        alerting
+    }
+
+    pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
+        let store = self.store_down.filter(|(_, known)| !known);
+        let store = store.map(|(since, _)| (since + STORE_DOWN_AFTER, "store"));
+        let alerts = self.alerts.deadline();
+        store.into_iter().chain(alerts).min_by_key(|(at, _)| *at)
+    }
+
+    /// What the store holds of the outbox; its incidents follow.
+    pub(super) fn outbox_read(&mut self, outbox: Vec<Notification>) {
+        self.outbox = outbox;
+    }
+
+    pub(super) fn stored(&mut self, id: String, now: Moment) -> Vec<Wish> {
+        self.handle(AlertsInput::Stored(id), now)
+    }
+
+    /// Deliveries that have ended, and what is due.
+    pub(super) fn advance(&mut self, now: Moment) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        while let Some(delivered) = self.dispatch.next_report() {
+            wishes.append(&mut self.handle(AlertsInput::Delivered(delivered), now));
+        }
+        while let Some(reread) = self.dispatch.next_configuration() {
+            if reread.is_ok() {
+                self.news = true;
+                let rules = self.dispatch.rules();
+                wishes.append(&mut self.handle(AlertsInput::Receivers(rules), now));
+            }
+            wishes.append(&mut self.trouble(CONFIGURATION, reread.err().as_deref(), now));
+        }
+        if let Some((since, false)) = self.store_down
+            && since + STORE_DOWN_AFTER <= now
+        {
+            self.store_down = Some((since, true));
+            let mut matter = store_trouble(now, since);
+            "blind, the store has not answered for 1 min".clone_into(&mut matter.label);
+            "hb cannot reach its store: nothing is known of the agents meanwhile."
+                .clone_into(&mut matter.sentence);
+            "hb tries again every few seconds.".clone_into(&mut matter.next);
+            wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
+        }
+        if self.alerts.deadline().is_some_and(|(at, _)| at <= now) {
+            wishes.append(&mut self.handle(AlertsInput::Tick, now));
+        }
+        if std::mem::take(&mut self.news) {
+            self.shown.send_replace(Arc::new(self.alerts.view()));
+        }
+        wishes
+    }
+
+    pub(super) fn link_up(&mut self, watch: &Watch, now: Moment) -> Vec<Wish> {
+        let mut wishes = self.handle(AlertsInput::LinkUp, now);
+        let wall_ms = clock::wall_ms();
+        let lately = |incident: &&Arc<Incident>| {
+            incident
+                .closed_at
+                .is_some_and(|at| at.saturating_add(CLOSED_WITHIN_MS) > wall_ms)
+        };
+        let view = watch.view().watch;
+        let closed = view.incidents.closed.values().filter(lately);
+        let all = view.incidents.open.values().chain(closed);
+        let matters = all.map(|incident| matter(incident, watch)).collect();
+        let outbox = std::mem::take(&mut self.outbox);
+        wishes.append(&mut self.handle(AlertsInput::Restored { matters, outbox }, now));
+        if let Some((since, known)) = self.store_down.take()
+            && known
+        {
+            let mut matter = store_trouble(now, since);
+            "the store answers again".clone_into(&mut matter.label);
+            matter.closed_at = Some(clock::wall_ms());
+            wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
+        }
+        wishes
+    }
+
+    pub(super) fn link_down(&mut self, now: Moment) -> Vec<Wish> {
+        self.store_down.get_or_insert((now, false));
+        self.handle(AlertsInput::LinkDown, now)
+    }
+
+    /// What happened in the fleet, as far as people may have to know.
+    pub(super) fn follow(&mut self, effect: &WatchEffect, watch: &Watch, now: Moment) -> Vec<Wish> {
+        use heartbeat::fleet::machine::FleetEffect;
+        match effect {
+            WatchEffect::IncidentChanged(change) => {
+                let matter = matter(&change.incident, watch);
+                self.handle(AlertsInput::Matter(Box::new(matter)), now)
+            }
+            WatchEffect::Fleet(FleetEffect::Changed(change)) => self.standing(change, now),
+            WatchEffect::Recovery(RecoveryEffect::Page(page)) => {
+                let view = watch.view().watch;
+                let Some(incident) = view.incidents.open.get(&page.incident) else {
+                    return Vec::new();
+                };
+                let matter = matter(incident, watch);
+                self.handle(AlertsInput::Matter(Box::new(matter)), now)
+            }
+            WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
+                self.handle(AlertsInput::Silences(silences.clone()), now)
+            }
+            WatchEffect::GateClosed(gate) => {
+                self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), true), now)
+            }
+            WatchEffect::GateOpened(gate) => {
+                self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), false), now)
+            }
+            WatchEffect::Fleet(
+                FleetEffect::Verify(_)
+                | FleetEffect::ReadTtl(_)
+                | FleetEffect::ReadEvents
+                | FleetEffect::Turned(_)
+                | FleetEffect::Left(..)
+                | FleetEffect::Refused(_),
+            )
+            | WatchEffect::SendCanary(_)
+            | WatchEffect::Reconnect
+            | WatchEffect::Recovery(
+                RecoveryEffect::Order(..)
+                | RecoveryEffect::Forget(_)
+                | RecoveryEffect::StorePause(_)
+                | RecoveryEffect::StoreSilence(_)
+                | RecoveryEffect::RemoveSilence(_)
+                | RecoveryEffect::Audit(_)
+                | RecoveryEffect::Answer(..)
+                | RecoveryEffect::Claim(..)
+                | RecoveryEffect::Begin(..)
+                | RecoveryEffect::Release(_)
+                | RecoveryEffect::Perform(_),
+            )
+            | WatchEffect::StoreIncident(_)
+            | WatchEffect::RemoveIncident(_) => Vec::new(),
+        }
+    }
+
+    /// A trouble of hbmonitor itself begins (with its error), or is over.
+    fn trouble(&mut self, name: &str, error: Option<&str>, now: Moment) -> Vec<Wish> {
+        let wall_ms = clock::wall_ms();
+        let since = match (error, self.troubles.get(name)) {
+            (Some(_), None) => {
+                self.troubles.insert(name.to_owned(), wall_ms);
+                wall_ms
+            }
+            (None, Some(since)) => *since,
+            (Some(_), Some(_)) | (None, None) => return Vec::new(),
+        };
+        let mut matter = Matter::trouble(name, Subject::Monitor, Severity::Warning, since);
+        matter.label = match (error, name.strip_prefix("receiver-")) {
+            (Some(_), Some(receiver)) => format!("receiver {receiver} takes no notifications"),
+            (Some(_), None) => {
+                "the new configuration cannot be used, the one before goes on".to_owned()
+            }
+            (None, Some(receiver)) => format!("receiver {receiver} takes notifications again"),
+            (None, None) => "the configuration is in order again".to_owned(),
+        };
+        if let Some(error) = error {
+            error.clone_into(&mut matter.sentence);
+        } else {
+            self.troubles.remove(name);
+            matter.closed_at = Some(wall_ms);
+        }
+        self.handle(AlertsInput::Matter(Box::new(matter)), now)
+    }
+
+    fn standing(&mut self, change: &Change, now: Moment) -> Vec<Wish> {
+        let well = change.to == State::Healthy && change.reason.is_none();
+        let standing = if well { Standing::Up } else { Standing::Down };
+        self.handle(AlertsInput::Agent(change.agent.clone(), standing), now)
+    }
+
+    fn handle(&mut self, input: AlertsInput, now: Moment) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        let effects = self.alerts.handle(input, moment(now));
+        if effects.is_empty() {
+            return wishes;
+        }
+        for effect in effects {
+            match effect {
+                AlertsEffect::Store(record) => {
+                    wishes.push(Wish::Ask(Request::StoreNotification(record)));
+                }
+                AlertsEffect::Remove(id) => wishes.push(Wish::Ask(Request::RemoveNotification(id))),
+                AlertsEffect::Paged(ids, page) => {
+                    wishes.push(Wish::Watch(WatchInput::Paged(ids, page)));
+                }
+                AlertsEffect::Notified(ids, notified) => {
+                    wishes.push(Wish::Watch(WatchInput::Notified(ids, notified)));
+                }
+                AlertsEffect::Deliver(batch) => self.dispatch.deliver(batch),
+                AlertsEffect::Renew(receiver, messages) => self.dispatch.renew(&receiver, messages),
+                AlertsEffect::ReceiverChanged(name, error) => {
+                    match &error {
+                        Some(error) => tracing::error!("receiver {name} takes nothing: {error}"),
+                        None => tracing::info!("receiver {name} takes notifications again"),
+                    }
+                    let name = format!("receiver-{name}");
+                    wishes.append(&mut self.trouble(&name, error.as_deref(), now));
+                }
+            }
+        }
+        self.news = true;
+        wishes
+    }
+}
+
+/// Until the recovery ladder is driven no rung is ever coming: people are needed as soon as an incident opens.
+fn matter(incident: &Incident, watch: &Watch) -> Matter {
+    let kind = |agent: &AgentId| Some((agent.clone(), watch.agent_type(agent)?.to_owned()));
+    let needed = watch.people_needed(incident);
+    let severity = match needed.unwrap_or_default() {
+        policy::Severity::Info => Severity::Info,
+        policy::Severity::Warning => Severity::Warning,
+        policy::Severity::Critical => Severity::Critical,
+    };
+    let mut matter = Matter::of(incident, severity, needed.is_some());
+    matter.types = incident.agents.iter().filter_map(kind).collect();
+    matter
+}
+
+fn store_trouble(now: Moment, since: Moment) -> Matter {
+    let ago = u64::try_from(now.since(since).as_millis()).unwrap_or(0);
+    let at = clock::wall_ms().saturating_sub(ago);
+    Matter::trouble(STORE, Subject::StoreUnavailable, Severity::Critical, at)
+}
+
+fn moment(now: Moment) -> Now {
+    Now {
+        at: now,
+        wall_ms: clock::wall_ms(),
+    }
+}

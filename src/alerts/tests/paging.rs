@@ -1,0 +1,256 @@
+//! Which failures are one page, and when it goes out.
+
+use super::*;
+use crate::wire::silence::{Matcher, Silence};
+
+#[test]
+fn a_failure_is_paged_after_ten_seconds_and_once_until_it_is_over() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    let id = stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    stage.run(9);
+    assert!(stage.got.is_empty(), "it waits for what belongs to it");
+    stage.run(600);
+    stage.closes(&id);
+    stage.run(600);
+    assert_eq!(
+        stage.occasions("team"),
+        [Occasion::Firing, Occasion::Resolved]
+    );
+    let titles: Vec<&str> = stage.got.iter().map(|(.., m)| &*m.title).collect();
+    assert_eq!(
+        titles,
+        [
+            "a1: exited with code 1 (no automatic action)",
+            "a1: healthy again after 10 min",
+        ]
+    );
+    let outcomes: Vec<&str> = stage.incidents[&id]
+        .notified
+        .iter()
+        .map(|n| &*n.outcome)
+        .collect();
+    assert_eq!(outcomes, ["paged", "resolved"]);
+    assert!(stage.store.is_empty());
+}
+
+#[test]
+fn an_agent_that_comes_back_by_itself_pages_no_one() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    let id = stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    stage.input(AlertsInput::Agent(agent("a1"), Standing::Up));
+    stage.run(30);
+    stage.closes(&id);
+    stage.run(60);
+    assert!(stage.got.is_empty());
+}
+
+#[test]
+fn an_agent_that_relapses_before_it_is_over_is_paged() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    stage.input(AlertsInput::Agent(agent("a1"), Standing::Up));
+    stage.run(20);
+    stage.input(AlertsInput::Agent(agent("a1"), Standing::Down));
+    stage.run(10);
+    assert_eq!(stage.occasions("team"), [Occasion::Firing]);
+}
+
+#[test]
+fn no_page_while_a_rung_is_coming_and_a_notice_when_it_helped() {
+    let mut team = receiver("team");
+    team.severities = vec![Severity::Critical];
+    let mut changes = receiver("changes");
+    (changes.severities, changes.takes_changes) = (vec![Severity::Critical], true);
+    let mut stage = Stage::new(vec![team, changes]);
+    let id = IncidentId::new(WALL_MS, 7);
+    let mut matter = Matter::trouble("x", Subject::Hung, Severity::Critical, stage.now().wall_ms);
+    (matter.id, matter.place) = (id, Place::Host("h1".to_owned()));
+    (matter.agents, matter.label) = (vec![agent("a1")], "hung".to_owned());
+    matter.needs_people = false;
+    stage.input(AlertsInput::Matter(Box::new(matter.clone())));
+    stage.run(60);
+    assert!(stage.got.is_empty());
+    matter.repaired_by = Some("sidecar".to_owned());
+    matter.closed_at = Some(stage.now().wall_ms);
+    stage.input(AlertsInput::Matter(Box::new(matter)));
+    assert_eq!(
+        (stage.occasions("team"), stage.occasions("changes")),
+        (vec![], vec![Occasion::Repaired])
+    );
+    assert_eq!(
+        stage.got[0].2.title,
+        "a1: hung, healthy again after 1 min (by sidecar)"
+    );
+}
+
+#[test]
+fn three_thousand_agents_of_one_deploy_are_one_page() {
+    for gate in [true, false] {
+        let mut stage = Stage::new(vec![receiver("team")]);
+        for n in 0..3000_u64 {
+            if gate && n == 600 {
+                stage.input(AlertsInput::Gate(GateKind::MassCrash, None, true));
+            }
+            stage.opens(
+                n,
+                &format!("h{}", n % 300),
+                Reason::Exited,
+                &[&format!("a{n}")],
+            );
+            if n % 50 == 49 {
+                stage.run(1);
+            }
+        }
+        stage.run(600);
+        let firing = stage
+            .occasions("team")
+            .iter()
+            .filter(|o| **o == Occasion::Firing)
+            .count();
+        assert_eq!(firing, 1, "gate {gate}");
+        let last = &stage.got.last().unwrap().2;
+        assert_eq!((last.agents_total, last.agents.len()), (3000, 20));
+        assert!(stage.got.len() <= 3, "{} messages", stage.got.len());
+    }
+}
+
+#[test]
+fn a_silent_host_is_one_page_and_explains_what_else_fails_there() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    stage.input(AlertsInput::Gate(
+        GateKind::Storm,
+        Some("h1".to_owned()),
+        true,
+    ));
+    let silent = stage.opens(1, "h1", Reason::HeartbeatLost, &["a1", "a2", "a3"]);
+    stage.opens(2, "h1", Reason::Exited, &["a4"]);
+    stage.opens(3, "h2", Reason::Exited, &["b1"]);
+    stage.run(30);
+    let titles: Vec<&str> = stage.got.iter().map(|(.., m)| &*m.title).collect();
+    assert_eq!(
+        titles,
+        [
+            "h1: silent with 3 agents (no automatic action)",
+            "b1: exited with code 1 (no automatic action)",
+        ]
+    );
+    stage.closes(&silent);
+    stage.run(10);
+    assert_eq!(
+        stage.got.last().unwrap().2.title,
+        "a4: exited with code 1 (no automatic action)"
+    );
+}
+
+#[test]
+fn a_failure_that_comes_later_gets_a_page_of_its_own() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    stage.run(1000);
+    stage.opens(2, "h1", Reason::Exited, &["a2"]);
+    stage.run(60);
+    assert_eq!(
+        stage.occasions("team"),
+        [Occasion::Firing, Occasion::Firing]
+    );
+}
+
+#[test]
+fn what_lasts_is_repeated_after_four_hours_unless_a_person_takes_care() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    let id = stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    stage.run(4 * 3600 + 20);
+    assert_eq!(
+        stage.occasions("team"),
+        [Occasion::Firing, Occasion::Updated]
+    );
+    stage.incidents.get_mut(&id).unwrap().acked_by = Some("ops".to_owned());
+    stage.reports(&id);
+    stage.run(9 * 3600);
+    stage.closes(&id);
+    assert_eq!(
+        stage.occasions("team")[2..],
+        [Occasion::Acknowledged, Occasion::Resolved]
+    );
+}
+
+#[test]
+fn a_silence_holds_a_page_back_until_it_ends_and_the_end_of_a_page_is_reported() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    let until = stage.now().wall_ms + 600_000;
+    let silence = |value: &str| Silence {
+        id: IncidentId::new(1, 1),
+        matchers: vec![Matcher::equal("agent", value)],
+        starts_at: 0,
+        ends_at: until,
+        created_by: "ops".to_owned(),
+        comment: String::new(),
+    };
+    stage.input(AlertsInput::Silences(vec![silence("a1")]));
+    stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    let other = stage.opens(2, "h2", Reason::Exited, &["a2"]);
+    stage.run(590);
+    let agents: Vec<&str> = stage
+        .got
+        .iter()
+        .map(|(.., m)| m.agents[0].as_str())
+        .collect();
+    assert_eq!(agents, ["a2"]);
+    stage.run(20);
+    assert_eq!(
+        stage.occasions("team"),
+        [Occasion::Firing, Occasion::Firing]
+    );
+    stage.input(AlertsInput::Silences(vec![silence("a2")]));
+    stage.closes(&other);
+    assert_eq!(stage.occasions("team").last(), Some(&Occasion::Resolved));
+}
+
+#[test]
+fn forty_openings_are_four_pages_and_the_last_of_them_reports_that_it_flaps() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    for n in 0..40 {
+        let id = stage.opens(n, "h1", Reason::Exited, &["a1"]);
+        stage.run(30);
+        stage.closes(&id);
+        stage.run(30);
+    }
+    let firing = stage
+        .got
+        .iter()
+        .filter(|(.., m)| m.occasion == Occasion::Firing);
+    let titles: Vec<&str> = firing.map(|(.., m)| &*m.title).collect();
+    assert_eq!(titles.len(), 4);
+    assert!(titles[3].contains("4 times within 1 h"), "{}", titles[3]);
+    stage.opens(99, "h1", Reason::Exited, &["a1"]);
+    stage.run(15 * 60 + 10);
+    assert_eq!(
+        stage.occasions("team").last(),
+        Some(&Occasion::Firing),
+        "it stays failed"
+    );
+}
+
+#[test]
+fn a_notice_is_one_message_without_an_end() {
+    let mut tracker = receiver("tracker");
+    tracker.tracks = true;
+    let mut stage = Stage::new(vec![receiver("team"), tracker]);
+    let mut matter = Matter::trouble(
+        "n",
+        Subject::Stalled,
+        Severity::Warning,
+        stage.now().wall_ms,
+    );
+    (matter.id, matter.place) = (IncidentId::new(WALL_MS, 9), Place::Host("h1".to_owned()));
+    (matter.agents, matter.label) = (vec![agent("a1")], "stalled".to_owned());
+    stage.input(AlertsInput::Matter(Box::new(matter.clone())));
+    stage.run(9 * 3600);
+    matter.closed_at = Some(stage.now().wall_ms);
+    stage.input(AlertsInput::Matter(Box::new(matter)));
+    assert_eq!(stage.occasions("team"), [Occasion::Notice]);
+    assert_eq!(
+        stage.occasions("tracker"),
+        [Occasion::Notice, Occasion::Resolved]
+    );
+}

@@ -1,0 +1,238 @@
+//! Silences: for what and how long no one is notified and nothing is done by itself, as the hash `hb:silences` holds them.
+
+use crate::base::number;
+use crate::wire::incident::IncidentId;
+use regex_lite::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
+
+/// The largest record that is read, in bytes.
+pub const SILENCE_BYTES_MAX: usize = 16 * 1024;
+/// Matchers of one silence.
+const MATCHERS_MAX: usize = 20;
+/// The longest value of a matcher, in bytes.
+const VALUE_BYTES_MAX: usize = 500;
+/// The largest program of a pattern, in bytes.
+const PATTERN_BYTES_MAX: usize = 256 * 1024;
+
+/// Why a record or a request is no silence.
+#[derive(Debug, thiserror::Error)]
+pub enum SilenceError {
+    /// More than [`SILENCE_BYTES_MAX`]; not parsed.
+    #[error("a silence may have {SILENCE_BYTES_MAX} bytes, this one has {0}")]
+    TooLarge(usize),
+    /// None, or too many.
+    #[error("a silence has 1 to {MATCHERS_MAX} matchers")]
+    Matchers,
+    /// The name is not a label, the value too long, or the pattern wrong.
+    #[error("matcher {0:?}: {1}")]
+    Matcher(String, String),
+    /// Not JSON, or a field is missing.
+    #[error("not a silence: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A condition on one label, as Alertmanager has them: `=`, `!=`, `=~`, `!~`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", try_from = "Written")]
+pub struct Matcher {
+    /// The label: `agent`, `type`, `host`, `alertname`, `reason` or `severity`.
+    pub name: String,
+    /// What it is compared with.
+    pub value: String,
+    /// The value is a pattern for the whole label.
+    pub is_regex: bool,
+    /// It must fit; otherwise it must not.
+    pub is_equal: bool,
+    #[serde(skip)]
+    pattern: Option<Regex>,
+}
+
+/// A matcher as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    name: String,
+    value: String,
+    #[serde(default)]
+    is_regex: bool,
+    #[serde(default = "yes")]
+    is_equal: bool,
+}
+
+/// One silence; it always has an end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Silence {
+    /// Its id, also the field of the hash.
+    pub id: IncidentId,
+    /// All must fit.
+    pub matchers: Vec<Matcher>,
+    /// Unix milliseconds; one that is to come is a maintenance window.
+    #[serde(deserialize_with = "number::count")]
+    pub starts_at: u64,
+    /// Unix milliseconds.
+    #[serde(deserialize_with = "number::count")]
+    pub ends_at: u64,
+    /// Who made it.
+    #[serde(default)]
+    pub created_by: String,
+    /// Why.
+    #[serde(default)]
+    pub comment: String,
+}
+
+/// The labels of one agent in one matter.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a>(pub &'a [(&'static str, &'a str)]);
+
+const fn yes() -> bool {
+    true
+}
+
+impl Matcher {
+    /// A condition that the label is this value.
+    pub fn equal(name: &str, value: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            is_regex: false,
+            is_equal: true,
+            pattern: None,
+        }
+    }
+
+    fn fits(&self, labels: Labels<'_>) -> bool {
+        let found = labels.0.iter().find(|(name, _)| *name == self.name);
+        // A label that is not there is empty.
+        let label = found.map_or("", |(_, value)| value);
+        let same = match &self.pattern {
+            Some(pattern) => pattern.is_match(label),
+            None => label == self.value,
+        };
+        same == self.is_equal
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |m: &Self| (m.name.clone(), m.value.clone(), m.is_regex, m.is_equal);
+        all(self) == all(other)
+    }
+}
+
+impl TryFrom<Written> for Matcher {
+    type Error = SilenceError;
+
+    fn try_from(written: Written) -> Result<Self, SilenceError> {
+        let Written {
+            name,
+            value,
+            is_regex,
+            is_equal,
+        } = written;
+        let wrong = |why: &str| SilenceError::Matcher(name.clone(), why.to_owned());
+        if !["agent", "type", "host", "alertname", "reason", "severity"].contains(&&*name) {
+            return Err(wrong(
+                "expected agent, type, host, alertname, reason or severity",
+            ));
+        }
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(wrong("the value is too long"));
+        }
+        let pattern = match is_regex {
+            true => {
+                let pattern = RegexBuilder::new(&format!("^(?:{value})$"))
+                    .size_limit(PATTERN_BYTES_MAX)
+                    .build();
+                Some(pattern.map_err(|error| wrong(&error.to_string()))?)
+            }
+            false => None,
+        };
+        Ok(Self {
+            name,
+            value,
+            is_regex,
+            is_equal,
+            pattern,
+        })
+    }
+}
+
+impl Silence {
+    /// Takes a record of the hash.
+    pub fn decode(record: &[u8]) -> Result<Self, SilenceError> {
+        if record.len() > SILENCE_BYTES_MAX {
+            return Err(SilenceError::TooLarge(record.len()));
+        }
+        let silence: Self = serde_json::from_slice(record)?;
+        silence.check()?;
+        Ok(silence)
+    }
+
+    /// Whether it has as many matchers as it may.
+    pub fn check(&self) -> Result<(), SilenceError> {
+        let fits = (1..=MATCHERS_MAX).contains(&self.matchers.len());
+        fits.then_some(()).ok_or(SilenceError::Matchers)
+    }
+
+    /// The record for the hash.
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether it holds for these labels at this time.
+    pub fn covers(&self, labels: Labels<'_>, wall_ms: u64) -> bool {
+        let in_force = (self.starts_at..self.ends_at).contains(&wall_ms);
+        in_force && self.matchers.iter().all(|matcher| matcher.fits(labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn silence(matchers: &str) -> Result<Silence, SilenceError> {
+        let text = format!(r#"{{"id":"s-1","matchers":{matchers},"startsAt":10,"endsAt":20}}"#);
+        Silence::decode(text.as_bytes())
+    }
+
+    #[test]
+    fn the_four_matchers_of_alertmanager_fit_as_there() {
+        let labels = Labels(&[("agent", "writer-1"), ("host", "h1")]);
+        for (matcher, fits) in [
+            (r#"{"name":"agent","value":"writer-1"}"#, true),
+            (
+                r#"{"name":"agent","value":"writer-1","isEqual":false}"#,
+                false,
+            ),
+            (
+                r#"{"name":"agent","value":"writer-.*","isRegex":true}"#,
+                true,
+            ),
+            (r#"{"name":"agent","value":"writer","isRegex":true}"#, false),
+            (
+                r#"{"name":"agent","value":"reader.*","isRegex":true,"isEqual":false}"#,
+                true,
+            ),
+            (r#"{"name":"type","value":""}"#, true),
+        ] {
+            let silence = silence(&format!("[{matcher}]")).unwrap();
+            assert_eq!(silence.covers(labels, 10), fits, "{matcher}");
+            assert!(
+                !silence.covers(labels, 20) && !silence.covers(labels, 9),
+                "it has an end"
+            );
+        }
+    }
+
+    #[test]
+    fn a_silence_without_a_condition_or_with_a_wrong_one_is_refused() {
+        for matchers in [
+            "[]",
+            r#"[{"name":"mood","value":"x"}]"#,
+            r#"[{"name":"agent","value":"(","isRegex":true}]"#,
+        ] {
+            assert!(silence(matchers).is_err(), "{matchers}");
+        }
+    }
+}
