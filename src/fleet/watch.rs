@@ -4,6 +4,8 @@
 
 mod by_hand;
 mod facts;
+mod follows;
+mod people;
 mod quiet;
 mod recovery;
 
@@ -27,6 +29,7 @@ use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
 use crate::wire::pause::Pause;
 use crate::wire::silence::Silence;
+use follows::Follows;
 use imbl::OrdMap;
 use recovery::Recovery;
 use std::collections::BTreeMap;
@@ -449,36 +452,5 @@ impl Watch {
     fn store_wall(&self, now: Moment) -> u64 {
         let read = self.store_clock;
         read.map_or(0, |(wall_ms, at)| wall_ms + millis(now.since(at)))
-    }
-}
-
-/// What of an input of the fleet the other machines follow.
-enum Follows {
-    Nothing,
-    LinkUp,
-    LinkDown,
-    Tick,
-}
-
-impl Follows {
-    fn of(input: &FleetInput) -> Self {
-        match input {
-            FleetInput::LinkUp => Self::LinkUp,
-            FleetInput::LinkDown => Self::LinkDown,
-            FleetInput::Tick => Self::Tick,
-            FleetInput::Beat(_)
-            | FleetInput::AgedBeat(..)
-            | FleetInput::Event(_)
-            | FleetInput::EventsRead
-            | FleetInput::RosterEntry(..)
-            | FleetInput::Registered(..)
-            | FleetInput::Remembered(_)
-            | FleetInput::TtlRead(..)
-            | FleetInput::Verified(_)
-            | FleetInput::Witnessed(_)
-            | FleetInput::Gap(_)
-            | FleetInput::Forget(_)
-            | FleetInput::StoreClock(_) => Self::Nothing,
-        }
     }
 }

@@ -17,7 +17,6 @@ use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
 use crate::wire::beat::Runtime;
 use crate::wire::beat::view::BeatView;
-use crate::wire::incident::Incident;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
 use std::collections::{BTreeMap, VecDeque};
@@ -35,9 +34,9 @@ const SPENT_WITHIN: Duration = Duration::from_secs(6 * 3600);
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     pub(super) ladder: Ladder,
-    policies: Policies,
+    pub(super) policies: Policies,
     /// Agents whose incident has just opened, and from when it is climbed for.
-    opening: VecDeque<(Moment, AgentId)>,
+    pub(super) opening: VecDeque<(Moment, AgentId)>,
     /// Rungs whose incident is being written, and whether they are to be performed then.
     unwritten: BTreeMap<Ticket, bool>,
     /// Orders that a rung gave and that are not answered.
@@ -71,38 +70,6 @@ impl Watch {
     /// What an agent runs in, as it last reported it.
     pub fn runtime(&self, agent: &AgentId) -> Option<Runtime> {
         runtime_of(self.fleet.agent(agent)?)
-    }
-
-    /// How much people are needed about this incident; `None` as long as recovery has not come to its end for any agent of
-    /// it. What a gate holds back waits for people: an alert goes out where an action does not.
-    pub fn people_needed(&self, incident: &Incident) -> Option<Severity> {
-        let is_open =
-            |agent: &&AgentId| self.shown.incidents.of_agent.get(*agent) == Some(&incident.id);
-        let is_left = |agent: &AgentId| {
-            let waits = self
-                .recovery
-                .opening
-                .iter()
-                .any(|(_, other)| other == agent);
-            !waits && (!self.recovery.ladder.has(agent) || self.recovery.ladder.is_paged(agent))
-        };
-        let open = incident.agents.iter().filter(is_open);
-        let needed = incident.gate.is_some() || open.clone().any(is_left);
-        if !needed {
-            return None;
-        }
-        let of = |agent: &AgentId| {
-            let known = self.fleet.agent(agent)?;
-            let host = known.host().unwrap_or_default();
-            let policies = &self.recovery.policies;
-            Some(policies.of(agent.as_str(), type_of(known), host).severity)
-        };
-        let all = if open.clone().next().is_some() {
-            open.filter_map(of).max()
-        } else {
-            incident.agents.iter().filter_map(of).max()
-        };
-        Some(all.unwrap_or_default())
     }
 
     /// The agent has an incident now.

@@ -211,17 +211,9 @@ async fn pass_on(
 ) -> anyhow::Result<()> {
     match request {
         Request::Verify(id) => {
-            let (Some(fields), Some(left)) = (answers.next(), answers.next()) else {
-                return Ok(());
-            };
-            // An error of the store is no answer about the agent: the question is asked again.
-            let answered = fields.as_ref().err().is_none_or(is_own_fault);
-            if !answered {
-                return Ok(());
+            if let (Some(fields), Some(left)) = (answers.next(), answers.next()) {
+                pass_on_verified(id, fields, left, output).await?;
             }
-            pass_on_hash(&id, fields, &left, output).await?;
-            pass_on_ttl(&id, left, output).await;
-            output.send(FleetInput::Verified(id)).await;
         }
         Request::ReadTtl(id) => {
             if let Some(left) = answers.next() {
@@ -258,16 +250,8 @@ async fn pass_on(
         | Request::Audit(_) => {
             is_carried_out(answers.next(), output);
         }
-        Request::Forget(_) | Request::Order(..) => {
-            for answer in [answers.next(), answers.next()] {
-                is_carried_out(answer, output);
-            }
-        }
-        Request::Release(tickets) => {
-            for answer in answers.take(tickets.len()) {
-                is_carried_out(Some(answer), output);
-            }
-        }
+        Request::Forget(_) | Request::Order(..) => count_refused(answers.take(2), output),
+        Request::Release(tickets) => count_refused(answers.take(tickets.len()), output),
         Request::Claim(ticket, value) => {
             let claim = recovery::claimed(answers.next(), answers.next(), &value);
             output.send(RecoveryInput::Claimed(ticket, claim)).await;
@@ -282,6 +266,27 @@ async fn pass_on(
         Request::ReadEvents | Request::Leave(_) => {}
     }
     Ok(())
+}
+
+async fn pass_on_verified(
+    id: AgentId,
+    fields: RedisResult<Value>,
+    left: RedisResult<Value>,
+    output: &Output,
+) -> anyhow::Result<()> {
+    // An error of the store is no answer about the agent: the question is asked again.
+    if fields.as_ref().err().is_none_or(is_own_fault) {
+        pass_on_hash(&id, fields, &left, output).await?;
+        pass_on_ttl(&id, left, output).await;
+        output.send(FleetInput::Verified(id)).await;
+    }
+    Ok(())
+}
+
+fn count_refused(answers: impl Iterator<Item = RedisResult<Value>>, output: &Output) {
+    for answer in answers {
+        is_carried_out(Some(answer), output);
+    }
 }
 
 fn is_carried_out(answer: Option<RedisResult<Value>>, output: &Output) -> bool {
