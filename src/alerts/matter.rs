@@ -111,6 +111,10 @@ impl Matter {
         };
         let recovered =
             |rung: &&crate::wire::incident::Rung| rung.outcome.as_deref() == Some("recovered");
+        // A rung that cannot act on this agent was not tried.
+        let was_tried =
+            |rung: &&crate::wire::incident::Rung| rung.outcome.as_deref() != Some("not_applicable");
+        let climbed: Vec<_> = incident.rungs.iter().filter(was_tried).collect();
         Self {
             id: incident.id.clone(),
             place,
@@ -132,13 +136,9 @@ impl Matter {
             closed_at: incident.closed_at,
             severity,
             gate: incident.gate,
-            tried: incident
-                .rungs
+            tried: climbed[climbed.len().saturating_sub(LISTED_MAX)..]
                 .iter()
-                .rev()
-                .take(LISTED_MAX)
-                .rev()
-                .map(tried)
+                .map(|rung| tried(rung))
                 .collect(),
             repaired_by: incident
                 .rungs
