@@ -8,19 +8,20 @@ export class Stage {
   constructor(port) {
     this.socket = net.connect(port, "127.0.0.1");
     this.socket.on("data", () => {});
-    this.sequence = 0;
+    this.sequences = new Map();
   }
 
   /// One beat: `agent` names id, verdict and what differs from the usual.
   beat({ id, verdict = "working", task = "Draft the weekly report", sentence = "Progress reported: 42 %.", host = "node-1", type = "writer" }) {
     const now = Date.now();
-    this.sequence += 1;
+    const sequence = (this.sequences.get(id) ?? 0) + 1;
+    this.sequences.set(id, sequence);
     this.command("PUBLISH", "heartbeats", JSON.stringify({
-      agentId: id, agentType: type, timestamp: now, sequence: this.sequence, status: "busy",
+      agentId: id, agentType: type, timestamp: now, sequence, status: "busy",
       metrics: { cpuPercent: 3.14, memoryMB: 182, activeTasks: 1, queueDepth: 0, tokensUsedThisHour: 0, errorsLast5Min: 0 },
       currentTask: task, taskProgress: 42,
       hb: {
-        v: 1, intervalMs: 600000, epoch: 7, slot: Math.floor(now / 600000), instance: `i-${id}`, host, pid: 4711,
+        v: 1, intervalMs: 600000, epoch: 7, slot: sequence, instance: `i-${id}`, host, pid: 4711,
         startedAt: now - 9000, restarts: 0, ready: true,
         activity: { verdict, since: now - 372000, sentence, evidence: [{ signal: "tcp.bytes_received", value: "18 kB in 30 s", source: "observed" }] },
       },
