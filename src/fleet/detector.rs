@@ -17,8 +17,8 @@ const WINDOW_HALF: u32 = 16;
 /// A slot this far ahead of the timetable, or before its last one, contradicts it: one wrong number must not make later
 /// beats look old.
 const SLOTS_AHEAD_MAX: u64 = 2;
-/// No sidecar has counted slots for longer: a slot beyond it is no slot.
-const COUNTED_MAX: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+/// A producer may count its slots from the beginning of Unix time. What lies beyond this is no slot.
+const COUNTED_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The shortest slack: below it scheduling noise of a loaded machine looks like loss.
 const SLACK_MIN: Duration = Duration::from_millis(100);
 /// Bounds of the gap in the observation that is tolerated.
