@@ -4,7 +4,7 @@
 
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::by_hand::{Ask, Asked};
+use heartbeat::fleet::by_hand::{Ask, Asked, Quiet};
 use heartbeat::fleet::gates::GateKind;
 use heartbeat::fleet::incidents::IncidentChangeKind;
 use heartbeat::fleet::ladder::exchange::{Claim, Performed, Ticket};
@@ -16,6 +16,7 @@ use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::incident::{Incident, IncidentId, Scope};
 use heartbeat::wire::life::Reason;
 use heartbeat::wire::roster::RosterEntry;
+use heartbeat::wire::silence::Matcher;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -546,6 +547,27 @@ fn while_recovery_is_paused_nothing_is_done_and_afterwards_it_goes_on() {
     assert_eq!((stage.performed.len(), stage.pages), (0, 0));
     stage.run(30);
     assert_eq!(stage.rungs(), ["docker"], "the pause has ended by itself");
+}
+
+#[test]
+fn what_is_silenced_is_not_acted_upon_until_the_silence_ends() {
+    let mut stage = Stage::new(20);
+    let quiet = Quiet {
+        matchers: vec![Matcher::equal("agent", "a0")],
+        lasts: Duration::from_secs(400),
+        comment: "moving it".to_owned(),
+    };
+    stage.input(RecoveryInput::Asked(Asked {
+        number: 1,
+        ask: Ask::Silence(quiet),
+        by: "ops".into(),
+        from: String::new(),
+    }));
+    stage.exits(0);
+    stage.run(390);
+    assert_eq!((stage.performed.len(), stage.pages), (0, 0));
+    stage.run(30);
+    assert_eq!(stage.rungs(), ["docker"]);
 }
 
 /// Wherever a monitor ends between its claim and the outcome: the next one goes on, climbs no rung twice and forgets nothing.

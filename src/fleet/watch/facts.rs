@@ -17,8 +17,14 @@ use std::time::Duration;
 /// within two intervals.
 const OTHERS_RESTART: Duration = Duration::from_secs(60);
 
-/// The facts of an agent; `None` when it is not in the fleet.
-pub(super) fn facts_of(fleet: &Fleet, gates: &Gates, id: &AgentId, now: Moment) -> Option<Facts> {
+/// The facts of an agent; `None` when it is not in the fleet. `is_silenced`: a silence holds for it.
+pub(super) fn facts_of(
+    fleet: &Fleet,
+    gates: &Gates,
+    is_silenced: bool,
+    id: &AgentId,
+    now: Moment,
+) -> Option<Facts> {
     let agent = fleet.agent(id)?;
     let run = &agent.run;
     let counts = fleet.counts();
@@ -40,6 +46,7 @@ pub(super) fn facts_of(fleet: &Fleet, gates: &Gates, id: &AgentId, now: Moment) 
         interval: run.detector.interval(),
         gate: gates
             .veto(agent.host())
+            .or(is_silenced.then_some(GateKind::Silenced))
             .map(gate_sentence)
             .or(waits_for_a_person(agent)),
         fleet_alive: counts.healthy + counts.missing,

@@ -5,6 +5,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::by_hand::{Answer, AskRefusal, Quiet};
 use crate::fleet::incidents::LedgerInput;
+use crate::fleet::machine::Fleet;
 use crate::fleet::recovery::RecoveryEffect;
 use crate::wire::incident::IncidentId;
 use crate::wire::silence::{Labels, Matcher, Silence};
@@ -17,22 +18,17 @@ const SILENCES_MAX: usize = 1000;
 impl Watch {
     /// Whether a silence holds for the agent.
     pub(super) fn is_silenced(&self, agent: &AgentId, now: Moment) -> bool {
-        if self.shown.silences.is_empty() {
-            return false;
-        }
-        let known = self.fleet.agent(agent);
-        let host = known.and_then(|known| known.host()).unwrap_or("");
-        let kind = self.agent_type(agent).unwrap_or("");
-        let labels = [("agent", agent.as_str()), ("host", host), ("type", kind)];
-        let wall_ms = self.store_wall(now);
-        let mut silences = self.shown.silences.values();
-        silences.any(|silence| silence.covers(Labels(&labels), wall_ms))
+        is_silenced(
+            &self.fleet,
+            &self.shown.silences,
+            agent,
+            self.store_wall(now),
+        )
     }
 
     /// The type that the agent's beats name.
     pub fn agent_type(&self, agent: &AgentId) -> Option<&str> {
-        let beat = self.fleet.agent(agent)?.run.beat.as_ref()?;
-        Some(beat.agent_type())
+        type_of_beat(&self.fleet, agent)
     }
 
     pub(super) fn acknowledge(
@@ -167,4 +163,30 @@ impl Watch {
         let all = self.shown.silences.values().cloned().collect();
         effects.push(WatchEffect::Recovery(RecoveryEffect::Silences(all)));
     }
+}
+
+/// Whether one of these silences holds for the agent at this time of the store, in Unix milliseconds.
+pub(super) fn is_silenced(
+    fleet: &Fleet,
+    silences: &BTreeMap<IncidentId, Silence>,
+    agent: &AgentId,
+    wall_ms: u64,
+) -> bool {
+    if silences.is_empty() {
+        return false;
+    }
+    let host = fleet.agent(agent).and_then(|known| known.host());
+    let kind = type_of_beat(fleet, agent).unwrap_or("");
+    let labels = [
+        ("agent", agent.as_str()),
+        ("host", host.unwrap_or("")),
+        ("type", kind),
+    ];
+    let mut silences = silences.values();
+    silences.any(|silence| silence.covers(Labels(&labels), wall_ms))
+}
+
+fn type_of_beat<'a>(fleet: &'a Fleet, agent: &AgentId) -> Option<&'a str> {
+    let beat = fleet.agent(agent)?.run.beat.as_ref()?;
+    Some(beat.agent_type())
 }

@@ -1,6 +1,7 @@
 //! Recovery: what happens to the fleet becomes inputs of the ladder, and its effects become records, claims and deeds.
 
 use super::facts::{facts_of, is_working, runtime_of};
+use super::quiet::is_silenced;
 use super::{Watch, WatchEffect};
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
@@ -205,8 +206,12 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {
-        let (fleet, gates) = (&self.fleet, &self.gates);
-        let facts = |agent: &AgentId| facts_of(fleet, gates, agent, now);
+        let wall_ms = self.store_wall(now);
+        let (fleet, gates, silences) = (&self.fleet, &self.gates, &self.shown.silences);
+        let facts = |agent: &AgentId| {
+            let is_silenced = is_silenced(fleet, silences, agent, wall_ms);
+            facts_of(fleet, gates, is_silenced, agent, now)
+        };
         for effect in self.recovery.ladder.handle(input, &facts, now) {
             self.climbed(effect, now, effects);
         }
@@ -224,7 +229,13 @@ impl Watch {
 
     /// What is known of an agent that recovery could act upon.
     pub(super) fn facts(&self, agent: &AgentId, now: Moment) -> Option<Facts> {
-        facts_of(&self.fleet, &self.gates, agent, now)
+        facts_of(
+            &self.fleet,
+            &self.gates,
+            self.is_silenced(agent, now),
+            agent,
+            now,
+        )
     }
 
     pub(super) fn open_climb(

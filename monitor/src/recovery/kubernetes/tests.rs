@@ -1,4 +1,4 @@
-//! Against the recorded answers of an API server, over TLS.
+//! Against answers in the shape of a real API server's, over TLS.
 
 use super::*;
 use crate::recovery::tests::job;
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto};
 
-/// An API server that plays what was recorded of a real one (1.37), in order.
+/// An API server that answers in the words of a real one (1.37), in order.
 struct Server {
     port: u16,
     authority: String,
