@@ -22,11 +22,9 @@ impl Links {
     pub(super) fn of(&self, message: &Message) -> Option<String> {
         let base = self.0.as_ref()?;
         match (&*message.agents, &*message.incidents) {
-            ([agent], _) if message.agents_total == 1 => {
-                Some(format!("{base}/health/agents/{agent}"))
-            }
-            (_, [incident, ..]) => Some(format!("{base}/v1/incidents/{incident}")),
-            (_, []) => Some(format!("{base}/v1/status")),
+            ([agent], _) if message.agents_total == 1 => Some(format!("{base}/agents/{agent}")),
+            (_, [incident, ..]) => Some(format!("{base}/incidents/{incident}")),
+            (_, []) => Some(format!("{base}/status")),
         }
     }
 }
