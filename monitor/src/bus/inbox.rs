@@ -33,7 +33,7 @@ use heartbeat::wire::silence::Silence;
 use load::load;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
-use requests::{Requests, leave};
+use requests::{Requests, is_kept, leave};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -315,27 +315,10 @@ impl StoreReader {
     /// people asked for stays.
     fn drop_questions(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
-            match request {
-                Request::Leave(id) => self.leaving.push(id),
-                Request::Forget(_)
-                | Request::StorePause(_)
-                | Request::StoreSilence(_)
-                | Request::RemoveSilence(_)
-                | Request::StoreNotification(_)
-                | Request::RemoveNotification(_)
-                | Request::Audit(_)
-                | Request::Begin(..)
-                | Request::Release(_) => {
-                    self.kept.push(request);
-                }
-                // They were meant for the agent as it was then.
-                Request::Order(..) | Request::Claim(..) => {}
-                Request::StoreIncident(_)
-                | Request::RemoveIncident(_)
-                | Request::Verify(_)
-                | Request::ReadTtl(_)
-                | Request::ReadEvents
-                | Request::Canary(_) => {}
+            if let Request::Leave(id) = request {
+                self.leaving.push(id);
+            } else if is_kept(&request) {
+                self.kept.push(request);
             }
         }
     }

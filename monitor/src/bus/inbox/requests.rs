@@ -92,25 +92,12 @@ impl Requests<'_> {
         } else {
             Vec::new()
         };
-        let new = batch.iter().filter_map(|request| match request {
-            Request::Leave(id) => Some(id.clone()),
-            Request::Verify(_)
-            | Request::ReadTtl(_)
-            | Request::ReadEvents
-            | Request::Canary(_)
-            | Request::StoreIncident(_)
-            | Request::RemoveIncident(_)
-            | Request::Forget(_)
-            | Request::Order(..)
-            | Request::StorePause(_)
-            | Request::StoreSilence(_)
-            | Request::RemoveSilence(_)
-            | Request::StoreNotification(_)
-            | Request::RemoveNotification(_)
-            | Request::Audit(_)
-            | Request::Claim(..)
-            | Request::Begin(..)
-            | Request::Release(_) => None,
+        let new = batch.iter().filter_map(|request| {
+            if let Request::Leave(id) = request {
+                Some(id.clone())
+            } else {
+                None
+            }
         });
         let room = LEAVING_MAX.saturating_sub(self.leaving.len());
         self.leaving.extend(new.take(room));
@@ -181,7 +168,8 @@ impl Requests<'_> {
     }
 }
 
-fn is_kept(request: &Request) -> bool {
+/// Whether a lost connection leaves it to be sent again as it is. Entries that leave the roster are kept apart.
+pub(super) fn is_kept(request: &Request) -> bool {
     match request {
         Request::Forget(_)
         | Request::StorePause(_)
@@ -192,15 +180,16 @@ fn is_kept(request: &Request) -> bool {
         | Request::Audit(_)
         | Request::Begin(..)
         | Request::Release(_) => true,
+        // They were meant for the agent as it was then.
+        Request::Order(..) | Request::Claim(..) => false,
+        // The hub asks again, and writes incidents again.
         Request::Verify(_)
         | Request::ReadTtl(_)
         | Request::ReadEvents
         | Request::Canary(_)
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
-        | Request::Leave(_)
-        | Request::Order(..)
-        | Request::Claim(..) => false,
+        | Request::Leave(_) => false,
     }
 }
 
