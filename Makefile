@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
+.PHONY: help build install demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,15 @@ simulate: ## agents and monitor in virtual time under every fault; SEEDS=100000,
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
+
+# A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; ten minutes the first time.
+test-k8s: ## hb in a real one-node Kubernetes, started for it; ARGS names rows, in part
+	scripts/kubernetes test $(ARGS)
+
+.PHONY: k8s/hb.yaml
+k8s/hb.yaml: ## renders the chart for kubectl and kustomize; HELM names helm
+	{ echo '# hb with Redis in the namespace `hb`, for `kubectl apply -f`. Made from k8s/chart by `make k8s/hb.yaml`.'; \
+	$(or $(HELM),helm) template hb k8s/chart --namespace hb --set namespace.create=true --kube-version 1.29.0; } > $@
 
 # ARGS names rows, in part: make zoo ARGS="h07 g0". ZOO_SIDECAR=PATH tries another program in the sidecar's place.
 zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes
