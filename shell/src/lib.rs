@@ -6,6 +6,8 @@ pub mod clock;
 pub mod command_line;
 pub mod log;
 pub mod log_writer;
+pub mod pages;
 pub mod private_dir;
 pub mod runtime;
+pub mod service_manager;
 pub mod store;

@@ -46,7 +46,9 @@ impl Scene {
         let chart = directory().join("chart");
         let helm = std::env::var("HELM").unwrap_or_else(|_| "helm".to_owned());
         let mut render = Command::new(helm);
-        render.args(["template", "hb", "--kube-version", "1.29.0"]).arg(chart);
+        render
+            .args(["template", "hb", "--kube-version", "1.29.0"])
+            .arg(chart);
         render.args(["--namespace", &self.namespace, "--values", "-"]);
         let (code, manifests) = run(&mut render, &values().to_string());
         assert_eq!(code, 0, "{manifests}");
