@@ -35,7 +35,7 @@ test-deps: ## redis-server, node, Chromium, python clients, a Docker engine, car
 lint: ## format and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy -p heartbeat --test zoo --test zoo_random --test day -- -D warnings
+	$(CARGO) clippy -p heartbeat --test zoo --test zoo_random --test day --test kubernetes -- -D warnings
 	$(CARGO) clippy -p heartbeat --lib -- -D warnings -D clippy::iter_over_hash_type
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 

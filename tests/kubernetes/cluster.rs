@@ -168,12 +168,10 @@ impl Scene {
         });
     }
 
+    /// It was so, if only for a moment.
     pub(crate) fn was(&self, id: &str, state: &str) {
-        assert!(
-            self.states(id).contains(&state.to_owned()),
-            "{id}: {}",
-            self.story()
-        );
+        let announced = poll(|| self.states(id).contains(&state.to_owned()).then_some(()));
+        assert!(announced.is_some(), "{id}: {}", self.story());
     }
 
     pub(crate) fn was_never(&self, id: &str, state: &str) {
@@ -246,5 +244,7 @@ fn poll<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
 
 /// Waits for a condition.
 pub(crate) fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
-    poll(condition).unwrap_or_else(|| panic!("waited {SOON:?} until {what}"))
+    let found = poll(condition);
+    assert!(found.is_some(), "waited {SOON:?} until {what}");
+    found.unwrap()
 }

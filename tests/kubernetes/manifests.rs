@@ -38,6 +38,12 @@ impl Example {
         self.changed("command: [my-agent]", &format!("command: [{command}]"))
     }
 
+    /// A wrapped agent that hangs, and that only people may restart.
+    pub(crate) fn hangs_and_only_alerts(self) -> Self {
+        self.changed("args: [my-agent]", "args: [my-agent, hang, \"20\"]")
+            .changed("[/hb/hbsidecar, ", "[/hb/hbsidecar, --on-hung, alert, ")
+    }
+
     /// With other arguments of a wrapped agent.
     pub(crate) fn passes(self, arguments: &str) -> Self {
         self.changed(
