@@ -26,9 +26,11 @@ use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::life::Reason;
+use heartbeat::wire::notice::Notice;
 use heartbeat::wire::word;
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -387,6 +389,13 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
+            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
+                self.request(Request::StoreNotice(notice));
+            }
+            WatchEffect::Notice(NoticesEffect::Remove(id)) => {
+                self.request(Request::RemoveNotice(id));
+            }
+            WatchEffect::Notice(NoticesEffect::Changed(notice)) => log_notice(&notice),
             WatchEffect::IncidentChanged(change) => {
                 log_incident(&change);
                 self.events.incident(&change);
@@ -432,6 +441,14 @@ impl Outputs {
         }
         self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
+    }
+}
+
+fn log_notice(notice: &Notice) {
+    let (agent, verdict) = (&notice.agent, word(&notice.verdict));
+    match notice.closed_at {
+        Some(_) => tracing::info!("{agent} needs no person any more"),
+        None => tracing::warn!("{agent} needs a person ({verdict}): {}", notice.sentence),
     }
 }
 
