@@ -7,6 +7,7 @@
 mod alerting;
 pub(crate) mod crew;
 mod held;
+mod log;
 mod recovery;
 
 use crate::alerts::Dispatch;
@@ -24,15 +25,14 @@ use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::life::Reason;
-use heartbeat::wire::notice::Notice;
 use heartbeat::wire::word;
 use held::Held;
+use log::{log_incident, log_notice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -441,32 +441,5 @@ impl Outputs {
         }
         self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
-    }
-}
-
-fn log_notice(notice: &Notice) {
-    let (agent, verdict) = (&notice.agent, word(&notice.verdict));
-    match notice.closed_at {
-        Some(_) => tracing::info!("{agent} needs no person any more"),
-        None => tracing::warn!("{agent} needs a person ({verdict}): {}", notice.sentence),
-    }
-}
-
-fn log_incident(change: &IncidentChange) {
-    let incident = &change.incident;
-    let id = &incident.id;
-    match change.kind {
-        IncidentChangeKind::Opened => {
-            tracing::warn!("incident {id} opened: {}", incident.sentence);
-        }
-        IncidentChangeKind::Updated => {
-            let next = incident
-                .next
-                .as_ref()
-                .map(|next| format!(" Next: {}.", next.what));
-            let (sentence, next) = (&incident.sentence, next.unwrap_or_default());
-            tracing::warn!("incident {id} goes on: {sentence}{next}");
-        }
-        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }
