@@ -29,8 +29,11 @@ const VERDICTS: &str = include_str!("../docs/verdicts.md");
 const RECOVERY: &str = include_str!("../docs/recovery.md");
 const WIRE: &str = include_str!("../docs/wire.md");
 const DEVELOPMENT: &str = include_str!("../docs/development.md");
+const INSTALL: &str = include_str!("../docs/install.md");
+const DOCKER: &str = include_str!("../docs/docker.md");
+const SYSTEMD: &str = include_str!("../docs/systemd.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 13] = [
     ("", README),
     ("", ARCHITECTURE),
     ("docs", DASHBOARD),
@@ -41,6 +44,9 @@ const PAGES: [(&str, &str); 10] = [
     ("docs", WIRE),
     ("docs", RECOVERY),
     ("docs", DEVELOPMENT),
+    ("docs", INSTALL),
+    ("docs", DOCKER),
+    ("docs", SYSTEMD),
 ];
 
 /// The fenced blocks of a text: language and content.

@@ -43,7 +43,7 @@ use nix::libc;
 use publisher::Publisher;
 use sampling::Watch;
 use std::time::Duration;
-use upward::ServiceManager;
+use upward::Upward;
 
 /// How often a process is searched for that is not there yet.
 const SEARCH_EVERY: Duration = Duration::from_millis(500);
@@ -100,7 +100,7 @@ struct Hub {
     /// Under `--exclusive`.
     lease: Option<ExclusiveLease>,
     guard: Option<Guard>,
-    above: ServiceManager,
+    above: Upward,
     /// A beat soon after a start: the first figures of an incarnation.
     early_beat: Option<Moment>,
     log: LogWriter,

@@ -5,7 +5,7 @@ use super::agent_io::AgentIo;
 use super::exclusive::{Left, Safeguards, records};
 use super::publisher::Publisher;
 use super::sampling::Watch;
-use super::upward::ServiceManager;
+use super::upward::Upward;
 use super::{Hub, Outcome, Ready, SEARCH_EVERY};
 use crate::clock;
 use crate::config::{Config, Work};
@@ -51,7 +51,7 @@ impl Hub {
             agent: AgentProcess::new(&config, inherited),
             orders: Orders::default(),
             lease: config.terms().map(ExclusiveLease::new),
-            above: ServiceManager::find(clock::now()),
+            above: Upward::find(clock::now()),
             early_beat: None,
             log,
             outcome: None,
