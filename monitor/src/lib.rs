@@ -139,8 +139,8 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     };
     let (http, store) = (listener.local_addr()?, &found.description);
     let access = access(&config);
-    let dashboard = access.address(http, config.public_url.as_deref());
-    let line = start_line(config.log.format(), http, store, dashboard);
+    let address = access.address(http, config.public_url.as_deref());
+    let line = start_line(config.log.format(), http, store, address);
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
