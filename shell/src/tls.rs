@@ -1,4 +1,5 @@
-//! Whom a TLS connection trusts, and as whom it shows itself: one configuration for every client of both programs.
+//! Which authorities a TLS connection trusts, and which certificate it shows: one configuration for every client of both
+//! programs.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

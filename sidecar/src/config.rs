@@ -209,13 +209,7 @@ impl TryFrom<Args> for Config {
             policy,
             stop_signal: stop_signal(args.stop_signal, &args.rewrite),
             rewrite: args.rewrite,
-            on_hung: args.on_hung.unwrap_or(
-                if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-                    Reaction::Alert
-                } else {
-                    Reaction::Restart
-                },
-            ),
+            on_hung: args.on_hung.unwrap_or_else(usual_reaction),
             on_stalled: args.on_stalled,
             stall_after: args.stall_after,
             patience: args.patience,
@@ -373,6 +367,15 @@ fn reads(read: Option<args::Read>, pattern: Option<&str>) -> Result<Option<Reads
         (Some(args::Read::StreamJson), _) => Ok(Some(Reads::Events)),
         (None, None) => Ok(None),
         (None, Some(text)) => Reads::pattern(text).map(Some),
+    }
+}
+
+/// A person at a terminal decides; nothing is restarted under their hands.
+fn usual_reaction() -> Reaction {
+    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        Reaction::Alert
+    } else {
+        Reaction::Restart
     }
 }
 
