@@ -73,7 +73,7 @@ impl Seen {
     fn read(host: &str, process: Option<i32>) -> Self {
         let pid = process.unwrap_or_else(|| i32::try_from(std::process::id()).unwrap_or_default());
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let text = |path: &str| std::fs::read_to_string(proc.join(path)).unwrap_or_default();
+        let text = |path: &str| text(&proc.join(path)).unwrap_or_default();
         let mut environment = process.map_or_else(Vec::new, |_| variables(&proc));
         let starts_unit = |own: &[(String, String)]| leads_unit(pid, own);
         let ours: Vec<_> = std::env::vars_os()
@@ -231,7 +231,7 @@ fn leads_unit(pid: i32, environment: &[(String, String)]) -> bool {
 /// that a supervisor in it starts.
 fn leads_container(pid: i32) -> bool {
     let is_first = |pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = text(Path::new(&format!("/proc/{pid}/status"))).unwrap_or_default();
         let mut numbers = status
             .lines()
             .filter_map(|line| line.strip_prefix("NSpid:"));
@@ -265,10 +265,16 @@ fn chain(pid: i32) -> Vec<i32> {
 
 /// The name of a process and the number of its parent.
 fn parent(pid: i32) -> Option<(String, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text(Path::new(&format!("/proc/{pid}/stat")))?;
     let (name, rest) = (stat.split_once('(')?.1).rsplit_once(')')?;
     let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
     Some((name.to_owned(), parent))
+}
+
+/// The text of a file; a name or a mount that is no UTF-8 costs itself.
+fn text(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn variables(proc: &Path) -> Vec<(String, String)> {

@@ -63,6 +63,10 @@ pub fn run(args: Args) -> End {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), exit::USAGE),
     };
+    let reads = config.reads.is_some() || config.status_file.is_some();
+    if let Err(error) = process::descriptors::require(reads) {
+        return fail(&error.into(), exit::OWN_FAILURE);
+    }
     let inherited = Inherited::take();
     match watch(config, inherited) {
         Ok(end) => end,

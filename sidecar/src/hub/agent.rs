@@ -5,6 +5,7 @@
 use super::exits;
 use crate::clock;
 use crate::config::{Config, Reaction, Work};
+use crate::process::attach::AttachError;
 use crate::process::child::{self, Start, StartError};
 use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
@@ -19,6 +20,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use std::ffi::OsString;
+use std::mem::Discriminant;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -30,6 +32,8 @@ const REAPED_WITHIN: Duration = Duration::from_millis(500);
 pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
 /// The longest pattern in a report, in characters.
 const PATTERN_CHARS_MAX: usize = 80;
+/// The longest description of what is waited for.
+const WANTED_CHARS_MAX: usize = 200;
 
 /// The agent's process, if there is one.
 #[derive(Debug)]
@@ -95,6 +99,10 @@ pub(super) struct AgentProcess {
     pub(super) suspension: Option<Suspension>,
     /// When the process to attach to is searched for next.
     pub(super) next_search: Option<Moment>,
+    /// Why the last search attached to nothing although something matched.
+    pub(super) refusal: Option<String>,
+    /// Which kind of refusal was logged in this search.
+    pub(super) refused_as: Option<Discriminant<AttachError>>,
     /// When the present incarnation started, Unix milliseconds.
     pub(super) started_ms: u64,
     /// The present incarnation is the child of a sidecar that was killed; the next one is ours.
@@ -135,10 +143,12 @@ impl AgentProcess {
             facts: ExitFacts::default(),
             suspension: None,
             next_search: None,
+            refusal: None,
+            refused_as: None,
             started_ms: clock::wall_ms(),
             adopted: false,
             dies_with_us: config.exclusive || config.die_with_sidecar,
-            oom: OomKills::watch(),
+            oom: OomKills::watch(None),
             inherited,
         }
     }
@@ -175,7 +185,9 @@ impl AgentProcess {
         let waits_for = match &config.work {
             Work::Match(pattern) => {
                 let pattern = cut(pattern.as_str().to_owned(), PATTERN_CHARS_MAX);
-                Some(format!("a process that matches {pattern}"))
+                let refusal = self.refusal.as_ref().map(|why| format!(": {why}"));
+                let wanted = format!("a process that matches {pattern}");
+                Some(cut(wanted + &refusal.unwrap_or_default(), WANTED_CHARS_MAX))
             }
             Work::Supervise(_) | Work::Transparent(_) | Work::Pid(_) => None,
         };
@@ -269,7 +281,7 @@ impl AgentProcess {
 
     /// The process of a new incarnation is there.
     pub(super) fn incarnation_started(&mut self) {
-        self.oom = OomKills::watch();
+        self.oom = OomKills::watch(self.pid());
         // An attached agent has run before.
         self.started_ms = match &self.body {
             Body::Attached { process, .. } => process.started_ms(),

@@ -79,7 +79,7 @@ impl Hub {
     }
 
     /// Records the agent's process, for the next sidecar of its id. `mark`: what its environment carries.
-    pub(super) fn record(&self, mark: &OsStr) {
+    pub(super) fn record(&mut self, mark: &OsStr) {
         if let Some(process) = self.agent.body.process() {
             let agent = (process.pid, process.started);
             self.records.write(&self.instance.id, agent, mark);

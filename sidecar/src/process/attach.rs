@@ -10,6 +10,9 @@ const NAMED_MAX: usize = 8;
 /// The longest command line that is matched, in bytes.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
 
+/// Programs that run others and do no work of their own: a service manager, and what keeps the namespaces of a pod.
+const RUNNERS: [&str; 3] = ["systemd", "init", "pause"];
+
 /// Why there is no process to attach to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
@@ -51,6 +54,16 @@ impl AttachError {
             | Self::Ambiguous { .. } => false,
         }
     }
+}
+
+/// Whether process 1 can be an agent. The first process of a container often is; a sidecar may share its pid namespace.
+pub(crate) fn first_may_be_agent() -> bool {
+    let name = handle::command_name(1).unwrap_or_default();
+    !handle::is_of_first_namespace() && is_program(&name)
+}
+
+fn is_program(first: &str) -> bool {
+    !RUNNERS.contains(&first)
 }
 
 /// The process, held by its descriptor.
@@ -100,9 +113,6 @@ struct Candidate {
 /// Living processes whose command line matches, without ourselves, those that started us, and other sidecars: the
 /// expression stands on their command lines too.
 fn matching(regex: &Regex) -> Vec<Candidate> {
-    let program =
-        |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino()));
-    let ours = program("self").ok();
     let above = ancestors();
     let processes = procfs::process::all_processes()
         .into_iter()
@@ -111,26 +121,18 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
     processes
         .filter(|process| !above.contains(&process.pid))
         .filter_map(|process| {
-            let words = process.cmdline().ok().filter(|words| !words.is_empty())?;
+            let words = handle::command_line(process.pid).filter(|words| !words.is_empty())?;
             let mut command = words.join(" ");
             command.truncate(command.floor_char_boundary(COMMAND_BYTES_MAX));
             let stat = process.stat().ok().filter(is_alive)?;
-            let same_file = ours.is_some() && program(&process.pid.to_string()).ok() == ours;
-            let is_sidecar = same_file || is_another_build(&process);
-            (!is_sidecar && regex.is_match(&command)).then_some(Candidate {
+            let is_it = regex.is_match(&command) && !handle::is_sidecar(process.pid);
+            is_it.then_some(Candidate {
                 pid: process.pid,
                 parent: stat.ppid,
                 command,
             })
         })
         .collect()
-}
-
-/// Whether it is an hbsidecar of another file: it carries the expression on its command line too.
-fn is_another_build(process: &procfs::process::Process) -> bool {
-    let name = process.exe().ok();
-    let name = name.as_deref().and_then(std::path::Path::file_name);
-    name.is_some_and(|name| name.to_string_lossy().starts_with("hbsidecar"))
 }
 
 /// A command line as it may be shown: what another program put into it is not sent to a terminal.
@@ -215,10 +217,18 @@ mod tests {
     }
 
     #[test]
+    fn process_1_may_be_an_agent_unless_it_only_runs_others() {
+        assert!(["python3", "docker-init", "sh"].into_iter().all(is_program));
+        assert!(!RUNNERS.into_iter().any(is_program));
+    }
+
+    #[test]
     fn a_process_is_found_by_its_command_line_and_we_are_not() {
+        use std::os::unix::ffi::OsStrExt;
         let mark = format!("hb-attach-{}", std::process::id());
         let mut agent = std::process::Command::new("sh")
             .args(["-c", "read x", &mark])
+            .arg(std::ffi::OsStr::from_bytes(b"a name in Latin-1: caf\xe9"))
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
