@@ -20,6 +20,7 @@ mod token;
 mod wake;
 
 use hbshell::clock;
+use hbshell::descriptors;
 use hbshell::log_writer::{LogWriter, complain};
 
 use http::auth::Access;
@@ -37,6 +38,8 @@ use tokio::sync::{broadcast, oneshot, watch as channel};
 const LEFT_BEHIND_WITHIN: Duration = Duration::from_millis(100);
 /// How long the start waits until the line that announces it is printed.
 const PRINTED_WITHIN: Duration = Duration::from_millis(500);
+/// Beside what is open at the start: 13 serve a configured store, the others are for clients, receivers and engines.
+const DESCRIPTORS_NEEDED: usize = 32;
 /// State changes that are kept for a slow receiver.
 const CHANGES_KEPT: usize = 1024;
 
@@ -79,6 +82,7 @@ pub fn run(args: Args) -> u8 {
 
 fn work(config: Config, args: Args) -> anyhow::Result<u8> {
     allow_descriptors();
+    descriptors::require(DESCRIPTORS_NEEDED)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

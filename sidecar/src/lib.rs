@@ -16,6 +16,7 @@ mod process;
 mod wake;
 
 use hbshell::clock;
+use hbshell::descriptors;
 use hbshell::log_writer::complain;
 use hbshell::private_dir::PrivateDir;
 use heartbeat::verdict::sample::SampleDepth;
@@ -63,8 +64,7 @@ pub fn run(args: Args) -> End {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), exit::USAGE),
     };
-    let reads = config.reads.is_some() || config.status_file.is_some();
-    if let Err(error) = process::descriptors::require(reads) {
+    if let Err(error) = descriptors::require(descriptors_needed(&config)) {
         return fail(&error.into(), exit::OWN_FAILURE);
     }
     let inherited = Inherited::take();
@@ -76,6 +76,16 @@ pub fn run(args: Args) -> End {
                 .map_or(exit::OWN_FAILURE, process::child::StartError::exit_code);
             fail(&error, code)
         }
+    }
+}
+
+/// Beside what is open at the start: a sidecar with a store opens 15 until its agent runs, and needs one to read /proc.
+/// Reading the agent's output and a status file takes up to 11 more.
+fn descriptors_needed(config: &Config) -> usize {
+    if config.reads.is_some() || config.status_file.is_some() {
+        28
+    } else {
+        16
     }
 }
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod attach;
 pub(crate) mod child;
-pub(crate) mod descriptors;
 pub(crate) mod guard;
 pub(crate) mod handle;
 pub(crate) mod helper;

@@ -529,6 +529,19 @@ fn where_proc_shows_another_namespace_that_is_logged_and_the_agent_runs() {
 }
 
 #[test]
+fn no_agent_starts_that_could_not_be_ended_for_certain() {
+    for flag in ["--exclusive", "--die-with-sidecar"] {
+        let script = format!(
+            "\"$HB\" --redis-url redis://127.0.0.1:1 {flag} -- sh -c 'echo ran'; echo code $?"
+        );
+        let output = in_a_container(false, &script);
+        let error = text(&output.stderr);
+        assert_eq!(text(&output.stdout), "code 125\n", "{error}");
+        assert!(error.contains("mount /proc again"), "{error}");
+    }
+}
+
+#[test]
 fn a_process_whose_first_thread_has_ended_is_alive() {
     let leader = "import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(1000,)).start()

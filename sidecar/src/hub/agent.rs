@@ -2,7 +2,6 @@
 //!
 //! What it does is decided by the pure `Lifecycle`; what happened comes back as a value for the publisher.
 
-use super::exits;
 use crate::clock;
 use crate::config::{Config, Reaction, Work};
 use crate::process::attach::AttachError;
@@ -14,7 +13,7 @@ use crate::process::terminal::{Terminal, can_be_resumed};
 use crate::process::tree::{Member, Tree};
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::life_report;
-use heartbeat::supervise::lifecycle::{Effect, Ended, Input, Lifecycle};
+use heartbeat::supervise::lifecycle::{Effect, Input, Lifecycle};
 use heartbeat::supervise::suspension::Suspension;
 use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::life::{End, Reason};
@@ -80,14 +79,6 @@ pub(super) enum Stopped {
     Ignored,
     /// The job is suspended; the sidecar stops too, after forwarding this signal to its own group.
     Suspend(Option<i32>),
-}
-
-/// An exit, with what it leads to.
-pub(super) struct ExitReport {
-    pub(super) effects: Vec<Effect>,
-    pub(super) incarnation: u64,
-    pub(super) requested: bool,
-    pub(super) reason: Option<Reason>,
 }
 
 pub(super) struct AgentProcess {
@@ -422,63 +413,6 @@ impl AgentProcess {
             );
         }
         Some(exit)
-    }
-
-    /// The present incarnation has ended. `announced`: the agent reported a clean end before.
-    pub(super) fn ended(
-        &mut self,
-        exit: Exit,
-        alone: bool,
-        announced: bool,
-        by_terminal: bool,
-    ) -> ExitReport {
-        self.suspension = None;
-        let was_there = self.body.process().is_some();
-        let killed_by_us = self.life.is_killing();
-        self.facts.last = Some(exit);
-        let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
-            .then_some(Reason::OomKilled);
-        if reason.is_some() {
-            tracing::error!("the agent was killed for memory by the kernel (OOM kill)");
-        }
-        let incarnation = self.facts.incarnation;
-        let effects = self.handle(Input::Exited(Ended {
-            exit,
-            alone,
-            by_person: by_terminal,
-            unread: exits::output_is_unread(exit),
-            announced,
-        }));
-        self.body = Body::Absent;
-        let requested = self.life.requested();
-        if was_there {
-            self.facts.unlogged_end = Some(match reason {
-                Some(_) => "out of memory".to_owned(),
-                None => exits::how(exit),
-            });
-            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
-            let hung = std::mem::take(&mut self.facts.hung);
-            self.facts.trouble = None;
-            self.facts.end = Some(End {
-                incarnation,
-                exit,
-                reason: if crash_loop {
-                    Some(Reason::CrashLoop)
-                } else {
-                    let hung = hung.then_some(Reason::Hung);
-                    let stopped_by = self.facts.stopped_by.filter(|_| requested);
-                    reason.or(stopped_by).or(hung)
-                },
-                requested: requested && !hung,
-                not_started: false,
-            });
-        }
-        ExitReport {
-            effects,
-            incarnation,
-            requested,
-            reason,
-        }
     }
 
     /// Resumes a stopped agent that was sent a signal to end it: stopped, it would not see it.

@@ -1,14 +1,81 @@
-//! What an exit of the agent means: who wanted it, what it died of.
+//! What an exit of the agent means: who wanted it, what it died of, what follows.
 
-use super::agent::AgentProcess;
+use super::agent::{AgentProcess, Body};
 use crate::config::{Work, exit};
 use crate::process::terminal::Terminal;
+use heartbeat::supervise::lifecycle::{Effect, Ended, Input};
 use heartbeat::wire::beat::Exit;
+use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// An exit, with what it leads to.
+pub(super) struct ExitReport {
+    pub(super) effects: Vec<Effect>,
+    pub(super) incarnation: u64,
+    pub(super) requested: bool,
+    pub(super) reason: Option<Reason>,
+}
+
 impl AgentProcess {
+    /// The present incarnation has ended. `announced`: the agent reported a clean end before.
+    pub(super) fn ended(
+        &mut self,
+        exit: Exit,
+        alone: bool,
+        announced: bool,
+        by_terminal: bool,
+    ) -> ExitReport {
+        self.suspension = None;
+        let was_there = self.body.process().is_some();
+        let killed_by_us = self.life.is_killing();
+        self.facts.last = Some(exit);
+        let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
+            .then_some(Reason::OomKilled);
+        if reason.is_some() {
+            tracing::error!("the agent was killed for memory by the kernel (OOM kill)");
+        }
+        let incarnation = self.facts.incarnation;
+        let effects = self.handle(Input::Exited(Ended {
+            exit,
+            alone,
+            by_person: by_terminal,
+            unread: output_is_unread(exit),
+            announced,
+        }));
+        self.body = Body::Absent;
+        let requested = self.life.requested();
+        if was_there {
+            self.facts.unlogged_end = Some(match reason {
+                Some(_) => "out of memory".to_owned(),
+                None => how(exit),
+            });
+            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+            let hung = std::mem::take(&mut self.facts.hung);
+            self.facts.trouble = None;
+            self.facts.end = Some(End {
+                incarnation,
+                exit,
+                reason: if crash_loop {
+                    Some(Reason::CrashLoop)
+                } else {
+                    let hung = hung.then_some(Reason::Hung);
+                    let stopped_by = self.facts.stopped_by.filter(|_| requested);
+                    reason.or(stopped_by).or(hung)
+                },
+                requested: requested && !hung,
+                not_started: false,
+            });
+        }
+        ExitReport {
+            effects,
+            incarnation,
+            requested,
+            reason,
+        }
+    }
+
     /// Whether the person at the terminal, or who started a transparent agent, ended it. Ctrl-C and the like reach the
     /// agent's group and not ours; many programs catch them and exit with 128+n.
     pub(super) fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {

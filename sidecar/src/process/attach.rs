@@ -10,9 +10,6 @@ const NAMED_MAX: usize = 8;
 /// The longest command line that is matched, in bytes.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
 
-/// Programs that run others and do no work of their own: a service manager, and what keeps the namespaces of a pod.
-const RUNNERS: [&str; 3] = ["systemd", "init", "pause"];
-
 /// Why there is no process to attach to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AttachError {
@@ -54,16 +51,6 @@ impl AttachError {
             | Self::Ambiguous { .. } => false,
         }
     }
-}
-
-/// Whether process 1 can be an agent. The first process of a container often is; a sidecar may share its pid namespace.
-pub(crate) fn first_may_be_agent() -> bool {
-    let name = handle::command_name(1).unwrap_or_default();
-    !handle::is_of_first_namespace() && is_program(&name)
-}
-
-fn is_program(first: &str) -> bool {
-    !RUNNERS.contains(&first)
 }
 
 /// The process, held by its descriptor.
@@ -214,12 +201,6 @@ mod tests {
             Err(AttachError::Kernel(_) | AttachError::Gone(_))
         ));
         assert!(matches!(open(i32::MAX), Err(AttachError::Gone(_))));
-    }
-
-    #[test]
-    fn process_1_may_be_an_agent_unless_it_only_runs_others() {
-        assert!(["python3", "docker-init", "sh"].into_iter().all(is_program));
-        assert!(!RUNNERS.into_iter().any(is_program));
     }
 
     #[test]

@@ -202,6 +202,9 @@ fn kill(pid: i32, number: i32) -> io::Result<()> {
     }
 }
 
+/// Programs that run others and do no work of their own: a service manager, and what keeps the namespaces of a pod.
+const RUNNERS: [&str; 3] = ["systemd", "init", "pause"];
+
 /// Whose processes /proc shows. In a pid namespace without a mount of its own it shows others under the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcShows {
@@ -234,6 +237,16 @@ const FIRST_PID_NAMESPACE: u64 = 4_026_531_836;
 /// Whether this process is in the machine's first pid namespace, and not in one around a container.
 pub(crate) fn is_of_first_namespace() -> bool {
     pid_namespace() == Some(FIRST_PID_NAMESPACE)
+}
+
+/// Whether process 1 can be an agent. The first process of a container often is; a sidecar may share its pid namespace.
+pub(crate) fn first_may_be_agent() -> bool {
+    let name = command_name(1).unwrap_or_default();
+    !is_of_first_namespace() && is_program(&name)
+}
+
+fn is_program(first: &str) -> bool {
+    !RUNNERS.contains(&first)
 }
 
 /// Whether a number in /proc can be taken for a process of ours.
@@ -422,6 +435,12 @@ mod tests {
                 }),
             "{remembered:?}"
         );
+    }
+
+    #[test]
+    fn process_1_may_be_an_agent_unless_it_only_runs_others() {
+        assert!(["python3", "docker-init", "sh"].into_iter().all(is_program));
+        assert!(!RUNNERS.into_iter().any(is_program));
     }
 
     #[test]
