@@ -315,7 +315,7 @@ fn the_agents_oom_score_is_the_one_it_would_have() {
 #[test]
 fn the_agents_own_variables_are_no_reason_not_to_start_it() {
     for (name, value) in [
-        ("REDIS_URL", "rediss://default:secret@cache.example:6380"),
+        ("REDIS_URL", "memcached://default:secret@cache.example:6380"),
         ("REDIS_URL", "cache.example:6379"),
         ("AGENT_ID", "no id at all"),
     ] {

@@ -2,9 +2,9 @@
 //!
 //! What it does is decided by the pure `Lifecycle`; what happened comes back as a value for the publisher.
 
+use super::exits::{self, EndedBy};
 use crate::clock;
 use crate::config::{Config, Reaction, Work};
-use crate::process::attach::AttachError;
 use crate::process::child::{self, Start, StartError};
 use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
@@ -13,26 +13,19 @@ use crate::process::terminal::{Terminal, can_be_resumed};
 use crate::process::tree::{Member, Tree};
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::life_report;
-use heartbeat::supervise::lifecycle::{Effect, Input, Lifecycle};
+use heartbeat::supervise::lifecycle::{Effect, Ended, Input, Lifecycle};
 use heartbeat::supervise::suspension::Suspension;
 use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use std::ffi::OsString;
-use std::mem::Discriminant;
 use std::os::fd::{OwnedFd, RawFd};
-use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
 /// Survivors of KILL that are named in the report.
 const SURVIVORS_NAMED: usize = 8;
-/// How long the parent of an attached agent has to reap it; its exit is readable only then.
-const REAPED_WITHIN: Duration = Duration::from_millis(500);
-pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
 /// The longest pattern in a report, in characters.
 const PATTERN_CHARS_MAX: usize = 80;
-/// The longest description of what is waited for.
-const WANTED_CHARS_MAX: usize = 200;
 
 /// The agent's process, if there is one.
 #[derive(Debug)]
@@ -81,6 +74,14 @@ pub(super) enum Stopped {
     Suspend(Option<i32>),
 }
 
+/// An exit, with what it leads to.
+pub(super) struct ExitReport {
+    pub(super) effects: Vec<Effect>,
+    pub(super) incarnation: u64,
+    pub(super) requested: bool,
+    pub(super) reason: Option<Reason>,
+}
+
 pub(super) struct AgentProcess {
     pub(super) life: Lifecycle,
     pub(super) body: Body,
@@ -90,10 +91,8 @@ pub(super) struct AgentProcess {
     pub(super) suspension: Option<Suspension>,
     /// When the process to attach to is searched for next.
     pub(super) next_search: Option<Moment>,
-    /// Why the last search attached to nothing although something matched.
-    pub(super) refusal: Option<String>,
-    /// Which kind of refusal was logged in this search.
-    pub(super) refused_as: Option<Discriminant<AttachError>>,
+    /// Why it is not found, where more is known than that it is not there.
+    pub(super) obstacle: Option<String>,
     /// When the present incarnation started, Unix milliseconds.
     pub(super) started_ms: u64,
     /// The present incarnation is the child of a sidecar that was killed; the next one is ours.
@@ -134,12 +133,11 @@ impl AgentProcess {
             facts: ExitFacts::default(),
             suspension: None,
             next_search: None,
-            refusal: None,
-            refused_as: None,
+            obstacle: None,
             started_ms: clock::wall_ms(),
             adopted: false,
             dies_with_us: config.exclusive || config.die_with_sidecar,
-            oom: OomKills::watch(None),
+            oom: OomKills::watch(),
             inherited,
         }
     }
@@ -176,9 +174,7 @@ impl AgentProcess {
         let waits_for = match &config.work {
             Work::Match(pattern) => {
                 let pattern = cut(pattern.as_str().to_owned(), PATTERN_CHARS_MAX);
-                let refusal = self.refusal.as_ref().map(|why| format!(": {why}"));
-                let wanted = format!("a process that matches {pattern}");
-                Some(cut(wanted + &refusal.unwrap_or_default(), WANTED_CHARS_MAX))
+                Some(format!("a process that matches {pattern}"))
             }
             Work::Supervise(_) | Work::Transparent(_) | Work::Pid(_) => None,
         };
@@ -193,6 +189,7 @@ impl AgentProcess {
             end: self.facts.end.clone(),
             trouble: self.facts.trouble,
             waits_for,
+            obstacle: self.obstacle.clone(),
             exclusive: config.exclusive,
             alert_only: config.on_hung == Reaction::Alert,
         }
@@ -272,12 +269,19 @@ impl AgentProcess {
 
     /// The process of a new incarnation is there.
     pub(super) fn incarnation_started(&mut self) {
-        self.oom = OomKills::watch(self.pid());
-        // An attached agent has run before.
-        self.started_ms = match &self.body {
-            Body::Attached { process, .. } => process.started_ms(),
-            Body::Child(_) | Body::Absent | Body::Unreaped { .. } => clock::wall_ms(),
-        };
+        match &self.body {
+            // An attached agent has run before, perhaps in another container.
+            Body::Attached { process, .. } => {
+                self.oom = OomKills::watch_of(process.pid);
+                self.started_ms = process.started_ms();
+            }
+            Body::Child(_) | Body::Absent | Body::Unreaped { .. } => {
+                self.oom = self
+                    .pid()
+                    .map_or_else(OomKills::watch, OomKills::watch_child);
+                self.started_ms = clock::wall_ms();
+            }
+        }
     }
 
     /// No process could be started; what follows is decided by the lifecycle.
@@ -379,40 +383,62 @@ impl AgentProcess {
         }
     }
 
-    /// An attached agent has ended: its exit is readable once its parent has reaped it.
-    pub(super) fn attached_exited(&mut self) {
-        let now = clock::now();
-        self.body = match std::mem::replace(&mut self.body, Body::Absent) {
-            Body::Attached { process, .. } => Body::Unreaped {
-                process,
-                until: now + REAPED_WITHIN,
-                check: now,
-            },
-            body @ (Body::Absent | Body::Child(_) | Body::Unreaped { .. }) => body,
-        };
-    }
-
-    /// The exit of an attached agent, when it is known or no longer waited for.
-    pub(super) fn attached_exit(&mut self, now: Moment) -> Option<Exit> {
-        let Body::Unreaped {
-            process,
-            until,
-            check,
-        } = &mut self.body
-        else {
-            return None;
-        };
-        if !process.is_reaped() && now < *until {
-            *check = now + REAPED_CHECK;
-            return None;
+    /// The present incarnation has ended. `announced`: the agent reported a clean end before.
+    pub(super) fn ended(
+        &mut self,
+        exit: Exit,
+        alone: bool,
+        announced: bool,
+        by: EndedBy,
+    ) -> ExitReport {
+        self.suspension = None;
+        let was_there = self.body.process().is_some();
+        let killed_by_us = self.life.is_killing();
+        self.facts.last = Some(exit);
+        let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
+            .then_some(Reason::OomKilled);
+        if reason.is_some() {
+            tracing::error!("the agent was killed for memory by the kernel (OOM kill)");
         }
-        let exit = process.exit().unwrap_or(Exit::UNKNOWN);
-        if exit == Exit::UNKNOWN {
-            tracing::warn!(
-                "the agent ended; its exit code is unknown: this kernel does not report it, or its parent has not reaped it"
-            );
+        let incarnation = self.facts.incarnation;
+        let effects = self.handle(Input::Exited(Ended {
+            exit,
+            alone,
+            by_person: by.person,
+            unread: exits::output_is_unread(exit),
+            announced,
+            by_its_runner: by.its_runner,
+        }));
+        self.body = Body::Absent;
+        let requested = self.life.requested();
+        if was_there {
+            self.facts.unlogged_end = Some(match reason {
+                Some(_) => "out of memory".to_owned(),
+                None => exits::how(exit),
+            });
+            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+            let hung = std::mem::take(&mut self.facts.hung);
+            self.facts.trouble = None;
+            self.facts.end = Some(End {
+                incarnation,
+                exit,
+                reason: if crash_loop {
+                    Some(Reason::CrashLoop)
+                } else {
+                    let hung = hung.then_some(Reason::Hung);
+                    let stopped_by = self.facts.stopped_by.filter(|_| requested);
+                    reason.or(stopped_by).or(hung)
+                },
+                requested: requested && !hung,
+                not_started: false,
+            });
         }
-        Some(exit)
+        ExitReport {
+            effects,
+            incarnation,
+            requested,
+            reason,
+        }
     }
 
     /// Resumes a stopped agent that was sent a signal to end it: stopped, it would not see it.

@@ -4,7 +4,7 @@ use super::agent::Body;
 use super::{Hub, Outcome, SEARCH_EVERY};
 use crate::clock;
 use crate::config::{INSTANCE, Work};
-use crate::process::attach::{self, AttachError};
+use crate::process::attach;
 use crate::process::child;
 use crate::process::handle::Process;
 use crate::process::terminal::shares_terminal;
@@ -137,6 +137,9 @@ impl Hub {
     /// Watches a process that another program started.
     pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
         tracing::info!("attached to process {}", process.pid);
+        if let Some(lack) = attach::lack(process.pid) {
+            tracing::warn!("{lack}");
+        }
         if matches!(self.config.work, Work::Transparent(_)) || shares_terminal(process.pid) {
             self.log.leave_screen();
         }
@@ -177,33 +180,33 @@ impl Hub {
             return;
         };
         let before = clock_gettime(ClockId::ThreadCPUTime);
-        let attached = attach::find(&target).and_then(|process| {
-            let pid = process.pid;
-            let attached = self.attach(process);
-            attached.map_err(|error| AttachError::Refused(pid, error))
-        });
+        let attached = match attach::find(&target) {
+            Ok(process) => self
+                .attach(process)
+                .map_err(|error| Some(error.to_string())),
+            Err(error) => Err(error.obstacle()),
+        };
         match attached {
-            Ok(()) => (self.agent.refusal, self.agent.refused_as) = (None, None),
-            Err(error) => {
-                self.search_refused(&error);
+            Ok(()) => self.agent.obstacle = None,
+            Err(obstacle) => {
                 let cost = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - before);
                 let pause = pause_after(cost.unwrap_or_default());
                 self.agent.next_search = Some(clock::now() + pause);
+                self.is_in_the_way(obstacle);
             }
         }
     }
 
-    /// What matches may not be what can be watched: that is logged once a search, and shown as what is waited for.
-    fn search_refused(&mut self, error: &AttachError) {
-        let agent = &mut self.agent;
-        agent.refusal = (!error.may_pass()).then(|| error.to_string());
-        if let Some(refusal) = &agent.refusal {
-            let kind = Some(std::mem::discriminant(error));
-            if std::mem::replace(&mut agent.refused_as, kind) != kind {
-                tracing::warn!("still waiting for the agent's process: {refusal}");
-            }
+    /// Logs and reports why no process can be found, once for each reason.
+    fn is_in_the_way(&mut self, obstacle: Option<String>) {
+        if obstacle == self.agent.obstacle {
+            return;
         }
-        if self.report_life() {
+        if let Some(obstacle) = &obstacle {
+            tracing::warn!("{obstacle}; retrying");
+        }
+        self.agent.obstacle = obstacle;
+        if self.publisher.registered && self.report_life() {
             self.beat();
         }
     }

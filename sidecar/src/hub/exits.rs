@@ -1,84 +1,82 @@
-//! What an exit of the agent means: who wanted it, what it died of, what follows.
+//! What an exit of the agent means: who wanted it, what it died of.
 
 use super::agent::{AgentProcess, Body};
-use crate::config::{Work, exit};
+use crate::clock;
+use crate::config::{Config, Work, exit};
 use crate::process::terminal::Terminal;
-use heartbeat::supervise::lifecycle::{Effect, Ended, Input};
+use heartbeat::base::moment::Moment;
+use heartbeat::supervise::lifecycle::is_by_signal;
 use heartbeat::wire::beat::Exit;
-use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-/// An exit, with what it leads to.
-pub(super) struct ExitReport {
-    pub(super) effects: Vec<Effect>,
-    pub(super) incarnation: u64,
-    pub(super) requested: bool,
-    pub(super) reason: Option<Reason>,
+/// How long the parent of an attached agent has to reap it; its exit is readable only then.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
+
+/// Who wanted an end, as far as its exit shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EndedBy {
+    /// The person at its terminal, or who started a transparent agent.
+    pub(super) person: bool,
+    /// The program that runs an agent which the sidecar is only attached to: a kubelet, a service manager.
+    pub(super) its_runner: bool,
 }
 
 impl AgentProcess {
-    /// The present incarnation has ended. `announced`: the agent reported a clean end before.
-    pub(super) fn ended(
-        &mut self,
-        exit: Exit,
-        alone: bool,
-        announced: bool,
-        by_terminal: bool,
-    ) -> ExitReport {
-        self.suspension = None;
-        let was_there = self.body.process().is_some();
-        let killed_by_us = self.life.is_killing();
-        self.facts.last = Some(exit);
-        let reason = (exit.signal == Some(9) && !killed_by_us && self.oom.any())
-            .then_some(Reason::OomKilled);
-        if reason.is_some() {
-            tracing::error!("the agent was killed for memory by the kernel (OOM kill)");
+    pub(super) fn ended_by(&self, exit: Exit, config: &Config) -> EndedBy {
+        // The sidecar that attached to it cannot see who sent the signal. No program ends itself by it.
+        let stopped = [libc::SIGTERM, config.stop_signal]
+            .iter()
+            .any(|signal| u8::try_from(*signal).is_ok_and(|signal| is_by_signal(exit, signal)));
+        EndedBy {
+            person: self.ended_by_person(exit, &config.work),
+            its_runner: stopped && config.work.target().is_some(),
         }
-        let incarnation = self.facts.incarnation;
-        let effects = self.handle(Input::Exited(Ended {
-            exit,
-            alone,
-            by_person: by_terminal,
-            unread: output_is_unread(exit),
-            announced,
-        }));
-        self.body = Body::Absent;
-        let requested = self.life.requested();
-        if was_there {
-            self.facts.unlogged_end = Some(match reason {
-                Some(_) => "out of memory".to_owned(),
-                None => how(exit),
-            });
-            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
-            let hung = std::mem::take(&mut self.facts.hung);
-            self.facts.trouble = None;
-            self.facts.end = Some(End {
-                incarnation,
-                exit,
-                reason: if crash_loop {
-                    Some(Reason::CrashLoop)
-                } else {
-                    let hung = hung.then_some(Reason::Hung);
-                    let stopped_by = self.facts.stopped_by.filter(|_| requested);
-                    reason.or(stopped_by).or(hung)
-                },
-                requested: requested && !hung,
-                not_started: false,
-            });
+    }
+
+    /// An attached agent has ended: its exit is readable once its parent has reaped it.
+    pub(super) fn attached_exited(&mut self) {
+        let now = clock::now();
+        self.oom.group_ends();
+        self.body = match std::mem::replace(&mut self.body, Body::Absent) {
+            Body::Attached { process, .. } => Body::Unreaped {
+                process,
+                until: now + REAPED_WITHIN,
+                check: now,
+            },
+            body @ (Body::Absent | Body::Child(_) | Body::Unreaped { .. }) => body,
+        };
+    }
+
+    /// The exit of an attached agent, when it is known or no longer waited for.
+    pub(super) fn attached_exit(&mut self, now: Moment) -> Option<Exit> {
+        let Body::Unreaped {
+            process,
+            until,
+            check,
+        } = &mut self.body
+        else {
+            return None;
+        };
+        if !process.is_reaped() && now < *until {
+            *check = now + REAPED_CHECK;
+            return None;
         }
-        ExitReport {
-            effects,
-            incarnation,
-            requested,
-            reason,
+        let exit = process.exit().unwrap_or(Exit::UNKNOWN);
+        if exit == Exit::UNKNOWN {
+            tracing::warn!(
+                "the agent ended; its exit code is unknown: this kernel does not report it, or its parent has not reaped it"
+            );
         }
+        Some(exit)
     }
 
     /// Whether the person at the terminal, or who started a transparent agent, ended it. Ctrl-C and the like reach the
     /// agent's group and not ours; many programs catch them and exit with 128+n.
-    pub(super) fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {
+    fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {
         const BY_PERSON: [u8; 3] = [libc::SIGHUP as u8, libc::SIGINT as u8, libc::SIGQUIT as u8];
         let in_front = self.terminal.as_ref().is_some_and(Terminal::is_given);
         let signal = exit.signal.or_else(|| {

@@ -1,33 +1,65 @@
 //! Whether the kernel killed for memory: counters of the agent's control group, or of the machine where there is none.
 
 use super::handle;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// `PF_EXITING` of the kernel's `sched.h`.
 const EXITING: u32 = 0x4;
 /// Of a signal mask.
 const SIGKILL_BIT: u64 = 1 << 8;
+/// The longest counter's file that is read: `/proc/vmstat` has some 4 KiB.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Counts out-of-memory kills from one moment on.
 #[derive(Debug)]
 pub(crate) struct OomKills {
     counter: Option<Counter>,
     before: u64,
+    /// As read when the agent ended: its group may be gone a moment later.
+    at_the_end: Option<u64>,
+    /// The agent's files are looked for below its own root.
+    below_its_root: bool,
 }
 
-/// A file with a line `NAME NUMBER`.
-#[derive(Debug, PartialEq, Eq)]
+/// A file with a line `oom_kill NUMBER`. Held open: a container's files cannot be reached once its last process ended.
+#[derive(Debug)]
 struct Counter {
-    file: PathBuf,
-    name: &'static str,
+    file: File,
+    path: PathBuf,
 }
 
 impl OomKills {
-    /// Counts from now on, where this agent is; without one, where this process is.
-    pub(crate) fn watch(agent: Option<i32>) -> Self {
-        let counter = counter(agent);
+    /// Counts those of our own group from now on.
+    pub(crate) fn watch() -> Self {
+        Self::of("/proc/self/cgroup", String::new())
+    }
+
+    /// Counts those of a child's group, which may be one of its own.
+    pub(crate) fn watch_child(pid: i32) -> Self {
+        Self::of(&format!("/proc/{pid}/cgroup"), String::new())
+    }
+
+    /// Counts those of another process's group, which may be another container's.
+    pub(crate) fn watch_of(pid: i32) -> Self {
+        Self::of(&format!("/proc/{pid}/cgroup"), format!("/proc/{pid}/root"))
+    }
+
+    fn of(cgroups: &str, root: String) -> Self {
+        let counter = counter(cgroups, &root);
         let before = counter.as_ref().and_then(Counter::read).unwrap_or(0);
-        Self { counter, before }
+        Self {
+            counter,
+            before,
+            at_the_end: None,
+            below_its_root: !root.is_empty(),
+        }
+    }
+
+    /// The agent has ended, and its container with it.
+    pub(crate) fn group_ends(&mut self) {
+        self.at_the_end = self.counter.as_ref().and_then(Counter::read);
     }
 
     /// Whether there was one since.
@@ -38,14 +70,20 @@ impl OomKills {
     /// The agent lives: what was killed up to now was another process, a tool of its own perhaps. It may have gone to
     /// another group meanwhile, whose kills up to now were not its own either.
     pub(crate) fn survived(&mut self, agent: i32) {
-        let now = Self::watch(Some(agent));
-        if (now.before > self.before || now.counter != self.counter) && !is_dying(agent) {
+        let now = if self.below_its_root {
+            Self::watch_of(agent)
+        } else {
+            Self::watch_child(agent)
+        };
+        let place = |kills: &Self| kills.counter.as_ref().map(|counter| counter.path.clone());
+        if (now.before > self.before || place(&now) != place(self)) && !is_dying(agent) {
             *self = now;
         }
     }
 
     fn newest(&self) -> Option<u64> {
-        let now = self.counter.as_ref().and_then(Counter::read)?;
+        let now = self.counter.as_ref().and_then(Counter::read);
+        let now = now.max(self.at_the_end)?;
         (now > self.before).then_some(now)
     }
 }
@@ -68,35 +106,47 @@ fn is_dying(pid: i32) -> bool {
 }
 
 impl Counter {
+    fn open(path: PathBuf) -> Option<Self> {
+        let counter = Self {
+            file: File::open(&path).ok()?,
+            path,
+        };
+        counter.read().is_some().then_some(counter)
+    }
+
     fn read(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(&self.file).ok()?;
+        let mut text = Vec::new();
+        let mut part = [0; 4096];
+        while (text.len() as u64) < FILE_BYTES_MAX {
+            match self.file.read_at(&mut part, text.len() as u64).ok()? {
+                0 => break,
+                length => text.extend_from_slice(part.get(..length)?),
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
         text.lines()
-            .find_map(|line| line.strip_prefix(self.name)?.trim().parse().ok())
+            .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 }
 
 /// The nearest counter that can be read. `oom_kill` counts kills of every kind among the group's processes: under version 2
 /// those of the groups below as well, under version 1 its own alone.
-fn counter(agent: Option<i32>) -> Option<Counter> {
-    let groups = |of: &str| handle::text(&format!("/proc/{of}/cgroup"));
-    let ours = groups("self").unwrap_or_default();
-    let agent = agent.filter(|_| handle::proc_is_ours());
-    let theirs = agent.and_then(|pid| groups(&pid.to_string()));
-    let of_group = files(theirs.as_ref().unwrap_or(&ours), &ours);
+/// `root`: where the process's files are, without the last slash.
+fn counter(cgroups: &str, root: &str) -> Option<Counter> {
+    let cgroups = handle::text(cgroups).unwrap_or_default();
+    let of_group = files(&cgroups).into_iter().map(|file| {
+        let mut below = PathBuf::from(root).into_os_string();
+        below.push(file);
+        PathBuf::from(below)
+    });
     let of_machine = PathBuf::from("/proc/vmstat");
-    let counter = |file| Counter {
-        file,
-        name: "oom_kill ",
-    };
-    let mut counters = of_group.into_iter().chain([of_machine]).map(counter);
-    counters.find(|counter| counter.read().is_some())
+    of_group.chain([of_machine]).find_map(Counter::open)
 }
 
-/// Where the counters of these groups may be: version 2, then version 1. In a container our own group is the root that it
-/// sees; that of another container has no path in it.
-fn files(theirs: &str, ours: &str) -> Vec<PathBuf> {
+/// Where the counters of these groups may be: version 2, then version 1; in a container the group is the root it sees.
+fn files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for line in theirs.lines() {
+    for line in cgroups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
             continue;
@@ -111,15 +161,12 @@ fn files(theirs: &str, ours: &str) -> Vec<PathBuf> {
         } else {
             continue;
         };
-        let is_ours = ours.lines().any(|our| our == line);
         for (root, name) in places {
-            if !path.split('/').any(|part| part == "..") {
-                let path = path.trim_end_matches('/');
-                files.push(PathBuf::from(format!("{root}{path}/{name}")));
-            }
-            if is_ours {
-                files.push(PathBuf::from(format!("{root}/{name}")));
-            }
+            files.push(PathBuf::from(format!(
+                "{root}{}/{name}",
+                path.trim_end_matches('/')
+            )));
+            files.push(PathBuf::from(format!("{root}/{name}")));
         }
     }
     files
@@ -131,8 +178,7 @@ mod tests {
 
     #[test]
     fn both_versions_of_control_groups_have_a_counter() {
-        let groups = "11:cpu:/x\n9:memory:/docker/abc\n0::/docker/abc\n";
-        let files = files(groups, groups);
+        let files = files("11:cpu:/x\n9:memory:/docker/abc\n0::/docker/abc\n");
         for file in [
             "/sys/fs/cgroup/memory/docker/abc/memory.oom_control",
             "/sys/fs/cgroup/memory/memory.oom_control",
@@ -144,15 +190,6 @@ mod tests {
                 "{file} is not in {files:?}"
             );
         }
-    }
-
-    #[test]
-    fn the_root_that_a_container_sees_is_not_the_group_of_another_one() {
-        let ours = "9:memory:/docker/abc\n0::/\n";
-        let root = PathBuf::from("/sys/fs/cgroup/memory/memory.oom_control");
-        let other = files("9:memory:/docker/def\n", ours);
-        assert!(!other.is_empty() && !other.contains(&root), "{other:?}");
-        assert!(files("0::/../def\n", ours).is_empty());
     }
 
     /// A group for memory, below the one of this process where its file system allows that, with a limit of 64 MB.
@@ -196,6 +233,7 @@ mod tests {
     fn a_kill_in_a_group_that_the_agent_entered_by_itself_is_counted() {
         use std::io::{BufRead, BufReader, Write};
         let (_outer, inner) = nested();
+        let place = |kills: &OomKills| kills.counter.as_ref().map(|counter| counter.path.clone());
         let code = "import sys
 print('up', flush=True); sys.stdin.readline()
 open(sys.argv[1] + '/cgroup.procs', 'w').write('0')
@@ -212,15 +250,12 @@ while True: x.append(bytearray(1 << 20))";
         let mut said = BufReader::new(agent.stdout.take().unwrap()).lines();
         let mut go = agent.stdin.take().unwrap();
         assert_eq!(said.next().unwrap().unwrap(), "up");
-        let mut kills = OomKills::watch(Some(pid));
-        let before = kills.counter.as_ref().map(|counter| counter.file.clone());
+        let mut kills = OomKills::watch_child(pid);
+        let before = place(&kills);
         writeln!(go).unwrap();
         assert_eq!(said.next().unwrap().unwrap(), "in");
         kills.survived(pid);
-        assert_ne!(
-            kills.counter.as_ref().map(|counter| counter.file.clone()),
-            before
-        );
+        assert_ne!(place(&kills), before);
         assert!(!kills.any());
         writeln!(go).unwrap();
         agent.wait().unwrap();
@@ -233,13 +268,13 @@ while True: x.append(bytearray(1 << 20))";
         let file = directory.path().join("events");
         std::fs::write(&file, "oom_kill 1\n").unwrap();
         let mut kills = OomKills {
-            counter: Some(Counter {
-                file: file.clone(),
-                name: "oom_kill ",
-            }),
+            counter: Counter::open(file.clone()),
             before: 1,
+            at_the_end: None,
+            below_its_root: false,
         };
         std::fs::write(&file, "oom_kill 2\n").unwrap();
+        assert!(kills.any());
         kills.survived(i32::MAX);
         assert!(kills.any(), "there is no such process any more");
         let mut agent = std::process::Command::new("python3")
@@ -260,8 +295,32 @@ while True: x.append(bytearray(1 << 20))";
     }
 
     #[test]
+    fn a_kill_is_known_after_the_group_of_the_agent_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events");
+        std::fs::write(&file, "oom_kill 1\n").unwrap();
+        let mut kills = OomKills {
+            counter: Counter::open(file.clone()),
+            before: 0,
+            at_the_end: None,
+            below_its_root: false,
+        };
+        kills.group_ends();
+        std::fs::write(&file, "").unwrap();
+        assert!(kills.any());
+    }
+
+    #[test]
+    fn the_counter_of_another_process_is_found_through_its_root() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let (own, other) = (OomKills::watch(), OomKills::watch_of(me));
+        assert!(own.counter.is_some());
+        assert_eq!(own.before, other.before);
+    }
+
+    #[test]
     fn this_machine_has_a_counter_and_it_does_not_move_by_itself() {
-        let kills = OomKills::watch(None);
+        let kills = OomKills::watch();
         assert!(kills.counter.is_some());
         assert!(!kills.any());
     }
