@@ -156,6 +156,16 @@ fn an_agent_that_was_out_of_memory_is_called_oom_killed() {
     assert_eq!(detail["reason"], "oom_killed", "{detail}");
 }
 
+#[test]
+fn a_sidecar_in_a_container_beside_the_agents_watches_its_process_1() {
+    let docker = Docker::shared();
+    let agent = docker.spawn(&[], &["sleep", "600"]);
+    let beside = format!("--pid=container:{}", agent.id());
+    let watch = "exec hbsidecar -v --redis-url redis://127.0.0.1:1 --pid 1 2>&1";
+    let watcher = docker.spawn(&[&beside], &["sh", "-c", watch]);
+    watcher.wait_for_output("attached to process 1");
+}
+
 /// Without privileges, behind Docker's own filter of system calls: what a thread waits for and until when is read all the
 /// same, from the call's arguments and the process' memory, and so are its connections.
 #[test]

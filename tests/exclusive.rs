@@ -290,6 +290,9 @@ fn an_adopted_agent_speaks_through_the_same_socket_and_is_stopped_with_its_sidec
     .unwrap();
     let mut first = room.start(&redis.url(), &[]);
     let agent = room.started(1);
+    eventually("it is recorded", || {
+        room.path("hb/a1.run").exists().then_some(())
+    });
     first.kill();
     let mut second = room.start(&redis.url(), &[]);
     eventually("its task is published", || {

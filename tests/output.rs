@@ -147,6 +147,33 @@ fn an_agent_whose_hbsidecar_is_killed_prints_on() {
 }
 
 #[test]
+fn a_full_disk_ends_no_agent_whose_hbsidecar_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("small")).unwrap();
+    let agent = "import os, time
+open('up', 'w').write('up\\n')
+while not os.path.exists('go'): time.sleep(0.01)
+for n in range(64): os.write(1, b'x' * 4096)
+open('done', 'w').write('done\\n')";
+    let script = "mount -t tmpfs -o size=64k none small && exec \"$0\" \"$@\" > small/out";
+    let mut unshare = support::clean(Path::new("unshare"));
+    if !nix::unistd::geteuid().is_root() {
+        unshare.arg("-r");
+    }
+    unshare
+        .args(["-m", "sh", "-c", script])
+        .arg(support::program("hbsidecar"))
+        .args(["--redis-url", "redis://127.0.0.1:1", "--restart", "never"])
+        .args(["--progress-regex", PATTERN, "--", "python3", "-c", agent])
+        .current_dir(dir.path());
+    let mut sidecar = Running::start(&mut unshare);
+    line(&dir.path().join("up"));
+    sidecar.kill();
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    line(&dir.path().join("done"));
+}
+
+#[test]
 fn an_agent_whose_copier_is_killed_prints_on() {
     let mut printer = Printer::start();
     support::signal(printer.copier(), "KILL");

@@ -21,6 +21,7 @@ mod upward;
 mod wake;
 
 use hbshell::clock;
+use hbshell::descriptors;
 use hbshell::log_writer::{LogWriter, complain};
 use hbshell::service_manager::ServiceManager;
 use heartbeat::fleet::overview::Tally;
@@ -42,6 +43,8 @@ use tokio::sync::{broadcast, oneshot, watch as channel};
 const LEFT_BEHIND_WITHIN: Duration = Duration::from_millis(100);
 /// How long the start waits until the line that announces it is printed.
 const PRINTED_WITHIN: Duration = Duration::from_millis(500);
+/// Beside what is open at the start: 13 serve a configured store, the others are for clients, receivers and engines.
+const DESCRIPTORS_NEEDED: usize = 32;
 /// State changes that are kept for a slow receiver.
 const CHANGES_KEPT: usize = 1024;
 
@@ -90,6 +93,7 @@ pub fn run(args: Args) -> u8 {
 
 fn work(config: Config, args: Args) -> anyhow::Result<u8> {
     allow_descriptors();
+    descriptors::require(DESCRIPTORS_NEEDED)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

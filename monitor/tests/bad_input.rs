@@ -31,6 +31,21 @@ fn a_port_that_is_taken_is_said_with_the_way_out() {
 }
 
 #[test]
+fn a_start_without_enough_descriptors_is_refused_with_what_to_do() {
+    for limit in [6, 12, 24] {
+        let script = format!("ulimit -n {limit}; exec \"$0\" --redis-url redis://127.0.0.1:1");
+        let mut bash = support::clean(std::path::Path::new("bash"));
+        bash.args(["-c", &script])
+            .arg(support::program("hbmonitor"));
+        let output = bash.output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {err}");
+        assert!(err.contains("(ulimit -n)"), "{limit}: {err}");
+        assert_eq!(err.lines().count(), 1, "{limit}: {err}");
+    }
+}
+
+#[test]
 fn bad_arguments_are_one_clear_line() {
     for (arguments, says) in [
         (

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod command_line;
+pub mod descriptors;
 pub mod log;
 pub mod log_writer;
 pub mod pages;

@@ -81,9 +81,9 @@ struct Seen {
 
 impl Seen {
     fn read(host: &str, process: Option<i32>) -> Self {
-        let pid = process.unwrap_or_else(|| i32::try_from(std::process::id()).unwrap_or_default());
+        let pid = process.unwrap_or_else(own_number);
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let text = |path: &str| std::fs::read_to_string(proc.join(path)).unwrap_or_default();
+        let text = |path: &str| text(&proc.join(path)).unwrap_or_default();
         let mut environment = process.map_or_else(Vec::new, |_| variables(&proc));
         let starts_unit = |own: &[(String, String)]| leads_unit(pid, own);
         let ours: Vec<_> = std::env::vars_os()
@@ -241,7 +241,7 @@ fn leads_unit(pid: i32, environment: &[(String, String)]) -> bool {
 /// that a supervisor in it starts.
 fn leads_container(pid: i32) -> bool {
     let is_first = |pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let status = text(Path::new(&format!("/proc/{pid}/status"))).unwrap_or_default();
         let mut numbers = status
             .lines()
             .filter_map(|line| line.strip_prefix("NSpid:"));
@@ -275,10 +275,23 @@ fn chain(pid: i32) -> Vec<i32> {
 
 /// The name of a process and the number of its parent.
 fn parent(pid: i32) -> Option<(String, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text(Path::new(&format!("/proc/{pid}/stat")))?;
     let (name, rest) = (stat.split_once('(')?.1).rsplit_once(')')?;
     let parent = rest.split_whitespace().nth(1)?.parse().ok()?;
     Some((name.to_owned(), parent))
+}
+
+/// The number under which /proc shows this process: another one where it is of another pid namespace.
+fn own_number() -> i32 {
+    let link = std::fs::read_link("/proc/self").ok();
+    let number = link.and_then(|link| link.to_str()?.parse().ok());
+    number.unwrap_or_else(|| i32::try_from(std::process::id()).unwrap_or_default())
+}
+
+/// The text of a file; a name or a mount that is no UTF-8 costs itself.
+fn text(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn variables(proc: &Path) -> Vec<(String, String)> {
@@ -318,6 +331,46 @@ mod tests {
 
     fn pair(kind: &str, id: &str) -> (String, String) {
         (kind.to_owned(), id.to_owned())
+    }
+
+    #[test]
+    fn a_process_is_placed_under_the_number_that_proc_shows() {
+        const INSIDE: &str = "HB_TEST_INSIDE_NAMESPACE";
+        if std::env::var_os(INSIDE).is_some() {
+            let number = own_number();
+            assert_ne!(u32::try_from(number), Ok(std::process::id()));
+            let proc = PathBuf::from(format!("/proc/{number}"));
+            assert!(variables(&proc).iter().any(|(name, _)| name == INSIDE));
+            return;
+        }
+        // Again, in a pid namespace of its own under the /proc of this one.
+        let mut unshare = std::process::Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            unshare.arg("-r");
+        }
+        unshare.args(["-p", "-f", "--kill-child"]);
+        unshare.arg(std::env::current_exe().unwrap()).arg("--exact");
+        unshare.arg("runtime::tests::a_process_is_placed_under_the_number_that_proc_shows");
+        let output = unshare.env(INSIDE, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_mount_that_is_no_utf_8_costs_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("mountinfo");
+        let engine = format!("/var/lib/docker/containers/{ID}/hosts /etc/hosts rw");
+        let mounts = [b"1 2 0:3 / /caf\xe9 rw\n4 5 0:6 ", engine.as_bytes()].concat();
+        std::fs::write(&file, mounts).unwrap();
+        let found = text(&file).unwrap();
+        assert_eq!(
+            found.lines().find_map(of_mount),
+            Some(("docker", ID.to_owned()))
+        );
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub(crate) enum ConfigError {
     Contradiction(&'static str, &'static str, &'static str),
     /// Nothing that could be watched.
     #[error(
-        "--pid 1: process 1 runs the whole machine or container; give the process id of the agent"
+        "--pid 1: process 1 only runs other programs here; give the process id of the agent, or use --match"
     )]
     Init,
     /// Not a pattern for output.
@@ -530,8 +530,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused_with_the_reason() {
         for (arguments, reason) in [
-            (&["--pid", "1"][..], "process 1 runs the whole"),
-            (&["--pid", "7", "--exclusive"], "never ended by it"),
+            (&["--pid", "7", "--exclusive"][..], "never ended by it"),
             (&["--match", "x", "--exclusive"], "never ended by it"),
             (&["--transparent", "--exclusive", "--", "x"], "never ended"),
             (&["--pid", "7", "--die-with-sidecar"], "not a child"),

@@ -146,8 +146,12 @@ impl Contract {
         }
     }
 
-    /// Makes the sockets again when another program has removed them, as cleaners of /tmp and logouts do.
+    /// Makes the sockets again when another program has removed them, as cleaners of /tmp and logouts do, and looks for the
+    /// status file under its name.
     pub(crate) fn look_after(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.look_after();
+        }
         let Some(ends) = &mut self.ends else {
             return;
         };
@@ -224,6 +228,7 @@ impl Ends {
         &mut self,
         listen: impl FnOnce([OwnedFd; 2]) -> Result<[AbortHandle; 2], ContractError>,
     ) {
+        self.sockets.look_after_signpost();
         if self.sockets.are_there() {
             self.lost = false;
             return;

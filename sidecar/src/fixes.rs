@@ -4,6 +4,7 @@
 //! Every process is opened as a pidfd before its start time is compared, so a process that reuses the number is never
 //! touched.
 
+use crate::process::handle;
 use heartbeat::verdict::{Fix, Patience};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -48,17 +49,17 @@ pub(crate) enum FixError {
 /// Applies one fix. `patience` scales the keep-alive times.
 pub(crate) fn apply(fix: Fix, patience: Patience) -> Result<FixOutcome, FixError> {
     match fix {
-        Fix::Cont { pid } => done(wake(pid)),
+        Fix::Cont { pid, started } => done(send(pid, started, Signal::CONT)),
         Fix::KeepAlive { pid, fd, inode } => done(keep_alive(pid, fd, inode, patience)),
         Fix::ResetSocket { pid, fd, inode } => done(reset(pid, fd, inode)),
-        Fix::EndChild { pid, started } => done(end(pid, started, Signal::TERM)),
+        Fix::EndChild { pid, started } => done(send(pid, started, Signal::TERM)),
         Fix::None | Fix::End | Fix::Restart => Ok(FixOutcome::NotApplicable),
     }
 }
 
 /// Sends SIGKILL to a process that did not end by SIGTERM.
 pub(crate) fn kill(pid: u32, started: u64) -> Result<FixOutcome, FixError> {
-    done(end(pid, started, Signal::KILL))
+    done(send(pid, started, Signal::KILL))
 }
 
 /// A process that has ended is no error: it blocks nothing any more.
@@ -70,12 +71,7 @@ fn done(result: Result<(), FixError>) -> Result<FixOutcome, FixError> {
     }
 }
 
-fn wake(pid: u32) -> Result<(), FixError> {
-    let process = hold(pid)?;
-    pidfd_send_signal(&process, Signal::CONT).map_err(error)
-}
-
-fn end(pid: u32, started: u64, signal: Signal) -> Result<(), FixError> {
+fn send(pid: u32, started: u64, signal: Signal) -> Result<(), FixError> {
     let process = hold(pid)?;
     // The pidfd is open, so the number cannot pass to another process between this check and the signal.
     if start_time(pid) != Some(started) {
@@ -117,11 +113,7 @@ fn hold(pid: u32) -> Result<OwnedFd, FixError> {
 
 fn start_time(pid: u32) -> Option<u64> {
     let pid = i32::try_from(pid).ok()?;
-    procfs::process::Process::new(pid)
-        .ok()?
-        .stat()
-        .ok()
-        .map(|stat| stat.starttime)
+    handle::stat(pid).map(|stat| stat.starttime)
 }
 
 fn error(errno: Errno) -> FixError {
@@ -162,10 +154,15 @@ mod tests {
         let process = hold(child.id()).unwrap();
         pidfd_send_signal(&process, Signal::STOP).unwrap();
         eventually("it is stopped", || state(child.id()) == 'T');
-        assert_eq!(
-            apply(Fix::Cont { pid: child.id() }, Patience::ONE),
-            Ok(FixOutcome::Done)
-        );
+        let started = start_time(child.id()).unwrap();
+        let cont = |started| Fix::Cont {
+            pid: child.id(),
+            started,
+        };
+        let another = apply(cont(started + 1), Patience::ONE);
+        assert_eq!(another, Err(FixError::Another));
+        assert_eq!(state(child.id()), 'T');
+        assert_eq!(apply(cont(started), Patience::ONE), Ok(FixOutcome::Done));
         eventually("it goes on", || state(child.id()) == 'S');
         child.kill().unwrap();
         child.wait().unwrap();

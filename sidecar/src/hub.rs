@@ -211,14 +211,20 @@ impl Hub {
             self.observe();
         }
         if self.early_beat.take_if(|at| *at <= now).is_some() {
-            self.io.look_after(self.agent.pid());
+            self.look_after();
             self.beat();
         }
         if self.publisher.slots.deadline() <= now {
-            self.io.look_after(self.agent.pid());
+            self.look_after();
             self.beat();
             self.answer_health_checks();
         }
+    }
+
+    /// What was made or found once and may have been removed by another program.
+    fn look_after(&mut self) {
+        self.io.look_after(self.agent.pid());
+        self.records.look_after();
     }
 
     fn answer_health_checks(&self) {

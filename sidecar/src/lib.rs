@@ -17,6 +17,7 @@ mod wake;
 
 use clap::CommandFactory;
 use hbshell::clock;
+use hbshell::descriptors;
 use hbshell::log_writer::complain;
 use hbshell::pages::PagesArgs;
 use hbshell::private_dir::PrivateDir;
@@ -67,6 +68,9 @@ pub fn run(args: Args) -> End {
         Ok(config) => config,
         Err(error) => return fail(&error.into(), exit::USAGE),
     };
+    if let Err(error) = descriptors::require(descriptors_needed(&config)) {
+        return fail(&error.into(), exit::OWN_FAILURE);
+    }
     let inherited = Inherited::take();
     match watch(config, inherited) {
         Ok(end) => end,
@@ -76,6 +80,16 @@ pub fn run(args: Args) -> End {
                 .map_or(exit::OWN_FAILURE, process::child::StartError::exit_code);
             fail(&error, code)
         }
+    }
+}
+
+/// Beside what is open at the start: a sidecar with a store opens 15 until its agent runs, and needs one to read /proc.
+/// Reading the agent's output and a status file takes up to 11 more.
+fn descriptors_needed(config: &Config) -> usize {
+    if config.reads.is_some() || config.status_file.is_some() {
+        28
+    } else {
+        16
     }
 }
 

@@ -148,6 +148,7 @@ impl Sampler {
         if depth == SampleDepth::Waits {
             self.deep_sample(&mut sample);
         }
+        tree::without_watching(&self.words, &mut sample);
         let after = clock_gettime(ClockId::ThreadCPUTime);
         let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + after.tv_nsec - before.tv_nsec;
         sample.cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
@@ -207,6 +208,44 @@ body(0)";
             child.wait().unwrap();
             assert!(deep_sample(&mut sampler, child.id()).processes.is_empty());
         }
+    }
+
+    #[test]
+    fn what_an_hbsidecar_in_the_tree_does_is_no_work_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let sidecar = directory.path().join("hbsidecar-other");
+        let shell = std::fs::canonicalize("/bin/sh").unwrap();
+        std::fs::copy(shell, &sidecar).unwrap();
+        let busy = "while :; do echo; done";
+        let code = format!(
+            "import socket, subprocess
+server = socket.create_server(('127.0.0.1', 0))
+own = socket.create_connection(server.getsockname())
+their = socket.create_connection(server.getsockname())
+subprocess.Popen(['{}', '-c', '{busy}'], pass_fds=(own.fileno(), their.fileno()))
+their.close()
+input()",
+            sidecar.display()
+        );
+        let agent = Tree(
+            Command::new("python3")
+                .args(["-c", &code])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::null())
+                .process_group(0)
+                .spawn()
+                .unwrap(),
+        );
+        // Of two sockets that it was given it shares one with the agent.
+        let (_, sample) = until(agent.0.id(), |sample| {
+            let mut children = sample.processes.iter().skip(1);
+            let runs = children.any(|p| p.command.starts_with(&*sidecar.to_string_lossy()));
+            let agents = sample.sockets.iter().filter(|s| s.pid == agent.0.id());
+            runs && agents.count() == 2 && sample.sockets.len() == 2
+        });
+        let child = &sample.processes[1];
+        assert_eq!(child.io.map(|io| io.written), Some(0));
+        assert_eq!(child.threads[0].run, Duration::ZERO);
     }
 
     #[test]

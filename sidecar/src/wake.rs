@@ -62,7 +62,8 @@ impl Notifier {
         }
     }
 
-    fn notify(&self) {
+    /// Wakes the thread to look again.
+    pub(crate) fn notify(&self) {
         // A counter at its limit wakes as well.
         let _ = rustix::io::write(&*self.eventfd, &1_u64.to_ne_bytes());
     }

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use support::alone::{line, sidecar};
+use support::alone::{line, loud, sidecar};
 use support::{Running, clean, eventually, program, signal};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
@@ -93,6 +93,75 @@ fn sockets_that_a_cleaner_removed_are_there_again() {
         (taken() > before + 5).then_some(())
     });
     assert!(dir.path().join("hb/a1.sock").exists());
+}
+
+#[test]
+fn a_record_that_a_cleaner_removed_is_there_again_for_the_next_sidecar() {
+    let run = tempfile::tempdir().unwrap();
+    let place = run.path().join("hb");
+    let start = || {
+        let mut command = sidecar(&["--id", "a1", "--interval", "200ms", "--", "sleep", "1000"]);
+        Running::spawn(command.env("XDG_RUNTIME_DIR", run.path()))
+    };
+    let mut first = start();
+    let record = place.join("a1.run");
+    let written = |what: &str| {
+        eventually(what, || {
+            let text = std::fs::read_to_string(&record).ok()?;
+            let agent = text.lines().nth(2)?.split(' ').next()?.parse::<i32>();
+            agent.ok()
+        })
+    };
+    let agent = written("it is written");
+    std::fs::remove_dir_all(&place).unwrap();
+    assert_eq!(written("it is there again"), agent);
+    first.kill();
+    let mut second = start();
+    eventually("the second sidecar has the agent", || {
+        let text = std::fs::read_to_string(&record).ok()?;
+        let sidecar = text.split(' ').nth(2)?.parse::<i32>().ok()?;
+        (sidecar == second.pid()).then_some(())
+    });
+    assert_eq!(written("it is the record of the second one"), agent);
+    second.signal("TERM");
+    second.wait();
+}
+
+#[test]
+fn a_status_file_is_found_again_when_its_directory_was_exchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, value) in [("one", 1), ("two", 2)] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        let line = format!("task=t{value}\n");
+        std::fs::write(dir.path().join(name).join("status"), line).unwrap();
+    }
+    let link = dir.path().join("current");
+    std::os::unix::fs::symlink("one", &link).unwrap();
+    let log = dir.path().join("log");
+    let mut command = loud(&["--id", "a1", "--interval", "200ms", "--restart", "never"]);
+    command
+        .args(["--status-file", &link.join("status").to_string_lossy()])
+        .args(["--", "sh", "-c", "read x; exit 0"])
+        .stdin(Stdio::piped())
+        .stderr(std::fs::File::create(&log).unwrap());
+    let mut agent = Running::spawn(&mut command);
+    eventually("the agent runs", || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        text.contains("accepting status lines").then_some(())
+    });
+    // As a mounted configuration map is exchanged.
+    std::os::unix::fs::symlink("two", dir.path().join("next")).unwrap();
+    std::fs::rename(dir.path().join("next"), &link).unwrap();
+    let opened = dir.path().join("two").join("status");
+    eventually("the new file is open", || {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).ok()?;
+        let mut targets = descriptors
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.any(|target| target == opened).then_some(())
+    });
+    drop(agent.0.stdin.take());
+    assert_eq!(agent.exit_code(), Some(0));
 }
 
 #[test]
@@ -246,7 +315,7 @@ fn the_agents_oom_score_is_the_one_it_would_have() {
 #[test]
 fn the_agents_own_variables_are_no_reason_not_to_start_it() {
     for (name, value) in [
-        ("REDIS_URL", "rediss://default:secret@cache.example:6380"),
+        ("REDIS_URL", "memcached://default:secret@cache.example:6380"),
         ("REDIS_URL", "cache.example:6379"),
         ("AGENT_ID", "no id at all"),
     ] {
@@ -381,12 +450,95 @@ fn process_2_of_a_container_is_no_thread_of_the_kernel() {
 }
 
 #[test]
+fn process_1_of_a_container_can_be_the_agent_and_its_watcher_is_no_part_of_it() {
+    // The shell becomes the agent: process 1 of its namespace, and the parent of its watcher.
+    let script = "\"$HB\" -vv --redis-url redis://127.0.0.1:1 --pid 1 2>log & exec sh -c 'until grep -q attached log; do sleep 0.1; done; echo watched'";
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!("cd {}; {script}", dir.path().display());
+    let output = in_a_container(true, &script);
+    assert_eq!(
+        text(&output.stdout),
+        "watched\n",
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn an_agent_that_started_its_own_sidecar_is_hung_although_the_sidecar_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let code = "import os, subprocess, threading, time
+hb = os.environ['HB']
+watch = '-v --redis-url redis://127.0.0.1:1 --socket s.sock --patience 0.05 --on-hung alert --pid'
+subprocess.Popen([hb, *watch.split(), str(os.getpid())], stderr=open('log', 'w'))
+while subprocess.call([hb, 'notify', '--socket', 's.sock', 'task=index']): time.sleep(0.1)
+lock = threading.Lock()
+lock.acquire()
+lock.acquire()";
+    let mut agent = clean(Path::new("python3"));
+    agent.args(["-c", code]).env("HB", program("hbsidecar"));
+    agent.stderr(Stdio::null());
+    let _agent = Running::start(agent.current_dir(dir.path()));
+    eventually("it is hung", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("hung: ").then_some(())
+    });
+}
+
+#[test]
+fn a_start_without_enough_descriptors_is_refused_with_what_to_do_and_starts_no_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = dir.path().join("started");
+    for limit in 6..=18 {
+        let script = format!(
+            "ulimit -n {limit}; exec \"$HB\" --redis-url redis://127.0.0.1:1 --restart never -- touch {}",
+            started.display()
+        );
+        let output = with_hb({
+            let mut bash = clean(Path::new("bash"));
+            bash.args(["-c", &script]).stdin(Stdio::null());
+            bash
+        });
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{limit}: {error}");
+        assert!(error.contains("(ulimit -n)"), "{limit}: {error}");
+        assert_eq!(error.lines().count(), 1, "{limit}: {error}");
+    }
+    assert!(!started.exists());
+}
+
+#[test]
+fn an_agent_starts_with_as_few_descriptors_as_are_asked_for() {
+    let script = "for fd in /proc/$$/fd/*; do fd=${fd##*/}; [ $fd -lt 3 ] || eval \"exec $fd>&-\"; done; ulimit -n 19; exec \"$HB\" --redis-url redis://127.0.0.1:1 --restart never -- sh -c 'test -S \"$HB_SOCKET\"'";
+    let mut bash = clean(Path::new("bash"));
+    let output = with_hb({
+        bash.args(["-c", script]).stdin(Stdio::null());
+        bash
+    });
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn where_proc_shows_another_namespace_that_is_logged_and_the_agent_runs() {
     let script = "\"$HB\" --redis-url redis://127.0.0.1:1 --restart never -- sh -c 'echo ran; exit 4'; echo code $?";
     let output = in_a_container(false, script);
     let error = text(&output.stderr);
     assert_eq!(text(&output.stdout), "ran\ncode 4\n", "{error}");
     assert!(error.contains("another pid namespace"), "{error}");
+}
+
+#[test]
+fn no_agent_starts_that_could_not_be_ended_for_certain() {
+    for flag in ["--exclusive", "--die-with-sidecar"] {
+        let script = format!(
+            "\"$HB\" --redis-url redis://127.0.0.1:1 {flag} -- sh -c 'echo ran'; echo code $?"
+        );
+        let output = in_a_container(false, &script);
+        let error = text(&output.stderr);
+        assert_eq!(text(&output.stdout), "code 125\n", "{error}");
+        assert!(error.contains("mount /proc again"), "{error}");
+    }
 }
 
 #[test]

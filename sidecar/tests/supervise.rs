@@ -556,6 +556,36 @@ fn two_candidates_are_refused_with_their_names() {
 }
 
 #[test]
+fn candidates_that_come_later_are_logged_once_and_the_one_that_stays_is_attached_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = format!("hb-later-{}", std::process::id());
+    let agent = || {
+        let mut agent = Command::new("sh");
+        agent.args(["-c", "read x; true", &mark]);
+        Running::spawn(agent.stdin(Stdio::piped()))
+    };
+    let mut first = agent();
+    let mut command = loud(&["--match", &mark, "--id", "x"]);
+    let _watcher = Running::spawn(command.stderr(log(dir.path())));
+    let logged = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+    let attached_to = |agent: &Running| {
+        let words = format!("attached to process {}\n", agent.pid());
+        eventually(&words, || logged().contains(&words).then_some(()));
+    };
+    attached_to(&first);
+    let (mut second, third) = (agent(), agent());
+    first.kill();
+    let refused = "2 processes match";
+    eventually("both are named", || {
+        let named = |agent: &Running| logged().contains(&format!("{} sh -c", agent.pid()));
+        (logged().contains(refused) && named(&second) && named(&third)).then_some(())
+    });
+    second.kill();
+    attached_to(&third);
+    assert_eq!(logged().matches("; retrying").count(), 1);
+}
+
+#[test]
 fn a_process_that_cannot_be_attached_to_is_refused_with_the_reason() {
     for (arguments, expected) in [
         (&["--pid", "999999999"][..], "no process"),

@@ -138,7 +138,7 @@ mod tests {
     };
     const CHILD: Fix = Fix::EndChild { pid: 9, started: 7 };
     const FIXES: [Fix; 5] = [
-        Fix::Cont { pid: 9 },
+        Fix::Cont { pid: 9, started: 1 },
         Fix::ResetSocket {
             pid: 9,
             fd: 3,

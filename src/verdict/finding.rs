@@ -14,6 +14,8 @@ pub enum Fix {
     Cont {
         /// The process.
         pid: u32,
+        /// Start time in clock ticks since boot. Number and start time together identify the process.
+        started: u64,
     },
     /// Switch on keep-alive: the kernel asks the peer whether it is there. Harms no live connection.
     KeepAlive {
@@ -51,7 +53,7 @@ impl Fix {
     pub fn describe(self) -> String {
         match self {
             Self::None => "do nothing".to_owned(),
-            Self::Cont { pid } => format!("continue process {pid} with SIGCONT"),
+            Self::Cont { pid, .. } => format!("continue process {pid} with SIGCONT"),
             Self::KeepAlive { pid, fd, .. } => {
                 format!(
                     "switch on keep-alive for the connection at descriptor {fd} of process {pid}"

@@ -13,7 +13,7 @@ use redb::{
 };
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -73,6 +73,8 @@ pub(super) struct DiskFile {
     path: PathBuf,
     /// `None` while it cannot be written.
     database: Option<Database>,
+    /// Device and inode of the file that is open.
+    inode: Option<(u64, u64)>,
 }
 
 impl Kept {
@@ -82,18 +84,18 @@ impl Kept {
     /// # Errors
     /// The file is in use by another process, or cannot be read or made: then nothing is kept.
     pub fn open(directory: &Path) -> Result<Self, KeepError> {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        made.map_err(|error| KeepError::Directory(directory.to_owned(), error))?;
+        make_directory(directory)
+            .map_err(|error| KeepError::Directory(directory.to_owned(), error))?;
         let path = directory.join(FILE);
         let deadline = Instant::now() + LOCK_WITHIN;
         loop {
             match open(&path) {
                 Ok((database, rows)) => {
-                    let database = Some(database);
-                    let file = DiskFile { path, database };
+                    let file = DiskFile {
+                        inode: inode(&path),
+                        database: Some(database),
+                        path,
+                    };
                     return Ok(Self { file, rows });
                 }
                 Err(Fault::InUse) if Instant::now() < deadline => std::thread::sleep(LOCK_RETRY),
@@ -117,8 +119,11 @@ impl Kept {
                     "the embedded store cannot write {}: {why}; it goes on in memory and tries again",
                     path.display()
                 );
-                let database = None;
-                let file = DiskFile { path, database };
+                let file = DiskFile {
+                    inode: None,
+                    database: None,
+                    path,
+                };
                 Ok(Self { file, rows })
             }
             Err(_) => Err(KeepError::File(path, why)),
@@ -140,7 +145,11 @@ impl DiskFile {
     /// everything ([`Write::Clear`] first): the file is opened again for them.
     pub(super) fn write(&mut self, writes: &[Write]) -> Result<(), String> {
         let database = match self.database.take() {
-            Some(database) => database,
+            Some(database) if inode(&self.path) == self.inode => database,
+            Some(database) => {
+                discard(database);
+                return Err("another program has removed or replaced it".to_owned());
+            }
             None => self.open_again()?,
         };
         // After any failure the database refuses everything until it was opened again.
@@ -150,27 +159,46 @@ impl DiskFile {
                 Ok(())
             }
             Err(fault) => {
-                let _ = guarded(move || {
-                    drop(database); // it may panic on a file that it cannot write
-                    Ok(())
-                });
+                discard(database);
                 Err(fault.text())
             }
         }
     }
 
-    fn open_again(&self) -> Result<Database, String> {
-        match open(&self.path) {
-            Ok((database, _)) => Ok(database),
+    fn open_again(&mut self) -> Result<Database, String> {
+        let made = self.path.parent().map(make_directory);
+        made.transpose().map_err(|error| error.to_string())?;
+        let opened = match open(&self.path) {
             Err(Fault::Damaged(why)) => {
                 set_aside(&self.path, &why).map_err(|error| error.to_string())?;
                 open(&self.path)
-                    .map(|(database, _)| database)
-                    .map_err(Fault::text)
             }
-            Err(fault @ (Fault::InUse | Fault::Refused(_))) => Err(fault.text()),
-        }
+            opened => opened,
+        };
+        let (database, _) = opened.map_err(Fault::text)?;
+        self.inode = inode(&self.path);
+        Ok(database)
     }
+}
+
+fn make_directory(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Closes a database, which may panic on a file that it cannot write.
+fn discard(database: Database) {
+    let _ = guarded(move || {
+        drop(database);
+        Ok(())
+    });
 }
 
 impl Fault {

@@ -128,6 +128,27 @@ fn ids_of_a_stream_go_on_and_what_was_removed_stays_removed() {
 }
 
 #[test]
+fn a_file_that_was_removed_while_the_store_runs_is_made_again_with_everything() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("state");
+    let store = Store::open(&directory);
+    let c = &mut store.connect();
+    run::<()>(c, "HSET hb:agents a before");
+    std::fs::remove_dir_all(&directory).unwrap();
+    run::<()>(c, "HSET hb:agents b after");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !directory.exists() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    store.end();
+    let store = Store::open(&directory);
+    let agents: HashMap<String, String> = store.connect().hgetall("hb:agents").unwrap();
+    store.end();
+    let expected = [("a", "before"), ("b", "after")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(agents, HashMap::from(expected));
+}
+
+#[test]
 fn a_store_that_was_flushed_comes_back_empty() {
     let (directory, _) = written();
     let store = Store::open(directory.path());

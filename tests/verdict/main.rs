@@ -571,7 +571,10 @@ fn h17_a_stopped_child_is_woken() {
     let world = world.still(30);
     assert_eq!(
         world.is(Verdict::Stalled, 15, "SIGCONT").fix,
-        Fix::Cont { pid: CHILD }
+        Fix::Cont {
+            pid: CHILD,
+            started: 1010
+        }
     );
 }
 

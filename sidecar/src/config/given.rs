@@ -70,7 +70,7 @@ pub(super) fn contradictions(args: &Args) -> Result<(), ConfigError> {
         None
     };
     let not_ours = attaches.or(args.transparent.then_some("--transparent"));
-    if args.pid == Some(1) {
+    if args.pid == Some(1) && !crate::process::handle::first_may_be_agent() {
         return Err(ConfigError::Init);
     }
     if let Some(not_ours) = not_ours {

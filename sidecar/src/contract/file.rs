@@ -61,6 +61,11 @@ impl Follower {
         self.new_incarnation.store(true, Ordering::Relaxed);
     }
 
+    /// Looks again: when a directory on the way to the file, or a link, was exchanged, nothing that is watched has changed.
+    pub(super) fn look_after(&self) {
+        self.notifier.notify();
+    }
+
     /// Waits until all that is in the file by now was taken, but no longer than `within`.
     pub(super) async fn caught_up(&self, within: Duration) {
         self.notifier.caught_up(within).await;
@@ -142,7 +147,8 @@ impl Watch {
             | WatchFlags::ATTRIB
             | WatchFlags::MOVE_SELF
             | WatchFlags::DELETE_SELF;
-        let of_directory = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
+        let of_directory =
+            WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
         let directory = path.parent().filter(|parent| *parent != Path::new(""));
         let directory = directory.unwrap_or(Path::new("."));
         let names = inotify::add_watch(&self.inotify, directory, of_directory).is_ok();

@@ -135,6 +135,17 @@ impl Sockets {
         }
     }
 
+    /// Makes the signpost again when another program has removed it.
+    pub(super) fn look_after_signpost(&mut self) {
+        let Some(signpost) = self.signpost.as_mut().filter(|bound| !bound.is_there()) else {
+            return;
+        };
+        // Where the directory is missing it is made; what cannot be made is tried again.
+        if PrivateDir::of_user().is_ok() && symlink(&self.stream.path, &signpost.path).is_ok() {
+            signpost.inode = inode(&signpost.path);
+        }
+    }
+
     /// Whether both paths still lead to these sockets.
     pub(super) fn are_there(&self) -> bool {
         self.stream.is_there() && self.datagram.is_there()

@@ -276,7 +276,9 @@ impl AgentProcess {
                 self.started_ms = process.started_ms();
             }
             Body::Child(_) | Body::Absent | Body::Unreaped { .. } => {
-                self.oom = OomKills::watch();
+                self.oom = self
+                    .pid()
+                    .map_or_else(OomKills::watch, OomKills::watch_child);
                 self.started_ms = clock::wall_ms();
             }
         }

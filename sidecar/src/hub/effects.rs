@@ -13,6 +13,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
 use nix::libc;
+use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -21,6 +22,11 @@ const EARLY_BEAT: Duration = Duration::from_millis(600);
 /// The longest error and the longest list of survivors in an event, in characters.
 const ERROR_CHARS_MAX: usize = 200;
 const SURVIVORS_CHARS_MAX: usize = 500;
+
+/// A search costs no more than this share of a core: it reads every command line of the machine.
+const SEARCH_COST_SHARE: u32 = 200;
+/// The longest pause between two searches.
+const SEARCH_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 impl Hub {
     /// Gives the lifecycle an input and carries out what it decides.
@@ -173,6 +179,7 @@ impl Hub {
         let Some(target) = self.config.work.target() else {
             return;
         };
+        let before = clock_gettime(ClockId::ThreadCPUTime);
         let attached = match attach::find(&target) {
             Ok(process) => self
                 .attach(process)
@@ -182,7 +189,9 @@ impl Hub {
         match attached {
             Ok(()) => self.agent.obstacle = None,
             Err(obstacle) => {
-                self.agent.next_search = Some(clock::now() + SEARCH_EVERY);
+                let cost = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime) - before);
+                let pause = pause_after(cost.unwrap_or_default());
+                self.agent.next_search = Some(clock::now() + pause);
                 self.is_in_the_way(obstacle);
             }
         }
@@ -283,5 +292,23 @@ impl Hub {
                 ..Detail::default()
             },
         );
+    }
+}
+
+/// The pause after a search that took this much of a processor.
+fn pause_after(cost: Duration) -> Duration {
+    (cost * SEARCH_COST_SHARE).clamp(SEARCH_EVERY, SEARCH_PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_on_a_crowded_machine_comes_less_often() {
+        let millis = Duration::from_millis;
+        assert_eq!(pause_after(millis(1)), SEARCH_EVERY);
+        assert_eq!(pause_after(millis(10)), Duration::from_secs(2));
+        assert_eq!(pause_after(millis(900)), SEARCH_PAUSE_MAX);
     }
 }

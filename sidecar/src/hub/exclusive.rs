@@ -3,7 +3,7 @@
 use super::{Hub, Outcome};
 use crate::clock;
 use crate::process::guard::Guard;
-use crate::process::handle::Process;
+use crate::process::handle::{self, Process};
 use crate::process::instance::Instance;
 use crate::process::orphans::{Orphans, Records};
 use crate::process::tree::Member;
@@ -79,7 +79,7 @@ impl Hub {
     }
 
     /// Records the agent's process, for the next sidecar of its id. `mark`: what its environment carries.
-    pub(super) fn record(&self, mark: &OsStr) {
+    pub(super) fn record(&mut self, mark: &OsStr) {
         if let Some(process) = self.agent.body.process() {
             let agent = (process.pid, process.started);
             self.records.write(&self.instance.id, agent, mark);
@@ -170,6 +170,12 @@ pub(crate) fn safeguards(config: &crate::config::Config) -> anyhow::Result<Safeg
     use anyhow::Context;
     let instance = Instance::new(&config.id, &config.host);
     let guarded = config.exclusive || config.die_with_sidecar;
+    if guarded && !handle::proc_is_ours() {
+        anyhow::bail!(
+            "/proc is of another pid namespace: the agent's processes could not be found and ended (--exclusive, \
+             --die-with-sidecar); mount /proc again (unshare --mount-proc)"
+        );
+    }
     let guard = guarded.then(|| Guard::start(instance.env_marker()));
     Ok(Safeguards {
         guard: guard

@@ -172,7 +172,8 @@ impl Pass<'_> {
                 Err(Errno::INTR) => return true,
                 // Not every output takes it: a file that is appended to does not, nor does a terminal give it.
                 Err(Errno::INVAL | Errno::AGAIN) => self.splices = false,
-                Err(_) => return false,
+                // A plain write shows whether the reader has ended, or the disk is full for a while.
+                Err(_) => {}
             }
         }
         let bytes = match rustix::io::read(self.from, &mut *chunk) {
@@ -211,6 +212,13 @@ impl Pass<'_> {
     }
 }
 
+fn is_file(to: &OwnedFd) -> bool {
+    let found = rustix::fs::fstat(to);
+    found.is_ok_and(|found| {
+        rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::RegularFile
+    })
+}
+
 /// False when the reader has ended. Others may have made the output non-blocking.
 fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
@@ -220,8 +228,9 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> bool {
             Err(Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::new(to, PollFlags::OUT)], None);
             }
-            // A full disk today may have room later: without the copier the agent would see the error and go on.
+            // Without the copier the agent would see the error and might go on: a full disk may have room later.
             Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => return true,
+            Err(_) if is_file(to) => return true,
             Err(_) => return false,
         }
     }

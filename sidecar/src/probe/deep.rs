@@ -5,7 +5,7 @@ use super::host::{self, Freezer};
 use super::memory::Memory;
 use super::outside::{self, Held, Id};
 use super::waits::{Asked, Numbers, Waits};
-use super::{Sampler, drafts, output, process, sockets, wakers};
+use super::{Sampler, drafts, output, process, sockets, tree, wakers};
 use heartbeat::verdict::sample::{
     Channel, End, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample, SocketKind,
     Subject, Until, Wait, Why,
@@ -168,7 +168,12 @@ impl Sampler {
     fn sockets(&mut self, sample: &mut Sample, close: &DeepSample) {
         let mut seen = BTreeSet::new();
         let mut wanted = Vec::new();
-        for process in &sample.processes {
+        // A socket that an hbsidecar shares with another process is the other's.
+        let (watchers, others): (Vec<&Process>, Vec<&Process>) = sample
+            .processes
+            .iter()
+            .partition(|process| tree::watches(&self.words, process));
+        for process in others.into_iter().chain(watchers) {
             let Some(descriptors) = close.descriptors.get(&process.pid) else {
                 continue;
             };

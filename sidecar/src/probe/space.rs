@@ -1,11 +1,8 @@
 //! Whether numbers in /proc mean what they say here, and whether every process of the machine is in it.
 
-use super::read::{Reader, link};
+use super::read::Reader;
 use crate::process::handle::{self, ProcShows};
 use heartbeat::verdict::sample::Space;
-
-/// The inode of the machine's first pid namespace (`PROC_PID_INIT_INO`).
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether /proc shows the pid namespace of this process: after `unshare --pid` without a new mount it does not.
 pub(super) fn space() -> Space {
@@ -19,7 +16,7 @@ pub(super) fn space() -> Space {
 /// Whether processes may exist that /proc does not even list: those around a nested pid namespace, or hidden by a mount
 /// option.
 pub(super) fn hides_processes(reader: &mut Reader) -> bool {
-    if !link("/proc/self/ns/pid").is_ok_and(|link| link == FIRST_PID_NAMESPACE) {
+    if !handle::is_of_first_namespace() {
         return true;
     }
     match reader.text("/proc/self/mountinfo") {

@@ -3,10 +3,14 @@
 use super::descriptors::kind;
 use super::process::{command, counters, threads};
 use super::read::{Reader, link, numbers, open_file};
+use crate::process::handle;
 use heartbeat::base::known_agents::Invocation;
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::sample::{Gap, GapKind, Kind, Process, Subject, TICKS_PER_SECOND, Why};
+use heartbeat::verdict::sample::{
+    Gap, GapKind, Io, Kind, Process, Sample, Socket, Subject, TICKS_PER_SECOND, Why,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// The most processes sampled in one tree.
 pub(super) const PROCESSES_MAX: usize = 2048;
@@ -29,6 +33,8 @@ pub(super) struct CommandInfo {
     program: Option<String>,
     /// How it starts a known agent.
     pub(super) invocation: Option<Invocation>,
+    /// It is an hbsidecar, of an agent that this one started: it watches, and what it does is no work.
+    watches: bool,
     /// Its standard output is a terminal.
     terminal: bool,
     /// Its word size is not this machine's.
@@ -45,7 +51,8 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
     let mut room = THREADS_MAX;
     let mut listed = None;
     while let Some((pid, orphan)) = queue.pop_front() {
-        if !seen.insert(pid) {
+        // An agent that started its own sidecar has it in its tree: this process would pass for one of the agent's.
+        if !seen.insert(pid) || pid == std::process::id() && pid != root {
             continue;
         }
         if found.len() == PROCESSES_MAX {
@@ -132,6 +139,7 @@ pub(super) fn name(
                     settled: is_read && age > SETTLED_MS,
                     program,
                     command,
+                    watches: is_watcher(process.pid),
                     invocation,
                     terminal: invocation.is_some() && is_at_terminal(process.pid),
                     foreign: is_foreign(process.pid),
@@ -153,6 +161,36 @@ pub(super) fn name(
     }
     let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
     known.retain(|key, _| present.contains(key));
+}
+
+fn is_watcher(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(handle::is_sidecar)
+}
+
+/// Whether a process of the tree is an hbsidecar.
+pub(super) fn watches(known: &BTreeMap<(u32, u64), CommandInfo>, process: &Process) -> bool {
+    let known = known.get(&(process.pid, process.started));
+    known.is_some_and(|known| known.watches)
+}
+
+/// Takes out of a sample what hbsidecars do: it would pass for work of an agent that starts others under sidecars of their
+/// own. As processes they stay, since what they hold can wake the agent.
+pub(super) fn without_watching(known: &BTreeMap<(u32, u64), CommandInfo>, sample: &mut Sample) {
+    let mut watchers = BTreeSet::new();
+    for process in &mut sample.processes {
+        if !watches(known, process) {
+            continue;
+        }
+        watchers.insert(process.pid);
+        process.io = process.io.map(|_| Io::default());
+        (process.cpu_ticks, process.reaped_ticks) = (0, 0);
+        for thread in &mut process.threads {
+            (thread.run, thread.ready) = (Duration::ZERO, Duration::ZERO);
+            thread.turns = 0;
+        }
+    }
+    let is_watchers = |socket: &Socket| watchers.contains(&socket.pid);
+    sample.sockets.retain(|socket| !is_watchers(socket));
 }
 
 fn is_at_terminal(pid: u32) -> bool {

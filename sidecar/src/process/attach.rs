@@ -145,11 +145,8 @@ struct Candidate {
 /// Living processes whose command line matches, without ourselves, those that started us, those of other pods, and other
 /// sidecars: the expression stands on their command lines too.
 fn matching(regex: &Regex) -> Vec<Candidate> {
-    let program =
-        |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino()));
-    let ours = program("self").ok();
     let above = ancestors();
-    let groups = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let groups = |pid: &str| handle::text(&format!("/proc/{pid}/cgroup"));
     let own = groups("self").unwrap_or_default();
     let processes = procfs::process::all_processes()
         .into_iter()
@@ -158,13 +155,11 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
     processes
         .filter(|process| !above.contains(&process.pid))
         .filter_map(|process| {
-            let words = process.cmdline().ok().filter(|words| !words.is_empty())?;
+            let words = handle::command_line(process.pid).filter(|words| !words.is_empty())?;
             let mut command = words.join(" ");
             command.truncate(command.floor_char_boundary(COMMAND_BYTES_MAX));
             let stat = process.stat().ok().filter(is_alive)?;
-            let same_file = ours.is_some() && program(&process.pid.to_string()).ok() == ours;
-            let is_sidecar = same_file || is_another_build(&process);
-            if is_sidecar || !regex.is_match(&command) {
+            if !regex.is_match(&command) || handle::is_sidecar(process.pid) {
                 return None;
             }
             let its = groups(&process.pid.to_string()).unwrap_or_default();
@@ -175,13 +170,6 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
             })
         })
         .collect()
-}
-
-/// Whether it is an hbsidecar of another file: it carries the expression on its command line too.
-fn is_another_build(process: &procfs::process::Process) -> bool {
-    let name = process.exe().ok();
-    let name = name.as_deref().and_then(std::path::Path::file_name);
-    name.is_some_and(|name| name.to_string_lossy().starts_with("hbsidecar"))
 }
 
 /// A command line as it may be shown: what another program put into it is not sent to a terminal.
@@ -269,9 +257,11 @@ mod tests {
 
     #[test]
     fn a_process_is_found_by_its_command_line_and_we_are_not() {
+        use std::os::unix::ffi::OsStrExt;
         let mark = format!("hb-attach-{}", std::process::id());
         let mut agent = std::process::Command::new("sh")
             .args(["-c", "read x", &mark])
+            .arg(std::ffi::OsStr::from_bytes(b"a name in Latin-1: caf\xe9"))
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();

@@ -66,10 +66,21 @@ impl StartError {
     /// Whether another try would end the same way.
     pub(crate) fn is_permanent(&self) -> bool {
         match self {
-            Self::NotFound(_) | Self::NotExecutable(..) | Self::Nul(_) => true,
+            Self::NotExecutable(_, error) => !may_pass(error),
+            Self::NotFound(_) | Self::Nul(_) => true,
             Self::NoProcess(..) | Self::Busy(_) => false,
         }
     }
+}
+
+/// Whether this refusal says nothing of the program: a table of the machine is full, or a file system does not answer well.
+fn may_pass(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENFILE | libc::EMFILE | libc::EIO | libc::ESTALE | libc::ETIMEDOUT | libc::EINTR
+        )
+    )
 }
 
 /// Orphans of the agent's tree come to us instead of leaving for init.
@@ -197,5 +208,30 @@ fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
         Some(libc::EAGAIN | libc::ENOMEM) => StartError::NoProcess(program, error),
         Some(libc::ETXTBSY) => StartError::Busy(program),
         _ => StartError::NotExecutable(program, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_says_nothing_of_the_program_is_tried_again() {
+        let of = |number| {
+            let error = std::io::Error::from_raw_os_error(number);
+            start_error(OsStr::new("/bin/sh"), error).is_permanent()
+        };
+        for passes in [
+            libc::EIO,
+            libc::ESTALE,
+            libc::ENFILE,
+            libc::ETXTBSY,
+            libc::EAGAIN,
+        ] {
+            assert!(!of(passes), "{passes}");
+        }
+        for stays in [libc::EACCES, libc::ENOEXEC, libc::ENOENT, libc::E2BIG] {
+            assert!(of(stays), "{stays}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::LazyLock;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -201,6 +202,9 @@ fn kill(pid: i32, number: i32) -> io::Result<()> {
     }
 }
 
+/// Programs that run others and do no work of their own: a service manager, and what keeps the namespaces of a pod.
+const RUNNERS: [&str; 3] = ["systemd", "init", "pause"];
+
 /// Whose processes /proc shows. In a pid namespace without a mount of its own it shows others under the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcShows {
@@ -227,6 +231,24 @@ pub(crate) fn proc_shows() -> ProcShows {
     *SHOWS
 }
 
+/// The machine's first pid namespace (`PROC_PID_INIT_INO`).
+const FIRST_PID_NAMESPACE: u64 = 4_026_531_836;
+
+/// Whether this process is in the machine's first pid namespace, and not in one around a container.
+pub(crate) fn is_of_first_namespace() -> bool {
+    pid_namespace() == Some(FIRST_PID_NAMESPACE)
+}
+
+/// Whether process 1 can be an agent. The first process of a container often is; a sidecar may share its pid namespace.
+pub(crate) fn first_may_be_agent() -> bool {
+    let name = command_name(1).unwrap_or_default();
+    !is_of_first_namespace() && is_program(&name)
+}
+
+fn is_program(first: &str) -> bool {
+    !RUNNERS.contains(&first)
+}
+
 /// Whether a number in /proc can be taken for a process of ours.
 pub(crate) fn proc_is_ours() -> bool {
     proc_shows() != ProcShows::Others
@@ -242,11 +264,37 @@ pub(crate) fn named_stat(pid: i32, started: u64) -> Option<Stat> {
     stat(pid).filter(|stat| stat.starttime == started)
 }
 
+/// The text of a file of /proc; what is not UTF-8, as a name may be, is replaced. `None` when it cannot be read.
+pub(crate) fn text(path: &str) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The words of a process's command line; none of a thread of the kernel.
+pub(crate) fn command_line(pid: i32) -> Option<Vec<String>> {
+    let line = text(&format!("/proc/{pid}/cmdline"))?;
+    let words = line.split('\0').filter(|word| !word.is_empty());
+    Some(words.map(str::to_owned).collect())
+}
+
 /// The first argument of a process's command line, without its directory.
 pub(crate) fn command_name(pid: i32) -> Option<String> {
-    let words = procfs::process::Process::new(pid).ok()?.cmdline().ok()?;
+    let words = command_line(pid)?;
     let name = std::path::Path::new(words.first()?).file_name()?;
     Some(name.to_string_lossy().into_owned())
+}
+
+/// Whether it runs hbsidecar: this file, or another build's.
+pub(crate) fn is_sidecar(pid: i32) -> bool {
+    let file = |of: &str| {
+        let found = std::fs::metadata(format!("/proc/{of}/exe")).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let pid = pid.to_string();
+    let name = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let name = name.as_deref().and_then(std::path::Path::file_name);
+    name.is_some_and(|name| name.to_string_lossy().starts_with("hbsidecar"))
+        || file(&pid).is_some_and(|found| file("self") == Some(found))
 }
 
 /// Whether it is neither a zombie nor about to become one. A process whose first thread has ended while others run is shown
@@ -387,6 +435,12 @@ mod tests {
                 }),
             "{remembered:?}"
         );
+    }
+
+    #[test]
+    fn process_1_may_be_an_agent_unless_it_only_runs_others() {
+        assert!(["python3", "docker-init", "sh"].into_iter().all(is_program));
+        assert!(!RUNNERS.into_iter().any(is_program));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whether the kernel killed for memory: counters of our control group, or of the machine where there is none.
+//! Whether the kernel killed for memory: counters of the agent's control group, or of the machine where there is none.
 
 use super::handle;
 use std::fs::File;
@@ -19,30 +19,41 @@ pub(crate) struct OomKills {
     before: u64,
     /// As read when the agent ended: its group may be gone a moment later.
     at_the_end: Option<u64>,
+    /// The agent's files are looked for below its own root.
+    below_its_root: bool,
 }
 
 /// A file with a line `oom_kill NUMBER`. Held open: a container's files cannot be reached once its last process ended.
 #[derive(Debug)]
-struct Counter(File);
+struct Counter {
+    file: File,
+    path: PathBuf,
+}
 
 impl OomKills {
     /// Counts those of our own group from now on.
     pub(crate) fn watch() -> Self {
-        Self::of("/proc/self/cgroup", "")
+        Self::of("/proc/self/cgroup", String::new())
+    }
+
+    /// Counts those of a child's group, which may be one of its own.
+    pub(crate) fn watch_child(pid: i32) -> Self {
+        Self::of(&format!("/proc/{pid}/cgroup"), String::new())
     }
 
     /// Counts those of another process's group, which may be another container's.
     pub(crate) fn watch_of(pid: i32) -> Self {
-        Self::of(&format!("/proc/{pid}/cgroup"), &format!("/proc/{pid}/root"))
+        Self::of(&format!("/proc/{pid}/cgroup"), format!("/proc/{pid}/root"))
     }
 
-    fn of(cgroups: &str, root: &str) -> Self {
-        let counter = counter(cgroups, root);
+    fn of(cgroups: &str, root: String) -> Self {
+        let counter = counter(cgroups, &root);
         let before = counter.as_ref().and_then(Counter::read).unwrap_or(0);
         Self {
             counter,
             before,
             at_the_end: None,
+            below_its_root: !root.is_empty(),
         }
     }
 
@@ -56,12 +67,17 @@ impl OomKills {
         self.newest().is_some()
     }
 
-    /// The agent lives: what was killed up to now was another process, a tool of its own perhaps.
+    /// The agent lives: what was killed up to now was another process, a tool of its own perhaps. It may have gone to
+    /// another group meanwhile, whose kills up to now were not its own either.
     pub(crate) fn survived(&mut self, agent: i32) {
-        if let Some(now) = self.newest()
-            && !is_dying(agent)
-        {
-            self.before = now;
+        let now = if self.below_its_root {
+            Self::watch_of(agent)
+        } else {
+            Self::watch_child(agent)
+        };
+        let place = |kills: &Self| kills.counter.as_ref().map(|counter| counter.path.clone());
+        if (now.before > self.before || place(&now) != place(self)) && !is_dying(agent) {
+            *self = now;
         }
     }
 
@@ -75,19 +91,26 @@ impl OomKills {
 /// Whether it has ended, is ending, or has a SIGKILL that it has not taken yet: the counter moves before the victim is gone,
 /// which may take a while.
 fn is_dying(pid: i32) -> bool {
-    let Ok(process) = procfs::process::Process::new(pid) else {
+    let status = handle::text(&format!("/proc/{pid}/status"));
+    let (Some(stat), Some(status)) = (handle::stat(pid), status) else {
         return true;
     };
-    let (Ok(stat), Ok(status)) = (process.stat(), process.status()) else {
-        return true;
-    };
-    let pending = status.sigpnd | status.shdpnd;
-    !handle::is_alive(&stat) || stat.flags & EXITING != 0 || pending & SIGKILL_BIT != 0
+    let pending = status.lines().filter_map(|line| {
+        let mask = line
+            .strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    let is_killed = pending.fold(0, |all, mask| all | mask) & SIGKILL_BIT != 0;
+    !handle::is_alive(&stat) || stat.flags & EXITING != 0 || is_killed
 }
 
 impl Counter {
-    fn open(file: PathBuf) -> Option<Self> {
-        let counter = Self(File::open(file).ok()?);
+    fn open(path: PathBuf) -> Option<Self> {
+        let counter = Self {
+            file: File::open(&path).ok()?,
+            path,
+        };
         counter.read().is_some().then_some(counter)
     }
 
@@ -95,7 +118,7 @@ impl Counter {
         let mut text = Vec::new();
         let mut part = [0; 4096];
         while (text.len() as u64) < FILE_BYTES_MAX {
-            match self.0.read_at(&mut part, text.len() as u64).ok()? {
+            match self.file.read_at(&mut part, text.len() as u64).ok()? {
                 0 => break,
                 length => text.extend_from_slice(part.get(..length)?),
             }
@@ -106,10 +129,11 @@ impl Counter {
     }
 }
 
-/// The nearest counter that can be read. `oom_kill` counts kills of every kind among the group's processes.
+/// The nearest counter that can be read. `oom_kill` counts kills of every kind among the group's processes: under version 2
+/// those of the groups below as well, under version 1 its own alone.
 /// `root`: where the process's files are, without the last slash.
 fn counter(cgroups: &str, root: &str) -> Option<Counter> {
-    let cgroups = std::fs::read_to_string(cgroups).unwrap_or_default();
+    let cgroups = handle::text(cgroups).unwrap_or_default();
     let of_group = files(&cgroups).into_iter().map(|file| {
         let mut below = PathBuf::from(root).into_os_string();
         below.push(file);
@@ -168,6 +192,76 @@ mod tests {
         }
     }
 
+    /// A group for memory, below the one of this process where its file system allows that, with a limit of 64 MB.
+    struct Group(PathBuf);
+
+    impl Group {
+        fn new(parent: &std::path::Path, name: &str, limit: &str) -> Option<Self> {
+            let group = Self(parent.join(name));
+            std::fs::create_dir(&group.0).ok()?;
+            std::fs::write(group.0.join(limit), "67108864").ok()?;
+            Some(group)
+        }
+    }
+
+    impl Drop for Group {
+        fn drop(&mut self) {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while std::fs::remove_dir(&self.0).is_err() && std::time::Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// The inner one is made last and removed first.
+    fn nested() -> (Group, Group) {
+        let name = format!("hb-oom-{}", std::process::id());
+        let roots = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ];
+        let made = roots.into_iter().find_map(|(root, limit)| {
+            let outer = Group::new(std::path::Path::new(root), &name, limit)?;
+            let _ = std::fs::write(outer.0.join("cgroup.subtree_control"), "+memory"); // of version 2
+            let inner = Group::new(&outer.0, "inner", limit)?;
+            Some((outer, inner))
+        });
+        made.expect("no memory control group can be made: run the tests as root, with control groups mounted")
+    }
+
+    #[test]
+    fn a_kill_in_a_group_that_the_agent_entered_by_itself_is_counted() {
+        use std::io::{BufRead, BufReader, Write};
+        let (_outer, inner) = nested();
+        let place = |kills: &OomKills| kills.counter.as_ref().map(|counter| counter.path.clone());
+        let code = "import sys
+print('up', flush=True); sys.stdin.readline()
+open(sys.argv[1] + '/cgroup.procs', 'w').write('0')
+print('in', flush=True); sys.stdin.readline()
+x = []
+while True: x.append(bytearray(1 << 20))";
+        let mut agent = std::process::Command::new("python3")
+            .args(["-c", code, &inner.0.to_string_lossy()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(agent.id()).unwrap();
+        let mut said = BufReader::new(agent.stdout.take().unwrap()).lines();
+        let mut go = agent.stdin.take().unwrap();
+        assert_eq!(said.next().unwrap().unwrap(), "up");
+        let mut kills = OomKills::watch_child(pid);
+        let before = place(&kills);
+        writeln!(go).unwrap();
+        assert_eq!(said.next().unwrap().unwrap(), "in");
+        kills.survived(pid);
+        assert_ne!(place(&kills), before);
+        assert!(!kills.any());
+        writeln!(go).unwrap();
+        agent.wait().unwrap();
+        assert!(kills.any(), "{kills:?}");
+    }
+
     #[test]
     fn a_kill_that_the_agent_survived_was_not_its_own() {
         let directory = tempfile::tempdir().unwrap();
@@ -177,15 +271,27 @@ mod tests {
             counter: Counter::open(file.clone()),
             before: 1,
             at_the_end: None,
+            below_its_root: false,
         };
         std::fs::write(&file, "oom_kill 2\n").unwrap();
         assert!(kills.any());
-        let me = i32::try_from(std::process::id()).unwrap();
-        kills.survived(me);
-        assert!(!kills.any(), "this process lives");
-        std::fs::write(&file, "oom_kill 3\n").unwrap();
         kills.survived(i32::MAX);
         assert!(kills.any(), "there is no such process any more");
+        let mut agent = std::process::Command::new("python3")
+            .args([
+                "-c",
+                "open('/proc/self/comm', 'wb').write(b'caf\\xe9'); print(); input()",
+            ])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut named = [0];
+        std::io::Read::read_exact(agent.stdout.as_mut().unwrap(), &mut named).unwrap();
+        kills.survived(i32::try_from(agent.id()).unwrap());
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+        assert!(!kills.any(), "an agent lives whose name is no UTF-8");
     }
 
     #[test]
@@ -197,6 +303,7 @@ mod tests {
             counter: Counter::open(file.clone()),
             before: 0,
             at_the_end: None,
+            below_its_root: false,
         };
         kills.group_ends();
         std::fs::write(&file, "").unwrap();

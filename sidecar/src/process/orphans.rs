@@ -20,6 +20,8 @@ pub(crate) struct Records {
     me: Holder,
     /// Of the command that is run.
     fingerprint: u64,
+    /// What was written last, while it is to be there.
+    written: Option<String>,
 }
 
 /// One agent's run, as its sidecar recorded it.
@@ -61,6 +63,7 @@ impl Records {
             name: format!("{id}.run"),
             me,
             fingerprint,
+            written: None,
         }
     }
 
@@ -99,10 +102,7 @@ impl Records {
     }
 
     /// Records the run of an agent: its first process, and the mark of its tree.
-    pub(crate) fn write(&self, instance: &str, agent: (i32, u64), mark: &std::ffi::OsStr) {
-        let Some(directory) = &self.directory else {
-            return;
-        };
+    pub(crate) fn write(&mut self, instance: &str, agent: (i32, u64), mark: &std::ffi::OsStr) {
         let record = Record {
             sidecar: self.me.clone(),
             instance: instance.to_owned(),
@@ -110,14 +110,37 @@ impl Records {
             fingerprint: self.fingerprint,
             mark: mark.to_string_lossy().into_owned(),
         };
-        if let Err(error) = directory.write(&self.name, &record.encode()) {
+        self.written = Some(record.encode());
+        self.put();
+    }
+
+    /// Writes the record again when it was removed, as cleaners of /tmp and logouts do: without it the next sidecar would
+    /// start a second agent beside one whose sidecar was killed. The record of another sidecar stays.
+    pub(crate) fn look_after(&mut self) {
+        let is_there =
+            |directory: &PrivateDir| directory.is_there() && directory.inode(&self.name).is_some();
+        if self.written.is_none() || self.directory.as_ref().is_some_and(is_there) {
+            return;
+        }
+        self.directory = PrivateDir::of_user().ok().map(|(directory, _)| directory);
+        if !self.directory.as_ref().is_some_and(is_there) {
+            self.put();
+        }
+    }
+
+    fn put(&self) {
+        let (Some(directory), Some(text)) = (&self.directory, &self.written) else {
+            return;
+        };
+        if let Err(error) = directory.write(&self.name, text) {
             let path = directory.path().display();
             tracing::debug!("cannot record the agent's process in {path}: {error}");
         }
     }
 
     /// The agent has ended, with all of its processes.
-    pub(crate) fn remove(&self) {
+    pub(crate) fn remove(&mut self) {
+        self.written = None;
         if let (Some(directory), true) = (&self.directory, self.is_ours()) {
             directory.remove(&self.name);
         }
@@ -177,6 +200,7 @@ mod tests {
             name: "a.run".to_owned(),
             fingerprint: 1,
             me: handle::myself("h"),
+            written: None,
         }
     }
 
@@ -198,7 +222,7 @@ mod tests {
     #[test]
     fn what_a_dead_sidecar_left_is_found_by_its_record_and_its_mark() {
         let directory = tempfile::tempdir().unwrap();
-        let records = records(directory.path());
+        let mut records = records(directory.path());
         let value = format!("left-{}/a", std::process::id());
         let mut root = agent(&value);
         let mut escaped = agent(&value);
@@ -209,11 +233,12 @@ mod tests {
             started: records.me.started + 1,
             ..records.me.clone()
         };
-        let of_dead = Records {
+        let mut of_dead = Records {
             directory: Some(PrivateDir::open(directory.path()).unwrap()),
             name: "a.run".to_owned(),
             fingerprint: 1,
             me: dead,
+            written: None,
         };
         of_dead.write("i", started(&root), &mark(&value));
         let found = records.orphans().unwrap();
@@ -235,8 +260,8 @@ mod tests {
     #[test]
     fn a_record_of_another_boot_names_no_process() {
         let directory = tempfile::tempdir().unwrap();
-        let records = records(directory.path());
-        let elsewhere = Records {
+        let mut records = records(directory.path());
+        let mut elsewhere = Records {
             directory: Some(PrivateDir::open(directory.path()).unwrap()),
             name: "a.run".to_owned(),
             fingerprint: 1,
@@ -244,6 +269,7 @@ mod tests {
                 boot: "another".into(),
                 ..records.me.clone()
             },
+            written: None,
         };
         elsewhere.write("i", (1, 1), &mark("x/a"));
         assert_eq!(records.last_instance(), None);

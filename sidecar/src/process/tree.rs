@@ -149,7 +149,7 @@ impl Member {
 
     /// What it is held up by, for people.
     pub(crate) fn describe(&self) -> String {
-        let wait = std::fs::read_to_string(format!("/proc/{}/wchan", self.pid)).unwrap_or_default();
+        let wait = handle::text(&format!("/proc/{}/wchan", self.pid)).unwrap_or_default();
         let wait = if wait.is_empty() || wait == "0" {
             String::new()
         } else {
@@ -160,12 +160,14 @@ impl Member {
 }
 
 impl Table {
+    /// Without this process, which may be below an agent that started it: it is never signalled as one of the agent's.
     fn read() -> Self {
+        let me = std::process::id();
         let processes = handle::proc_is_ours().then(procfs::process::all_processes);
         let processes = processes.into_iter().flatten().flatten();
         let stats = processes
             .filter_map(|process| process.ok()?.stat().ok())
-            .filter(handle::is_alive)
+            .filter(|stat| u32::try_from(stat.pid) != Ok(me) && handle::is_alive(stat))
             .map(|stat| {
                 let member = Member {
                     pid: stat.pid,
@@ -231,13 +233,7 @@ impl Table {
                     .any(|variable| variable.starts_with(env_marker.as_bytes()))
             })
         };
-        let me = std::process::id();
-        self.stats
-            .keys()
-            .copied()
-            .filter(|pid| u32::try_from(*pid) != Ok(me))
-            .filter(carries)
-            .collect()
+        self.stats.keys().copied().filter(carries).collect()
     }
 }
 

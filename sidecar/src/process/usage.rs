@@ -7,6 +7,7 @@ use heartbeat::base::moment::{Moment, millis};
 use nix::sys::resource::{UsageWho, getrusage};
 use procfs::process::Process;
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// More processes than this are not followed; the figures then are a lower bound.
@@ -28,7 +29,9 @@ const MEASURED_BYTES_MIN: u64 = 32 << 20;
 pub(crate) struct Vitals {
     ticks_per_second: f64,
     page_bytes: u64,
-    last: Option<(i32, Moment, u64)>,
+    /// Of this process, which is no part of an agent.
+    myself: i32,
+    last: Option<(i32, Moment, Ticks)>,
     cpu_percent: f64,
     memory: Option<(Moment, u64)>,
     /// What a byte of a process takes when its PSS is read, measured the last time.
@@ -51,6 +54,7 @@ impl Vitals {
         Self {
             ticks_per_second: procfs::ticks_per_second() as f64,
             page_bytes: procfs::page_size(),
+            myself: i32::try_from(std::process::id()).unwrap_or(0),
             last: None,
             cpu_percent: 0.0,
             memory: None,
@@ -61,13 +65,17 @@ impl Vitals {
 
     /// The trees under these roots; the first one is the agent.
     pub(crate) fn sample(&mut self, roots: &[i32], now: Moment) -> Sample {
-        let mut ticks = reaped_here(self.ticks_per_second);
+        let mut ticks = Ticks {
+            reaped_here: reaped_here(self.ticks_per_second),
+            ..Ticks::default()
+        };
         let mut resident = Vec::new();
-        for process in tree(roots) {
-            // Time of children that ended and were waited for has moved to their parent: counting both loses nothing.
+        for process in self.processes(roots) {
             if let Ok(stat) = process.stat() {
-                let ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
-                ticks += stat.utime + stat.stime + ended;
+                let key = (stat.pid, stat.starttime);
+                let reaped = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0);
+                let own = stat.utime + stat.stime;
+                ticks.processes.insert(key, (own, reaped));
                 resident.push((process, stat.rss * self.page_bytes));
             }
         }
@@ -77,6 +85,13 @@ impl Vitals {
             cpu_percent: (self.cpu_percent * 10.0).round() / 10.0,
             memory_mb: (memory as f64 / MIB * 10.0).round() / 10.0,
         }
+    }
+
+    /// Those of the agent. One that started its own sidecar has that in its tree.
+    fn processes(&self, roots: &[i32]) -> impl Iterator<Item = Process> {
+        let myself = self.myself;
+        let found = tree(roots).into_iter();
+        found.filter(move |process| process.pid != myself)
     }
 
     fn memory(&mut self, processes: &[(Process, u64)], now: Moment) -> u64 {
@@ -112,19 +127,45 @@ impl Vitals {
         memory
     }
 
-    fn follow(&mut self, root: i32, ticks: u64, now: Moment) {
-        match self.last {
-            Some((same, then, before)) if same == root => {
-                let elapsed = millis(now.since(then));
+    fn follow(&mut self, root: i32, ticks: Ticks, now: Moment) {
+        match &self.last {
+            Some((same, then, before)) if *same == root => {
+                let elapsed = millis(now.since(*then));
                 if elapsed < SAMPLE_MIN_MS {
                     return;
                 }
-                let seconds = ticks.saturating_sub(before) as f64 / self.ticks_per_second;
+                let seconds = ticks.since(before) as f64 / self.ticks_per_second;
                 self.cpu_percent = seconds * 100_000.0 / elapsed as f64;
             }
             Some(_) | None => self.cpu_percent = 0.0,
         }
         self.last = Some((root, now, ticks));
+    }
+}
+
+/// Processor time of a tree, in clock ticks.
+#[derive(Debug, Default)]
+struct Ticks {
+    /// By number and start time: its own, and that of children it has reaped.
+    processes: BTreeMap<(i32, u64), (u64, u64)>,
+    reaped_here: u64,
+}
+
+impl Ticks {
+    /// Since an earlier sample. The time of a process that has ended and was reaped stands with the one that reaped it. It
+    /// stands nowhere when its parent ignores SIGCHLD, or when a process outside of the tree reaped it: what it spent since
+    /// the earlier sample is lost then, and no more than that.
+    fn since(&self, before: &Self) -> u64 {
+        let (mut own, mut reaped) = (0, self.reaped_here.saturating_sub(before.reaped_here));
+        for (key, now) in &self.processes {
+            let then = before.processes.get(key).copied().unwrap_or_default();
+            own += now.0.saturating_sub(then.0);
+            reaped += now.1.saturating_sub(then.1);
+        }
+        let ended = before.processes.iter();
+        let ended = ended.filter(|(key, _)| !self.processes.contains_key(key));
+        let counted: u64 = ended.map(|(_, (own, reaped))| own + reaped).sum();
+        own + reaped.saturating_sub(counted)
     }
 }
 
@@ -195,15 +236,23 @@ mod tests {
         i32::try_from(std::process::id()).unwrap()
     }
 
+    /// To which this process is an agent like any other.
+    fn of_another() -> Vitals {
+        Vitals {
+            myself: 0,
+            ..Vitals::new()
+        }
+    }
+
     #[test]
     fn a_process_has_memory() {
-        let sample = Vitals::new().sample(&[me()], Moment::from_millis(0));
+        let sample = of_another().sample(&[me()], Moment::from_millis(0));
         assert!(sample.memory_mb > 0.1, "{sample:?}");
     }
 
     #[test]
     fn a_process_that_maps_much_is_measured_by_what_is_resident() {
-        let mut vitals = Vitals::new();
+        let mut vitals = of_another();
         vitals.nanos_per_byte = 1e6;
         let sample = vitals.sample(&[me()], Moment::from_millis(0));
         assert!(vitals.is_rss);
@@ -212,7 +261,7 @@ mod tests {
 
     #[test]
     fn memory_is_not_read_again_at_once() {
-        let mut vitals = Vitals::new();
+        let mut vitals = of_another();
         vitals.sample(&[me()], Moment::from_millis(0));
         vitals.memory = vitals.memory.map(|(at, _)| (at, 7 << 20));
         let at = |millis| Moment::from_millis(millis);
@@ -247,21 +296,47 @@ mod tests {
     #[test]
     fn processor_time_is_a_percentage_of_one_core() {
         let mut vitals = Vitals::new();
-        vitals.follow(1, 100, Moment::from_millis(0));
-        vitals.follow(
-            1,
-            100 + vitals.ticks_per_second as u64,
-            Moment::from_millis(2000),
-        );
+        vitals.follow(1, ticks(&[(1, 100, 0)]), Moment::from_millis(0));
+        let second = vitals.ticks_per_second as u64;
+        let later = ticks(&[(1, 100 + second, 0)]);
+        vitals.follow(1, later, Moment::from_millis(2000));
         assert_eq!(vitals.cpu_percent, 50.0);
     }
 
     #[test]
     fn a_new_incarnation_starts_from_zero() {
         let mut vitals = Vitals::new();
-        vitals.follow(1, 100, Moment::from_millis(0));
-        vitals.follow(2, 900_000, Moment::from_millis(2000));
+        vitals.follow(1, ticks(&[(1, 100, 0)]), Moment::from_millis(0));
+        let other = ticks(&[(2, 900_000, 0)]);
+        vitals.follow(2, other, Moment::from_millis(2000));
         assert_eq!(vitals.cpu_percent, 0.0);
+    }
+
+    /// Of processes: number, own time, time of children that it has reaped.
+    fn ticks(processes: &[(i32, u64, u64)]) -> Ticks {
+        let of = |(pid, own, reaped): &(i32, u64, u64)| ((*pid, 0), (*own, *reaped));
+        Ticks {
+            processes: processes.iter().map(of).collect(),
+            reaped_here: 0,
+        }
+    }
+
+    #[test]
+    fn a_helper_that_ended_takes_no_time_of_others_with_it() {
+        let before = ticks(&[(1, 10, 0), (2, 500, 0), (3, 40, 0)]);
+        let reaped_by_the_agent = ticks(&[(1, 12, 530), (3, 140, 0)]);
+        assert_eq!(reaped_by_the_agent.since(&before), 2 + 30 + 100);
+        let reaped_elsewhere = ticks(&[(1, 12, 0), (3, 140, 0)]);
+        assert_eq!(reaped_elsewhere.since(&before), 2 + 100);
+        let started_and_ended_between = ticks(&[(1, 12, 70), (2, 500, 0), (3, 40, 0)]);
+        assert_eq!(started_and_ended_between.since(&before), 2 + 70);
+    }
+
+    #[test]
+    fn the_sidecar_of_an_agent_that_started_it_is_no_part_of_the_agent() {
+        let is_in = |vitals: Vitals| vitals.processes(&[me()]).any(|process| process.pid == me());
+        assert!(!is_in(Vitals::new()));
+        assert!(is_in(of_another()));
     }
 
     #[test]

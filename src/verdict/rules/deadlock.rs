@@ -46,7 +46,10 @@ pub(in crate::verdict) fn stopped(process: &Process) -> Option<Finding> {
                 "process.state",
                 format!("T, tracer none, {title}; SIGCONT continues it"),
             )
-            .fix(Fix::Cont { pid: process.pid }),
+            .fix(Fix::Cont {
+                pid: process.pid,
+                started: process.started,
+            }),
     )
 }
 
