@@ -492,7 +492,7 @@ mod tests {
         for url in [
             "http://user:secret@h",
             "redis",
-            "rediss://user:secret@h",
+            "rediss://user:secret@h/#insecure",
             "redis://:secret@h:x",
         ] {
             let error = config(&["--redis-url", url, "--", "x"]).unwrap_err();
