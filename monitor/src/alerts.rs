@@ -4,6 +4,7 @@
 //! their receiver, secrets are read from their files for each delivery, and no error repeats one.
 
 mod alertmanager;
+mod deadman;
 mod exec;
 mod http;
 mod pagerduty;
@@ -13,8 +14,9 @@ mod text;
 mod webhook;
 
 use crate::clock;
-use crate::config::receivers::{Kind, Receiver, Reread};
+use crate::config::receivers::{Deadman, Kind, Receiver, Reread};
 use crate::wake::Wake;
+use deadman::Switch;
 use heartbeat::alerts::exchange::{Delivered, Outcome, Receiver as Rule};
 use heartbeat::wire::notification::{Message, Notification, ReceiverName};
 use http::Http;
@@ -39,6 +41,17 @@ pub(crate) struct Dispatch {
     reports: mpsc::Receiver<Delivered>,
     wake: Wake,
     reread: mpsc::Receiver<Reread>,
+    switch: Option<Arc<Switch>>,
+}
+
+/// What of the configuration notifications need.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) receivers: Vec<Receiver>,
+    /// The dead man's switch.
+    pub(crate) deadman: Option<Deadman>,
+    /// Messages link here.
+    pub(crate) public_url: Option<String>,
 }
 
 /// What all deliveries share.
@@ -80,21 +93,21 @@ impl Tools {
 }
 
 impl Dispatch {
-    /// For these receivers; `wake` wakes the hub when a delivery has ended. Called within the runtime.
+    /// For this configuration; `wake` wakes the hub when a delivery has ended. Called within the runtime.
     ///
     /// # Errors
     /// TLS cannot be set up.
     pub(crate) fn new(
-        receivers: Vec<Receiver>,
-        public_url: Option<String>,
+        setup: Setup,
         reread: mpsc::Receiver<Reread>,
         wake: Wake,
     ) -> anyhow::Result<Self> {
         let (ended, reports) = mpsc::channel(REPORTS_MAX);
         Ok(Self {
             runtime: tokio::runtime::Handle::current(),
-            receivers: by_name(receivers),
-            tools: Arc::new(Tools::new(public_url)?),
+            receivers: by_name(setup.receivers),
+            tools: Arc::new(Tools::new(setup.public_url)?),
+            switch: setup.deadman.map(Switch::new).map(Arc::new),
             ended,
             reports,
             wake,
@@ -148,6 +161,20 @@ impl Dispatch {
                 );
             }
         });
+    }
+
+    /// Whether there is a dead man's switch.
+    pub(crate) fn has_switch(&self) -> bool {
+        self.switch.is_some()
+    }
+
+    /// Pings the dead man's switch.
+    pub(crate) fn ping(&self) {
+        if let Some(switch) = self.switch.clone() {
+            let tools = Arc::clone(&self.tools);
+            self.runtime
+                .spawn(async move { switch.ping(&tools.http).await });
+        }
     }
 
     /// What the receivers get, and how.

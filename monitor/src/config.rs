@@ -17,7 +17,7 @@ use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use policy::{PolicyTable, RecoverySettings, VerifyTable};
-use receivers::{Receiver, ReceiverError, ReceiverFile};
+use receivers::{Deadman, Receiver, ReceiverError, ReceiverFile};
 pub(crate) use secret::Secret;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -119,13 +119,27 @@ enum CommandArgs {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print what the configuration amounts to: files, keys, receivers
-    CheckConfig,
+    /// Print what the configuration amounts to: files, keys, receivers, and what an agent gets
+    CheckConfig(CheckArgs),
     /// Try what notifies people
     #[command(subcommand)]
     Alert(AlertArgs),
     #[command(flatten)]
     Ask(cli::Command),
+}
+
+/// Whose policy and receivers are printed.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Print also the policy and the receivers of this agent
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent: Option<String>,
+    /// Its type
+    #[arg(long = "type", value_name = "TYPE", requires = "agent")]
+    pub(crate) kind: Option<String>,
+    /// Its host
+    #[arg(long, value_name = "HOST", requires = "agent")]
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -161,6 +175,8 @@ pub(crate) struct Config {
     pub(crate) recovery: RecoverySettings,
     /// Where notifications go.
     pub(crate) receivers: Vec<Receiver>,
+    /// What alerts when hbmonitor is gone.
+    pub(crate) deadman: Option<Deadman>,
     pub(crate) log: Log,
 }
 
@@ -171,7 +187,7 @@ pub(crate) enum Mode {
     Demo {
         once: bool,
     },
-    CheckConfig,
+    CheckConfig(CheckArgs),
     /// One receiver or all.
     TestAlerts {
         receiver: Option<String>,
@@ -189,6 +205,9 @@ struct File {
     token_file: Option<PathBuf>,
     read_only: Option<bool>,
     interval_default: Option<String>,
+    deadman_url: Option<String>,
+    deadman_url_file: Option<PathBuf>,
+    deadman_private: Option<bool>,
     #[serde(default)]
     policy: Vec<PolicyTable>,
     #[serde(default)]
@@ -196,7 +215,7 @@ struct File {
     receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 9] = [
+const FILE_KEYS: [&str; 12] = [
     "redis_url",
     "redis_password_file",
     "state_dir",
@@ -205,6 +224,9 @@ const FILE_KEYS: [&str; 9] = [
     "token_file",
     "read_only",
     "interval_default",
+    "deadman_url",
+    "deadman_url_file",
+    "deadman_private",
     "receiver",
 ];
 
@@ -317,7 +339,7 @@ impl TryFrom<Args> for Config {
                     | CommandArgs::Ask(_),
                 ) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },
-                Some(CommandArgs::CheckConfig) => Mode::CheckConfig,
+                Some(CommandArgs::CheckConfig(asked)) => Mode::CheckConfig(asked),
                 Some(CommandArgs::Alert(AlertArgs::Test { receiver })) => {
                     Mode::TestAlerts { receiver }
                 }
@@ -344,6 +366,11 @@ impl TryFrom<Args> for Config {
             },
             recovery,
             receivers: receivers::receivers(file.receiver.unwrap_or_default())?,
+            deadman: Deadman::new(
+                file.deadman_url,
+                file.deadman_url_file,
+                file.deadman_private,
+            )?,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,

@@ -26,7 +26,6 @@ use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
-use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::life::Reason;
@@ -389,13 +388,9 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
-            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
-                self.request(Request::StoreNotice(notice));
-            }
-            WatchEffect::Notice(NoticesEffect::Remove(id)) => {
-                self.request(Request::RemoveNotice(id));
-            }
-            WatchEffect::Notice(NoticesEffect::Changed(notice)) => log_notice(&notice),
+            WatchEffect::StoreNotice(notice) => self.request(Request::StoreNotice(notice)),
+            WatchEffect::RemoveNotice(id) => self.request(Request::RemoveNotice(id)),
+            WatchEffect::NoticeChanged(notice) => log_notice(&notice),
             WatchEffect::IncidentChanged(change) => {
                 log_incident(&change);
                 self.events.incident(&change);

@@ -96,6 +96,116 @@ fn in_a_minute<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A real Alertmanager with its own command.
+struct Alertmanager {
+    url: String,
+    _process: Running,
+    _place: tempfile::TempDir,
+}
+
+impl Alertmanager {
+    fn start() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let config = place.path().join("alertmanager.yml");
+        std::fs::write(
+            &config,
+            "route: {receiver: none}\nreceivers: [{name: none}]\n",
+        )
+        .unwrap();
+        let port = support::unused_port();
+        let mut command = support::clean(Path::new("prometheus-alertmanager"));
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.path={}", place.path().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stderr(Stdio::null());
+        let alertmanager = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            _process: Running::start(&mut command),
+            _place: place,
+        };
+        in_a_minute("Alertmanager answers", || {
+            alertmanager.amtool(&["config", "show"])
+        });
+        alertmanager
+    }
+
+    fn amtool(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = support::clean(Path::new("amtool"));
+        command.arg(format!("--alertmanager.url={}", self.url));
+        let output = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then_some(printed)
+    }
+
+    /// The alerts with this label, in the state `active` or also `suppressed`.
+    fn alerts(&self, more: &[&str], matcher: &str) -> Vec<Value> {
+        let asked = [&["alert", "query", "-o", "json"], more, &[matcher]].concat();
+        let printed = self.amtool(&asked).unwrap_or_default();
+        serde_json::from_str(&printed).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_real_alertmanager_shows_the_alert_silences_it_and_sees_its_end() {
+    let (redis, manager, place) = (Redis::start(), Alertmanager::start(), Place::new());
+    let text = format!(
+        "[[receiver]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"{}\"\nprivate = true\n",
+        manager.url
+    );
+    let _monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    fails(&redis, "writer-1").wait();
+    let one = |alerts: Vec<Value>| alerts.into_iter().next();
+    let alert = in_a_minute("the alert is there", || {
+        one(manager.alerts(&[], "agent=writer-1"))
+    });
+    let labels = &alert["labels"];
+    assert_eq!(
+        (&labels["alertname"], &labels["severity"]),
+        (&Value::from("AgentCrashed"), &Value::from("critical"))
+    );
+    let watchdog = in_a_minute("the watchdog fires", || {
+        one(manager.alerts(&[], "alertname=HbWatchdog"))
+    });
+    let silence = [
+        "silence",
+        "add",
+        "-a",
+        "ann",
+        "-c",
+        "it is known",
+        "-d",
+        "1h",
+    ];
+    manager
+        .amtool(&[&silence[..], &["agent=writer-1"]].concat())
+        .unwrap();
+    in_a_minute("it is silenced", || {
+        let is_quiet = manager.alerts(&[], "agent=writer-1").is_empty();
+        let silenced = one(manager.alerts(&["--silenced"], "agent=writer-1"))?;
+        (is_quiet && silenced["status"]["state"] == "suppressed").then_some(())
+    });
+    let mut well = Running::start(
+        sidecar(&redis.url(), "writer-1", "500ms")
+            .args(["sleep", "60"])
+            .stderr(Stdio::null()),
+    );
+    in_a_minute("it is over", || {
+        let known = manager.alerts(&["--silenced"], "agent=writer-1");
+        known.is_empty().then_some(())
+    });
+    in_a_minute("the watchdog is sent again", || {
+        let again = one(manager.alerts(&[], "alertname=HbWatchdog"))?;
+        (again["endsAt"] != watchdog["endsAt"]).then_some(())
+    });
+    well.kill();
+}
+
 /// An agent that fails at once.
 fn fails(redis: &Redis, id: &str) -> Running {
     Running::start(
@@ -359,6 +469,25 @@ fn an_agent_that_waits_for_a_person_is_one_notice_also_across_a_restart_of_the_m
 }
 
 #[test]
+fn the_dead_mans_switch_is_pinged_while_the_store_answers_and_not_while_it_is_away() {
+    let mut redis = Redis::absent(&[]);
+    let (server, place) = (Receivers::start(|_, _| true), Place::new());
+    place.file("ping", &server.url("/hook"));
+    let text = format!(
+        "deadman_url_file = \"{}\"\ndeadman_private = true\n",
+        place.path("ping")
+    );
+    let config = place.file("hbmonitor.toml", &text);
+    let monitor = monitor(&redis, &config, &place);
+    eventually("it cannot reach the store", || {
+        (monitor.get("/readyz")?.0 == 503).then_some(())
+    });
+    assert!(server.all("/hook").is_empty(), "it sees nothing");
+    redis.up();
+    server.wait("/hook", "a ping", |taken| taken.body.is_null());
+}
+
+#[test]
 fn a_receiver_that_refuses_is_shown_and_its_fallback_takes_over() {
     let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
     place.file("slack", &server.url("/nothing/here/secret"));
@@ -590,5 +719,58 @@ fn a_test_message_shows_what_each_receiver_answers_and_the_check_what_there_is()
         done && printed.contains("oncall: pagerduty, critical"),
         "{printed}"
     );
-    assert!(!printed.contains("secret"), "{printed}");
+    assert!(!printed.contains("Secret"), "{printed}");
+    let routing = place.path("routing");
+    assert!(printed.contains(&format!("reads {routing}")), "{printed}");
+}
+
+#[test]
+fn the_check_says_what_an_agent_gets_and_which_rung_of_a_policy_cannot_act() {
+    let place = Place::new();
+    let text = r#"
+deadman_url = "https://hc.example.com/ping"
+[[policy]]
+match = { id = "writer-*", host = "gpu-*" }
+ladder = ["exec", "alert"]
+exec = ["/no/such/bring-back"]
+[[policy]]
+match = { id = "writer-*" }
+severity = "warning"
+on_stalled = "restart"
+auto = false
+[[receiver]]
+name = "team"
+kind = "stdout"
+severity = ["warning"]
+"#;
+    let config = place.file("hbmonitor.toml", text).display().to_string();
+    let asks = |more: &[&str]| command(&[&["check-config", "--config", &config], more].concat());
+    let (done, printed) = asks(&["--agent", "writer-1"]);
+    assert!(done, "{printed}");
+    for line in [
+        "deadman   https://hc.example.com/ping, each minute",
+        "policy    1: its rung exec cannot act: /no/such/bring-back is no program that can be started",
+        "agent     writer-1, type not given, host not given",
+        "policy    2 of the file",
+        "policy    1 of the file may come first; say --host",
+        "ladder    sidecar docker kubernetes systemd exec replace alert",
+        "auto      hb proposes, and a person decides (auto = false)",
+        "stalled   a notice, then a restart",
+        "page      warning: team",
+        "notice    info: no one",
+    ] {
+        assert!(
+            printed.lines().any(|shown| shown == line),
+            "{line}: {printed}"
+        );
+    }
+    let (_, printed) = asks(&["--agent", "writer-1", "--host", "gpu-1"]);
+    assert!(
+        printed.contains("policy    1 of the file\nladder    exec alert\n"),
+        "{printed}"
+    );
+    let (_, printed) = asks(&["--agent", "reader"]);
+    assert!(printed.contains("policy    the default\n"), "{printed}");
+    let (done, printed) = asks(&["--agent", "a b"]);
+    assert!(!done && printed.contains("--agent: "), "{printed}");
 }

@@ -67,6 +67,8 @@ pub struct Matter {
     pub repaired_by: Option<String>,
     /// What happens without a person; empty: nothing.
     pub next: String,
+    /// The restart that follows unless it moves, Unix milliseconds.
+    pub restart_at: Option<u64>,
     /// Who takes care of it.
     pub acked_by: Option<String>,
     /// The page that it belongs to already.
@@ -142,6 +144,7 @@ impl Matter {
                 .next
                 .as_ref()
                 .map_or_else(String::new, |next| bounded(&next.what)),
+            restart_at: None,
             acked_by: incident.acked_by.clone(),
             page: incident.page.clone(),
             paged: receivers(&incident.notified, outcome::PAGED),
@@ -177,7 +180,8 @@ impl Matter {
             sentence: bounded(&notice.sentence),
             evidence: lines(&notice.evidence),
             closed_at: notice.closed_at,
-            next: next(notice.verdict).to_owned(),
+            next: next(notice),
+            restart_at: notice.restart.map(|restart| restart.at),
             acked_by: notice.acked_by.clone(),
             page: notice.page.clone(),
             paged: receivers(&notice.notified, outcome::PAGED),
@@ -218,6 +222,7 @@ impl Matter {
             tried: Vec::new(),
             repaired_by: None,
             next: String::new(),
+            restart_at: None,
             acked_by: None,
             page: None,
             paged: Vec::new(),
@@ -353,8 +358,12 @@ fn shown(verdict: Verdict) -> &'static str {
 }
 
 /// What happens without a person.
-fn next(verdict: Verdict) -> &'static str {
-    match NoticeKind::of(verdict) {
+fn next(notice: &Notice) -> String {
+    if let Some(restart) = &notice.restart {
+        let at = time_of_day(restart.at);
+        return format!("hb restarts it at {at} unless it moves, you acknowledge or silence it.");
+    }
+    let text = match notice.kind() {
         Some(NoticeKind::Suspicion) => {
             "Nothing by itself. This is a suspicion, not a proof, so a person decides."
         }
@@ -362,7 +371,15 @@ fn next(verdict: Verdict) -> &'static str {
             "It waits as long as you like. hb never restarts an agent that waits for a person."
         }
         Some(NoticeKind::Paused) | None => "",
-    }
+    };
+    text.to_owned()
+}
+
+/// `14:06:00 UTC`.
+pub(super) fn time_of_day(wall_ms: u64) -> String {
+    let seconds = wall_ms / 1000;
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
 }
 
 /// The receivers of which a record says this.

@@ -15,6 +15,8 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024;
 /// What is shown of one.
 const SHOWN_CHARS_MAX: usize = 300;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long the body of an answer may take.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A client for each of both kinds of address.
 #[derive(Debug)]
@@ -62,6 +64,15 @@ impl Http {
 
     /// Sends and reads the answer; the error is for people and repeats no secret.
     pub(super) async fn post(&self, sent: Sent<'_>) -> Result<Answer, String> {
+        self.call(Method::POST, sent).await
+    }
+
+    /// The same without a body.
+    pub(super) async fn get(&self, sent: Sent<'_>) -> Result<Answer, String> {
+        self.call(Method::GET, sent).await
+    }
+
+    async fn call(&self, method: Method, sent: Sent<'_>) -> Result<Answer, String> {
         let url = Url::parse(sent.url).map_err(|error| format!("not a URL: {error}"))?;
         if !sent.private && url.host_str().is_some_and(is_private_literal) {
             return Err(
@@ -78,22 +89,23 @@ impl Http {
         } else {
             &self.public
         };
-        let request = client
-            .request(Method::POST, url)
-            .headers(headers)
-            .body(sent.body);
+        let request = client.request(method, url).headers(headers).body(sent.body);
         let mut answer = request
             .send()
             .await
             .map_err(|error| plain(error, &sent.secrets))?;
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
         let mut body = Vec::new();
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() >= ANSWER_BYTES_MAX {
-                break;
+        // The status is known: a body that comes slowly, or never ends, changes nothing of it.
+        let read = async {
+            while let Ok(Some(chunk)) = answer.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() >= ANSWER_BYTES_MAX {
+                    break;
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(BODY_WITHIN, read).await;
         body.truncate(ANSWER_BYTES_MAX);
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer {

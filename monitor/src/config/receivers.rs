@@ -87,6 +87,52 @@ pub(crate) enum Kind {
     Stdout,
 }
 
+/// The dead man's switch: a URL that is pinged each minute.
+#[derive(Clone, Debug)]
+pub(crate) struct Deadman {
+    pub(crate) target: Target,
+    /// Its address may be of a private network.
+    pub(crate) private: bool,
+}
+
+impl Deadman {
+    /// Of the keys `deadman_url` or `deadman_url_file`, and `deadman_private`.
+    pub(super) fn new(
+        url: Option<String>,
+        file: Option<PathBuf>,
+        private: Option<bool>,
+    ) -> Result<Option<Self>, ReceiverError> {
+        let target = match (url, file) {
+            (None, None) => match private {
+                Some(_) => return Err(ReceiverError::Deadman("deadman_private has no effect")),
+                None => return Ok(None),
+            },
+            (Some(url), None) => Target::Url(url),
+            (None, Some(file)) => {
+                let secret = Secret::open(file);
+                Target::File(secret.map_err(|e| ReceiverError::Secret("deadman".to_owned(), e))?)
+            }
+            (Some(_), Some(_)) => {
+                return Err(ReceiverError::Deadman(
+                    "remove deadman_url or deadman_url_file",
+                ));
+            }
+        };
+        let url = target.read();
+        let url = url.map_err(|error| ReceiverError::Secret("deadman".to_owned(), error))?;
+        if !is_url(&url) {
+            let why = "deadman_url must begin with https:// or http://";
+            return Err(ReceiverError::Deadman(why));
+        }
+        let private = private.unwrap_or(false);
+        Ok(Some(Self { target, private }))
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
 /// A URL that is no secret, or a file with one that is.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
@@ -122,6 +168,9 @@ pub(crate) enum ReceiverError {
     /// Not a URL.
     #[error("receiver {0:?}: url must begin with https:// or http://")]
     Url(String),
+    /// The dead man's switch cannot be used.
+    #[error("{0}")]
+    Deadman(&'static str),
     /// A secret cannot be used.
     #[error("receiver {0:?}: {1}")]
     Secret(String, SecretError),
@@ -271,8 +320,8 @@ impl ReceiverFile {
     }
 
     fn checked(&self, url: String) -> Result<String, ReceiverError> {
-        let fits = url.starts_with("https://") || url.starts_with("http://");
-        fits.then_some(url)
+        is_url(&url)
+            .then_some(url)
             .ok_or_else(|| ReceiverError::Url(self.name.clone()))
     }
 
@@ -293,6 +342,16 @@ impl ReceiverFile {
                 self.kind.clone(),
             )),
             None => Ok(()),
+        }
+    }
+}
+
+/// The URL, or the file where it is a secret.
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Url(url) => f.write_str(url),
+            Self::File(secret) => write!(f, "the URL in {secret}"),
         }
     }
 }
@@ -343,6 +402,24 @@ impl Kind {
             Self::Exec(_) => "exec",
             Self::Stdout => "stdout",
         }
+    }
+
+    /// The files that it reads.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let secrets = match self {
+            Self::Slack(Target::File(secret)) => vec![secret],
+            Self::PagerDuty { routing_key, .. } => vec![routing_key],
+            Self::Alertmanager { token, .. } => token.iter().collect(),
+            Self::Webhook { target, secret } => {
+                let url = match target {
+                    Target::File(url) => Some(url),
+                    Target::Url(_) => None,
+                };
+                url.into_iter().chain(secret).collect()
+            }
+            Self::Slack(Target::Url(_)) | Self::Exec(_) | Self::Stdout => Vec::new(),
+        };
+        secrets.into_iter().map(ToString::to_string).collect()
     }
 
     /// Whether it keeps open and closed apart; people who read a channel do not need to know that a notice is over.

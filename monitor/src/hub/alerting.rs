@@ -9,15 +9,15 @@ use heartbeat::alerts::matter::Matter;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
+use heartbeat::fleet::gates::Gate;
 use heartbeat::fleet::ladder::policy;
 use heartbeat::fleet::machine::Change;
-use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::recovery::RecoveryEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
-use heartbeat::wire::incident::Incident;
+use heartbeat::wire::incident::{GateKind, Incident};
 use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Severity, Subject};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,6 +38,9 @@ pub(super) enum Wish {
     Watch(WatchInput),
 }
 
+/// The dead man's switch is pinged this often.
+const PING_EVERY: Duration = Duration::from_secs(60);
+
 /// The alerts as part of the hub.
 pub(super) struct Alerting {
     alerts: Alerts,
@@ -52,6 +55,12 @@ pub(super) struct Alerting {
     troubles: BTreeMap<String, u64>,
     /// The outbox, until the incidents have been read too.
     outbox: Vec<Notification>,
+    /// When the dead man's switch is pinged next.
+    ping_at: Moment,
+    /// Gates that mean that hbmonitor sees nothing.
+    unsighted: BTreeSet<GateKind>,
+    /// The store was read.
+    is_linked: bool,
 }
 
 /// Both ends of what readers see of the alerts.
@@ -69,6 +78,9 @@ impl Alerting {
             store_down: None,
             troubles: BTreeMap::new(),
             outbox: Vec::new(),
+            ping_at: Moment::default(),
+            unsighted: BTreeSet::new(),
+            is_linked: false,
         };
         let rules = alerting.dispatch.rules();
         // Nothing waits yet, so nothing is wished for.
@@ -82,7 +94,9 @@ impl Alerting {
         let store = self.store_down.filter(|(_, known)| !known);
         let store = store.map(|(since, _)| (since + STORE_DOWN_AFTER, "store"));
         let alerts = self.alerts.deadline();
-        store.into_iter().chain(alerts).min_by_key(|(at, _)| *at)
+        let ping = self.is_pinging().then_some((self.ping_at, "ping"));
+        let all = [store, alerts, ping].into_iter().flatten();
+        all.min_by_key(|(at, _)| *at)
     }
 
     /// What the store holds of the outbox; its incidents follow.
@@ -119,6 +133,10 @@ impl Alerting {
             "hb tries again every few seconds.".clone_into(&mut matter.next);
             wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
         }
+        if self.is_pinging() && self.ping_at <= now {
+            self.ping_at = now + PING_EVERY;
+            self.dispatch.ping();
+        }
         if self.alerts.deadline().is_some_and(|(at, _)| at <= now) {
             wishes.append(&mut self.handle(AlertsInput::Tick, now));
         }
@@ -128,7 +146,24 @@ impl Alerting {
         wishes
     }
 
+    /// It is the hub that pings: one that stands still, or sees nothing, does not.
+    fn is_pinging(&self) -> bool {
+        self.dispatch.has_switch() && self.is_linked && self.unsighted.is_empty()
+    }
+
+    /// A gate closed or opened.
+    fn gate(&mut self, gate: &Gate, closed: bool, now: Moment) -> Vec<Wish> {
+        if matches!(gate.gate, GateKind::Blind | GateKind::Tilt) && closed {
+            self.unsighted.insert(gate.gate);
+        } else if !closed {
+            self.unsighted.remove(&gate.gate);
+        }
+        let input = AlertsInput::Gate(gate.gate, gate.host.clone(), closed);
+        self.handle(input, now)
+    }
+
     pub(super) fn link_up(&mut self, watch: &Watch, now: Moment) -> Vec<Wish> {
+        self.is_linked = true;
         let mut wishes = self.handle(AlertsInput::LinkUp, now);
         let wall_ms = clock::wall_ms();
         let lately = |incident: &&Arc<Incident>| {
@@ -161,6 +196,7 @@ impl Alerting {
     }
 
     pub(super) fn link_down(&mut self, now: Moment) -> Vec<Wish> {
+        self.is_linked = false;
         self.store_down.get_or_insert((now, false));
         self.handle(AlertsInput::LinkDown, now)
     }
@@ -173,7 +209,7 @@ impl Alerting {
                 let matter = matter(&change.incident, watch);
                 self.handle(AlertsInput::Matter(Box::new(matter)), now)
             }
-            WatchEffect::Notice(NoticesEffect::Changed(notice)) => match noticed(notice, watch) {
+            WatchEffect::NoticeChanged(notice) => match noticed(notice, watch) {
                 Some(matter) => self.handle(AlertsInput::Matter(Box::new(matter)), now),
                 None => Vec::new(),
             },
@@ -189,12 +225,8 @@ impl Alerting {
             WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
                 self.handle(AlertsInput::Silences(silences.clone()), now)
             }
-            WatchEffect::GateClosed(gate) => {
-                self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), true), now)
-            }
-            WatchEffect::GateOpened(gate) => {
-                self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), false), now)
-            }
+            WatchEffect::GateClosed(gate) => self.gate(gate, true, now),
+            WatchEffect::GateOpened(gate) => self.gate(gate, false, now),
             WatchEffect::Fleet(
                 FleetEffect::Verify(_)
                 | FleetEffect::ReadTtl(_)
@@ -220,7 +252,8 @@ impl Alerting {
             )
             | WatchEffect::StoreIncident(_)
             | WatchEffect::RemoveIncident(_)
-            | WatchEffect::Notice(NoticesEffect::Store(_) | NoticesEffect::Remove(_)) => Vec::new(),
+            | WatchEffect::StoreNotice(_)
+            | WatchEffect::RemoveNotice(_) => Vec::new(),
         }
     }
 

@@ -192,6 +192,8 @@ impl AgentProcess {
             waits_for,
             exclusive: config.exclusive,
             alert_only: config.on_hung == Reaction::Alert,
+            stall_after: config.patience.scale(config.stall_after),
+            restarts_stalled: config.on_stalled == Reaction::Restart,
         }
     }
 
