@@ -5,10 +5,12 @@
 
 mod alertmanager;
 mod deadman;
+mod email;
 mod exec;
 mod http;
 mod pagerduty;
 mod slack;
+mod slack_bot;
 mod stdout;
 mod text;
 mod webhook;
@@ -75,7 +77,7 @@ pub(crate) async fn test(
         let name = receiver.rule.name.clone();
         let sent = Notification::test(name.clone(), clock::wall_ms());
         let error = match attempt(&receiver, &[sent], &tools).await {
-            Outcome::Taken => None,
+            Outcome::Taken | Outcome::Posted(_) => None,
             Outcome::Later { error, .. } | Outcome::Refused { error } => Some(error),
         };
         answers.push((name, error));
@@ -216,6 +218,7 @@ async fn deliver(receiver: &Receiver, batch: &[Notification], tools: &Tools) -> 
     };
     match &receiver.kind {
         Kind::Slack(target) => slack::deliver(receiver, target, first, rest, tools).await,
+        Kind::SlackBot(bot) => slack_bot::deliver(receiver, bot, first, rest, tools).await,
         Kind::PagerDuty { url, routing_key } => {
             pagerduty::deliver(receiver, url, routing_key, first, tools).await
         }
@@ -225,6 +228,7 @@ async fn deliver(receiver: &Receiver, batch: &[Notification], tools: &Tools) -> 
         Kind::Alertmanager { url, token } => {
             alertmanager::deliver(receiver, url, token.as_ref(), &first.message, tools).await
         }
+        Kind::Email(mail) => email::deliver(receiver, mail, first, tools).await,
         Kind::Exec(command) => exec::deliver(receiver, command, first, tools).await,
         Kind::Stdout => stdout::deliver(receiver, first, tools).await,
     }

@@ -9,6 +9,7 @@ pub(crate) mod crew;
 mod held;
 mod log;
 mod recovery;
+mod troubles;
 
 use crate::alerts::Dispatch;
 use crate::asks::Asks;
@@ -235,7 +236,13 @@ impl Hub {
                         self.grant(wishes, now, effects);
                     }
                 }
-                Ok(Input::Outbox(records)) => self.alerting.outbox_read(records),
+                Ok(Input::Outbox(records, troubles)) => {
+                    self.alerting.outbox_read(records, troubles);
+                }
+                Ok(Input::DiskFails(fails)) => {
+                    let wishes = self.alerting.disk(fails, now);
+                    self.grant(wishes, now, effects);
+                }
                 Ok(Input::NotificationStored(id)) => {
                     let wishes = self.alerting.stored(id, now);
                     self.grant(wishes, now, effects);

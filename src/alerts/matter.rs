@@ -5,8 +5,9 @@ use crate::wire::activity::{Evidence, Verdict};
 use crate::wire::incident::{GateKind, Incident, IncidentId, Notified, Scope};
 use crate::wire::life::Reason;
 use crate::wire::notice::{Notice, NoticeKind};
-use crate::wire::notification::{Mark, PageId, Severity, Subject};
+use crate::wire::notification::{Mark, PageId, ReceiverName, Severity, Subject};
 use crate::wire::silence::{Labels, Silence};
+use crate::wire::trouble::{Trouble, TroubleKind};
 use crate::wire::word;
 use std::collections::BTreeMap;
 
@@ -77,12 +78,16 @@ pub struct Matter {
     pub paged: Vec<String>,
     /// See `paged`.
     pub resolved: Vec<String>,
+    /// By what name each receiver that gave one knows its page.
+    pub receipts: Vec<(String, String)>,
     /// When a receiver was last notified, Unix milliseconds.
     pub notified_at: Option<u64>,
     /// People are needed now: nothing else is going to be tried.
     pub needs_people: bool,
     /// The last beat, Unix milliseconds, where it is about one agent.
     pub last_heartbeat: Option<u64>,
+    /// The receiver that it is about, which is not notified of it.
+    pub about: Option<ReceiverName>,
 }
 
 /// What became of a notification, in an incident's `notified`.
@@ -149,9 +154,11 @@ impl Matter {
             page: incident.page.clone(),
             paged: receivers(&incident.notified, outcome::PAGED),
             resolved: receivers(&incident.notified, outcome::RESOLVED),
+            receipts: receipts(&incident.notified),
             notified_at: incident.notified.iter().map(|n| n.at).max(),
             needs_people,
             last_heartbeat: None,
+            about: None,
         }
     }
 
@@ -186,6 +193,7 @@ impl Matter {
             page: notice.page.clone(),
             paged: receivers(&notice.notified, outcome::PAGED),
             resolved: receivers(&notice.notified, outcome::RESOLVED),
+            receipts: receipts(&notice.notified),
             notified_at: notice.notified.iter().map(|n| n.at).max(),
             ..Self::empty(notice.id.clone(), subject, severity, notice.opened_at)
         })
@@ -199,6 +207,61 @@ impl Matter {
             place: Place::Monitor(name.to_owned()),
             reason: name.to_owned(),
             ..Self::empty(id, subject, severity, opened_at)
+        }
+    }
+
+    /// A trouble of hbmonitor itself, as it is kept; `closed_at`, Unix milliseconds, ends it.
+    pub fn troubled(trouble: &Trouble, closed_at: Option<u64>) -> Self {
+        let over = closed_at.is_some();
+        let (label, about, severity) = match (&trouble.name, over) {
+            (TroubleKind::Receiver(name), false) => (
+                format!("receiver {name} takes no notifications"),
+                Some(name.clone()),
+                Severity::Warning,
+            ),
+            (TroubleKind::Receiver(name), true) => (
+                format!("receiver {name} takes notifications again"),
+                Some(name.clone()),
+                Severity::Warning,
+            ),
+            (TroubleKind::Configuration, false) => (
+                "the new configuration cannot be used, the one before goes on".to_owned(),
+                None,
+                Severity::Warning,
+            ),
+            (TroubleKind::Configuration, true) => (
+                "the configuration is in order again".to_owned(),
+                None,
+                Severity::Warning,
+            ),
+            (TroubleKind::Disk, false) => (
+                "the store cannot write to its disk".to_owned(),
+                None,
+                Severity::Critical,
+            ),
+            (TroubleKind::Disk, true) => (
+                "the store writes to its disk again".to_owned(),
+                None,
+                Severity::Critical,
+            ),
+        };
+        let name = trouble.name.field();
+        Self {
+            place: Place::Monitor(name.clone()),
+            reason: name,
+            label,
+            sentence: match over {
+                true => String::new(),
+                false => bounded(&trouble.sentence),
+            },
+            closed_at,
+            page: trouble.page.clone(),
+            paged: receivers(&trouble.notified, outcome::PAGED),
+            resolved: receivers(&trouble.notified, outcome::RESOLVED),
+            receipts: receipts(&trouble.notified),
+            notified_at: trouble.notified.iter().map(|n| n.at).max(),
+            about,
+            ..Self::empty(trouble.name.id(), Subject::Monitor, severity, trouble.since)
         }
     }
 
@@ -227,9 +290,11 @@ impl Matter {
             page: None,
             paged: Vec::new(),
             resolved: Vec::new(),
+            receipts: Vec::new(),
             notified_at: None,
             needs_people: true,
             last_heartbeat: None,
+            about: None,
         }
     }
 
@@ -386,6 +451,11 @@ pub(super) fn time_of_day(wall_ms: u64) -> String {
 fn receivers(notified: &[Notified], word: &str) -> Vec<String> {
     let with = notified.iter().filter(|one| one.outcome == word);
     with.map(|one| one.receiver.clone()).collect()
+}
+
+fn receipts(notified: &[Notified]) -> Vec<(String, String)> {
+    let named = |one: &Notified| Some((one.receiver.clone(), one.receipt.clone()?));
+    notified.iter().filter_map(named).collect()
 }
 
 fn lines(evidence: &[Evidence]) -> Vec<String> {

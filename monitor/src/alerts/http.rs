@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// What is read of an answer.
-const ANSWER_BYTES_MAX: usize = 8 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// What is shown of one.
 const SHOWN_CHARS_MAX: usize = 300;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -217,7 +217,7 @@ fn is_private_literal(host: &str) -> bool {
 }
 
 /// Not reachable from everywhere: this machine, a local network, or a name service of a cloud.
-fn is_private(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_private_v4(v4),
         IpAddr::V6(v6) => is_private_v6(v6),

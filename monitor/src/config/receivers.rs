@@ -3,12 +3,13 @@
 use super::secret::{Secret, SecretError};
 use heartbeat::alerts::exchange::Receiver as Rule;
 use heartbeat::wire::notification::{ReceiverName, Severity};
+use lettre::message::Mailbox;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Every key of the table, for suggestions.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 17] = [
     "name",
     "kind",
     "severity",
@@ -21,17 +22,24 @@ pub(super) const KEYS: [&str; 12] = [
     "token_file",
     "command",
     "include_output",
+    "from",
+    "to",
+    "user",
+    "password_file",
+    "channel",
 ];
 
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "slack",
     "pagerduty",
     "alertmanager",
     "webhook",
+    "email",
     "exec",
     "stdout",
 ];
 const PAGERDUTY: &str = "https://events.pagerduty.com";
+const SLACK: &str = "https://slack.com";
 
 /// The table as it is written.
 #[derive(Debug, Deserialize)]
@@ -49,6 +57,11 @@ pub(super) struct ReceiverFile {
     token_file: Option<PathBuf>,
     command: Option<Vec<String>>,
     include_output: Option<bool>,
+    from: Option<String>,
+    to: Option<Vec<String>>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    channel: Option<String>,
 }
 
 /// The receivers of a configuration that was read again, or why there are none.
@@ -72,6 +85,8 @@ pub(crate) struct Receiver {
 pub(crate) enum Kind {
     /// A Slack channel, or of a product that takes the same format.
     Slack(Target),
+    /// A Slack channel, by a bot that edits its own messages.
+    SlackBot(Bot),
     /// A PagerDuty service.
     PagerDuty { url: String, routing_key: Secret },
     /// An Alertmanager; the token is for one behind a proxy.
@@ -81,6 +96,8 @@ pub(crate) enum Kind {
         target: Target,
         secret: Option<Secret>,
     },
+    /// Mailboxes.
+    Email(Box<Mail>),
     /// A command.
     Exec(Vec<String>),
     /// Standard output.
@@ -133,6 +150,38 @@ fn is_url(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
+/// A bot in a Slack channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Bot {
+    /// Of the API.
+    pub(crate) url: String,
+    pub(crate) token: Secret,
+    pub(crate) channel: String,
+}
+
+/// A mail server, and who writes to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) security: Security,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) from: Mailbox,
+    pub(crate) to: Vec<Mailbox>,
+}
+
+/// When the connection to a mail server is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// From the start.
+    Tls,
+    /// Once the server was asked to; a server that refuses gets nothing.
+    StartTls,
+    /// Never.
+    None,
+}
+
 /// A URL that is no secret, or a file with one that is.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
@@ -171,6 +220,14 @@ pub(crate) enum ReceiverError {
     /// The dead man's switch cannot be used.
     #[error("{0}")]
     Deadman(&'static str),
+    /// Not the URL of a mail server.
+    #[error(
+        "receiver {0:?}: url must begin with smtps://, smtp:// (STARTTLS) or smtp+plain:// (no encryption), then HOST[:PORT]"
+    )]
+    MailUrl(String),
+    /// Not an address of e-mail.
+    #[error("receiver {0:?}: {1:?} is no e-mail address")]
+    Address(String, String),
     /// A secret cannot be used.
     #[error("receiver {0:?}: {1}")]
     Secret(String, SecretError),
@@ -230,13 +287,22 @@ impl ReceiverFile {
             fallback,
             tracks: kind.tracks(),
             takes_changes: matches!(kind, Kind::PagerDuty { .. }),
-            digests: matches!(kind, Kind::Slack(_)),
+            digests: matches!(kind, Kind::Slack(_) | Kind::SlackBot(_)),
             renews: matches!(kind, Kind::Alertmanager { .. }),
             // Two receivers with one URL share its limit.
-            pace: matches!(kind, Kind::Slack(_)).then(|| {
-                let file = url_file.map(|file| file.display().to_string());
-                url.or(file).unwrap_or_default()
-            }),
+            pace: match &kind {
+                Kind::Slack(_) => {
+                    let file = url_file.map(|file| file.display().to_string());
+                    Some(url.or(file).unwrap_or_default())
+                }
+                Kind::SlackBot(bot) => Some(format!("{} {}", bot.url, bot.channel)),
+                Kind::PagerDuty { .. }
+                | Kind::Alertmanager { .. }
+                | Kind::Webhook { .. }
+                | Kind::Email(_)
+                | Kind::Exec(_)
+                | Kind::Stdout => None,
+            },
         };
         Ok(Receiver {
             rule,
@@ -249,6 +315,18 @@ impl ReceiverFile {
     /// What it is; the keys that this kind knows are taken.
     fn kind(&mut self) -> Result<Kind, ReceiverError> {
         match self.kind.as_str() {
+            "slack" if self.token_file.is_some() => {
+                let file = self.token_file.take();
+                let token = self.secret(file, "token_file")?;
+                let missing = || ReceiverError::Missing(self.name.clone(), "channel");
+                let channel = self.channel.take().ok_or_else(missing)?;
+                let url = self.url.take().unwrap_or_else(|| SLACK.to_owned());
+                Ok(Kind::SlackBot(Bot {
+                    url: self.checked(url)?,
+                    token,
+                    channel,
+                }))
+            }
             "slack" => Ok(Kind::Slack(self.target()?)),
             "pagerduty" => {
                 let file = self.routing_key_file.take();
@@ -286,6 +364,7 @@ impl ReceiverFile {
                 };
                 Ok(Kind::Webhook { target, secret })
             }
+            "email" => Ok(Kind::Email(Box::new(self.mail()?))),
             "exec" => match self.command.take() {
                 Some(command) if !command.is_empty() => Ok(Kind::Exec(command)),
                 Some(_) | None => Err(ReceiverError::Missing(self.name.clone(), "command")),
@@ -293,6 +372,41 @@ impl ReceiverFile {
             "stdout" => Ok(Kind::Stdout),
             _ => Err(ReceiverError::Kind(self.name.clone(), self.kind.clone())),
         }
+    }
+
+    fn mail(&mut self) -> Result<Mail, ReceiverError> {
+        let missing = |key| ReceiverError::Missing(self.name.clone(), key);
+        let (url, from) = (self.url.take(), self.from.take());
+        let url = url.ok_or_else(|| missing("url"))?;
+        let from = from.ok_or_else(|| missing("from"))?;
+        let to = self.to.take().filter(|to| !to.is_empty());
+        let to = to.ok_or_else(|| missing("to"))?;
+        let user = self.user.take();
+        let password = match self.password_file.take() {
+            Some(file) => Some(self.secret(Some(file), "password_file")?),
+            None => None,
+        };
+        match (&user, &password) {
+            (Some(_), None) => return Err(missing("password_file")),
+            (None, Some(_)) => return Err(missing("user")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let parts = server_of(&url);
+        let (security, host, port) =
+            parts.ok_or_else(|| ReceiverError::MailUrl(self.name.clone()))?;
+        let mailbox = |text: String| {
+            let parsed = text.parse::<Mailbox>();
+            parsed.map_err(|_| ReceiverError::Address(self.name.clone(), text))
+        };
+        Ok(Mail {
+            host,
+            port,
+            security,
+            user,
+            password,
+            from: mailbox(from)?,
+            to: to.into_iter().map(mailbox).collect::<Result<_, _>>()?,
+        })
     }
 
     fn target(&mut self) -> Result<Target, ReceiverError> {
@@ -334,6 +448,11 @@ impl ReceiverFile {
             ("routing_key_file", self.routing_key_file.is_some()),
             ("token_file", self.token_file.is_some()),
             ("command", self.command.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
+            ("user", self.user.is_some()),
+            ("password_file", self.password_file.is_some()),
+            ("channel", self.channel.is_some()),
         ];
         match left.into_iter().find(|(_, is_left)| *is_left) {
             Some((key, _)) => Err(ReceiverError::Foreign(
@@ -383,8 +502,10 @@ impl Kind {
         match self {
             Self::PagerDuty { .. } => vec![Severity::Critical],
             Self::Slack(_)
+            | Self::SlackBot(_)
             | Self::Alertmanager { .. }
             | Self::Webhook { .. }
+            | Self::Email(_)
             | Self::Exec(_)
             | Self::Stdout => {
                 vec![Severity::Info, Severity::Warning, Severity::Critical]
@@ -395,10 +516,11 @@ impl Kind {
     /// The word of the configuration.
     pub(crate) fn word(&self) -> &'static str {
         match self {
-            Self::Slack(_) => "slack",
+            Self::Slack(_) | Self::SlackBot(_) => "slack",
             Self::PagerDuty { .. } => "pagerduty",
             Self::Alertmanager { .. } => "alertmanager",
             Self::Webhook { .. } => "webhook",
+            Self::Email(_) => "email",
             Self::Exec(_) => "exec",
             Self::Stdout => "stdout",
         }
@@ -409,6 +531,7 @@ impl Kind {
         let secrets = match self {
             Self::Slack(Target::File(secret)) => vec![secret],
             Self::PagerDuty { routing_key, .. } => vec![routing_key],
+            Self::SlackBot(bot) => vec![&bot.token],
             Self::Alertmanager { token, .. } => token.iter().collect(),
             Self::Webhook { target, secret } => {
                 let url = match target {
@@ -417,6 +540,7 @@ impl Kind {
                 };
                 url.into_iter().chain(secret).collect()
             }
+            Self::Email(mail) => mail.password.iter().collect(),
             Self::Slack(Target::Url(_)) | Self::Exec(_) | Self::Stdout => Vec::new(),
         };
         secrets.into_iter().map(ToString::to_string).collect()
@@ -426,13 +550,35 @@ impl Kind {
     fn tracks(&self) -> bool {
         match self {
             Self::PagerDuty { .. }
+            | Self::SlackBot(_)
             | Self::Alertmanager { .. }
             | Self::Webhook { .. }
             | Self::Exec(_)
             | Self::Stdout => true,
-            Self::Slack(_) => false,
+            Self::Slack(_) | Self::Email(_) => false,
         }
     }
+}
+
+/// How the connection is encrypted, the host, the port.
+fn server_of(url: &str) -> Option<(Security, String, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let (security, usual) = match scheme {
+        "smtps" => (Security::Tls, 465),
+        "smtp" => (Security::StartTls, 587),
+        "smtp+plain" => (Security::None, 25),
+        _ => return None,
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let host = super::host_of(rest);
+    let port = match rest.strip_prefix(host)? {
+        "" => usual,
+        port => port.strip_prefix(':')?.parse().ok()?,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-:_".contains(c);
+    let is_host = !bare.is_empty() && bare.chars().all(fits);
+    is_host.then(|| (security, bare.to_owned(), port))
 }
 
 fn severities(name: &str, words: &[String]) -> Result<Vec<Severity>, ReceiverError> {

@@ -3,6 +3,7 @@
 use crate::alerts::Dispatch;
 use crate::bus::inbox::Request;
 use crate::clock;
+use crate::hub::troubles::Troubles;
 use heartbeat::alerts::Alerts;
 use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, AlertsView, Now, Standing};
 use heartbeat::alerts::matter::Matter;
@@ -17,7 +18,8 @@ use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::incident::{GateKind, Incident};
 use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Severity, Subject};
-use std::collections::{BTreeMap, BTreeSet};
+use heartbeat::wire::trouble::{Trouble, TroubleKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,7 +32,6 @@ const STORE_DOWN_AFTER: Duration = Duration::from_secs(60);
 /// Incidents that ended before this are not looked at again.
 const CLOSED_WITHIN_MS: u64 = 24 * 3600 * 1000;
 const STORE: &str = "store";
-const CONFIGURATION: &str = "configuration";
 
 /// What the alerts want done about the fleet and the store.
 pub(super) enum Wish {
@@ -44,15 +45,14 @@ const PING_EVERY: Duration = Duration::from_secs(60);
 /// The alerts as part of the hub.
 pub(super) struct Alerting {
     alerts: Alerts,
-    dispatch: Dispatch,
+    pub(super) dispatch: Dispatch,
     /// What HTTP shows of them.
     shown: watch::Sender<Arc<AlertsView>>,
     /// Something of it changed.
     news: bool,
     /// Since when the store is away, and whether people know.
     store_down: Option<(Moment, bool)>,
-    /// Troubles of hbmonitor itself that people know of, and since when.
-    troubles: BTreeMap<String, u64>,
+    pub(super) troubles: Troubles,
     /// The outbox, until the incidents have been read too.
     outbox: Vec<Notification>,
     /// When the dead man's switch is pinged next.
@@ -61,6 +61,8 @@ pub(super) struct Alerting {
     unsighted: BTreeSet<GateKind>,
     /// The store was read.
     is_linked: bool,
+    /// It was before, too.
+    was_linked: bool,
 }
 
 /// Both ends of what readers see of the alerts.
@@ -76,11 +78,12 @@ impl Alerting {
             shown,
             news: true,
             store_down: None,
-            troubles: BTreeMap::new(),
+            troubles: Troubles::default(),
             outbox: Vec::new(),
             ping_at: Moment::default(),
             unsighted: BTreeSet::new(),
             is_linked: false,
+            was_linked: false,
         };
         let rules = alerting.dispatch.rules();
         // Nothing waits yet, so nothing is wished for.
@@ -95,13 +98,15 @@ impl Alerting {
         let store = store.map(|(since, _)| (since + STORE_DOWN_AFTER, "store"));
         let alerts = self.alerts.deadline();
         let ping = self.is_pinging().then_some((self.ping_at, "ping"));
-        let all = [store, alerts, ping].into_iter().flatten();
+        let all = [store, alerts, ping, self.troubles.deadline()];
+        let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
     }
 
     /// What the store holds of the outbox; its incidents follow.
-    pub(super) fn outbox_read(&mut self, outbox: Vec<Notification>) {
+    pub(super) fn outbox_read(&mut self, outbox: Vec<Notification>, troubles: Vec<Trouble>) {
         self.outbox = outbox;
+        self.troubles.read(troubles);
     }
 
     pub(super) fn stored(&mut self, id: String, now: Moment) -> Vec<Wish> {
@@ -119,8 +124,11 @@ impl Alerting {
                 self.news = true;
                 let rules = self.dispatch.rules();
                 wishes.append(&mut self.handle(AlertsInput::Receivers(rules), now));
+                wishes.append(&mut self.end_outdated(false, now));
             }
-            wishes.append(&mut self.trouble(CONFIGURATION, reread.err().as_deref(), now));
+            let error = reread.err();
+            let kind = TroubleKind::Configuration;
+            wishes.append(&mut self.trouble(kind, error.as_deref(), now));
         }
         if let Some((since, false)) = self.store_down
             && since + STORE_DOWN_AFTER <= now
@@ -133,6 +141,7 @@ impl Alerting {
             "hb tries again every few seconds.".clone_into(&mut matter.next);
             wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
         }
+        wishes.append(&mut self.troubles_due(now));
         if self.is_pinging() && self.ping_at <= now {
             self.ping_at = now + PING_EVERY;
             self.dispatch.ping();
@@ -181,9 +190,13 @@ impl Alerting {
             .values()
             .chain(view.notices.closed.values());
         let notices = notices.filter_map(|notice| noticed(notice, watch));
-        let matters = incidents.chain(notices).collect();
+        let at_start = !std::mem::replace(&mut self.was_linked, true);
+        let (troubles, mut again) = self.troubles_restored();
+        wishes.append(&mut again);
+        let matters = incidents.chain(notices).chain(troubles).collect();
         let outbox = std::mem::take(&mut self.outbox);
         wishes.append(&mut self.handle(AlertsInput::Restored { matters, outbox }, now));
+        wishes.append(&mut self.end_outdated(at_start, now));
         if let Some((since, known)) = self.store_down.take()
             && known
         {
@@ -257,42 +270,13 @@ impl Alerting {
         }
     }
 
-    /// A trouble of hbmonitor itself begins (with its error), or is over.
-    fn trouble(&mut self, name: &str, error: Option<&str>, now: Moment) -> Vec<Wish> {
-        let wall_ms = clock::wall_ms();
-        let since = match (error, self.troubles.get(name)) {
-            (Some(_), None) => {
-                self.troubles.insert(name.to_owned(), wall_ms);
-                wall_ms
-            }
-            (None, Some(since)) => *since,
-            (Some(_), Some(_)) | (None, None) => return Vec::new(),
-        };
-        let mut matter = Matter::trouble(name, Subject::Monitor, Severity::Warning, since);
-        matter.label = match (error, name.strip_prefix("receiver-")) {
-            (Some(_), Some(receiver)) => format!("receiver {receiver} takes no notifications"),
-            (Some(_), None) => {
-                "the new configuration cannot be used, the one before goes on".to_owned()
-            }
-            (None, Some(receiver)) => format!("receiver {receiver} takes notifications again"),
-            (None, None) => "the configuration is in order again".to_owned(),
-        };
-        if let Some(error) = error {
-            error.clone_into(&mut matter.sentence);
-        } else {
-            self.troubles.remove(name);
-            matter.closed_at = Some(wall_ms);
-        }
-        self.handle(AlertsInput::Matter(Box::new(matter)), now)
-    }
-
     fn standing(&mut self, change: &Change, now: Moment) -> Vec<Wish> {
         let well = change.to == State::Healthy && change.reason.is_none();
         let standing = if well { Standing::Up } else { Standing::Down };
         self.handle(AlertsInput::Agent(change.agent.clone(), standing), now)
     }
 
-    fn handle(&mut self, input: AlertsInput, now: Moment) -> Vec<Wish> {
+    pub(super) fn handle(&mut self, input: AlertsInput, now: Moment) -> Vec<Wish> {
         let mut wishes = Vec::new();
         let effects = self.alerts.handle(input, moment(now));
         if effects.is_empty() {
@@ -305,9 +289,11 @@ impl Alerting {
                 }
                 AlertsEffect::Remove(id) => wishes.push(Wish::Ask(Request::RemoveNotification(id))),
                 AlertsEffect::Paged(ids, page) => {
+                    wishes.append(&mut self.troubles.paged(&ids, &page));
                     wishes.push(Wish::Watch(WatchInput::Paged(ids, page)));
                 }
                 AlertsEffect::Notified(ids, notified) => {
+                    wishes.append(&mut self.troubles.notified(&ids, &notified));
                     wishes.push(Wish::Watch(WatchInput::Notified(ids, notified)));
                 }
                 AlertsEffect::Deliver(batch) => self.dispatch.deliver(batch),
@@ -317,8 +303,8 @@ impl Alerting {
                         Some(error) => tracing::error!("receiver {name} takes nothing: {error}"),
                         None => tracing::info!("receiver {name} takes notifications again"),
                     }
-                    let name = format!("receiver-{name}");
-                    wishes.append(&mut self.trouble(&name, error.as_deref(), now));
+                    let kind = TroubleKind::Receiver(name);
+                    wishes.append(&mut self.trouble(kind, error.as_deref(), now));
                 }
             }
         }

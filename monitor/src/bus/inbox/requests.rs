@@ -120,6 +120,7 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
                 question.cmd("HLEN").arg(keys::NOTICES);
+                question.cmd("INFO").arg("persistence");
             }
             Request::StoreIncident(incident) | Request::Begin(_, incident) => {
                 let id = incident.id.to_string();
@@ -141,6 +142,17 @@ impl Requests<'_> {
             }
             Request::RemoveNotice(id) => {
                 question.cmd("HDEL").arg(keys::NOTICES).arg(id.to_string());
+            }
+            Request::StoreTrouble(trouble) => {
+                let (name, record) = (trouble.name.field(), trouble.encode());
+                question
+                    .cmd("HSET")
+                    .arg(keys::TROUBLES)
+                    .arg(name)
+                    .arg(record);
+            }
+            Request::RemoveTrouble(kind) => {
+                question.cmd("HDEL").arg(keys::TROUBLES).arg(kind.field());
             }
             Request::StoreNotification(record) => {
                 question
@@ -185,6 +197,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::RemoveSilence(_)
         | Request::StoreNotification(_)
         | Request::RemoveNotification(_)
+        | Request::StoreTrouble(_)
+        | Request::RemoveTrouble(_)
         | Request::Audit(_)
         | Request::Begin(..)
         | Request::Release(_) => true,
@@ -230,6 +244,12 @@ async fn pass_on(
                 let held = usize::try_from(held).unwrap_or(0);
                 output.send(WatchInput::NoticesHeld(held)).await;
             }
+            // A user who may not ask this does not get to know it.
+            if let Some(Ok(answer)) = answers.next()
+                && let Ok(info) = redis::from_redis_value::<String>(answer)
+            {
+                output.pass(Input::DiskFails(disk_fails(&info))).await;
+            }
         }
         Request::StoreNotification(record) => {
             if is_carried_out(answers.next(), output) {
@@ -249,6 +269,8 @@ async fn pass_on(
         Request::StoreNotice(_)
         | Request::RemoveNotice(_)
         | Request::RemoveNotification(_)
+        | Request::StoreTrouble(_)
+        | Request::RemoveTrouble(_)
         | Request::StorePause(_)
         | Request::StoreSilence(_)
         | Request::RemoveSilence(_)
@@ -286,6 +308,12 @@ async fn pass_on_verified(
         output.send(FleetInput::Verified(id)).await;
     }
     Ok(())
+}
+
+/// Whether `INFO persistence` says that the last write to the disk failed.
+fn disk_fails(info: &str) -> bool {
+    let failed = ["rdb_last_bgsave_status:err", "aof_last_write_status:err"];
+    info.lines().any(|line| failed.contains(&line.trim()))
 }
 
 fn count_refused(answers: impl Iterator<Item = RedisResult<Value>>, output: &Output) {
