@@ -18,6 +18,7 @@ mod restore;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod troubled;
 mod wide;
 mod words;
 

@@ -57,7 +57,12 @@ pub fn run(args: Args) -> u8 {
         }
     };
     match config.mode.clone() {
-        config::Mode::CheckConfig(asked) => return cli::check_config::config(&config, &asked),
+        config::Mode::CheckConfig(asked) => {
+            let variable = |name: &str| std::env::var(name).ok();
+            let recovery = recovery::Recovery::from_environment(&variable, recovery::Own::here());
+            let obstacle = |rung, exec: &[String]| recovery.obstacle(rung, exec);
+            return cli::check_config::config(&config, &asked, &obstacle);
+        }
         config::Mode::TestAlerts { receiver } => {
             let tested = test_alerts(config, receiver.as_deref());
             return tested.unwrap_or_else(|error| report(&error, exit::FAILURE));

@@ -7,7 +7,6 @@ use crate::wire::life::Reason;
 use crate::wire::notice::{Notice, NoticeKind};
 use crate::wire::notification::{Mark, PageId, ReceiverName, Severity, Subject};
 use crate::wire::silence::{Labels, Silence};
-use crate::wire::trouble::{Trouble, TroubleKind};
 use crate::wire::word;
 use std::collections::BTreeMap;
 
@@ -210,62 +209,12 @@ impl Matter {
         }
     }
 
-    /// A trouble of hbmonitor itself, as it is kept; `closed_at`, Unix milliseconds, ends it.
-    pub fn troubled(trouble: &Trouble, closed_at: Option<u64>) -> Self {
-        let over = closed_at.is_some();
-        let (label, about, severity) = match (&trouble.name, over) {
-            (TroubleKind::Receiver(name), false) => (
-                format!("receiver {name} takes no notifications"),
-                Some(name.clone()),
-                Severity::Warning,
-            ),
-            (TroubleKind::Receiver(name), true) => (
-                format!("receiver {name} takes notifications again"),
-                Some(name.clone()),
-                Severity::Warning,
-            ),
-            (TroubleKind::Configuration, false) => (
-                "the new configuration cannot be used, the one before goes on".to_owned(),
-                None,
-                Severity::Warning,
-            ),
-            (TroubleKind::Configuration, true) => (
-                "the configuration is in order again".to_owned(),
-                None,
-                Severity::Warning,
-            ),
-            (TroubleKind::Disk, false) => (
-                "the store cannot write to its disk".to_owned(),
-                None,
-                Severity::Critical,
-            ),
-            (TroubleKind::Disk, true) => (
-                "the store writes to its disk again".to_owned(),
-                None,
-                Severity::Critical,
-            ),
-        };
-        let name = trouble.name.field();
-        Self {
-            place: Place::Monitor(name.clone()),
-            reason: name,
-            label,
-            sentence: match over {
-                true => String::new(),
-                false => bounded(&trouble.sentence),
-            },
-            closed_at,
-            page: trouble.page.clone(),
-            paged: receivers(&trouble.notified, outcome::PAGED),
-            resolved: receivers(&trouble.notified, outcome::RESOLVED),
-            receipts: receipts(&trouble.notified),
-            notified_at: trouble.notified.iter().map(|n| n.at).max(),
-            about,
-            ..Self::empty(trouble.name.id(), Subject::Monitor, severity, trouble.since)
-        }
-    }
-
-    fn empty(id: IncidentId, subject: Subject, severity: Severity, opened_at: u64) -> Self {
+    pub(super) fn empty(
+        id: IncidentId,
+        subject: Subject,
+        severity: Severity,
+        opened_at: u64,
+    ) -> Self {
         Self {
             id,
             place: Place::Fleet,
@@ -448,12 +397,12 @@ pub(super) fn time_of_day(wall_ms: u64) -> String {
 }
 
 /// The receivers of which a record says this.
-fn receivers(notified: &[Notified], word: &str) -> Vec<String> {
+pub(super) fn receivers(notified: &[Notified], word: &str) -> Vec<String> {
     let with = notified.iter().filter(|one| one.outcome == word);
     with.map(|one| one.receiver.clone()).collect()
 }
 
-fn receipts(notified: &[Notified]) -> Vec<(String, String)> {
+pub(super) fn receipts(notified: &[Notified]) -> Vec<(String, String)> {
     let named = |one: &Notified| Some((one.receiver.clone(), one.receipt.clone()?));
     notified.iter().filter_map(named).collect()
 }

@@ -148,8 +148,8 @@ impl Api<'_> {
 fn read(answer: &Answer) -> Result<Answered, Failed> {
     if answer.status != 200 {
         return Err(Failed::Other(match answer.outcome() {
-            Outcome::Taken => refused(&answer.error()),
-            other => other,
+            Outcome::Taken | Outcome::Posted(_) => refused(&answer.error()),
+            failed @ (Outcome::Later { .. } | Outcome::Refused { .. }) => failed,
         }));
     }
     let Ok(answered) = serde_json::from_str::<Answered>(&answer.body) else {

@@ -2,15 +2,18 @@
 
 use crate::config::receivers::Receiver;
 use crate::config::{CheckArgs, Config, exit};
-use crate::recovery::{Own, Recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::policy::{Policy, Severity};
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::notification::ReceiverName;
 use std::io::Write;
 
+/// Why a rung cannot act from here, given the command of its policy.
+pub(crate) type Obstacle<'a> = &'a dyn Fn(Rung, &[String]) -> Option<String>;
+
 /// Prints each file, key and receiver that is used, and what the agent that is asked about gets.
-pub(crate) fn config(config: &Config, asked: &CheckArgs) -> u8 {
+/// `obstacle`: why a rung can act on no agent from here, with this command of a policy.
+pub(crate) fn config(config: &Config, asked: &CheckArgs, obstacle: Obstacle<'_>) -> u8 {
     let mut lines = vec![match &config.file {
         Some(file) => format!("file      {}", file.display()),
         None => "file      none: flags, environment and defaults".to_owned(),
@@ -34,10 +37,9 @@ pub(crate) fn config(config: &Config, asked: &CheckArgs) -> u8 {
         lines.push("receiver  none: no one is notified".to_owned());
     }
     lines.extend(config.receivers.iter().map(described));
-    let recovery = Recovery::from_environment(&|name| std::env::var(name).ok(), Own::here());
     for (place, policy) in config.recovery.policies.iter().enumerate() {
         lines.extend(
-            faults(policy, &recovery).map(|fault| format!("policy    {}: {fault}", place + 1)),
+            faults(policy, obstacle).map(|fault| format!("policy    {}: {fault}", place + 1)),
         );
     }
     match asked.agent.as_deref().map(AgentId::parse) {
@@ -71,11 +73,11 @@ fn described(receiver: &Receiver) -> String {
 }
 
 /// The rungs that this policy names and that cannot be carried out from here.
-fn faults(policy: &Policy, recovery: &Recovery) -> impl Iterator<Item = String> {
+fn faults(policy: &Policy, obstacle: Obstacle<'_>) -> impl Iterator<Item = String> {
     // Not named: every rung that applies to an agent.
     let named = policy.ladder != Rung::ALL;
     let ladder = policy.ladder.iter().filter(move |_| named);
-    let fault = |rung: &Rung| Some((rung.as_str(), recovery.obstacle(*rung, &policy.exec)?));
+    let fault = |rung: &Rung| Some((rung.as_str(), obstacle(*rung, &policy.exec)?));
     let found: Vec<_> = ladder.filter_map(fault).collect();
     found
         .into_iter()
@@ -131,17 +133,31 @@ fn agent_lines(config: &Config, agent: &AgentId, asked: &CheckArgs) -> Vec<Strin
             ));
         }
     }
+    lines.extend(deeds(policy));
+    lines.extend(recipients(config, policy.severity));
+    lines
+}
+
+/// What is done for an agent of this policy.
+fn deeds(policy: &Policy) -> [String; 3] {
     let ladder: Vec<&str> = policy.ladder.iter().map(|rung| rung.as_str()).collect();
-    lines.push(format!("ladder    {}", ladder.join(" ")));
-    let by_itself = match policy.auto {
+    let auto = match policy.auto {
         true => "hb acts by itself",
         false => "hb proposes, and a person decides (auto = false)",
     };
-    lines.push(format!("auto      {by_itself}"));
-    lines.push(match policy.restarts_stalled {
-        true => "stalled   a notice, then a restart".to_owned(),
-        false => "stalled   a notice".to_owned(),
-    });
+    let stalled = match policy.restarts_stalled {
+        true => "a notice, then a restart",
+        false => "a notice",
+    };
+    [
+        format!("ladder    {}", ladder.join(" ")),
+        format!("auto      {auto}"),
+        format!("stalled   {stalled}"),
+    ]
+}
+
+/// Who gets a page of this severity, and who gets notices.
+fn recipients(config: &Config, page: Severity) -> [String; 3] {
     let gets = |severity: Severity| {
         let all = config.receivers.iter().map(|receiver| &receiver.rule);
         let names: Vec<&str> = all
@@ -153,11 +169,11 @@ fn agent_lines(config: &Config, agent: &AgentId, asked: &CheckArgs) -> Vec<Strin
             names => names.join(" "),
         }
     };
-    let (page, word) = (policy.severity, policy.severity.as_str());
-    lines.push(format!("page      {word}: {}", gets(page)));
-    lines.push(format!("notice    warning: {}", gets(Severity::Warning)));
-    lines.push(format!("notice    info: {}", gets(Severity::Info)));
-    lines
+    [
+        format!("page      {}: {}", page.as_str(), gets(page)),
+        format!("notice    warning: {}", gets(Severity::Warning)),
+        format!("notice    info: {}", gets(Severity::Info)),
+    ]
 }
 
 /// The receivers that are to be tried: this one, or all.

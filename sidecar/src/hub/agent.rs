@@ -164,10 +164,8 @@ impl AgentProcess {
             Body::Absent | Body::Child(_) | Body::Attached { .. } => None,
         };
         let suspension = self.suspension.and_then(|s| s.deadline());
-        [self.life.deadline(), self.next_search, suspension, check]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [self.life.deadline(), self.next_search, suspension, check];
+        all.into_iter().flatten().min()
     }
 
     /// What is reported of the process.
