@@ -255,7 +255,8 @@ impl MailServer {
         command
             .arg(clients.join("smtp_server.py"))
             .args([mode, &place.path("cert.pem"), &place.path("key.pem")])
-            .stdout(File::create(&taken).unwrap());
+            .stdout(File::create(&taken).unwrap())
+            .stderr(Stdio::null());
         let process = Running::start(&mut command);
         let port = eventually("the mail server listens", || {
             let printed = std::fs::read_to_string(&taken).ok()?;

@@ -30,7 +30,7 @@ class Handler:
             "to": envelope.rcpt_tos,
             "headers": {name.lower(): str(value) for name, value in message.items()},
             "body": message.get_content(),
-            "tls": session.ssl is not None,
+            "tls": mode == "tls" or session.ssl is not None,
         }
         print(json.dumps(taken), flush=True)
         return "250 OK"
