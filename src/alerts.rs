@@ -18,12 +18,14 @@ mod restore;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod troubled;
 mod wide;
 mod words;
 
 use crate::alerts::outbox::{Outbox, OutboxEffect};
 use crate::alerts::pages::{Pages, PagesEffect};
 use crate::base::moment::Moment;
+use crate::wire::notification::PageId;
 use exchange::{AlertsEffect, AlertsInput, AlertsView, Now};
 
 /// Both machines.
@@ -51,6 +53,16 @@ impl Alerts {
                 self.pages.configure(receivers);
             }
             AlertsInput::Restored { matters, outbox } => {
+                let open = matters.iter().filter(|matter| matter.closed_at.is_none());
+                for receiver in open.filter_map(|matter| matter.about.as_ref()) {
+                    self.outbox.takes_nothing(receiver);
+                }
+                for matter in &matters {
+                    let page = matter.page.as_ref().unwrap_or(&matter.id);
+                    for (receiver, receipt) in &matter.receipts {
+                        self.outbox.named(receiver, PageId::from(page), receipt);
+                    }
+                }
                 self.pages.restore(matters, &outbox, now);
                 self.outbox.restore(outbox, now, &mut effects);
             }

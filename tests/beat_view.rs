@@ -149,6 +149,8 @@ fn life() -> impl Strategy<Value = Life> {
             exclusive: step % 2 == 0,
             alert_only: step % 3 == 0,
             obstacle: rare.as_ref().map(|(_, text)| text.clone()),
+            restarts_stalled: step % 5 == 0,
+            stall_ms: step % 7,
             waits_for: rare.map(|(_, text)| text),
         },
     )

@@ -137,7 +137,9 @@ impl Stage {
             WatchEffect::Fleet(_)
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::Notice(_)
+            | WatchEffect::StoreNotice(_)
+            | WatchEffect::RemoveNotice(_)
+            | WatchEffect::NoticeChanged(_)
             | WatchEffect::GateOpened(_) => {}
             WatchEffect::Recovery(effect) => self.recover(effect),
         }

@@ -7,14 +7,18 @@ use heartbeat::alerts::matter::Matter;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::by_hand::{Ask, Asked, Quiet};
+use heartbeat::fleet::ladder::policy::{Policies, Policy};
+use heartbeat::fleet::ladder::rung::VerifyTimes;
 use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings};
-use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
+use heartbeat::fleet::view::{HealthStatus, ViewTime};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{Activity, Beat, Extension, Metrics, Status, Verdict};
 use heartbeat::wire::incident::IncidentId;
+use heartbeat::wire::life::Life;
 use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Occasion, ReceiverName, Severity};
+use heartbeat::wire::order::Action;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::{Matcher, Silence};
 use std::collections::{BTreeMap, VecDeque};
@@ -55,6 +59,13 @@ struct Stage {
     outbox: BTreeMap<String, Notification>,
     silences: Vec<Silence>,
     doing: BTreeMap<usize, Verdict>,
+    /// What `--on-stalled restart` of each sidecar says, with a stall-after of one minute.
+    restarts_itself: bool,
+    /// The second since which verdicts hold.
+    since: u64,
+    /// What the policy says.
+    policy_restarts: bool,
+    orders: Vec<(AgentId, Action)>,
     got: Vec<(String, Occasion, String)>,
 }
 
@@ -68,6 +79,10 @@ impl Stage {
             outbox: BTreeMap::new(),
             silences: Vec::new(),
             doing: (0..agents).map(|n| (n, Verdict::Working)).collect(),
+            restarts_itself: false,
+            since: 0,
+            policy_restarts: false,
+            orders: Vec::new(),
             got: Vec::new(),
         };
         stage.start();
@@ -77,7 +92,13 @@ impl Stage {
 
     /// A monitor that knows nothing reads the store.
     fn start(&mut self) {
-        self.watch = Watch::new(FleetSettings::default(), self.second, self.now().at);
+        let policy = Policy {
+            restarts_stalled: self.policy_restarts,
+            ..Policy::default()
+        };
+        let watch = Watch::new(FleetSettings::default(), self.second, self.now().at);
+        self.watch = watch.recovering(Policies::new(vec![policy]), VerifyTimes::default());
+        self.input(RecoveryInput::Token(self.second));
         self.alerts = Alerts::new(self.second);
         let receivers = vec![receiver("chat", false), receiver("pager", true)];
         self.alert(AlertsInput::Receivers(receivers));
@@ -131,12 +152,12 @@ impl Stage {
 
     fn perform(&mut self, effect: WatchEffect) {
         match effect {
-            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
+            WatchEffect::StoreNotice(notice) => {
                 self.notices
                     .insert(notice.id.clone(), Notice::clone(&notice));
             }
-            WatchEffect::Notice(NoticesEffect::Remove(id)) => drop(self.notices.remove(&id)),
-            WatchEffect::Notice(NoticesEffect::Changed(notice)) => {
+            WatchEffect::RemoveNotice(id) => drop(self.notices.remove(&id)),
+            WatchEffect::NoticeChanged(notice) => {
                 assert!(self.notices.contains_key(&notice.id), "stored first");
                 let matter = Matter::noticed(&notice, None).unwrap();
                 self.alert(AlertsInput::Matter(Box::new(matter)));
@@ -149,6 +170,9 @@ impl Stage {
             WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
                 self.silences.clone_from(&silences);
                 self.alert(AlertsInput::Silences(silences));
+            }
+            WatchEffect::Recovery(RecoveryEffect::Order(agent, order)) => {
+                self.orders.push((agent, order.action));
             }
             WatchEffect::Fleet(_)
             | WatchEffect::Reconnect
@@ -204,6 +228,7 @@ impl Stage {
     }
 
     fn does(&mut self, n: usize, verdict: Verdict) {
+        self.since = self.second;
         self.doing.insert(n, verdict);
     }
 
@@ -242,7 +267,7 @@ impl Stage {
                 status_text: None,
                 activity: Some(Activity {
                     verdict: self.doing[&n],
-                    since: WALL_MS,
+                    since: WALL_MS + self.since * 1000,
                     cause: None,
                     confidence: None,
                     sentence: "Nothing has moved for 6 min (limit 5 min).".to_owned(),
@@ -250,11 +275,30 @@ impl Stage {
                 }),
                 runtime: None,
                 exit: None,
-                life: None,
+                life: Some(Life {
+                    step: 1,
+                    restarts_stalled: self.restarts_itself,
+                    stall_ms: 60_000,
+                    ..Life::default()
+                }),
                 order: None,
                 store_refuses: false,
             }),
         }
+    }
+
+    /// What the API says happens next with an agent.
+    fn next_of(&self, agent: &str) -> String {
+        let view = self.watch.view();
+        let agent = AgentId::parse(agent).unwrap();
+        let now = self.now();
+        let at = ViewTime {
+            now: now.at,
+            wall_ms: now.wall_ms,
+        };
+        let known = view.agents.get(&agent).unwrap();
+        let status = HealthStatus::of(&agent, known, at).watched_by(&view.watch, at);
+        status.next.unwrap()
     }
 
     /// What a receiver got.
@@ -442,4 +486,84 @@ fn a_silence_holds_a_notice_back_and_an_acknowledgement_ends_the_matter() {
     stage.run(600);
     let said = (Occasion::Notice, "a0: waiting for you (on h0)");
     assert_eq!(stage.of("chat"), [said], "what lasts when the silence ends");
+}
+
+/// A stage whose policy restarts what stalls, where the first agent has stalled.
+fn with_a_restart(restarts_itself: bool) -> Stage {
+    let mut stage = Stage::new(3);
+    stage.policy_restarts = !restarts_itself;
+    stage.restarts_itself = restarts_itself;
+    stage.start();
+    stage.run(10);
+    stage.does(0, Verdict::Stalled);
+    stage.run(20);
+    stage
+}
+
+#[test]
+fn a_policy_that_restarts_names_the_time_and_orders_one_restart_then() {
+    let mut stage = with_a_restart(false);
+    let restart = stage.notices.values().next().unwrap().restart.unwrap();
+    assert!(!restart.by_sidecar && restart.at.abs_diff(stage.now().wall_ms + 43_000) < 6000);
+    let (_, said) = stage.of("chat")[0];
+    assert!(
+        said.starts_with("a0: stalled (restart at ") && said.ends_with(" UTC unless it moves)")
+    );
+    let next = stage.next_of("a0");
+    assert!(
+        next.starts_with("hb restarts it in ") && next.contains("unless it moves"),
+        "{next}"
+    );
+    stage.run(30);
+    assert_eq!(stage.orders, []);
+    stage.run(20);
+    assert_eq!(stage.orders, [(id(0), Action::Restart)]);
+    stage.start();
+    stage.run(300);
+    assert_eq!(stage.orders.len(), 1, "once, also with another monitor");
+}
+
+#[test]
+fn what_its_sidecar_does_is_named_and_not_ordered() {
+    let mut stage = with_a_restart(true);
+    let (_, said) = stage.of("chat")[0];
+    assert!(said.contains("(restart at "), "{said}");
+    stage.run(300);
+    assert_eq!(stage.orders, []);
+}
+
+#[test]
+fn progress_an_acknowledgement_and_a_silence_cancel_a_restart() {
+    for restarts_itself in [false, true] {
+        for cancels in ["progress", "ack", "silence"] {
+            let mut stage = with_a_restart(restarts_itself);
+            match cancels {
+                "progress" => stage.does(0, Verdict::Working),
+                "ack" => stage.asks(Ask::Acknowledge(id(0))),
+                _ => stage.asks(Ask::Silence(Quiet {
+                    matchers: vec![Matcher::equal("agent", "a0")],
+                    lasts: Duration::from_secs(20),
+                    comment: String::new(),
+                })),
+            }
+            stage.run(300);
+            let held = restarts_itself && cancels != "progress";
+            let orders: Vec<_> = held.then_some((id(0), Action::Hold)).into_iter().collect();
+            assert_eq!(
+                stage.orders, orders,
+                "{cancels}, by itself: {restarts_itself}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pause_of_recovery_delays_the_restart_and_a_person_is_never_restarted() {
+    let mut stage = with_a_restart(false);
+    stage.does(1, Verdict::WaitingInput);
+    stage.asks(Ask::Pause(Some(Duration::from_secs(300))));
+    stage.run(250);
+    assert_eq!(stage.orders, []);
+    stage.run(100);
+    assert_eq!(stage.orders, [(id(0), Action::Restart)]);
 }

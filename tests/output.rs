@@ -8,7 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use support::alone::{line, sidecar};
 use support::fleet::{Agent, Fleet};
@@ -342,12 +342,6 @@ fn a_line_without_an_end_a_bad_byte_and_a_byte_order_mark_cost_nothing() {
     }
 }
 
-/// Where `make test-deps` puts Python's tools.
-fn venv() -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    exe.ancestors().nth(3).unwrap().join("test-python")
-}
-
 /// A program that prints its progress as it is, and then waits.
 struct Tool {
     name: &'static str,
@@ -357,7 +351,7 @@ struct Tool {
 }
 
 fn tools(dir: &Path) -> Vec<Tool> {
-    let python = venv().join("bin/python").display().to_string();
+    let python = support::venv().join("bin/python").display().to_string();
     let ffmpeg = format!(
         "\"$({python} -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')\""
     );

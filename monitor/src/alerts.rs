@@ -4,17 +4,21 @@
 //! their receiver, secrets are read from their files for each delivery, and no error repeats one.
 
 mod alertmanager;
+mod deadman;
+mod email;
 mod exec;
 mod http;
 mod pagerduty;
 mod slack;
+mod slack_bot;
 mod stdout;
 mod text;
 mod webhook;
 
 use crate::clock;
-use crate::config::receivers::{Kind, Receiver, Reread};
+use crate::config::receivers::{Deadman, Kind, Receiver, Reread};
 use crate::wake::Wake;
+use deadman::Switch;
 use heartbeat::alerts::exchange::{Delivered, Outcome, Receiver as Rule};
 use heartbeat::wire::notification::{Message, Notification, ReceiverName};
 use http::Http;
@@ -39,6 +43,17 @@ pub(crate) struct Dispatch {
     reports: mpsc::Receiver<Delivered>,
     wake: Wake,
     reread: mpsc::Receiver<Reread>,
+    switch: Option<Arc<Switch>>,
+}
+
+/// What of the configuration notifications need.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) receivers: Vec<Receiver>,
+    /// The dead man's switch.
+    pub(crate) deadman: Option<Deadman>,
+    /// Messages link here.
+    pub(crate) public_url: Option<String>,
 }
 
 /// What all deliveries share.
@@ -62,7 +77,7 @@ pub(crate) async fn test(
         let name = receiver.rule.name.clone();
         let sent = Notification::test(name.clone(), clock::wall_ms());
         let error = match attempt(&receiver, &[sent], &tools).await {
-            Outcome::Taken => None,
+            Outcome::Taken | Outcome::Posted(_) => None,
             Outcome::Later { error, .. } | Outcome::Refused { error } => Some(error),
         };
         answers.push((name, error));
@@ -80,21 +95,21 @@ impl Tools {
 }
 
 impl Dispatch {
-    /// For these receivers; `wake` wakes the hub when a delivery has ended. Called within the runtime.
+    /// For this configuration; `wake` wakes the hub when a delivery has ended. Called within the runtime.
     ///
     /// # Errors
     /// TLS cannot be set up.
     pub(crate) fn new(
-        receivers: Vec<Receiver>,
-        public_url: Option<String>,
+        setup: Setup,
         reread: mpsc::Receiver<Reread>,
         wake: Wake,
     ) -> anyhow::Result<Self> {
         let (ended, reports) = mpsc::channel(REPORTS_MAX);
         Ok(Self {
             runtime: tokio::runtime::Handle::current(),
-            receivers: by_name(receivers),
-            tools: Arc::new(Tools::new(public_url)?),
+            receivers: by_name(setup.receivers),
+            tools: Arc::new(Tools::new(setup.public_url)?),
+            switch: setup.deadman.map(Switch::new).map(Arc::new),
             ended,
             reports,
             wake,
@@ -150,6 +165,20 @@ impl Dispatch {
         });
     }
 
+    /// Whether there is a dead man's switch.
+    pub(crate) fn has_switch(&self) -> bool {
+        self.switch.is_some()
+    }
+
+    /// Pings the dead man's switch.
+    pub(crate) fn ping(&self) {
+        if let Some(switch) = self.switch.clone() {
+            let tools = Arc::clone(&self.tools);
+            self.runtime
+                .spawn(async move { switch.ping(&tools.http).await });
+        }
+    }
+
     /// What the receivers get, and how.
     pub(crate) fn rules(&self) -> Vec<Rule> {
         self.receivers
@@ -189,6 +218,7 @@ async fn deliver(receiver: &Receiver, batch: &[Notification], tools: &Tools) -> 
     };
     match &receiver.kind {
         Kind::Slack(target) => slack::deliver(receiver, target, first, rest, tools).await,
+        Kind::SlackBot(bot) => slack_bot::deliver(receiver, bot, first, rest, tools).await,
         Kind::PagerDuty { url, routing_key } => {
             pagerduty::deliver(receiver, url, routing_key, first, tools).await
         }
@@ -198,6 +228,7 @@ async fn deliver(receiver: &Receiver, batch: &[Notification], tools: &Tools) -> 
         Kind::Alertmanager { url, token } => {
             alertmanager::deliver(receiver, url, token.as_ref(), &first.message, tools).await
         }
+        Kind::Email(mail) => email::deliver(receiver, mail, first, tools).await,
         Kind::Exec(command) => exec::deliver(receiver, command, first, tools).await,
         Kind::Stdout => stdout::deliver(receiver, first, tools).await,
     }

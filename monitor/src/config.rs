@@ -18,7 +18,7 @@ use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use policy::{PolicyTable, RecoverySettings, VerifyTable};
-use receivers::{Receiver, ReceiverError, ReceiverFile};
+use receivers::{Deadman, Receiver, ReceiverError, ReceiverFile};
 pub(crate) use secret::Secret;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -135,13 +135,27 @@ enum CommandArgs {
     /// Write manual pages and completions into a directory
     #[command(hide = true)]
     Pages(PagesArgs),
-    /// Print what the configuration amounts to: files, keys, receivers
-    CheckConfig,
+    /// Print what the configuration amounts to: files, keys, receivers, and what an agent gets
+    CheckConfig(CheckArgs),
     /// Try what notifies people
     #[command(subcommand)]
     Alert(AlertArgs),
     #[command(flatten)]
     Ask(cli::Command),
+}
+
+/// Whose policy and receivers are printed.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Print also the policy and the receivers of this agent
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent: Option<String>,
+    /// Its type
+    #[arg(long = "type", value_name = "TYPE", requires = "agent")]
+    pub(crate) kind: Option<String>,
+    /// Its host
+    #[arg(long, value_name = "HOST", requires = "agent")]
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -177,6 +191,8 @@ pub(crate) struct Config {
     pub(crate) recovery: RecoverySettings,
     /// Where notifications go.
     pub(crate) receivers: Vec<Receiver>,
+    /// What alerts when hbmonitor is gone.
+    pub(crate) deadman: Option<Deadman>,
     pub(crate) log: Log,
 }
 
@@ -187,7 +203,7 @@ pub(crate) enum Mode {
     Demo {
         once: bool,
     },
-    CheckConfig,
+    CheckConfig(CheckArgs),
     /// One receiver or all.
     TestAlerts {
         receiver: Option<String>,
@@ -209,6 +225,9 @@ struct File {
     token_file: Option<PathBuf>,
     read_only: Option<bool>,
     interval_default: Option<String>,
+    deadman_url: Option<String>,
+    deadman_url_file: Option<PathBuf>,
+    deadman_private: Option<bool>,
     #[serde(default)]
     policy: Vec<PolicyTable>,
     #[serde(default)]
@@ -216,7 +235,7 @@ struct File {
     receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 13] = [
+const FILE_KEYS: [&str; 16] = [
     "redis_url",
     "redis_password_file",
     "redis_username",
@@ -229,6 +248,9 @@ const FILE_KEYS: [&str; 13] = [
     "token_file",
     "read_only",
     "interval_default",
+    "deadman_url",
+    "deadman_url_file",
+    "deadman_private",
     "receiver",
 ];
 
@@ -378,6 +400,11 @@ impl TryFrom<Args> for Config {
             },
             recovery,
             receivers: receivers::receivers(file.receiver.unwrap_or_default())?,
+            deadman: Deadman::new(
+                file.deadman_url,
+                file.deadman_url_file,
+                file.deadman_private,
+            )?,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,
@@ -398,7 +425,7 @@ fn mode(command: Option<CommandArgs>) -> Mode {
             | CommandArgs::Ask(_),
         ) => Mode::Serve,
         Some(CommandArgs::Demo { once }) => Mode::Demo { once },
-        Some(CommandArgs::CheckConfig) => Mode::CheckConfig,
+        Some(CommandArgs::CheckConfig(asked)) => Mode::CheckConfig(asked),
         Some(CommandArgs::Alert(AlertArgs::Test { receiver })) => Mode::TestAlerts { receiver },
     }
 }

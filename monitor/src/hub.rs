@@ -9,6 +9,7 @@ pub(crate) mod crew;
 mod held;
 mod log;
 mod recovery;
+mod troubles;
 
 use crate::alerts::Dispatch;
 use crate::asks::Asks;
@@ -26,7 +27,6 @@ use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
-use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::life::Reason;
@@ -236,7 +236,13 @@ impl Hub {
                         self.grant(wishes, now, effects);
                     }
                 }
-                Ok(Input::Outbox(records)) => self.alerting.outbox_read(records),
+                Ok(Input::Outbox(records, troubles)) => {
+                    self.alerting.outbox_read(records, troubles);
+                }
+                Ok(Input::DiskFails(fails)) => {
+                    let wishes = self.alerting.disk(fails, now);
+                    self.grant(wishes, now, effects);
+                }
                 Ok(Input::NotificationStored(id)) => {
                     let wishes = self.alerting.stored(id, now);
                     self.grant(wishes, now, effects);
@@ -389,13 +395,9 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
-            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
-                self.request(Request::StoreNotice(notice));
-            }
-            WatchEffect::Notice(NoticesEffect::Remove(id)) => {
-                self.request(Request::RemoveNotice(id));
-            }
-            WatchEffect::Notice(NoticesEffect::Changed(notice)) => log_notice(&notice),
+            WatchEffect::StoreNotice(notice) => self.request(Request::StoreNotice(notice)),
+            WatchEffect::RemoveNotice(id) => self.request(Request::RemoveNotice(id)),
+            WatchEffect::NoticeChanged(notice) => log_notice(&notice),
             WatchEffect::IncidentChanged(change) => {
                 log_incident(&change);
                 self.events.incident(&change);

@@ -71,7 +71,12 @@ pub fn run(args: Args) -> u8 {
         }
     };
     match config.mode.clone() {
-        config::Mode::CheckConfig => return cli::check_config::config(&config),
+        config::Mode::CheckConfig(asked) => {
+            let variable = |name: &str| std::env::var(name).ok();
+            let recovery = recovery::Recovery::from_environment(&variable, recovery::Own::here());
+            let obstacle = |rung, exec: &[String]| recovery.obstacle(rung, exec);
+            return cli::check_config::config(&config, &asked, &obstacle);
+        }
         config::Mode::TestAlerts { receiver } => {
             let tested = test_alerts(config, receiver.as_deref());
             return tested.unwrap_or_else(|error| report(&error, exit::FAILURE));
@@ -125,7 +130,7 @@ fn allow_descriptors() {
 async fn perform(config: Config, args: Args) -> anyhow::Result<u8> {
     match config.mode {
         config::Mode::Demo { once } => demo::play(config, once).await,
-        config::Mode::Serve | config::Mode::CheckConfig | config::Mode::TestAlerts { .. } => {
+        config::Mode::Serve | config::Mode::CheckConfig(_) | config::Mode::TestAlerts { .. } => {
             serve(config, args).await
         }
     }
@@ -220,16 +225,19 @@ fn start(
     let (desk, asks) = asks::pair(wake.clone());
     let events = events::Events::new();
     let (show, shown) = hub::shown();
-    let receivers = config.receivers.clone();
+    let setup = alerts::Setup {
+        receivers: config.receivers.clone(),
+        deadman: config.deadman.clone(),
+        public_url: config.public_url.clone(),
+    };
     let (reread, reading, reload) = reload::pair(wake.clone());
-    let public_url = config.public_url.clone();
     let ends = hub::Ends {
         showcase,
         asks,
         changes,
         crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake.clone()),
         events: events.clone(),
-        dispatch: alerts::Dispatch::new(receivers, public_url, reread, wake)?,
+        dispatch: alerts::Dispatch::new(setup, reread, wake)?,
         show,
     };
     let hub = hub::Hub::new(config.settings, config.recovery.clone(), inbox, ends);

@@ -132,6 +132,18 @@ impl Recovery {
         }
     }
 
+    /// Why this rung can act on no agent from here, as far as that shows without asking anyone; `exec` is the policy's
+    /// command.
+    pub fn obstacle(&self, rung: Rung, exec: &[String]) -> Option<String> {
+        match rung {
+            Rung::Sidecar | Rung::Alert => None,
+            Rung::Docker | Rung::Replace => self.engines.obstacle(),
+            Rung::Kubernetes => self.kubernetes.obstacle(),
+            Rung::Systemd => self.systemd.obstacle(),
+            Rung::Exec => exec::obstacle(exec),
+        }
+    }
+
     /// Inspects the container that a beat names, and remembers its settings: a container that was removed cannot be
     /// inspected any more. To be called once a registration; it changes nothing, and an engine that does not answer is
     /// no fault of the agent's.

@@ -10,11 +10,12 @@ use ring::hmac;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use support::receivers::{Receivers, Taken};
+use support::receivers::{self, Receivers, Taken};
 use support::{Monitor, Redis, Running, eventually, sidecar};
 
 const ROUTING_KEY: &str = "0123456789abcdef0123456789ABCDEF";
@@ -94,6 +95,373 @@ fn in_a_minute<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited a minute until {what}");
         std::thread::park_timeout(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_bot_edits_its_message_and_writes_what_is_new_into_its_thread_also_after_a_restart() {
+    let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
+    place.file("token", "xoxb-s3cret");
+    let text = format!(
+        "[[receiver]]\nname = \"team\"\nkind = \"slack\"\nurl = \"{}\"\ntoken_file = \"{}\"\n\
+         channel = \"#alerts\"\nprivate = true\n",
+        server.url(""),
+        place.path("token")
+    );
+    let config = place.file("hbmonitor.toml", &text);
+    let first = monitor(&redis, &config, &place);
+    fails(&redis, "writer-1").wait();
+    let posts = "/api/chat.postMessage";
+    let said = in_a_minute("the message", || server.good(posts).into_iter().next());
+    assert_eq!(
+        (&said.body["channel"], &said.body["thread_ts"]),
+        (&"#alerts".into(), &Value::Null)
+    );
+    eventually("its name is kept", || {
+        let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:incidents"]);
+        let named = |record: &String| record.contains(receivers::SLACK_TS);
+        kept.values().any(named).then_some(())
+    });
+    drop(first);
+    let second = monitor(&redis, &config, &place);
+    eventually("the monitor is ready", || {
+        (second.get("/readyz")?.0 == 200).then_some(())
+    });
+    let url = format!("http://{}", second.address);
+    let (done, printed) = command(&["ack", "writer-1", "--url", &url]);
+    assert!(done, "{printed}");
+    let edited = |start: &'static str| {
+        server.wait("/api/chat.update", "an edit", |taken| {
+            let text = taken.body["text"].as_str().unwrap_or_default();
+            taken.answer.contains(r#""ok":true"#) && text.starts_with(start)
+        })
+    };
+    edited("writer-1: acknowledged by ");
+    let mut well = Running::start(
+        sidecar(&redis.url(), "writer-1", "500ms")
+            .args(["sleep", "60"])
+            .stderr(Stdio::null()),
+    );
+    edited("● writer-1: healthy again");
+    let threads = eventually("both are in the thread", || {
+        let all = server.good(posts);
+        (all.len() == 3).then_some(all)
+    });
+    for reply in &threads[1..] {
+        assert_eq!(reply.body["thread_ts"], receivers::SLACK_TS);
+    }
+    assert!(!place.log().contains("xoxb-s3cret"), "{}", place.log());
+    well.kill();
+}
+
+/// A server that reads a request's head and then answers as it likes; its address.
+fn hostile(answer: fn(&mut TcpStream) -> std::io::Result<()>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+                while head
+                    .next()
+                    .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+                {}
+                let _ = answer(&mut stream); // the client has gone
+            });
+        }
+    });
+    format!("http://127.0.0.1:{port}/hook")
+}
+
+#[test]
+fn a_receiver_that_answers_slowly_endlessly_or_with_garbage_is_dealt_with() {
+    let place = Place::new();
+    let servers = [
+        // Taken: the status says so, whatever follows.
+        (
+            "drips",
+            hostile(|stream| {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")?;
+                loop {
+                    stream.write_all(b".")?;
+                    std::thread::park_timeout(Duration::from_millis(300));
+                }
+            }),
+        ),
+        (
+            "endless",
+            hostile(|stream| {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+                loop {
+                    stream.write_all(format!("10000\r\n{}\r\n", "x".repeat(65536)).as_bytes())?;
+                }
+            }),
+        ),
+        (
+            "garbage",
+            hostile(|stream| stream.write_all(&[0, 159, 146, 150, 13, 10])),
+        ),
+        ("silent", hostile(|_| Ok(()))),
+        (
+            "elsewhere",
+            hostile(|stream| {
+                stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n")
+            }),
+        ),
+        (
+            "busy",
+            hostile(|stream| {
+                stream.write_all(b"HTTP/1.1 429 Slow\r\nretry-after: 99999999999999999999\r\ncontent-length: 4\r\n\r\n\xff\x1b[2")
+            }),
+        ),
+    ];
+    let table = |(name, url): &(&str, String)| {
+        format!(
+            "[[receiver]]\nname = \"{name}\"\nkind = \"webhook\"\nurl = \"{url}\"\nprivate = true\n"
+        )
+    };
+    let text: String = servers.iter().map(table).collect();
+    let config = place.file("hbmonitor.toml", &text).display().to_string();
+    let (done, printed) = command(&["alert", "test", "--config", &config]);
+    assert!(!done, "{printed}");
+    for line in [
+        "drips: delivered",
+        "endless: delivered",
+        "garbage: NOT delivered",
+        "silent: NOT delivered",
+        "elsewhere: NOT delivered: it answered with a redirect (302), which is not followed",
+        "busy: NOT delivered: 429",
+    ] {
+        assert!(
+            printed.lines().any(|shown| shown.starts_with(line)),
+            "{line}: {printed}"
+        );
+    }
+    assert!(!printed.contains('\u{1b}'), "{printed:?}");
+}
+
+/// A mail server in Python, which prints what it takes.
+struct MailServer {
+    port: String,
+    taken: PathBuf,
+    _process: Running,
+}
+
+impl MailServer {
+    /// `plain`, `starttls` or `tls`, with the certificate of the place.
+    fn start(mode: &str, place: &Place) -> Self {
+        let taken = PathBuf::from(place.path(&format!("mail-{mode}")));
+        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/clients");
+        let mut command = support::clean(&support::venv().join("bin/python"));
+        command
+            .arg(clients.join("smtp_server.py"))
+            .args([mode, &place.path("cert.pem"), &place.path("key.pem")])
+            .stdout(File::create(&taken).unwrap())
+            .stderr(Stdio::null());
+        let process = Running::start(&mut command);
+        let port = eventually("the mail server listens", || {
+            let printed = std::fs::read_to_string(&taken).ok()?;
+            Some(printed.lines().next()?.to_owned())
+        });
+        Self {
+            port,
+            taken,
+            _process: process,
+        }
+    }
+
+    fn letters(&self) -> Vec<Value> {
+        let printed = std::fs::read_to_string(&self.taken).unwrap();
+        let lines = printed.lines().skip(1);
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+}
+
+#[test]
+fn mail_goes_out_encrypted_and_what_a_server_refuses_is_shown() {
+    let place = Place::new();
+    let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let trusted = place.file("cert.pem", &signed.cert.pem());
+    place.file("key.pem", &signed.signing_key.serialize_pem());
+    place.file("password", "s3cret-of-mail");
+    let servers = ["starttls", "tls", "plain"].map(|mode| MailServer::start(mode, &place));
+    let [starttls, tls, plain] = &servers;
+    let mail = |name: &str, scheme: &str, server: &MailServer, to: &str, user: bool| {
+        let login = match user {
+            true => format!(
+                "user = \"hb\"\npassword_file = \"{}\"\n",
+                place.path("password")
+            ),
+            false => String::new(),
+        };
+        let port = &server.port;
+        format!(
+            "[[receiver]]\nname = \"{name}\"\nkind = \"email\"\nurl = \"{scheme}://localhost:{port}\"\n\
+             from = \"hb <hb@example.com>\"\nto = [\"{to}\"]\nprivate = true\n{login}"
+        )
+    };
+    let text = [
+        mail("one", "smtp", starttls, "ann@example.com", true),
+        mail("two", "smtps", tls, "bob@example.com", true),
+        mail("gone", "smtp+plain", plain, "gone@example.com", false),
+        mail("full", "smtp+plain", plain, "full@example.com", false),
+        mail("wrong", "smtps", tls, "bob@example.com", false),
+        mail("bare", "smtp", plain, "ann@example.com", false),
+    ];
+    let config = place.file("hbmonitor.toml", &text.concat());
+    let redis = Redis::start();
+    let monitor = Monitor::start_with(&redis.url(), |command| {
+        let log = File::create(place.path("log")).unwrap();
+        command.env("SSL_CERT_FILE", &trusted);
+        command
+            .arg("--config")
+            .arg(&config)
+            .stderr(Stdio::from(log));
+    });
+    fails(&redis, "writer-1").wait();
+    for (server, to) in [(starttls, "ann@example.com"), (tls, "bob@example.com")] {
+        let letter = in_a_minute("the mail is there", || server.letters().into_iter().next());
+        let headers = &letter["headers"];
+        assert_eq!(
+            (&letter["tls"], &letter["to"][0]),
+            (&Value::Bool(true), &to.into())
+        );
+        let subject = "✖ writer-1: exited with code 3 (no automatic action)";
+        assert_eq!(headers["subject"], subject);
+        assert_eq!(headers["auto-submitted"], "auto-generated");
+        let page = headers["x-hb-page"].as_str().unwrap();
+        assert_eq!(headers["references"], format!("<{page}@example.com>"));
+        let body = letter["body"].as_str().unwrap();
+        assert!(body.contains("exit.code: 3 (observed)"), "{body}");
+    }
+    let error = |name: &str| {
+        let (_, status) = monitor.get("/v1/status")?;
+        let all = status["receivers"].as_array()?.clone();
+        let one = all.into_iter().find(|one| one["name"] == name)?;
+        one["error"].as_str().map(str::to_owned)
+    };
+    for (name, says) in [
+        ("gone", "no such user"),
+        ("full", "mailbox full"),
+        ("wrong", "530"),
+        ("bare", "STARTTLS"),
+    ] {
+        let shown = in_a_minute("the refusal is shown", || error(name));
+        assert!(shown.contains(says), "{name}: {shown}");
+    }
+    assert!(!place.log().contains("s3cret"), "{}", place.log());
+    assert_eq!(plain.letters(), [Value::Null; 0]);
+}
+
+/// A real Alertmanager with its own command.
+struct Alertmanager {
+    url: String,
+    _process: Running,
+    _place: tempfile::TempDir,
+}
+
+impl Alertmanager {
+    fn start() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let config = place.path().join("alertmanager.yml");
+        std::fs::write(
+            &config,
+            "route: {receiver: none}\nreceivers: [{name: none}]\n",
+        )
+        .unwrap();
+        let port = support::unused_port();
+        let mut command = support::clean(Path::new("prometheus-alertmanager"));
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.path={}", place.path().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--cluster.listen-address=")
+            .stderr(Stdio::null());
+        let alertmanager = Self {
+            url: format!("http://127.0.0.1:{port}"),
+            _process: Running::start(&mut command),
+            _place: place,
+        };
+        in_a_minute("Alertmanager answers", || {
+            alertmanager.amtool(&["config", "show"])
+        });
+        alertmanager
+    }
+
+    fn amtool(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = support::clean(Path::new("amtool"));
+        command.arg(format!("--alertmanager.url={}", self.url));
+        let output = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        output.status.success().then_some(printed)
+    }
+
+    /// The alerts with this label, in the state `active` or also `suppressed`.
+    fn alerts(&self, more: &[&str], matcher: &str) -> Vec<Value> {
+        let asked = [&["alert", "query", "-o", "json"], more, &[matcher]].concat();
+        let printed = self.amtool(&asked).unwrap_or_default();
+        serde_json::from_str(&printed).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_real_alertmanager_shows_the_alert_silences_it_and_sees_its_end() {
+    let (redis, manager, place) = (Redis::start(), Alertmanager::start(), Place::new());
+    let text = format!(
+        "[[receiver]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"{}\"\nprivate = true\n",
+        manager.url
+    );
+    let _monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    fails(&redis, "writer-1").wait();
+    let one = |alerts: Vec<Value>| alerts.into_iter().next();
+    let alert = in_a_minute("the alert is there", || {
+        one(manager.alerts(&[], "agent=writer-1"))
+    });
+    let labels = &alert["labels"];
+    assert_eq!(
+        (&labels["alertname"], &labels["severity"]),
+        (&Value::from("AgentCrashed"), &Value::from("critical"))
+    );
+    let watchdog = in_a_minute("the watchdog fires", || {
+        one(manager.alerts(&[], "alertname=HbWatchdog"))
+    });
+    let silence = [
+        "silence",
+        "add",
+        "-a",
+        "ann",
+        "-c",
+        "it is known",
+        "-d",
+        "1h",
+    ];
+    manager
+        .amtool(&[&silence[..], &["agent=writer-1"]].concat())
+        .unwrap();
+    in_a_minute("it is silenced", || {
+        let is_quiet = manager.alerts(&[], "agent=writer-1").is_empty();
+        let silenced = one(manager.alerts(&["--silenced"], "agent=writer-1"))?;
+        (is_quiet && silenced["status"]["state"] == "suppressed").then_some(())
+    });
+    let mut well = Running::start(
+        sidecar(&redis.url(), "writer-1", "500ms")
+            .args(["sleep", "60"])
+            .stderr(Stdio::null()),
+    );
+    in_a_minute("it is over", || {
+        let known = manager.alerts(&["--silenced"], "agent=writer-1");
+        known.is_empty().then_some(())
+    });
+    in_a_minute("the watchdog is sent again", || {
+        let again = one(manager.alerts(&[], "alertname=HbWatchdog"))?;
+        (again["endsAt"] != watchdog["endsAt"]).then_some(())
+    });
+    well.kill();
 }
 
 /// An agent that fails at once.
@@ -358,6 +726,109 @@ fn an_agent_that_waits_for_a_person_is_one_notice_also_across_a_restart_of_the_m
     asker.kill();
 }
 
+/// Two receivers, of which the first is down from the start.
+fn one_is_down(server: &Receivers, place: &Place) -> PathBuf {
+    let text = format!(
+        "[[receiver]]\nname = \"down\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n\
+         [[receiver]]\nname = \"up_there\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
+        server.url("/nothing/here"),
+        server.url("/hook")
+    );
+    place.file("hbmonitor.toml", &text)
+}
+
+/// What the other one got about hbmonitor itself: the type and the first words of each.
+fn about_hb(server: &Receivers) -> Vec<(String, String)> {
+    let mut good = server.good("/hook");
+    good.retain(|taken| taken.body["data"]["agentsTotal"] == 0);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let shown = good.iter().map(|taken| {
+        let message = text(&taken.body["data"]["message"]);
+        (text(&taken.body["type"]), message)
+    });
+    shown.collect()
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_is_one_message_to_the_others_also_across_a_restart() {
+    let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
+    let config = one_is_down(&server, &place);
+    let first = monitor(&redis, &config, &place);
+    fails(&redis, "a1").wait();
+    let fired = in_a_minute("the others know", || about_hb(&server).into_iter().next());
+    assert_eq!(fired.0, "alert.fired");
+    assert!(
+        fired.1.contains("receiver down takes no notifications"),
+        "{fired:?}"
+    );
+    in_a_minute("it is kept", || {
+        let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
+        let known = kept.get("receiver-down")?;
+        known.contains(r#""outcome":"paged""#).then_some(())
+    });
+    drop(first);
+    let second = monitor(&redis, &config, &place);
+    falls_silent(&redis, "a2");
+    in_a_minute("the page of the other agent", || {
+        let of_a2 = |taken: &Taken| taken.body["data"]["agents"][0] == "a2";
+        server.good("/hook").into_iter().find(of_a2)
+    });
+    assert_eq!(about_hb(&server).len(), 1, "it is known");
+    let only_one = format!(
+        "[[receiver]]\nname = \"up_there\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
+        server.url("/hook")
+    );
+    place.file("hbmonitor.toml", &only_one);
+    second.process.signal("HUP");
+    let ended = in_a_minute("its end", || about_hb(&server).into_iter().nth(1));
+    assert_eq!(ended.0, "alert.resolved");
+    let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
+    assert_eq!(kept, HashMap::new());
+}
+
+#[test]
+fn a_store_that_is_away_for_a_minute_is_a_page_and_its_return_the_end() {
+    let (mut redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
+    let text = format!(
+        "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
+        server.url("/hook")
+    );
+    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    eventually("the monitor is ready", || {
+        (monitor.get("/readyz")?.0 == 200).then_some(())
+    });
+    redis.down();
+    let fired = in_a_minute("the page", || about_hb(&server).into_iter().next());
+    assert!(
+        fired
+            .1
+            .contains("hb: blind, the store has not answered for 1 min"),
+        "{fired:?}"
+    );
+    redis.up();
+    let ended = in_a_minute("its end", || about_hb(&server).into_iter().nth(1));
+    assert_eq!(ended.0, "alert.resolved");
+}
+
+#[test]
+fn the_dead_mans_switch_is_pinged_while_the_store_answers_and_not_while_it_is_away() {
+    let mut redis = Redis::absent(&[]);
+    let (server, place) = (Receivers::start(|_, _| true), Place::new());
+    place.file("ping", &server.url("/hook"));
+    let text = format!(
+        "deadman_url_file = \"{}\"\ndeadman_private = true\n",
+        place.path("ping")
+    );
+    let config = place.file("hbmonitor.toml", &text);
+    let monitor = monitor(&redis, &config, &place);
+    eventually("it cannot reach the store", || {
+        (monitor.get("/readyz")?.0 == 503).then_some(())
+    });
+    assert!(server.all("/hook").is_empty(), "it sees nothing");
+    redis.up();
+    in_a_minute("it pings", || server.good("/hook").into_iter().next());
+}
+
 #[test]
 fn a_receiver_that_refuses_is_shown_and_its_fallback_takes_over() {
     let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
@@ -430,6 +901,14 @@ fn a_receiver_that_cannot_be_used_is_refused_at_the_start_with_78() {
         (
             "[[receiver]]\nname = \"a\"\nkind = \"slack\"\n",
             "url_file is missing",
+        ),
+        (
+            "[[receiver]]\nname = \"a\"\nkind = \"email\"\nurl = \"mail.example.com\"\nfrom = \"a@b.c\"\nto = [\"a@b.c\"]\n",
+            "smtps://",
+        ),
+        (
+            "[[receiver]]\nname = \"a\"\nkind = \"email\"\nurl = \"smtps://m\"\nfrom = \"a@b.c\"\nto = [\"nobody\"]\n",
+            "no e-mail address",
         ),
         (
             "[[receiver]]\nname = \"a\"\nkind = \"stdout\"\nseverity = [\"loud\"]\n",
@@ -590,5 +1069,58 @@ fn a_test_message_shows_what_each_receiver_answers_and_the_check_what_there_is()
         done && printed.contains("oncall: pagerduty, critical"),
         "{printed}"
     );
-    assert!(!printed.contains("secret"), "{printed}");
+    assert!(!printed.contains("Secret"), "{printed}");
+    let routing = place.path("routing");
+    assert!(printed.contains(&format!("reads {routing}")), "{printed}");
+}
+
+#[test]
+fn the_check_says_what_an_agent_gets_and_which_rung_of_a_policy_cannot_act() {
+    let place = Place::new();
+    let text = r#"
+deadman_url = "https://hc.example.com/ping"
+[[policy]]
+match = { id = "writer-*", host = "gpu-*" }
+ladder = ["exec", "alert"]
+exec = ["/no/such/bring-back"]
+[[policy]]
+match = { id = "writer-*" }
+severity = "warning"
+on_stalled = "restart"
+auto = false
+[[receiver]]
+name = "team"
+kind = "stdout"
+severity = ["warning"]
+"#;
+    let config = place.file("hbmonitor.toml", text).display().to_string();
+    let asks = |more: &[&str]| command(&[&["check-config", "--config", &config], more].concat());
+    let (done, printed) = asks(&["--agent", "writer-1"]);
+    assert!(done, "{printed}");
+    for line in [
+        "deadman   https://hc.example.com/ping, each minute",
+        "policy    1: its rung exec cannot act: /no/such/bring-back is no program that can be started",
+        "agent     writer-1, type not given, host not given",
+        "policy    2 of the file",
+        "policy    1 of the file may come first; say --host",
+        "ladder    sidecar docker kubernetes systemd exec replace alert",
+        "auto      hb proposes, and a person decides (auto = false)",
+        "stalled   a notice, then a restart",
+        "page      warning: team",
+        "notice    info: no one",
+    ] {
+        assert!(
+            printed.lines().any(|shown| shown == line),
+            "{line}: {printed}"
+        );
+    }
+    let (_, printed) = asks(&["--agent", "writer-1", "--host", "gpu-1"]);
+    assert!(
+        printed.contains("policy    1 of the file\nladder    exec alert\n"),
+        "{printed}"
+    );
+    let (_, printed) = asks(&["--agent", "reader"]);
+    assert!(printed.contains("policy    the default\n"), "{printed}");
+    let (done, printed) = asks(&["--agent", "a b"]);
+    assert!(!done && printed.contains("--agent: "), "{printed}");
 }

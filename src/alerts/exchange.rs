@@ -96,6 +96,8 @@ pub struct Delivered {
 pub enum Outcome {
     /// The receiver has it.
     Taken,
+    /// The receiver has it, and knows it by this name from now on.
+    Posted(String),
     /// Try again, not before the time that the receiver named.
     Later {
         /// Why, for people; without secrets.

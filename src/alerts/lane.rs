@@ -6,7 +6,7 @@ use super::outbox::OutboxEffect;
 use crate::base::backoff::Backoff;
 use crate::base::moment::Moment;
 use crate::wire::incident::Notified;
-use crate::wire::notification::{Notification, Occasion};
+use crate::wire::notification::{Notification, Occasion, PageId};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const EXPIRES_MS: u64 = 24 * 3600 * 1000;
 /// More than so many that wait become one message, of so many at most.
 const DIGEST_ABOVE: usize = 10;
 const DIGEST_MAX: usize = 50;
+
+/// Names of pages that are remembered.
+const RECEIPTS_MAX: usize = 10_000;
 
 /// What waits for one receiver.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub(super) struct Lane {
     pub(super) dead: bool,
     /// So many go out one by one: together they were refused.
     pub(super) alone: usize,
+    /// By what names it knows pages.
+    pub(super) receipts: BTreeMap<PageId, String>,
     pub(super) delivered: u64,
     pub(super) failed: u64,
     pub(super) delivered_at: Option<u64>,
@@ -62,6 +67,7 @@ impl Lane {
             failing_since: None,
             dead: false,
             alone: 0,
+            receipts: BTreeMap::new(),
             delivered: 0,
             failed: 0,
             delivered_at: None,
@@ -115,10 +121,25 @@ impl Lane {
         let batch = self.queue.iter().take(count);
         let batch = batch.take_while(|(_, queued)| queued.written_by.is_none_or(|at| at <= now.at));
         let batch: Vec<(u64, Notification)> = batch
-            .map(|(order, queued)| (*order, queued.record.clone()))
+            .map(|(order, queued)| (*order, self.addressed(&queued.record)))
             .collect();
         self.sending = batch.iter().map(|(order, _)| *order).collect();
         batch.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// With the name by which the receiver knows the page.
+    fn addressed(&self, record: &Notification) -> Notification {
+        let mut record = record.clone();
+        record.receipt = self.receipts.get(&record.message.page).cloned();
+        record
+    }
+
+    /// The receiver gave a page this name.
+    pub(super) fn named(&mut self, page: PageId, receipt: String) {
+        if self.receipts.len() >= RECEIPTS_MAX {
+            self.receipts.pop_first(); // ids sort by time
+        }
+        self.receipts.insert(page, receipt);
     }
 
     pub(super) fn expire(&mut self, now: Now, effects: &mut Vec<OutboxEffect>) {
@@ -132,6 +153,7 @@ impl Lane {
                 let mut out = Vec::new();
                 done(
                     queued.record,
+                    None,
                     Some((outcome::EXPIRED, &error)),
                     now,
                     &mut out,
@@ -145,6 +167,7 @@ impl Lane {
 /// A record leaves the outbox, and the incidents it was about say so.
 pub(super) fn done(
     record: Notification,
+    receipt: Option<String>,
     error: Option<(&str, &str)>,
     now: Now,
     effects: &mut Vec<AlertsEffect>,
@@ -158,6 +181,7 @@ pub(super) fn done(
         at: now.wall_ms,
         outcome: word.to_owned(),
         error,
+        receipt,
     };
     if !record.message.incidents.is_empty() {
         effects.push(AlertsEffect::Notified(record.message.incidents, notified));

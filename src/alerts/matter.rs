@@ -5,7 +5,7 @@ use crate::wire::activity::{Evidence, Verdict};
 use crate::wire::incident::{GateKind, Incident, IncidentId, Notified, Scope};
 use crate::wire::life::Reason;
 use crate::wire::notice::{Notice, NoticeKind};
-use crate::wire::notification::{Mark, PageId, Severity, Subject};
+use crate::wire::notification::{Mark, PageId, ReceiverName, Severity, Subject};
 use crate::wire::silence::{Labels, Silence};
 use crate::wire::word;
 use std::collections::BTreeMap;
@@ -67,6 +67,8 @@ pub struct Matter {
     pub repaired_by: Option<String>,
     /// What happens without a person; empty: nothing.
     pub next: String,
+    /// The restart that follows unless it moves, Unix milliseconds.
+    pub restart_at: Option<u64>,
     /// Who takes care of it.
     pub acked_by: Option<String>,
     /// The page that it belongs to already.
@@ -75,12 +77,16 @@ pub struct Matter {
     pub paged: Vec<String>,
     /// See `paged`.
     pub resolved: Vec<String>,
+    /// By what name each receiver that gave one knows its page.
+    pub receipts: Vec<(String, String)>,
     /// When a receiver was last notified, Unix milliseconds.
     pub notified_at: Option<u64>,
     /// People are needed now: nothing else is going to be tried.
     pub needs_people: bool,
     /// The last beat, Unix milliseconds, where it is about one agent.
     pub last_heartbeat: Option<u64>,
+    /// The receiver that it is about, which is not notified of it.
+    pub about: Option<ReceiverName>,
 }
 
 /// What became of a notification, in an incident's `notified`.
@@ -142,13 +148,16 @@ impl Matter {
                 .next
                 .as_ref()
                 .map_or_else(String::new, |next| bounded(&next.what)),
+            restart_at: None,
             acked_by: incident.acked_by.clone(),
             page: incident.page.clone(),
             paged: receivers(&incident.notified, outcome::PAGED),
             resolved: receivers(&incident.notified, outcome::RESOLVED),
+            receipts: receipts(&incident.notified),
             notified_at: incident.notified.iter().map(|n| n.at).max(),
             needs_people,
             last_heartbeat: None,
+            about: None,
         }
     }
 
@@ -177,11 +186,13 @@ impl Matter {
             sentence: bounded(&notice.sentence),
             evidence: lines(&notice.evidence),
             closed_at: notice.closed_at,
-            next: next(notice.verdict).to_owned(),
+            next: next(notice),
+            restart_at: notice.restart.map(|restart| restart.at),
             acked_by: notice.acked_by.clone(),
             page: notice.page.clone(),
             paged: receivers(&notice.notified, outcome::PAGED),
             resolved: receivers(&notice.notified, outcome::RESOLVED),
+            receipts: receipts(&notice.notified),
             notified_at: notice.notified.iter().map(|n| n.at).max(),
             ..Self::empty(notice.id.clone(), subject, severity, notice.opened_at)
         })
@@ -198,7 +209,12 @@ impl Matter {
         }
     }
 
-    fn empty(id: IncidentId, subject: Subject, severity: Severity, opened_at: u64) -> Self {
+    pub(super) fn empty(
+        id: IncidentId,
+        subject: Subject,
+        severity: Severity,
+        opened_at: u64,
+    ) -> Self {
         Self {
             id,
             place: Place::Fleet,
@@ -218,13 +234,16 @@ impl Matter {
             tried: Vec::new(),
             repaired_by: None,
             next: String::new(),
+            restart_at: None,
             acked_by: None,
             page: None,
             paged: Vec::new(),
             resolved: Vec::new(),
+            receipts: Vec::new(),
             notified_at: None,
             needs_people: true,
             last_heartbeat: None,
+            about: None,
         }
     }
 
@@ -353,8 +372,12 @@ fn shown(verdict: Verdict) -> &'static str {
 }
 
 /// What happens without a person.
-fn next(verdict: Verdict) -> &'static str {
-    match NoticeKind::of(verdict) {
+fn next(notice: &Notice) -> String {
+    if let Some(restart) = &notice.restart {
+        let at = time_of_day(restart.at);
+        return format!("hb restarts it at {at} unless it moves, you acknowledge or silence it.");
+    }
+    let text = match notice.kind() {
         Some(NoticeKind::Suspicion) => {
             "Nothing by itself. This is a suspicion, not a proof, so a person decides."
         }
@@ -362,13 +385,26 @@ fn next(verdict: Verdict) -> &'static str {
             "It waits as long as you like. hb never restarts an agent that waits for a person."
         }
         Some(NoticeKind::Paused) | None => "",
-    }
+    };
+    text.to_owned()
+}
+
+/// `14:06:00 UTC`.
+pub(super) fn time_of_day(wall_ms: u64) -> String {
+    let seconds = wall_ms / 1000;
+    let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
 }
 
 /// The receivers of which a record says this.
-fn receivers(notified: &[Notified], word: &str) -> Vec<String> {
+pub(super) fn receivers(notified: &[Notified], word: &str) -> Vec<String> {
     let with = notified.iter().filter(|one| one.outcome == word);
     with.map(|one| one.receiver.clone()).collect()
+}
+
+pub(super) fn receipts(notified: &[Notified]) -> Vec<(String, String)> {
+    let named = |one: &Notified| Some((one.receiver.clone(), one.receipt.clone()?));
+    notified.iter().filter_map(named).collect()
 }
 
 fn lines(evidence: &[Evidence]) -> Vec<String> {

@@ -8,7 +8,7 @@ use crate::alerts::exchange::{AlertsEffect, Delivered, Now, Outcome, Receiver, R
 use crate::alerts::lane::{Lane, Queued, done};
 use crate::alerts::matter::outcome;
 use crate::base::moment::Moment;
-use crate::wire::notification::{Notification, Occasion, ReceiverName};
+use crate::wire::notification::{Notification, Occasion, PageId, ReceiverName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -66,6 +66,21 @@ impl Outbox {
                     self.lanes.insert(receiver.name.clone(), lane);
                 }
             }
+        }
+    }
+
+    /// A monitor before this one found that a receiver takes nothing.
+    pub(super) fn takes_nothing(&mut self, receiver: &ReceiverName) {
+        if let Some(lane) = self.lanes.get_mut(receiver) {
+            lane.dead = true;
+        }
+    }
+
+    /// A receiver knows a page by this name, as the store says.
+    pub(super) fn named(&mut self, receiver: &str, page: PageId, receipt: &str) {
+        let lane = ReceiverName::parse(receiver).ok();
+        if let Some(lane) = lane.and_then(|name| self.lanes.get_mut(&name)) {
+            lane.named(page, receipt.to_owned());
         }
     }
 
@@ -193,12 +208,26 @@ impl Outbox {
         };
         let was_dead = lane.dead;
         let sent = std::mem::take(&mut lane.sending);
+        let receipt = match &delivered.outcome {
+            // Several in one message have no name of their own.
+            Outcome::Posted(receipt) if sent.len() == 1 => Some(receipt.clone()),
+            Outcome::Posted(_)
+            | Outcome::Taken
+            | Outcome::Later { .. }
+            | Outcome::Refused { .. } => None,
+        };
         match delivered.outcome {
-            Outcome::Taken => {
+            Outcome::Taken | Outcome::Posted(_) => {
                 for order in sent {
-                    if let Some(queued) = lane.queue.remove(&order) {
+                    if let Some(Queued { record, .. }) = lane.queue.remove(&order) {
                         lane.delivered += 1;
-                        done(queued.record, None, now, effects);
+                        let page = record.message.page.clone();
+                        if record.message.occasion == Occasion::Resolved {
+                            lane.receipts.remove(&page);
+                        } else if let Some(receipt) = &receipt {
+                            lane.named(page, receipt.clone());
+                        }
+                        done(record, receipt.clone(), None, now, effects);
                     }
                 }
                 lane.well(now);
@@ -229,7 +258,7 @@ impl Outbox {
                         self.refused.push(copy(&queued.record, fallback));
                     }
                     let error = Some((outcome::REFUSED, &*error));
-                    done(queued.record, error, now, effects);
+                    done(queued.record, None, error, now, effects);
                 }
             }
         }
@@ -331,6 +360,7 @@ fn copy(record: &Notification, fallback: &ReceiverName) -> Notification {
     copy.id = format!("{}-for-{fallback}", record.id);
     (copy.attempts, copy.last_error, copy.fell_back) = (0, None, false);
     copy.instead_of = Some(record.receiver.clone());
+    copy.receipt = None;
     copy.receiver = fallback.clone();
     copy
 }

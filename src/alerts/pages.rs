@@ -222,7 +222,13 @@ impl Pages {
                     .iter()
                     .filter(gets)
                     .map(|receiver| receiver.name.clone());
-                all.filter(|name| !page.sent_to.contains(name)).collect()
+                // One that takes nothing is not notified of that itself.
+                let about = |name: &ReceiverName| {
+                    let mut open = page.open();
+                    open.any(|member| member.matter.about.as_ref() == Some(name))
+                };
+                all.filter(|name| !page.sent_to.contains(name) && !about(name))
+                    .collect()
             }
             Occasion::Acknowledged | Occasion::Resolved | Occasion::Repaired | Occasion::Test => {
                 BTreeSet::new()

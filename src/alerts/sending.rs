@@ -83,6 +83,7 @@ impl Pages {
             last_error: None,
             instead_of: None,
             fell_back: false,
+            receipt: None,
             message,
             more: serde_json::Map::new(),
         }

@@ -1,7 +1,7 @@
 //! What a page says: titles and the lines below them, for people at every receiver.
 
 use crate::alerts::flaps::OPENINGS;
-use crate::alerts::matter::{Matter, Place, bounded};
+use crate::alerts::matter::{Matter, Place, bounded, time_of_day};
 use crate::alerts::page::Page;
 use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
@@ -32,6 +32,8 @@ impl Page {
             lasted: &lasted,
         };
         let title = self.headline(occasion, &seen);
+        let restarted = shown.iter().find(|matter| matter.restart_at.is_some());
+        let next = &restarted.copied().unwrap_or(first).next;
         Some(Message {
             occasion,
             page: self.id.clone(),
@@ -44,10 +46,10 @@ impl Page {
             until,
             evidence: first.evidence.clone(),
             tried: first.tried.clone(),
-            next: match (over, first.next.is_empty()) {
+            next: match (over, next.is_empty()) {
                 (true, _) => String::new(),
                 (false, true) => "Nothing by itself.".to_owned(),
-                (false, false) => first.next.clone(),
+                (false, false) => next.clone(),
             },
             agents: agents
                 .iter()
@@ -144,6 +146,12 @@ impl Page {
             ),
         };
         let openings = self.openings.filter(|openings| *openings >= OPENINGS);
+        let restarts = self.open().filter_map(|member| member.matter.restart_at);
+        match (restarts.min().map(time_of_day), seen.agents.len()) {
+            (Some(at), 1) => return format!("{lead} (restart at {at} unless it moves)"),
+            (Some(at), _) => return format!("{lead} (restarts from {at} on unless they move)"),
+            (None, _) => {}
+        }
         match (openings, self.subject, &seen.first.host) {
             (Some(openings), ..) => format!("{lead}, {openings} times within 1 h"),
             (None, Subject::WaitingForInput, Some(host)) if seen.agents.len() == 1 => {

@@ -161,6 +161,17 @@ impl Ladder {
         }
     }
 
+    /// Whether the budgets allow a restart of this agent by its sidecar, for no incident.
+    pub fn allows_restart(&self, agent: &AgentId, now: Moment) -> bool {
+        let own = self.budgets.agent_free_at(agent, Rung::Sidecar, now);
+        own.max(self.budgets.fleet_free_at(now)) <= now
+    }
+
+    /// Such a restart begins.
+    pub fn charge_restart(&mut self, agent: &AgentId, now: Moment) {
+        self.budgets.charge(agent, Rung::Sidecar, now);
+    }
+
     fn take(
         &mut self,
         input: LadderInput,

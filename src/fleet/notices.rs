@@ -8,7 +8,7 @@ use crate::base::moment::{Moment, millis};
 use crate::fleet::incidents::NOTIFIED_MAX;
 use crate::wire::activity::{Evidence, Verdict};
 use crate::wire::incident::{IncidentId, Notified};
-use crate::wire::notice::{Notice, NoticeKind};
+use crate::wire::notice::{DueRestart, Notice, NoticeKind};
 use imbl::OrdMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,6 +66,21 @@ pub struct Sight {
     pub sentence: String,
     /// What shows it.
     pub evidence: Vec<Evidence>,
+    /// The restart that follows a suspicion that lasts, if one does.
+    pub plan: Option<Plan>,
+    /// A silence holds for it.
+    pub is_silenced: bool,
+    /// Nothing keeps a restart from being ordered now.
+    pub may_restart: bool,
+}
+
+/// A restart that is to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// After this time.
+    pub within: Duration,
+    /// Its sidecar does it by itself.
+    pub by_sidecar: bool,
 }
 
 /// An input.
@@ -96,6 +111,10 @@ pub enum NoticesEffect {
     Remove(IncidentId),
     /// It opened, changed or closed: for those who follow.
     Changed(Arc<Notice>),
+    /// Order its sidecar to restart this agent.
+    Restart(AgentId),
+    /// Order its sidecar to leave this agent as it is: a person takes care.
+    Hold(AgentId),
 }
 
 impl Notices {
@@ -131,7 +150,7 @@ impl Notices {
         effects
     }
 
-    /// When an agent must be seen again, and why.
+    /// When an agent must be seen again, and why. A restart waits until its agent is seen.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
         let due = self.pausing.values().min();
         due.map(|at| (*at, "a pause"))
@@ -194,12 +213,7 @@ impl Notices {
         }
         match (kind, sight.verdict, known) {
             (Some(kind), Some(verdict), Some(known)) if known.kind() == Some(kind) => {
-                if known.verdict != verdict {
-                    let mut notice = Notice::clone(&known);
-                    (notice.verdict, notice.sentence) = (verdict, sight.sentence);
-                    notice.evidence = sight.evidence;
-                    self.publish(notice, effects);
-                }
+                self.go_on(&known, verdict, sight, context, effects);
             }
             (Some(kind), Some(verdict), known) => {
                 if let Some(known) = known {
@@ -214,6 +228,35 @@ impl Notices {
             }
             (None, _, None) | (Some(_), None, None) => {}
         }
+    }
+
+    fn go_on(
+        &mut self,
+        known: &Notice,
+        verdict: Verdict,
+        sight: Sight,
+        context: &NoticesContext<'_>,
+        effects: &mut Vec<NoticesEffect>,
+    ) {
+        let mut notice = known.clone();
+        if known.verdict != verdict {
+            (notice.verdict, notice.sentence) = (verdict, sight.sentence);
+            notice.evidence = sight.evidence;
+        }
+        let mut order = None;
+        if let Some(restart) = &mut notice.restart {
+            let is_due = !restart.by_sidecar && !restart.ordered && restart.at <= context.wall_ms;
+            if sight.is_silenced {
+                order = cancel(&mut notice);
+            } else if is_due && sight.may_restart {
+                restart.ordered = true;
+                order = Some(NoticesEffect::Restart(notice.agent.clone()));
+            }
+        }
+        if notice != *known {
+            self.publish(notice, effects);
+        }
+        effects.extend(order);
     }
 
     /// It may clear by itself within its wait.
@@ -238,7 +281,15 @@ impl Notices {
         context: &mut NoticesContext<'_>,
         effects: &mut Vec<NoticesEffect>,
     ) {
-        let notice = Notice {
+        let plan = sight
+            .plan
+            .filter(|_| NoticeKind::of(verdict) == Some(NoticeKind::Suspicion));
+        let restart = plan.map(|plan| DueRestart {
+            at: context.wall_ms + millis(plan.within),
+            by_sidecar: plan.by_sidecar,
+            ordered: false,
+        });
+        let mut notice = Notice {
             id: (context.new_id)(),
             agent: sight.agent,
             host: sight.host,
@@ -247,12 +298,15 @@ impl Notices {
             evidence: sight.evidence,
             opened_at: context.wall_ms,
             closed_at: None,
+            restart,
             acked_by: None,
             page: None,
             notified: Vec::new(),
             more: serde_json::Map::new(),
         };
+        let order = sight.is_silenced.then(|| cancel(&mut notice)).flatten();
         self.publish(notice, effects);
+        effects.extend(order);
     }
 
     fn close(&mut self, notice: &Notice, wall_ms: u64, effects: &mut Vec<NoticesEffect>) {
@@ -267,7 +321,9 @@ impl Notices {
         if let Some(known) = self.shown.open.get(agent) {
             let mut notice = Notice::clone(known);
             notice.acked_by = Some(by);
+            let order = cancel(&mut notice);
             self.publish(notice, effects);
+            effects.extend(order);
         }
     }
 
@@ -331,4 +387,12 @@ impl Notices {
             effects.push(NoticesEffect::Remove(id));
         }
     }
+}
+
+/// A person takes care: no restart for this notice any more.
+fn cancel(notice: &mut Notice) -> Option<NoticesEffect> {
+    let restart = notice.restart.take()?;
+    restart
+        .by_sidecar
+        .then(|| NoticesEffect::Hold(notice.agent.clone()))
 }

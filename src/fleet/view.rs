@@ -1,5 +1,6 @@
 //! The HTTP view of an agent: the seed's `HealthStatus` and what hb adds. A function of a snapshot.
 
+use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
@@ -14,6 +15,7 @@ use crate::wire::incident::IncidentId;
 use crate::wire::life::{Reason, Standing};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// One agent, as it is shown: the fields of the API, in their order there.
 #[derive(Clone, Debug)]
@@ -112,9 +114,11 @@ impl<'a> HealthStatus<'a> {
     pub fn watched_by(self, watch: &'a WatchView, at: ViewTime) -> Self {
         let id = self.id;
         let next = watch.next.get(id).map(|next| next.sentence(at.now));
+        let notice = watch.notices.open.get(id).and_then(|notice| notice.restart);
+        let restart = notice.map(|restart| restart_sentence(restart.at, at.wall_ms));
         Self {
             incident: watch.incidents.of_agent.get(id),
-            next: self.next.or(next),
+            next: restart.or(self.next).or(next),
             ..self
         }
     }
@@ -378,6 +382,13 @@ fn status_of(agent: &Agent) -> Option<Status> {
             None => (agent.state == State::Healthy).then_some(Status::Starting),
         },
     }
+}
+
+/// What follows a suspicion that lasts.
+fn restart_sentence(due_ms: u64, wall_ms: u64) -> String {
+    let within = Duration::from_millis(due_ms.saturating_sub(wall_ms));
+    let within = format_duration(within);
+    format!("hb restarts it in {within} unless it moves, you acknowledge or silence it.")
 }
 
 pub(super) fn type_of(agent: &Agent) -> &str {

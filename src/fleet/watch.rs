@@ -24,7 +24,7 @@ use crate::fleet::ladder::exchange::Next;
 use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
-use crate::fleet::notices::{Notices, NoticesEffect, NoticesInput, NoticesView};
+use crate::fleet::notices::{Notices, NoticesInput, NoticesView};
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
@@ -111,8 +111,12 @@ pub enum WatchEffect {
     RemoveIncident(IncidentId),
     /// An incident changed, for those who follow.
     IncidentChanged(IncidentChange),
-    /// Of the notices.
-    Notice(NoticesEffect),
+    /// Write this notice, before anyone is notified.
+    StoreNotice(Arc<Notice>),
+    /// Remove this notice.
+    RemoveNotice(IncidentId),
+    /// A notice opened, changed or closed, for those who follow.
+    NoticeChanged(Arc<Notice>),
     /// A gate closed.
     GateClosed(Gate),
     /// A gate opened.

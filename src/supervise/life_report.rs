@@ -2,7 +2,8 @@
 
 use crate::base::moment::millis;
 use crate::supervise::lifecycle::Outlook;
-use crate::wire::life::{End, Life, NextStart, Phase, Reason, Standing};
+use crate::wire::life::{End, Life, NextStart, Phase, Reason, STALL_AFTER, Standing};
+use std::time::Duration;
 
 /// What is known of the agent's process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub struct Facts {
     pub exclusive: bool,
     /// A hang is alerted, never acted upon.
     pub alert_only: bool,
+    /// Silence that makes owed work suspicious.
+    pub stall_after: Duration,
+    /// A suspicion that lasts for as long again leads to a restart.
+    pub restarts_stalled: bool,
 }
 
 /// The last report.
@@ -96,6 +101,11 @@ fn derive(facts: Facts) -> Life {
         obstacle: facts.obstacle.filter(|_| phase == Phase::Waiting),
         exclusive: facts.exclusive,
         alert_only: facts.alert_only,
+        restarts_stalled: facts.restarts_stalled,
+        stall_ms: match facts.stall_after {
+            STALL_AFTER => 0,
+            other => millis(other),
+        },
         ..Life::default()
     }
 }
@@ -125,7 +135,6 @@ fn phase(facts: &Facts) -> Phase {
 mod tests {
     use super::*;
     use crate::wire::beat::Exit;
-    use std::time::Duration;
 
     fn facts() -> Facts {
         Facts {
@@ -142,6 +151,8 @@ mod tests {
             obstacle: None,
             exclusive: false,
             alert_only: false,
+            stall_after: STALL_AFTER,
+            restarts_stalled: false,
         }
     }
 

@@ -29,8 +29,13 @@ pub enum OrderEffect {
     None,
     /// It is settled: publish this.
     Answer(Answer),
-    /// Apply the fix that is offered; `Orders::unblocked` answers.
+    /// Apply the fix that is offered; `Orders::settled` answers.
     Unblock {
+        /// The order to answer.
+        order: Order,
+    },
+    /// Do not restart it for its present suspicion; `Orders::settled` answers.
+    Hold {
         /// The order to answer.
         order: Order,
     },
@@ -84,6 +89,7 @@ impl Orders {
         match order.action {
             Action::Ping => OrderEffect::Answer(answer(&order, "done", "")),
             Action::Unblock => OrderEffect::Unblock { order },
+            Action::Hold => OrderEffect::Hold { order },
             Action::Stop => {
                 let by_person = order.by.is_some();
                 self.pending = Some(order);
@@ -104,8 +110,8 @@ impl Orders {
         }
     }
 
-    /// What became of an order to unblock: what was done, or why nothing was.
-    pub fn unblocked(order: &Order, done: Result<&str, &str>) -> Answer {
+    /// What became of an order that is settled at once: what was done, or why nothing was.
+    pub fn settled(order: &Order, done: Result<&str, &str>) -> Answer {
         match done {
             Ok(what) => answer(order, "done", what),
             Err(why) => refused(order, why),
@@ -125,7 +131,7 @@ impl Orders {
         let order = self.pending.take()?;
         Some(match order.action {
             Action::Stop | Action::Ping => answer(&order, "done", ""),
-            Action::Restart | Action::Unblock | Action::Unknown => {
+            Action::Restart | Action::Unblock | Action::Hold | Action::Unknown => {
                 answer(&order, "failed", "the agent could not be restarted")
             }
         })
@@ -140,6 +146,7 @@ fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
     let action = match order.action {
         Action::Restart => "restart",
         Action::Unblock => "unblock",
+        Action::Hold => "hold",
         Action::Stop => "stop",
         Action::Ping => "ping",
         Action::Unknown => "unknown action",
@@ -283,9 +290,9 @@ mod tests {
                 order: unblock.clone()
             }
         );
-        let done = Orders::unblocked(&unblock, Ok("ended child 9"));
+        let done = Orders::settled(&unblock, Ok("ended child 9"));
         assert_eq!(done.message, "unblock a done: ended child 9");
-        let refused = Orders::unblocked(&unblock, Err("nothing to do"));
+        let refused = Orders::settled(&unblock, Err("nothing to do"));
         assert_eq!(refused.outcome.outcome, "refused");
     }
 

@@ -7,6 +7,7 @@ use crate::base::moment::Moment;
 use crate::verdict::{Confidence, Fix, Judgement};
 use crate::wire::activity::VerdictClass;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Sockets that are remembered as having keep-alive switched on.
 const PROBED_MAX: usize = 64;
@@ -17,8 +18,8 @@ pub struct RemedyPolicy {
     /// An agent that provably cannot go on is restarted, and keep-alive is switched on where an answer is late; otherwise
     /// hbsidecar only reports it.
     pub hung_is_restarted: bool,
-    /// An agent under suspicion is restarted; otherwise hbsidecar only reports it.
-    pub stalled_is_restarted: bool,
+    /// An agent is restarted when it has been under suspicion for this time; otherwise hbsidecar only reports it.
+    pub stalled_is_restarted: Option<Duration>,
 }
 
 /// One step.
@@ -45,6 +46,10 @@ pub struct Remedy {
     policy: RemedyPolicy,
     /// Since when the trouble lasts for which the agent was restarted.
     restarted_for: Option<Moment>,
+    /// Since when it is under suspicion.
+    suspected: Option<Moment>,
+    /// A person takes care of that: it is not restarted.
+    held: bool,
     /// What the last order to unblock did.
     unblocked: Option<Step>,
     probed: VecDeque<u64>,
@@ -56,19 +61,28 @@ impl Remedy {
         Self {
             policy,
             restarted_for: None,
+            suspected: None,
+            held: false,
             unblocked: None,
             probed: VecDeque::new(),
         }
     }
 
     /// The step that is due by itself, given the present judgement: one restart for each trouble.
-    pub fn handle(&mut self, judgement: &Judgement) -> Option<Step> {
-        if !self.acts_on(judgement) {
+    pub fn handle(&mut self, judgement: &Judgement, now: Moment) -> Option<Step> {
+        if judgement.verdict.class() == VerdictClass::Suspicion {
+            self.suspected.get_or_insert(judgement.since);
+        } else {
+            (self.suspected, self.held) = (None, false);
+        }
+        if !self.acts_on(judgement, now) {
             self.restarted_for = None;
             return self.probe(judgement);
         }
-        let before = self.restarted_for.replace(judgement.since);
-        (before != Some(judgement.since)).then_some(Step::Restart)
+        // A suspicion that becomes another is the same trouble.
+        let since = self.suspected.unwrap_or(judgement.since);
+        let before = self.restarted_for.replace(since);
+        (before != Some(since)).then_some(Step::Restart)
     }
 
     /// The step of an order to unblock: the fix that the present judgement offers. A child that did not end by SIGTERM is
@@ -89,12 +103,24 @@ impl Remedy {
         Some(step)
     }
 
-    fn acts_on(&self, judgement: &Judgement) -> bool {
+    /// A person takes care: no restart for the present suspicion. False when there is none.
+    pub fn hold(&mut self) -> bool {
+        self.held = self.suspected.is_some();
+        self.held
+    }
+
+    fn acts_on(&self, judgement: &Judgement, now: Moment) -> bool {
         match judgement.verdict.class() {
             VerdictClass::Proof => {
                 self.policy.hung_is_restarted && judgement.confidence == Confidence::Proof
             }
-            VerdictClass::Suspicion => self.policy.stalled_is_restarted,
+            VerdictClass::Suspicion => {
+                let lasted = self
+                    .suspected
+                    .map_or(Duration::ZERO, |since| now.since(since));
+                let after = self.policy.stalled_is_restarted;
+                !self.held && after.is_some_and(|after| lasted >= after)
+            }
             VerdictClass::Progress
             | VerdictClass::Waiting
             | VerdictClass::Person
@@ -126,15 +152,15 @@ mod tests {
 
     const BOTH: RemedyPolicy = RemedyPolicy {
         hung_is_restarted: true,
-        stalled_is_restarted: true,
+        stalled_is_restarted: Some(Duration::from_secs(60)),
     };
     const HUNG: RemedyPolicy = RemedyPolicy {
         hung_is_restarted: true,
-        stalled_is_restarted: false,
+        stalled_is_restarted: None,
     };
     const NOTHING: RemedyPolicy = RemedyPolicy {
         hung_is_restarted: false,
-        stalled_is_restarted: false,
+        stalled_is_restarted: None,
     };
     const CHILD: Fix = Fix::EndChild { pid: 9, started: 7 };
     const FIXES: [Fix; 5] = [
@@ -176,10 +202,10 @@ mod tests {
         let mut remedy = Remedy::new(HUNG);
         let hung = |since| judged(Verdict::Hung, Fix::Restart, since);
         let works = judged(Verdict::Working, Fix::None, 50);
-        assert_eq!(remedy.handle(&hung(0)), Some(Step::Restart));
-        assert_eq!(remedy.handle(&hung(0)), None);
-        assert_eq!(remedy.handle(&works), None);
-        assert_eq!(remedy.handle(&hung(99)), Some(Step::Restart));
+        assert_eq!(remedy.handle(&hung(0), at(999)), Some(Step::Restart));
+        assert_eq!(remedy.handle(&hung(0), at(999)), None);
+        assert_eq!(remedy.handle(&works, at(999)), None);
+        assert_eq!(remedy.handle(&hung(99), at(999)), Some(Step::Restart));
     }
 
     #[test]
@@ -193,7 +219,11 @@ mod tests {
             Verdict::WaitingModel,
         ] {
             for fix in FIXES {
-                assert_eq!(remedy.handle(&judged(verdict, fix, 0)), None, "{fix:?}");
+                assert_eq!(
+                    remedy.handle(&judged(verdict, fix, 0), at(999)),
+                    None,
+                    "{fix:?}"
+                );
             }
         }
     }
@@ -222,7 +252,7 @@ mod tests {
             Verdict::Looping,
         ] {
             for fix in [CHILD, ASK] {
-                assert_eq!(remedy.handle(&judged(verdict, fix, 0)), None);
+                assert_eq!(remedy.handle(&judged(verdict, fix, 0), at(999)), None);
             }
         }
     }
@@ -241,7 +271,7 @@ mod tests {
             Verdict::Unknown,
         ] {
             assert_eq!(
-                remedy.handle(&judged(verdict, CHILD, 0)),
+                remedy.handle(&judged(verdict, CHILD, 0), at(999)),
                 None,
                 "{verdict:?}"
             );
@@ -255,14 +285,35 @@ mod tests {
             confidence: Confidence::Suspicion,
             ..judged(Verdict::Hung, CHILD, 0)
         };
-        assert_eq!(remedy.handle(&likely), None);
+        assert_eq!(remedy.handle(&likely, at(999)), None);
     }
 
     #[test]
-    fn a_suspicion_leads_to_a_restart_only_where_it_is_wanted() {
-        let stalled = judged(Verdict::Stalled, CHILD, 0);
-        assert_eq!(Remedy::new(HUNG).handle(&stalled), None);
-        assert_eq!(Remedy::new(BOTH).handle(&stalled), Some(Step::Restart));
+    fn a_suspicion_that_lasts_leads_to_a_restart_only_where_it_is_wanted() {
+        let suspect = |verdict, since| judged(verdict, CHILD, since);
+        let stalled = suspect(Verdict::Stalled, 5);
+        assert_eq!(Remedy::new(HUNG).handle(&stalled, at(500)), None);
+        let mut remedy = Remedy::new(BOTH);
+        assert_eq!(remedy.handle(&stalled, at(5)), None);
+        let spins = suspect(Verdict::Spinning, 50);
+        assert_eq!(remedy.handle(&spins, at(64)), None);
+        assert_eq!(remedy.handle(&spins, at(65)), Some(Step::Restart));
+        assert_eq!(remedy.handle(&spins, at(70)), None, "once");
+    }
+
+    #[test]
+    fn progress_and_a_person_cancel_the_restart_of_one_suspicion() {
+        let mut remedy = Remedy::new(BOTH);
+        let stalled = |since| judged(Verdict::Stalled, CHILD, since);
+        assert!(!remedy.hold(), "there is none");
+        remedy.handle(&stalled(0), at(0));
+        assert!(remedy.hold());
+        assert_eq!(remedy.handle(&stalled(0), at(100)), None, "a person has it");
+        let works = judged(Verdict::Working, Fix::None, 100);
+        remedy.handle(&works, at(100));
+        assert_eq!(remedy.handle(&stalled(110), at(160)), None);
+        let due = remedy.handle(&stalled(110), at(170));
+        assert_eq!(due, Some(Step::Restart), "the next one starts again");
     }
 
     #[test]
@@ -276,8 +327,8 @@ mod tests {
             };
             judged(Verdict::Stalled, fix, 0)
         };
-        assert!(remedy.handle(&ask(1)).is_some());
-        assert_eq!(remedy.handle(&ask(1)), None);
-        assert!(remedy.handle(&ask(2)).is_some());
+        assert!(remedy.handle(&ask(1), at(999)).is_some());
+        assert_eq!(remedy.handle(&ask(1), at(999)), None);
+        assert!(remedy.handle(&ask(2), at(999)).is_some());
     }
 }

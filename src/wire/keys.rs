@@ -22,6 +22,8 @@ pub const NOTICES: &str = "hb:notices";
 pub const OUTBOX: &str = "hb:outbox";
 /// The hash silence id → JSON.
 pub const SILENCES: &str = "hb:silences";
+/// The hash name → JSON: troubles of hbmonitor itself that last.
+pub const TROUBLES: &str = "hb:troubles";
 /// The stream of what people asked for.
 pub const AUDIT: &str = "hb:audit";
 /// Roughly how many entries of it are kept (`MAXLEN ~`).

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// A clean end that is followed by a start within this time is no stop: there is no time to react to it.
 pub const SHORT_RESTART: Duration = Duration::from_secs(1);
 
+/// Silence that makes owed work suspicious, where nothing else is set.
+pub const STALL_AFTER: Duration = Duration::from_secs(300);
+
 /// A sidecar's report of its agent's process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +51,16 @@ pub struct Life {
     /// Its user wants to be alerted when it hangs, and no restart (`--on-hung alert`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alert_only: bool,
+    /// Its sidecar restarts it when a suspicion lasts for [`Life::stall_after`] (`--on-stalled restart`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restarts_stalled: bool,
+    /// See [`Life::stall_after`], in milliseconds; 0 for [`STALL_AFTER`].
+    #[serde(
+        default,
+        deserialize_with = "number::count",
+        skip_serializing_if = "is_zero"
+    )]
+    pub stall_ms: u64,
 }
 
 /// Where a process is.
@@ -148,6 +161,10 @@ pub enum Standing {
     Down(Reason),
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Life {
     /// What this report means.
     pub fn standing(&self) -> Standing {
@@ -161,6 +178,15 @@ impl Life {
                 None => Standing::Off,
             },
             Phase::Waiting | Phase::Ended => self.failure().map_or(Standing::Off, Standing::Down),
+        }
+    }
+
+    /// Silence that makes owed work suspicious (`--stall-after`, stretched by `--patience`). A restart for a suspicion comes
+    /// when it has lasted for as long again.
+    pub fn stall_after(&self) -> Duration {
+        match self.stall_ms {
+            0 => STALL_AFTER,
+            ms => Duration::from_millis(ms),
         }
     }
 

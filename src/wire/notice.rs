@@ -56,6 +56,9 @@ pub struct Notice {
     /// Unix milliseconds of the store; absent while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<u64>,
+    /// The restart that follows unless the agent moves or a person takes care of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<DueRestart>,
     /// Who takes care of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acked_by: Option<String>,
@@ -68,6 +71,21 @@ pub struct Notice {
     /// Fields of a newer version: they are written back.
     #[serde(flatten)]
     pub more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A restart for a suspicion that lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DueRestart {
+    /// When, Unix milliseconds of the store.
+    #[serde(deserialize_with = "number::count")]
+    pub at: u64,
+    /// Its sidecar does it by itself; otherwise hbmonitor orders it.
+    #[serde(default)]
+    pub by_sidecar: bool,
+    /// It was ordered.
+    #[serde(default)]
+    pub ordered: bool,
 }
 
 impl NoticeKind {

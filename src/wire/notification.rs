@@ -198,6 +198,9 @@ pub struct Notification {
     /// Its receiver's fallback has it too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fell_back: bool,
+    /// By what name the receiver knows the page, where it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// What is reported.
     pub message: Message,
     /// Fields of a newer version: they are written back.
@@ -303,6 +306,7 @@ impl Notification {
             last_error: None,
             instead_of: None,
             fell_back: false,
+            receipt: None,
             message,
             more: serde_json::Map::new(),
         }

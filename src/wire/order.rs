@@ -48,6 +48,8 @@ pub enum Action {
     Restart,
     /// Apply the fix that the present verdict offers, below a restart.
     Unblock,
+    /// Do not restart the agent for its present suspicion: a person takes care of it.
+    Hold,
     /// End the agent for good.
     Stop,
     /// Beat at once.
@@ -94,7 +96,9 @@ impl Order {
         }
         match self.action {
             Action::Unknown => Err(Refusal::Action),
-            Action::Restart | Action::Unblock | Action::Stop | Action::Ping => Ok(()),
+            Action::Restart | Action::Unblock | Action::Hold | Action::Stop | Action::Ping => {
+                Ok(())
+            }
         }
     }
 

@@ -73,6 +73,8 @@ struct Server {
     run_id: String,
     /// `None`: everything is in memory.
     keeper: Option<Keeper>,
+    /// The last batch is not on the disk.
+    disk_fails: bool,
     /// When changes are next written.
     write_at: Option<Instant>,
 }
@@ -134,6 +136,7 @@ impl Server {
             started: Instant::now(),
             run_id,
             keeper: None,
+            disk_fails: false,
             write_at: None,
         }
     }
@@ -170,8 +173,12 @@ impl Server {
 
     fn written(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Written => self.plan_write(WRITE_AFTER),
+            Outcome::Written => {
+                self.disk_fails = false;
+                self.plan_write(WRITE_AFTER);
+            }
             Outcome::Failed => {
+                self.disk_fails = true;
                 self.keys.rewrite();
                 self.write_at = Some(Instant::now() + WRITE_RETRY);
             }

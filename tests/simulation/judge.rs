@@ -151,7 +151,9 @@ impl World {
                 | WatchEffect::SendCanary(_)
                 | WatchEffect::StoreIncident(_)
                 | WatchEffect::RemoveIncident(_)
-                | WatchEffect::Notice(_) => {}
+                | WatchEffect::StoreNotice(_)
+                | WatchEffect::RemoveNotice(_)
+                | WatchEffect::NoticeChanged(_) => {}
             }
         }
     }

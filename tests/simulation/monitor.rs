@@ -287,7 +287,9 @@ impl Monitor {
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
                 | WatchEffect::GateOpened(_)
-                | WatchEffect::Notice(_)
+                | WatchEffect::StoreNotice(_)
+                | WatchEffect::RemoveNotice(_)
+                | WatchEffect::NoticeChanged(_)
                 | WatchEffect::Recovery(_) => {}
             }
         }

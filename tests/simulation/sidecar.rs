@@ -12,7 +12,7 @@ use heartbeat::supervise::lifecycle::{Effect, Ended, Input, Lifecycle, Outlook, 
 use heartbeat::supervise::slots::SlotClock;
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
-use heartbeat::wire::life::{End, Phase, Standing};
+use heartbeat::wire::life::{End, Phase, STALL_AFTER, Standing};
 use heartbeat::wire::roster::RosterEntry;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -419,6 +419,8 @@ impl Sidecar {
             obstacle: None,
             exclusive: false,
             alert_only: false,
+            stall_after: STALL_AFTER,
+            restarts_stalled: false,
         };
         self.report.update(facts, EPOCH_MS + now)
     }

@@ -407,8 +407,14 @@ pub(crate) fn place() -> tempfile::TempDir {
     }
 }
 
+/// Where `make test-deps` puts Python's tools.
+pub(crate) fn venv() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.ancestors().nth(3).unwrap().join("test-python")
+}
+
 /// A port that was free a moment ago, below those that the kernel gives to clients: a server that comes back later finds
-/// it free again. Only for redis-server; hbmonitor prints what it bound.
+/// it free again. Only for servers of others; hbmonitor prints what it bound.
 pub(crate) fn unused_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id() * 131;

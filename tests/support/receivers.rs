@@ -6,6 +6,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+/// What the API of Slack calls each channel and each message here.
+const SLACK_CHANNEL: &str = "C024BE91L";
+pub(crate) const SLACK_TS: &str = "1503435956.000247";
+
 /// One request that was answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
@@ -185,14 +189,22 @@ fn slack_api(taken: &Taken) -> Instead {
     if length(&taken.body["channel"]) == 0 {
         return refuse("channel_not_found");
     }
-    if taken.path.ends_with("update") && length(&taken.body["ts"]) == 0 {
+    let (ts, thread) = (&taken.body["ts"], &taken.body["thread_ts"]);
+    let is_known = |ts: &Value| ts == SLACK_TS;
+    if taken.path.ends_with("update") && taken.body["channel"] != SLACK_CHANNEL {
+        return refuse("channel_not_found"); // an edit wants the id, not the name
+    }
+    if taken.path.ends_with("update") && !is_known(ts) {
         return refuse("message_not_found");
+    }
+    if !thread.is_null() && !is_known(thread) {
+        return refuse("thread_not_found");
     }
     match slack_fault(&taken.body) {
         None => (
             200,
             String::new(),
-            r#"{"ok":true,"channel":"C024BE91L","ts":"1503435956.000247"}"#.to_owned(),
+            format!(r#"{{"ok":true,"channel":"{SLACK_CHANNEL}","ts":"{SLACK_TS}"}}"#),
         ),
         Some(_) => refuse("invalid_blocks"),
     }

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// What is read of an answer.
-const ANSWER_BYTES_MAX: usize = 8 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// What is shown of one.
 const SHOWN_CHARS_MAX: usize = 300;
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long the body of an answer may take.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A client for each of both kinds of address.
 #[derive(Debug)]
@@ -63,6 +65,15 @@ impl Http {
 
     /// Sends and reads the answer; the error is for people and repeats no secret.
     pub(super) async fn post(&self, sent: Sent<'_>) -> Result<Answer, String> {
+        self.call(Method::POST, sent).await
+    }
+
+    /// The same without a body.
+    pub(super) async fn get(&self, sent: Sent<'_>) -> Result<Answer, String> {
+        self.call(Method::GET, sent).await
+    }
+
+    async fn call(&self, method: Method, sent: Sent<'_>) -> Result<Answer, String> {
         let url = Url::parse(sent.url).map_err(|error| format!("not a URL: {error}"))?;
         if !sent.private && url.host_str().is_some_and(is_private_literal) {
             return Err(
@@ -79,22 +90,23 @@ impl Http {
         } else {
             &self.public
         };
-        let request = client
-            .request(Method::POST, url)
-            .headers(headers)
-            .body(sent.body);
+        let request = client.request(method, url).headers(headers).body(sent.body);
         let mut answer = request
             .send()
             .await
             .map_err(|error| plain(error, &sent.secrets))?;
         let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers()));
         let mut body = Vec::new();
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() >= ANSWER_BYTES_MAX {
-                break;
+        // The status is known: a body that comes slowly, or never ends, changes nothing of it.
+        let read = async {
+            while let Ok(Some(chunk)) = answer.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() >= ANSWER_BYTES_MAX {
+                    break;
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(BODY_WITHIN, read).await;
         body.truncate(ANSWER_BYTES_MAX);
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer {
@@ -190,7 +202,7 @@ fn is_private_literal(host: &str) -> bool {
 }
 
 /// Not reachable from everywhere: this machine, a local network, or a name service of a cloud.
-fn is_private(address: IpAddr) -> bool {
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_private_v4(v4),
         IpAddr::V6(v6) => is_private_v6(v6),

@@ -57,7 +57,7 @@ fn outcome(answer: &Answer) -> Outcome {
     }
 }
 
-fn message(receiver: &Receiver, sent: &Notification, tools: &Tools) -> Value {
+pub(super) fn message(receiver: &Receiver, sent: &Notification, tools: &Tools) -> Value {
     let message = &sent.message;
     let mut blocks =
         vec![json!({"type": "header", "text": plain(&message.headline(), HEADER_MAX)})];
@@ -96,7 +96,7 @@ fn fields(receiver: &Receiver, message: &Message, sent: &Notification) -> Vec<Va
 }
 
 /// Many messages that waited, as one.
-fn digest(first: &Notification, rest: &[Notification]) -> Value {
+pub(super) fn digest(first: &Notification, rest: &[Notification]) -> Value {
     let all = std::iter::once(first).chain(rest);
     let lines: Vec<String> = all.map(|sent| sent.message.headline()).collect();
     let title = format!("{} messages waited for this channel", lines.len());

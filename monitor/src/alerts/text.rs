@@ -23,6 +23,7 @@ impl Links {
         let base = self.0.as_ref()?;
         match (&*message.agents, &*message.incidents) {
             ([agent], _) if message.agents_total == 1 => Some(format!("{base}/agents/{agent}")),
+            (_, [..]) if message.subject.is_notice() => Some(format!("{base}/")),
             (_, [incident, ..]) => Some(format!("{base}/incidents/{incident}")),
             (_, []) => Some(format!("{base}/status")),
         }

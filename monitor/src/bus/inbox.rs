@@ -32,6 +32,7 @@ use heartbeat::wire::notification::Notification;
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
 use heartbeat::wire::silence::Silence;
+use heartbeat::wire::trouble::{Trouble, TroubleKind};
 use load::load;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
@@ -79,6 +80,10 @@ pub(crate) enum Request {
     StoreNotice(Arc<Notice>),
     /// A notice is removed.
     RemoveNotice(IncidentId),
+    /// A trouble of hbmonitor itself is written.
+    StoreTrouble(Box<Trouble>),
+    /// One is removed.
+    RemoveTrouble(TroubleKind),
     /// A record of the outbox is written, and that is confirmed.
     StoreNotification(Box<Notification>),
     /// A record of the outbox is removed.
@@ -110,8 +115,10 @@ pub(crate) enum Request {
 pub(crate) enum Input {
     /// For the watch over the fleet.
     Watch(WatchInput),
-    /// What the outbox of the store holds, before the link counts as up.
-    Outbox(Vec<Notification>),
+    /// What the store holds of notifications, before the link counts as up: the outbox and the troubles.
+    Outbox(Vec<Notification>, Vec<Trouble>),
+    /// Whether the store reports that it cannot write to its disk.
+    DiskFails(bool),
     /// The record of this notification is written.
     NotificationStored(String),
     /// The connection of the beats, and where to report of it. Its beats wait until the link is up.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 /// Words that a mistyped one may stand for.
-pub(super) const WORDS: [&str; 23] = [
+pub(super) const WORDS: [&str; 25] = [
     "policy",
     "match",
     "type",
@@ -32,6 +32,8 @@ pub(super) const WORDS: [&str; 23] = [
     "alert",
     "true",
     "false",
+    "on_stalled",
+    "restart",
 ];
 
 /// One `[[policy]]`.
@@ -47,6 +49,8 @@ pub(super) struct PolicyTable {
     auto: Option<bool>,
     #[serde(default)]
     severity: SeverityWord,
+    #[serde(default)]
+    on_stalled: ReactionWord,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,6 +84,14 @@ enum SeverityWord {
     Warning,
     #[default]
     Critical,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ReactionWord {
+    #[default]
+    Alert,
+    Restart,
 }
 
 /// What recovery may do.
@@ -177,6 +189,7 @@ impl PolicyTable {
                 SeverityWord::Warning => Severity::Warning,
                 SeverityWord::Critical => Severity::Critical,
             },
+            restarts_stalled: self.on_stalled == ReactionWord::Restart,
         })
     }
 }
@@ -213,15 +226,16 @@ mod tests {
 
     #[test]
     fn the_first_policy_that_matches_decides_and_every_other_agent_gets_the_default() {
-        let text = "match = { id = \"writer-*\" }\nladder = [\"exec\", \"alert\"]\nexec = [\"/bin/back\", \"now\"]\nauto = false";
+        let text = "match = { id = \"writer-*\" }\non_stalled = \"restart\"\nladder = [\"exec\", \"alert\"]\nexec = [\"/bin/back\", \"now\"]\nauto = false";
         let settings = settings(text).unwrap();
         let writer = settings.policies.of("writer-1", "t", "h");
         assert_eq!(writer.ladder, [Rung::Exec, Rung::Alert]);
         assert_eq!((writer.exec.len(), writer.auto), (2, false));
+        assert!(writer.restarts_stalled);
         let other = settings.policies.of("reader-1", "t", "h");
         assert_eq!(
-            (other.ladder.as_slice(), other.auto),
-            (&Rung::ALL[..], true)
+            (other.ladder.as_slice(), other.auto, other.restarts_stalled),
+            (&Rung::ALL[..], true, false)
         );
     }
 
@@ -237,6 +251,7 @@ mod tests {
             ("laddr = []", "unknown field `laddr`"),
             ("match = { ids = \"x\" }", "unknown field `ids`"),
             ("severity = \"loud\"", "unknown variant `loud`"),
+            ("on_stalled = \"kill\"", "unknown variant `kill`"),
         ] {
             let why = settings(text).unwrap_err();
             assert!(why.contains(says), "{text}: {why}");

@@ -1,14 +1,19 @@
 //! `[[receiver]]`: where notifications go. Secrets stand in files, which are read again for each delivery.
 
+mod kind;
+
 use super::secret::{Secret, SecretError};
 use heartbeat::alerts::exchange::Receiver as Rule;
 use heartbeat::wire::notification::{ReceiverName, Severity};
+pub(crate) use kind::{Bot, Deadman, Kind, Mail, Security, Target};
+use kind::{is_url, server_of};
+use lettre::message::Mailbox;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Every key of the table, for suggestions.
-pub(super) const KEYS: [&str; 12] = [
+pub(super) const KEYS: [&str; 17] = [
     "name",
     "kind",
     "severity",
@@ -21,17 +26,24 @@ pub(super) const KEYS: [&str; 12] = [
     "token_file",
     "command",
     "include_output",
+    "from",
+    "to",
+    "user",
+    "password_file",
+    "channel",
 ];
 
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "slack",
     "pagerduty",
     "alertmanager",
     "webhook",
+    "email",
     "exec",
     "stdout",
 ];
 const PAGERDUTY: &str = "https://events.pagerduty.com";
+const SLACK: &str = "https://slack.com";
 
 /// The table as it is written.
 #[derive(Debug, Deserialize)]
@@ -49,6 +61,11 @@ pub(super) struct ReceiverFile {
     token_file: Option<PathBuf>,
     command: Option<Vec<String>>,
     include_output: Option<bool>,
+    from: Option<String>,
+    to: Option<Vec<String>>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    channel: Option<String>,
 }
 
 /// The receivers of a configuration that was read again, or why there are none.
@@ -65,33 +82,6 @@ pub(crate) struct Receiver {
     pub(crate) private: bool,
     /// What an agent printed may be part of its messages.
     pub(crate) include_output: bool,
-}
-
-/// What a receiver is.
-#[derive(Clone, Debug)]
-pub(crate) enum Kind {
-    /// A Slack channel, or of a product that takes the same format.
-    Slack(Target),
-    /// A PagerDuty service.
-    PagerDuty { url: String, routing_key: Secret },
-    /// An Alertmanager; the token is for one behind a proxy.
-    Alertmanager { url: String, token: Option<Secret> },
-    /// Any program that takes Standard Webhooks.
-    Webhook {
-        target: Target,
-        secret: Option<Secret>,
-    },
-    /// A command.
-    Exec(Vec<String>),
-    /// Standard output.
-    Stdout,
-}
-
-/// A URL that is no secret, or a file with one that is.
-#[derive(Clone, Debug)]
-pub(crate) enum Target {
-    Url(String),
-    File(Secret),
 }
 
 /// Why a receiver cannot be used.
@@ -122,6 +112,17 @@ pub(crate) enum ReceiverError {
     /// Not a URL.
     #[error("receiver {0:?}: url must begin with https:// or http://")]
     Url(String),
+    /// The dead man's switch cannot be used.
+    #[error("{0}")]
+    Deadman(&'static str),
+    /// Not the URL of a mail server.
+    #[error(
+        "receiver {0:?}: url must begin with smtps://, smtp:// (STARTTLS) or smtp+plain:// (no encryption), then HOST[:PORT]"
+    )]
+    MailUrl(String),
+    /// Not an address of e-mail.
+    #[error("receiver {0:?}: {1:?} is no e-mail address")]
+    Address(String, String),
     /// A secret cannot be used.
     #[error("receiver {0:?}: {1}")]
     Secret(String, SecretError),
@@ -181,13 +182,22 @@ impl ReceiverFile {
             fallback,
             tracks: kind.tracks(),
             takes_changes: matches!(kind, Kind::PagerDuty { .. }),
-            digests: matches!(kind, Kind::Slack(_)),
+            digests: matches!(kind, Kind::Slack(_) | Kind::SlackBot(_)),
             renews: matches!(kind, Kind::Alertmanager { .. }),
             // Two receivers with one URL share its limit.
-            pace: matches!(kind, Kind::Slack(_)).then(|| {
-                let file = url_file.map(|file| file.display().to_string());
-                url.or(file).unwrap_or_default()
-            }),
+            pace: match &kind {
+                Kind::Slack(_) => {
+                    let file = url_file.map(|file| file.display().to_string());
+                    Some(url.or(file).unwrap_or_default())
+                }
+                Kind::SlackBot(bot) => Some(format!("{} {}", bot.url, bot.channel)),
+                Kind::PagerDuty { .. }
+                | Kind::Alertmanager { .. }
+                | Kind::Webhook { .. }
+                | Kind::Email(_)
+                | Kind::Exec(_)
+                | Kind::Stdout => None,
+            },
         };
         Ok(Receiver {
             rule,
@@ -200,6 +210,18 @@ impl ReceiverFile {
     /// What it is; the keys that this kind knows are taken.
     fn kind(&mut self) -> Result<Kind, ReceiverError> {
         match self.kind.as_str() {
+            "slack" if self.token_file.is_some() => {
+                let file = self.token_file.take();
+                let token = self.secret(file, "token_file")?;
+                let missing = || ReceiverError::Missing(self.name.clone(), "channel");
+                let channel = self.channel.take().ok_or_else(missing)?;
+                let url = self.url.take().unwrap_or_else(|| SLACK.to_owned());
+                Ok(Kind::SlackBot(Bot {
+                    url: self.checked(url)?,
+                    token,
+                    channel,
+                }))
+            }
             "slack" => Ok(Kind::Slack(self.target()?)),
             "pagerduty" => {
                 let file = self.routing_key_file.take();
@@ -237,6 +259,7 @@ impl ReceiverFile {
                 };
                 Ok(Kind::Webhook { target, secret })
             }
+            "email" => Ok(Kind::Email(Box::new(self.mail()?))),
             "exec" => match self.command.take() {
                 Some(command) if !command.is_empty() => Ok(Kind::Exec(command)),
                 Some(_) | None => Err(ReceiverError::Missing(self.name.clone(), "command")),
@@ -244,6 +267,41 @@ impl ReceiverFile {
             "stdout" => Ok(Kind::Stdout),
             _ => Err(ReceiverError::Kind(self.name.clone(), self.kind.clone())),
         }
+    }
+
+    fn mail(&mut self) -> Result<Mail, ReceiverError> {
+        let missing = |key| ReceiverError::Missing(self.name.clone(), key);
+        let (url, from) = (self.url.take(), self.from.take());
+        let url = url.ok_or_else(|| missing("url"))?;
+        let from = from.ok_or_else(|| missing("from"))?;
+        let to = self.to.take().filter(|to| !to.is_empty());
+        let to = to.ok_or_else(|| missing("to"))?;
+        let user = self.user.take();
+        let password = match self.password_file.take() {
+            Some(file) => Some(self.secret(Some(file), "password_file")?),
+            None => None,
+        };
+        match (&user, &password) {
+            (Some(_), None) => return Err(missing("password_file")),
+            (None, Some(_)) => return Err(missing("user")),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let parts = server_of(&url);
+        let (security, host, port) =
+            parts.ok_or_else(|| ReceiverError::MailUrl(self.name.clone()))?;
+        let mailbox = |text: String| {
+            let parsed = text.parse::<Mailbox>();
+            parsed.map_err(|_| ReceiverError::Address(self.name.clone(), text))
+        };
+        Ok(Mail {
+            host,
+            port,
+            security,
+            user,
+            password,
+            from: mailbox(from)?,
+            to: to.into_iter().map(mailbox).collect::<Result<_, _>>()?,
+        })
     }
 
     fn target(&mut self) -> Result<Target, ReceiverError> {
@@ -271,8 +329,8 @@ impl ReceiverFile {
     }
 
     fn checked(&self, url: String) -> Result<String, ReceiverError> {
-        let fits = url.starts_with("https://") || url.starts_with("http://");
-        fits.then_some(url)
+        is_url(&url)
+            .then_some(url)
             .ok_or_else(|| ReceiverError::Url(self.name.clone()))
     }
 
@@ -285,6 +343,11 @@ impl ReceiverFile {
             ("routing_key_file", self.routing_key_file.is_some()),
             ("token_file", self.token_file.is_some()),
             ("command", self.command.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
+            ("user", self.user.is_some()),
+            ("password_file", self.password_file.is_some()),
+            ("channel", self.channel.is_some()),
         ];
         match left.into_iter().find(|(_, is_left)| *is_left) {
             Some((key, _)) => Err(ReceiverError::Foreign(
@@ -293,67 +356,6 @@ impl ReceiverFile {
                 self.kind.clone(),
             )),
             None => Ok(()),
-        }
-    }
-}
-
-impl Target {
-    /// The URL; one in a file is read again.
-    pub(crate) fn read(&self) -> Result<String, SecretError> {
-        match self {
-            Self::Url(url) => Ok(url.clone()),
-            Self::File(secret) => secret.read(),
-        }
-    }
-
-    /// What of it no error may repeat.
-    pub(crate) fn secrets(&self, url: &str) -> Vec<String> {
-        match self {
-            Self::Url(_) => Vec::new(),
-            Self::File(_) => {
-                let path = url.splitn(4, '/').nth(3).unwrap_or_default();
-                vec![url.to_owned(), path.to_owned()]
-            }
-        }
-    }
-}
-
-impl Kind {
-    /// A page wakes a person: only what is critical, unless the configuration says otherwise.
-    fn severities(&self) -> Vec<Severity> {
-        match self {
-            Self::PagerDuty { .. } => vec![Severity::Critical],
-            Self::Slack(_)
-            | Self::Alertmanager { .. }
-            | Self::Webhook { .. }
-            | Self::Exec(_)
-            | Self::Stdout => {
-                vec![Severity::Info, Severity::Warning, Severity::Critical]
-            }
-        }
-    }
-
-    /// The word of the configuration.
-    pub(crate) fn word(&self) -> &'static str {
-        match self {
-            Self::Slack(_) => "slack",
-            Self::PagerDuty { .. } => "pagerduty",
-            Self::Alertmanager { .. } => "alertmanager",
-            Self::Webhook { .. } => "webhook",
-            Self::Exec(_) => "exec",
-            Self::Stdout => "stdout",
-        }
-    }
-
-    /// Whether it keeps open and closed apart; people who read a channel do not need to know that a notice is over.
-    fn tracks(&self) -> bool {
-        match self {
-            Self::PagerDuty { .. }
-            | Self::Alertmanager { .. }
-            | Self::Webhook { .. }
-            | Self::Exec(_)
-            | Self::Stdout => true,
-            Self::Slack(_) => false,
         }
     }
 }

@@ -32,6 +32,13 @@ pub(crate) enum SecretError {
     SigningKey(PathBuf),
 }
 
+/// The file, never what is in it.
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.display())
+    }
+}
+
 impl Secret {
     /// A file that is readable and not empty.
     pub(crate) fn open(file: PathBuf) -> Result<Self, SecretError> {

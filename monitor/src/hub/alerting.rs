@@ -3,21 +3,23 @@
 use crate::alerts::Dispatch;
 use crate::bus::inbox::Request;
 use crate::clock;
+use crate::hub::troubles::Troubles;
 use heartbeat::alerts::Alerts;
 use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, AlertsView, Now, Standing};
 use heartbeat::alerts::matter::Matter;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
+use heartbeat::fleet::gates::Gate;
 use heartbeat::fleet::ladder::policy;
 use heartbeat::fleet::machine::Change;
-use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::recovery::RecoveryEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
-use heartbeat::wire::incident::Incident;
+use heartbeat::wire::incident::{GateKind, Incident};
 use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Severity, Subject};
-use std::collections::BTreeMap;
+use heartbeat::wire::trouble::{Trouble, TroubleKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,7 +32,6 @@ const STORE_DOWN_AFTER: Duration = Duration::from_secs(60);
 /// Incidents that ended before this are not looked at again.
 const CLOSED_WITHIN_MS: u64 = 24 * 3600 * 1000;
 const STORE: &str = "store";
-const CONFIGURATION: &str = "configuration";
 
 /// What the alerts want done about the fleet and the store.
 pub(super) enum Wish {
@@ -38,20 +39,30 @@ pub(super) enum Wish {
     Watch(WatchInput),
 }
 
+/// The dead man's switch is pinged this often.
+const PING_EVERY: Duration = Duration::from_secs(60);
+
 /// The alerts as part of the hub.
 pub(super) struct Alerting {
     alerts: Alerts,
-    dispatch: Dispatch,
+    pub(super) dispatch: Dispatch,
     /// What HTTP shows of them.
     shown: watch::Sender<Arc<AlertsView>>,
     /// Something of it changed.
     news: bool,
     /// Since when the store is away, and whether people know.
     store_down: Option<(Moment, bool)>,
-    /// Troubles of hbmonitor itself that people know of, and since when.
-    troubles: BTreeMap<String, u64>,
+    pub(super) troubles: Troubles,
     /// The outbox, until the incidents have been read too.
     outbox: Vec<Notification>,
+    /// When the dead man's switch is pinged next.
+    ping_at: Moment,
+    /// Gates that mean that hbmonitor sees nothing.
+    unsighted: BTreeSet<GateKind>,
+    /// The store was read.
+    is_linked: bool,
+    /// It was before, too.
+    was_linked: bool,
 }
 
 /// Both ends of what readers see of the alerts.
@@ -67,8 +78,12 @@ impl Alerting {
             shown,
             news: true,
             store_down: None,
-            troubles: BTreeMap::new(),
+            troubles: Troubles::default(),
             outbox: Vec::new(),
+            ping_at: Moment::default(),
+            unsighted: BTreeSet::new(),
+            is_linked: false,
+            was_linked: false,
         };
         let rules = alerting.dispatch.rules();
         // Nothing waits yet, so nothing is wished for.
@@ -82,12 +97,16 @@ impl Alerting {
         let store = self.store_down.filter(|(_, known)| !known);
         let store = store.map(|(since, _)| (since + STORE_DOWN_AFTER, "store"));
         let alerts = self.alerts.deadline();
-        store.into_iter().chain(alerts).min_by_key(|(at, _)| *at)
+        let ping = self.is_pinging().then_some((self.ping_at, "ping"));
+        let all = [store, alerts, ping, self.troubles.deadline()];
+        let all = all.into_iter().flatten();
+        all.min_by_key(|(at, _)| *at)
     }
 
     /// What the store holds of the outbox; its incidents follow.
-    pub(super) fn outbox_read(&mut self, outbox: Vec<Notification>) {
+    pub(super) fn outbox_read(&mut self, outbox: Vec<Notification>, troubles: Vec<Trouble>) {
         self.outbox = outbox;
+        self.troubles.read(troubles);
     }
 
     pub(super) fn stored(&mut self, id: String, now: Moment) -> Vec<Wish> {
@@ -105,8 +124,11 @@ impl Alerting {
                 self.news = true;
                 let rules = self.dispatch.rules();
                 wishes.append(&mut self.handle(AlertsInput::Receivers(rules), now));
+                wishes.append(&mut self.end_outdated(false, now));
             }
-            wishes.append(&mut self.trouble(CONFIGURATION, reread.err().as_deref(), now));
+            let error = reread.err();
+            let kind = TroubleKind::Configuration;
+            wishes.append(&mut self.trouble(kind, error.as_deref(), now));
         }
         if let Some((since, false)) = self.store_down
             && since + STORE_DOWN_AFTER <= now
@@ -119,6 +141,11 @@ impl Alerting {
             "hb tries again every few seconds.".clone_into(&mut matter.next);
             wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
         }
+        wishes.append(&mut self.troubles_due(now));
+        if self.is_pinging() && self.ping_at <= now {
+            self.ping_at = now + PING_EVERY;
+            self.dispatch.ping();
+        }
         if self.alerts.deadline().is_some_and(|(at, _)| at <= now) {
             wishes.append(&mut self.handle(AlertsInput::Tick, now));
         }
@@ -128,7 +155,24 @@ impl Alerting {
         wishes
     }
 
+    /// It is the hub that pings: one that stands still, or sees nothing, does not.
+    fn is_pinging(&self) -> bool {
+        self.dispatch.has_switch() && self.is_linked && self.unsighted.is_empty()
+    }
+
+    /// A gate closed or opened.
+    fn gate(&mut self, gate: &Gate, closed: bool, now: Moment) -> Vec<Wish> {
+        if matches!(gate.gate, GateKind::Blind | GateKind::Tilt) && closed {
+            self.unsighted.insert(gate.gate);
+        } else if !closed {
+            self.unsighted.remove(&gate.gate);
+        }
+        let input = AlertsInput::Gate(gate.gate, gate.host.clone(), closed);
+        self.handle(input, now)
+    }
+
     pub(super) fn link_up(&mut self, watch: &Watch, now: Moment) -> Vec<Wish> {
+        self.is_linked = true;
         let mut wishes = self.handle(AlertsInput::LinkUp, now);
         let wall_ms = clock::wall_ms();
         let lately = |incident: &&Arc<Incident>| {
@@ -146,9 +190,13 @@ impl Alerting {
             .values()
             .chain(view.notices.closed.values());
         let notices = notices.filter_map(|notice| noticed(notice, watch));
-        let matters = incidents.chain(notices).collect();
+        let at_start = !std::mem::replace(&mut self.was_linked, true);
+        let (troubles, mut again) = self.troubles_restored();
+        wishes.append(&mut again);
+        let matters = incidents.chain(notices).chain(troubles).collect();
         let outbox = std::mem::take(&mut self.outbox);
         wishes.append(&mut self.handle(AlertsInput::Restored { matters, outbox }, now));
+        wishes.append(&mut self.end_outdated(at_start, now));
         if let Some((since, known)) = self.store_down.take()
             && known
         {
@@ -161,6 +209,7 @@ impl Alerting {
     }
 
     pub(super) fn link_down(&mut self, now: Moment) -> Vec<Wish> {
+        self.is_linked = false;
         self.store_down.get_or_insert((now, false));
         self.handle(AlertsInput::LinkDown, now)
     }
@@ -173,7 +222,7 @@ impl Alerting {
                 let matter = matter(&change.incident, watch);
                 self.handle(AlertsInput::Matter(Box::new(matter)), now)
             }
-            WatchEffect::Notice(NoticesEffect::Changed(notice)) => match noticed(notice, watch) {
+            WatchEffect::NoticeChanged(notice) => match noticed(notice, watch) {
                 Some(matter) => self.handle(AlertsInput::Matter(Box::new(matter)), now),
                 None => Vec::new(),
             },
@@ -189,12 +238,8 @@ impl Alerting {
             WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
                 self.handle(AlertsInput::Silences(silences.clone()), now)
             }
-            WatchEffect::GateClosed(gate) => {
-                self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), true), now)
-            }
-            WatchEffect::GateOpened(gate) => {
-                self.handle(AlertsInput::Gate(gate.gate, gate.host.clone(), false), now)
-            }
+            WatchEffect::GateClosed(gate) => self.gate(gate, true, now),
+            WatchEffect::GateOpened(gate) => self.gate(gate, false, now),
             WatchEffect::Fleet(
                 FleetEffect::Verify(_)
                 | FleetEffect::ReadTtl(_)
@@ -220,37 +265,9 @@ impl Alerting {
             )
             | WatchEffect::StoreIncident(_)
             | WatchEffect::RemoveIncident(_)
-            | WatchEffect::Notice(NoticesEffect::Store(_) | NoticesEffect::Remove(_)) => Vec::new(),
+            | WatchEffect::StoreNotice(_)
+            | WatchEffect::RemoveNotice(_) => Vec::new(),
         }
-    }
-
-    /// A trouble of hbmonitor itself begins (with its error), or is over.
-    fn trouble(&mut self, name: &str, error: Option<&str>, now: Moment) -> Vec<Wish> {
-        let wall_ms = clock::wall_ms();
-        let since = match (error, self.troubles.get(name)) {
-            (Some(_), None) => {
-                self.troubles.insert(name.to_owned(), wall_ms);
-                wall_ms
-            }
-            (None, Some(since)) => *since,
-            (Some(_), Some(_)) | (None, None) => return Vec::new(),
-        };
-        let mut matter = Matter::trouble(name, Subject::Monitor, Severity::Warning, since);
-        matter.label = match (error, name.strip_prefix("receiver-")) {
-            (Some(_), Some(receiver)) => format!("receiver {receiver} takes no notifications"),
-            (Some(_), None) => {
-                "the new configuration cannot be used, the one before goes on".to_owned()
-            }
-            (None, Some(receiver)) => format!("receiver {receiver} takes notifications again"),
-            (None, None) => "the configuration is in order again".to_owned(),
-        };
-        if let Some(error) = error {
-            error.clone_into(&mut matter.sentence);
-        } else {
-            self.troubles.remove(name);
-            matter.closed_at = Some(wall_ms);
-        }
-        self.handle(AlertsInput::Matter(Box::new(matter)), now)
     }
 
     fn standing(&mut self, change: &Change, now: Moment) -> Vec<Wish> {
@@ -259,7 +276,7 @@ impl Alerting {
         self.handle(AlertsInput::Agent(change.agent.clone(), standing), now)
     }
 
-    fn handle(&mut self, input: AlertsInput, now: Moment) -> Vec<Wish> {
+    pub(super) fn handle(&mut self, input: AlertsInput, now: Moment) -> Vec<Wish> {
         let mut wishes = Vec::new();
         let effects = self.alerts.handle(input, moment(now));
         if effects.is_empty() {
@@ -272,9 +289,11 @@ impl Alerting {
                 }
                 AlertsEffect::Remove(id) => wishes.push(Wish::Ask(Request::RemoveNotification(id))),
                 AlertsEffect::Paged(ids, page) => {
+                    wishes.append(&mut self.troubles.paged(&ids, &page));
                     wishes.push(Wish::Watch(WatchInput::Paged(ids, page)));
                 }
                 AlertsEffect::Notified(ids, notified) => {
+                    wishes.append(&mut self.troubles.notified(&ids, &notified));
                     wishes.push(Wish::Watch(WatchInput::Notified(ids, notified)));
                 }
                 AlertsEffect::Deliver(batch) => self.dispatch.deliver(batch),
@@ -284,8 +303,8 @@ impl Alerting {
                         Some(error) => tracing::error!("receiver {name} takes nothing: {error}"),
                         None => tracing::info!("receiver {name} takes notifications again"),
                     }
-                    let name = format!("receiver-{name}");
-                    wishes.append(&mut self.trouble(&name, error.as_deref(), now));
+                    let kind = TroubleKind::Receiver(name);
+                    wishes.append(&mut self.trouble(kind, error.as_deref(), now));
                 }
             }
         }

@@ -101,6 +101,22 @@ impl Engines {
         }
     }
 
+    /// Why no engine can be reached: each is misconfigured, or its socket is missing.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let why = |engine: &Engine| match &engine.endpoint {
+            Ok(Endpoint::Unix(path)) if !path.exists() => {
+                Some(format!("there is no {}", path.display()))
+            }
+            Ok(_) => None,
+            Err(why) => Some(why.clone()),
+        };
+        Some(format!(
+            "{}, and {}",
+            why(&self.docker)?,
+            why(&self.podman)?
+        ))
+    }
+
     /// The agent's container. An engine that should have it and does not answer is an obstacle, as is a container that
     /// may be another agent's.
     pub(super) async fn find(&self, job: &Job) -> Result<Found<'_>, Obstacle> {

@@ -17,6 +17,21 @@ const TAIL_BYTES: usize = 4096;
 /// After the end of the command its output is read to here: what it left running may hold the pipe open.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 
+/// Why the command cannot be started: no file that may be executed is where it says.
+pub(super) fn obstacle(command: &[String]) -> Option<String> {
+    let program = command.first()?;
+    let runs = |path: &std::path::Path| {
+        let mode = nix::unistd::AccessFlags::X_OK;
+        path.is_file() && nix::unistd::access(path, mode).is_ok()
+    };
+    let found = match program.contains('/') {
+        true => runs(std::path::Path::new(program)),
+        false => std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))),
+    };
+    (!found).then(|| format!("{program} is no program that can be started"))
+}
+
 /// Runs the command to its end. After `within`, or when the future is dropped, its whole process group is killed.
 pub(super) async fn run(job: &Job, within: Duration) -> Result<String, Obstacle> {
     let Some((program, arguments)) = job.exec.split_first() else {

@@ -57,6 +57,11 @@ impl Kubernetes {
         }
     }
 
+    /// Why no cluster can be reached: none is named, or what names it cannot be read.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        self.place.open().err()
+    }
+
     /// Evicts or deletes the agent's pod.
     pub(super) async fn evict(&self, job: &Job) -> Result<String, Obstacle> {
         let pod = self.pod_of(job)?;

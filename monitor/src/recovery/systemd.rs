@@ -49,6 +49,12 @@ impl Systemd {
         }
     }
 
+    /// Why no unit of the system can be reached: its bus is missing.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let path = std::path::Path::new(self.system.strip_prefix("unix:path=")?);
+        (!path.exists()).then(|| format!("there is no {}", path.display()))
+    }
+
     /// Restarts the agent's unit and waits for the job's result.
     pub(super) async fn restart(&self, job: &Job) -> Result<String, Obstacle> {
         let unit = self.unit_of(job)?;

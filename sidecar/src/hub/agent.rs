@@ -163,10 +163,8 @@ impl AgentProcess {
             Body::Absent | Body::Child(_) | Body::Attached { .. } => None,
         };
         let suspension = self.suspension.and_then(|s| s.deadline());
-        [self.life.deadline(), self.next_search, suspension, check]
-            .into_iter()
-            .flatten()
-            .min()
+        let all = [self.life.deadline(), self.next_search, suspension, check];
+        all.into_iter().flatten().min()
     }
 
     /// What is reported of the process.
@@ -192,6 +190,8 @@ impl AgentProcess {
             obstacle: self.obstacle.clone(),
             exclusive: config.exclusive,
             alert_only: config.on_hung == Reaction::Alert,
+            stall_after: config.patience.scale(config.stall_after),
+            restarts_stalled: config.on_stalled == Reaction::Restart,
         }
     }
 

@@ -23,7 +23,13 @@ impl Hub {
                 tracing::warn!("order received: unblock the agent: {}", order.reason);
                 let done = self.unblock();
                 let done = done.as_deref().map_err(String::as_str);
-                self.answer_order(Orders::unblocked(&order, done));
+                self.answer_order(Orders::settled(&order, done));
+            }
+            OrderEffect::Hold { order } => {
+                tracing::info!("order received: no restart for now: {}", order.reason);
+                let done = self.hold();
+                let done = done.as_deref().map_err(String::as_str);
+                self.answer_order(Orders::settled(&order, done));
             }
             OrderEffect::Stop { reason, by_person } => {
                 tracing::warn!("order received: stop the agent: {reason}");

@@ -55,7 +55,8 @@ impl Watch {
         };
         let policy = RemedyPolicy {
             hung_is_restarted: config.on_hung == Reaction::Restart,
-            stalled_is_restarted: config.on_stalled == Reaction::Restart,
+            stalled_is_restarted: (config.on_stalled == Reaction::Restart)
+                .then(|| config.patience.scale(config.stall_after)),
         };
         let evidence = sampler(&config.work);
         if evidence.is_blind() {
@@ -256,7 +257,7 @@ impl Hub {
             self.report_judgement(judgement);
         }
         let judgement = self.watch.machine.judgement().clone();
-        if let Some(step) = self.watch.remedy.handle(&judgement) {
+        if let Some(step) = self.watch.remedy.handle(&judgement, clock::now()) {
             self.remedy(step, &judgement);
         }
     }
@@ -299,6 +300,14 @@ impl Hub {
             Ok(what) => tracing::warn!("{what}, because {}", judgement.sentence),
             Err(why) => tracing::warn!("{why}; wanted because {}", judgement.sentence),
         }
+    }
+
+    /// A person takes care of the present suspicion. Answers what that changes.
+    pub(super) fn hold(&mut self) -> Result<String, String> {
+        if self.watch.remedy.hold() {
+            return Ok("it is not restarted for its present suspicion".to_owned());
+        }
+        Err("it is under no suspicion, so there is nothing to hold back".to_owned())
     }
 
     /// Applies the fix that the present verdict offers. Answers what was done, or why nothing was.

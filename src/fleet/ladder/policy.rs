@@ -77,6 +77,8 @@ pub struct Policy {
     pub auto: bool,
     /// For those who are paged.
     pub severity: Severity,
+    /// An agent under suspicion is restarted by its sidecar when that lasts.
+    pub restarts_stalled: bool,
 }
 
 impl Default for Policy {
@@ -88,6 +90,7 @@ impl Default for Policy {
             replace_image: None,
             auto: true,
             severity: Severity::default(),
+            restarts_stalled: false,
         }
     }
 }
@@ -108,13 +111,21 @@ impl Policies {
         }
     }
 
+    /// The place of an agent's policy in the order, from 0; `None` for the default.
+    pub fn place(&self, id: &str, kind: &str, host: &str) -> Option<usize> {
+        let fits = |policy: &Policy| policy.matcher.matches(id, kind, host);
+        self.policies.iter().position(fits)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.iter()
+    }
+
     /// The policy of an agent.
     pub fn of(&self, id: &str, kind: &str, host: &str) -> &Policy {
-        let found = self
-            .policies
-            .iter()
-            .find(|policy| policy.matcher.matches(id, kind, host));
-        found.unwrap_or(&self.otherwise)
+        let place = self.place(id, kind, host);
+        place.map_or(&self.otherwise, |place| &self.policies[place])
     }
 }
 

@@ -230,7 +230,11 @@ impl Watch {
         if let Some(why) = unreachable(agent, now) {
             let deed = match action {
                 Action::Stop => "stopped",
-                Action::Restart | Action::Unblock | Action::Ping | Action::Unknown => "restarted",
+                Action::Restart
+                | Action::Unblock
+                | Action::Hold
+                | Action::Ping
+                | Action::Unknown => "restarted",
             };
             let why = format!("{id} cannot be {deed}: {why}");
             return Err(AskRefusal::Impossible(why));

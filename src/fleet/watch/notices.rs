@@ -1,15 +1,18 @@
 //! Agents that a person should see while their beats come: seen when they may have changed, and every few seconds as long as
 //! they have a notice. What an agent is like is asked each time, never remembered.
 
-use super::{Watch, WatchEffect};
+use super::{Watch, WatchEffect, unreachable};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, State};
 use crate::fleet::last_beat::LastBeat;
-use crate::fleet::notices::{NoticesContext, NoticesInput, Sight};
+use crate::fleet::notices::{NoticesContext, NoticesEffect, NoticesInput, Plan, Sight};
+use crate::fleet::recovery::RecoveryEffect;
+use crate::fleet::view::type_of;
 use crate::wire::beat::Verdict;
 use crate::wire::life::Phase;
 use crate::wire::notice::NoticeKind;
+use crate::wire::order::{Action, Order};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +71,52 @@ impl Watch {
             return;
         }
         Arc::make_mut(&mut self.shown).notices = self.notices.view().clone();
-        effects.extend(produced.into_iter().map(WatchEffect::Notice));
+        for effect in produced {
+            match effect {
+                NoticesEffect::Restart(agent) => {
+                    self.recovery.ladder.charge_restart(&agent, now);
+                    self.order_for_notice(&agent, Action::Restart, now, effects);
+                }
+                NoticesEffect::Hold(agent) => {
+                    self.order_for_notice(&agent, Action::Hold, now, effects);
+                }
+                NoticesEffect::Store(notice) => effects.push(WatchEffect::StoreNotice(notice)),
+                NoticesEffect::Remove(id) => effects.push(WatchEffect::RemoveNotice(id)),
+                NoticesEffect::Changed(notice) => effects.push(WatchEffect::NoticeChanged(notice)),
+            }
+        }
+    }
+
+    /// Bound to this incarnation: what comes after it has moved on.
+    fn order_for_notice(
+        &mut self,
+        agent: &AgentId,
+        action: Action,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        let (Some(known), Some(token)) = (self.fleet.agent(agent), self.recovery.token) else {
+            return;
+        };
+        let reason = match action {
+            Action::Hold => "a person takes care of it",
+            Action::Restart | Action::Unblock | Action::Stop | Action::Ping | Action::Unknown => {
+                "it did not move, and its policy says restart"
+            }
+        };
+        let (epoch, incarnation) = (known.run.epoch, known.run.restarts());
+        let order = Order {
+            id: self.ledger.new_id(self.store_wall(now)).to_string(),
+            action,
+            epoch,
+            incarnation,
+            ttl_ms: self.order_within(agent),
+            reason: reason.to_owned(),
+            token,
+            by: None,
+        };
+        let order = RecoveryEffect::Order(agent.clone(), order);
+        effects.push(WatchEffect::Recovery(order));
     }
 
     /// The agent as it is now; `None` when that is not known.
@@ -79,6 +127,9 @@ impl Watch {
             verdict: None,
             sentence: String::new(),
             evidence: Vec::new(),
+            plan: None,
+            is_silenced: false,
+            may_restart: false,
         };
         let Some(agent) = self.fleet.agent(id) else {
             return Some(calm);
@@ -95,7 +146,36 @@ impl Watch {
             verdict: Some(verdict),
             sentence: agent.sentence(now).into_owned(),
             evidence: activity.map_or_else(Vec::new, |activity| activity.evidence),
+            plan: self.plan(id, agent, now),
+            is_silenced: self.is_silenced(id, now),
+            may_restart: self.gates.veto(agent.host()).is_none()
+                && self.recovery.token.is_some()
+                && unreachable(agent, now).is_none()
+                && self.recovery.ladder.allows_restart(id, now),
             ..calm
+        })
+    }
+
+    /// The restart that follows if this suspicion lasts: of its own sidecar, else of the policy.
+    fn plan(&self, id: &AgentId, agent: &Agent, now: Moment) -> Option<Plan> {
+        let life = &agent.run.life;
+        if life.restarts_stalled {
+            let beat = agent.run.beat.as_ref()?;
+            // Both of the sender's clock.
+            let lasted = beat.timestamp_ms.saturating_sub(beat.activity_since()?);
+            let lasted = Duration::from_millis(lasted) + now.since(agent.run.beat_at?);
+            return Some(Plan {
+                within: life.stall_after().saturating_sub(lasted),
+                by_sidecar: true,
+            });
+        }
+        let host = agent.host().unwrap_or_default();
+        let policies = &self.recovery.policies;
+        let policy = policies.of(id.as_str(), type_of(agent), host);
+        let acts = policy.restarts_stalled && policy.auto && !life.alert_only;
+        (acts && unreachable(agent, now).is_none()).then(|| Plan {
+            within: life.stall_after(),
+            by_sidecar: false,
         })
     }
 }

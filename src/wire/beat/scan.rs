@@ -220,6 +220,11 @@ impl<'a> Scan<'a> {
         };
         let exclusive = self.skip(r#","exclusive":true"#).is_some();
         let alert_only = self.skip(r#","alertOnly":true"#).is_some();
+        let restarts_stalled = self.skip(r#","restartsStalled":true"#).is_some();
+        let stall_ms = match self.skip(r#","stallMs":"#) {
+            Some(()) => self.count()?,
+            None => 0,
+        };
         self.skip("}")?;
         Some(Life {
             step,
@@ -229,6 +234,8 @@ impl<'a> Scan<'a> {
             end,
             exclusive,
             alert_only,
+            restarts_stalled,
+            stall_ms,
             ..Life::default()
         })
     }

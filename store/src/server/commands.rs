@@ -175,12 +175,14 @@ impl Server {
         format!(
             "# Server\r\nredis_version:{VERSION}\r\nredis_mode:standalone\r\nrun_id:{}\r\nuptime_in_seconds:{}\r\n\
              # Clients\r\nconnected_clients:{}\r\n# Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\n\
-             maxmemory_policy:noeviction\r\n# Persistence\r\nloading:0\r\n# Replication\r\nrole:master\r\n",
+             maxmemory_policy:noeviction\r\n# Persistence\r\nloading:0\r\naof_last_write_status:{}\r\n\
+             # Replication\r\nrole:master\r\n",
             self.run_id,
             self.started.elapsed().as_secs(),
             self.clients.len(),
             self.keys.bytes(),
             self.limits.memory_bytes,
+            if self.disk_fails { "err" } else { "ok" },
         )
     }
 }

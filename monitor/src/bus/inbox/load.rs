@@ -20,6 +20,7 @@ use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Silence;
+use heartbeat::wire::trouble::Trouble;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::collections::HashSet;
@@ -66,7 +67,13 @@ pub(super) async fn load(
         Ok(None)
     })
     .await?;
-    output.pass(Input::Outbox(outbox)).await;
+    let mut troubles = Vec::new();
+    each_pair(link, keys::TROUBLES, "trouble", output, |(_, record)| {
+        troubles.push(Trouble::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.pass(Input::Outbox(outbox, troubles)).await;
     events.begin(link, output).await?;
     hashes(link, output).await?;
     each_pair(link, keys::ROSTER, "roster", output, |(id, entry)| {

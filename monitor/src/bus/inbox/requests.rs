@@ -120,60 +120,52 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
                 question.cmd("HLEN").arg(keys::NOTICES);
+                question.cmd("INFO").arg("persistence");
             }
             Request::StoreIncident(incident) | Request::Begin(_, incident) => {
                 let id = incident.id.to_string();
-                question
-                    .cmd("HSET")
-                    .arg(keys::INCIDENTS)
-                    .arg(id)
-                    .arg(incident.encode());
+                set(question, keys::INCIDENTS, &id, &incident.encode());
             }
             Request::RemoveIncident(id) => {
-                question
-                    .cmd("HDEL")
-                    .arg(keys::INCIDENTS)
-                    .arg(id.to_string());
+                remove(question, keys::INCIDENTS, &id.to_string());
             }
             Request::StoreNotice(notice) => {
-                let (id, record) = (notice.id.to_string(), notice.encode());
-                question.cmd("HSET").arg(keys::NOTICES).arg(id).arg(record);
+                let id = notice.id.to_string();
+                set(question, keys::NOTICES, &id, &notice.encode());
             }
-            Request::RemoveNotice(id) => {
-                question.cmd("HDEL").arg(keys::NOTICES).arg(id.to_string());
+            Request::RemoveNotice(id) => remove(question, keys::NOTICES, &id.to_string()),
+            Request::StoreTrouble(trouble) => {
+                let name = trouble.name.field();
+                set(question, keys::TROUBLES, &name, &trouble.encode());
             }
+            Request::RemoveTrouble(kind) => remove(question, keys::TROUBLES, &kind.field()),
             Request::StoreNotification(record) => {
-                question
-                    .cmd("HSET")
-                    .arg(keys::OUTBOX)
-                    .arg(&record.id)
-                    .arg(record.encode());
+                set(question, keys::OUTBOX, &record.id, &record.encode());
             }
-            Request::RemoveNotification(id) => {
-                question.cmd("HDEL").arg(keys::OUTBOX).arg(id);
-            }
-            Request::Leave(id) => {
-                question.cmd("HDEL").arg(keys::ROSTER).arg(id.as_str());
-            }
+            Request::RemoveNotification(id) => remove(question, keys::OUTBOX, id),
+            Request::Leave(id) => remove(question, keys::ROSTER, id.as_str()),
             Request::Forget(id) => recovery::forget(question, id),
             Request::Order(id, order) => recovery::order(question, self.channels, id, order),
             Request::StoreSilence(silence) => {
                 let id = silence.id.to_string();
-                question
-                    .cmd("HSET")
-                    .arg(keys::SILENCES)
-                    .arg(id)
-                    .arg(silence.encode());
+                set(question, keys::SILENCES, &id, &silence.encode());
             }
-            Request::RemoveSilence(id) => {
-                question.cmd("HDEL").arg(keys::SILENCES).arg(id.to_string());
-            }
+            Request::RemoveSilence(id) => remove(question, keys::SILENCES, &id.to_string()),
             Request::StorePause(pause) => recovery::pause(question, pause.as_ref()),
             Request::Audit(entry) => recovery::audit(question, entry),
             Request::Claim(ticket, value) => recovery::claim(question, ticket, value),
             Request::Release(tickets) => recovery::release(question, tickets),
         }
     }
+}
+
+/// Writes one record of a hash.
+fn set(question: &mut Pipeline, key: &str, field: &str, record: &str) {
+    question.cmd("HSET").arg(key).arg(field).arg(record);
+}
+
+fn remove(question: &mut Pipeline, key: &str, field: &str) {
+    question.cmd("HDEL").arg(key).arg(field);
 }
 
 /// Whether a lost connection leaves it to be sent again as it is. Entries that leave the roster are kept apart.
@@ -185,6 +177,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::RemoveSilence(_)
         | Request::StoreNotification(_)
         | Request::RemoveNotification(_)
+        | Request::StoreTrouble(_)
+        | Request::RemoveTrouble(_)
         | Request::Audit(_)
         | Request::Begin(..)
         | Request::Release(_) => true,
@@ -220,16 +214,7 @@ async fn pass_on(
             }
         }
         Request::Canary(_) => {
-            let _receivers = answers.next();
-            pass_on_time(answers.next(), output).await;
-            if let Some(Ok(Value::Int(held))) = answers.next() {
-                let held = usize::try_from(held).unwrap_or(0);
-                output.send(WatchInput::IncidentsHeld(held)).await;
-            }
-            if let Some(Ok(Value::Int(held))) = answers.next() {
-                let held = usize::try_from(held).unwrap_or(0);
-                output.send(WatchInput::NoticesHeld(held)).await;
-            }
+            pass_on_canary(answers, output).await;
         }
         Request::StoreNotification(record) => {
             if is_carried_out(answers.next(), output) {
@@ -249,6 +234,8 @@ async fn pass_on(
         Request::StoreNotice(_)
         | Request::RemoveNotice(_)
         | Request::RemoveNotification(_)
+        | Request::StoreTrouble(_)
+        | Request::RemoveTrouble(_)
         | Request::StorePause(_)
         | Request::StoreSilence(_)
         | Request::RemoveSilence(_)
@@ -273,6 +260,26 @@ async fn pass_on(
     Ok(())
 }
 
+/// What was asked beside the canary.
+async fn pass_on_canary(answers: &mut impl Iterator<Item = RedisResult<Value>>, output: &Output) {
+    let _receivers = answers.next();
+    pass_on_time(answers.next(), output).await;
+    if let Some(Ok(Value::Int(held))) = answers.next() {
+        let held = usize::try_from(held).unwrap_or(0);
+        output.send(WatchInput::IncidentsHeld(held)).await;
+    }
+    if let Some(Ok(Value::Int(held))) = answers.next() {
+        let held = usize::try_from(held).unwrap_or(0);
+        output.send(WatchInput::NoticesHeld(held)).await;
+    }
+    // A user who may not ask this does not get to know it.
+    if let Some(Ok(answer)) = answers.next()
+        && let Ok(info) = redis::from_redis_value::<String>(answer)
+    {
+        output.pass(Input::DiskFails(disk_fails(&info))).await;
+    }
+}
+
 async fn pass_on_verified(
     id: AgentId,
     fields: RedisResult<Value>,
@@ -286,6 +293,12 @@ async fn pass_on_verified(
         output.send(FleetInput::Verified(id)).await;
     }
     Ok(())
+}
+
+/// Whether `INFO persistence` says that the last write to the disk failed.
+fn disk_fails(info: &str) -> bool {
+    let failed = ["rdb_last_bgsave_status:err", "aof_last_write_status:err"];
+    info.lines().any(|line| failed.contains(&line.trim()))
 }
 
 fn count_refused(answers: impl Iterator<Item = RedisResult<Value>>, output: &Output) {
