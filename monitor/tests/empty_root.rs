@@ -14,8 +14,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use support::Redis;
 use support::static_program::static_program;
+use support::{Redis, eventually, get, serving};
 
 const NAME: &str = "receiver.hb.test";
 
@@ -42,18 +42,29 @@ impl Root {
         std::fs::write(self.path().join(path), text).unwrap();
     }
 
-    /// In that root, with no variable but these.
+    /// In that root, with no variable but these, to its end.
     fn run(&self, words: &[&str], variables: &[(&str, &str)]) -> Output {
+        self.command(&[], words)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap()
+    }
+
+    /// The command that does so; `options` are those of `unshare`.
+    fn command(&self, options: &[&str], words: &[&str]) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
         if !nix::unistd::geteuid().is_root() {
             command.arg("--map-root-user");
         }
-        command.arg("--root").arg(self.path()).args(words);
         command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap());
-        command.envs(variables.iter().copied()).output().unwrap()
+            .arg("--root")
+            .arg(self.path())
+            .args(options)
+            .args(words);
+        let path = std::env::var_os("PATH").unwrap();
+        command.env_clear().env("PATH", path);
+        command
     }
 }
 
@@ -138,4 +149,36 @@ fn a_sidecar_finds_its_store_by_name_and_installs_itself() {
     assert_eq!(mode & 0o777, 0o755);
     let status: Option<String> = redis.run(&["HGET", "agent:a1", "status"]);
     assert_eq!(status.as_deref(), Some("stopped"));
+}
+
+/// No name, no home, no `/tmp`, no place to write to. Needs root, as the tests of Docker do.
+#[test]
+fn a_user_that_the_system_does_not_know_is_served_all_the_same() {
+    const STRANGER: [&str; 4] = ["--setuid", "12345", "--setgid", "12345"];
+    let redis = Redis::start();
+
+    let root = Root::with("hbsidecar");
+    let store = format!("redis://{NAME}:{}", redis.port);
+    let sidecar = [
+        "/hbsidecar",
+        "--id",
+        "a1",
+        "--redis-url",
+        &store,
+        "--",
+        "/hbsidecar",
+        "--version",
+    ];
+    let done = root.command(&STRANGER, &sidecar).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let status: Option<String> = redis.run(&["HGET", "agent:a1", "status"]);
+    assert_eq!(status.as_deref(), Some("stopped"));
+
+    let root = Root::with("hbmonitor");
+    let monitor = ["/hbmonitor", "--redis-url", &store, "--quiet"];
+    let (_running, address) = serving(&mut root.command(&STRANGER, &monitor));
+    eventually("it knows the agent", || {
+        let (_, agent) = get(&address, "/health/agents/a1")?;
+        (agent["state"] == "stopped").then_some(())
+    });
 }
