@@ -1,5 +1,4 @@
 //! hbsidecar as PID 1 of a container, under a real Docker engine.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;
