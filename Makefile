@@ -19,7 +19,7 @@ install: build ## both programs into PREFIX/bin; PREFIX=/usr/local
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(TARGET)/release/hbsidecar $(TARGET)/release/hbmonitor $(DESTDIR)$(PREFIX)/bin
 
-dist: ## dist/: an archive for machines without Rust: static programs, manual pages, completions, units; and its checksum
+dist: ## dist/: archive and Debian package for machines without Rust: static programs, manual pages, completions, units
 	scripts/dist
 
 demo: ## builds and plays the demo; ARGS=--once ends it after the story

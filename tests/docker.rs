@@ -135,6 +135,40 @@ fn an_agent_that_failed_is_started_again_inside_the_container() {
     );
 }
 
+/// Kubernetes mounts such a file, and shows what stands in it.
+#[test]
+fn why_it_failed_stands_in_the_termination_log_and_a_good_end_leaves_it_empty() {
+    let docker = Docker::shared();
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("log");
+    let mount = format!("{}:/dev/termination-log", log.display());
+    for (agent, left) in [
+        (
+            "exit 7",
+            "the agent a1 ended: exit code 7, after 1 restart\n",
+        ),
+        (
+            "kill -KILL $$",
+            "the agent a1 ended: killed by SIGKILL, after 1 restart\n",
+        ),
+        ("exit 0", ""),
+    ] {
+        std::fs::write(&log, "").unwrap();
+        let flags = [
+            "--id",
+            "a1",
+            "--max-restarts",
+            "1",
+            "--backoff",
+            "10ms",
+            "--",
+        ];
+        let command = [&["hbsidecar"][..], &flags, &["sh", "-c", agent]].concat();
+        docker.run(&["-v", &mount], &command);
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), left, "{agent}");
+    }
+}
+
 #[test]
 fn an_agent_that_was_out_of_memory_is_called_oom_killed() {
     let docker = Docker::shared();

@@ -104,6 +104,10 @@ fn the_units_start_report_survive_and_stop() {
     });
     assert_eq!(machine.show("hbsidecar@writer-1", "NRestarts"), "0");
 
+    // Its token is root's to use.
+    let paused = machine.sh("HB_TOKEN_FILE=/var/lib/private/hb/token /opt/hbmonitor resume");
+    assert_eq!(paused, "Recovery goes on for the whole fleet.");
+
     let reloaded = machine.systemctl(&["reload", "hbmonitor"]);
     assert_eq!(reloaded, "");
     wait_for(&machine, "hbmonitor", "SubState", "running");

@@ -9,6 +9,7 @@ mod effects;
 mod ends;
 mod exclusive;
 mod exits;
+mod last_words;
 mod orders;
 mod publish;
 mod publisher;

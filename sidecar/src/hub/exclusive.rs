@@ -168,7 +168,8 @@ impl Hub {
 /// The marks and the guard of one sidecar process. The guard is forked here: no thread may exist yet.
 pub(crate) fn safeguards(config: &crate::config::Config) -> anyhow::Result<Safeguards> {
     use anyhow::Context;
-    let instance = Instance::new(&config.id, &config.host);
+    let instance = Instance::new(&config.id, &config.host)
+        .context("the kernel gives no random bytes (getrandom)")?;
     let guarded = config.exclusive || config.die_with_sidecar;
     if guarded && !handle::proc_is_ours() {
         anyhow::bail!(

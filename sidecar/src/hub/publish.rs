@@ -130,6 +130,9 @@ impl Hub {
             }
             Outcome::NotStarted(_) | Outcome::Taken | Outcome::Interrupted(_) => false,
         };
+        if !clean {
+            self.leave_last_words(outcome);
+        }
         self.agent.facts.detached = detached;
         if let Some(end) = &mut self.agent.facts.end {
             // A person who stops it during a back-off wants it to stay stopped.
@@ -193,6 +196,7 @@ impl Hub {
 
     /// Publishes what is queued although no agent was started.
     pub(super) async fn close_unstarted(mut self, outcome: Outcome) {
+        self.leave_last_words(outcome);
         self.stand_down(outcome);
         let stored = self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
         tracing::debug!("ends without an agent; all events stored: {stored}");

@@ -4,8 +4,10 @@ use crate::config::INSTANCE;
 use crate::process::handle;
 use heartbeat::base::id::AgentId;
 use heartbeat::wire::lease::Holder;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::ffi::OsString;
-use uuid::Uuid;
+use std::io;
+use uuid::Builder;
 
 /// One sidecar process.
 #[derive(Clone, Debug)]
@@ -18,12 +20,17 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// This process, for this agent.
-    pub(crate) fn new(agent: &AgentId, host: &str) -> Self {
-        Self {
-            id: Uuid::new_v4().to_string(),
+    ///
+    /// # Errors
+    /// The kernel gives no random bytes. It is asked itself: a root without `/dev` has no file for them.
+    pub(crate) fn new(agent: &AgentId, host: &str) -> io::Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom(&mut bytes, GetRandomFlags::empty())?;
+        Ok(Self {
+            id: Builder::from_random_bytes(bytes).into_uuid().to_string(),
             holder: handle::myself(host),
             agent: agent.clone(),
-        }
+        })
     }
 
     /// The same process, for an agent of another id.
