@@ -19,6 +19,7 @@ pub mod order;
 pub mod pause;
 pub mod roster;
 pub mod silence;
+pub mod timeline;
 
 /// The word that stands for a value in the store: the one that serde writes, so that there is one list of them.
 pub fn word<T: serde::Serialize>(value: &T) -> String {

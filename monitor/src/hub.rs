@@ -8,6 +8,7 @@ mod alerting;
 pub(crate) mod crew;
 mod held;
 mod recovery;
+mod story;
 
 use crate::alerts::Dispatch;
 use crate::asks::Asks;
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::config::policy::RecoverySettings;
 use crate::events::Events;
 use crate::snapshots::Showcase;
+use crate::tallies::Tallies;
 use crate::wake::Sleeper;
 use alerting::{Alerting, Wish};
 pub(crate) use alerting::{ShownAlerts, shown};
@@ -24,7 +26,6 @@ use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
@@ -35,6 +36,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use story::Chronicle;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -55,6 +57,7 @@ pub(crate) struct Hub {
     alerting: Alerting,
     asks: Asks,
     outputs: Outputs,
+    chronicle: Chronicle,
     last_tick: Moment,
 }
 
@@ -67,6 +70,7 @@ pub(crate) struct Ends {
     pub(crate) events: Events,
     pub(crate) dispatch: Dispatch,
     pub(crate) show: watch::Sender<Arc<AlertsView>>,
+    pub(crate) tallies: Tallies,
 }
 
 /// Where effects go.
@@ -105,6 +109,7 @@ impl Hub {
             events,
             dispatch,
             show,
+            tallies,
         } = ends;
         let watch = Watch::new(settings, fastrand::u64(..), now);
         Self {
@@ -128,6 +133,7 @@ impl Hub {
                 crew,
                 events,
             },
+            chronicle: Chronicle::new(tallies),
             last_tick: now,
         }
     }
@@ -154,6 +160,7 @@ impl Hub {
             }
             self.perform(&mut effects, now);
             self.showcase.serve(now, || self.watch.view());
+            self.chronicle.ticked(clock::now().since(now));
         }
     }
 
@@ -161,6 +168,7 @@ impl Hub {
     fn perform(&mut self, effects: &mut Vec<WatchEffect>, now: Moment) {
         let mut wishes = self.alerting.advance(now);
         loop {
+            self.write_story(effects, now);
             for effect in effects.drain(..) {
                 self.remember_container(&effect);
                 wishes.append(&mut self.alerting.follow(&effect, &self.watch, now));
@@ -223,6 +231,7 @@ impl Hub {
                 Ok(Input::Watch(input)) => {
                     let is_up = matches!(input, WatchInput::Fleet(FleetInput::LinkUp));
                     let is_down = matches!(input, WatchInput::Fleet(FleetInput::LinkDown));
+                    self.note_input(&input, now);
                     effects.append(&mut self.watch.handle(input, now));
                     if is_up {
                         self.beats.up(&mut self.watch, now, effects);
@@ -388,7 +397,7 @@ impl Outputs {
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
             WatchEffect::IncidentChanged(change) => {
-                log_incident(&change);
+                recovery::log_incident(&change);
                 self.events.incident(&change);
             }
             WatchEffect::GateClosed(gate) => {
@@ -432,24 +441,5 @@ impl Outputs {
         }
         self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
-    }
-}
-
-fn log_incident(change: &IncidentChange) {
-    let incident = &change.incident;
-    let id = &incident.id;
-    match change.kind {
-        IncidentChangeKind::Opened => {
-            tracing::warn!("incident {id} opened: {}", incident.sentence);
-        }
-        IncidentChangeKind::Updated => {
-            let next = incident
-                .next
-                .as_ref()
-                .map(|next| format!(" Next: {}.", next.what));
-            let (sentence, next) = (&incident.sentence, next.unwrap_or_default());
-            tracing::warn!("incident {id} goes on: {sentence}{next}");
-        }
-        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }
