@@ -218,8 +218,8 @@ fn an_order_of_a_monitor_that_was_replaced_is_refused_by_the_sidecar() {
             .redis
             .run::<i64>(&["PUBLISH", key, &order.to_string()]);
         eventually("the order is answered", || {
-            let beat: String = fleet.redis.run(&["HGET", "agent:a1", "beat"]);
-            let beat: Value = serde_json::from_str(&beat).unwrap();
+            let beat: Option<String> = fleet.redis.run(&["HGET", "agent:a1", "beat"]);
+            let beat: Value = serde_json::from_str(&beat?).unwrap();
             let answer = &beat["hb"]["order"];
             (answer["id"] == id).then(|| answer["outcome"].as_str().unwrap().to_owned())
         })
@@ -259,15 +259,19 @@ fn a_silence_is_made_and_ended_on_its_page() {
     let asked = "id=writer-*&type=&host=&for=1h&comment=model+%3Cb%3E+upgrade";
     let (code, back) = form(&monitor.address, "/silences", asked);
     assert_eq!((code, back.as_str()), (303, "silences"));
-    let (_, page) = support::get_text(&monitor.address, "/silences").unwrap();
-    assert!(page.contains("1 silence in force"), "{page}");
+    let shows = |headline: &str| {
+        eventually(headline, || {
+            let (_, page) = support::get_text(&monitor.address, "/silences")?;
+            page.contains(headline).then_some(page)
+        })
+    };
+    let page = shows("1 silence in force");
     assert!(page.contains("agent=~writer") && page.contains("model &lt;b&gt; upgrade"));
     let (_, all) = monitor.get("/v1/silences").unwrap();
     let id = all["silences"][0]["id"].as_str().unwrap().to_owned();
     let (code, _) = form(&monitor.address, &format!("/silences/{id}/delete"), "");
     assert_eq!(code, 303);
-    let (_, page) = support::get_text(&monitor.address, "/silences").unwrap();
-    assert!(page.contains("No silence in force"), "{page}");
+    shows("No silence in force");
     for wrong in ["", "for=1h", "id=a&for=soon", "id=%00%ff&for="] {
         assert_eq!(
             form(&monitor.address, "/silences", wrong).0,

@@ -107,6 +107,8 @@ fn a_timeline_is_read_in_pages_and_whatever_is_asked_for_gets_an_answer() {
     assert_eq!(whats(&by_time), ["number 1", "number 0"]);
     for (query, code) in [
         ("?limit=1000000000", 200),
+        ("?before=0", 404),
+        ("?before=18446744073709551615", 200),
         ("?limit=0", 400),
         ("?limit=-1", 400),
         ("?before=x", 400),

@@ -72,6 +72,10 @@ impl Timelines {
         limit: usize,
     ) -> anyhow::Result<Part> {
         let limit = limit.clamp(1, PAGE_MAX);
+        // Nothing is before the first place; Redis takes it for no interval.
+        if before.is_some_and(|Place(id)| id == "0-0") {
+            return Ok(Part::default());
+        }
         let mut question = redis::cmd("XREVRANGE");
         let end = before.map_or_else(|| "+".to_owned(), |Place(id)| format!("({id}"));
         let question = question.arg(keys::timeline(agent)).arg(end).arg("-");

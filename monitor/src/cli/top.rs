@@ -2,6 +2,7 @@
 
 mod keys;
 mod list;
+mod order;
 mod screen;
 
 use super::agents::Shown;

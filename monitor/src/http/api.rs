@@ -155,15 +155,23 @@ async fn prometheus(State(app): State<AppState>) -> Response {
         Arc::clone(&app.alerts.borrow()),
         app.reading.borrow().clone(),
     );
-    let beside = metrics::Beside {
-        dropped: &app.counters.read(),
-        readers: app.readers.count(),
-        alerts: &alerts,
-        reading: &reading,
-        figures: &app.tallies.read(),
-        wall_ms: listing::reading().wall_ms,
+    let (dropped, figures) = (app.counters.read(), app.tallies.read());
+    let readers = app.readers.count();
+    // Of a large fleet it takes longer than a request should wait for another one.
+    let text = tokio::task::spawn_blocking(move || {
+        let beside = metrics::Beside {
+            dropped: &dropped,
+            readers,
+            alerts: &alerts,
+            reading: &reading,
+            figures: &figures,
+            wall_ms: listing::reading().wall_ms,
+        };
+        metrics::text(&snapshot, &beside)
+    });
+    let Ok(text) = text.await else {
+        return ended();
     };
-    let text = metrics::text(&snapshot, &beside);
     (
         [(
             header::CONTENT_TYPE,

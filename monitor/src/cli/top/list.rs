@@ -1,11 +1,11 @@
 //! What `hbmonitor top` shows, and what a key does: a machine, drawn into lines.
 
 use super::keys::Key;
+use super::order::Order;
 use crate::cli::agents::{self, Shown};
 use crate::cli::show;
 use crate::cli::terminal::{Terminal, width};
 use heartbeat::fleet::word::Rank;
-use serde_json::Value;
 
 /// Fewer rows than these show no detail below the list.
 const DETAIL_FROM_ROWS: usize = 20;
@@ -39,16 +39,6 @@ pub(super) enum Act {
 pub(super) enum Wanted {
     Quit,
     Do(Act, String),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    Usual,
-    Name,
-    Progress,
-    Cpu,
-    Memory,
-    Restarts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,41 +86,6 @@ impl Act {
     }
 }
 
-impl Order {
-    const fn next(self) -> Self {
-        match self {
-            Self::Usual => Self::Name,
-            Self::Name => Self::Progress,
-            Self::Progress => Self::Cpu,
-            Self::Cpu => Self::Memory,
-            Self::Memory => Self::Restarts,
-            Self::Restarts => Self::Usual,
-        }
-    }
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Usual => "worst first",
-            Self::Name => "by name",
-            Self::Progress => "most progress first",
-            Self::Cpu => "most CPU first",
-            Self::Memory => "most memory first",
-            Self::Restarts => "most restarts first",
-        }
-    }
-
-    /// The figure that is ordered by, the largest first.
-    fn figure(self, of: &Value) -> Option<f64> {
-        match self {
-            Self::Usual | Self::Name => None,
-            Self::Progress => of["taskProgress"].as_f64(),
-            Self::Cpu => of["metrics"]["cpuPercent"].as_f64(),
-            Self::Memory => of["metrics"]["memoryMB"].as_f64(),
-            Self::Restarts => of["restarts"].as_f64(),
-        }
-    }
-}
-
 impl List {
     /// An empty one.
     pub(super) fn new() -> Self {
@@ -152,10 +107,11 @@ impl List {
 
     /// The fleet as it is now.
     pub(super) fn take(&mut self, agents: Vec<Shown>, now_ms: u64) {
+        let before = self.place().unwrap_or(0);
         self.agents = agents;
         self.read_ms = now_ms;
         self.stale = None;
-        self.list();
+        self.list_from(before);
     }
 
     /// What a key means.
@@ -277,7 +233,11 @@ impl List {
 
     /// Makes the list again from what is known, and keeps the choice: an agent that left gives way to its neighbour.
     fn list(&mut self) {
-        let before = self.place().unwrap_or(0);
+        self.list_from(self.place().unwrap_or(0));
+    }
+
+    /// `before`: where the chosen agent stood.
+    fn list_from(&mut self, before: usize) {
         agents::sort(&mut self.agents);
         let wanted = self.filter.to_lowercase();
         let fits = |agent: &Shown| {
