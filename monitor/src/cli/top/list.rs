@@ -415,7 +415,7 @@ fn has_text(agent: &Shown, lower: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn agent(id: &str, state: &str, attention: Value, memory: f64) -> Shown {
         Shown::of(json!({
