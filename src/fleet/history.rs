@@ -69,6 +69,8 @@ pub struct Curve {
 struct Ring {
     minutes: [Slot; MINUTES],
     half_hours: [Slot; HALF_HOURS],
+    /// The minute of its last sample: the slots behind it are of an earlier round.
+    minute: u32,
 }
 
 /// Three bytes: what was seen in the upper two bits, the step of the processor use below, the step of memory, the progress.
@@ -164,13 +166,18 @@ impl Seen {
 }
 
 impl Ring {
-    const EMPTY: Self = Self {
-        minutes: [Slot::EMPTY; MINUTES],
-        half_hours: [Slot::EMPTY; HALF_HOURS],
-    };
+    const fn empty(minute: u32) -> Self {
+        Self {
+            minutes: [Slot::EMPTY; MINUTES],
+            half_hours: [Slot::EMPTY; HALF_HOURS],
+            minute,
+        }
+    }
 
-    /// Empties the slots between two minutes.
-    fn advance(&mut self, from: u32, to: u32) {
+    /// Empties the slots between the last sample and this minute.
+    fn advance(&mut self, to: u32) {
+        let from = self.minute.min(to);
+        self.minute = to;
         let steps = to.saturating_sub(from);
         for minute in to - steps.min(MINUTES as u32)..to {
             self.minutes[place(minute + 1, MINUTES)] = Slot::EMPTY;
@@ -183,6 +190,7 @@ impl Ring {
     }
 
     fn add(&mut self, minute: u32, new: Slot) {
+        self.advance(minute);
         for slot in [
             &mut self.minutes[place(minute, MINUTES)],
             &mut self.half_hours[place(minute / MINUTES_A_SLOT, HALF_HOURS)],
@@ -219,7 +227,8 @@ impl History {
 
     /// The history of an agent; none of one that was never sampled.
     pub fn of(&self, agent: &AgentId) -> Option<Curve> {
-        let ring = self.agents.get(agent)?;
+        let mut ring = self.agents.get(agent)?.clone();
+        ring.advance(self.minute);
         let (minute, slot) = (self.minute, self.minute / MINUTES_A_SLOT);
         Some(Curve {
             minutes: std::array::from_fn(|n| {
@@ -232,18 +241,7 @@ impl History {
     }
 
     fn advance(&mut self, minute: u32) {
-        let from = self.minute;
-        if minute <= from {
-            return;
-        }
-        self.minute = minute;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "each ring by itself: no order shows"
-        )]
-        for ring in self.agents.values_mut() {
-            ring.advance(from, minute);
-        }
+        self.minute = self.minute.max(minute);
     }
 
     fn add(&mut self, agent: &AgentId, slot: Slot) {
@@ -251,7 +249,7 @@ impl History {
         match self.agents.get_mut(agent) {
             Some(ring) => ring.add(minute, slot),
             None => {
-                let mut ring = Ring::EMPTY;
+                let mut ring = Ring::empty(minute);
                 ring.add(minute, slot);
                 self.agents.insert(agent.clone(), ring);
             }

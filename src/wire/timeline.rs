@@ -10,6 +10,8 @@ const WHAT_CHARS_MAX: usize = 200;
 const DETAIL_CHARS_MAX: usize = 500;
 /// The longest value of a fact, in characters.
 const FACT_CHARS_MAX: usize = 200;
+/// The longest name of a fact that is read, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 /// Facts that are read of one entry.
 const FACTS_MAX: usize = 32;
 
@@ -121,7 +123,7 @@ impl TimelineEntry {
                 }
                 "what" => what = Some(value),
                 "detail" => detail = value,
-                _ if facts.len() < FACTS_MAX => {
+                _ if facts.len() < FACTS_MAX && name.len() <= NAME_BYTES_MAX => {
                     facts.insert(name, foreign::cut(&value, FACT_CHARS_MAX).into_owned());
                 }
                 _ => {}

@@ -11,10 +11,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 /// The most entries of one answer: as many as a timeline has.
 pub(crate) const PAGE_MAX: usize = keys::TIMELINE_KEPT;
-/// How long the store may take to answer: a person waits.
+/// How long a reader waits for its turn and for the answer: a person waits.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// The readers' end. Cheap to clone.
@@ -80,7 +81,7 @@ impl Timelines {
         let end = before.map_or_else(|| "+".to_owned(), |Place(id)| format!("({id}"));
         let question = question.arg(keys::timeline(agent)).arg(end).arg("-");
         question.arg("COUNT").arg(limit + 1);
-        let mut found = timeline::read(self.ask(question).await?);
+        let mut found = timeline::read(timeout(WITHIN, self.ask(question)).await??);
         let mut part = Part::default();
         for (id, entry) in found.by_ref().take(limit) {
             part.older = Some(id.clone());
