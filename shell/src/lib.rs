@@ -9,3 +9,4 @@ pub mod log_writer;
 pub mod private_dir;
 pub mod runtime;
 pub mod store;
+pub mod tls;

@@ -407,7 +407,7 @@ pub(crate) fn place() -> tempfile::TempDir {
 
 /// A port that was free a moment ago, below those that the kernel gives to clients: a server that comes back later finds
 /// it free again. Only for redis-server; hbmonitor prints what it bound.
-fn unused_port() -> u16 {
+pub(crate) fn unused_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id() * 131;
     loop {
