@@ -6,7 +6,7 @@ use heartbeat::base::id::AgentId;
 use heartbeat::wire::keys;
 use heartbeat::wire::timeline::TimelineEntry;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Value};
+use redis::{AsyncConnectionConfig, Value};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,13 +109,9 @@ impl Timelines {
     }
 
     async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(WITHIN))
-            .set_response_timeout(Some(WITHIN));
-        let client = Client::open(self.address.resolve()?)?;
-        Ok(client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?)
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(WITHIN));
+        let target = self.address.resolve()?;
+        Ok(hbshell::store::connect(target, config, WITHIN).await?)
     }
 }
 
