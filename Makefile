@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
+.PHONY: help build install dist demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -18,6 +18,9 @@ build: ## both programs, for use
 install: build ## both programs into PREFIX/bin; PREFIX=/usr/local
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(TARGET)/release/hbsidecar $(TARGET)/release/hbmonitor $(DESTDIR)$(PREFIX)/bin
+
+dist: ## dist/: an archive for machines without Rust: static programs, manual pages, completions, units; and its checksum
+	scripts/dist
 
 demo: ## builds and plays the demo; ARGS=--once ends it after the story
 	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor

@@ -6,6 +6,7 @@ use heartbeat::wire::beat::{Beat, Source, Status, Verdict};
 use heartbeat::wire::event::{Event, EventKind};
 use heartbeat::wire::incident::{GateKind, Incident, Scope};
 use heartbeat::wire::life::{Phase, Reason, Standing};
+use heartbeat::wire::notice::{Notice, NoticeKind};
 use heartbeat::wire::notification::{Notification, Occasion, Severity, Subject};
 use heartbeat::wire::order::{Action, Order, Refusal};
 use heartbeat::wire::roster::RosterEntry;
@@ -78,6 +79,17 @@ fn an_entry_of_a_newer_kind_keeps_its_words() {
         (TimelineKind::Unknown, "it dreams")
     );
     assert_eq!(entry.facts["mood"], "calm");
+}
+
+#[test]
+fn a_notice_is_read_and_written_the_same() {
+    let text = golden("notice");
+    let notice = Notice::decode(text.as_bytes()).unwrap();
+    assert_eq!(notice.kind(), Some(NoticeKind::Suspicion));
+    assert_eq!(json(&notice.encode()), json(&text));
+    let newer = text.replace("looping", "dreaming");
+    let newer = Notice::decode(newer.as_bytes()).unwrap();
+    assert_eq!((newer.kind(), &newer.id), (None, &notice.id));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::token::TokenPlace;
 use clap::{CommandFactory, Parser};
 use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
+use hbshell::pages::PagesArgs;
 use hbshell::store::AddressError;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
@@ -131,6 +132,9 @@ enum CommandArgs {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write manual pages and completions into a directory
+    #[command(hide = true)]
+    Pages(PagesArgs),
     /// Print what the configuration amounts to: files, keys, receivers
     CheckConfig,
     /// Try what notifies people
@@ -269,6 +273,14 @@ impl ConfigError {
     }
 }
 
+/// Takes the command line and the environment.
+///
+/// # Errors
+/// A bad command line, or the help that was requested.
+pub fn command_line() -> Result<Args, clap::Error> {
+    hbshell::command_line::parse(|_| true)
+}
+
 /// Reports a bad command line in one line, or prints the help that was requested.
 pub fn refuse(error: &clap::Error) -> std::process::ExitCode {
     std::process::ExitCode::from(hbshell::command_line::refuse("hbmonitor", error))
@@ -283,6 +295,14 @@ impl Args {
         let mut text = Vec::new();
         clap_complete::generate(*shell, &mut Self::command(), "hbmonitor", &mut text);
         Some(text)
+    }
+
+    /// Writes what a package installs beside the program, if that is asked for.
+    pub(crate) fn write_pages(&self) -> Option<std::io::Result<()>> {
+        let Some(CommandArgs::Pages(pages)) = &self.command else {
+            return None;
+        };
+        Some(pages.write(&Self::command()))
     }
 
     /// The command that only asks a running monitor for something, and where that is.
@@ -340,6 +360,7 @@ impl TryFrom<Args> for Config {
                 | Some(
                     CommandArgs::Serve { .. }
                     | CommandArgs::Completions { .. }
+                    | CommandArgs::Pages(_)
                     | CommandArgs::Ask(_),
                 ) => Mode::Serve,
                 Some(CommandArgs::Demo { once }) => Mode::Demo { once },

@@ -7,6 +7,7 @@
 mod alerting;
 pub(crate) mod crew;
 mod held;
+mod log;
 mod recovery;
 mod story;
 
@@ -27,11 +28,13 @@ use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::life::Reason;
 use heartbeat::wire::word;
 use held::Held;
+use log::{log_incident, log_notice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -396,8 +399,15 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
+            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
+                self.request(Request::StoreNotice(notice));
+            }
+            WatchEffect::Notice(NoticesEffect::Remove(id)) => {
+                self.request(Request::RemoveNotice(id));
+            }
+            WatchEffect::Notice(NoticesEffect::Changed(notice)) => log_notice(&notice),
             WatchEffect::IncidentChanged(change) => {
-                recovery::log_incident(&change);
+                log_incident(&change);
                 self.events.incident(&change);
             }
             WatchEffect::GateClosed(gate) => {

@@ -86,6 +86,7 @@ impl Story {
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
             | WatchEffect::StoreIncident(_)
+            | WatchEffect::Notice(_)
             | WatchEffect::GateClosed(_)
             | WatchEffect::GateOpened(_)
             | WatchEffect::Recovery(

@@ -18,6 +18,8 @@ pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod pty;
 pub(crate) mod receivers;
+pub(crate) mod static_program;
+pub(crate) mod systemd;
 pub(crate) mod unix_redis;
 
 use serde_json::Value;

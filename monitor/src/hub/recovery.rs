@@ -5,7 +5,6 @@ use crate::asks::Asks;
 use crate::bus::inbox::Request;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::ladder::policy::Severity;
 use heartbeat::fleet::machine::FleetEffect;
 use heartbeat::fleet::recovery::{Page, RecoveryEffect, RecoveryInput};
@@ -61,25 +60,6 @@ impl Outputs {
             RecoveryEffect::Release(tickets) => self.request(Request::Release(tickets)),
             RecoveryEffect::Page(page) => log_page(&page),
         }
-    }
-}
-
-pub(super) fn log_incident(change: &IncidentChange) {
-    let incident = &change.incident;
-    let id = &incident.id;
-    match change.kind {
-        IncidentChangeKind::Opened => {
-            tracing::warn!("incident {id} opened: {}", incident.sentence);
-        }
-        IncidentChangeKind::Updated => {
-            let next = incident
-                .next
-                .as_ref()
-                .map(|next| format!(" Next: {}.", next.what));
-            let (sentence, next) = (&incident.sentence, next.unwrap_or_default());
-            tracing::warn!("incident {id} goes on: {sentence}{next}");
-        }
-        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }
 
