@@ -203,10 +203,9 @@ impl Hub {
         let woken = PollFd::new(self.sleeper.as_fd(), PollFlags::POLLIN);
         let link = self.beats.link.as_ref().filter(|_| gather.is_zero());
         let readable = link.map(|(push, _)| PollFd::new(push.as_fd(), PollFlags::POLLIN));
-        let within = if gather.is_zero() {
-            tick
-        } else {
-            gather.min(tick)
+        let within = match gather {
+            Duration::ZERO => tick,
+            gather => gather.min(tick),
         };
         // Rounded up: a tick that is early changes nothing.
         let within = PollTimeout::try_from(within.as_micros().div_ceil(1000))?;

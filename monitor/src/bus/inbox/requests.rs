@@ -136,10 +136,8 @@ impl Requests<'_> {
                     .arg(incident.encode());
             }
             Request::RemoveIncident(id) => {
-                question
-                    .cmd("HDEL")
-                    .arg(keys::INCIDENTS)
-                    .arg(id.to_string());
+                let id = id.to_string();
+                question.cmd("HDEL").arg(keys::INCIDENTS).arg(id);
             }
             Request::StoreNotice(notice) => {
                 let (id, record) = (notice.id.to_string(), notice.encode());
