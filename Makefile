@@ -29,7 +29,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 .NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
-test-deps: ## redis-server, node, Chromium, python clients, a Docker engine, cargo-deny
+test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, cargo-deny
 	scripts/test-deps
 
 lint: ## format and clippy, warnings are errors

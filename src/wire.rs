@@ -20,6 +20,7 @@ pub mod order;
 pub mod pause;
 pub mod roster;
 pub mod silence;
+pub mod timeline;
 pub mod trouble;
 
 /// The word that stands for a value in the store: the one that serde writes, so that there is one list of them.

@@ -218,8 +218,8 @@ fn an_order_of_a_monitor_that_was_replaced_is_refused_by_the_sidecar() {
             .redis
             .run::<i64>(&["PUBLISH", key, &order.to_string()]);
         eventually("the order is answered", || {
-            let beat: String = fleet.redis.run(&["HGET", "agent:a1", "beat"]);
-            let beat: Value = serde_json::from_str(&beat).unwrap();
+            let beat: Option<String> = fleet.redis.run(&["HGET", "agent:a1", "beat"]);
+            let beat: Value = serde_json::from_str(&beat?).unwrap();
             let answer = &beat["hb"]["order"];
             (answer["id"] == id).then(|| answer["outcome"].as_str().unwrap().to_owned())
         })
@@ -227,4 +227,57 @@ fn an_order_of_a_monitor_that_was_replaced_is_refused_by_the_sidecar() {
     assert_eq!(outcome("of-the-second", 2), "done");
     assert_eq!(outcome("of-the-first", 1), "refused");
     assert_eq!(outcome("of-the-second-again", 2), "done");
+}
+
+/// Status code and place that a form leads to.
+fn form(address: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Bearer s3cret\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let place = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "));
+    (code, place.unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_silence_is_made_and_ended_on_its_page() {
+    let (redis, place) = (Redis::start(), support::place());
+    let file = place.path().join("token");
+    std::fs::write(&file, "s3cret").unwrap();
+    let monitor = Monitor::start_with(&redis.url(), |command| {
+        command.arg("--token-file").arg(&file);
+    });
+    ready(&monitor);
+    let asked = "id=writer-*&type=&host=&for=1h&comment=model+%3Cb%3E+upgrade";
+    let (code, back) = form(&monitor.address, "/silences", asked);
+    assert_eq!((code, back.as_str()), (303, "silences"));
+    let shows = |headline: &str| {
+        eventually(headline, || {
+            let (_, page) = support::get_text(&monitor.address, "/silences")?;
+            page.contains(headline).then_some(page)
+        })
+    };
+    let page = shows("1 silence in force");
+    assert!(page.contains("agent=~writer") && page.contains("model &lt;b&gt; upgrade"));
+    let (_, all) = monitor.get("/v1/silences").unwrap();
+    let id = all["silences"][0]["id"].as_str().unwrap().to_owned();
+    let (code, _) = form(&monitor.address, &format!("/silences/{id}/delete"), "");
+    assert_eq!(code, 303);
+    shows("No silence in force");
+    for wrong in ["", "for=1h", "id=a&for=soon", "id=%00%ff&for="] {
+        assert_eq!(
+            form(&monitor.address, "/silences", wrong).0,
+            400,
+            "{wrong:?}"
+        );
+    }
+    assert_eq!(form(&monitor.address, "/silences/none/delete", "").0, 409);
 }

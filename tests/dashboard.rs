@@ -309,3 +309,34 @@ fn a_person_restarts_a_real_agent_on_its_page() {
     let after = eventually("it runs again", || pid().filter(|pid| *pid != before));
     assert_ne!(after, before);
 }
+
+#[test]
+fn no_page_has_a_serious_fault_for_those_who_see_or_move_badly() {
+    let redis = Redis::start();
+    let monitor = Monitor::start(&redis.url());
+    wait_until_ready(&monitor);
+    let mut agent = sidecar(&redis.url(), "failing", "1s");
+    let _agent = Running::start(agent.args(["sh", "-c", "sleep 1; exit 7"]));
+    beat(&redis, "w1", "working", "Draft the weekly report");
+    beat(&redis, "w2", "stalled", "Index the archive");
+    monitor.wait_for("failing", "failed");
+    let incident = eventually("an incident is open", || {
+        let (_, answer) = monitor.get("/v1/incidents?open=true")?;
+        Some(answer["incidents"][0]["id"].as_str()?.to_owned())
+    });
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/browser/axe.mjs");
+    let mut node = Command::new("node");
+    node.arg(script).arg(format!("http://{}/", monitor.address));
+    node.args([
+        "",
+        "?sort=id",
+        "agents/failing",
+        "agents/w2",
+        "incidents",
+        "silences",
+        "status",
+    ]);
+    let output = node.arg(format!("incidents/{incident}")).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}

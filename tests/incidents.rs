@@ -5,12 +5,15 @@
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::by_hand::{Ask, Asked, Quiet};
+use heartbeat::fleet::card::word;
 use heartbeat::fleet::gates::GateKind;
 use heartbeat::fleet::incidents::IncidentChangeKind;
 use heartbeat::fleet::ladder::exchange::{Claim, Performed, Ticket};
 use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings};
 use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
+use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
+use heartbeat::fleet::word::Word;
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Runtime, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::incident::{Incident, IncidentId, Scope};
@@ -321,6 +324,34 @@ fn an_incident_opens_with_the_failure_and_closes_after_one_healthy_interval() {
     stage.run(31);
     assert_eq!((stage.open().len(), stage.opened, stage.closed), (0, 1, 1));
     assert!(stage.records[&incident].closed_at > Some(stage.records[&incident].opened_at));
+}
+
+#[test]
+fn an_agent_whose_first_rung_is_due_needs_no_person_unless_a_gate_holds_it() {
+    let shown = |stage: &Stage| {
+        let view = stage.watch.view();
+        let at = ViewTime {
+            now: stage.now(),
+            wall_ms: WALL_MS,
+        };
+        word(&id(0), view.agents.get(&id(0)).unwrap(), &view, at)
+    };
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    assert_eq!(stage.open().len(), 1);
+    assert_eq!(shown(&stage), Word::Returning);
+
+    let mut paused = Stage::new(20);
+    paused.input(RecoveryInput::Asked(Asked {
+        number: 1,
+        ask: Ask::Pause(None),
+        by: "ann".into(),
+        from: String::new(),
+    }));
+    paused.exits(0);
+    assert_eq!(shown(&paused), Word::Failed);
+    paused.run(5);
+    assert_eq!(shown(&paused), Word::Failed);
 }
 
 #[test]

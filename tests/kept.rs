@@ -60,6 +60,22 @@ kill $MONITOR; wait $MONITOR; monitor
 }
 
 #[test]
+fn a_monitor_that_starts_again_still_has_the_story_of_each_agent() {
+    story(
+        r#"
+monitor
+hbsidecar -q --id w1 --interval 1s --restart never -- sh -c 'sleep 1; exit 7'
+until_ 'get /v1/agents/w1/timeline | grep -q "incident opened"'
+kill $MONITOR; wait $MONITOR; monitor
+shows w1 failed
+[ "$(get /v1/agents/w1/timeline | grep -o 'incident opened' | wc -l)" = 1 ] || fail 'the story is lost, or written twice'
+left=$(redis-cli pttl 'hb:timeline:{agent:w1}')
+[ "$left" -gt 2500000000 ] || fail "the story ends in $left ms"
+"#,
+    );
+}
+
+#[test]
 fn a_damaged_file_is_named_and_the_fleet_starts() {
     story(
         r#"

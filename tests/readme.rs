@@ -22,6 +22,7 @@ const README: &str = include_str!("../README.md");
 const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
 const DASHBOARD: &str = include_str!("../docs/dashboard.md");
 const CLI: &str = include_str!("../docs/cli.md");
+const METRICS: &str = include_str!("../docs/metrics.md");
 const CONTRACT: &str = include_str!("../docs/contract.md");
 const SETTINGS: &str = include_str!("../docs/settings.md");
 const ZOO: &str = include_str!("zoo/table.toml");
@@ -33,11 +34,12 @@ const INSTALL: &str = include_str!("../docs/install.md");
 const DOCKER: &str = include_str!("../docs/docker.md");
 const SYSTEMD: &str = include_str!("../docs/systemd.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 13] = [
+const PAGES: [(&str, &str); 14] = [
     ("", README),
     ("", ARCHITECTURE),
     ("docs", DASHBOARD),
     ("docs", CLI),
+    ("docs", METRICS),
     ("docs", CONTRACT),
     ("docs", SETTINGS),
     ("docs", VERDICTS),

@@ -10,6 +10,7 @@ use heartbeat::wire::notice::{Notice, NoticeKind};
 use heartbeat::wire::notification::{Notification, Occasion, Severity, Subject};
 use heartbeat::wire::order::{Action, Order, Refusal};
 use heartbeat::wire::roster::RosterEntry;
+use heartbeat::wire::timeline::{TimelineEntry, TimelineKind};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,6 +46,39 @@ fn the_beat_of_the_contract_is_read_and_written_the_same() {
         (7, 41, Verdict::Working)
     );
     assert_eq!(json(&beat.encode()), json(&text));
+}
+
+#[test]
+fn an_entry_of_a_timeline_is_read_and_written_the_same() {
+    let fields = fields("timeline");
+    let entry = TimelineEntry::decode(fields.clone()).unwrap();
+    assert_eq!(
+        (entry.kind, entry.at),
+        (TimelineKind::State, 1_764_000_000_000)
+    );
+    assert_eq!(entry.facts["incarnation"], "2");
+    let written = entry.encode().into_iter();
+    let written: BTreeMap<String, String> = written
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    assert_eq!(written, fields);
+}
+
+#[test]
+fn an_entry_of_a_newer_kind_keeps_its_words() {
+    let pairs = [
+        ("at", "5"),
+        ("kind", "dream"),
+        ("what", "it dreams"),
+        ("mood", "calm"),
+    ];
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let entry = TimelineEntry::decode(pairs).unwrap();
+    assert_eq!(
+        (entry.kind, entry.what.as_str()),
+        (TimelineKind::Unknown, "it dreams")
+    );
+    assert_eq!(entry.facts["mood"], "calm");
 }
 
 #[test]

@@ -3,3 +3,4 @@
 pub(crate) mod find_store;
 pub(crate) mod inbox;
 pub(crate) mod push;
+pub(crate) mod timelines;

@@ -9,6 +9,7 @@ mod incidents;
 mod reads;
 mod show;
 mod terminal;
+mod top;
 
 use crate::token::TokenPlace;
 use clap::Subcommand;

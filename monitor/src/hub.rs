@@ -9,6 +9,7 @@ pub(crate) mod crew;
 mod held;
 mod log;
 mod recovery;
+mod story;
 mod troubles;
 
 use crate::alerts::Dispatch;
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::config::policy::RecoverySettings;
 use crate::events::Events;
 use crate::snapshots::Showcase;
+use crate::tallies::Tallies;
 use crate::wake::Sleeper;
 use alerting::{Alerting, Wish};
 pub(crate) use alerting::{ShownAlerts, shown};
@@ -37,6 +39,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use story::Chronicle;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -57,6 +60,7 @@ pub(crate) struct Hub {
     alerting: Alerting,
     asks: Asks,
     outputs: Outputs,
+    chronicle: Chronicle,
     last_tick: Moment,
 }
 
@@ -69,6 +73,7 @@ pub(crate) struct Ends {
     pub(crate) events: Events,
     pub(crate) dispatch: Dispatch,
     pub(crate) show: watch::Sender<Arc<AlertsView>>,
+    pub(crate) tallies: Tallies,
 }
 
 /// Where effects go.
@@ -107,6 +112,7 @@ impl Hub {
             events,
             dispatch,
             show,
+            tallies,
         } = ends;
         let watch = Watch::new(settings, fastrand::u64(..), now);
         Self {
@@ -130,6 +136,7 @@ impl Hub {
                 crew,
                 events,
             },
+            chronicle: Chronicle::new(tallies),
             last_tick: now,
         }
     }
@@ -156,6 +163,7 @@ impl Hub {
             }
             self.perform(&mut effects, now);
             self.showcase.serve(now, || self.watch.view());
+            self.chronicle.ticked(clock::now().since(now));
         }
     }
 
@@ -163,6 +171,7 @@ impl Hub {
     fn perform(&mut self, effects: &mut Vec<WatchEffect>, now: Moment) {
         let mut wishes = self.alerting.advance(now);
         loop {
+            self.write_story(effects, now);
             for effect in effects.drain(..) {
                 self.remember_container(&effect);
                 wishes.append(&mut self.alerting.follow(&effect, &self.watch, now));
@@ -194,10 +203,9 @@ impl Hub {
         let woken = PollFd::new(self.sleeper.as_fd(), PollFlags::POLLIN);
         let link = self.beats.link.as_ref().filter(|_| gather.is_zero());
         let readable = link.map(|(push, _)| PollFd::new(push.as_fd(), PollFlags::POLLIN));
-        let within = if gather.is_zero() {
-            tick
-        } else {
-            gather.min(tick)
+        let within = match gather {
+            Duration::ZERO => tick,
+            gather => gather.min(tick),
         };
         // Rounded up: a tick that is early changes nothing.
         let within = PollTimeout::try_from(within.as_micros().div_ceil(1000))?;
@@ -225,6 +233,7 @@ impl Hub {
                 Ok(Input::Watch(input)) => {
                     let is_up = matches!(input, WatchInput::Fleet(FleetInput::LinkUp));
                     let is_down = matches!(input, WatchInput::Fleet(FleetInput::LinkDown));
+                    self.note_input(&input, now);
                     effects.append(&mut self.watch.handle(input, now));
                     if is_up {
                         self.beats.up(&mut self.watch, now, effects);

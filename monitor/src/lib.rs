@@ -16,6 +16,7 @@ mod hub;
 pub mod recovery;
 mod reload;
 mod snapshots;
+mod tallies;
 mod token;
 mod upward;
 mod wake;
@@ -218,9 +219,10 @@ fn start(
     access: Access,
 ) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
-    let url = store.to_string();
+    let (url, shown_store) = (store.to_string(), store.clone());
     let (inbox, wake) = bus::inbox::Inbox::open(store)?;
     let counters = inbox.counters.clone();
+    let timelines = bus::timelines::Timelines::new(shown_store, counters.clone());
     let (snapshots, showcase) = snapshots::pair(wake.clone());
     let (desk, asks) = asks::pair(wake.clone());
     let events = events::Events::new();
@@ -231,7 +233,15 @@ fn start(
         public_url: config.public_url.clone(),
     };
     let (reread, reading, reload) = reload::pair(wake.clone());
+    let histories = http::history::Histories::default();
+    tokio::spawn(
+        histories
+            .clone()
+            .follow(snapshots.clone(), changes.subscribe()),
+    );
+    let tallies = tallies::Tallies::default();
     let ends = hub::Ends {
+        tallies: tallies.clone(),
         showcase,
         asks,
         changes,
@@ -252,6 +262,9 @@ fn start(
         events,
         readers: http::events::Readers::default(),
         alerts: shown,
+        timelines,
+        histories,
+        tallies,
         reading,
         desk,
         access,

@@ -18,14 +18,18 @@ pub(crate) struct Reading {
     pub(crate) at: u64,
     /// Why it was not taken; then the one before goes on.
     pub(crate) error: Option<String>,
+    /// When one was last taken, Unix milliseconds.
+    pub(crate) taken_at: u64,
 }
 
 /// For those who read and those who show: the hub's end, the readers' end, the reader's own.
 pub(crate) fn pair(wake: Wake) -> (mpsc::Receiver<Reread>, watch::Receiver<Reading>, Reader) {
     let (sender, reread) = mpsc::channel(WAITING_MAX);
+    let now = clock::wall_ms();
     let first = Reading {
-        at: clock::wall_ms(),
+        at: now,
         error: None,
+        taken_at: now,
     };
     let (show, shown) = watch::channel(first);
     let reader = Reader { sender, show, wake };
@@ -59,9 +63,18 @@ impl Reader {
                 ),
                 Err(error) => tracing::error!("SIGHUP: the configuration before goes on: {error}"),
             }
-            self.show.send_replace(Reading {
-                at: clock::wall_ms(),
-                error: reread.as_ref().err().cloned(),
+            let (at, error) = (clock::wall_ms(), reread.as_ref().err().cloned());
+            self.show.send_modify(|reading| {
+                let taken_at = if error.is_none() {
+                    at
+                } else {
+                    reading.taken_at
+                };
+                *reading = Reading {
+                    at,
+                    error,
+                    taken_at,
+                };
             });
             let _ = self.sender.send(reread).await; // the hub has ended
             self.wake.wake();

@@ -10,6 +10,15 @@ pub fn percent(of: f64) -> String {
     }
 }
 
+/// A share in percent: `100 %`, `99.6 %`.
+pub fn percent_exact(of: f64) -> String {
+    if of.fract() == 0.0 {
+        format!("{of:.0} %")
+    } else {
+        format!("{of:.1} %")
+    }
+}
+
 /// Memory: `412 MB`, `1.9 GB`.
 pub fn megabytes(of: f64) -> String {
     let of = of.max(0.0);
@@ -41,6 +50,8 @@ mod tests {
     fn figures_have_the_precision_that_a_person_uses() {
         let percents = [0.0, 0.04, 0.2, 3.12, 6.0, 188.4].map(percent);
         assert_eq!(percents, ["0 %", "0 %", "0.2 %", "3.1 %", "6 %", "188 %"]);
+        let shares = [100.0, 99.6, 50.0].map(percent_exact);
+        assert_eq!(shares, ["100 %", "99.6 %", "50 %"]);
         let memory = [0.0, 411.7, 1900.0].map(megabytes);
         assert_eq!(memory, ["0 MB", "412 MB", "1.9 GB"]);
         let counts = [7, 812, 48_112, 1_764_140_400_007].map(count);

@@ -40,7 +40,7 @@ impl<'a> Card<'a> {
     pub fn of(id: &'a AgentId, agent: &'a Agent, snapshot: &'a Snapshot, at: ViewTime) -> Self {
         let incident = open_incident(id, snapshot);
         let health = HealthStatus::of(id, agent, at).watched_by(&snapshot.watch, at);
-        let word = word(agent, incident, at);
+        let word = word(id, agent, snapshot, at);
         let health = health.of_rank(word.rank());
         let beat_at = agent.run.beat_at;
         Self {
@@ -62,18 +62,18 @@ impl<'a> Card<'a> {
 }
 
 /// The open incident of an agent.
-pub fn open_incident<'a>(id: &AgentId, snapshot: &'a Snapshot) -> Option<&'a Incident> {
+fn open_incident<'a>(id: &AgentId, snapshot: &'a Snapshot) -> Option<&'a Incident> {
     let incidents = &snapshot.watch.incidents;
     let open = incidents.open.get(incidents.of_agent.get(id)?)?;
     Some(open)
 }
 
 /// The word of an agent.
-pub fn word(agent: &Agent, incident: Option<&Incident>, at: ViewTime) -> Word {
+pub fn word(id: &AgentId, agent: &Agent, snapshot: &Snapshot, at: ViewTime) -> Word {
     match agent.state {
         State::Missing => Word::Missing,
         State::Stopped => Word::Stopped,
-        State::Failed if returns(agent, incident) => Word::Returning,
+        State::Failed if returns(id, agent, snapshot) => Word::Returning,
         State::Failed => Word::Failed,
         State::Healthy if agent.reason == Some(Reason::Duplicate) => Word::Duplicate,
         State::Healthy => {
@@ -90,12 +90,20 @@ pub fn word(agent: &Agent, incident: Option<&Incident>, at: ViewTime) -> Word {
 }
 
 /// Whether a rung runs or is due that may bring a failed agent back, or its sidecar starts it again.
-fn returns(agent: &Agent, incident: Option<&Incident>) -> bool {
+fn returns(id: &AgentId, agent: &Agent, snapshot: &Snapshot) -> bool {
     let restarts = agent.run.life.phase == Phase::Restarting
         && agent.run.life.restart.is_some()
         && agent.reason != Some(Reason::HeartbeatLost);
     let climbs = |rung: &Rung| rung.ended_at.is_none() && rung.rung != ALERT;
-    restarts || incident.is_some_and(|incident| incident.rungs.iter().any(climbs))
+    let is_due = || {
+        snapshot
+            .watch
+            .next
+            .get(id)
+            .is_some_and(|next| next.by_itself)
+    };
+    let incident = || open_incident(id, snapshot);
+    restarts || is_due() || incident().is_some_and(|open| open.rungs.iter().any(climbs))
 }
 
 fn why(agent: &Agent) -> Option<&'static str> {

@@ -304,10 +304,9 @@ impl Ladder {
         };
         let Some((outcome, detail)) = climb.answered(ticket, answer, until, now) else {
             if climb.step == Step::Verifying(ticket.clone(), until) {
-                let next = Next {
-                    what: format!("hb {}, and waits for its next beat", ticket.rung.describe()),
-                    at: Some(until),
-                };
+                let does = ticket.rung.describe();
+                let what = format!("hb {does}, and waits for its next beat");
+                let next = Next::by_itself(what, Some(until));
                 effects.extend(
                     climb
                         .announce(&next)
@@ -388,18 +387,18 @@ impl Ladder {
             Choice::Climb(rung) => {
                 climb.claim(ticket(rung), now);
                 effects.push(LadderEffect::Claim(ticket(rung)));
-                Next {
-                    what: format!("hb {}", rung.describe()),
-                    at: None,
-                }
+                Next::by_itself(format!("hb {}", rung.describe()), None)
             }
             Choice::Wait(at, what) => {
                 climb.step = Step::Due(at);
-                Next { what, at: Some(at) }
+                Next::by_itself(what, Some(at))
             }
             Choice::Hold(what) => {
                 climb.step = Step::Due(now + choice::ASK_AGAIN);
-                Next { what, at: None }
+                Next {
+                    by_itself: facts.gate.is_none(),
+                    ..Next::by_itself(what, None)
+                }
             }
             Choice::People(why, again) => {
                 climb.step = Step::People(again);
@@ -408,8 +407,8 @@ impl Ladder {
                     effects.push(LadderEffect::Page(agent.clone(), why.clone()));
                 }
                 Next {
-                    what: format!("people: {why}"),
-                    at: again,
+                    by_itself: false,
+                    ..Next::by_itself(format!("people: {why}"), again)
                 }
             }
         };

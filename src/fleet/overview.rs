@@ -5,7 +5,7 @@
 
 use crate::base::id::AgentId;
 use crate::fleet::agent::{Agent, State};
-use crate::fleet::card::{Card, open_incident, word};
+use crate::fleet::card::{Card, word};
 use crate::fleet::machine::Snapshot;
 use crate::fleet::view::ViewTime;
 use crate::fleet::word::{Rank, Word, code};
@@ -198,7 +198,7 @@ impl<'a> Overview<'a> {
         let everything = query.is_everything();
         let mut urgent = Vec::new();
         for (id, agent) in snapshot.agents.iter() {
-            let word = word(agent, open_incident(id, snapshot), at);
+            let word = word(id, agent, snapshot, at);
             overview.tally.add(word);
             overview.offer(agent);
             if word.rank() == Rank::NeedsYou {
@@ -299,7 +299,7 @@ impl Tally {
     pub fn of(snapshot: &Snapshot, at: ViewTime) -> Self {
         let mut tally = Self::default();
         for (id, agent) in snapshot.agents.iter() {
-            tally.add(word(agent, open_incident(id, snapshot), at));
+            tally.add(word(id, agent, snapshot, at));
         }
         tally
     }

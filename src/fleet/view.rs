@@ -4,7 +4,7 @@ use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
-use crate::fleet::card::{open_incident, word};
+use crate::fleet::card::word;
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
 use crate::fleet::watch::WatchView;
@@ -316,10 +316,9 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
-            let incident = open_incident(id, snapshot);
             HealthStatus::of(id, agent, at)
                 .watched_by(&snapshot.watch, at)
-                .of_rank(word(agent, incident, at).rank())
+                .of_rank(word(id, agent, snapshot, at).rank())
                 .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;

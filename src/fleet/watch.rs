@@ -465,7 +465,8 @@ impl Watch {
         }
     }
 
-    fn store_wall(&self, now: Moment) -> u64 {
+    /// The store's wall clock, Unix milliseconds; 0 before it was read.
+    pub fn store_wall(&self, now: Moment) -> u64 {
         let read = self.store_clock;
         read.map_or(0, |(wall_ms, at)| wall_ms + millis(now.since(at)))
     }

@@ -28,6 +28,10 @@ pub const TROUBLES: &str = "hb:troubles";
 pub const AUDIT: &str = "hb:audit";
 /// Roughly how many entries of it are kept (`MAXLEN ~`).
 pub const AUDIT_KEPT: usize = 10_000;
+/// Roughly how many entries of one agent's timeline are kept (`MAXLEN ~`).
+pub const TIMELINE_KEPT: usize = 500;
+/// For how long a timeline outlives its last entry.
+pub const TIMELINE_LASTS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Why and until when nothing is done by itself: see [`crate::wire::pause`].
 pub const PAUSE: &str = "hb:pause";
 /// The counter that gives each monitor its fencing token.
@@ -71,6 +75,11 @@ pub fn control(id: &AgentId) -> String {
 /// The intent to climb this rung for this registration of an agent.
 pub fn intent(id: &AgentId, epoch: u64, rung: &str) -> String {
     format!("hb:intent:{{agent:{id}}}:{epoch}:{rung}")
+}
+
+/// The stream of what happened to one agent.
+pub fn timeline(id: &AgentId) -> String {
+    format!("hb:timeline:{{agent:{id}}}")
 }
 
 /// The channel on which a monitor of this instance receives its own messages.

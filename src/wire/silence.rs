@@ -101,6 +101,26 @@ impl Matcher {
         }
     }
 
+    /// A condition that the label fits this text, in which `*` stands for any characters.
+    ///
+    /// # Errors
+    /// The name is not a label, or the text is too long.
+    pub fn like(name: &str, text: &str) -> Result<Self, SilenceError> {
+        let is_regex = text.contains('*');
+        let parts: Vec<String> = text.split('*').map(regex_lite::escape).collect();
+        let value = if is_regex {
+            parts.join(".*")
+        } else {
+            text.to_owned()
+        };
+        Self::try_from(Written {
+            name: name.to_owned(),
+            value,
+            is_regex,
+            is_equal: true,
+        })
+    }
+
     fn fits(&self, labels: Labels<'_>) -> bool {
         let found = labels.0.iter().find(|(name, _)| *name == self.name);
         // A label that is not there is empty.
@@ -190,6 +210,17 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters_and_nothing_else_is_a_pattern() {
+        let fits = |text: &str, id: &str| {
+            let matcher = Matcher::like("agent", text).unwrap();
+            matcher.fits(Labels(&[("agent", id)]))
+        };
+        assert!(fits("writer-*", "writer-12") && !fits("writer-*", "a-writer-1"));
+        assert!(fits("a.b", "a.b") && !fits("a.b*", "axb1"));
+        assert!(Matcher::like("agent", &"x".repeat(VALUE_BYTES_MAX + 1)).is_err());
+    }
 
     fn silence(matchers: &str) -> Result<Silence, SilenceError> {
         let text = format!(r#"{{"id":"s-1","matchers":{matchers},"startsAt":10,"endsAt":20}}"#);

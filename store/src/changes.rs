@@ -1,4 +1,4 @@
-//! What changed in the keys without a time to live since they were last written to disk. Pure.
+//! What changed in the keys that are kept since they were last written to disk. Pure.
 //!
 //! A log names parts of keys, not values: the value is taken when the log is, so that a field that changes a thousand
 //! times between two writes is written once.
@@ -21,6 +21,8 @@ pub(super) enum Part {
     Entry(EntryId),
     /// The last id that a stream gave: it outlives the entry.
     Last,
+    /// When the key's time is over, Unix milliseconds.
+    End,
 }
 
 /// One change of what is on disk.
@@ -93,7 +95,7 @@ pub(super) struct Touched<'a> {
 }
 
 impl<'a> Touched<'a> {
-    /// Without a log nothing is recorded: the key has a time to live, or nothing is kept.
+    /// Without a log nothing is recorded: the key is not one that is kept, or nothing is.
     pub(super) fn new(key: &'a Bytes, log: Option<&'a mut ChangeLog>) -> Self {
         Self { key, log }
     }
@@ -113,6 +115,7 @@ impl Part {
             Self::Field(name) => (1, name.to_vec()),
             Self::Entry(id) => (2, id.encode().to_vec()),
             Self::Last => (3, Vec::new()),
+            Self::End => (4, Vec::new()),
         }
     }
 
@@ -122,6 +125,7 @@ impl Part {
             (1, name) => Some(Self::Field(Bytes::copy_from_slice(name))),
             (2, id) => EntryId::decode(id).map(Self::Entry),
             (3, []) => Some(Self::Last),
+            (4, []) => Some(Self::End),
             _ => None,
         }
     }
@@ -162,6 +166,7 @@ mod tests {
             Part::Field("f".into()),
             Part::Entry(id),
             Part::Last,
+            Part::End,
         ] {
             let (kind, name) = part.encode();
             assert_eq!(Part::decode(kind, &name), Some(part));

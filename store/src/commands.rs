@@ -240,8 +240,7 @@ impl Context<'_> {
         }
         match u64::try_from(ms) {
             Ok(ms @ 1..) => {
-                self.keys
-                    .set_expiry(key, Some(self.now.steady_ms.saturating_add(ms)));
+                self.keys.set_expiry(key, Some(self.now.after(ms)));
             }
             Ok(0) | Err(_) => {
                 self.keys.remove(key);
@@ -257,7 +256,7 @@ impl Context<'_> {
         match self.keys.expires(key) {
             None => Reply::Number(-1),
             Some(at) => {
-                let left = at.saturating_sub(self.now.steady_ms);
+                let left = at.left(self.now);
                 Reply::Number(i64::try_from((left + unit_ms / 2) / unit_ms).unwrap_or(i64::MAX))
             }
         }
@@ -275,7 +274,7 @@ impl Context<'_> {
                     let factor = if unit == b"PX" { 1 } else { 1000 };
                     let ms = rest.next().and_then(|n| number_of(n)?.checked_mul(factor));
                     match ms.and_then(|ms| u64::try_from(ms).ok()) {
-                        Some(ms @ 1..) => expiry = Some(self.now.steady_ms.saturating_add(ms)),
+                        Some(ms @ 1..) => expiry = Some(self.now.after(ms)),
                         Some(0) | None => {
                             return Reply::Error(
                                 "ERR invalid expire time in 'set' command".to_owned(),

@@ -1,4 +1,5 @@
-//! The file that keeps the keys without a time to live: one table of a redb database, a row for each part of a key.
+//! The file that keeps the keys without a time to live, or with a long one: one table of a redb database, a row for each part
+//! of a key.
 //!
 //! Nothing about the file may end or stop the program. A file that cannot be read is renamed and a new one begun; one
 //! that cannot be written leaves the store in memory, and is tried again. The database crate may panic on a damaged file,

@@ -1,7 +1,7 @@
 //! What the embedded store holds: strings, hashes and streams, with expiry and a bound on memory. Pure.
 //!
-//! Keys without a time to live are to be kept: [`Keyspace::take_writes`] says what to write, [`Keyspace::restore`] takes it
-//! back. A key with a time to live is never written.
+//! Keys without a time to live, or with a long one, are to be kept: [`Keyspace::take_writes`] says what to write,
+//! [`Keyspace::restore`] takes it back. A key with a short time to live is never written.
 
 use super::changes::{ChangeLog, Changed, Part, Touched, Write, decode_fields, encode_fields};
 use bytes::Bytes;
@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 /// What a key or an entry costs beside its bytes: a rough figure for the bound on memory.
 const OVERHEAD: usize = 64;
 
+/// A key that lives for so long is kept on disk, too: a monitor that starts again finds it.
+const LONG_MS: u64 = 3600 * 1000;
+
 /// The two clocks of a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -17,6 +20,42 @@ pub(super) struct Now {
     pub(super) steady_ms: u64,
     /// Unix microseconds: `TIME` and the ids of streams.
     pub(super) unix_us: u64,
+}
+
+/// When a key's time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expiry {
+    /// On the steady clock.
+    steady_ms: u64,
+    /// In Unix milliseconds, where the key is kept until then.
+    kept_until: Option<u64>,
+}
+
+impl Now {
+    /// The end of a key that lives for so long.
+    pub(super) fn after(self, ms: u64) -> Expiry {
+        let unix_ms = (self.unix_us / 1000).saturating_add(ms);
+        Expiry {
+            steady_ms: self.steady_ms.saturating_add(ms),
+            kept_until: (ms >= LONG_MS).then_some(unix_ms),
+        }
+    }
+
+    /// The end that was kept, on the clocks of this run.
+    fn kept(self, until_ms: u64) -> Expiry {
+        let left = until_ms.saturating_sub(self.unix_us / 1000);
+        Expiry {
+            steady_ms: self.steady_ms.saturating_add(left),
+            kept_until: Some(until_ms),
+        }
+    }
+}
+
+impl Expiry {
+    /// Milliseconds until then.
+    pub(super) fn left(self, now: Now) -> u64 {
+        self.steady_ms.saturating_sub(now.steady_ms)
+    }
 }
 
 /// The id of a stream's entry.
@@ -66,7 +105,7 @@ pub(super) enum Value {
 #[derive(Debug)]
 struct Slot {
     value: Value,
-    expires: Option<u64>,
+    expires: Option<Expiry>,
     /// Where `SCAN` finds it: keys in the order of their creation.
     born: u64,
     bytes: usize,
@@ -112,7 +151,7 @@ impl Keyspace {
         if log.everything {
             writes.push(Write::Clear);
             for (key, slot) in self.keys.iter().filter(|(_, slot)| slot.is_kept()) {
-                put_whole(key, &slot.value, &mut writes);
+                put_whole(key, slot, &mut writes);
             }
         }
         for (key, changed) in log.keys {
@@ -121,11 +160,11 @@ impl Keyspace {
                 (None, _) => writes.push(Write::Forget(key)),
                 (Some(slot), Changed::Whole) => {
                     writes.push(Write::Forget(key.clone()));
-                    put_whole(&key, &slot.value, &mut writes);
+                    put_whole(&key, slot, &mut writes);
                 }
                 (Some(slot), Changed::Parts(parts)) => {
                     for part in parts {
-                        writes.push(match slot.value.part(&part) {
+                        writes.push(match slot.part(&part) {
                             Some(bytes) => Write::Put(key.clone(), part, bytes),
                             None => Write::Remove(key.clone(), part),
                         });
@@ -137,13 +176,22 @@ impl Keyspace {
     }
 
     /// Takes back a part that was written. Returns whether it can be one of that key.
-    pub(super) fn restore(&mut self, key: &Bytes, part: Part, bytes: Bytes) -> bool {
+    pub(super) fn restore(&mut self, key: &Bytes, part: Part, bytes: Bytes, now: Now) -> bool {
+        if part == Part::End {
+            let until = bytes.first_chunk().copied().map(u64::from_be_bytes);
+            let is_there = self.keys.contains_key(key);
+            if let Some(until) = until.filter(|_| is_there) {
+                self.set_expiry(key, Some(now.kept(until)));
+                return true;
+            }
+            return false;
+        }
         let fields = match &part {
             Part::Entry(_) => decode_fields(&bytes),
-            Part::Text | Part::Field(_) | Part::Last => None,
+            Part::Text | Part::Field(_) | Part::Last | Part::End => None,
         };
         let new = || match part {
-            Part::Text => Value::Text(Bytes::new()),
+            Part::Text | Part::End => Value::Text(Bytes::new()),
             Part::Field(_) => Value::Hash(HashMap::new()),
             Part::Entry(_) | Part::Last => Value::Stream(Stream::default()),
         };
@@ -255,11 +303,11 @@ impl Keyspace {
             return false;
         };
         self.by_birth.remove(&slot.born);
-        match slot.expires {
-            Some(at) => {
-                self.by_expiry.remove(&(at, key));
-            }
-            None => self.log.iter_mut().for_each(|log| log.whole(&key)),
+        if slot.is_kept() {
+            self.log.iter_mut().for_each(|log| log.whole(&key));
+        }
+        if let Some(at) = slot.expires {
+            self.by_expiry.remove(&(at.steady_ms, key));
         }
         self.bytes = self.bytes.saturating_sub(slot.bytes);
         true
@@ -275,23 +323,28 @@ impl Keyspace {
         self.rewrite();
     }
 
-    pub(super) fn expires(&self, key: &[u8]) -> Option<u64> {
+    pub(super) fn expires(&self, key: &[u8]) -> Option<Expiry> {
         self.keys.get(key)?.expires
     }
 
-    pub(super) fn set_expiry(&mut self, key: &Bytes, at: Option<u64>) {
+    pub(super) fn set_expiry(&mut self, key: &Bytes, at: Option<Expiry>) {
         let Some(slot) = self.keys.get_mut(key) else {
             return;
         };
+        let was_kept = slot.is_kept();
         let before = std::mem::replace(&mut slot.expires, at);
         if let Some(before) = before {
-            self.by_expiry.remove(&(before, key.clone()));
+            self.by_expiry.remove(&(before.steady_ms, key.clone()));
         }
-        if before.is_some() != at.is_some() {
-            self.log.iter_mut().for_each(|log| log.whole(key));
+        if let Some(log) = &mut self.log {
+            if was_kept != slot.is_kept() {
+                log.whole(key);
+            } else if was_kept && before != at {
+                Touched::new(key, Some(log)).part(|| Part::End);
+            }
         }
         if let Some(at) = at {
-            self.by_expiry.insert((at, key.clone()));
+            self.by_expiry.insert((at.steady_ms, key.clone()));
         }
     }
 
@@ -314,12 +367,23 @@ impl Keyspace {
 
 impl Slot {
     fn is_kept(&self) -> bool {
-        self.expires.is_none()
+        self.expires.is_none_or(|end| end.kept_until.is_some())
+    }
+
+    /// A part as it is written; `None` when it is not there.
+    fn part(&self, part: &Part) -> Option<Bytes> {
+        match part {
+            Part::End => {
+                let until = self.expires?.kept_until?;
+                Some(Bytes::copy_from_slice(&until.to_be_bytes()))
+            }
+            Part::Text | Part::Field(_) | Part::Entry(_) | Part::Last => self.value.part(part),
+        }
     }
 }
 
 impl Value {
-    /// A part as it is written; `None` when it is not there.
+    /// A part of it alone; `None` when it is not there.
     fn part(&self, part: &Part) -> Option<Bytes> {
         match (self, part) {
             (Self::Text(text), Part::Text) => Some(text.clone()),
@@ -337,8 +401,8 @@ impl Value {
     }
 }
 
-fn put_whole(key: &Bytes, value: &Value, writes: &mut Vec<Write>) {
-    let parts: Vec<Part> = match value {
+fn put_whole(key: &Bytes, slot: &Slot, writes: &mut Vec<Write>) {
+    let mut parts: Vec<Part> = match &slot.value {
         Value::Text(_) => vec![Part::Text],
         Value::Hash(hash) => hash.keys().cloned().map(Part::Field).collect(),
         Value::Stream(stream) => {
@@ -346,8 +410,9 @@ fn put_whole(key: &Bytes, value: &Value, writes: &mut Vec<Write>) {
             entries.chain([Part::Last]).collect()
         }
     };
+    parts.push(Part::End);
     for part in parts {
-        if let Some(bytes) = value.part(&part) {
+        if let Some(bytes) = slot.part(&part) {
             writes.push(Write::Put(key.clone(), part, bytes));
         }
     }
@@ -374,7 +439,7 @@ mod tests {
     fn a_key_is_gone_when_its_time_is_over_and_its_bytes_with_it() {
         let mut keys = Keyspace::default();
         keys.set(&"a".into(), "x".into());
-        keys.set_expiry(&"a".into(), Some(10));
+        keys.set_expiry(&"a".into(), Some(at(0).after(10)));
         keys.expire(at(9));
         assert_eq!((keys.len(), keys.next_expiry()), (1, Some(10)));
         keys.expire(at(10));
@@ -422,7 +487,7 @@ mod tests {
         }
         let mut keys = Keyspace::default();
         for ((key, part), bytes) in &disk {
-            assert!(keys.restore(key, part.clone(), bytes.clone()));
+            assert!(keys.restore(key, part.clone(), bytes.clone(), at(0)));
         }
         (keys, disk)
     }
@@ -467,11 +532,37 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_time_to_live_is_not_on_disk_until_it_has_none() {
+    fn a_key_with_a_long_time_to_live_is_on_disk_with_its_end() {
+        let mut keys = kept();
+        let key = Bytes::from("hb:timeline:{agent:a}");
+        keys.set(&key, "1".into());
+        keys.set_expiry(&key, Some(at(0).after(2 * LONG_MS)));
+        let (back, disk) = on_disk(keys.take_writes(), BTreeMap::new());
+        assert_eq!(
+            back.expires(&key).map(|end| end.left(at(0))),
+            Some(2 * LONG_MS)
+        );
+        keys.set_expiry(&key, Some(at(0).after(3 * LONG_MS)));
+        let writes = keys.take_writes();
+        assert_eq!(writes.len(), 1, "only the end is written: {writes:?}");
+        let (mut back, disk) = on_disk(writes, disk);
+        assert_eq!(
+            back.expires(&key).map(|end| end.left(at(0))),
+            Some(3 * LONG_MS)
+        );
+        back.expire(at(3 * LONG_MS));
+        assert_eq!(back.len(), 0);
+        keys.set_expiry(&key, Some(at(0).after(10)));
+        let (back, _) = on_disk(keys.take_writes(), disk);
+        assert_eq!(back.len(), 0, "a short one is not kept");
+    }
+
+    #[test]
+    fn a_key_with_a_short_time_to_live_is_not_on_disk_until_it_has_none() {
         let mut keys = kept();
         let key = Bytes::from("agent:a");
         hset(&mut keys, "agent:a", "a", "1");
-        keys.set_expiry(&key, Some(10));
+        keys.set_expiry(&key, Some(at(0).after(10)));
         let (back, disk) = on_disk(keys.take_writes(), BTreeMap::new());
         assert_eq!(back.len(), 0);
         hset(&mut keys, "agent:a", "a", "2");
@@ -525,8 +616,13 @@ mod tests {
     #[test]
     fn a_part_that_does_not_fit_its_key_is_refused() {
         let mut keys = Keyspace::default();
-        assert!(keys.restore(&"k".into(), Part::Text, "x".into()));
-        assert!(!keys.restore(&"k".into(), Part::Field("f".into()), "x".into()));
-        assert!(!keys.restore(&"s".into(), Part::Entry(EntryId::default()), "junk".into()));
+        assert!(keys.restore(&"k".into(), Part::Text, "x".into(), at(0)));
+        assert!(!keys.restore(&"k".into(), Part::Field("f".into()), "x".into(), at(0)));
+        assert!(!keys.restore(
+            &"s".into(),
+            Part::Entry(EntryId::default()),
+            "junk".into(),
+            at(0)
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! The embedded store: the subset of Redis that hb needs, on loopback. Keys without a time to live are kept on disk.
+//! The embedded store: the subset of Redis that hb needs, on loopback. Keys without a time to live, or with one of an hour at
+//! least, are kept on disk.
 //!
 //! One task (`server`) owns all data. `commands` and `scripts` implement the commands, `keyspace` holds the keys, `changes`
 //! names what is to be written; they are pure, with time as an argument. `resp` parses and writes both versions of the

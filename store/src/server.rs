@@ -143,9 +143,9 @@ impl Server {
 
     /// Takes back what was kept, and keeps what changes from now on.
     fn keep(&mut self, kept: Kept) -> std::io::Result<()> {
-        let mut misfits = 0_u64;
+        let (mut misfits, now) = (0_u64, self.now());
         for (key, part, value) in kept.rows {
-            misfits += u64::from(!self.keys.restore(&key, part, value));
+            misfits += u64::from(!self.keys.restore(&key, part, value, now));
         }
         if misfits > 0 {
             tracing::warn!("the embedded store left {misfits} rows out that do not fit their keys");

@@ -10,6 +10,7 @@ mod load;
 mod recovery;
 mod requests;
 mod shared;
+pub(super) mod timeline;
 
 use crate::bus::push::Push;
 use crate::clock;
@@ -21,6 +22,7 @@ use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
 use heartbeat::fleet::machine::FleetInput;
+use heartbeat::fleet::story::Line;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::audit::AuditEntry;
 use heartbeat::wire::beat::view::Owned;
@@ -41,6 +43,7 @@ use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use timeline::Timelines;
 use tokio::sync::{mpsc, watch};
 
 /// What waits for the hub: a burst of a whole large fleet.
@@ -108,6 +111,8 @@ pub(crate) enum Request {
     Begin(Ticket, Arc<Incident>),
     /// Intents are removed.
     Release(Vec<Ticket>),
+    /// Entries of timelines are added, those that the store does not hold yet.
+    Timeline(Vec<Line>),
 }
 
 /// What the hub receives.
@@ -313,6 +318,7 @@ impl StoreReader {
             canary: &self.canary,
             channels: self.channels,
             read_events,
+            timelines: Timelines::default(),
         };
         tokio::select! {
             wanted = self.reconnect.changed() => {
@@ -402,6 +408,7 @@ fn payload_of(kind: &str) -> &str {
         "incident" => "incident",
         "notification" => "notification",
         "silence" => "silence",
+        "timeline" => "entry of a timeline",
         _ => "beat",
     }
 }

@@ -7,6 +7,7 @@ use heartbeat::fleet::word::{Rank, Word, reason_text};
 use heartbeat::wire::beat::Verdict;
 use heartbeat::wire::life::Reason;
 use serde_json::Value;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Ids with more characters get a line of their own.
@@ -169,10 +170,33 @@ pub(super) fn piped(agent: &Shown, terminal: &Terminal) -> String {
 
 /// A table with its header; columns that do not fit are left out, and only the last one is cut.
 pub(super) fn table(agents: &[Shown], terminal: &Terminal, columns: usize) -> Vec<String> {
-    let layout = Layout::of(agents, terminal, columns);
+    let all: Vec<&Shown> = agents.iter().collect();
+    let layout = Layout::of(&all, terminal, columns);
     let mut lines = vec![layout.line("STATE", None, &|column| column.title.to_owned(), "DOING")];
     for agent in agents {
         lines.extend(layout.row(agent));
+    }
+    lines
+}
+
+/// The header and some rows of a table of all of these, each row with its place: columns stay when it scrolls.
+pub(super) fn part(
+    all: &[&Shown],
+    rows: Range<usize>,
+    terminal: &Terminal,
+    columns: usize,
+) -> Vec<(Option<usize>, String)> {
+    let layout = Layout::of(all, terminal, columns);
+    let header = layout.line("STATE", None, &|column| column.title.to_owned(), "DOING");
+    let mut lines = vec![(None, header)];
+    for place in rows {
+        let Some(agent) = all.get(place) else { break };
+        lines.extend(
+            layout
+                .row(agent)
+                .into_iter()
+                .map(|line| (Some(place), line)),
+        );
     }
     lines
 }
@@ -193,7 +217,7 @@ struct Layout<'a> {
 }
 
 impl<'a> Layout<'a> {
-    fn of(agents: &[Shown], terminal: &'a Terminal, columns: usize) -> Self {
+    fn of(agents: &[&Shown], terminal: &'a Terminal, columns: usize) -> Self {
         let mut all = vec![column("AGENT", false, |of, _| of.id.clone())];
         if columns >= 100 {
             all.push(column("TYPE", false, |of, _| {

@@ -1,11 +1,11 @@
-//! The commands that only read: `ls show events incidents check healthcheck`.
+//! The commands that only read: `ls show events incidents check healthcheck`, and `top`.
 
 use super::agents::{self, Shown};
 use super::check::{self, Finding};
 use super::client::{Client, ClientError};
 use super::events::{self, Wanted};
 use super::terminal::{Terminal, hint, print};
-use super::{incidents, show};
+use super::{incidents, show, top};
 use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Between two pictures of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// Entries of a timeline below an agent.
+const TIMELINE: usize = 10;
 /// What the API takes for a state.
 const STATES: [&str; 4] = ["healthy", "missing", "failed", "stopped"];
 /// Letters that a suggestion may differ in.
@@ -62,6 +64,8 @@ pub(crate) enum Read {
         #[arg(long, value_name = "STATE")]
         state: Option<String>,
     },
+    /// Show the fleet on the whole screen, with keys to sort, filter and act
+    Top,
     /// Exit with 0 when the monitor answers and is connected to its store
     Healthcheck,
 }
@@ -118,6 +122,7 @@ pub(super) async fn run(read: &Read, client: &Client) -> Result<u8, ClientError>
             print(&line);
             Ok(code)
         }
+        Read::Top => top::run(client).await,
         Read::Healthcheck => client.get("/-/ready", "healthcheck").await.map(|_| 0),
     }
 }
@@ -229,7 +234,19 @@ async fn one(client: &Client, id: &str, as_json: bool) -> Result<u8, ClientError
                 .ok(),
             None => None,
         };
-        show::show(&agent, incident.as_ref(), &Terminal::detect(false));
+        let path = format!(
+            "/v1/agents/{}/timeline?limit={TIMELINE}",
+            super::escaped(id)
+        );
+        // Without the store the rest is shown all the same.
+        let mut timeline = client.get(&path, &command).await.unwrap_or_default();
+        let timeline = listed(&mut timeline["timeline"]);
+        show::show(
+            &agent,
+            incident.as_ref(),
+            &timeline,
+            &Terminal::detect(false),
+        );
     }
     Ok(if show::needs_attention(&agent) { 3 } else { 0 })
 }

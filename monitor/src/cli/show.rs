@@ -4,6 +4,7 @@ use super::agents::Shown;
 use super::terminal::{Terminal, plain, print, right};
 use heartbeat::base::duration::{format_duration, format_short};
 use heartbeat::base::figure;
+use heartbeat::base::foreign::cut;
 use heartbeat::fleet::word::Rank;
 use serde_json::Value;
 use std::time::Duration;
@@ -13,9 +14,14 @@ const LABEL_COLUMNS: usize = 10;
 /// Columns of a sentence, in a pipe too.
 const TEXT_COLUMNS_MAX: usize = 100;
 
-/// Prints the agent, with the incident that it is in.
-pub(super) fn show(agent: &Shown, incident: Option<&Value>, terminal: &Terminal) {
-    for line in lines(agent, incident, terminal) {
+/// Prints the agent, with the incident that it is in and the newest entries of its timeline.
+pub(super) fn show(
+    agent: &Shown,
+    incident: Option<&Value>,
+    timeline: &[Value],
+    terminal: &Terminal,
+) {
+    for line in lines(agent, incident, timeline, terminal) {
         print(&line);
     }
 }
@@ -28,7 +34,13 @@ pub(super) fn needs_attention(agent: &Shown) -> bool {
     }
 }
 
-fn lines(agent: &Shown, incident: Option<&Value>, terminal: &Terminal) -> Vec<String> {
+/// The same as lines.
+pub(super) fn lines(
+    agent: &Shown,
+    incident: Option<&Value>,
+    timeline: &[Value],
+    terminal: &Terminal,
+) -> Vec<String> {
     let now = terminal.now_ms;
     let mut page = Page {
         columns: terminal
@@ -83,6 +95,7 @@ fn lines(agent: &Shown, incident: Option<&Value>, terminal: &Terminal) -> Vec<St
         page.field("Restarts", Some(restarts.to_string()));
     }
     page.rungs(incident, terminal);
+    page.timeline(timeline, terminal);
     page.lines
 }
 
@@ -110,6 +123,23 @@ impl Page {
             let label = if n == 0 { "Evidence" } else { "" };
             let value = format!("{} {}  ({})", text("signal"), text("value"), text("source"));
             self.field(label, Some(value));
+        }
+    }
+
+    /// One line an entry, cut at the end.
+    fn timeline(&mut self, timeline: &[Value], terminal: &Terminal) {
+        if timeline.is_empty() {
+            return;
+        }
+        self.lines.push(String::new());
+        self.lines.push("Timeline".to_owned());
+        for entry in timeline {
+            let text = |name: &str| plain(entry[name].as_str().unwrap_or_default());
+            let at = terminal.time(entry["at"].as_u64().unwrap_or(0));
+            let parts = [text("what"), text("detail")];
+            let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            let line = format!("  {at}  {}", parts.join(": "));
+            self.lines.push(cut(&line, self.columns).into_owned());
         }
     }
 

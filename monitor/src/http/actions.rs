@@ -30,9 +30,9 @@ const BODY_MAX: usize = 16 * 1024;
 /// How long a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// The longest silence.
-const SILENCE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest reason for a silence, in characters.
-const COMMENT_CHARS_MAX: usize = 500;
+pub(super) const COMMENT_CHARS_MAX: usize = 500;
 /// Who asks when the request does not say it.
 const UNNAMED: &str = "an unnamed user of the token";
 

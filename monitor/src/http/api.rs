@@ -2,9 +2,10 @@
 //!
 //! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
+//! - `GET /v1/agents/{id}/timeline` (`?limit= before=`)
 //! - `GET /v1/events`: changes as they happen
 //! - `POST /v1/agents/{id}/{restart,recover,stop,forget}`, `POST /v1/{pause,resume}` ([`actions`])
-//! - `GET /metrics`
+//! - `GET /metrics`, `GET /v1/openapi.json`
 //! - `GET /-/healthy` `/-/ready` `/livez` `/readyz`: of hbmonitor itself
 //! - the dashboard ([`pages`])
 //!
@@ -12,14 +13,17 @@
 
 use crate::asks::Desk;
 use crate::bus::inbox::Counters;
+use crate::bus::timelines::Timelines;
 use crate::events::Events;
 use crate::http::auth::Access;
 use crate::http::events::{self, Readers};
+use crate::http::history::Histories;
 use crate::http::hosts::{self, Hosts};
-use crate::http::{actions, listing, metrics, pages, status};
+use crate::http::{actions, listing, metrics, pages, status, timeline};
 use crate::hub::ShownAlerts;
 use crate::reload::Reading;
 use crate::snapshots::Snapshots;
+use crate::tallies::Tallies;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -35,6 +39,9 @@ use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// The API as a document of OpenAPI 3.1; `tests/openapi.rs` compares it with the routes and with real answers.
+const OPENAPI: &str = include_str!("assets/openapi.json");
+
 /// What the handlers read.
 #[derive(Clone, Debug)]
 pub(crate) struct AppState {
@@ -43,6 +50,9 @@ pub(crate) struct AppState {
     pub(crate) events: Events,
     pub(crate) readers: Readers,
     pub(crate) alerts: ShownAlerts,
+    pub(crate) timelines: Timelines,
+    pub(crate) histories: Histories,
+    pub(crate) tallies: Tallies,
     pub(crate) reading: watch::Receiver<Reading>,
     pub(crate) desk: Desk,
     pub(crate) access: Access,
@@ -54,11 +64,13 @@ pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
     Router::new()
         .route("/health/agents", get(fleet))
         .route("/health/agents/{id}", get(one))
+        .route("/v1/agents/{id}/timeline", get(timeline::timeline))
         .route("/v1/status", get(status::status))
         .route("/v1/silences", get(status::silences))
         .route("/v1/incidents", get(status::incidents))
         .route("/v1/incidents/{id}", get(status::incident))
         .route("/v1/events", get(events::stream))
+        .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(prometheus))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
@@ -139,13 +151,27 @@ async fn prometheus(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let text = metrics::text(
-        &snapshot,
-        &app.counters.read(),
-        app.readers.count(),
-        &Arc::clone(&app.alerts.borrow()),
-        &app.reading.borrow().clone(),
+    let (alerts, reading) = (
+        Arc::clone(&app.alerts.borrow()),
+        app.reading.borrow().clone(),
     );
+    let (dropped, figures) = (app.counters.read(), app.tallies.read());
+    let readers = app.readers.count();
+    // Of a large fleet it takes longer than a request should wait for another one.
+    let text = tokio::task::spawn_blocking(move || {
+        let beside = metrics::Beside {
+            dropped: &dropped,
+            readers,
+            alerts: &alerts,
+            reading: &reading,
+            figures: &figures,
+            wall_ms: listing::reading().wall_ms,
+        };
+        metrics::text(&snapshot, &beside)
+    });
+    let Ok(text) = text.await else {
+        return ended();
+    };
     (
         [(
             header::CONTENT_TYPE,
@@ -154,6 +180,10 @@ async fn prometheus(State(app): State<AppState>) -> Response {
         text,
     )
         .into_response()
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 async fn healthy() -> Response {

@@ -1,9 +1,10 @@
-//! The dashboard: `GET /`, `/agents/{id}`, `/incidents`, `/incidents/{id}`, `/status`, their style sheet and their script.
+//! The dashboard: `GET /`, `/agents/{id}`, `/incidents`, `/incidents/{id}`, `/silences`, `/status`, their style sheet and their script.
 //!
 //! A page is a function of a snapshot and is complete without the script, which only keeps it current. What is shown is
 //! decided in `heartbeat::fleet` (`word`, `card`, `overview`, `explain`); here it becomes HTML.
 
 mod agent;
+mod drawings;
 mod empty;
 mod fleet;
 mod forms;
@@ -12,8 +13,11 @@ mod layout;
 mod moves;
 mod parts;
 mod query;
+mod silences;
 mod status;
+mod timeline;
 
+use crate::bus::timelines::Place;
 use crate::http::api::{AppState, ended};
 use crate::http::auth::Access;
 use crate::http::listing::reading;
@@ -30,6 +34,8 @@ use heartbeat::fleet::view::ViewTime;
 use heartbeat::wire::incident::IncidentId;
 use maud::{Markup, html};
 use query::PageQuery;
+use std::sync::Arc;
+use timeline::Story;
 
 const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = include_str!("assets/app.js");
@@ -56,6 +62,7 @@ pub(super) fn routes(access: Access) -> Router<AppState> {
         .route("/agents/{id}", get(agent))
         .route("/incidents", get(incident_list))
         .route("/incidents/{id}", get(incident))
+        .route("/silences", get(silence_list))
         .route("/status", get(status))
         .route(
             "/style.css",
@@ -73,7 +80,10 @@ async fn fleet(State(app): State<AppState>, RawQuery(query): RawQuery) -> Respon
         return enter(&app, key);
     }
     match app.snapshots.get().await {
-        Some(snapshot) => answer_page(StatusCode::OK, fleet::page(&shown(&snapshot), &query)),
+        Some(snapshot) => answer_page(
+            StatusCode::OK,
+            fleet::page(&shown(&snapshot), &query, &app.histories),
+        ),
         None => ended(),
     }
 }
@@ -95,7 +105,20 @@ async fn agent(
         .and_then(|id| Some((id, snapshot.agents.get(id)?)))
     {
         Some((id, agent)) => {
-            let page = agent::page(&shown(&snapshot), id, agent, reloads, acting);
+            let before = query.as_deref().and_then(before);
+            let story = if snapshot.link_up {
+                let read = app.timelines.read(id, before.as_ref(), timeline::ENTRIES);
+                read.await.map_or(Story::OutOfReach, Story::Part)
+            } else {
+                Story::OutOfReach
+            };
+            let story = timeline::section(&story, before.is_some(), reading());
+            let curve = app.histories.of(id);
+            let beside = agent::Beside {
+                story: &story,
+                curve: curve.as_ref(),
+            };
+            let page = agent::page(&shown(&snapshot), id, agent, reloads, acting, beside);
             answer_page(StatusCode::OK, page)
         }
         None => missing(
@@ -133,15 +156,31 @@ async fn incident(State(app): State<AppState>, Path(id): Path<String>) -> Respon
     }
 }
 
+async fn silence_list(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    let acting = Acting::of(&app.access, &headers);
+    match app.snapshots.get().await {
+        Some(snapshot) => answer_page(StatusCode::OK, silences::page(&shown(&snapshot), acting)),
+        None => ended(),
+    }
+}
+
 async fn status(State(app): State<AppState>, headers: HeaderMap) -> Response {
     let acting = Acting::of(&app.access, &headers);
     match app.snapshots.get().await {
         Some(snapshot) => {
-            let page = status::page(&shown(&snapshot), &app.counters.read(), acting);
+            let alerts = Arc::clone(&app.alerts.borrow());
+            let page = status::page(&shown(&snapshot), &app.counters.read(), &alerts, acting);
             answer_page(StatusCode::OK, page)
         }
         None => ended(),
     }
+}
+
+/// The place before which the timeline is shown; none of one that cannot be understood.
+fn before(query: &str) -> Option<Place> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let (_, place) = pairs.find(|(name, _)| name == "before")?;
+    place.parse().ok()
 }
 
 /// The key of the printed address becomes a cookie, and leaves the address.

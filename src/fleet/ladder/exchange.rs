@@ -217,9 +217,20 @@ pub struct Next {
     pub what: String,
     /// When; none where it depends on something else.
     pub at: Option<Moment>,
+    /// hb does it by itself: no person is needed until then.
+    pub by_itself: bool,
 }
 
 impl Next {
+    /// What hb does without a person.
+    pub fn by_itself(what: String, at: Option<Moment>) -> Self {
+        Self {
+            what,
+            at,
+            by_itself: true,
+        }
+    }
+
     /// For people, as it is at `now`.
     pub fn sentence(&self, now: Moment) -> String {
         let mut letters = self.what.chars();

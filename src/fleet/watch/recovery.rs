@@ -73,9 +73,28 @@ impl Watch {
         runtime_of(self.fleet.agent(agent)?)
     }
 
+    /// The epoch of an agent and its last incarnation.
+    pub fn run(&self, agent: &AgentId) -> Option<(u64, u64)> {
+        let run = &self.fleet.agent(agent)?.run;
+        Some((run.epoch, run.restarts()))
+    }
+
+    /// For how long an agent has sent no beat.
+    pub fn silent(&self, agent: &AgentId, now: Moment) -> Option<Duration> {
+        let at = self.fleet.agent(agent)?.run.beat_at?;
+        Some(now.since(at))
+    }
+
     /// The agent has an incident now.
     pub(super) fn incident_joined(&mut self, agent: AgentId, now: Moment) {
         let at = now + COMMON_CAUSE;
+        if self
+            .facts(&agent, now)
+            .is_some_and(|facts| facts.gate.is_none())
+        {
+            let what = "hb waits whether other agents fail with it, then it acts".to_owned();
+            self.show_next(&agent, Some(Next::by_itself(what, Some(at))));
+        }
         self.recovery.opening.push_back((at, agent));
     }
 

@@ -95,7 +95,8 @@ pub(super) fn order(question: &mut Pipeline, channels: Channels, agent: &AgentId
 pub(super) fn forget(question: &mut Pipeline, agent: &AgentId) {
     question.cmd("HDEL").arg(keys::ROSTER).arg(agent.as_str());
     let hash = keys::agent(agent);
-    question.cmd("DEL").arg(hash).arg(keys::control(agent));
+    let deleted = question.cmd("DEL").arg(hash).arg(keys::control(agent));
+    deleted.arg(keys::timeline(agent));
 }
 
 /// Writes the pause, or removes it.

@@ -3,6 +3,7 @@
 
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time};
+use super::timeline::{self, Timelines};
 use super::{Input, Output, PAGE, Request, recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
@@ -47,6 +48,8 @@ pub(super) struct Requests<'a> {
     pub(super) channels: Channels,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
+    /// Whose timelines this connection knows.
+    pub(super) timelines: Timelines,
 }
 
 impl Requests<'_> {
@@ -63,6 +66,9 @@ impl Requests<'_> {
             }
             self.take_leaving(&mut batch);
             *self.kept = batch.iter().filter(|one| is_kept(one)).cloned().collect();
+            self.timelines
+                .leave_out_known(&mut link, &mut batch, output)
+                .await?;
             let mut question = redis::pipe();
             for request in &batch {
                 self.add(&mut question, request);
@@ -155,6 +161,7 @@ impl Requests<'_> {
             Request::Audit(entry) => recovery::audit(question, entry),
             Request::Claim(ticket, value) => recovery::claim(question, ticket, value),
             Request::Release(tickets) => recovery::release(question, tickets),
+            Request::Timeline(lines) => timeline::write(question, lines),
         }
     }
 }
@@ -181,7 +188,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::RemoveTrouble(_)
         | Request::Audit(_)
         | Request::Begin(..)
-        | Request::Release(_) => true,
+        | Request::Release(_)
+        | Request::Timeline(_) => true,
         // They were meant for the agent as it was then.
         Request::Order(..) | Request::Claim(..) => false,
         // The hub asks again, and writes incidents and notices again.
@@ -243,6 +251,7 @@ async fn pass_on(
             is_carried_out(answers.next(), output);
         }
         Request::Forget(_) | Request::Order(..) => count_refused(answers.take(2), output),
+        Request::Timeline(lines) => count_refused(answers.take(2 * lines.len()), output),
         Request::Release(tickets) => count_refused(answers.take(tickets.len()), output),
         Request::Claim(ticket, value) => {
             let claim = recovery::claimed(answers.next(), answers.next(), &value);

@@ -294,7 +294,7 @@ function setTheme(name) {
   if (name === "auto") delete page.dataset.theme;
   else page.dataset.theme = name;
   theme.textContent = `Theme: ${name}`;
-  theme.setAttribute("aria-label", name === "auto" ? "Theme: follows the system" : `Theme: ${name}`);
+  theme.setAttribute("aria-label", name === "auto" ? "Theme: auto, as the system" : `Theme: ${name}`);
 }
 const stored = () => { try { return localStorage.getItem("hb-theme"); } catch { return null; } };
 let chosen = THEMES.includes(stored()) ? stored() : "auto";

@@ -1,6 +1,7 @@
 //! `GET /agents/{id}`: one agent: what is the matter, what shows it, what happens next, and what is known of its process.
 
 use super::Shown;
+use super::drawings;
 use super::forms::Acting;
 use super::incidents;
 use super::layout::{self, Frame, Here};
@@ -11,6 +12,7 @@ use heartbeat::base::figure;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent::{Agent, State};
 use heartbeat::fleet::card::Card;
+use heartbeat::fleet::history::Curve;
 use heartbeat::wire::activity::{Activity, Source};
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::life::End;
@@ -19,6 +21,15 @@ use maud::{Markup, html};
 /// Incidents of one agent that are listed.
 const INCIDENTS: usize = 20;
 
+/// What is shown beside the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside<'a> {
+    /// Its timeline, drawn.
+    pub(super) story: &'a Markup,
+    /// Its history, if it was sampled.
+    pub(super) curve: Option<&'a Curve>,
+}
+
 /// The page.
 pub(super) fn page(
     shown: &Shown<'_>,
@@ -26,6 +37,7 @@ pub(super) fn page(
     agent: &Agent,
     reloads: bool,
     acting: Acting,
+    beside: Beside<'_>,
 ) -> Markup {
     let Shown { snapshot, at } = *shown;
     let card = Card::of(id, agent, snapshot, at);
@@ -44,6 +56,7 @@ pub(super) fn page(
         card,
         agent,
         acting,
+        beside,
     };
     layout::page(&frame, &view.render())
 }
@@ -53,6 +66,7 @@ struct AgentPage<'a> {
     card: Card<'a>,
     agent: &'a Agent,
     acting: Acting,
+    beside: Beside<'a>,
 }
 
 impl AgentPage<'_> {
@@ -79,7 +93,8 @@ impl AgentPage<'_> {
                     (self.facts())
                 }
                 (moves::render(card, self.agent, self.acting, self.shown.at))
-                div.two { div { (self.work()) (self.evidence()) } div { (self.incarnations()) } }
+                @if let Some(curve) = self.beside.curve { (drawings::charts(curve)) }
+                div.two { div { (self.beside.story) (self.evidence()) } div { (self.work()) (self.incarnations()) } }
                 (self.incidents())
             }
         }
@@ -168,7 +183,9 @@ impl AgentPage<'_> {
                         (parts::figure(&format_duration(run.detector.interval())))
                         @if health.missed_beats > 0 { ", missed " (health.missed_beats) }
                     }
+                    @if let Some(alive) = drawings::alive_text(self.beside.curve) { dt { "Alive, 24 h" } dd { (alive) } }
                 }
+                (drawings::alive_bar(self.beside.curve))
                 p.facts {
                     a href={ "../health/agents/" (card.id) } { "JSON" }
                 }

@@ -1,10 +1,12 @@
 //! `GET /`: what needs a person first, then what hb looks after, then the rest as a table.
 
 use super::Shown;
+use super::drawings;
 use super::empty;
 use super::layout::{self, Frame, Here};
 use super::parts::{self, Shape};
 use super::query::{Links, PageQuery};
+use crate::http::history::Histories;
 use heartbeat::base::figure;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::card::Card;
@@ -19,7 +21,7 @@ pub(super) const PAGE: usize = 100;
 const LARGE: usize = 10;
 
 /// The page.
-pub(super) fn page(shown: &Shown<'_>, query: &PageQuery) -> Markup {
+pub(super) fn page(shown: &Shown<'_>, query: &PageQuery, histories: &Histories) -> Markup {
     let Shown { snapshot, at } = *shown;
     let overview = Overview::of(snapshot, &query.filter, at);
     let (title, tone) = layout::fleet_title(&overview.tally, snapshot);
@@ -39,6 +41,7 @@ pub(super) fn page(shown: &Shown<'_>, query: &PageQuery) -> Markup {
             overview: &overview,
             query,
             at,
+            histories,
             is_blind: layout::blind(snapshot).is_some(),
         };
         list.render()
@@ -50,6 +53,7 @@ struct List<'a> {
     overview: &'a Overview<'a>,
     query: &'a PageQuery,
     at: ViewTime,
+    histories: &'a Histories,
     /// What is shown was known before.
     is_blind: bool,
 }
@@ -239,6 +243,7 @@ impl List<'_> {
 
     fn facts(&self, card: &Card<'_>) -> Markup {
         let health = &card.health;
+        let curve = self.histories.of(card.id);
         html! {
             @if let Some(task) = health.current_task {
                 span { "task " b { bdi { (parts::foreign(task)) } } }
@@ -250,7 +255,7 @@ impl List<'_> {
             }
             @if let Some(beat) = card.beat_ms { span { "beat " (parts::time(beat, Shape::Ago, self.at)) } }
             @if let Some(of) = health.metrics.filter(|_| parts::has_figures(card)) {
-                span { "CPU " b { (parts::figure(&figure::percent(of.cpu_percent))) } }
+                span { "CPU " (drawings::cpu_spark(curve.as_ref())) b { (parts::figure(&figure::percent(of.cpu_percent))) } }
                 span { "memory " b { (parts::figure(&figure::megabytes(of.memory_mb))) } }
             }
             @if health.restarts > 0 { span { "restarts " b { (health.restarts) } } }
@@ -358,7 +363,7 @@ impl List<'_> {
                     th.w-m.n.c1 scope="col" title="of one core" aria-sort=[aria(SortBy::Cpu)] { (column("cpu", SortBy::Cpu, "CPU")) }
                     th.w-m.n.c1 scope="col" aria-sort=[aria(SortBy::Memory)] { (column("memory", SortBy::Memory, "Memory")) }
                     th.w-re.n.c1 scope="col" aria-sort=[aria(SortBy::Restarts)] { (column("restarts", SortBy::Restarts, "Restarts")) }
-                    th.w-up.c2 scope="col" { "Last beat" }
+                    th.w-up.c2 scope="col" { "Alive, 24 h" }
                 }
             }
         }
@@ -367,6 +372,8 @@ impl List<'_> {
     fn row(&self, card: &Card<'_>) -> Markup {
         let health = &card.health;
         let figures = health.metrics.filter(|_| parts::has_figures(card));
+        let curve = self.histories.of(card.id);
+        let (curve, drawn) = (curve.as_ref(), curve.as_ref().filter(|_| figures.is_some()));
         html! {
             tr id={ "a-" (card.id) } {
                 td class={ "st " (card.word.tone().class()) } { (self.state(card)) }
@@ -376,13 +383,15 @@ impl List<'_> {
                     small { (parts::sentence(&health.sentence)) }
                 }
                 td.pr { (parts::progress(health.task_progress)) }
-                td.m.n.c1 { (parts::cell(figures.map(|of| figure::percent(of.cpu_percent)))) }
-                td.m.n.c1 { (parts::cell(figures.map(|of| figure::megabytes(of.memory_mb)))) }
+                td.m.n.c1 { (drawings::cpu_spark(drawn)) (parts::cell(figures.map(|of| figure::percent(of.cpu_percent)))) }
+                td.m.n.c1 { (drawings::memory_spark(drawn)) (parts::cell(figures.map(|of| figure::megabytes(of.memory_mb)))) }
                 td.n.c1 { (health.restarts) }
                 td.al.c2 {
+                    (drawings::alive_bar(curve))
                     small {
+                        @if let Some(alive) = drawings::alive_text(curve) { (alive) " · " }
                         @match card.beat_ms {
-                            Some(beat) if health.state != State::Stopped => { (parts::time(beat, Shape::Ago, self.at)) }
+                            Some(beat) if health.state != State::Stopped => { "beat " (parts::time(beat, Shape::Ago, self.at)) }
                             _ => { "no beats" }
                         }
                     }

@@ -1,7 +1,7 @@
 //! What a person asks for on a page: forms that work without the script. A form is answered with the way back to its page.
 
 use super::{answer_page, layout, shown};
-use crate::http::actions::Peer;
+use crate::http::actions::{self, Peer};
 use crate::http::api::{AppState, ended, refuse};
 use crate::http::auth::{self, Access};
 use axum::Router;
@@ -13,14 +13,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use form_urlencoded::parse;
 use heartbeat::base::id::AgentId;
-use heartbeat::fleet::by_hand::Ask;
+use heartbeat::fleet::by_hand::{Ask, Quiet};
 use heartbeat::fleet::word::Tone;
+use heartbeat::wire::incident::IncidentId;
+use heartbeat::wire::silence::Matcher;
 use maud::html;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The largest form, in bytes, and how long it may take to arrive.
 const FORM_MAX: usize = 8 * 1024;
 const FORM_WITHIN: Duration = Duration::from_secs(10);
+/// The silence that an agent's page offers.
+const HOLD: Duration = Duration::from_secs(3600);
 /// Who asks on a page; the session belongs to the token.
 const BY: &str = "a person at the dashboard";
 
@@ -51,6 +56,8 @@ pub(super) fn routes(access: Access) -> Router<AppState> {
         .route("/agents/{id}/{action}", post(about_agent))
         .route("/pause", post(pause))
         .route("/resume", post(resume))
+        .route("/silences", post(silence))
+        .route("/silences/{id}/delete", post(unsilence))
         .route_layer(from_fn_with_state(access, auth::check));
     acting.route("/session", post(sign_in))
 }
@@ -68,7 +75,75 @@ async fn about_agent(
         "restart" => perform(&app, Ask::Restart(id), peer, &back, "../../").await,
         "stop" => perform(&app, Ask::Stop(id), peer, &back, "../../").await,
         "forget" => perform(&app, Ask::Forget(id), peer, "../../", "../../").await,
+        "ack" => perform(&app, Ask::Acknowledge(id), peer, &back, "../../").await,
+        "silence" => {
+            let quiet = Quiet {
+                matchers: vec![Matcher::equal("agent", id.as_str())],
+                lasts: HOLD,
+                comment: String::new(),
+            };
+            perform(&app, Ask::Silence(quiet), peer, &back, "../../").await
+        }
         _ => refuse(StatusCode::NOT_FOUND, "Not found"),
+    }
+}
+
+async fn silence(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Response {
+    match quiet(&fields(body).await) {
+        Ok(quiet) => perform(&app, Ask::Silence(quiet), peer, "silences", "").await,
+        Err(why) => {
+            let why = format!("{why}.");
+            problem(
+                &app,
+                StatusCode::BAD_REQUEST,
+                "Nothing was silenced",
+                &why,
+                "",
+            )
+            .await
+        }
+    }
+}
+
+/// What a form asks to be quiet about: at least one condition, and an end.
+fn quiet(fields: &HashMap<String, String>) -> Result<Quiet, String> {
+    let field = |name: &str| fields.get(name).map_or("", |value| value.trim());
+    let mut matchers = Vec::new();
+    for (name, label) in [("id", "agent"), ("type", "type"), ("host", "host")] {
+        if !field(name).is_empty() {
+            let matcher = match name {
+                "id" => Matcher::like(label, field(name)).map_err(|error| error.to_string())?,
+                _ => Matcher::equal(label, field(name)),
+            };
+            matchers.push(matcher);
+        }
+    }
+    if matchers.is_empty() {
+        return Err("A silence needs an agent id, a type or a host".to_owned());
+    }
+    let lasts = hbshell::command_line::duration(field("for"));
+    let lasts = lasts.map_err(|error| format!("For: {error}"))?;
+    let lasts = lasts.min(actions::SILENCE_MAX);
+    let comment = field("comment").chars().filter(|c| !c.is_control());
+    Ok(Quiet {
+        matchers,
+        lasts,
+        comment: comment.take(actions::COMMENT_CHARS_MAX).collect(),
+    })
+}
+
+async fn unsilence(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    Path(id): Path<String>,
+) -> Response {
+    match IncidentId::parse(&id) {
+        Ok(id) => perform(&app, Ask::Unsilence(id), peer, "../../silences", "../../").await,
+        Err(_) => refuse(StatusCode::NOT_FOUND, "Silence not found"),
     }
 }
 
@@ -166,8 +241,12 @@ async fn problem(
 
 /// A field of a form; nothing of one that is too large, too slow or without it.
 async fn field(body: Body, name: &str) -> Option<String> {
+    fields(body).await.remove(name)
+}
+
+/// The fields of a form; none of one that is too large or too slow.
+async fn fields(body: Body) -> HashMap<String, String> {
     let bytes = tokio::time::timeout(FORM_WITHIN, to_bytes(body, FORM_MAX)).await;
-    let bytes = bytes.ok()?.ok()?;
-    let found = parse(&bytes).find(|(key, _)| key == name);
-    found.map(|(_, value)| value.into_owned())
+    let bytes = bytes.ok().and_then(Result::ok).unwrap_or_default();
+    parse(&bytes).into_owned().collect()
 }

@@ -22,6 +22,7 @@ const RELOAD_SECONDS: u64 = 10;
 pub(super) enum Here {
     Fleet,
     Incidents,
+    Silences,
     Status,
 }
 
@@ -78,6 +79,7 @@ fn header(frame: &Frame<'_>) -> Markup {
     let root = frame.root;
     let home = if root.is_empty() { "./" } else { root };
     let open = frame.snapshot.watch.incidents.open.len();
+    let quiet = super::silences::in_force(frame.snapshot, frame.at.wall_ms);
     let blind = blind(frame.snapshot);
     let current = |here| (frame.here == here).then_some("page");
     html! {
@@ -91,6 +93,10 @@ fn header(frame: &Frame<'_>) -> Markup {
                 a href={ (root) "incidents" } aria-current=[current(Here::Incidents)] {
                     "Incidents"
                     @if open > 0 { " " span.tag.s-bad { (open) span.vh { " open" } } }
+                }
+                a href={ (root) "silences" } aria-current=[current(Here::Silences)] {
+                    "Silences"
+                    @if quiet > 0 { " " span.tag { (quiet) span.vh { " in force" } } }
                 }
                 a href={ (root) "status" } aria-current=[current(Here::Status)] {
                     "Status"

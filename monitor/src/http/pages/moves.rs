@@ -17,7 +17,7 @@ struct Move {
     does: &'static str,
     /// Why it is impossible, if so.
     impossible: Option<String>,
-    /// What is lost, or else changes, by it.
+    /// What is lost, or else changes, by it: asked first. Nothing is asked when there is nothing to lose.
     costs: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn render(card: &Card<'_>, agent: &Agent, acting: Acting, at: ViewTim
             }
         }
         @if let Acting::Allowed = acting {
-            @for one in moves.iter().filter(|one| one.impossible.is_none()) { (confirm(one, card)) }
+            @for one in moves.iter().filter(|one| one.impossible.is_none() && !one.costs.is_empty()) { (confirm(one, card)) }
         }
     }
 }
@@ -50,6 +50,10 @@ fn offer(one: &Move, card: &Card<'_>, acting: Acting) -> Markup {
     };
     html! {
         @match why {
+            None if one.costs.is_empty() => {
+                form method="post" action={ (card.id) "/" (one.name) } { button type="submit" { (one.label) } }
+                small { (one.does) }
+            }
             None => {
                 a.btn href={ "#confirm-" (one.name) } { (one.label) "…" }
                 small { (one.does) }
@@ -77,7 +81,7 @@ fn confirm(one: &Move, card: &Card<'_>) -> Markup {
     }
 }
 
-fn moves(card: &Card<'_>, agent: &Agent, at: ViewTime) -> [Move; 3] {
+fn moves(card: &Card<'_>, agent: &Agent, at: ViewTime) -> [Move; 5] {
     let unreachable = unreachable(agent, at.now).map(|why| format!("{why}."));
     let health = &card.health;
     let lost = health.current_task.map(|task| {
@@ -92,7 +96,26 @@ fn moves(card: &Card<'_>, agent: &Agent, at: ViewTime) -> [Move; 3] {
     };
     let is_alive = agent.is_alive();
     let forget = is_alive.then(|| "its beats come. Stop it first.".to_owned());
+    let acknowledge = match card.incident.map(|open| open.acked_by.as_deref()) {
+        None => Some("it has no open incident.".to_owned()),
+        Some(Some(by)) => Some(format!("{} takes care of it already.", parts::foreign(by))),
+        Some(None) => None,
+    };
     [
+        Move {
+            name: "ack",
+            label: "Acknowledge",
+            does: "Keeps receivers quiet until it is over.",
+            impossible: acknowledge,
+            costs: Vec::new(),
+        },
+        Move {
+            name: "silence",
+            label: "Silence 1 h",
+            does: "No page and no rung for an hour.",
+            impossible: None,
+            costs: Vec::new(),
+        },
         Move {
             name: "restart",
             label: "Restart",

@@ -4,8 +4,10 @@ use super::Shown;
 use super::forms::Acting;
 use super::layout::{self, Frame, Here, millis_text};
 use super::parts::{self, Shape};
+use heartbeat::alerts::exchange::{AlertsView, ReceiverView};
 use heartbeat::base::figure;
 use heartbeat::fleet::gates::GateKind;
+use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::word::{Tone, gate_text};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -23,22 +25,39 @@ const GATES: [(GateKind, &str); 5] = [
 pub(super) fn page(
     shown: &Shown<'_>,
     dropped: &BTreeMap<&'static str, u64>,
+    alerts: &AlertsView,
     acting: Acting,
 ) -> Markup {
     let Shown { snapshot, at } = *shown;
     let well = snapshot.link_up;
+    let failing: Vec<_> = alerts
+        .receivers
+        .iter()
+        .filter(|one| one.error.is_some())
+        .collect();
     let frame = Frame {
         here: Here::Status,
         root: "",
         title: "Status · hb".to_owned(),
-        tone: if well { Tone::Ok } else { Tone::Warn },
+        tone: if well && failing.is_empty() {
+            Tone::Ok
+        } else {
+            Tone::Warn
+        },
         reloads: false,
         snapshot,
         at,
     };
     let main = html! {
         div.head {
-            h1 { (if well { "hbmonitor is well" } else { "hbmonitor cannot reach the store" }) }
+            h1 {
+                (if well { "hbmonitor is well" } else { "hbmonitor cannot reach the store" })
+                @match failing.len() {
+                    0 => {}
+                    1 => { ", one receiver is failing" }
+                    n => { ", " (n) " receivers are failing" }
+                }
+            }
             p.sub {
                 @match snapshot.watch.gates.len() {
                     0 => { "No gate is closed." }
@@ -50,6 +69,7 @@ pub(super) fn page(
         div.two { (monitor(shown)) (beats(shown, dropped)) }
         (recovery(shown, acting))
         (gates(shown))
+        (receivers(alerts, at))
     };
     layout::page(&frame, &main)
 }
@@ -164,6 +184,52 @@ fn gates(shown: &Shown<'_>) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+fn receivers(alerts: &AlertsView, at: ViewTime) -> Markup {
+    html! {
+        section aria-labelledby="r" {
+            div.bar { h2 #r { "Receivers" } small { (alerts.pages) " pages out, " (alerts.muted) " held back" } }
+            @if alerts.receivers.is_empty() {
+                div.panel.body { p { "None is configured: pages go to the log of hbmonitor alone." } }
+            } @else {
+                div.panel.scroll role="group" tabindex="0" aria-label="Receivers" {
+                    table {
+                        thead {
+                            tr {
+                                th scope="col" { "State" } th scope="col" { "Receiver" } th scope="col" { "Last outcome" }
+                                th.n.c2 scope="col" { "Waiting" } th.n.c2 scope="col" { "Taken" } th.n.c2 scope="col" { "Failed attempts" }
+                            }
+                        }
+                        tbody { @for one in &alerts.receivers { (receiver(one, at)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn receiver(one: &ReceiverView, at: ViewTime) -> Markup {
+    let (tone, icon, word) = match one.error {
+        None => ("s-ok", "i-ok", "well"),
+        Some(_) => ("s-bad", "i-x", "failing"),
+    };
+    html! {
+        tr {
+            td class={ "st " (tone) } { (parts::icon(icon)) (word) }
+            td { b { (one.name) } }
+            td {
+                @match (&one.error, one.delivered_at) {
+                    (Some(error), _) => { bdi { (parts::sentence(error)) } }
+                    (None, Some(taken)) => { "taken " (parts::time(taken, Shape::Ago, at)) }
+                    (None, None) => { "nothing was sent yet" }
+                }
+            }
+            td.n.c2 { (figure::count(one.queued as u64)) }
+            td.n.c2 { (figure::count(one.delivered)) }
+            td.n.c2 { (figure::count(one.failed)) }
         }
     }
 }

@@ -1,0 +1,526 @@
+//! The story of each agent: what the fleet, its incidents and people's requests mean as entries of its timeline.
+//!
+//! A machine beside the watch: it follows the watch's inputs and effects. What an incident shows is compared with what it
+//! showed before, so that a monitor that starts, and reads the incident from the store, writes nothing of it twice.
+
+use crate::base::duration::format_duration;
+use crate::base::foreign;
+use crate::base::id::AgentId;
+use crate::fleet::agent::State;
+use crate::fleet::incidents::IncidentChange;
+use crate::fleet::ladder::exchange::RungOutcome;
+use crate::fleet::ladder::rung;
+use crate::fleet::machine::{Change, FleetEffect, FleetInput, Turn};
+use crate::fleet::recovery::RecoveryEffect;
+use crate::fleet::watch::{Watch, WatchEffect, WatchInput};
+use crate::fleet::word::{Tone, Word, reason_text};
+use crate::wire::audit::AuditEntry;
+use crate::wire::event::{Detail, Event, EventKind};
+use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
+use crate::wire::silence::Silence;
+use crate::wire::timeline::{TimelineEntry, TimelineKind};
+use crate::wire::word;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The label by which a silence names one agent.
+const AGENT_LABEL: &str = "agent";
+/// What a person asks for when an agent is to leave: its timeline goes with it.
+const FORGET: &str = "forget";
+
+/// An entry, and whose timeline it belongs to.
+pub type Line = (AgentId, TimelineEntry);
+
+/// The machine.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// Each incident as its entries show it.
+    written: BTreeMap<IncidentId, Arc<Incident>>,
+}
+
+impl Story {
+    /// What an input reports, before the watch takes it. `wall_ms`: Unix milliseconds of the store.
+    pub fn read(&mut self, input: &WatchInput, wall_ms: u64) -> Option<Line> {
+        if let WatchInput::Incidents(records) = input {
+            for record in records {
+                self.written
+                    .entry(record.id.clone())
+                    .or_insert_with(|| Arc::new(record.clone()));
+            }
+        }
+        if let WatchInput::Fleet(FleetInput::Event(event)) = input {
+            let happened = wall_ms.saturating_sub(event.detail.delayed_ms);
+            return Some((event.agent.clone(), of_event(event, happened)?));
+        }
+        None
+    }
+
+    /// What an effect reports. The watch has carried its own part out already.
+    pub fn follow(&mut self, effect: &WatchEffect, watch: &Watch, wall_ms: u64) -> Vec<Line> {
+        match effect {
+            WatchEffect::Fleet(FleetEffect::Changed(change)) => {
+                let entry = of_change(change, watch, wall_ms);
+                Vec::from_iter(entry.map(|entry| (change.agent.clone(), entry)))
+            }
+            WatchEffect::Fleet(FleetEffect::Turned(turn)) => {
+                vec![(turn.agent.clone(), of_turn(turn, wall_ms))]
+            }
+            WatchEffect::IncidentChanged(change) => self.incident(change, wall_ms),
+            WatchEffect::RemoveIncident(id) => {
+                self.written.remove(id);
+                Vec::new()
+            }
+            WatchEffect::Recovery(RecoveryEffect::Audit(asked)) => {
+                Vec::from_iter(of_request(asked))
+            }
+            WatchEffect::Recovery(RecoveryEffect::StoreSilence(silence)) => {
+                of_silence(silence, wall_ms)
+            }
+            WatchEffect::Fleet(
+                FleetEffect::Verify(_)
+                | FleetEffect::ReadTtl(_)
+                | FleetEffect::ReadEvents
+                | FleetEffect::Left(..)
+                | FleetEffect::Refused(_),
+            )
+            | WatchEffect::SendCanary(_)
+            | WatchEffect::Reconnect
+            | WatchEffect::StoreIncident(_)
+            | WatchEffect::Notice(_)
+            | WatchEffect::GateClosed(_)
+            | WatchEffect::GateOpened(_)
+            | WatchEffect::Recovery(
+                RecoveryEffect::Order(..)
+                | RecoveryEffect::Forget(_)
+                | RecoveryEffect::StorePause(_)
+                | RecoveryEffect::RemoveSilence(_)
+                | RecoveryEffect::Silences(_)
+                | RecoveryEffect::Answer(..)
+                | RecoveryEffect::Claim(..)
+                | RecoveryEffect::Begin(..)
+                | RecoveryEffect::Perform(_)
+                | RecoveryEffect::Release(_)
+                | RecoveryEffect::Page(_),
+            ) => Vec::new(),
+        }
+    }
+
+    /// What is new in an incident, for each of its agents.
+    fn incident(&mut self, change: &IncidentChange, wall_ms: u64) -> Vec<Line> {
+        let now = &change.incident;
+        let before = self.written.insert(now.id.clone(), Arc::clone(now));
+        let before = before.as_deref();
+        let mut lines = Vec::new();
+        let known = before.map_or(0, |before| before.agents.len());
+        let joined = now.agents.get(known..).unwrap_or_default();
+        lines.extend(
+            joined
+                .iter()
+                .map(|agent| (agent.clone(), opened(now, wall_ms))),
+        );
+        for rung in &now.rungs {
+            let Some(agent) = &rung.agent else { continue };
+            let old = before.and_then(|before| before.rungs.iter().find(|old| is_same(old, rung)));
+            if old.is_none() {
+                lines.push((agent.clone(), began(now, rung)));
+            }
+            if old.is_none_or(|old| old.ended_at.is_none())
+                && let Some(ended_at) = rung.ended_at
+            {
+                lines.push((agent.clone(), ended(now, rung, ended_at)));
+            }
+        }
+        let is_new = |one: &&Notified| before.is_none_or(|before| !before.notified.contains(one));
+        let notified = now.notified.iter().filter(is_new);
+        let mut common: Vec<TimelineEntry> = notified.map(|one| notified_of(now, one)).collect();
+        let acked_before = before.and_then(|before| before.acked_by.as_ref());
+        if let Some(by) = now.acked_by.as_ref().filter(|by| Some(*by) != acked_before) {
+            common.push(acknowledged(now, by, wall_ms));
+        }
+        if let Some(at) = now
+            .closed_at
+            .filter(|_| before.is_none_or(|before| !before.is_closed()))
+        {
+            common.push(closed(now, at));
+        }
+        for agent in &now.agents {
+            lines.extend(common.iter().map(|entry| (agent.clone(), entry.clone())));
+        }
+        lines
+    }
+}
+
+/// The colour of an entry; by its codes, never by its words.
+pub fn tone(entry: &TimelineEntry) -> Tone {
+    let fact = |name: &str| entry.facts.get(name).map(String::as_str);
+    match entry.kind {
+        TimelineKind::State => match fact("to") {
+            Some("healthy") if fact("reason").is_none() => Tone::Ok,
+            Some("healthy" | "missing") => Tone::Warn,
+            Some("failed") => Tone::Bad,
+            Some(_) | None => Tone::Off,
+        },
+        TimelineKind::Activity => {
+            let verdict = fact("to").map(|to| serde_json::Value::String(to.to_owned()));
+            let verdict = verdict.and_then(|to| serde_json::from_value(to).ok());
+            verdict.map_or(Tone::Off, |verdict| Word::of_verdict(verdict).tone())
+        }
+        TimelineKind::Process => match (fact("event"), fact("reason")) {
+            (Some("exited"), Some(_)) => Tone::Bad,
+            (Some("exited"), None) | (None, _) => Tone::Off,
+            (Some(_), _) => Tone::Ok,
+        },
+        TimelineKind::Incident if fact("change") == Some("closed") => Tone::Ok,
+        TimelineKind::Incident => Tone::Bad,
+        TimelineKind::Rung => match fact("outcome") {
+            None => Tone::Wait,
+            Some(outcome) if outcome == RungOutcome::Recovered.as_str() => Tone::Ok,
+            Some(_) => Tone::Bad,
+        },
+        TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
+        TimelineKind::Unknown => Tone::Off,
+    }
+}
+
+fn of_change(change: &Change, watch: &Watch, wall_ms: u64) -> Option<TimelineEntry> {
+    // A monitor that starts announces the whole fleet: that agents are well is no news.
+    if change.from.is_none() && change.to == State::Healthy && change.reason.is_none() {
+        return None;
+    }
+    let to = word(&change.to);
+    let mut what = match change.from {
+        Some(from) if from != change.to => format!("{} → {to}", word(&from)),
+        Some(_) | None => to.clone(),
+    };
+    if let Some(reason) = change.reason {
+        what.push_str(&format!(" ({})", reason_text(reason)));
+    }
+    let (epoch, incarnation) = watch.run(&change.agent).unwrap_or_default();
+    let entry = TimelineEntry::new(wall_ms, TimelineKind::State, &what, &change.sentence)
+        .fact("to", to)
+        .fact(
+            "reason",
+            change
+                .reason
+                .map(|reason| word(&reason))
+                .unwrap_or_default(),
+        )
+        .fact("epoch", epoch.to_string())
+        .fact("incarnation", incarnation.to_string());
+    Some(entry)
+}
+
+fn of_turn(turn: &Turn, wall_ms: u64) -> TimelineEntry {
+    let text = |verdict| Word::of_verdict(verdict).text();
+    let what = match (turn.from.map(text), turn.to.map(text)) {
+        (Some(from), Some(to)) => format!("{from} → {to}"),
+        (None, Some(to)) => to.to_owned(),
+        (Some(from), None) => format!("{from} no longer"),
+        (None, None) => "nothing is known of what it does".to_owned(),
+    };
+    TimelineEntry::new(wall_ms, TimelineKind::Activity, &what, &turn.sentence)
+        .fact(
+            "from",
+            turn.from.map(|verdict| word(&verdict)).unwrap_or_default(),
+        )
+        .fact(
+            "to",
+            turn.to.map(|verdict| word(&verdict)).unwrap_or_default(),
+        )
+}
+
+/// What a sidecar reports of its processes; everything else that it reports shows as a state or a verdict.
+fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
+    let detail = &event.detail;
+    let what = match event.kind {
+        EventKind::Registered => match detail.host.as_deref().map(foreign::visible) {
+            Some(host) => format!("registered on {host}"),
+            None => "registered".to_owned(),
+        },
+        EventKind::Restarted => format!("started again{}", pid_text(detail)),
+        EventKind::Exited => format!("process ended{}{}", exit_text(detail), pid_text(detail)),
+        EventKind::Ready
+        | EventKind::Hung
+        | EventKind::Stalled
+        | EventKind::Recovered
+        | EventKind::Stopped
+        | EventKind::Fenced
+        | EventKind::Order
+        | EventKind::CrashLoop
+        | EventKind::Unkillable
+        | EventKind::Duplicate
+        | EventKind::Evidence
+        | EventKind::WaitingInput
+        | EventKind::Unknown => return None,
+    };
+    let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+    let message = detail.message.as_deref().map(foreign::visible);
+    let exit = detail.exit.as_ref();
+    let code = exit.and_then(|exit| exit.code).map(|code| code.to_string());
+    let signal = exit.and_then(|exit| exit.signal).map(|n| n.to_string());
+    let entry = TimelineEntry::new(
+        at,
+        TimelineKind::Process,
+        &what,
+        &message.unwrap_or_default(),
+    )
+    .fact("event", word(&event.kind))
+    .fact("epoch", event.epoch.to_string())
+    .fact("incarnation", number(detail.incarnation))
+    .fact("pid", number(detail.pid.map(u64::from)))
+    .fact("code", code.unwrap_or_default())
+    .fact("signal", signal.unwrap_or_default())
+    .fact(
+        "reason",
+        detail
+            .reason
+            .map(|reason| word(&reason))
+            .unwrap_or_default(),
+    );
+    Some(entry)
+}
+
+fn pid_text(detail: &Detail) -> String {
+    detail
+        .pid
+        .map(|pid| format!(", pid {pid}"))
+        .unwrap_or_default()
+}
+
+fn exit_text(detail: &Detail) -> String {
+    let exit = detail.exit.as_ref();
+    match exit.map(|exit| (exit.code, exit.signal)) {
+        Some((Some(code), _)) => format!(" with code {code}"),
+        Some((None, Some(signal))) => format!(" by signal {signal}"),
+        Some((None, None)) | None => String::new(),
+    }
+}
+
+fn of_request(asked: &AuditEntry) -> Option<Line> {
+    let agent = AgentId::parse(&asked.agent).ok()?;
+    if asked.what == FORGET {
+        return None;
+    }
+    let by = foreign::visible(&asked.who);
+    let what = format!("{by} asked for {}: {}", asked.what, asked.outcome);
+    let entry = TimelineEntry::new(asked.at_ms, TimelineKind::Asked, &what, &asked.detail)
+        .fact("action", asked.what)
+        .fact("by", asked.who.as_str())
+        .fact("from", asked.from.as_str())
+        .fact("outcome", asked.outcome)
+        .fact("time", asked.at_ms.to_string());
+    Some((agent, entry))
+}
+
+/// A silence shows in the timelines of the agents that it names.
+fn of_silence(silence: &Silence, wall_ms: u64) -> Vec<Line> {
+    let named = silence
+        .matchers
+        .iter()
+        .filter(|matcher| matcher.name == AGENT_LABEL && matcher.is_equal && !matcher.is_regex);
+    let agents = named.filter_map(|matcher| AgentId::parse(&matcher.value).ok());
+    let by = foreign::visible(&silence.created_by);
+    let what = format!("silenced by {by}");
+    let comment = foreign::visible(&silence.comment);
+    let entry = TimelineEntry::new(wall_ms, TimelineKind::Asked, &what, &comment)
+        .fact("action", "silence")
+        .fact("by", silence.created_by.as_str())
+        .fact("silence", silence.id.to_string())
+        .fact("until", silence.ends_at.to_string());
+    agents.map(|agent| (agent, entry.clone())).collect()
+}
+
+fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {
+    let what = format!("incident opened: {}", reason_text(incident.reason));
+    of_incident(incident, wall_ms, TimelineKind::Incident, &what, "")
+        .fact("change", "opened")
+        .fact("reason", word(&incident.reason))
+}
+
+fn closed(incident: &Incident, at: u64) -> TimelineEntry {
+    let lasted = std::time::Duration::from_secs(at.saturating_sub(incident.opened_at) / 1000);
+    let lasted = format_duration(lasted);
+    let what = format!("incident closed, it lasted {lasted}");
+    of_incident(incident, at, TimelineKind::Incident, &what, "").fact("change", "closed")
+}
+
+fn acknowledged(incident: &Incident, by: &str, wall_ms: u64) -> TimelineEntry {
+    let what = format!("acknowledged by {}", foreign::visible(by));
+    of_incident(incident, wall_ms, TimelineKind::Acknowledged, &what, "").fact("by", by)
+}
+
+fn notified_of(incident: &Incident, one: &Notified) -> TimelineEntry {
+    let what = format!(
+        "{}: {}",
+        foreign::visible(&one.receiver),
+        foreign::visible(&one.outcome)
+    );
+    let error = one
+        .error
+        .as_deref()
+        .map(foreign::visible)
+        .unwrap_or_default();
+    of_incident(incident, one.at, TimelineKind::Notified, &what, &error)
+        .fact("receiver", one.receiver.as_str())
+        .fact("outcome", one.outcome.as_str())
+        .fact("time", one.at.to_string())
+}
+
+fn began(incident: &Incident, rung: &Rung) -> TimelineEntry {
+    let name = foreign::visible(&rung.rung);
+    let does = rung::Rung::parse(&rung.rung);
+    let does = does.map_or_else(
+        || "begins".to_owned(),
+        |does| format!("hb {}", does.describe()),
+    );
+    of_rung(
+        incident,
+        rung,
+        rung.started_at,
+        &format!("rung {name}: {does}"),
+        "",
+    )
+}
+
+fn ended(incident: &Incident, rung: &Rung, at: u64) -> TimelineEntry {
+    let outcome = rung
+        .outcome
+        .as_deref()
+        .unwrap_or(RungOutcome::Unknown.as_str());
+    let name = foreign::visible(&rung.rung);
+    let what = format!("rung {name}: {}", outcome_text(outcome));
+    let detail = rung
+        .detail
+        .as_deref()
+        .map(foreign::visible)
+        .unwrap_or_default();
+    of_rung(incident, rung, at, &what, &detail).fact("outcome", outcome)
+}
+
+fn of_rung(incident: &Incident, rung: &Rung, at: u64, what: &str, detail: &str) -> TimelineEntry {
+    of_incident(incident, at, TimelineKind::Rung, what, detail)
+        .fact("rung", rung.rung.as_str())
+        .fact("epoch", rung.epoch.to_string())
+        .fact("incarnation", rung.incarnation.to_string())
+        .fact("started", rung.started_at.to_string())
+}
+
+fn of_incident(
+    incident: &Incident,
+    at: u64,
+    kind: TimelineKind,
+    what: &str,
+    detail: &str,
+) -> TimelineEntry {
+    TimelineEntry::new(at, kind, what, detail).fact("incident", incident.id.to_string())
+}
+
+/// What became of a rung, for people.
+fn outcome_text(outcome: &str) -> &str {
+    let known = [
+        (RungOutcome::Recovered, "it is back"),
+        (RungOutcome::Failed, "did not help"),
+        (RungOutcome::NotApplicable, "cannot act on it"),
+        (RungOutcome::NoBeat, "no fresh beat came"),
+        (RungOutcome::Unknown, "outcome not known"),
+    ];
+    let text = known
+        .into_iter()
+        .find(|(known, _)| known.as_str() == outcome);
+    text.map_or(outcome, |(_, text)| text)
+}
+
+fn is_same(one: &Rung, other: &Rung) -> bool {
+    let of = |rung: &Rung| (rung.epoch, rung.incarnation, rung.started_at);
+    of(one) == of(other) && (&one.rung, &one.agent) == (&other.rung, &other.agent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::moment::Moment;
+    use crate::fleet::incidents::IncidentChangeKind;
+    use crate::fleet::machine::FleetSettings;
+
+    const WALL_MS: u64 = 1_764_000_000_000;
+
+    fn record(more: &str) -> Arc<Incident> {
+        let text = format!(
+            r#"{{"id":"i-1","agents":["w1"],"scope":"agent","reason":"exited","openedAt":5{more}}}"#
+        );
+        Arc::new(Incident::decode(text.as_bytes()).unwrap())
+    }
+
+    fn follow(story: &mut Story, incident: Arc<Incident>) -> Vec<String> {
+        let watch = Watch::new(FleetSettings::default(), 1, Moment::default());
+        let kind = IncidentChangeKind::Updated;
+        let effect = WatchEffect::IncidentChanged(IncidentChange { kind, incident });
+        let lines = story.follow(&effect, &watch, WALL_MS);
+        lines.into_iter().map(|(_, entry)| entry.what).collect()
+    }
+
+    fn rung(ended: &str) -> String {
+        format!(
+            r#","rungs":[{{"rung":"docker","agent":"w1","epoch":7,"incarnation":1,"startedAt":6{ended}}}]"#
+        )
+    }
+
+    #[test]
+    fn what_is_new_in_an_incident_is_written_once() {
+        let mut story = Story::default();
+        assert_eq!(follow(&mut story, record("")), ["incident opened: exited"]);
+        let begun = record(&rung(""));
+        assert_eq!(
+            follow(&mut story, Arc::clone(&begun)),
+            ["rung docker: hb restarts its container"]
+        );
+        assert_eq!(follow(&mut story, begun), [""; 0]);
+        let over = rung(r#","endedAt":9,"outcome":"no_beat""#);
+        let closed = record(&format!(
+            r#"{over},"ackedBy":"ann","notified":[{{"receiver":"oncall","at":8,"outcome":"paged"}}],"closedAt":65005"#
+        ));
+        assert_eq!(
+            follow(&mut story, closed),
+            [
+                "rung docker: no fresh beat came",
+                "oncall: paged",
+                "acknowledged by ann",
+                "incident closed, it lasted 1 min 5 s",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_store_held_at_the_start_is_not_written_again() {
+        let mut story = Story::default();
+        let held = record(&rung(""));
+        let read = WatchInput::Incidents(vec![Incident::clone(&held)]);
+        assert_eq!(story.read(&read, WALL_MS), None);
+        assert_eq!(follow(&mut story, held), [""; 0]);
+    }
+
+    #[test]
+    fn that_the_fleet_is_well_when_a_monitor_starts_is_no_news() {
+        let mut story = Story::default();
+        let watch = Watch::new(FleetSettings::default(), 1, Moment::default());
+        let mut change = Change {
+            agent: AgentId::parse("w1").unwrap(),
+            from: None,
+            to: State::Healthy,
+            reason: None,
+            sentence: "Its beats come in time.".to_owned(),
+            host: None,
+            interval: std::time::Duration::from_secs(30),
+            evidence: Vec::new(),
+        };
+        let changed = |change: &Change| WatchEffect::Fleet(FleetEffect::Changed(change.clone()));
+        assert_eq!(story.follow(&changed(&change), &watch, WALL_MS), []);
+        change.to = State::Missing;
+        change.from = Some(State::Healthy);
+        let (_, entry) = story.follow(&changed(&change), &watch, WALL_MS).remove(0);
+        assert_eq!(
+            (entry.what.as_str(), tone(&entry)),
+            ("healthy → missing", Tone::Warn)
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! One agent's story, as the stream `hb:timeline:{agent:ID}` keeps it: what happened, when, and the codes behind the words.
+
+use crate::base::foreign;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The longest line of an entry, in characters.
+const WHAT_CHARS_MAX: usize = 200;
+/// The longest explanation, in characters.
+const DETAIL_CHARS_MAX: usize = 500;
+/// The longest value of a fact, in characters.
+const FACT_CHARS_MAX: usize = 200;
+/// The longest name of a fact that is read, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+/// Facts that are read of one entry.
+const FACTS_MAX: usize = 32;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When, Unix milliseconds of the store.
+    pub at: u64,
+    /// What sort of entry it is.
+    pub kind: TimelineKind,
+    /// What happened, for people, on one line.
+    pub what: String,
+    /// More of it, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// The codes and numbers behind it. Entries of one kind with the same facts report the same thing.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
+}
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimelineKind {
+    /// The state changed: `from to reason epoch incarnation`.
+    State,
+    /// The verdict began or ceased to need a person: `from to`.
+    Activity,
+    /// A process started or ended: `event epoch incarnation pid code signal reason`.
+    Process,
+    /// An incident opened or closed: `incident change reason`.
+    Incident,
+    /// A rung began or ended: `incident rung epoch incarnation outcome`.
+    Rung,
+    /// A notification about it: `incident receiver time outcome`.
+    Notified,
+    /// A person takes care of its incident: `incident by`.
+    Acknowledged,
+    /// A person asked for something: `action by from outcome time`.
+    Asked,
+    /// A kind of a newer version: its words are shown.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why an entry of the stream is not read. It is left out and counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimelineError {
+    /// A field is not there.
+    #[error("an entry of a timeline needs the field {0}")]
+    Missing(&'static str),
+    /// The time is no number.
+    #[error("the entry's time is invalid: {0:?}")]
+    Time(String),
+}
+
+impl TimelineEntry {
+    /// An entry of this time; the texts are cut to their limits.
+    pub fn new(at: u64, kind: TimelineKind, what: &str, detail: &str) -> Self {
+        Self {
+            at,
+            kind,
+            what: foreign::cut(what, WHAT_CHARS_MAX).into_owned(),
+            detail: foreign::cut(detail, DETAIL_CHARS_MAX).into_owned(),
+            facts: BTreeMap::new(),
+        }
+    }
+
+    /// With this fact; an empty one is left out.
+    pub fn fact(mut self, name: &str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        if !value.is_empty() {
+            let value = foreign::cut(&value, FACT_CHARS_MAX).into_owned();
+            self.facts.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// The stream entry's fields and values: `at kind what detail` and the facts.
+    pub fn encode(&self) -> Vec<(&str, String)> {
+        let mut fields = vec![
+            ("at", self.at.to_string()),
+            ("kind", super::word(&self.kind)),
+            ("what", self.what.clone()),
+        ];
+        if !self.detail.is_empty() {
+            fields.push(("detail", self.detail.clone()));
+        }
+        let facts = self.facts.iter();
+        fields.extend(facts.map(|(name, value)| (name.as_str(), value.clone())));
+        fields
+    }
+
+    /// Takes the fields of a stream entry. Fields of a newer version are facts.
+    pub fn decode(
+        fields: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, TimelineError> {
+        let (mut at, mut kind, mut what, mut detail) = (None, None, None, String::new());
+        let mut facts = BTreeMap::new();
+        for (name, value) in fields {
+            match name.as_str() {
+                "at" => {
+                    let read = value.parse().map_err(|_| TimelineError::Time(value))?;
+                    at = Some(read);
+                }
+                "kind" => {
+                    let word = serde_json::Value::String(value);
+                    kind = Some(serde_json::from_value(word).unwrap_or(TimelineKind::Unknown));
+                }
+                "what" => what = Some(value),
+                "detail" => detail = value,
+                _ if facts.len() < FACTS_MAX && name.len() <= NAME_BYTES_MAX => {
+                    facts.insert(name, foreign::cut(&value, FACT_CHARS_MAX).into_owned());
+                }
+                _ => {}
+            }
+        }
+        let what = what.ok_or(TimelineError::Missing("what"))?;
+        let entry = Self::new(
+            at.ok_or(TimelineError::Missing("at"))?,
+            kind.ok_or(TimelineError::Missing("kind"))?,
+            &what,
+            &detail,
+        );
+        Ok(Self { facts, ..entry })
+    }
+
+    /// Whether an earlier entry reports the same thing.
+    pub fn repeats(&self, earlier: &Self) -> bool {
+        (self.kind, &self.facts) == (earlier.kind, &earlier.facts)
+    }
+
+    /// Whether what it reports can come again with the same facts: then only the newest of its kind tells whether it is known.
+    pub const fn recurs(&self) -> bool {
+        match self.kind {
+            TimelineKind::State | TimelineKind::Activity => true,
+            TimelineKind::Process
+            | TimelineKind::Incident
+            | TimelineKind::Rung
+            | TimelineKind::Notified
+            | TimelineKind::Acknowledged
+            | TimelineKind::Asked
+            | TimelineKind::Unknown => false,
+        }
+    }
+}
