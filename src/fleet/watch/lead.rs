@@ -1,0 +1,135 @@
+//! What it means for the records, the ladder and what is shown that this monitor leads, follows, or is on its own.
+
+use super::{Watch, WatchEffect};
+use crate::base::id::AgentId;
+use crate::base::moment::Moment;
+use crate::fleet::agent::State;
+use crate::fleet::election::{ElectionEffect, ElectionInput, Role};
+use crate::fleet::exchange::Change;
+use crate::fleet::incidents::LedgerInput;
+use crate::fleet::ladder::exchange::Next;
+use crate::wire::incident::Incident;
+use crate::wire::life::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a follower reads what the leader records.
+const MIRROR_EVERY: Duration = Duration::from_secs(10);
+
+impl Watch {
+    /// Whether people are notified by this monitor. One that is in doubt asks first whether it still leads.
+    pub fn may_alert(&self, now: Moment) -> bool {
+        self.election.records() && !self.election.is_in_doubt(now)
+    }
+
+    pub(super) fn elect(
+        &mut self,
+        input: ElectionInput,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        for effect in self.election.handle(input, now) {
+            match effect {
+                ElectionEffect::Ask => effects.push(WatchEffect::AskForLead),
+                ElectionEffect::TakeOver => {
+                    self.record(LedgerInput::Lead, None, now, effects);
+                    self.mirror_at = None;
+                    effects.push(WatchEffect::ReadRecords);
+                }
+                ElectionEffect::StepDown => {
+                    self.recovery_ended();
+                    self.in_doubt.clear();
+                    self.record(LedgerInput::Follow, None, now, effects);
+                    self.mirror_at = Some(now + MIRROR_EVERY);
+                    effects.extend([WatchEffect::SteppedDown, WatchEffect::ReadRecords]);
+                }
+            }
+        }
+        if !self.in_doubt.is_empty() && !self.election.is_in_doubt(now) {
+            for change in std::mem::take(&mut self.in_doubt) {
+                self.recovery_changed(&change, now, effects);
+                self.record_change(change, now, effects);
+            }
+        }
+        self.show_lead();
+    }
+
+    /// The records that the store holds.
+    pub(super) fn incidents_read(
+        &mut self,
+        records: Vec<Incident>,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        self.record(LedgerInput::Restored(records), None, now, effects);
+        if !self.election.records() {
+            return self.show_next_of_leader(now);
+        }
+        self.settle_restored(now, effects);
+        if self.fleet.is_link_up() {
+            self.take_over(now, effects);
+        }
+    }
+
+    /// The records of the leader are read again when they are due.
+    pub(super) fn read_again(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if self.mirror_at.is_some_and(|at| at <= now) {
+            self.mirror_at = Some(now + MIRROR_EVERY);
+            effects.extend(self.fleet.is_link_up().then_some(WatchEffect::ReadRecords));
+        }
+    }
+
+    /// What the leader of before left: its records are known, and what it did not record any more is recorded.
+    fn take_over(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        for change in self.unrecorded(now) {
+            self.record_change(change, now, effects);
+        }
+        self.recovery_restored(now, effects);
+        effects.push(WatchEffect::TookOver);
+    }
+
+    /// Agents that have failed and have no incident.
+    fn unrecorded(&self, now: Moment) -> Vec<Change> {
+        let view = self.fleet.view();
+        let fails = |state: State, reason: Option<Reason>| match state {
+            State::Failed => true,
+            State::Healthy => reason == Some(Reason::Duplicate),
+            State::Missing | State::Stopped => false,
+        };
+        let all = view.agents.iter();
+        let all = all.filter(|(_, agent)| fails(agent.state, agent.reason));
+        let all = all.filter(|(id, _)| self.ledger.incident_of(id).is_none());
+        all.map(|(id, agent)| agent.change(id.clone(), None, None, now))
+            .collect()
+    }
+
+    /// What comes next for each agent, as the leader wrote it.
+    fn show_next_of_leader(&mut self, now: Moment) {
+        let wall_ms = self.store_wall(now);
+        let shown = Arc::make_mut(&mut self.shown);
+        shown.next.clear();
+        for incident in shown.incidents.open.values() {
+            let Some(next) = &incident.next else { continue };
+            let wait = next.at.saturating_sub(wall_ms);
+            let at = (wait > 0).then(|| now + Duration::from_millis(wait));
+            for agent in &incident.agents {
+                let what = next.what.clone();
+                let agent: AgentId = agent.clone();
+                shown.next.insert(agent, Next { what, at });
+            }
+        }
+    }
+
+    fn show_lead(&mut self) {
+        let (leads, leader) = match self.election.role() {
+            Role::Alone => (false, None),
+            Role::Leads { leader, .. } => (true, Some(leader)),
+            Role::Follows(leader) => (false, Some(leader)),
+        };
+        if self.shown.leads != leads || self.shown.leader.as_ref() != leader {
+            let leader = leader.cloned();
+            let shown = Arc::make_mut(&mut self.shown);
+            (shown.leads, shown.leader) = (leads, leader);
+        }
+    }
+}
