@@ -25,6 +25,8 @@ use hbshell::log_writer::{LogWriter, complain};
 use http::auth::Access;
 use http::session::Session;
 
+use heartbeat::wire::leader;
+
 use config::{Args, Config, ConfigError, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
@@ -135,6 +137,7 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
+    let store = found.address.clone();
     let mut running = start(&config, listener, found.address, stopped, access)?;
     tokio::spawn(running.reload.run(args, hangup));
     tokio::select! {
@@ -144,6 +147,7 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     }
     let _ = stop.send(true); // every receiver has ended already
     let _ = running.http.await; // bounds itself
+    bus::inbox::give_up(&store, &running.instance).await; // bounds itself
     drop(found.published);
     if let Some(embedded) = found.embedded {
         let _ = embedded.await; // bounds itself
@@ -157,6 +161,8 @@ struct Running {
     http: tokio::task::JoinHandle<()>,
     reload: reload::Reader,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
+    /// Its name among the monitors of its store.
+    instance: String,
 }
 
 fn start(
@@ -168,7 +174,8 @@ fn start(
 ) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let url = store.to_string();
-    let (inbox, wake) = bus::inbox::Inbox::open(store)?;
+    let instance = leader::instance(&bus::inbox::myself());
+    let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone())?;
     let counters = inbox.counters.clone();
     let (snapshots, showcase) = snapshots::pair(wake.clone());
     let (desk, asks) = asks::pair(wake.clone());
@@ -208,6 +215,7 @@ fn start(
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         reload,
         changes: changes_out,
+        instance,
     })
 }
 

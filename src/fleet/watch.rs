@@ -5,6 +5,7 @@
 mod by_hand;
 mod facts;
 mod follows;
+mod lead;
 mod people;
 mod quiet;
 mod recovery;
@@ -14,6 +15,7 @@ pub use by_hand::unreachable;
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
+use crate::fleet::election::{Election, ElectionInput};
 use crate::fleet::gates::{Gate, Gates, GatesInput, STORM_WINDOW};
 use crate::fleet::incidents::{
     IncidentChange, IncidentsView, Ledger, LedgerContext, LedgerEffect, LedgerInput,
@@ -26,6 +28,7 @@ use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
+use crate::wire::leader::{Leader, Standing};
 use crate::wire::life::Reason;
 use crate::wire::pause::Pause;
 use crate::wire::silence::Silence;
@@ -48,6 +51,11 @@ pub struct Watch {
     observer: Observer,
     gates: Gates,
     ledger: Ledger,
+    election: Election,
+    /// Failures and recoveries that wait until this monitor knows whether it still leads.
+    in_doubt: Vec<Change>,
+    /// When the records of the leader are read again.
+    mirror_at: Option<Moment>,
     /// The store's wall clock and when it was read.
     store_clock: Option<(u64, Moment)>,
     /// When the agents are counted, if that could change a gate.
@@ -69,6 +77,10 @@ pub enum WatchInput {
     CanaryBack(u64),
     /// A question to the store was answered after this time.
     Answered(Duration),
+    /// What the store answered to the wish to lead, which was asked at this moment.
+    Stands(Moment, Standing),
+    /// The store lets nobody lead: it refused the question of this moment.
+    LeadRefused(Moment),
     /// The incidents that the store holds, before anything else that it holds is passed on.
     Incidents(Vec<Incident>),
     /// How many incidents the store holds.
@@ -94,6 +106,14 @@ pub enum WatchEffect {
     SendCanary(u64),
     /// The link is dead: connect again.
     Reconnect,
+    /// Ask the store for the lead.
+    AskForLead,
+    /// Read the records that the store holds: outbox, silences, pause and, last, the incidents.
+    ReadRecords,
+    /// This monitor records and alerts from now on, and the records of before are known.
+    TookOver,
+    /// Another one records and alerts from now on.
+    SteppedDown,
     /// Write this record, before anything is done about it.
     StoreIncident(Arc<Incident>),
     /// Remove this record.
@@ -119,6 +139,10 @@ pub struct WatchView {
     pub next: OrdMap<AgentId, Next>,
     /// How many agents are acted upon.
     pub acting: usize,
+    /// Whether this monitor leads those of its store.
+    pub leads: bool,
+    /// Which one leads, where that is known.
+    pub leader: Option<Leader>,
     /// All actions are paused.
     pub pause: Option<Pause>,
     /// Silences in force and to come.
@@ -149,6 +173,9 @@ impl Watch {
             observer: Observer::default(),
             gates: Gates::default(),
             ledger: Ledger::new(seed),
+            election: Election::default(),
+            in_doubt: Vec::new(),
+            mirror_at: None,
             store_clock: None,
             count_at: None,
             counted_at: now,
@@ -170,10 +197,14 @@ impl Watch {
             WatchInput::Answered(took) => {
                 self.observe(ObserverInput::Answered(took), now, &mut effects);
             }
-            WatchInput::Incidents(records) => {
-                self.record(LedgerInput::Restored(records), None, now, &mut effects);
-                self.settle_restored(now, &mut effects);
+            WatchInput::Stands(asked_at, standing) => {
+                let input = ElectionInput::Answered(asked_at, standing);
+                self.elect(input, now, &mut effects);
             }
+            WatchInput::LeadRefused(asked_at) => {
+                self.elect(ElectionInput::Refused(asked_at), now, &mut effects);
+            }
+            WatchInput::Incidents(records) => self.incidents_read(records, now, &mut effects),
             WatchInput::Paged(ids, page) => {
                 self.record(LedgerInput::Paged(ids, page), None, now, &mut effects);
             }
@@ -187,7 +218,8 @@ impl Watch {
             }
             WatchInput::IncidentsHeld(held) => {
                 // What is being written may not be counted yet.
-                if self.ledger.is_saved() && held < self.ledger.records() {
+                let records = self.election.records();
+                if records && self.ledger.is_saved() && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
                     self.pause_read(None, now, &mut effects);
                     self.silences_read(Vec::new(), &mut effects);
@@ -221,6 +253,8 @@ impl Watch {
             self.gates.deadline(),
             self.ledger.deadline(),
             self.recovery.deadline(),
+            self.election.deadline(),
+            self.mirror_at.map(|at| (at, "records of the leader")),
             self.count_at.map(|at| (at, "count")),
         ];
         machines.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -249,12 +283,14 @@ impl Watch {
             Follows::Nothing => {}
             Follows::LinkUp => {
                 self.last_tick = now;
+                self.elect(ElectionInput::LinkUp, now, effects);
                 self.remember_failed(now, effects);
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
                 self.recovery_restored(now, effects);
             }
             Follows::LinkDown => {
+                self.elect(ElectionInput::LinkDown, now, effects);
                 self.observe(ObserverInput::LinkDown, now, effects);
                 self.gate(GatesInput::Blind, now, effects);
                 self.record(LedgerInput::OutOfReach, None, now, effects);
@@ -278,9 +314,13 @@ impl Watch {
             self.count_at = goes_on.then_some(now + COUNT_EVERY);
         }
         self.gate(GatesInput::Tick, now, effects);
-        self.expire_silences(now, effects);
-        self.record(LedgerInput::Tick, None, now, effects);
-        self.recovery_tick(now, effects);
+        self.elect(ElectionInput::Tick, now, effects);
+        self.read_again(now, effects);
+        if self.election.records() && !self.election.is_in_doubt(now) {
+            self.expire_silences(now, effects);
+            self.record(LedgerInput::Tick, None, now, effects);
+            self.recovery_tick(now, effects);
+        }
     }
 
     fn observe(&mut self, input: ObserverInput, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -298,6 +338,7 @@ impl Watch {
                 ObserverEffect::Reconnect => {
                     let produced = self.fleet.handle(FleetInput::LinkDown, now);
                     self.fleet_effects(produced, now, effects);
+                    self.elect(ElectionInput::LinkDown, now, effects);
                     self.gate(GatesInput::Blind, now, effects);
                     self.record(LedgerInput::OutOfReach, None, now, effects);
                     effects.push(WatchEffect::Reconnect);
@@ -354,7 +395,14 @@ impl Watch {
         if crashed {
             self.gate(GatesInput::Crashed(change.agent.clone()), now, effects);
         }
+        if self.election.is_in_doubt(now) {
+            return self.in_doubt.push(change);
+        }
         self.recovery_changed(&change, now, effects);
+        self.record_change(change, now, effects);
+    }
+
+    fn record_change(&mut self, change: Change, now: Moment, effects: &mut Vec<WatchEffect>) {
         let host = change.host.clone();
         let input = LedgerInput::Changed(Box::new(change));
         self.record(input, host.as_deref(), now, effects);

@@ -1,18 +1,19 @@
 //! Which of several monitors acts: the value of `hb:leader`, and what the store answers to one that wants to lead.
 
 use crate::base::number;
+use crate::wire::lease::Holder;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long the lead lasts without a renewal.
 pub const LEAD_LASTS: Duration = Duration::from_secs(15);
-/// The longest instance, in characters.
-const INSTANCE_CHARS_MAX: usize = 128;
+/// The longest host of an instance, in characters.
+const HOST_CHARS_MAX: usize = 64;
 
 /// The monitor that leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leader {
-    /// One monitor process: its host and a random number.
+    /// One monitor process: see [`instance`].
     pub instance: String,
     /// Since when it leads, Unix milliseconds of the store.
     #[serde(default, deserialize_with = "number::count_or_zero")]
@@ -62,21 +63,33 @@ impl Leader {
         (leader.fence > 0).then_some(leader)
     }
 
+    /// The process that leads, as its machine knows it; `None` for one that another program wrote.
+    pub fn process(&self) -> Option<Holder> {
+        Holder::decode(&self.instance)
+    }
+
+    /// The process that leads, for people.
+    pub fn describe(&self) -> String {
+        match self.process() {
+            Some(process) => format!("process {} on {}", process.pid, process.host),
+            None => self.instance.clone(),
+        }
+    }
+
     /// The value of the key.
     pub fn encode(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// The name of a monitor process: what a host name may be and JSON needs no escape for.
-pub fn instance(host: &str, random: u64) -> String {
+/// The name of a monitor process among those of its store: where the machine of both is the same, another one can prove it dead
+/// by it. JSON needs no escape for it.
+pub fn instance(process: &Holder) -> String {
     let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let host: String = host
-        .chars()
-        .filter(fits)
-        .take(INSTANCE_CHARS_MAX - 17)
-        .collect();
-    format!("{host}/{random:016x}")
+    let host = process.host.chars().filter(fits);
+    let host = host.take(HOST_CHARS_MAX).collect();
+    let process = process.clone();
+    Holder { host, ..process }.encode()
 }
 
 #[cfg(test)]
@@ -99,8 +112,21 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_monitor_needs_no_escape() {
-        assert_eq!(instance("no\"de\\-1\n.x", 10), "node-1.x/000000000000000a");
-        assert_eq!(instance(&"n".repeat(500), 0).len(), INSTANCE_CHARS_MAX);
+    fn the_name_of_a_monitor_needs_no_escape_and_names_its_process() {
+        let process = Holder {
+            host: "no\"de\\-1\n.x".to_owned(),
+            boot: "b-1".to_owned(),
+            pid_namespace: 4,
+            pid: 7,
+            started: 99,
+        };
+        let leader = Leader {
+            instance: instance(&process),
+            since: 1,
+            fence: 2,
+        };
+        assert_eq!(leader.instance, "b-1 4 7 99 node-1.x");
+        assert_eq!(leader.describe(), "process 7 on node-1.x");
+        assert_eq!(leader.process().unwrap().started, 99);
     }
 }

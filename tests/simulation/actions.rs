@@ -70,12 +70,14 @@ impl World {
 
     /// Whether the monitor ends before these effects are carried out.
     pub(crate) fn is_killed_at(&mut self, effects: &[WatchEffect]) -> bool {
-        let is_step = |effect: &&WatchEffect| match effect {
-            WatchEffect::Recovery(effect) => matches!(
+        let is_step = |effect: &&WatchEffect| {
+            let WatchEffect::Recovery(effect) = effect else {
+                return false;
+            };
+            matches!(
                 effect,
                 RecoveryEffect::Claim(..) | RecoveryEffect::Begin(..) | RecoveryEffect::Perform(_)
-            ),
-            _ => false,
+            )
         };
         let steps = effects.iter().filter(is_step).count() as u64;
         let Some(left) = self.kill_in.filter(|_| steps > 0) else {

@@ -42,8 +42,6 @@ pub(super) struct Recovery {
     unwritten: BTreeMap<Ticket, bool>,
     /// Orders that a rung gave and that are not answered.
     orders: BTreeMap<String, Ticket>,
-    /// The fencing token of this monitor.
-    pub(super) token: Option<u64>,
     /// All actions are paused.
     pub(super) pause: Option<Pause>,
     /// The rungs that the store held at the start are counted.
@@ -61,6 +59,17 @@ impl Recovery {
 }
 
 impl Watch {
+    /// Another monitor acts from now on: it goes on where this one stands.
+    pub(super) fn recovery_ended(&mut self) {
+        let (ladder, policies) = (&self.recovery.ladder, &mut self.recovery.policies);
+        self.recovery = Recovery {
+            ladder: ladder.begin_again(),
+            policies: std::mem::take(policies),
+            ..Recovery::default()
+        };
+        Arc::make_mut(&mut self.shown).next.clear();
+    }
+
     /// With these policies and these times for a rung to show its effect.
     pub fn recovering(mut self, policies: Policies, times: VerifyTimes) -> Self {
         self.recovery.policies = policies;
@@ -102,6 +111,9 @@ impl Watch {
 
     /// What the store holds has been read: rungs of before count in the budgets, and open incidents are climbed for.
     pub(super) fn recovery_restored(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if !self.election.records() {
+            return; // its leader climbs
+        }
         let wall = self.store_wall(now);
         let all: Vec<AgentId> = self.ledger.agents().cloned().collect();
         let is_first = !std::mem::replace(&mut self.recovery.is_read, true);
@@ -306,7 +318,7 @@ impl Watch {
 
     fn claim(&mut self, ticket: Ticket, now: Moment, effects: &mut Vec<WatchEffect>) {
         let incident = self.ledger.incident_of(&ticket.agent);
-        match (self.recovery.token, incident) {
+        match (self.election.token(now), incident) {
             (Some(token), Some(incident)) => {
                 let value = format!("{token} {}", incident.id);
                 let claim = RecoveryEffect::Claim(ticket, value);
@@ -321,7 +333,7 @@ impl Watch {
     /// The rung is written into the incident; nothing is done before the store has it.
     fn begin(&mut self, ticket: Ticket, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.recovery.unwritten.insert(ticket.clone(), false);
-        let token = self.recovery.token.unwrap_or(0);
+        let token = self.election.token(now).unwrap_or(0);
         let began = LedgerInput::RungBegan(ticket.clone(), token);
         let mut written = Vec::new();
         self.record(began, None, now, &mut written);
@@ -366,10 +378,13 @@ impl Watch {
             .ladder
             .policy(&ticket.agent)
             .ok_or_else(gone)?;
+        let not_now = |why: String| Performed::Later(why, GATED_AGAIN);
+        let token = self.election.token(now);
+        let token =
+            token.ok_or_else(|| not_now("this monitor may not lead any more".to_owned()))?;
         let is_by_hand = self.recovery.ladder.is_by_hand(&ticket.agent);
         if let Some(gate) = facts.gate.filter(|_| !is_by_hand) {
-            let why = format!("nothing by itself: {gate}");
-            return Err(Performed::Later(why, GATED_AGAIN));
+            return Err(not_now(format!("nothing by itself: {gate}")));
         }
         if facts.epoch != ticket.epoch {
             let why = "a newer run of it is there".to_owned();
@@ -381,7 +396,7 @@ impl Watch {
         }
         Ok(Deed {
             ticket: ticket.clone(),
-            token: self.recovery.token.unwrap_or(0),
+            token,
             incident: incident.id.clone(),
             agent_type: type_of(agent).to_owned(),
             host: facts.host,

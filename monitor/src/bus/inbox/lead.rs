@@ -1,4 +1,4 @@
-//! The lead among the monitors of one store: asked for, renewed and given up.
+//! The lead among the monitors of one store: asked for, renewed and given up; broken only when its holder is provably dead.
 
 use super::Output;
 use crate::clock;
@@ -6,7 +6,8 @@ use crate::config::Address;
 use heartbeat::base::moment::millis;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys;
-use heartbeat::wire::leader::{LEAD_LASTS, Standing};
+use heartbeat::wire::leader::{LEAD_LASTS, Leader, Standing};
+use heartbeat::wire::lease::Holder;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, Script};
 use std::sync::LazyLock;
@@ -23,17 +24,26 @@ pub(super) async fn ask(
     instance: &str,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let asked_at = clock::now();
-    let input = match stand(link, instance, LEAD_LASTS).await {
-        Ok((word, value)) => match Standing::decode(&word, &value) {
-            Ok(standing) => WatchInput::Stands(asked_at, standing),
-            Err(error) => refused(&error, asked_at, output),
-        },
-        Err(error) if is_refusal(&error) => refused(&error, asked_at, output),
-        Err(error) => return Err(error.into()),
-    };
-    output.send(input).await;
-    Ok(())
+    let mut breakable = String::new();
+    loop {
+        let asked_at = clock::now();
+        let input = match stand(link, instance, LEAD_LASTS, &breakable).await {
+            Ok((word, value)) => match Standing::decode(&word, &value) {
+                Ok(Standing::Follows(leader))
+                    if breakable.is_empty() && is_dead(&leader, instance) =>
+                {
+                    breakable = leader.instance;
+                    continue;
+                }
+                Ok(standing) => WatchInput::Stands(asked_at, standing),
+                Err(error) => refused(&error, asked_at, output),
+            },
+            Err(error) if is_refusal(&error) => refused(&error, asked_at, output),
+            Err(error) => return Err(error.into()),
+        };
+        output.send(input).await;
+        return Ok(());
+    }
 }
 
 /// Gives the lead up, so that another monitor need not wait until it has run out.
@@ -44,7 +54,7 @@ pub(crate) async fn give_up(address: &Address, instance: &str) {
         let mut link = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        stand(&mut link, instance, Duration::ZERO).await?;
+        stand(&mut link, instance, Duration::ZERO, "").await?;
         anyhow::Ok(())
     };
     match tokio::time::timeout(GIVEN_UP_WITHIN, given_up).await {
@@ -58,11 +68,49 @@ async fn stand(
     link: &mut MultiplexedConnection,
     instance: &str,
     lasts: Duration,
+    breakable: &str,
 ) -> RedisResult<(String, String)> {
     let mut call = SCRIPT.prepare_invoke();
     call.key(keys::LEADER).key(keys::FENCE);
-    call.arg(instance).arg(millis(lasts));
+    call.arg(instance).arg(millis(lasts)).arg(breakable);
     call.invoke_async(link).await
+}
+
+/// This process, as other monitors may see it.
+pub(crate) fn myself() -> Holder {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let digits = |c: &char| c.is_ascii_digit();
+    let namespace: String = namespace.to_string_lossy().chars().filter(digits).collect();
+    Holder {
+        host: host.to_string_lossy().into_owned(),
+        boot: boot.trim().to_owned(),
+        pid_namespace: namespace.parse().unwrap_or(0),
+        pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+        started: living("self").unwrap_or(0),
+    }
+}
+
+/// Whether this leader is a process of our machine and namespace, and is not there any more.
+fn is_dead(leader: &Leader, instance: &str) -> bool {
+    let (Some(leader), Some(own)) = (leader.process(), Holder::decode(instance)) else {
+        return false;
+    };
+    // A /proc of another namespace shows other processes under our numbers.
+    let is_ours = own.started > 0 && living(&own.pid.to_string()) == Some(own.started);
+    let lives = || living(&leader.pid.to_string()) == Some(leader.started);
+    is_ours && leader.is_visible_to(&own) && !lives()
+}
+
+/// When a process started, in clock ticks after the start of the machine, unless it has ended.
+fn living(process: &str) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // A zombie whose other threads run has not ended.
+    let has_ended = matches!(*fields.first()?, "Z" | "X" | "x") && *fields.get(17)? == "1";
+    fields.get(19)?.parse().ok().filter(|_| !has_ended)
 }
 
 /// The store answered, and did not carry the script out.
@@ -77,4 +125,62 @@ fn refused(
 ) -> WatchInput {
     output.count("lead", why);
     WatchInput::LeadRefused(asked_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    fn leader(process: &Holder) -> Leader {
+        Leader {
+            instance: heartbeat::wire::leader::instance(process),
+            since: 1,
+            fence: 1,
+        }
+    }
+
+    #[test]
+    fn a_leader_is_dead_only_when_this_machine_knows_it() {
+        let own = myself();
+        let instance = heartbeat::wire::leader::instance(&own);
+        let mut other = Command::new("sleep")
+            .arg("1000")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let number = other.id().to_string();
+        let process = Holder {
+            pid: i32::try_from(other.id()).unwrap(),
+            started: living(&number).unwrap(),
+            ..own.clone()
+        };
+        assert!(!is_dead(&leader(&process), &instance), "it lives");
+        other.kill().unwrap();
+        while living(&number).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(is_dead(&leader(&process), &instance), "a zombie is dead");
+        other.wait().unwrap();
+        assert!(is_dead(&leader(&process), &instance));
+        let elsewhere = [
+            Holder {
+                boot: "other".to_owned(),
+                ..process.clone()
+            },
+            Holder {
+                pid_namespace: 1,
+                ..process
+            },
+        ];
+        for process in elsewhere {
+            assert!(!is_dead(&leader(&process), &instance), "{process:?}");
+        }
+        let foreign = Leader {
+            instance: "x".to_owned(),
+            since: 1,
+            fence: 1,
+        };
+        assert!(!is_dead(&foreign, &instance) && !is_dead(&leader(&own), &instance));
+    }
 }

@@ -8,7 +8,7 @@
 
 use super::answers::{Pair, agent_hash, bytes, is_own_fault, list, page, pairs};
 use super::events::Events;
-use super::{Input, Output, PAGE};
+use super::{Input, Output, PAGE, recovery};
 use crate::clock;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
@@ -38,27 +38,7 @@ pub(super) async fn load(
     question.cmd("TIME");
     let time = ask(link, &mut question, output).await?.into_iter().next();
     pass_on_time(time, output).await;
-    let mut incidents = Vec::new();
-    each_pair(link, keys::INCIDENTS, "incident", output, |(_, record)| {
-        incidents.push(Incident::decode(&record).map_err(|error| error.to_string())?);
-        Ok(None)
-    })
-    .await?;
-    output.send(WatchInput::Incidents(incidents)).await;
-    let mut silences = Vec::new();
-    each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
-        silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);
-        Ok(None)
-    })
-    .await?;
-    output.send(RecoveryInput::Silences(silences)).await;
-    let mut outbox = Vec::new();
-    each_pair(link, keys::OUTBOX, "notification", output, |(_, record)| {
-        outbox.push(Notification::decode(&record).map_err(|error| error.to_string())?);
-        Ok(None)
-    })
-    .await?;
-    output.pass(Input::Outbox(outbox)).await;
+    records(link, output).await?;
     events.begin(link, output).await?;
     hashes(link, output).await?;
     each_pair(link, keys::ROSTER, "roster", output, |(id, entry)| {
@@ -68,6 +48,36 @@ pub(super) async fn load(
         Ok(Some(FleetInput::RosterEntry(id, Box::new(entry))))
     })
     .await
+}
+
+/// Passes on the records that a leader keeps. The incidents are the last of them: whoever takes over has them all then.
+pub(super) async fn records(
+    link: &mut MultiplexedConnection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut outbox = Vec::new();
+    each_pair(link, keys::OUTBOX, "notification", output, |(_, record)| {
+        outbox.push(Notification::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.pass(Input::Outbox(outbox)).await;
+    let mut silences = Vec::new();
+    each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
+        silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(RecoveryInput::Silences(silences)).await;
+    recovery::load(link, output).await?;
+    let mut incidents = Vec::new();
+    each_pair(link, keys::INCIDENTS, "incident", output, |(_, record)| {
+        incidents.push(Incident::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(WatchInput::Incidents(incidents)).await;
+    Ok(())
 }
 
 /// Passes on the store's clock, where it is shown to us.

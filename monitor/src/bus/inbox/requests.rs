@@ -2,8 +2,8 @@
 //! neither each other nor a beat.
 
 use super::answers::is_own_fault;
-use super::load::{ask, pass_on_hash, pass_on_time};
-use super::{Input, Output, PAGE, Request, recovery};
+use super::load::{ask, pass_on_hash, pass_on_time, records};
+use super::{Input, Output, PAGE, Request, lead, recovery};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
@@ -16,6 +16,13 @@ use tokio::sync::mpsc;
 
 /// Agents that wait for the removal of their entry: of a full fleet in which everyone is replaced at once.
 const LEAVING_MAX: usize = 65_536;
+
+/// Keeps these agents until their entry is removed, as far as there is room: an entry that stays is read at the next start, and
+/// its agent leaves again.
+pub(super) fn keep_leaving(leaving: &mut Vec<AgentId>, new: impl IntoIterator<Item = AgentId>) {
+    let room = LEAVING_MAX.saturating_sub(leaving.len());
+    leaving.extend(new.into_iter().take(room));
+}
 
 /// Removes roster entries that the connection before did not, so that they are not read again.
 pub(super) async fn leave(
@@ -44,6 +51,8 @@ pub(super) struct Requests<'a> {
     pub(super) kept: &'a mut Vec<Request>,
     /// The monitor's own channel.
     pub(super) canary: &'a str,
+    /// The name of this monitor among those of its store.
+    pub(super) instance: &'a str,
     pub(super) channels: Channels,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
@@ -70,6 +79,16 @@ impl Requests<'_> {
             let mut answers = Vec::new().into_iter();
             if !question.is_empty() {
                 answers = ask(&mut link, &mut question, output).await?.into_iter();
+            }
+            // They need more than one answer.
+            let is_long =
+                |request: &Request| matches!(request, Request::Lead | Request::ReadRecords);
+            for request in batch.extract_if(.., |request| is_long(request)) {
+                if let Request::Lead = request {
+                    lead::ask(&mut link, self.instance, output).await?;
+                } else {
+                    records(&mut link, output).await?;
+                }
             }
             for request in batch.drain(..) {
                 if let Request::Leave(id) = &request {
@@ -99,8 +118,7 @@ impl Requests<'_> {
                 None
             }
         });
-        let room = LEAVING_MAX.saturating_sub(self.leaving.len());
-        self.leaving.extend(new.take(room));
+        keep_leaving(self.leaving, new);
         batch.extend(before.into_iter().map(Request::Leave));
     }
 
@@ -113,6 +131,7 @@ impl Requests<'_> {
             Request::ReadTtl(id) => {
                 question.cmd("PTTL").arg(keys::agent(id));
             }
+            Request::Lead | Request::ReadRecords => {}
             Request::ReadEvents => {
                 let _ = self.read_events.try_send(()); // full: it is about to be read
             }
@@ -187,6 +206,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::ReadTtl(_)
         | Request::ReadEvents
         | Request::Canary(_)
+        | Request::Lead
+        | Request::ReadRecords
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
         | Request::Leave(_) => false,
@@ -252,7 +273,7 @@ async fn pass_on(
             }
             output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
-        Request::ReadEvents | Request::Leave(_) => {}
+        Request::ReadEvents | Request::Leave(_) | Request::Lead | Request::ReadRecords => {}
     }
     Ok(())
 }
@@ -293,5 +314,20 @@ async fn pass_on_ttl(id: &AgentId, left: RedisResult<Value>, output: &Output) {
     if let Ok(Value::Int(left @ 1..)) = left {
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         output.send(FleetInput::TtlRead(id.clone(), left)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_agents_leave_at_once_as_there_is_room_for() {
+        let id = |n: usize| AgentId::parse(&format!("a{n}")).unwrap();
+        let mut leaving = Vec::new();
+        for from in [0, LEAVING_MAX - 1, LEAVING_MAX] {
+            keep_leaving(&mut leaving, (from..from + LEAVING_MAX).map(id));
+        }
+        assert_eq!(leaving.len(), LEAVING_MAX);
     }
 }
