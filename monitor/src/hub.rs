@@ -7,6 +7,7 @@
 mod alerting;
 pub(crate) mod crew;
 mod held;
+mod log;
 mod recovery;
 
 use crate::alerts::Dispatch;
@@ -23,12 +24,9 @@ pub(crate) use alerting::{ShownAlerts, shown};
 use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::agent::State;
-use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
-use heartbeat::wire::life::Reason;
 use heartbeat::wire::word;
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -176,7 +174,7 @@ impl Hub {
         }
     }
 
-    /// What the alerts make of an effect: those of the monitor that leads, or of each one where the store lets nobody lead.
+    /// What the alerts make of an effect: those of the monitor that leads, or of each one where the store lets none lead.
     fn follow(&mut self, effect: &WatchEffect, now: Moment) -> Vec<Wish> {
         if *effect == WatchEffect::SteppedDown {
             self.alerting.begin_again(now);
@@ -415,7 +413,7 @@ impl Outputs {
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
             WatchEffect::IncidentChanged(change) => {
-                log_incident(&change);
+                log::incident(&change);
                 self.events.incident(&change);
             }
             WatchEffect::GateClosed(gate) => {
@@ -438,45 +436,8 @@ impl Outputs {
     }
 
     fn announce(&self, change: Change) {
-        let Change {
-            agent,
-            from,
-            to,
-            sentence,
-            ..
-        } = &change;
-        match to {
-            State::Failed if *from == Some(State::Failed) => {
-                tracing::error!("{agent} still failed: {sentence}");
-            }
-            State::Healthy if change.reason == Some(Reason::Duplicate) => {
-                tracing::warn!("duplicate id {agent}: {sentence}");
-            }
-            State::Healthy => tracing::info!("{agent} is healthy: {sentence}"),
-            State::Stopped => tracing::info!("{agent} is stopped: {sentence}"),
-            State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
-            State::Failed => tracing::error!("{agent} failed: {sentence}"),
-        }
+        log::change(&change);
         self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
-    }
-}
-
-fn log_incident(change: &IncidentChange) {
-    let incident = &change.incident;
-    let id = &incident.id;
-    match change.kind {
-        IncidentChangeKind::Opened => {
-            tracing::warn!("incident {id} opened: {}", incident.sentence);
-        }
-        IncidentChangeKind::Updated => {
-            let next = incident
-                .next
-                .as_ref()
-                .map(|next| format!(" Next: {}.", next.what));
-            let (sentence, next) = (&incident.sentence, next.unwrap_or_default());
-            tracing::warn!("incident {id} goes on: {sentence}{next}");
-        }
-        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }

@@ -8,7 +8,7 @@
 //!                              └──────── another leads ◄───────┘
 //! ```
 //!
-//! Actions fail closed, alerts fail open: only who renewed its lead a moment ago acts, and where the store lets nobody lead
+//! Actions fail closed, alerts fail open: only who renewed its lead a moment ago acts, and where the store lets none lead
 //! each monitor records and alerts. Two may then alert about one failure; each receiver knows the page by its key.
 
 use crate::base::moment::Moment;
@@ -21,7 +21,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Nothing is done this long after the last renewal was asked for: the store keeps the lead for half as long again.
 const ACTS_WITHIN: Duration = Duration::from_secs(10);
-/// A follower that the store refuses for so long is on its own: nobody else can renew a lead either.
+/// A follower that the store refuses for so long is on its own: no other monitor can renew a lead either.
 const REFUSED_FOR: Duration = Duration::from_secs(20);
 
 /// The machine.
@@ -55,7 +55,7 @@ pub enum Role {
 pub enum ElectionInput {
     /// What the store answered to a question of this moment.
     Answered(Moment, Standing),
-    /// The store answered a question of this moment, and carries it out for nobody: read-only, full, or not allowed.
+    /// The store answered a question of this moment, and carries it out for none: read-only, full, or not allowed.
     Refused(Moment),
     /// The store is connected and was read.
     LinkUp,

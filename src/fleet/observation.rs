@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Lengths by which gaps are distinguished, in milliseconds: from [`Detector::gap_tolerated`]'s least to its greatest value.
 const LENGTHS_MS: [u64; 8] = [200, 300, 400, 500, 700, 1000, 1400, 2000];
 
-/// A store that answers nobody for so long may have been given up by its sidecars.
+/// A store that gives no answer for so long may have been given up by its sidecars.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 /// A sidecar that gave it up is back within this time: its longest wait between two tries, and a second to connect.
 const RETURN_WITHIN: Duration = RECONNECT_MAX.saturating_add(Duration::from_secs(1));

@@ -3,6 +3,7 @@
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
 mod by_hand;
+mod exchange;
 mod facts;
 mod follows;
 mod lead;
@@ -11,31 +12,24 @@ mod quiet;
 mod recovery;
 
 pub use by_hand::unreachable;
+pub use exchange::{WatchEffect, WatchInput, WatchView};
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
 use crate::fleet::election::{Election, ElectionInput};
 use crate::fleet::gates::{Gate, Gates, GatesInput, STORM_WINDOW};
-use crate::fleet::incidents::{
-    IncidentChange, IncidentsView, Ledger, LedgerContext, LedgerEffect, LedgerInput,
-};
-use crate::fleet::ladder::exchange::Next;
+use crate::fleet::incidents::{Ledger, LedgerContext, LedgerEffect, LedgerInput};
 use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
-use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
-use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
-use crate::wire::leader::{Leader, Standing};
+use crate::wire::incident::GateKind;
 use crate::wire::life::Reason;
-use crate::wire::pause::Pause;
-use crate::wire::silence::Silence;
 use follows::Follows;
-use imbl::OrdMap;
+use lead::Held;
 use recovery::Recovery;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,8 +46,8 @@ pub struct Watch {
     gates: Gates,
     ledger: Ledger,
     election: Election,
-    /// Failures and recoveries that wait until this monitor knows whether it still leads.
-    in_doubt: Vec<Change>,
+    /// What waits until this monitor knows whether it still leads.
+    held: Held,
     /// When the records of the leader are read again.
     mirror_at: Option<Moment>,
     /// The store's wall clock and when it was read.
@@ -68,103 +62,6 @@ pub struct Watch {
     produced: Vec<FleetEffect>,
 }
 
-/// An input.
-#[derive(Clone, Debug)]
-pub enum WatchInput {
-    /// Of the fleet; ticks and the link are for all machines.
-    Fleet(FleetInput),
-    /// The canary of this number came back.
-    CanaryBack(u64),
-    /// A question to the store was answered after this time.
-    Answered(Duration),
-    /// What the store answered to the wish to lead, which was asked at this moment.
-    Stands(Moment, Standing),
-    /// The store lets nobody lead: it refused the question of this moment.
-    LeadRefused(Moment),
-    /// The incidents that the store holds, before anything else that it holds is passed on.
-    Incidents(Vec<Incident>),
-    /// How many incidents the store holds.
-    IncidentsHeld(usize),
-    /// The store has taken this record.
-    IncidentSaved(Arc<Incident>),
-    /// The store has removed this record.
-    IncidentRemoved(IncidentId),
-    /// These incidents are part of the page of that one.
-    Paged(Vec<IncidentId>, IncidentId),
-    /// What became of a notification about these incidents.
-    Notified(Vec<IncidentId>, Notified),
-    /// Of recovery.
-    Recovery(RecoveryInput),
-}
-
-/// What the caller must do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WatchEffect {
-    /// Of the fleet.
-    Fleet(FleetEffect),
-    /// Publish this number on the canary's channel.
-    SendCanary(u64),
-    /// The link is dead: connect again.
-    Reconnect,
-    /// Ask the store for the lead.
-    AskForLead,
-    /// Read the records that the store holds: outbox, silences, pause and, last, the incidents.
-    ReadRecords,
-    /// This monitor records and alerts from now on, and the records of before are known.
-    TookOver,
-    /// Another one records and alerts from now on.
-    SteppedDown,
-    /// Write this record, before anything is done about it.
-    StoreIncident(Arc<Incident>),
-    /// Remove this record.
-    RemoveIncident(IncidentId),
-    /// An incident changed, for those who follow.
-    IncidentChanged(IncidentChange),
-    /// A gate closed.
-    GateClosed(Gate),
-    /// A gate opened.
-    GateOpened(Gate),
-    /// Of recovery.
-    Recovery(RecoveryEffect),
-}
-
-/// What is shown beside the agents.
-#[derive(Clone, Debug, Default)]
-pub struct WatchView {
-    /// Gates that are closed.
-    pub gates: Vec<Gate>,
-    /// Incidents.
-    pub incidents: IncidentsView,
-    /// What recovery does next for each agent of an incident.
-    pub next: OrdMap<AgentId, Next>,
-    /// How many agents are acted upon.
-    pub acting: usize,
-    /// Whether this monitor leads those of its store.
-    pub leads: bool,
-    /// Which one leads, where that is known.
-    pub leader: Option<Leader>,
-    /// All actions are paused.
-    pub pause: Option<Pause>,
-    /// Silences in force and to come.
-    pub silences: BTreeMap<IncidentId, Silence>,
-    /// The time that answers of the store usually take.
-    pub round_trip: Option<Duration>,
-    /// The time after which a missing answer means a dead link.
-    pub answer_limit: Duration,
-}
-
-impl From<FleetInput> for WatchInput {
-    fn from(input: FleetInput) -> Self {
-        Self::Fleet(input)
-    }
-}
-
-impl From<RecoveryInput> for WatchInput {
-    fn from(input: RecoveryInput) -> Self {
-        Self::Recovery(input)
-    }
-}
-
 impl Watch {
     /// An empty fleet, not yet connected. `seed` makes the ids of incidents unique among monitors.
     pub fn new(settings: FleetSettings, seed: u64, now: Moment) -> Self {
@@ -174,7 +71,7 @@ impl Watch {
             gates: Gates::default(),
             ledger: Ledger::new(seed),
             election: Election::default(),
-            in_doubt: Vec::new(),
+            held: Held::default(),
             mirror_at: None,
             store_clock: None,
             count_at: None,
@@ -189,6 +86,9 @@ impl Watch {
     /// Applies one input and returns what the caller must do, in this order.
     pub fn handle(&mut self, input: WatchInput, now: Moment) -> Vec<WatchEffect> {
         let mut effects = Vec::new();
+        let Some(input) = self.held_back(input, now) else {
+            return effects;
+        };
         match input {
             WatchInput::Fleet(input) => self.fleet_input(input, now, &mut effects),
             WatchInput::CanaryBack(number) => {
@@ -395,9 +295,9 @@ impl Watch {
         if crashed {
             self.gate(GatesInput::Crashed(change.agent.clone()), now, effects);
         }
-        if self.election.is_in_doubt(now) {
-            return self.in_doubt.push(change);
-        }
+        let Some(change) = self.held_back_change(change, now) else {
+            return;
+        };
         self.recovery_changed(&change, now, effects);
         self.record_change(change, now, effects);
     }

@@ -66,7 +66,7 @@ pub(crate) enum Told {
     Records(Vec<Incident>),
     /// What the monitor is among those of its store; asked for at this moment.
     Stands(u64, Standing),
-    /// The store lets nobody lead.
+    /// The store lets none lead.
     LeadRefused(u64),
     Claimed(Ticket, Claim),
     /// A record with a rung was written, or refused.
@@ -80,7 +80,7 @@ pub(crate) enum Told {
 pub(crate) struct Loaded {
     /// When it was asked for.
     pub(crate) asked_at: u64,
-    /// `None`: the store lets nobody lead.
+    /// `None`: the store lets none lead.
     pub(crate) standing: Option<Standing>,
     pub(crate) wall: i64,
     pub(crate) first: bool,

@@ -1,6 +1,6 @@
 //! What it means for the records, the ladder and what is shown that this monitor leads, follows, or is on its own.
 
-use super::{Watch, WatchEffect};
+use super::{Watch, WatchEffect, WatchInput};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::State;
@@ -15,6 +15,13 @@ use std::time::Duration;
 
 /// How often a follower reads what the leader records.
 const MIRROR_EVERY: Duration = Duration::from_secs(10);
+
+/// What waits for the answer whether this monitor still leads: of a moment, for the store is asked at once.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    changes: Vec<Change>,
+    inputs: Vec<WatchInput>,
+}
 
 impl Watch {
     /// Whether people are notified by this monitor. One that is in doubt asks first whether it still leads.
@@ -38,20 +45,56 @@ impl Watch {
                 }
                 ElectionEffect::StepDown => {
                     self.recovery_ended();
-                    self.in_doubt.clear();
+                    self.held = Held::default();
                     self.record(LedgerInput::Follow, None, now, effects);
                     self.mirror_at = Some(now + MIRROR_EVERY);
                     effects.extend([WatchEffect::SteppedDown, WatchEffect::ReadRecords]);
                 }
             }
         }
-        if !self.in_doubt.is_empty() && !self.election.is_in_doubt(now) {
-            for change in std::mem::take(&mut self.in_doubt) {
+        if !self.election.is_in_doubt(now) {
+            let Held { changes, inputs } = std::mem::take(&mut self.held);
+            for change in changes {
                 self.recovery_changed(&change, now, effects);
                 self.record_change(change, now, effects);
             }
+            for input in inputs {
+                effects.append(&mut self.handle(input, now));
+            }
         }
         self.show_lead();
+    }
+
+    /// The input, unless it may lead to a record or an action and this monitor is in doubt: then it waits.
+    pub(super) fn held_back(&mut self, input: WatchInput, now: Moment) -> Option<WatchInput> {
+        let waits = match &input {
+            WatchInput::IncidentsHeld(_)
+            | WatchInput::IncidentSaved(_)
+            | WatchInput::IncidentRemoved(_)
+            | WatchInput::Paged(..)
+            | WatchInput::Notified(..)
+            | WatchInput::Recovery(_) => self.election.is_in_doubt(now),
+            WatchInput::Fleet(_)
+            | WatchInput::CanaryBack(_)
+            | WatchInput::Answered(_)
+            | WatchInput::Stands(..)
+            | WatchInput::LeadRefused(_)
+            | WatchInput::Incidents(_) => false,
+        };
+        if waits {
+            self.held.inputs.push(input);
+            return None;
+        }
+        Some(input)
+    }
+
+    /// The same for a change of an agent.
+    pub(super) fn held_back_change(&mut self, change: Change, now: Moment) -> Option<Change> {
+        if self.election.is_in_doubt(now) {
+            self.held.changes.push(change);
+            return None;
+        }
+        Some(change)
     }
 
     /// The records that the store holds.

@@ -50,7 +50,7 @@ pub(super) async fn load(
     .await
 }
 
-/// Passes on the records that a leader keeps. The incidents are the last of them: whoever takes over has them all then.
+/// Passes on the records that a leader keeps. The incidents are the last of them: a monitor that takes over has them all then.
 pub(super) async fn records(
     link: &mut MultiplexedConnection,
     output: &Output,
