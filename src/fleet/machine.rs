@@ -136,6 +136,7 @@ impl Fleet {
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::Witnessed(at) => self.witnessed(at, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::Stall(length) => self.observation.stall(length, now),
             FleetInput::Forget(id) => {
                 if let Some(place) = self.agents.find(id.as_str()) {
                     self.leave(place, &mut effects);

@@ -44,6 +44,11 @@ impl Observation {
         for (last, _) in ends.filter(|(_, ms)| length >= Duration::from_millis(*ms)) {
             *last = (*last).max(end);
         }
+    }
+
+    /// The store gave no answer for so long up to `end`.
+    pub(super) fn stall(&mut self, length: Duration, end: Moment) {
+        self.gap(length, end);
         if length >= GIVEN_UP_AFTER {
             self.returned = self.returned.max(Some(end));
         }
@@ -95,7 +100,7 @@ mod tests {
         let since = |interval: u64, again: bool, gap: u64| {
             let mut observation = Observation::default();
             observation.begin(at(0), again);
-            observation.gap(Duration::from_secs(gap), at(20));
+            observation.stall(Duration::from_secs(gap), at(20));
             observation.since(&Detector::new(Duration::from_secs(interval), at(0)))
         };
         assert_eq!([since(1, false, 0), since(1, true, 0)], [at(0), at(7)]);

@@ -228,7 +228,7 @@ impl Watch {
             match effect {
                 ObserverEffect::SendCanary(number) => effects.push(WatchEffect::SendCanary(number)),
                 ObserverEffect::Gap(length) => {
-                    let produced = self.fleet.handle(FleetInput::Gap(length), now);
+                    let produced = self.fleet.handle(FleetInput::Stall(length), now);
                     self.fleet_effects(produced, now, effects);
                 }
                 ObserverEffect::Witnessed(at) => {

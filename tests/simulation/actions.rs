@@ -4,6 +4,7 @@
 //! taken, a replacement beside an agent that may still work.
 
 use crate::faults::{Fault, Step};
+use crate::judge::UNDER_WAY;
 use crate::monitor::{Told, Wishes};
 use crate::sidecar::{Process, Sidecar};
 use crate::world::{Happening, World};
@@ -127,10 +128,10 @@ impl World {
                 .wrong(now, format!("{text} behind the gate {gate:?}"));
         }
         if let Some(sidecar) = self.holder(agent) {
-            let is_heard = sidecar
-                .accepted
-                .front()
-                .is_some_and(|at| now < at + sidecar.interval);
+            // What the store took a moment ago may still be on its way.
+            let under_way = self.query.round_trip_max() + 2 * self.store.latency + UNDER_WAY;
+            let mut taken = sidecar.accepted.iter().map(|at| now.saturating_sub(*at));
+            let is_heard = taken.any(|ago| ago > under_way && ago < sidecar.interval);
             if sidecar.is_beating() && sidecar.standing() == Standing::Up && is_heard {
                 self.judge
                     .wrong(now, format!("{text}, whose beat was just taken"));

@@ -23,7 +23,7 @@ const INTERVALS_TO_FAIL: u64 = 2;
 /// The longest wait of a sidecar that lost the store, in milliseconds.
 const RETURN_WITHIN: u64 = 7000;
 /// Until a tick has looked at what arrived, in milliseconds.
-const UNDER_WAY: u64 = 100;
+pub(crate) const UNDER_WAY: u64 = 100;
 /// Living agents that fail within a minute are a storm from so many, and from this share of the fleet.
 const STORM_MIN: usize = 5;
 const STORM_SHARE: usize = 5;

@@ -69,8 +69,8 @@ pub(crate) enum Told {
     /// The store lets none lead.
     LeadRefused(u64),
     Claimed(Ticket, Claim),
-    /// A record with a rung was written, or refused.
-    Begun(Ticket, Arc<Incident>, bool),
+    /// A record with a rung was written, or refused; what the hash of its agent holds.
+    Begun(Ticket, Arc<Incident>, bool, Vec<FleetInput>),
     /// A rung was carried out.
     Performed(Ticket),
     Closed,
@@ -252,9 +252,12 @@ impl Monitor {
             Told::Claimed(ticket, claim) => {
                 self.feed(RecoveryInput::Claimed(ticket, claim).into(), now, wishes);
             }
-            Told::Begun(ticket, incident, stored) => {
+            Told::Begun(ticket, incident, stored, hash) => {
                 if stored {
                     self.feed(WatchInput::IncidentSaved(incident), now, wishes);
+                }
+                for input in hash {
+                    self.feed(input.into(), now, wishes);
                 }
                 self.feed(RecoveryInput::Begun(ticket, stored).into(), now, wishes);
             }
@@ -422,7 +425,8 @@ pub(crate) fn answer(
         Ask::Begin(ticket, incident) => {
             let record = Arc::clone(&incident);
             data.incidents.insert(incident.id.clone(), record);
-            Some(Told::Begun(ticket, incident, true))
+            let hash = inputs_of_hash(&ticket.agent, data, wall);
+            Some(Told::Begun(ticket, incident, true, hash))
         }
         Ask::Release(tickets) => {
             data.release(&tickets);

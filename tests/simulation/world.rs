@@ -624,7 +624,7 @@ fn refusal(ask: &Ask, asked_at: u64) -> Option<Option<Told>> {
         Ask::Claim(ticket, _) => Some(Some(Told::Claimed(ticket.clone(), Claim::Refused))),
         Ask::Begin(ticket, incident) => {
             let (ticket, incident) = (ticket.clone(), incident.clone());
-            Some(Some(Told::Begun(ticket, incident, false)))
+            Some(Some(Told::Begun(ticket, incident, false, Vec::new())))
         }
         Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..) | Ask::Release(_) => Some(None),
         Ask::Load(..)

@@ -27,7 +27,7 @@ pub enum WatchInput {
     Answered(Duration),
     /// What the store answered to the wish to lead, which was asked at this moment.
     Stands(Moment, Standing),
-    /// the store lets none lead: it refused the question of this moment.
+    /// The store lets none lead: it refused the question of this moment.
     LeadRefused(Moment),
     /// The incidents that the store holds, before anything else that it holds is passed on.
     Incidents(Vec<Incident>),

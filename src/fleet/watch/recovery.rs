@@ -386,6 +386,10 @@ impl Watch {
         if let Some(gate) = facts.gate.filter(|_| !is_by_hand) {
             return Err(not_now(format!("nothing by itself: {gate}")));
         }
+        if facts.reason.is_none() && !is_by_hand {
+            let why = "its beats come again".to_owned();
+            return Err(Performed::NotApplicable(why));
+        }
         if facts.epoch != ticket.epoch {
             let why = "a newer run of it is there".to_owned();
             return Err(Performed::NotApplicable(why));

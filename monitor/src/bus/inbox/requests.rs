@@ -8,6 +8,7 @@ use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
+use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
@@ -139,13 +140,12 @@ impl Requests<'_> {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
             }
-            Request::StoreIncident(incident) | Request::Begin(_, incident) => {
-                let id = incident.id.to_string();
-                question
-                    .cmd("HSET")
-                    .arg(keys::INCIDENTS)
-                    .arg(id)
-                    .arg(incident.encode());
+            Request::StoreIncident(incident) => store(question, incident),
+            // The last look before the rung: the channel may have lost a beat of the agent.
+            Request::Begin(ticket, incident) => {
+                store(question, incident);
+                let key = keys::agent(&ticket.agent);
+                question.cmd("HGETALL").arg(&key).cmd("PTTL").arg(&key);
             }
             Request::RemoveIncident(id) => {
                 question
@@ -185,6 +185,12 @@ impl Requests<'_> {
             Request::Release(tickets) => recovery::release(question, tickets),
         }
     }
+}
+
+fn store(question: &mut Pipeline, incident: &Incident) {
+    let id = incident.id.to_string();
+    let write = question.cmd("HSET").arg(keys::INCIDENTS);
+    write.arg(id).arg(incident.encode());
 }
 
 /// Whether a lost connection leaves it to be sent again as it is. Entries that leave the roster are kept apart.
@@ -270,6 +276,9 @@ async fn pass_on(
             let is_stored = is_carried_out(answers.next(), output);
             if is_stored {
                 output.send(WatchInput::IncidentSaved(incident)).await;
+            }
+            if let (Some(fields), Some(left)) = (answers.next(), answers.next()) {
+                pass_on_hash(&ticket.agent, fields, &left, output).await?;
             }
             output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
