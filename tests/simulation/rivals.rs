@@ -99,7 +99,12 @@ impl Known {
         let y = (now.saturating_sub(self.last) as f64 - mean - 3.0 * interval)
             / deviation.max(interval / 10.0);
         let e = (-y * (1.5976 + 0.070_566 * y * y)).exp();
-        -(e / (1.0 + e)).max(f64::MIN_POSITIVE).log10()
+        let later = if y > 0.0 {
+            e / (1.0 + e)
+        } else {
+            1.0 - 1.0 / (1.0 + e)
+        };
+        -later.max(f64::MIN_POSITIVE).log10()
     }
 }
 
