@@ -306,6 +306,7 @@ impl StoreReader {
             canary: &self.canary,
             instance: &self.instance,
             channels: self.channels,
+            reading: tokio::task::JoinSet::new(),
             read_events,
         };
         tokio::select! {

@@ -3,13 +3,16 @@
 use super::Output;
 use crate::clock;
 use crate::config::Address;
-use heartbeat::base::moment::millis;
+use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys;
 use heartbeat::wire::leader::{LEAD_LASTS, Leader, Standing};
 use heartbeat::wire::lease::Holder;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, Script};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, RedisResult, Script,
+    ServerErrorKind,
+};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -24,25 +27,49 @@ pub(super) async fn ask(
     instance: &str,
     output: &Output,
 ) -> anyhow::Result<()> {
+    let asked_at = clock::now();
+    let answer = stand(link, instance, LEAD_LASTS, "").await;
+    pass_on(link, instance, (answer, asked_at), output).await
+}
+
+/// The same question as one of many that are sent together: one answer, for [`pass_on`].
+pub(super) fn add(question: &mut Pipeline, instance: &str) {
+    let call = question.cmd("EVALSHA").arg(SCRIPT.get_hash()).arg(2);
+    call.arg(keys::LEADER).arg(keys::FENCE);
+    call.arg(instance).arg(millis(LEAD_LASTS)).arg("");
+}
+
+/// Passes on what the store answered to the question of that moment. A store that has lost the script gets it again, and the
+/// lead of a monitor that is provably dead is broken.
+pub(super) async fn pass_on(
+    link: &mut MultiplexedConnection,
+    instance: &str,
+    (mut answer, mut asked_at): (RedisResult<(String, String)>, Moment),
+    output: &Output,
+) -> anyhow::Result<()> {
     let mut breakable = String::new();
     loop {
-        let asked_at = clock::now();
-        let input = match stand(link, instance, LEAD_LASTS, &breakable).await {
+        let input = match answer {
             Ok((word, value)) => match Standing::decode(&word, &value) {
                 Ok(Standing::Follows(leader))
                     if breakable.is_empty() && is_dead(&leader, instance) =>
                 {
                     breakable = leader.instance;
-                    continue;
+                    None
                 }
-                Ok(standing) => WatchInput::Stands(asked_at, standing),
-                Err(error) => refused(&error, asked_at, output),
+                Ok(standing) => Some(WatchInput::Stands(asked_at, standing)),
+                Err(error) => Some(refused(&error, asked_at, output)),
             },
-            Err(error) if is_refusal(&error) => refused(&error, asked_at, output),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => None,
+            Err(error) if is_refusal(&error) => Some(refused(&error, asked_at, output)),
             Err(error) => return Err(error.into()),
         };
-        output.send(input).await;
-        return Ok(());
+        if let Some(input) = input {
+            output.send(input).await;
+            return Ok(());
+        }
+        asked_at = clock::now();
+        answer = stand(link, instance, LEAD_LASTS, &breakable).await;
     }
 }
 
@@ -118,11 +145,7 @@ fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some() && !error.is_unrecoverable_error()
 }
 
-fn refused(
-    why: &dyn std::fmt::Display,
-    asked_at: heartbeat::base::moment::Moment,
-    output: &Output,
-) -> WatchInput {
+fn refused(why: &dyn std::fmt::Display, asked_at: Moment, output: &Output) -> WatchInput {
     output.count("lead", why);
     WatchInput::LeadRefused(asked_at)
 }

@@ -4,6 +4,7 @@
 use super::answers::is_own_fault;
 use super::load::{ask, pass_on_hash, pass_on_time, records};
 use super::{Input, Output, PAGE, Request, lead, recovery};
+use crate::clock;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
@@ -14,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Agents that wait for the removal of their entry: of a full fleet in which everyone is replaced at once.
 const LEAVING_MAX: usize = 65_536;
@@ -55,6 +57,8 @@ pub(super) struct Requests<'a> {
     /// The name of this monitor among those of its store.
     pub(super) instance: &'a str,
     pub(super) channels: Channels,
+    /// Records that are being read; ends with the connection.
+    pub(super) reading: JoinSet<()>,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
 }
@@ -77,25 +81,23 @@ impl Requests<'_> {
             for request in &batch {
                 self.add(&mut question, request);
             }
+            let asked_at = clock::now();
             let mut answers = Vec::new().into_iter();
             if !question.is_empty() {
                 answers = ask(&mut link, &mut question, output).await?.into_iter();
-            }
-            // They need more than one answer.
-            let is_long =
-                |request: &Request| matches!(request, Request::Lead | Request::ReadRecords);
-            for request in batch.extract_if(.., |request| is_long(request)) {
-                if let Request::Lead = request {
-                    lead::ask(&mut link, self.instance, output).await?;
-                } else {
-                    records(&mut link, output).await?;
-                }
             }
             for request in batch.drain(..) {
                 if let Request::Leave(id) = &request {
                     if is_carried_out(answers.next(), output) {
                         self.leaving.retain(|leaving| leaving != id);
                     }
+                } else if let Request::Lead = request {
+                    if let Some(answer) = answers.next() {
+                        let answer = answer.and_then(|value| Ok(redis::from_redis_value(value)?));
+                        lead::pass_on(&mut link, self.instance, (answer, asked_at), output).await?;
+                    }
+                } else if let Request::ReadRecords = request {
+                    self.read_records(&link, output);
                 } else {
                     pass_on(request, &mut answers, output).await?;
                 }
@@ -123,6 +125,17 @@ impl Requests<'_> {
         batch.extend(before.into_iter().map(Request::Leave));
     }
 
+    /// Reads the records beside everything else: they are many questions.
+    fn read_records(&mut self, link: &MultiplexedConnection, output: &Output) {
+        let (mut link, output) = (link.clone(), output.clone());
+        while self.reading.try_join_next().is_some() {}
+        self.reading.spawn(async move {
+            if let Err(error) = records(&mut link, &output).await {
+                tracing::debug!("the records are read again after the next connection: {error:#}");
+            }
+        });
+    }
+
     fn add(&self, question: &mut Pipeline, request: &Request) {
         match request {
             Request::Verify(id) => {
@@ -132,7 +145,8 @@ impl Requests<'_> {
             Request::ReadTtl(id) => {
                 question.cmd("PTTL").arg(keys::agent(id));
             }
-            Request::Lead | Request::ReadRecords => {}
+            Request::Lead => lead::add(question, self.instance),
+            Request::ReadRecords => {}
             Request::ReadEvents => {
                 let _ = self.read_events.try_send(()); // full: it is about to be read
             }
