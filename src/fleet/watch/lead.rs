@@ -1,5 +1,6 @@
 //! What it means for the records, the ladder and what is shown that this monitor leads, follows, or is on its own.
 
+use super::recovery::Recovery;
 use super::{Watch, WatchEffect, WatchInput};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
@@ -63,6 +64,17 @@ impl Watch {
             }
         }
         self.show_lead();
+    }
+
+    /// Another monitor acts from now on: it goes on where this one stands.
+    fn recovery_ended(&mut self) {
+        let (ladder, policies) = (&self.recovery.ladder, &mut self.recovery.policies);
+        self.recovery = Recovery {
+            ladder: ladder.begin_again(),
+            policies: std::mem::take(policies),
+            ..Recovery::default()
+        };
+        Arc::make_mut(&mut self.shown).next.clear();
     }
 
     /// The input, unless it may lead to a record or an action and this monitor is in doubt: then it waits.

@@ -39,13 +39,13 @@ pub(super) struct Recovery {
     /// Agents whose incident has just opened, and from when it is climbed for.
     pub(super) opening: VecDeque<(Moment, AgentId)>,
     /// Rungs whose incident is being written, and whether they are to be performed then.
-    unwritten: BTreeMap<Ticket, bool>,
+    pub(super) unwritten: BTreeMap<Ticket, bool>,
     /// Orders that a rung gave and that are not answered.
-    orders: BTreeMap<String, Ticket>,
+    pub(super) orders: BTreeMap<String, Ticket>,
     /// All actions are paused.
     pub(super) pause: Option<Pause>,
     /// The rungs that the store held at the start are counted.
-    is_read: bool,
+    pub(super) is_read: bool,
 }
 
 impl Recovery {
@@ -59,17 +59,6 @@ impl Recovery {
 }
 
 impl Watch {
-    /// Another monitor acts from now on: it goes on where this one stands.
-    pub(super) fn recovery_ended(&mut self) {
-        let (ladder, policies) = (&self.recovery.ladder, &mut self.recovery.policies);
-        self.recovery = Recovery {
-            ladder: ladder.begin_again(),
-            policies: std::mem::take(policies),
-            ..Recovery::default()
-        };
-        Arc::make_mut(&mut self.shown).next.clear();
-    }
-
     /// With these policies and these times for a rung to show its effect.
     pub fn recovering(mut self, policies: Policies, times: VerifyTimes) -> Self {
         self.recovery.policies = policies;
