@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
+.PHONY: help build install dist demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -18,6 +18,9 @@ build: ## both programs, for use
 install: build ## both programs into PREFIX/bin; PREFIX=/usr/local
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(TARGET)/release/hbsidecar $(TARGET)/release/hbmonitor $(DESTDIR)$(PREFIX)/bin
+
+dist: ## dist/: an archive for machines without Rust: static programs, manual pages, completions, units; and its checksum
+	scripts/dist
 
 demo: ## builds and plays the demo; ARGS=--once ends it after the story
 	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor
@@ -101,8 +104,10 @@ mutants: ## changes each line that decides a proof: a test must fail; installs c
 	@command -v cargo-mutants >/dev/null || [ -x $(TARGET)/tools/bin/cargo-mutants ] || $(CARGO) install cargo-mutants --locked --root $(TARGET)/tools
 	PATH="$(TARGET)/tools/bin:$$PATH" HB_MODEL_STATES=50000 $(CARGO) mutants -p heartbeat -o $(TARGET) -f 'src/verdict/wakeup/[!s]*.rs' -f src/verdict/wakeup/sources.rs -f src/verdict/known_programs.rs -- --lib --test model
 
-bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
+bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof; what a beat costs at 10 GB
 	$(CARGO) bench --quiet -p hbsidecar --bench look
+	$(CARGO) build --quiet --release -p hbsidecar
+	python3 benches/supervisors/mapped.py $(TARGET)/release/hbsidecar
 
 # ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
 bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes

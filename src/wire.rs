@@ -16,6 +16,7 @@ pub mod leader;
 pub mod lease;
 mod lenient;
 pub mod life;
+pub mod notice;
 pub mod notification;
 pub mod order;
 pub mod pause;

@@ -170,6 +170,7 @@ impl Stage {
             | WatchEffect::Reconnect
             | WatchEffect::AskForLead
             | WatchEffect::SteppedDown
+            | WatchEffect::Notice(_)
             | WatchEffect::GateOpened(_) => {}
             WatchEffect::Recovery(effect) => self.recover(effect),
         }

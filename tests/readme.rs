@@ -29,8 +29,11 @@ const VERDICTS: &str = include_str!("../docs/verdicts.md");
 const RECOVERY: &str = include_str!("../docs/recovery.md");
 const WIRE: &str = include_str!("../docs/wire.md");
 const DEVELOPMENT: &str = include_str!("../docs/development.md");
+const INSTALL: &str = include_str!("../docs/install.md");
+const DOCKER: &str = include_str!("../docs/docker.md");
+const SYSTEMD: &str = include_str!("../docs/systemd.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 10] = [
+const PAGES: [(&str, &str); 13] = [
     ("", README),
     ("", ARCHITECTURE),
     ("docs", DASHBOARD),
@@ -41,6 +44,9 @@ const PAGES: [(&str, &str); 10] = [
     ("docs", WIRE),
     ("docs", RECOVERY),
     ("docs", DEVELOPMENT),
+    ("docs", INSTALL),
+    ("docs", DOCKER),
+    ("docs", SYSTEMD),
 ];
 
 /// The fenced blocks of a text: language and content.
@@ -238,14 +244,14 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
 
 /// Every place that shows JSON of the wire format shows what the types accept.
 #[test]
-fn the_beat_the_order_and_the_incident_of_the_wire_format_can_be_read() {
+fn every_record_that_the_page_of_the_wire_format_shows_can_be_read() {
     let json: Vec<&str> = blocks(WIRE)
         .filter(|(language, _)| *language == "json")
         .map(|(_, text)| text)
         .collect();
-    let [beat, order, incident] = json[..] else {
+    let [beat, order, incident, notice] = json[..] else {
         panic!(
-            "a beat, an order and an incident, not {} blocks",
+            "a beat, an order, an incident and a notice, not {} blocks",
             json.len()
         );
     };
@@ -253,6 +259,7 @@ fn the_beat_the_order_and_the_incident_of_the_wire_format_can_be_read() {
     assert_eq!(beat.life().step, 3);
     heartbeat::wire::order::Order::decode(order).unwrap();
     heartbeat::wire::incident::Incident::decode(incident.as_bytes()).unwrap();
+    heartbeat::wire::notice::Notice::decode(notice.as_bytes()).unwrap();
 }
 
 /// A rule as docs/verdicts.md states it: name, verdict, confidence, promise.

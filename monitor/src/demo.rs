@@ -5,6 +5,7 @@
 
 use crate::config::policy::RecoverySettings;
 use crate::config::{Config, exit};
+use hbshell::service_manager;
 use heartbeat::base::duration::format_duration;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::ladder::rung::Rung;
@@ -55,7 +56,7 @@ pub(crate) async fn play(mut config: Config, once: bool) -> anyhow::Result<u8> {
     config.recovery = RecoverySettings::only(&[Rung::Sidecar, Rung::Alert]);
     let access = crate::access(&config);
     let dashboard = access
-        .address(http)
+        .address(http, None)
         .unwrap_or_else(|| format!("http://{http}/"));
     let running = crate::start(&config, listener, store.address, stopped, access)?;
     println!("hb demo: embedded store on {url}, dashboard on {dashboard}");
@@ -211,7 +212,11 @@ fn start_sidecar(
     script: &str,
 ) -> anyhow::Result<Child> {
     let interval = format!("{}ms", INTERVAL.as_millis());
-    Command::new(sidecar)
+    let mut command = Command::new(sidecar);
+    for variable in service_manager::VARIABLES {
+        command.env_remove(variable);
+    }
+    command
         .args([
             "--redis-url",
             url,

@@ -25,6 +25,7 @@ use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::word;
@@ -412,6 +413,13 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
+            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
+                self.request(Request::StoreNotice(notice));
+            }
+            WatchEffect::Notice(NoticesEffect::Remove(id)) => {
+                self.request(Request::RemoveNotice(id));
+            }
+            WatchEffect::Notice(NoticesEffect::Changed(notice)) => log::notice(&notice),
             WatchEffect::IncidentChanged(change) => {
                 log::incident(&change);
                 self.events.incident(&change);

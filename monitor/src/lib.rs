@@ -17,20 +17,25 @@ pub mod recovery;
 mod reload;
 mod snapshots;
 mod token;
+mod upward;
 mod wake;
 
 use hbshell::clock;
 use hbshell::log_writer::{LogWriter, complain};
+use hbshell::service_manager::ServiceManager;
+use heartbeat::fleet::overview::Tally;
+use heartbeat::fleet::view::ViewTime;
 
 use http::auth::Access;
 use http::session::Session;
 
 use heartbeat::wire::leader;
 
-use config::{Args, Config, ConfigError, exit};
+use config::{Args, Config, ConfigError, LogFormat, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, oneshot, watch as channel};
@@ -47,6 +52,12 @@ pub fn run(args: Args) -> u8 {
     if let Some(completions) = args.completions() {
         let _ = std::io::stdout().write_all(&completions); // no reader: there is nothing to complete
         return exit::SUCCESS;
+    }
+    if let Some(written) = args.write_pages() {
+        return match written {
+            Ok(()) => exit::SUCCESS,
+            Err(error) => report(&error.into(), exit::FAILURE),
+        };
     }
     if let Some((command, target)) = args.asks() {
         return cli::run(&command, target);
@@ -125,26 +136,30 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     // A terminal that is closed does not end the monitor.
     let hangup = signal(SignalKind::hangup())?;
     let found = tokio::select! {
-        found = bus::find_store::find(&config.store, config.password.clone(), config.state_dir.clone(), stopped.clone()) => found?,
+        found = bus::find_store::find(&config.store, config.credentials.clone(), config.state_dir.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);
     let access = access(&config);
-    let mut line = format!("hbmonitor listens on http://{http}; store {store}");
-    if let Some(address) = access.address(http) {
-        line.push_str(&format!("\ndashboard: {address}"));
-    }
+    let address = access.address(http, config.public_url.as_deref());
+    let line = start_line(config.log.format(), http, store, address);
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
     let store = found.address.clone();
     let mut running = start(&config, listener, found.address, stopped, access)?;
-    tokio::spawn(running.reload.run(args, hangup));
+    let above = ServiceManager::find();
+    tokio::spawn(running.reload.run(args, hangup, above.clone()));
+    let snapshots = running.snapshots;
+    tokio::spawn(upward::inform(above.clone(), move || {
+        status_line(snapshots.clone())
+    }));
     tokio::select! {
         () = &mut end => {}
         ended = &mut running.hub => anyhow::bail!("the hub stopped unexpectedly: {ended:?}; please report this as a bug"),
         ended = &mut running.http => anyhow::bail!("the HTTP server stopped unexpectedly: {ended:?}; restart hbmonitor"),
     }
+    above.stopping();
     let _ = stop.send(true); // every receiver has ended already
     let _ = running.http.await; // bounds itself
     bus::inbox::give_up(&store, &running.instance).await; // bounds itself
@@ -155,11 +170,38 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     Ok(exit::SUCCESS)
 }
 
+/// Where the monitor is, in the format of its log: programs that read one read the other.
+fn start_line(
+    format: LogFormat,
+    http: SocketAddr,
+    store: &str,
+    dashboard: Option<String>,
+) -> String {
+    match format {
+        LogFormat::Text => {
+            let dashboard = dashboard.map_or_else(String::new, |at| format!("\ndashboard: {at}"));
+            format!("hbmonitor listens on http://{http}; store {store}{dashboard}")
+        }
+        LogFormat::Json => serde_json::json!({
+            "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+            "level": "INFO",
+            "fields": {
+                "message": "hbmonitor listens",
+                "listen": format!("http://{http}"),
+                "store": store,
+                "dashboard": dashboard,
+            },
+        })
+        .to_string(),
+    }
+}
+
 /// What runs while the monitor serves.
 struct Running {
     hub: oneshot::Receiver<anyhow::Result<()>>,
     http: tokio::task::JoinHandle<()>,
     reload: reload::Reader,
+    snapshots: snapshots::Snapshots,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
     /// Its name among the monitors of its store.
     instance: String,
@@ -200,7 +242,7 @@ fn start(
         .spawn(move || ends.send(hub.run()))?;
     let hosts = http::hosts::Hosts::new(config.listen, config.public_host.as_deref());
     let app = http::api::AppState {
-        snapshots,
+        snapshots: snapshots.clone(),
         counters,
         events,
         readers: http::events::Readers::default(),
@@ -214,8 +256,26 @@ fn start(
         hub: ended,
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         reload,
+        snapshots,
         changes: changes_out,
         instance,
+    })
+}
+
+/// The fleet in one line, as of now; `None` when the hub has ended.
+async fn status_line(snapshots: snapshots::Snapshots) -> Option<String> {
+    let snapshot = snapshots.get().await?;
+    let at = ViewTime {
+        now: clock::now(),
+        wall_ms: clock::wall_ms(),
+    };
+    let tally = Tally::of(&snapshot, at);
+    Some(if snapshot.link_up {
+        format!("{}. {}", tally.headline(), tally.rest())
+            .trim_end()
+            .to_owned()
+    } else {
+        format!("Not connected to the store. {}.", tally.headline_before())
     })
 }
 

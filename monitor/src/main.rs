@@ -1,10 +1,9 @@
 //! `hbmonitor`: arguments in, exit code out.
 
-use hbmonitor::config::{self, Args};
-use hbshell::command_line::parse;
+use hbmonitor::config;
 
 fn main() -> std::process::ExitCode {
-    let args = match parse::<Args>(|_| true) {
+    let args = match config::command_line() {
         Ok(args) => args,
         Err(error) => return config::refuse(&error),
     };

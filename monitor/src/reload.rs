@@ -4,6 +4,7 @@ use crate::clock;
 use crate::config::receivers::Reread;
 use crate::config::{Args, Config};
 use crate::wake::Wake;
+use hbshell::service_manager::ServiceManager;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, watch};
 
@@ -40,9 +41,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Follows SIGHUP.
-    pub(crate) async fn run(self, args: Args, mut hangup: Signal) {
+    /// Follows SIGHUP. The service manager that sent it learns when the reading begins and ends.
+    pub(crate) async fn run(self, args: Args, mut hangup: Signal, above: ServiceManager) {
         while hangup.recv().await.is_some() {
+            above.reloading();
             let args = args.clone();
             let read = tokio::task::spawn_blocking(move || Config::try_from(args)).await;
             let reread = match read {
@@ -63,6 +65,7 @@ impl Reader {
             });
             let _ = self.sender.send(reread).await; // the hub has ended
             self.wake.wake();
+            above.ready();
         }
     }
 }

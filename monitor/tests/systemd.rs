@@ -13,80 +13,39 @@ use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Performed;
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::beat::Runtime;
-use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use support::docker::{Container, Docker};
+use support::systemd::{Machine, UNITS};
 use support::unix_redis::UnixRedis;
 use support::{eventually, program};
 
 const HOST: &str = "the-only-host";
 
-/// A machine in a container. Its programs are those of this machine, read-only; its bus is reached from outside.
-struct Machine {
-    docker: Arc<Docker>,
-    container: Container,
+/// A machine whose bus is reached from outside, with the store of its agents.
+struct Reached {
+    machine: Machine,
     store: UnixRedis,
     bus: tempfile::TempDir,
-    image: String,
 }
 
-impl Machine {
+impl Reached {
     fn boot(units: &[(&str, &str)]) -> Self {
-        let docker = Docker::shared();
         let (bus, store) = (tempfile::tempdir().unwrap(), UnixRedis::start());
-        let image = format!("hb-systemd-{}", std::process::id());
-        let dir = tempfile::tempdir().unwrap();
-        root(&dir.path().join("root"), units);
-        let tar = dir.path().join("image.tar");
-        let packed = Command::new("tar")
-            .args(["-C", &dir.path().join("root").display().to_string(), "-cf"])
-            .args([&tar, Path::new(".")])
-            .status();
-        assert!(packed.unwrap().success());
-        docker.docker(&["import", tar.to_str().unwrap(), &image]);
+        let file = |(name, text): &(&str, &str)| (format!("{UNITS}/{name}"), (*text).to_owned());
+        let files: Vec<(String, String)> = units.iter().map(file).collect();
         let mounts = [
             format!("{}:/run/dbus", bus.path().display()),
             format!("{}:/store", store.dir.path().display()),
             format!("{}:/opt/hbsidecar:ro", program("hbsidecar").display()),
         ];
-        let mut flags = vec![
-            "--cap-add=SYS_ADMIN",
-            "--cap-add=SYS_PTRACE",
-            "--security-opt=seccomp=unconfined",
-            "--security-opt=apparmor=unconfined",
-            "--cgroupns=host",
-            "--stop-signal=SIGRTMIN+3",
-            "--tmpfs=/run",
-            "--tmpfs=/tmp",
-            "--env=container=docker",
-            "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
-            "--volume=/usr:/usr:ro",
-        ];
-        flags.extend(mounts.iter().flat_map(|mount| ["-v", mount]));
-        let init = ["/lib/systemd/systemd", "--unit=hb.target"];
-        let container = docker.spawn_of(&image, "none", &flags, &init);
-        let machine = Self {
-            docker,
-            container,
+        let machine = Machine::boot(&files, &mounts);
+        Self {
+            machine,
             store,
             bus,
-            image,
-        };
-        eventually("systemd has started its units", || {
-            machine
-                .systemctl(&["is-active", "hb.target"])
-                .starts_with("active")
-                .then_some(())
-        });
-        machine
+        }
     }
 
-    /// What it writes, whatever its exit code.
     fn systemctl(&self, arguments: &[&str]) -> String {
-        let command = format!("systemctl {} 2>&1; true", arguments.join(" "));
-        self.container.exec(&["sh", "-c", &command])
+        self.machine.systemctl(arguments)
     }
 
     fn epoch(&self) -> u64 {
@@ -111,43 +70,6 @@ impl Machine {
         let recovery = Recovery::from_environment(&variable, own);
         recovery.perform(&job(unit)).await
     }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.docker.try_docker(&["rm", "-f", self.container.id()]);
-        self.docker.try_docker(&["rmi", "-f", &self.image]);
-    }
-}
-
-/// A root directory with nothing but links into `/usr`, two users and the units.
-fn root(root: &Path, units: &[(&str, &str)]) {
-    let system = root.join("etc/systemd/system");
-    std::fs::create_dir_all(&system).unwrap();
-    for dir in [
-        "proc", "sys", "dev", "run", "tmp", "var", "root", "usr", "opt", "store",
-    ] {
-        std::fs::create_dir(root.join(dir)).unwrap();
-    }
-    for link in ["bin", "sbin", "lib", "lib64"] {
-        symlink(format!("usr/{link}"), root.join(link)).unwrap();
-    }
-    let passwd = "root:x:0:0:root:/root:/bin/sh\nmessagebus:x:100:100::/:/usr/sbin/nologin\n";
-    for (file, text) in [
-        ("passwd", passwd),
-        ("group", "root:x:0:\nmessagebus:x:100:\n"),
-        ("machine-id", ""),
-        (
-            "systemd/system/hb.target",
-            "[Unit]\nRequires=dbus.socket\nAfter=dbus.socket\n",
-        ),
-    ] {
-        std::fs::write(root.join("etc").join(file), text).unwrap();
-    }
-    for (name, text) in units {
-        std::fs::write(system.join(name), text).unwrap();
-    }
-    symlink("/dev/null", system.join("masked.service")).unwrap();
 }
 
 fn runtime(kind: &str, id: &str) -> Runtime {
@@ -185,7 +107,7 @@ fn failure(performed: &Performed) -> &str {
 /// One machine for the whole story: its boot is the costly part.
 #[tokio::test]
 async fn a_unit_is_restarted_over_dbus_and_each_refusal_names_a_remedy() {
-    let machine = Machine::boot(&[
+    let machine = Reached::boot(&[
         (
             "agent.service",
             "[Service]\nEnvironment=HB_REDIS_URL=redis+unix:///store/redis.sock\n\

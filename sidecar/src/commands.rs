@@ -2,4 +2,5 @@
 
 pub(crate) mod diagnose;
 pub(crate) mod hooks;
+pub(crate) mod install;
 pub(crate) mod notify;

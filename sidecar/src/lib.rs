@@ -15,8 +15,10 @@ mod probe;
 mod process;
 mod wake;
 
+use clap::CommandFactory;
 use hbshell::clock;
 use hbshell::log_writer::complain;
+use hbshell::pages::PagesArgs;
 use hbshell::private_dir::PrivateDir;
 use heartbeat::verdict::sample::SampleDepth;
 use std::os::fd::AsFd;
@@ -57,6 +59,8 @@ pub fn run(args: Args) -> End {
         Some(Act::Notify(args)) => return End::Code(commands::notify::notify(args)),
         Some(Act::Healthcheck(args)) => return End::Code(commands::notify::healthcheck(args)),
         Some(Act::Hooks(args)) => return End::Code(commands::hooks::hooks(args)),
+        Some(Act::Install(args)) => return End::Code(commands::install::install(args)),
+        Some(Act::Pages(args)) => return End::Code(pages(args)),
         Some(Act::Diagnose(args)) => return End::Code(commands::diagnose::run(args)),
     }
     let config = match Config::try_from(args) {
@@ -80,6 +84,16 @@ pub fn cost_of_looks(root: u32, depth: SampleDepth, times: usize) -> Vec<Duratio
     let mut evidence = probe::Sampler::new();
     let mut sample = || evidence.sample(root, &[], depth, clock::now()).cost;
     std::iter::repeat_with(&mut sample).take(times).collect()
+}
+
+fn pages(args: &PagesArgs) -> u8 {
+    match args.write(&Args::command()) {
+        Ok(()) => 0,
+        Err(error) => {
+            complain("hbsidecar", &error.to_string());
+            1
+        }
+    }
 }
 
 fn watch(config: Config, inherited: Inherited) -> anyhow::Result<End> {

@@ -295,6 +295,15 @@ impl<'a> Overview<'a> {
 }
 
 impl Tally {
+    /// Of a whole fleet.
+    pub fn of(snapshot: &Snapshot, at: ViewTime) -> Self {
+        let mut tally = Self::default();
+        for (id, agent) in snapshot.agents.iter() {
+            tally.add(word(agent, open_incident(id, snapshot), at));
+        }
+        tally
+    }
+
     fn add(&mut self, word: Word) {
         *self.words.entry(word).or_default() += 1;
         self.total += 1;

@@ -7,9 +7,11 @@ mod exchange;
 mod facts;
 mod follows;
 mod lead;
+mod notices;
 mod people;
 mod quiet;
 mod recovery;
+mod restored;
 
 pub use by_hand::unreachable;
 pub use exchange::{WatchEffect, WatchInput, WatchView};
@@ -23,6 +25,7 @@ use crate::fleet::incidents::{Ledger, LedgerContext, LedgerEffect, LedgerInput};
 use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
+use crate::fleet::notices::{Notices, NoticesInput};
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::wire::beat::view::BeatView;
 use crate::wire::incident::GateKind;
@@ -50,6 +53,9 @@ pub struct Watch {
     held: Held,
     /// When the records of the leader are read again.
     mirror_at: Option<Moment>,
+    notices: Notices,
+    /// When agents with a notice were last seen.
+    seen_at: Moment,
     /// The store's wall clock and when it was read.
     store_clock: Option<(u64, Moment)>,
     /// When the agents are counted, if that could change a gate.
@@ -73,6 +79,8 @@ impl Watch {
             election: Election::default(),
             held: Held::default(),
             mirror_at: None,
+            notices: Notices::default(),
+            seen_at: now,
             store_clock: None,
             count_at: None,
             counted_at: now,
@@ -105,16 +113,22 @@ impl Watch {
                 self.elect(ElectionInput::Refused(asked_at), now, &mut effects);
             }
             WatchInput::Incidents(records) => self.incidents_read(records, now, &mut effects),
+            WatchInput::Notices(records) => {
+                self.notice(NoticesInput::Restored(records), now, &mut effects);
+            }
+            WatchInput::NoticesHeld(held) => {
+                self.notice(NoticesInput::Held(held), now, &mut effects);
+            }
             WatchInput::Paged(ids, page) => {
+                let notices = NoticesInput::Paged(ids.clone(), page.clone());
+                self.notice(notices, now, &mut effects);
                 self.record(LedgerInput::Paged(ids, page), None, now, &mut effects);
             }
             WatchInput::Notified(ids, notified) => {
-                self.record(
-                    LedgerInput::Notified(ids, notified),
-                    None,
-                    now,
-                    &mut effects,
-                );
+                let notices = NoticesInput::Notified(ids.clone(), notified.clone());
+                self.notice(notices, now, &mut effects);
+                let incidents = LedgerInput::Notified(ids, notified);
+                self.record(incidents, None, now, &mut effects);
             }
             WatchInput::IncidentsHeld(held) => {
                 // What is being written may not be counted yet.
@@ -152,6 +166,7 @@ impl Watch {
             self.observer.deadline(),
             self.gates.deadline(),
             self.ledger.deadline(),
+            self.notices.deadline(),
             self.recovery.deadline(),
             self.election.deadline(),
             self.mirror_at.map(|at| (at, "records of the leader")),
@@ -188,6 +203,7 @@ impl Watch {
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
                 self.recovery_restored(now, effects);
+                self.attend_all(now, effects);
             }
             Follows::LinkDown => {
                 self.elect(ElectionInput::LinkDown, now, effects);
@@ -219,6 +235,7 @@ impl Watch {
         if self.election.records() && !self.election.is_in_doubt(now) {
             self.expire_silences(now, effects);
             self.record(LedgerInput::Tick, None, now, effects);
+            self.notices_tick(now, effects);
             self.recovery_tick(now, effects);
         }
     }
@@ -268,7 +285,19 @@ impl Watch {
                 let soon = soon.max(now);
                 self.count_at = Some(self.count_at.map_or(soon, |at| at.min(soon)));
             }
+            let seen = match &effect {
+                FleetEffect::Changed(change) => Some(change.agent.clone()),
+                FleetEffect::Turned(turn) => Some(turn.agent.clone()),
+                FleetEffect::Left(agent, _) => Some(agent.clone()),
+                FleetEffect::Verify(_)
+                | FleetEffect::ReadTtl(_)
+                | FleetEffect::ReadEvents
+                | FleetEffect::Refused(_) => None,
+            };
             effects.push(WatchEffect::Fleet(effect));
+            if let Some(agent) = seen {
+                self.attend(&agent, now, effects);
+            }
         }
     }
 
@@ -306,32 +335,6 @@ impl Watch {
         let host = change.host.clone();
         let input = LedgerInput::Changed(Box::new(change));
         self.record(input, host.as_deref(), now, effects);
-    }
-
-    /// Agents of incidents that were read from the store may have recovered already.
-    fn settle_restored(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
-        let agents: Vec<AgentId> = self.ledger.agents().cloned().collect();
-        for agent in agents {
-            if let Some(known) = self.fleet.view().agents.get(&agent) {
-                let interval = known.run.detector.interval();
-                let input = LedgerInput::Stands(agent, known.state, interval);
-                self.record(input, None, now, effects);
-            }
-        }
-    }
-
-    /// An agent with an open incident that the store knows no more failed and did not come back: it is shown until it does.
-    fn remember_failed(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
-        let known = self.fleet.view().agents;
-        let agents = self.ledger.agents();
-        let forgotten: Vec<AgentId> = agents
-            .filter(|agent| known.get(agent).is_none())
-            .cloned()
-            .collect();
-        for agent in forgotten {
-            let produced = self.fleet.handle(FleetInput::Remembered(agent), now);
-            self.fleet_effects(produced, now, effects);
-        }
     }
 
     fn gate(&mut self, input: GatesInput, now: Moment, effects: &mut Vec<WatchEffect>) {

@@ -166,7 +166,8 @@ impl World {
                 | WatchEffect::TookOver
                 | WatchEffect::SteppedDown
                 | WatchEffect::StoreIncident(_)
-                | WatchEffect::RemoveIncident(_) => {}
+                | WatchEffect::RemoveIncident(_)
+                | WatchEffect::Notice(_) => {}
             }
         }
     }

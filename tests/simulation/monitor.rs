@@ -359,6 +359,7 @@ impl Monitor {
                 | WatchEffect::GateOpened(_)
                 | WatchEffect::TookOver
                 | WatchEffect::SteppedDown
+                | WatchEffect::Notice(_)
                 // Carried out by the world.
                 | WatchEffect::Recovery(_) => {}
             }

@@ -1,5 +1,6 @@
 //! A real Docker engine: the one that answers already, else one of the tests' own, and an image with hbsidecar in it.
 
+use super::static_program::repository;
 use super::{SOON, eventually, program};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -44,13 +45,39 @@ impl Docker {
             true => Engine::Found,
             false => Engine::start(&dir.path().join("engine")),
         };
-        let docker = Self {
+        let docker = Self::of(engine, dir);
+        docker.import();
+        docker
+    }
+
+    /// An engine of the test's own without any image, whatever else answers: images may have every name there.
+    pub(crate) fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Engine::start(&dir.path().join("engine"));
+        Self::of(engine, dir)
+    }
+
+    fn of(engine: Engine, dir: tempfile::TempDir) -> Self {
+        Self {
             image: format!("hb-test-{}", std::process::id()),
             engine,
             dir,
-        };
-        docker.import();
-        docker
+        }
+    }
+
+    /// `docker build` of a directory.
+    pub(crate) fn build(&self, context: &Path, image: &str) {
+        let mut build = self.command(&["build", "--quiet", "--tag", image]);
+        said(build.env("DOCKER_BUILDKIT", "0").arg(context));
+    }
+
+    /// An image of the files below a directory.
+    pub(crate) fn import_root(&self, root: &Path, image: &str) {
+        let tar = self.dir.path().join("image.tar");
+        let mut pack = Command::new("tar");
+        said(pack.arg("-C").arg(root).arg("-cf").arg(&tar).arg("."));
+        let mut import = self.command(&["import", "--change", "ENV PATH=/bin"]);
+        said(import.arg(&tar).arg(image));
     }
 
     /// `docker run`, without a network; its exit code is the container's.
@@ -133,40 +160,14 @@ impl Docker {
     fn import(&self) {
         let root = self.dir.path().join("root");
         let bin = root.join("bin");
-        for dir in ["bin", "tmp", "proc", "run"] {
-            std::fs::create_dir_all(root.join(dir)).unwrap();
-        }
-        let busybox = said(Command::new("sh").args(["-c", "command -v busybox"]));
-        std::fs::copy(&busybox, bin.join("busybox")).unwrap();
-        for applet in said(Command::new(&busybox).arg("--list")).lines() {
-            if applet != "busybox" {
-                std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
-            }
-        }
+        busybox(&root);
         let sidecar = program("hbsidecar");
-        for library in libraries(&sidecar) {
-            let place = root.join(library.strip_prefix("/").unwrap());
-            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-            std::fs::copy(&library, place).unwrap();
-        }
+        copy_libraries(&sidecar, &root);
         // Every container is a full copy: debug information would be copied along.
         let mut strip = Command::new("strip");
         said(strip.arg("-o").arg(bin.join("hbsidecar")).arg(&sidecar));
         compile_probe(&bin.join("probe"));
-        let tar = self.dir.path().join("image.tar");
-        said(
-            Command::new("tar")
-                .arg("-C")
-                .arg(&root)
-                .arg("-cf")
-                .arg(&tar)
-                .arg("."),
-        );
-        said(
-            self.command(&["import", "--change", "ENV PATH=/bin"])
-                .arg(&tar)
-                .arg(&self.image),
-        );
+        self.import_root(&root, &self.image);
     }
 }
 
@@ -293,11 +294,7 @@ fn answers(client: &mut Command) -> bool {
 
 /// A file of this directory, whichever crate the test belongs to.
 fn support_file(name: &str) -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = own
-        .ancestors()
-        .find(|dir| dir.join("tests/support").is_dir());
-    root.unwrap().join("tests/support").join(name)
+    repository().join("tests/support").join(name)
 }
 
 /// What a program needs from the dynamic linker; nothing for a static one.
@@ -308,6 +305,30 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(PathBuf::from)
         .collect()
+}
+
+/// A root with busybox for every command.
+pub(crate) fn busybox(root: &Path) {
+    let bin = root.join("bin");
+    for dir in ["bin", "tmp", "proc", "run"] {
+        std::fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    let busybox = said(Command::new("sh").args(["-c", "command -v busybox"]));
+    std::fs::copy(&busybox, bin.join("busybox")).unwrap();
+    for applet in said(Command::new(&busybox).arg("--list")).lines() {
+        if applet != "busybox" {
+            std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
+        }
+    }
+}
+
+/// What a program needs from the dynamic linker, at the same places below a root.
+pub(crate) fn copy_libraries(program: &Path, root: &Path) {
+    for library in libraries(program) {
+        let place = root.join(library.strip_prefix("/").unwrap());
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(&library, place).unwrap();
+    }
 }
 
 fn compile_probe(to: &Path) {

@@ -18,6 +18,8 @@ pub(crate) mod fleet;
 pub(crate) mod proxy;
 pub(crate) mod pty;
 pub(crate) mod receivers;
+pub(crate) mod static_program;
+pub(crate) mod systemd;
 pub(crate) mod unix_redis;
 
 use serde_json::Value;
@@ -407,7 +409,7 @@ pub(crate) fn place() -> tempfile::TempDir {
 
 /// A port that was free a moment ago, below those that the kernel gives to clients: a server that comes back later finds
 /// it free again. Only for redis-server; hbmonitor prints what it bound.
-fn unused_port() -> u16 {
+pub(crate) fn unused_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id() * 131;
     loop {

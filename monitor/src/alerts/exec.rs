@@ -3,6 +3,7 @@
 use super::text::data;
 use super::{Tools, later, refused};
 use crate::config::receivers::Receiver;
+use hbshell::service_manager;
 use heartbeat::alerts::exchange::Outcome;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::word;
@@ -26,7 +27,11 @@ pub(super) async fn deliver(
         return Outcome::Taken;
     };
     let message = &sent.message;
-    let spawned = Command::new(program)
+    let mut command = Command::new(program);
+    for variable in service_manager::VARIABLES {
+        command.env_remove(variable);
+    }
+    let spawned = command
         .args(arguments)
         .env("HB_NOTIFICATION_ID", &sent.id)
         .env("HB_OCCASION", word(&message.occasion))

@@ -27,12 +27,28 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    /// The dashboard's address with the key that lets a browser in, once.
-    pub(crate) fn address(&self, http: SocketAddr) -> Option<String> {
+    /// The dashboard's address with the key that lets a browser in, once: below the URL that people use where one is
+    /// configured.
+    pub(crate) fn address(&self, http: SocketAddr, public_url: Option<&str>) -> Option<String> {
         match self {
             Self::ReadOnly | Self::NoToken => None,
-            Self::Token(session) => Some(format!("http://{http}/?t={}", session.key()?)),
+            Self::Token(session) => {
+                let url = match public_url {
+                    Some(url) => url.trim_end_matches('/').to_owned(),
+                    None => format!("http://{}", reachable(http)),
+                };
+                Some(format!("{url}/?t={}", session.key()?))
+            }
         }
+    }
+}
+
+/// An address that a browser of this machine can open: 0.0.0.0 is only one to listen on.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], listen.port()))
+    } else {
+        listen
     }
 }
 

@@ -1,9 +1,11 @@
-//! Changes of agents and incidents as lines of the log.
+//! What of the fleet's life stands in the log.
 
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::Change;
 use heartbeat::wire::life::Reason;
+use heartbeat::wire::notice::Notice;
+use heartbeat::wire::word;
 
 pub(super) fn change(change: &Change) {
     let Change {
@@ -24,6 +26,14 @@ pub(super) fn change(change: &Change) {
         State::Stopped => tracing::info!("{agent} is stopped: {sentence}"),
         State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
         State::Failed => tracing::error!("{agent} failed: {sentence}"),
+    }
+}
+
+pub(super) fn notice(notice: &Notice) {
+    let (agent, verdict) = (&notice.agent, word(&notice.verdict));
+    match notice.closed_at {
+        Some(_) => tracing::info!("{agent} needs no person any more"),
+        None => tracing::warn!("{agent} needs a person ({verdict}): {}", notice.sentence),
     }
 }
 

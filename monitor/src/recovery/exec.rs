@@ -1,6 +1,7 @@
 //! The rung `exec`: the policy's command, with the incident in its environment.
 
 use super::{Job, Obstacle, foreign};
+use hbshell::service_manager;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::ErrorKind;
@@ -31,6 +32,9 @@ pub(super) async fn run(job: &Job, within: Duration) -> Result<String, Obstacle>
         .stdout(writer.try_clone().map_err(cannot)?)
         .stderr(writer)
         .process_group(0);
+    for variable in service_manager::VARIABLES {
+        command.env_remove(variable);
+    }
     let mut output = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(cannot)?;
     let mut child = command.spawn().map_err(cannot)?;
     drop(command); // with our ends of the pipe

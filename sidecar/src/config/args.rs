@@ -2,11 +2,13 @@
 
 use crate::commands::diagnose::DiagnoseArgs;
 use crate::commands::hooks::HooksArgs;
+use crate::commands::install::InstallArgs;
 use crate::commands::notify::{HealthcheckArgs, NotifyArgs};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hbshell::command_line::{duration, interval};
 use hbshell::log::LogFormat;
+use hbshell::pages::PagesArgs;
 use heartbeat::verdict::Patience;
 use regex_lite::Regex;
 use std::ffi::OsString;
@@ -20,7 +22,7 @@ use std::time::Duration;
 #[command(override_usage = "hbsidecar [OPTIONS] -- COMMAND [ARGS…]\n       \
 hbsidecar [OPTIONS] --transparent -- COMMAND [ARGS…]\n       hbsidecar [OPTIONS] --pid PID\n       \
 hbsidecar [OPTIONS] --match REGEX\n       hbsidecar notify KEY=VALUE… | diagnose PID | healthcheck [--beats] | \
-hooks install claude")]
+hooks install claude | install PATH")]
 #[command(
     after_help = "Exit codes: the agent's own; 128+n when signal n ended it; 125 hbsidecar itself failed; \
 126 command not executable; 127 command not found; 73 the id is taken; 2 usage.\n\n\
@@ -43,6 +45,18 @@ pub struct Args {
     /// A file that holds the store's password, read again at each connection
     #[arg(long, env = "HB_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(super) redis_password_file: Option<PathBuf>,
+    /// The store's user, in the place of the URL's
+    #[arg(long, env = "HB_REDIS_USERNAME", value_name = "NAME")]
+    pub(super) redis_username: Option<String>,
+    /// Certificate authorities for a rediss:// store, in PEM [default: the machine's]
+    #[arg(long, env = "HB_REDIS_CA_FILE", value_name = "FILE")]
+    pub(super) redis_ca_file: Option<PathBuf>,
+    /// A certificate to show to a rediss:// store, in PEM
+    #[arg(long, env = "HB_REDIS_CERT_FILE", value_name = "FILE")]
+    pub(super) redis_cert_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM; all these files are read again at each connection
+    #[arg(long, env = "HB_REDIS_KEY_FILE", value_name = "FILE")]
+    pub(super) redis_key_file: Option<PathBuf>,
     /// Time between beats, 100ms to 1h
     #[arg(long, env = "HB_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = interval)]
     pub(super) interval: Duration,
@@ -179,6 +193,11 @@ pub(crate) enum Act {
     Diagnose(DiagnoseArgs),
     /// Let the hooks of an agent report what it does
     Hooks(HooksArgs),
+    /// Copy this program there, as an init container does
+    Install(InstallArgs),
+    /// Write manual pages and completions into a directory
+    #[command(hide = true)]
+    Pages(PagesArgs),
 }
 
 /// What is done about an agent that makes no progress.

@@ -1,20 +1,19 @@
-//! sd_notify upwards: a `Type=notify` unit around hbsidecar learns when the agent is ready, what it does, that it ends, and
-//! that hbsidecar lives. The agent speaks to a socket of its own; the one of its unit is hbsidecar's.
+//! Notifies the service manager upwards: a `Type=notify` unit around hbsidecar learns when the agent is ready, what it does,
+//! that it ends, and that hbsidecar lives. The agent speaks to a socket of its own; the one of its unit is hbsidecar's.
 
 use super::Hub;
 use crate::clock;
+use hbshell::service_manager::ServiceManager;
 use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::cut;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 /// The longest status, in characters.
 const STATUS_CHARS_MAX: usize = 200;
 
-/// The service manager above, if it wants to be notified.
-pub(super) struct ServiceManager {
-    to: Option<(UnixDatagram, SocketAddr)>,
+/// What the service manager was notified of, and what it is due.
+pub(super) struct Upward {
+    to: ServiceManager,
     /// Half of its watchdog's time, and when the next sign of life is due.
     watchdog: Option<(Duration, Moment)>,
     ready: bool,
@@ -22,25 +21,13 @@ pub(super) struct ServiceManager {
     status: String,
 }
 
-impl ServiceManager {
-    /// As this process's environment names it.
+impl Upward {
+    /// To the service manager that this process's environment names.
     pub(super) fn find(now: Moment) -> Self {
-        let to = std::env::var("NOTIFY_SOCKET").ok().and_then(|socket| {
-            let address = match socket.strip_prefix('@') {
-                Some(name) => SocketAddr::from_abstract_name(name),
-                None => SocketAddr::from_pathname(&socket),
-            };
-            let from = UnixDatagram::unbound().ok()?;
-            from.set_nonblocking(true).ok()?;
-            Some((from, address.ok()?))
-        });
-        let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
-        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
-        let watchdog = number("WATCHDOG_USEC").filter(|time| ours && to.is_some() && *time > 0);
-        let watchdog = watchdog.map(|time| (Duration::from_micros(time) / 2, now));
+        let to = ServiceManager::find();
         Self {
+            watchdog: to.watchdog().map(|time| (time / 2, now)),
             to,
-            watchdog,
             ready: false,
             stopping: false,
             status: String::new(),
@@ -52,15 +39,9 @@ impl ServiceManager {
         self.watchdog.map(|(_, at)| at)
     }
 
-    fn send(&self, message: &str) {
-        if let Some((from, address)) = &self.to {
-            let _ = from.send_to_addr(message.as_bytes(), address); // it does not read: nothing depends on it
-        }
-    }
-
     fn status(&mut self, status: String) {
         if self.status != status {
-            self.send(&format!("STATUS={status}"));
+            self.to.status(&status);
             self.status = status;
         }
     }
@@ -69,7 +50,7 @@ impl ServiceManager {
 impl Hub {
     /// Notifies the service manager of what has changed.
     pub(super) fn notify_upwards(&mut self) {
-        if self.above.to.is_none() {
+        if !self.above.to.is_there() {
             return;
         }
         let now = clock::now();
@@ -77,21 +58,27 @@ impl Hub {
             && *at <= now
         {
             *at = now + *every;
-            self.above.send("WATCHDOG=1");
+            self.above.to.alive();
         }
         let pid = self.pid();
-        if self.agent.life.is_stop_requested() && !self.above.stopping {
+        let ends = self.agent.life.is_stop_requested() || self.outcome.is_some();
+        if ends && !self.above.stopping {
             self.above.stopping = true;
-            self.above.send("STOPPING=1");
+            self.above.to.stopping();
         }
         let report = &self.watch.report;
-        if pid.is_some() && !self.above.ready && !super::sampling::is_starting(report) {
+        // One that watches agents of others has started when it watches: its agent may come days later.
+        let runs = match pid {
+            Some(_) => !super::sampling::is_starting(report),
+            None => !self.config.work.starts_agents(),
+        };
+        if runs && !self.above.ready {
             self.above.ready = true;
-            self.above.send("READY=1");
+            self.above.to.ready();
         }
         let own = report.status_text().or(report.task());
         let status = match (own, pid) {
-            (Some(own), _) => cut(own.replace('\n', " "), STATUS_CHARS_MAX),
+            (Some(own), _) => cut(own.to_owned(), STATUS_CHARS_MAX),
             (None, Some(pid)) => format!("the agent {} runs as process {pid}", self.config.id),
             (None, None) => format!("no process of the agent {}", self.config.id),
         };

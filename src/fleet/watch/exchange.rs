@@ -6,9 +6,11 @@ use crate::fleet::gates::Gate;
 use crate::fleet::incidents::{IncidentChange, IncidentsView};
 use crate::fleet::ladder::exchange::Next;
 use crate::fleet::machine::{FleetEffect, FleetInput};
+use crate::fleet::notices::{NoticesEffect, NoticesView};
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::incident::{Incident, IncidentId, Notified};
 use crate::wire::leader::{Leader, Standing};
+use crate::wire::notice::Notice;
 use crate::wire::pause::Pause;
 use crate::wire::silence::Silence;
 use imbl::OrdMap;
@@ -33,13 +35,17 @@ pub enum WatchInput {
     Incidents(Vec<Incident>),
     /// How many incidents the store holds.
     IncidentsHeld(usize),
+    /// The notices that the store holds, before the incidents.
+    Notices(Vec<Notice>),
+    /// How many notices the store holds.
+    NoticesHeld(usize),
     /// The store has taken this record.
     IncidentSaved(Arc<Incident>),
     /// The store has removed this record.
     IncidentRemoved(IncidentId),
-    /// These incidents are part of the page of that one.
+    /// These incidents or notices are part of the page of that one.
     Paged(Vec<IncidentId>, IncidentId),
-    /// What became of a notification about these incidents.
+    /// What became of a notification about these incidents or notices.
     Notified(Vec<IncidentId>, Notified),
     /// Of recovery.
     Recovery(RecoveryInput),
@@ -68,6 +74,8 @@ pub enum WatchEffect {
     RemoveIncident(IncidentId),
     /// An incident changed, for those who follow.
     IncidentChanged(IncidentChange),
+    /// Of the notices.
+    Notice(NoticesEffect),
     /// A gate closed.
     GateClosed(Gate),
     /// A gate opened.
@@ -83,6 +91,8 @@ pub struct WatchView {
     pub gates: Vec<Gate>,
     /// Incidents.
     pub incidents: IncidentsView,
+    /// Notices.
+    pub notices: NoticesView,
     /// What recovery does next for each agent of an incident.
     pub next: OrdMap<AgentId, Next>,
     /// How many agents are acted upon.

@@ -9,6 +9,7 @@ use crate::fleet::election::{ElectionEffect, ElectionInput, Role};
 use crate::fleet::exchange::Change;
 use crate::fleet::incidents::LedgerInput;
 use crate::fleet::ladder::exchange::Next;
+use crate::fleet::notices::Notices;
 use crate::wire::incident::Incident;
 use crate::wire::life::Reason;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ impl Watch {
                 ElectionEffect::Ask => effects.push(WatchEffect::AskForLead),
                 ElectionEffect::TakeOver => {
                     self.record(LedgerInput::Lead, None, now, effects);
+                    self.notices = Notices::default();
                     self.mirror_at = None;
                     effects.push(WatchEffect::ReadRecords);
                 }
@@ -81,6 +83,7 @@ impl Watch {
     pub(super) fn held_back(&mut self, input: WatchInput, now: Moment) -> Option<WatchInput> {
         let waits = match &input {
             WatchInput::IncidentsHeld(_)
+            | WatchInput::NoticesHeld(_)
             | WatchInput::IncidentSaved(_)
             | WatchInput::IncidentRemoved(_)
             | WatchInput::Paged(..)
@@ -91,6 +94,7 @@ impl Watch {
             | WatchInput::Answered(_)
             | WatchInput::Stands(..)
             | WatchInput::LeadRefused(_)
+            | WatchInput::Notices(_)
             | WatchInput::Incidents(_) => false,
         };
         if waits {
@@ -140,6 +144,7 @@ impl Watch {
             self.record_change(change, now, effects);
         }
         self.recovery_restored(now, effects);
+        self.attend_all(now, effects);
         effects.push(WatchEffect::TookOver);
     }
 

@@ -10,8 +10,7 @@ use heartbeat::wire::leader::{LEAD_LASTS, Leader, Standing};
 use heartbeat::wire::lease::Holder;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, Pipeline, RedisError, RedisResult, Script,
-    ServerErrorKind,
+    AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
 };
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -77,10 +76,8 @@ pub(super) async fn pass_on(
 pub(crate) async fn give_up(address: &Address, instance: &str) {
     let given_up = async {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(GIVEN_UP_WITHIN));
-        let client = Client::open(address.resolve()?)?;
-        let mut link = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let target = address.resolve()?;
+        let mut link = hbshell::store::connect(target, config, GIVEN_UP_WITHIN).await?;
         stand(&mut link, instance, Duration::ZERO, "").await?;
         anyhow::Ok(())
     };

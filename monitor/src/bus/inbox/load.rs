@@ -16,6 +16,7 @@ use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys;
+use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Silence;
@@ -70,6 +71,13 @@ pub(super) async fn records(
     .await?;
     output.send(RecoveryInput::Silences(silences)).await;
     recovery::load(link, output).await?;
+    let mut notices = Vec::new();
+    each_pair(link, keys::NOTICES, "notice", output, |(_, record)| {
+        notices.push(Notice::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(WatchInput::Notices(notices)).await;
     let mut incidents = Vec::new();
     each_pair(link, keys::INCIDENTS, "incident", output, |(_, record)| {
         incidents.push(Incident::decode(&record).map_err(|error| error.to_string())?);

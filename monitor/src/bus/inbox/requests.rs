@@ -153,6 +153,7 @@ impl Requests<'_> {
             Request::Canary(number) => {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
+                question.cmd("HLEN").arg(keys::NOTICES);
             }
             Request::StoreIncident(incident) => store(question, incident),
             // The last look before the rung: the channel may have lost a beat of the agent.
@@ -166,6 +167,13 @@ impl Requests<'_> {
                     .cmd("HDEL")
                     .arg(keys::INCIDENTS)
                     .arg(id.to_string());
+            }
+            Request::StoreNotice(notice) => {
+                let (id, record) = (notice.id.to_string(), notice.encode());
+                question.cmd("HSET").arg(keys::NOTICES).arg(id).arg(record);
+            }
+            Request::RemoveNotice(id) => {
+                question.cmd("HDEL").arg(keys::NOTICES).arg(id.to_string());
             }
             Request::StoreNotification(record) => {
                 question
@@ -221,7 +229,7 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::Release(_) => true,
         // They were meant for the agent as it was then.
         Request::Order(..) | Request::Claim(..) => false,
-        // The hub asks again, and writes incidents again.
+        // The hub asks again, and writes incidents and notices again.
         Request::Verify(_)
         | Request::ReadTtl(_)
         | Request::ReadEvents
@@ -230,6 +238,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::ReadRecords
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
+        | Request::StoreNotice(_)
+        | Request::RemoveNotice(_)
         | Request::Leave(_) => false,
     }
 }
@@ -257,6 +267,10 @@ async fn pass_on(
                 let held = usize::try_from(held).unwrap_or(0);
                 output.send(WatchInput::IncidentsHeld(held)).await;
             }
+            if let Some(Ok(Value::Int(held))) = answers.next() {
+                let held = usize::try_from(held).unwrap_or(0);
+                output.send(WatchInput::NoticesHeld(held)).await;
+            }
         }
         Request::StoreNotification(record) => {
             if is_carried_out(answers.next(), output) {
@@ -273,7 +287,9 @@ async fn pass_on(
                 output.send(WatchInput::IncidentRemoved(id)).await;
             }
         }
-        Request::RemoveNotification(_)
+        Request::StoreNotice(_)
+        | Request::RemoveNotice(_)
+        | Request::RemoveNotification(_)
         | Request::StorePause(_)
         | Request::StoreSilence(_)
         | Request::RemoveSilence(_)
