@@ -7,6 +7,7 @@ pub mod card;
 mod census;
 mod deadlines;
 pub mod detector;
+pub mod election;
 mod exchange;
 mod explain;
 pub mod gates;

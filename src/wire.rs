@@ -1,7 +1,7 @@
 //! What stands in the store and on its channels. Encode and decode; pinned by golden files.
 //!
-//! Versions differ: fields that are not known are ignored, and a word that is not known (a status, a reason, a phase, an
-//! event, an action, a verdict) costs only what that word would have added, never the message that carries it.
+//! Versions and languages differ: fields that are not known are ignored, and a word or a value that is not known (a status, a
+//! reason, a figure that is `null`) costs only what it would have added, never the message that carries it.
 
 pub mod activity;
 pub mod audit;
@@ -12,7 +12,9 @@ pub mod evidence_snapshot;
 pub mod hash;
 pub mod incident;
 pub mod keys;
+pub mod leader;
 pub mod lease;
+mod lenient;
 pub mod life;
 pub mod notice;
 pub mod notification;

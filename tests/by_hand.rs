@@ -76,6 +76,37 @@ fn a_person_restarts_a_healthy_agent_and_the_audit_names_both() {
 }
 
 #[test]
+fn a_person_has_an_agent_unblocked_and_its_sidecar_says_that_there_is_nothing_to_do() {
+    let fleet = Fleet::start();
+    ready(&fleet.monitor);
+    let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
+    fleet.monitor.wait_for("a1", "healthy");
+    let address = &fleet.monitor.address;
+    let said = done(&command(address, &["recover", "a1", "--rung", "unblock"]));
+    assert!(said.starts_with("ordered: its sidecar applies"), "{said}");
+    let outcome = eventually("its sidecar answers", || {
+        let mut events = fleet.events("a1").into_iter();
+        events
+            .find(|(kind, _)| kind == "order")
+            .map(|(_, detail)| detail)
+    });
+    assert!(
+        outcome["message"].as_str().unwrap().contains("refused"),
+        "{outcome}"
+    );
+    let asked = audit(&fleet.redis);
+    assert_eq!(
+        (asked[0]["what"].as_str(), asked[0]["outcome"].as_str()),
+        ("unblock", "accepted")
+    );
+    let dry = command(
+        address,
+        &["recover", "a1", "--rung", "unblock", "--dry-run"],
+    );
+    assert!(String::from_utf8_lossy(&dry.stderr).contains("no dry run"));
+}
+
+#[test]
 fn an_agent_that_a_person_stops_is_stopped_by_the_operator_and_can_then_be_forgotten() {
     let fleet = Fleet::start();
     let _agent = fleet.agent("a1", &["--restart", "always"], &["sleep", "1000"]);

@@ -17,6 +17,7 @@ use heartbeat::fleet::word::Word;
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Runtime, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::incident::{Incident, IncidentId, Scope};
+use heartbeat::wire::leader::{Leader, Standing};
 use heartbeat::wire::life::Reason;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Matcher;
@@ -50,9 +51,15 @@ struct Stage {
     pages: usize,
     /// The monitor ends before it takes this many more answers about its rungs.
     answers_left: usize,
+    /// The monitor ends before it carries out this many more effects.
+    effects_left: usize,
     answers_due: Vec<WatchInput>,
     /// Whether it takes writes.
     writes: bool,
+    /// Another monitor of the store, while it leads.
+    leader: Option<Leader>,
+    /// How often this monitor began to lead.
+    took_over: usize,
 }
 
 impl Stage {
@@ -70,8 +77,11 @@ impl Stage {
             performed: Vec::new(),
             pages: 0,
             answers_left: usize::MAX,
+            effects_left: usize::MAX,
             answers_due: Vec::new(),
             writes: true,
+            leader: None,
+            took_over: 0,
         };
         stage.start();
         stage.run(60);
@@ -81,12 +91,12 @@ impl Stage {
     /// A monitor that knows nothing reads the store.
     fn start(&mut self) {
         self.watch = Watch::new(FleetSettings::default(), self.second, self.now());
-        self.input(RecoveryInput::Token(self.second));
+        self.input(WatchInput::Stands(self.now(), self.standing()));
         self.input(FleetInput::StoreClock(WALL_MS + self.second * 1000));
         self.input(WatchInput::Incidents(
             self.records.values().cloned().collect(),
         ));
-        for n in 0..20 {
+        for n in 0..100 {
             let known = self.living.contains_key(&n)
                 || self.records.values().any(|r| r.agents.contains(&id(n)));
             if known {
@@ -94,6 +104,14 @@ impl Stage {
             }
         }
         self.input(FleetInput::LinkUp);
+    }
+
+    /// What the store answers to the wish to lead.
+    fn standing(&self) -> Standing {
+        match &self.leader {
+            Some(leader) => Standing::Follows(leader.clone()),
+            None => Standing::Leads(leader("own", 1)),
+        }
     }
 
     fn now(&self) -> Moment {
@@ -113,6 +131,10 @@ impl Stage {
     }
 
     fn perform(&mut self, effect: WatchEffect) {
+        if self.effects_left == 0 {
+            return;
+        }
+        self.effects_left -= 1;
         match effect {
             WatchEffect::Fleet(FleetEffect::Verify(id)) if self.answers => {
                 self.input(FleetInput::Verified(id));
@@ -121,6 +143,15 @@ impl Stage {
                 self.input(WatchInput::CanaryBack(number));
                 self.input(WatchInput::IncidentsHeld(self.records.len()));
             }
+            WatchEffect::AskForLead if self.answers => {
+                let stands = WatchInput::Stands(self.now(), self.standing());
+                self.answers_due.push(stands);
+            }
+            WatchEffect::ReadRecords => {
+                let records = self.records.values().cloned().collect();
+                self.answers_due.push(WatchInput::Incidents(records));
+            }
+            WatchEffect::TookOver => self.took_over += 1,
             WatchEffect::StoreIncident(incident) if self.writes => {
                 self.records
                     .insert(incident.id.clone(), Incident::clone(&incident));
@@ -143,6 +174,8 @@ impl Stage {
             | WatchEffect::StoreNotice(_)
             | WatchEffect::RemoveNotice(_)
             | WatchEffect::NoticeChanged(_)
+            | WatchEffect::AskForLead
+            | WatchEffect::SteppedDown
             | WatchEffect::GateOpened(_) => {}
             WatchEffect::Recovery(effect) => self.recover(effect),
         }
@@ -254,11 +287,46 @@ impl Stage {
         })));
     }
 
+    /// Its sidecar stops it and ends; the next one registers.
+    fn redeploys(&mut self, n: usize) {
+        self.living.remove(&n);
+        let event = |kind, epoch, detail| {
+            FleetInput::Event(Box::new(Event {
+                kind,
+                agent: id(n),
+                epoch,
+                at_ms: 0,
+                detail,
+            }))
+        };
+        let stopped = Detail {
+            requested: true,
+            ..Detail::default()
+        };
+        self.input(event(EventKind::Stopped, 1, stopped));
+        let registered = Detail {
+            registration: Some(Box::new(RosterEntry {
+                epoch: 2,
+                ..roster(n)
+            })),
+            ..Detail::default()
+        };
+        self.input(event(EventKind::Registered, 2, registered));
+    }
+
     fn open(&self) -> Vec<&Incident> {
         self.records
             .values()
             .filter(|record| !record.is_closed())
             .collect()
+    }
+}
+
+fn leader(instance: &str, fence: u64) -> Leader {
+    Leader {
+        instance: instance.to_owned(),
+        since: WALL_MS,
+        fence,
     }
 }
 
@@ -607,16 +675,21 @@ fn what_is_silenced_is_not_acted_upon_until_the_silence_ends() {
 /// Wherever a monitor ends between its claim and the outcome: the next one goes on, climbs no rung twice and forgets nothing.
 #[test]
 fn a_monitor_that_ends_anywhere_in_a_climb_is_followed_by_one_that_goes_on() {
-    for taken in 0..4 {
+    // 200 places: before an effect is carried out, and before its answer is known.
+    for (before_effect, place) in (0..20).flat_map(|place| [(true, place), (false, place)]) {
         for later in [1, 5, 40, 119, 121] {
             let mut stage = Stage::new(20);
             stage.exits(0);
-            stage.answers_left = taken;
+            if before_effect {
+                stage.effects_left = place;
+            } else {
+                stage.answers_left = place;
+            }
             stage.run(later);
-            stage.answers_left = usize::MAX;
+            (stage.effects_left, stage.answers_left) = (usize::MAX, usize::MAX);
             stage.start();
             stage.run(900);
-            let place = format!("{taken} answers taken, {later} s");
+            let place = format!("{place} (before an effect: {before_effect}), {later} s");
             let done: std::collections::BTreeSet<&Ticket> = stage.performed.iter().collect();
             assert_eq!(
                 done.len(),
@@ -624,10 +697,41 @@ fn a_monitor_that_ends_anywhere_in_a_climb_is_followed_by_one_that_goes_on() {
                 "{place}: {:?}",
                 stage.performed
             );
-            assert_eq!((stage.open().len(), stage.opened), (1, 1), "{place}");
+            assert_eq!(stage.records.len(), 1, "{place}");
+            assert_eq!(stage.open().len(), 1, "{place}");
             assert!(stage.pages >= 1, "{place}: people are asked in the end");
         }
     }
+}
+
+#[test]
+fn of_a_rolling_deploy_of_100_agents_none_fails_and_none_is_acted_upon() {
+    let mut stage = Stage::new(100);
+    let mut deployed: BTreeMap<usize, usize> = BTreeMap::new();
+    for second in 0..240 {
+        for n in [2 * second, 2 * second + 1]
+            .into_iter()
+            .filter(|n| *n < 100)
+        {
+            stage.redeploys(n);
+            deployed.insert(n, second);
+        }
+        for (n, since) in &deployed {
+            let age = second - since;
+            if age.is_multiple_of(30) {
+                let mut beat = beat(*n, age as u64 / 30, 0);
+                beat.hb.as_mut().unwrap().epoch = 2;
+                beat.hb.as_mut().unwrap().instance = "j".into();
+                stage.input(FleetInput::Beat(Box::new(beat)));
+            }
+        }
+        stage.run(1);
+    }
+    let view = stage.watch.view();
+    let renewed = view.agents.iter().filter(|(_, agent)| agent.run.epoch == 2);
+    assert_eq!((renewed.count(), view.counts.healthy), (100, 100));
+    assert_eq!((stage.opened, stage.pages), (0, 0));
+    assert_eq!((stage.performed.len(), stage.gates.len()), (0, 0));
 }
 
 #[test]
@@ -655,4 +759,64 @@ fn a_container_in_which_another_agent_works_is_left_alone() {
         rung.detail.as_ref().unwrap().starts_with("a1 works"),
         "{rung:?}"
     );
+}
+
+#[test]
+fn a_monitor_that_follows_records_nothing_and_shows_what_its_leader_records() {
+    let mut stage = Stage::new(20);
+    stage.leader = Some(leader("other", 2));
+    stage.run(10);
+    stage.exits(0);
+    stage.run(10);
+    assert_eq!((stage.opened, stage.records.len()), (0, 0));
+    assert_eq!(stage.performed, []);
+    let mut leading = Stage::new(20);
+    leading.exits(0);
+    leading.run(10);
+    stage.records = leading.records.clone();
+    stage.run(10);
+    let shown = stage.watch.view().watch;
+    assert_eq!((shown.incidents.open.len(), shown.leads), (1, false));
+    let next = |stage: &Stage| {
+        let shown = stage.watch.view().watch;
+        shown.next.get(&id(0)).map(|next| next.what.clone())
+    };
+    assert_eq!(next(&stage), next(&leading));
+    assert_eq!((stage.pages, stage.performed.len()), (0, 0));
+}
+
+#[test]
+fn a_monitor_that_takes_over_goes_on_with_the_records_and_opens_what_its_leader_did_not() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.run(10);
+    let before = stage.open()[0].id.clone();
+    stage.leader = Some(leader("other", 2));
+    stage.run(10);
+    stage.exits(2);
+    stage.run(10);
+    assert_eq!(stage.records.len(), 1, "the leader died before it saw it");
+    stage.leader = None;
+    stage.run(10);
+    assert_eq!((stage.took_over, stage.open().len()), (1, 2));
+    assert!(stage.records.contains_key(&before));
+    stage.revive(0..1, 1);
+    stage.revive(2..3, 1);
+    stage.run(90);
+    assert_eq!((stage.open().len(), stage.records.len()), (0, 2));
+}
+
+#[test]
+fn a_leader_that_wakes_up_records_nothing_before_it_knows_who_leads() {
+    for replaced in [true, false] {
+        let mut stage = Stage::new(20);
+        stage.answers = false;
+        stage.second += 12;
+        stage.exits(0);
+        assert_eq!(stage.opened, 0, "its lead was renewed 12 s ago");
+        stage.leader = replaced.then(|| leader("other", 2));
+        stage.answers = true;
+        stage.run(2);
+        assert_eq!(stage.opened, usize::from(!replaced));
+    }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::fleet::path_with_programs;
-use support::{Monitor, Redis, Running, clean, eventually, place, program, signal};
+use support::{Monitor, Redis, Running, SOON, clean, eventually, place, program, signal};
 
 /// Hung for good, with work owed: a lock that its own thread holds.
 const DEADLOCK: &str = "
@@ -292,4 +292,89 @@ fn killed_once(seed: u64) {
     let rungs = incidents[0]["rungs"].as_array().unwrap();
     assert_eq!(rungs.len(), 1, "seed {seed}: {rungs:?}");
     assert!(rungs[0]["endedAt"].is_u64(), "{rungs:?}");
+}
+
+/// Which of these monitors leads, once one does and the others know it.
+fn leader(monitors: &[Monitor]) -> usize {
+    eventually("one monitor leads", || {
+        let leads = monitors.iter().map(|monitor| {
+            let (_, status) = monitor.get("/v1/status")?;
+            Some(status["leader"] == true)
+        });
+        let leads: Vec<bool> = leads.collect::<Option<_>>()?;
+        let count = leads.iter().filter(|leads| **leads).count();
+        (count == 1).then(|| leads.iter().position(|leads| *leads))?
+    })
+}
+
+/// Twice the usual patience: a lead runs out 15 s after its last renewal.
+fn after_the_lead<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let until = std::time::Instant::now() + 2 * SOON;
+    while std::time::Instant::now() < until {
+        if let Some(found) = condition() {
+            return found;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    panic!("{what}: not within {:?}", 2 * SOON)
+}
+
+#[test]
+fn of_two_monitors_one_acts_and_the_other_goes_on_when_it_stands_still() {
+    let stage = Stage::new("exit 0");
+    let monitors = [stage.monitor(), stage.monitor()];
+    let first = leader(&monitors);
+    monitors[first].process.signal("STOP");
+    Running::start(&mut stage.sidecar(&[], &["sh", "-c", "exit 3"])).wait();
+    after_the_lead("the other one acts", || {
+        (stage.noted().len() == 1).then_some(())
+    });
+    monitors[first].process.signal("CONT");
+    assert_eq!(leader(&monitors), 1 - first);
+    for monitor in &monitors {
+        eventually("both show that people are asked", || {
+            let (_, health) = monitor.get("/health/agents/a1")?;
+            health["next"].as_str()?.starts_with("People").then_some(())
+        });
+    }
+    let incidents = stage.incidents();
+    assert_eq!(
+        (stage.noted().len(), incidents.len()),
+        (1, 1),
+        "{incidents:?}"
+    );
+    let refused = clean(&program("hbmonitor"))
+        .args(["recover", "a1", "--url"])
+        .arg(format!("http://{}", monitors[first].address))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("leads the monitors"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_monitor_that_is_stopped_gives_the_lead_up_at_once() {
+    let stage = Stage::new("exit 0");
+    let mut monitors = [stage.monitor(), stage.monitor()];
+    let first = leader(&monitors);
+    monitors[first].process.signal("TERM");
+    monitors[first].process.wait();
+    let held: Option<String> = stage.redis.run(&["GET", "hb:leader"]);
+    let by_other = |value: &String| {
+        monitors[1 - first]
+            .get("/v1/status")
+            .is_some_and(|(_, status)| {
+                let leader: Value = serde_json::from_str(value).unwrap();
+                status["ledBy"]["instance"] == leader["instance"]
+            })
+    };
+    assert!(held.as_ref().is_none_or(by_other), "{held:?}");
+    eventually("the other one leads", || {
+        let (_, status) = monitors[1 - first].get("/v1/status")?;
+        (status["leader"] == true).then_some(())
+    });
 }

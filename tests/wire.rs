@@ -244,17 +244,31 @@ fn an_event_is_read_and_written_the_same() {
 #[test]
 fn an_event_that_cannot_be_is_refused_with_its_field() {
     let fields = fields("event");
-    for (name, value) in [
-        ("agent", "a b"),
-        ("epoch", "-1"),
-        ("at", "x"),
-        ("detail", "{"),
-    ] {
+    for (name, value) in [("agent", "a b"), ("epoch", "-1")] {
         let mut wrong = fields.clone();
         wrong.insert(name.to_owned(), value.to_owned());
         let error = Event::decode(|name| wrong.get(name).map(String::as_str)).unwrap_err();
         assert!(error.to_string().contains(name), "{name}: {error}");
     }
+}
+
+#[test]
+fn what_only_describes_an_event_costs_itself() {
+    let mut odd = fields("event");
+    odd.insert("at".to_owned(), "yesterday".to_owned());
+    odd.insert("detail".to_owned(), "{".to_owned());
+    let event = Event::decode(|name| odd.get(name).map(String::as_str)).unwrap();
+    assert_eq!(
+        event.life().unwrap().standing(),
+        Standing::Down(Reason::Exited)
+    );
+    let detail = r#"{"exit":{"signal":9},"pid":-1,"host":7,"life":3,"incarnation":"x"}"#;
+    odd.insert("detail".to_owned(), detail.to_owned());
+    let event = Event::decode(|name| odd.get(name).map(String::as_str)).unwrap();
+    assert_eq!(
+        event.life().unwrap().standing(),
+        Standing::Down(Reason::Killed)
+    );
 }
 
 proptest! {

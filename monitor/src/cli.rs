@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Recover {
         /// The agent
         id: String,
-        /// This rung: sidecar, docker, kubernetes, systemd, exec, replace
+        /// This rung: sidecar, docker, kubernetes, systemd, exec, replace; or unblock: the remedy that its verdict names
         #[arg(long)]
         rung: Option<String>,
         /// Only print what would be done
@@ -271,6 +271,12 @@ async fn recover(
     wish["rung"] = rung.into();
     wish["dryRun"] = dry_run.into();
     let begun = client.post(&path(id, "recover"), &wish, &typed).await?;
+    if begun["order"].is_object() {
+        say(
+            "ordered: its sidecar applies the remedy of its verdict, if there is one; its log and hb:events say what it did",
+        );
+        return Ok(());
+    }
     if !dry_run {
         let incident = begun["incident"]["id"].as_str().unwrap_or_default();
         say(&format!("begun: a rung of incident {incident}"));

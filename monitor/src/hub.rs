@@ -27,14 +27,11 @@ pub(crate) use alerting::{ShownAlerts, shown};
 use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::agent::State;
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
-use heartbeat::wire::life::Reason;
 use heartbeat::wire::word;
 use held::Held;
-use log::{log_incident, log_notice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -169,12 +166,15 @@ impl Hub {
 
     /// Carries out what the fleet wants, then what the alerts want of it, until neither wants more.
     fn perform(&mut self, effects: &mut Vec<WatchEffect>, now: Moment) {
-        let mut wishes = self.alerting.advance(now);
+        let mut wishes = Vec::new();
+        if self.watch.may_alert(now) {
+            wishes = self.alerting.advance(now);
+        }
         loop {
             self.write_story(effects, now);
             for effect in effects.drain(..) {
                 self.remember_container(&effect);
-                wishes.append(&mut self.alerting.follow(&effect, &self.watch, now));
+                wishes.append(&mut self.follow(&effect, now));
                 self.outputs.perform(effect, &mut self.asks);
             }
             if wishes.is_empty() {
@@ -182,6 +182,20 @@ impl Hub {
             }
             self.grant(std::mem::take(&mut wishes), now, effects);
         }
+    }
+
+    /// What the alerts make of an effect: those of the monitor that leads, or of each one where the store lets none lead.
+    fn follow(&mut self, effect: &WatchEffect, now: Moment) -> Vec<Wish> {
+        if *effect == WatchEffect::SteppedDown {
+            self.alerting.begin_again(now);
+        }
+        if !self.watch.may_alert(now) {
+            return Vec::new();
+        }
+        if *effect == WatchEffect::TookOver {
+            return self.alerting.link_up(&self.watch, now);
+        }
+        self.alerting.follow(effect, &self.watch, now)
     }
 
     fn grant(&mut self, wishes: Vec<Wish>, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -237,8 +251,10 @@ impl Hub {
                     effects.append(&mut self.watch.handle(input, now));
                     if is_up {
                         self.beats.up(&mut self.watch, now, effects);
-                        let wishes = self.alerting.link_up(&self.watch, now);
-                        self.grant(wishes, now, effects);
+                        if self.watch.may_alert(now) {
+                            let wishes = self.alerting.link_up(&self.watch, now);
+                            self.grant(wishes, now, effects);
+                        }
                     } else if is_down {
                         self.beats.end();
                         let wishes = self.alerting.link_down(now);
@@ -267,7 +283,9 @@ impl Hub {
     /// The fleet's next deadline, [`TICK_MIN`] to [`TICK_MAX`] after the last tick.
     fn next_tick(&self) -> Moment {
         let latest = self.last_tick + TICK_MAX;
-        let machines = [self.watch.deadline(), self.alerting.deadline()];
+        let alerting = self.alerting.deadline();
+        let alerting = alerting.filter(|_| self.watch.may_alert(self.last_tick));
+        let machines = [self.watch.deadline(), alerting];
         match machines.into_iter().flatten().min_by_key(|(at, _)| *at) {
             Some((at, _)) if at < latest => at.max(self.last_tick + TICK_MIN),
             Some(_) | None => latest,
@@ -402,13 +420,19 @@ impl Outputs {
                 tracing::error!("the store does not answer; connecting again");
                 let _ = self.reconnect.send(()); // no receiver: the inbox has ended, and so does the hub
             }
+            WatchEffect::AskForLead => self.request(Request::Lead),
+            WatchEffect::ReadRecords => self.request(Request::ReadRecords),
+            WatchEffect::TookOver => tracing::warn!("this monitor leads now: it acts and alerts"),
+            WatchEffect::SteppedDown => {
+                tracing::info!("another monitor leads: this one shows, and does not act or alert");
+            }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
             WatchEffect::StoreNotice(notice) => self.request(Request::StoreNotice(notice)),
             WatchEffect::RemoveNotice(id) => self.request(Request::RemoveNotice(id)),
-            WatchEffect::NoticeChanged(notice) => log_notice(&notice),
+            WatchEffect::NoticeChanged(notice) => log::notice(&notice),
             WatchEffect::IncidentChanged(change) => {
-                log_incident(&change);
+                log::incident(&change);
                 self.events.incident(&change);
             }
             WatchEffect::GateClosed(gate) => {
@@ -431,25 +455,7 @@ impl Outputs {
     }
 
     fn announce(&self, change: Change) {
-        let Change {
-            agent,
-            from,
-            to,
-            sentence,
-            ..
-        } = &change;
-        match to {
-            State::Failed if *from == Some(State::Failed) => {
-                tracing::error!("{agent} still failed: {sentence}");
-            }
-            State::Healthy if change.reason == Some(Reason::Duplicate) => {
-                tracing::warn!("duplicate id {agent}: {sentence}");
-            }
-            State::Healthy => tracing::info!("{agent} is healthy: {sentence}"),
-            State::Stopped => tracing::info!("{agent} is stopped: {sentence}"),
-            State::Missing => tracing::warn!("{agent} is missing: {sentence}"),
-            State::Failed => tracing::error!("{agent} failed: {sentence}"),
-        }
+        log::change(&change);
         self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }

@@ -31,6 +31,8 @@ use heartbeat::fleet::view::ViewTime;
 use http::auth::Access;
 use http::session::Session;
 
+use heartbeat::wire::leader;
+
 use config::{Args, Config, ConfigError, LogFormat, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
@@ -154,6 +156,7 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
+    let store = found.address.clone();
     let mut running = start(&config, listener, found.address, stopped, access)?;
     let above = ServiceManager::find();
     tokio::spawn(running.reload.run(args, hangup, above.clone()));
@@ -169,6 +172,7 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     above.stopping();
     let _ = stop.send(true); // every receiver has ended already
     let _ = running.http.await; // bounds itself
+    bus::inbox::give_up(&store, &running.instance).await; // bounds itself
     drop(found.published);
     if let Some(embedded) = found.embedded {
         let _ = embedded.await; // bounds itself
@@ -209,6 +213,8 @@ struct Running {
     reload: reload::Reader,
     snapshots: snapshots::Snapshots,
     changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
+    /// Its name among the monitors of its store.
+    instance: String,
 }
 
 fn start(
@@ -220,7 +226,8 @@ fn start(
 ) -> anyhow::Result<Running> {
     let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
     let (url, shown_store) = (store.to_string(), store.clone());
-    let (inbox, wake) = bus::inbox::Inbox::open(store)?;
+    let instance = leader::instance(&bus::inbox::myself());
+    let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone())?;
     let counters = inbox.counters.clone();
     let timelines = bus::timelines::Timelines::new(shown_store, counters.clone());
     let (snapshots, showcase) = snapshots::pair(wake.clone());
@@ -276,6 +283,7 @@ fn start(
         reload,
         snapshots,
         changes: changes_out,
+        instance,
     })
 }
 

@@ -336,6 +336,8 @@ impl Agent {
         };
         let last = self.run.beat.as_ref().zip(self.run.beat_at);
         match last.filter(|_| beat.hb.is_none() && age.is_zero()) {
+            // Without a time of the sender's it is no later than its last beat.
+            Some((last, at)) if last.timestamp_ms == 0 || beat.timestamp_ms == 0 => at,
             Some((last, at)) if beat.timestamp_ms >= last.timestamp_ms => {
                 let later = Duration::from_millis(beat.timestamp_ms - last.timestamp_ms);
                 (at + later).min(now)

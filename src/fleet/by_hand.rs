@@ -40,6 +40,8 @@ pub enum Ask {
         /// Only what would be done.
         dry_run: bool,
     },
+    /// The fix that the agent's present verdict offers, below a restart; its sidecar applies it.
+    Unblock(AgentId),
     /// The end of this agent, for good.
     Stop(AgentId),
     /// The agent is over: it leaves the fleet and the roster.
@@ -102,6 +104,9 @@ pub enum AskRefusal {
     /// The store cannot be reached: nothing can be ordered.
     #[error("hb cannot reach the store, so nothing can be ordered; try again when it is back")]
     Blind,
+    /// Another monitor acts.
+    #[error("{0} leads the monitors of this store: ask that one")]
+    Follows(String),
     /// It is impossible now.
     #[error("{0}")]
     Impossible(String),
@@ -111,9 +116,11 @@ impl Ask {
     /// The agent that it is about; `None` for the whole fleet.
     pub fn agent(&self) -> Option<&AgentId> {
         match self {
-            Self::Restart(id) | Self::Stop(id) | Self::Forget(id) | Self::Acknowledge(id) => {
-                Some(id)
-            }
+            Self::Restart(id)
+            | Self::Unblock(id)
+            | Self::Stop(id)
+            | Self::Forget(id)
+            | Self::Acknowledge(id) => Some(id),
             Self::Recover { agent, .. } => Some(agent),
             Self::Silence(_) | Self::Unsilence(_) | Self::Pause(_) | Self::Resume => None,
         }
@@ -124,6 +131,7 @@ impl Ask {
         match self {
             Self::Restart(_) => "restart",
             Self::Recover { .. } => "recover",
+            Self::Unblock(_) => "unblock",
             Self::Stop(_) => "stop",
             Self::Forget(_) => "forget",
             Self::Acknowledge(_) => "ack",

@@ -26,6 +26,9 @@ const GAP_TOLERATED_MIN: Duration = Duration::from_millis(200);
 const GAP_TOLERATED_MAX: Duration = Duration::from_secs(2);
 /// Beats that may be lost before silence means failure.
 const BEATS_TO_FAIL: u32 = 3;
+/// Another interval that one beat names, and of which the store knows nothing, counts up to so many times the last one: a
+/// producer may become slower, and one wrong number must not hide for hours that its agent died.
+const LONGER_MAX: u32 = 6;
 
 /// Where in time a beat belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +82,15 @@ pub struct Detector {
 #[derive(Clone, Copy, Debug)]
 struct Proposed {
     interval: Duration,
-    /// The store holds no such beat.
-    is_refuted: bool,
+    stored: Stored,
+}
+
+/// Which interval the beat names that the store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    Unknown,
+    Same,
+    Another,
 }
 
 #[derive(Clone, Debug)]
@@ -144,10 +154,11 @@ impl Detector {
     /// no agent late.
     pub fn stored_interval(&mut self, interval: Duration) {
         match &mut self.proposed {
-            Some(proposed) if proposed.interval == interval => self.set_interval(interval),
-            Some(proposed) => proposed.is_refuted = true,
+            Some(proposed) if proposed.interval == interval => proposed.stored = Stored::Same,
+            Some(proposed) => proposed.stored = Stored::Another,
             None if interval > self.interval => {
-                self.takes_interval(interval);
+                let stored = Stored::Same;
+                self.proposed = Some(Proposed { interval, stored });
             }
             None => {}
         }
@@ -172,16 +183,23 @@ impl Detector {
         }
         self.proposed = Some(Proposed {
             interval,
-            is_refuted: false,
+            stored: Stored::Unknown,
         });
         false
     }
 
-    /// The interval that deadlines follow: a longer one that was named once makes no agent late as long as the store does
-    /// not contradict it.
-    fn interval_due(&self) -> Duration {
-        let longer = self.proposed.filter(|one| !one.is_refuted);
-        longer.map_or(self.interval, |one| one.interval.max(self.interval))
+    /// How long after the freshest beat the next one is due. A longer interval that was named once makes no agent late, as far
+    /// as the store holds it too; it counts for that one beat, for the producer names it again if it is true.
+    fn next_within(&self) -> Duration {
+        let longer = match self.proposed {
+            Some(one) => match one.stored {
+                Stored::Unknown => one.interval.min(self.interval * LONGER_MAX),
+                Stored::Same => one.interval,
+                Stored::Another => self.interval,
+            },
+            None => self.interval,
+        };
+        longer.max(self.interval)
     }
 
     /// The next beat starts a timetable of its own: another producer counts its slots from another moment.
@@ -217,18 +235,18 @@ impl Detector {
 
     /// One beat after it was due: interval + slack after the freshest one.
     pub fn missing_at(&self) -> Moment {
-        self.due(1, self.interval_due())
+        self.due(self.next_within(), 0)
     }
 
     /// When the store is asked for a beat that the channel did not bring: half a slack before [`Self::missing_at`], so that
     /// a beat that only the channel lost makes no agent look missing.
     pub fn question_at(&self) -> Moment {
-        self.due(1, self.interval) - self.slack() / 2
+        self.due(self.interval, 0) - self.slack() / 2
     }
 
     /// Three intervals + slack after the freshest beat.
     pub fn failed_at(&self) -> Moment {
-        self.due(BEATS_TO_FAIL, self.interval_due())
+        self.due(self.next_within(), BEATS_TO_FAIL - 1)
     }
 
     /// Beats that should have come and did not.
@@ -257,10 +275,10 @@ impl Detector {
         (self.interval / 2).clamp(GAP_TOLERATED_MIN, GAP_TOLERATED_MAX)
     }
 
-    fn due(&self, beats: u32, interval: Duration) -> Moment {
-        let slack = slack(interval);
-        let held = self.observed_from + interval + slack;
-        (self.fresh_at + interval * beats + slack).max(held)
+    /// The end of the slack of a beat that comes within `next`, or of so many more after it.
+    fn due(&self, next: Duration, more: u32) -> Moment {
+        let first = next + slack(next);
+        (self.fresh_at + first + self.interval * more).max(self.observed_from + first)
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
@@ -472,11 +490,33 @@ mod tests {
         let long = INTERVAL * 10;
         d.beat(Stamp::Slot(1, long, Duration::ZERO), at(121));
         let asked = at(121 + 35) - d.slack() / 2;
-        assert_eq!((d.question_at(), d.missing_at()), (asked, at(121 + 350)));
+        assert_eq!((d.question_at(), d.missing_at()), (asked, at(121 + 210)));
         d.stored_interval(INTERVAL);
         assert_eq!(d.missing_at(), at(121 + 35));
         d.stored_interval(long);
         assert_eq!(d.missing_at(), at(121 + 350));
+        d.beat(Stamp::Slot(2, long, Duration::ZERO), at(421));
+        assert_eq!(d.failed_at(), at(421 + 950));
+    }
+
+    #[test]
+    fn one_beat_that_names_the_longest_interval_hides_a_death_for_one_interval_of_it_at_most() {
+        let longest = Stamp::Slot(5, Duration::from_secs(3600), Duration::ZERO);
+        let mut d = beating(4);
+        d.beat(longest, at(121));
+        assert_eq!(
+            d.failed_at(),
+            at(121 + 180 + 30 + 60),
+            "only the channel brought it"
+        );
+        d.stored_interval(Duration::from_secs(3600));
+        assert_eq!(
+            d.failed_at(),
+            at(121 + 3600 + 600 + 60),
+            "the store holds it"
+        );
+        d.stored_interval(INTERVAL);
+        assert_eq!(d.failed_at(), at(121 + 95), "the store holds an honest one");
     }
 
     #[test]

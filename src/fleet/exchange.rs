@@ -86,8 +86,10 @@ pub enum FleetInput {
     Verified(AgentId),
     /// Everything that was published before this moment has arrived: a message of the monitor itself, published then, came back.
     Witnessed(Moment),
-    /// For so long up to now nothing could be observed: the store answered so much later than it usually does.
+    /// For so long up to now nothing could be observed: this monitor stood still.
     Gap(Duration),
+    /// The same, since the store answered so much later than it usually does: perhaps sidecars gave it up meanwhile.
+    Stall(Duration),
     /// A person removes an agent that is over.
     Forget(AgentId),
     /// The store's wall clock, Unix milliseconds.

@@ -5,6 +5,7 @@
 //! when the store lost it, and read before the first verdict, so that a monitor that starts opens nothing twice.
 
 mod climbs;
+mod mirror;
 mod notes;
 mod open;
 mod unsaved;
@@ -39,6 +40,8 @@ pub const CLOSED_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Ledger {
     random: u64,
+    /// Another monitor records: its records are shown.
+    follows: bool,
     /// The store was read: before that a failure may have its incident already.
     restored: bool,
     early: Vec<Change>,
@@ -77,6 +80,10 @@ pub struct LedgerContext {
 /// An input of the ledger.
 #[derive(Clone, Debug)]
 pub enum LedgerInput {
+    /// Another monitor records from now on: only its records are shown.
+    Follow,
+    /// This monitor records from now on; what the store holds follows.
+    Lead,
     /// What the store holds.
     Restored(Vec<Incident>),
     /// The store is out of reach until it is read again.
@@ -160,6 +167,7 @@ impl Ledger {
     pub fn new(seed: u64) -> Self {
         Self {
             random: seed,
+            follows: false,
             restored: false,
             early: Vec::new(),
             unsaved: Unsaved::default(),
@@ -174,6 +182,10 @@ impl Ledger {
     pub fn handle(&mut self, input: LedgerInput, context: LedgerContext) -> Vec<LedgerEffect> {
         let mut effects = Vec::new();
         match input {
+            LedgerInput::Follow => self.begin_again(true),
+            LedgerInput::Lead => self.begin_again(false),
+            LedgerInput::Restored(records) if self.follows => self.mirror(records, &mut effects),
+            other if self.follows => drop(other), // its leader records it
             LedgerInput::Restored(records) => self.restore(records, context, &mut effects),
             LedgerInput::OutOfReach => self.unsaved.out_of_reach(),
             LedgerInput::Saved(incident) => self.unsaved.saved(&incident),

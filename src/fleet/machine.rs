@@ -136,6 +136,7 @@ impl Fleet {
             FleetInput::Verified(id) => self.verified(&id, now, &mut effects),
             FleetInput::Witnessed(at) => self.witnessed(at, now, &mut effects),
             FleetInput::Gap(length) => self.observation.gap(length, now),
+            FleetInput::Stall(length) => self.observation.stall(length, now),
             FleetInput::Forget(id) => {
                 if let Some(place) = self.agents.find(id.as_str()) {
                     self.leave(place, &mut effects);
@@ -300,9 +301,9 @@ impl Fleet {
 
     fn link_up(&mut self, now: Moment, effects: &mut Vec<FleetEffect>) {
         self.link_up = true;
-        self.loaded = true;
+        let again = std::mem::replace(&mut self.loaded, true);
         self.last_tick = now;
-        self.observation.begin(now);
+        self.observation.begin(now, again);
         self.verifying.clear();
         self.correct_deadlines();
         self.release(now, effects);
@@ -1057,14 +1058,16 @@ mod tests {
         for sequence in 0..5 {
             stage.apply(FleetInput::Beat(Box::new(plain(sequence))), sequence);
         }
+        let mut second = 4;
         while stage.state() == State::Healthy {
-            let (due, _) = stage.fleet.deadline().unwrap();
-            for effect in stage.fleet.handle(FleetInput::Tick, due) {
+            second += 1;
+            for effect in stage.fleet.handle(FleetInput::Tick, at(second)) {
                 assert_eq!(effect, FleetEffect::Verify(id()));
                 let mut last = plain(4);
                 last.status = Status::Stopped;
-                stage.apply(FleetInput::AgedBeat(Box::new(last), Duration::ZERO), 6);
-                stage.apply(FleetInput::Verified(id()), 6);
+                let stored = FleetInput::AgedBeat(Box::new(last), Duration::ZERO);
+                stage.apply(stored, second);
+                stage.apply(FleetInput::Verified(id()), second);
             }
         }
         let states: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();

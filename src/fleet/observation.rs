@@ -2,8 +2,10 @@
 //!
 //! A gap is a stretch without observation, known afterwards: a tick that came late, or a question that the store answered
 //! later than it usually does. How long a gap matters depends on an agent's interval, so that gaps are kept by length
-//! and looked up when an agent's deadline comes: a gap costs the same for ten agents and for 100,000.
+//! and looked up when an agent's deadline comes: a gap costs the same for ten agents and for 100,000. A store that was away comes
+//! back for the monitor first: a sidecar may wait some seconds more before it tries again.
 
+use crate::base::backoff::RECONNECT_MAX;
 use crate::base::moment::Moment;
 use crate::fleet::detector::Detector;
 use std::time::Duration;
@@ -11,19 +13,29 @@ use std::time::Duration;
 /// Lengths by which gaps are distinguished, in milliseconds: from [`Detector::gap_tolerated`]'s least to its greatest value.
 const LENGTHS_MS: [u64; 8] = [200, 300, 400, 500, 700, 1000, 1400, 2000];
 
+/// A store that gives no answer for so long may have been given up by its sidecars.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
+/// A sidecar that gave it up is back within this time: its longest wait between two tries, and a second to connect.
+const RETURN_WITHIN: Duration = RECONNECT_MAX.saturating_add(Duration::from_secs(1));
+
 /// What was not observed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observation {
     /// Nothing before this was observed.
     from: Moment,
+    /// When the store answered again: its sidecars come back one by one.
+    returned: Option<Moment>,
     /// For each of [`LENGTHS_MS`]: when the last gap of at least that length ended.
     gaps: [Moment; LENGTHS_MS.len()],
 }
 
 impl Observation {
-    /// The observation begins (again) at `now`.
-    pub(super) fn begin(&mut self, now: Moment) {
+    /// The observation begins at `now`. `again`: the store was out of reach, perhaps of its sidecars too.
+    pub(super) fn begin(&mut self, now: Moment, again: bool) {
         self.from = self.from.max(now);
+        if again {
+            self.returned = Some(now);
+        }
     }
 
     /// A gap of this length ended at `end`.
@@ -34,8 +46,23 @@ impl Observation {
         }
     }
 
-    /// Since when an agent of this detector was observed without a gap that matters to it.
+    /// The store gave no answer for so long up to `end`.
+    pub(super) fn stall(&mut self, length: Duration, end: Moment) {
+        self.gap(length, end);
+        if length >= GIVEN_UP_AFTER {
+            self.returned = self.returned.max(Some(end));
+        }
+    }
+
+    /// Since when an agent of this detector was observed without a gap that matters to it. It may be to come: an interval
+    /// that is shorter than the wait of its sidecar is counted from the end of that.
     pub(super) fn since(&self, detector: &Detector) -> Moment {
+        let wait = RETURN_WITHIN.saturating_sub(detector.interval());
+        let returned = self.returned.map(|at| at + wait);
+        self.gapless(detector).max(returned.unwrap_or_default())
+    }
+
+    fn gapless(&self, detector: &Detector) -> Moment {
         let tolerated = detector.gap_tolerated();
         let ends = self.gaps.iter().zip(LENGTHS_MS).rev();
         let mut matching = ends.skip_while(|(_, ms)| Duration::from_millis(*ms) > tolerated);
@@ -57,7 +84,7 @@ mod tests {
     fn a_gap_matters_to_agents_whose_beats_it_could_have_held_back() {
         let since = |interval_ms: u64, gap_ms: u64| {
             let mut observation = Observation::default();
-            observation.begin(at(0));
+            observation.begin(at(0), false);
             observation.gap(Duration::from_millis(gap_ms), at(9));
             observation.since(&Detector::new(Duration::from_millis(interval_ms), at(0)))
         };
@@ -66,5 +93,18 @@ mod tests {
         assert_eq!(since(1000, 500), at(9));
         assert_eq!(since(30_000, 1900), at(0));
         assert_eq!(since(30_000, 2000), at(9));
+    }
+
+    #[test]
+    fn after_an_outage_a_sidecar_has_the_time_of_its_longest_wait() {
+        let since = |interval: u64, again: bool, gap: u64| {
+            let mut observation = Observation::default();
+            observation.begin(at(0), again);
+            observation.stall(Duration::from_secs(gap), at(20));
+            observation.since(&Detector::new(Duration::from_secs(interval), at(0)))
+        };
+        assert_eq!([since(1, false, 0), since(1, true, 0)], [at(0), at(7)]);
+        assert_eq!([since(5, true, 0), since(30, true, 0)], [at(3), at(0)]);
+        assert_eq!([since(1, false, 2), since(30, false, 2)], [at(27), at(20)]);
     }
 }

@@ -16,8 +16,6 @@ use std::sync::Arc;
 /// An input.
 #[derive(Clone, Debug)]
 pub enum RecoveryInput {
-    /// The store granted this monitor its fencing token: orders are given with it.
-    Token(u64),
     /// The pause that the store holds.
     Pause(Option<Pause>),
     /// The silences that the store holds.

@@ -86,7 +86,13 @@ impl Story {
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
             | WatchEffect::StoreIncident(_)
-            | WatchEffect::Notice(_)
+            | WatchEffect::AskForLead
+            | WatchEffect::ReadRecords
+            | WatchEffect::TookOver
+            | WatchEffect::SteppedDown
+            | WatchEffect::StoreNotice(_)
+            | WatchEffect::RemoveNotice(_)
+            | WatchEffect::NoticeChanged(_)
             | WatchEffect::GateClosed(_)
             | WatchEffect::GateOpened(_)
             | WatchEffect::Recovery(

@@ -3,8 +3,10 @@
 //! Each is a machine of its own; here the effects of one become the inputs of the next. Deliberately absent: a decision.
 
 mod by_hand;
+mod exchange;
 mod facts;
 mod follows;
+mod lead;
 mod notices;
 mod people;
 mod quiet;
@@ -12,31 +14,25 @@ mod recovery;
 mod restored;
 
 pub use by_hand::unreachable;
+pub use exchange::{WatchEffect, WatchInput, WatchView};
 
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;
+use crate::fleet::election::{Election, ElectionInput};
 use crate::fleet::gates::{Gate, Gates, GatesInput, STORM_WINDOW};
-use crate::fleet::incidents::{
-    IncidentChange, IncidentsView, Ledger, LedgerContext, LedgerEffect, LedgerInput,
-};
-use crate::fleet::ladder::exchange::Next;
+use crate::fleet::incidents::{Ledger, LedgerContext, LedgerEffect, LedgerInput};
 use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
-use crate::fleet::notices::{Notices, NoticesInput, NoticesView};
+use crate::fleet::notices::{Notices, NoticesInput};
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
-use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
-use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
+use crate::wire::incident::GateKind;
 use crate::wire::life::Reason;
-use crate::wire::notice::Notice;
-use crate::wire::pause::Pause;
-use crate::wire::silence::Silence;
 use follows::Follows;
-use imbl::OrdMap;
+use lead::Held;
 use recovery::Recovery;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +48,11 @@ pub struct Watch {
     observer: Observer,
     gates: Gates,
     ledger: Ledger,
+    election: Election,
+    /// What waits until this monitor knows whether it still leads.
+    held: Held,
+    /// When the records of the leader are read again.
+    mirror_at: Option<Moment>,
     notices: Notices,
     /// When agents with a notice were last seen.
     seen_at: Moment,
@@ -67,99 +68,6 @@ pub struct Watch {
     produced: Vec<FleetEffect>,
 }
 
-/// An input.
-#[derive(Clone, Debug)]
-pub enum WatchInput {
-    /// Of the fleet; ticks and the link are for all machines.
-    Fleet(FleetInput),
-    /// The canary of this number came back.
-    CanaryBack(u64),
-    /// A question to the store was answered after this time.
-    Answered(Duration),
-    /// The incidents that the store holds, before anything else that it holds is passed on.
-    Incidents(Vec<Incident>),
-    /// How many incidents the store holds.
-    IncidentsHeld(usize),
-    /// The notices that the store holds, with the incidents.
-    Notices(Vec<Notice>),
-    /// How many notices the store holds.
-    NoticesHeld(usize),
-    /// The store has taken this record.
-    IncidentSaved(Arc<Incident>),
-    /// The store has removed this record.
-    IncidentRemoved(IncidentId),
-    /// These incidents or notices are part of the page of that one.
-    Paged(Vec<IncidentId>, IncidentId),
-    /// What became of a notification about these incidents or notices.
-    Notified(Vec<IncidentId>, Notified),
-    /// Of recovery.
-    Recovery(RecoveryInput),
-}
-
-/// What the caller must do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WatchEffect {
-    /// Of the fleet.
-    Fleet(FleetEffect),
-    /// Publish this number on the canary's channel.
-    SendCanary(u64),
-    /// The link is dead: connect again.
-    Reconnect,
-    /// Write this record, before anything is done about it.
-    StoreIncident(Arc<Incident>),
-    /// Remove this record.
-    RemoveIncident(IncidentId),
-    /// An incident changed, for those who follow.
-    IncidentChanged(IncidentChange),
-    /// Write this notice, before anyone is notified.
-    StoreNotice(Arc<Notice>),
-    /// Remove this notice.
-    RemoveNotice(IncidentId),
-    /// A notice opened, changed or closed, for those who follow.
-    NoticeChanged(Arc<Notice>),
-    /// A gate closed.
-    GateClosed(Gate),
-    /// A gate opened.
-    GateOpened(Gate),
-    /// Of recovery.
-    Recovery(RecoveryEffect),
-}
-
-/// What is shown beside the agents.
-#[derive(Clone, Debug, Default)]
-pub struct WatchView {
-    /// Gates that are closed.
-    pub gates: Vec<Gate>,
-    /// Incidents.
-    pub incidents: IncidentsView,
-    /// Notices.
-    pub notices: NoticesView,
-    /// What recovery does next for each agent of an incident.
-    pub next: OrdMap<AgentId, Next>,
-    /// How many agents are acted upon.
-    pub acting: usize,
-    /// All actions are paused.
-    pub pause: Option<Pause>,
-    /// Silences in force and to come.
-    pub silences: BTreeMap<IncidentId, Silence>,
-    /// The time that answers of the store usually take.
-    pub round_trip: Option<Duration>,
-    /// The time after which a missing answer means a dead link.
-    pub answer_limit: Duration,
-}
-
-impl From<FleetInput> for WatchInput {
-    fn from(input: FleetInput) -> Self {
-        Self::Fleet(input)
-    }
-}
-
-impl From<RecoveryInput> for WatchInput {
-    fn from(input: RecoveryInput) -> Self {
-        Self::Recovery(input)
-    }
-}
-
 impl Watch {
     /// An empty fleet, not yet connected. `seed` makes the ids of incidents unique among monitors.
     pub fn new(settings: FleetSettings, seed: u64, now: Moment) -> Self {
@@ -168,6 +76,9 @@ impl Watch {
             observer: Observer::default(),
             gates: Gates::default(),
             ledger: Ledger::new(seed),
+            election: Election::default(),
+            held: Held::default(),
+            mirror_at: None,
             notices: Notices::default(),
             seen_at: now,
             store_clock: None,
@@ -183,6 +94,9 @@ impl Watch {
     /// Applies one input and returns what the caller must do, in this order.
     pub fn handle(&mut self, input: WatchInput, now: Moment) -> Vec<WatchEffect> {
         let mut effects = Vec::new();
+        let Some(input) = self.held_back(input, now) else {
+            return effects;
+        };
         match input {
             WatchInput::Fleet(input) => self.fleet_input(input, now, &mut effects),
             WatchInput::CanaryBack(number) => {
@@ -191,10 +105,14 @@ impl Watch {
             WatchInput::Answered(took) => {
                 self.observe(ObserverInput::Answered(took), now, &mut effects);
             }
-            WatchInput::Incidents(records) => {
-                self.record(LedgerInput::Restored(records), None, now, &mut effects);
-                self.settle_restored(now, &mut effects);
+            WatchInput::Stands(asked_at, standing) => {
+                let input = ElectionInput::Answered(asked_at, standing);
+                self.elect(input, now, &mut effects);
             }
+            WatchInput::LeadRefused(asked_at) => {
+                self.elect(ElectionInput::Refused(asked_at), now, &mut effects);
+            }
+            WatchInput::Incidents(records) => self.incidents_read(records, now, &mut effects),
             WatchInput::Notices(records) => {
                 self.notice(NoticesInput::Restored(records), now, &mut effects);
             }
@@ -214,7 +132,8 @@ impl Watch {
             }
             WatchInput::IncidentsHeld(held) => {
                 // What is being written may not be counted yet.
-                if self.ledger.is_saved() && held < self.ledger.records() {
+                let records = self.election.records();
+                if records && self.ledger.is_saved() && held < self.ledger.records() {
                     self.record(LedgerInput::Lost, None, now, &mut effects);
                     self.pause_read(None, now, &mut effects);
                     self.silences_read(Vec::new(), &mut effects);
@@ -249,6 +168,8 @@ impl Watch {
             self.ledger.deadline(),
             self.notices.deadline(),
             self.recovery.deadline(),
+            self.election.deadline(),
+            self.mirror_at.map(|at| (at, "records of the leader")),
             self.count_at.map(|at| (at, "count")),
         ];
         machines.into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -277,6 +198,7 @@ impl Watch {
             Follows::Nothing => {}
             Follows::LinkUp => {
                 self.last_tick = now;
+                self.elect(ElectionInput::LinkUp, now, effects);
                 self.remember_failed(now, effects);
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
@@ -284,6 +206,7 @@ impl Watch {
                 self.attend_all(now, effects);
             }
             Follows::LinkDown => {
+                self.elect(ElectionInput::LinkDown, now, effects);
                 self.observe(ObserverInput::LinkDown, now, effects);
                 self.gate(GatesInput::Blind, now, effects);
                 self.record(LedgerInput::OutOfReach, None, now, effects);
@@ -307,10 +230,14 @@ impl Watch {
             self.count_at = goes_on.then_some(now + COUNT_EVERY);
         }
         self.gate(GatesInput::Tick, now, effects);
-        self.expire_silences(now, effects);
-        self.record(LedgerInput::Tick, None, now, effects);
-        self.notices_tick(now, effects);
-        self.recovery_tick(now, effects);
+        self.elect(ElectionInput::Tick, now, effects);
+        self.read_again(now, effects);
+        if self.election.records() && !self.election.is_in_doubt(now) {
+            self.expire_silences(now, effects);
+            self.record(LedgerInput::Tick, None, now, effects);
+            self.notices_tick(now, effects);
+            self.recovery_tick(now, effects);
+        }
     }
 
     fn observe(&mut self, input: ObserverInput, now: Moment, effects: &mut Vec<WatchEffect>) {
@@ -318,7 +245,7 @@ impl Watch {
             match effect {
                 ObserverEffect::SendCanary(number) => effects.push(WatchEffect::SendCanary(number)),
                 ObserverEffect::Gap(length) => {
-                    let produced = self.fleet.handle(FleetInput::Gap(length), now);
+                    let produced = self.fleet.handle(FleetInput::Stall(length), now);
                     self.fleet_effects(produced, now, effects);
                 }
                 ObserverEffect::Witnessed(at) => {
@@ -328,6 +255,7 @@ impl Watch {
                 ObserverEffect::Reconnect => {
                     let produced = self.fleet.handle(FleetInput::LinkDown, now);
                     self.fleet_effects(produced, now, effects);
+                    self.elect(ElectionInput::LinkDown, now, effects);
                     self.gate(GatesInput::Blind, now, effects);
                     self.record(LedgerInput::OutOfReach, None, now, effects);
                     effects.push(WatchEffect::Reconnect);
@@ -396,7 +324,14 @@ impl Watch {
         if crashed {
             self.gate(GatesInput::Crashed(change.agent.clone()), now, effects);
         }
+        let Some(change) = self.held_back_change(change, now) else {
+            return;
+        };
         self.recovery_changed(&change, now, effects);
+        self.record_change(change, now, effects);
+    }
+
+    fn record_change(&mut self, change: Change, now: Moment, effects: &mut Vec<WatchEffect>) {
         let host = change.host.clone();
         let input = LedgerInput::Changed(Box::new(change));
         self.record(input, host.as_deref(), now, effects);

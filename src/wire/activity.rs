@@ -5,6 +5,7 @@
 //! of the beat is lost.
 
 use crate::base::number;
+use crate::wire::lenient;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::borrow::Cow;
 
@@ -12,34 +13,39 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
     /// One of the verdicts.
+    #[serde(deserialize_with = "lenient::or_default")]
     pub verdict: Verdict,
     /// Unix milliseconds of the sender.
-    #[serde(deserialize_with = "number::count")]
+    #[serde(default, deserialize_with = "number::count_or_zero")]
     pub since: u64,
     /// The rule that decided; none from a sidecar that does not report it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "lenient"
+        deserialize_with = "lenient::or_default"
     )]
     pub cause: Option<Cause>,
     /// How sure the verdict is; none from a sidecar that does not report it.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "lenient"
+        deserialize_with = "lenient::or_default"
     )]
     pub confidence: Option<Confidence>,
     /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "lenient::or_default"
+    )]
     pub sentence: String,
     /// The reasons.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::list")]
     pub evidence: Vec<Evidence>,
 }
 
 /// Working or stuck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Not ready yet.
@@ -65,6 +71,7 @@ pub enum Verdict {
     /// Proof that it cannot go on by itself.
     Hung,
     /// The evidence is unreadable, or this version does not know the verdict.
+    #[default]
     #[serde(other)]
     Unknown,
 }
@@ -235,16 +242,6 @@ fn after_text(rest: &str) -> Option<&str> {
     rest.split_once('"').map(|(_, rest)| rest)
 }
 
-/// A field that a newer version may fill with what this one does not understand: then it is absent.
-fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: serde::de::DeserializeOwned,
-{
-    let value = serde_json::Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +255,14 @@ mod tests {
         let activity: Activity =
             serde_json::from_str(r#"{"verdict":"dreaming","since":1}"#).unwrap();
         assert_eq!(activity.verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_piece_of_evidence_that_is_unreadable_costs_itself() {
+        let read = activity(
+            r#","evidence":[1,{"signal":"s","value":7},{"signal":"s","value":"v","source":"observed"}]"#,
+        );
+        assert_eq!((read.verdict, read.evidence.len()), (Verdict::Hung, 1));
     }
 
     #[test]

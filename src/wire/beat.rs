@@ -5,6 +5,7 @@
 
 pub mod view;
 
+mod json;
 mod scan;
 
 use crate::base::id::AgentId;
@@ -12,6 +13,7 @@ use crate::base::number;
 pub use crate::wire::activity::{
     Activity, Cause, Confidence, Evidence, Source, Verdict, VerdictClass,
 };
+use crate::wire::lenient;
 use crate::wire::life::{End, Life, Phase};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -55,7 +57,7 @@ pub struct Beat {
 }
 
 /// The load that a beat reports, and both ends of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Not ready yet.
@@ -69,6 +71,7 @@ pub enum Status {
     /// A clean end: nothing more will come of this epoch.
     Stopped,
     /// Nothing unusual. Also what a status of a newer version counts as: the beat proves that the agent is there.
+    #[default]
     #[serde(other)]
     Healthy,
 }
@@ -78,22 +81,22 @@ pub enum Status {
 #[serde(rename_all = "camelCase", default)]
 pub struct Metrics {
     /// Of one core: 400 is four cores busy.
-    #[serde(deserialize_with = "number::amount")]
+    #[serde(deserialize_with = "number::amount_or_zero")]
     pub cpu_percent: f64,
     /// Proportional set size where readable, else resident set size; in MiB.
-    #[serde(rename = "memoryMB", deserialize_with = "number::amount")]
+    #[serde(rename = "memoryMB", deserialize_with = "number::amount_or_zero")]
     pub memory_mb: f64,
     /// As the agent reported.
-    #[serde(deserialize_with = "number::count")]
+    #[serde(deserialize_with = "number::count_or_zero")]
     pub active_tasks: u64,
     /// As the agent reported.
-    #[serde(deserialize_with = "number::count")]
+    #[serde(deserialize_with = "number::count_or_zero")]
     pub queue_depth: u64,
     /// Sliding hour.
-    #[serde(deserialize_with = "number::count")]
+    #[serde(deserialize_with = "number::count_or_zero")]
     pub tokens_used_this_hour: u64,
     /// Sliding five minutes.
-    #[serde(rename = "errorsLast5Min", deserialize_with = "number::count")]
+    #[serde(rename = "errorsLast5Min", deserialize_with = "number::count_or_zero")]
     pub errors_last_5_min: u64,
 }
 
@@ -142,18 +145,26 @@ pub struct Runtime {
     /// `docker`, `podman`, `kubernetes`, `systemd`, `host` or `unknown`.
     pub kind: String,
     /// The container's id; `NAMESPACE/POD`; `UNIT`, or `user@UID.service/UNIT` of a user's manager. Empty: not known.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub id: String,
 }
 
 /// How an incarnation ended: with a code or by a signal. Neither: the exit status could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// 0 to 255.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub code: Option<u8>,
     /// The signal's number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub signal: Option<u8>,
 }
 
@@ -173,7 +184,7 @@ pub struct OrderOutcome {
     /// `done`, `refused` or `failed`.
     pub outcome: String,
     /// Why, for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub detail: String,
 }
 
@@ -195,9 +206,6 @@ pub enum BeatError {
     /// An interval outside the allowed range, in milliseconds.
     #[error("intervalMs must be from 100 to 3600000, got {0}")]
     Interval(u64),
-    /// Progress outside 0 to 100.
-    #[error("taskProgress must be from 0 to 100")]
-    Progress,
 }
 
 impl BeatError {
@@ -207,27 +215,29 @@ impl BeatError {
             Self::TooLarge(_) => "too_large",
             Self::NotUtf8(_) => "not_utf8",
             Self::NotJson(_) => "not_json",
-            Self::NotABeat(_) | Self::Interval(_) | Self::Progress => "not_a_beat",
+            Self::NotABeat(_) | Self::Interval(_) => "not_a_beat",
         }
     }
 }
 
 impl Beat {
-    /// Takes a payload from the channel or from the hash's field `beat`.
+    /// Takes a payload from the channel or from the hash's field `beat`. It needs an id, a status, a number by which two
+    /// beats differ and, with `hb`, what says when the next one is due; every other field costs only itself.
     pub fn decode(payload: &[u8]) -> Result<Self, BeatError> {
         let text = payload_text(payload)?;
-        let wire: Wire = serde_json::from_str(text).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => BeatError::NotABeat(e.to_string()),
-            serde_json::error::Category::Syntax
-            | serde_json::error::Category::Eof
-            | serde_json::error::Category::Io => BeatError::NotJson(e.to_string()),
-        })?;
+        let wire = match json::Wire::parse(text) {
+            Err(BeatError::NotJson(why)) => match lenient::without_nan(text) {
+                Some(text) => json::Wire::parse(&text)?,
+                None => return Err(BeatError::NotJson(why)),
+            },
+            parsed => parsed?,
+        };
         wire.try_into()
     }
 
     /// The payload for the channel. Fits [`BEAT_BYTES_MAX`] whenever its texts came through [`cut`].
     pub fn encode(&self) -> String {
-        serde_json::to_string(&Wire::from(self)).unwrap_or_default()
+        serde_json::to_string(&json::Wire::from(self)).unwrap_or_default()
     }
 
     /// Where the agent's process is. Without a report of it, it is derived from process number, exit and status.
@@ -302,174 +312,6 @@ pub fn cut(mut text: String, chars_max: usize) -> String {
     text
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    agent_id: AgentId,
-    #[serde(default)]
-    agent_type: String,
-    #[serde(deserialize_with = "number::count")]
-    timestamp: u64,
-    #[serde(deserialize_with = "number::count")]
-    sequence: u64,
-    status: Status,
-    #[serde(default)]
-    metrics: Metrics,
-    #[serde(default)]
-    current_task: Option<String>,
-    #[serde(default, deserialize_with = "number::amount_or_null")]
-    task_progress: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    hb: Option<WireExtension>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireExtension {
-    v: u32,
-    #[serde(deserialize_with = "number::count")]
-    interval_ms: u64,
-    #[serde(deserialize_with = "number::count")]
-    epoch: u64,
-    #[serde(deserialize_with = "number::count")]
-    slot: u64,
-    #[serde(
-        default,
-        deserialize_with = "number::count",
-        skip_serializing_if = "is_zero"
-    )]
-    slot_age_ms: u64,
-    #[serde(default)]
-    instance: String,
-    #[serde(default)]
-    host: String,
-    #[serde(default)]
-    pid: u32,
-    #[serde(default, deserialize_with = "number::count")]
-    started_at: u64,
-    #[serde(default, deserialize_with = "number::count")]
-    restarts: u64,
-    #[serde(default)]
-    ready: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    status_text: Option<String>,
-    #[serde(default)]
-    activity: Option<Activity>,
-    #[serde(default)]
-    runtime: Option<Runtime>,
-    #[serde(default)]
-    exit: Option<Exit>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    life: Option<Life>,
-    #[serde(default)]
-    order: Option<OrderOutcome>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    store_refuses: bool,
-}
-
-impl TryFrom<Wire> for Beat {
-    type Error = BeatError;
-
-    fn try_from(wire: Wire) -> Result<Self, BeatError> {
-        if wire.task_progress.is_some_and(|p| p > PROGRESS_MAX) {
-            return Err(BeatError::Progress);
-        }
-        Ok(Self {
-            agent: wire.agent_id,
-            agent_type: cut(wire.agent_type, NAME_CHARS_MAX),
-            timestamp_ms: wire.timestamp,
-            sequence: wire.sequence,
-            status: wire.status,
-            metrics: wire.metrics,
-            current_task: wire
-                .current_task
-                .filter(|t| !t.is_empty())
-                .map(|t| cut(t, TASK_CHARS_MAX)),
-            task_progress: wire.task_progress,
-            hb: wire.hb.map(Extension::try_from).transpose()?,
-        })
-    }
-}
-
-impl TryFrom<WireExtension> for Extension {
-    type Error = BeatError;
-
-    fn try_from(wire: WireExtension) -> Result<Self, BeatError> {
-        let interval = Duration::from_millis(wire.interval_ms);
-        if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-            return Err(BeatError::Interval(wire.interval_ms));
-        }
-        Ok(Self {
-            interval,
-            epoch: wire.epoch,
-            slot: wire.slot,
-            slot_age: Duration::from_millis(wire.slot_age_ms),
-            instance: cut(wire.instance, NAME_CHARS_MAX),
-            host: cut(wire.host, NAME_CHARS_MAX),
-            pid: wire.pid,
-            started_at_ms: wire.started_at,
-            restarts: wire.restarts,
-            ready: wire.ready,
-            status_text: wire
-                .status_text
-                .filter(|text| !text.is_empty())
-                .map(|text| cut(text, TASK_CHARS_MAX)),
-            activity: wire.activity,
-            runtime: wire.runtime,
-            exit: wire.exit,
-            life: wire.life,
-            order: wire.order,
-            store_refuses: wire.store_refuses,
-        })
-    }
-}
-
-impl From<&Beat> for Wire {
-    fn from(beat: &Beat) -> Self {
-        Self {
-            agent_id: beat.agent.clone(),
-            agent_type: beat.agent_type.clone(),
-            timestamp: beat.timestamp_ms,
-            sequence: beat.sequence,
-            status: beat.status,
-            metrics: beat.metrics,
-            current_task: beat.current_task.clone(),
-            task_progress: beat.task_progress,
-            hb: beat.hb.as_ref().map(WireExtension::from),
-        }
-    }
-}
-
-impl From<&Extension> for WireExtension {
-    fn from(hb: &Extension) -> Self {
-        Self {
-            v: 1,
-            interval_ms: crate::base::moment::millis(hb.interval),
-            epoch: hb.epoch,
-            slot: hb.slot,
-            slot_age_ms: crate::base::moment::millis(hb.slot_age),
-            instance: hb.instance.clone(),
-            host: hb.host.clone(),
-            pid: hb.pid,
-            started_at: hb.started_at_ms,
-            restarts: hb.restarts,
-            ready: hb.ready,
-            status_text: hb.status_text.clone(),
-            activity: hb.activity.clone(),
-            runtime: hb.runtime.clone(),
-            exit: hb.exit,
-            life: hb.life.clone(),
-            order: hb.order.clone(),
-            store_refuses: hb.store_refuses,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -509,23 +351,149 @@ mod tests {
         assert_eq!(kind(Beat::decode(b"{oops")), "not_json");
         assert_eq!(kind(Beat::decode(b"")), "not_json");
         assert_eq!(kind(Beat::decode(b"[]")), "not_a_beat");
-        assert_eq!(kind(wrong("1.5", "NaN")), "not_json");
         assert_eq!(kind(wrong("1.5", "1e999")), "not_json");
-        assert_eq!(kind(wrong("1.5", "-1.5")), "not_a_beat");
-        assert_eq!(kind(wrong("1.5", "\"1.5\"")), "not_a_beat");
         assert_eq!(
-            kind(wrong(":1,\"status", ":18446744073709551615,\"status")),
+            kind(wrong(
+                "1764000000000,\"sequence\":1",
+                "null,\"sequence\":-1"
+            )),
             "not_a_beat"
         );
-        assert_eq!(kind(wrong(":1,\"status", ":-1,\"status")), "not_a_beat");
+        let hb = r#""status":"healthy","hb":{"intervalMs":30000,"epoch":1,"slot":1}"#;
+        let hb = SEED.replace(r#""status":"healthy""#, hb);
+        for (from, to) in [
+            (":30000", ":0"),
+            ("\"epoch\":1", "\"epoch\":null"),
+            ("\"slot\":1", "\"slot\":-1"),
+            ("\"sequence\":1", "\"sequence\":null"),
+        ] {
+            assert!(Beat::decode(hb.as_bytes()).is_ok());
+            let odd = hb.replace(from, to);
+            assert_eq!(kind(Beat::decode(odd.as_bytes())), "not_a_beat", "{to}");
+        }
         assert_eq!(kind(wrong("\"w1\"", "\"w}1\"")), "not_a_beat");
         assert_eq!(kind(wrong("\"status\":\"healthy\",", "")), "not_a_beat");
     }
 
+    /// A plain beat with `more` in the place of this part of it.
+    fn odd(part: &str, more: &str) -> Beat {
+        assert!(SEED.contains(part), "{part}");
+        let text = SEED.replace(part, more);
+        Beat::decode(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
     #[test]
-    fn progress_beyond_a_hundred_is_refused() {
-        let text = SEED.replace("\"sequence\":1", "\"sequence\":1,\"taskProgress\":150");
-        assert_eq!(Beat::decode(text.as_bytes()), Err(BeatError::Progress));
+    fn a_figure_that_another_language_writes_its_own_way_costs_itself() {
+        for figure in [
+            "null",
+            "-0.0001",
+            "NaN",
+            "-Infinity",
+            "\"1.5\"",
+            "[1]",
+            "{}",
+            "true",
+        ] {
+            let beat = odd("1.5", figure);
+            let metrics = (beat.metrics.cpu_percent, beat.metrics.memory_mb);
+            assert_eq!(metrics, (0.0, 10.0), "{figure}");
+        }
+        let beat = odd("\"queueDepth\":0", "\"queueDepth\":1e300,\"gpuPercent\":{}");
+        assert_eq!(
+            (beat.metrics.queue_depth, beat.metrics.cpu_percent),
+            (0, 1.5)
+        );
+    }
+
+    #[test]
+    fn a_progress_is_a_percentage_up_to_rounding_or_is_left_out() {
+        let progress = |of: &str| {
+            odd(
+                "\"sequence\":1",
+                &format!("\"sequence\":1,\"taskProgress\":{of}"),
+            )
+            .task_progress
+        };
+        let read = [
+            "100.00000000000001",
+            "-0.0001",
+            "42",
+            "150",
+            "-3",
+            "null",
+            "\"4\"",
+        ]
+        .map(progress);
+        let expected = [Some(100.0), Some(0.0), Some(42.0), None, None, None, None];
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn every_other_field_that_is_odd_is_left_out_and_the_beat_counts() {
+        let odd_ones = [
+            "null",
+            "-1",
+            "1.5e300",
+            "\"x\"",
+            "[]",
+            "{\"a\":[]}",
+            "false",
+        ];
+        let fields = [
+            "agentType",
+            "status",
+            "metrics",
+            "currentTask",
+            "taskProgress",
+        ];
+        let of_hb = [
+            "v",
+            "slotAgeMs",
+            "instance",
+            "host",
+            "pid",
+            "startedAt",
+            "restarts",
+            "ready",
+            "statusText",
+            "activity",
+            "runtime",
+            "exit",
+            "life",
+            "order",
+            "storeRefuses",
+        ];
+        for value in odd_ones {
+            for field in fields {
+                let text =
+                    format!(r#"{{"agentId":"w1","timestamp":5,"sequence":7,"{field}":{value}"#);
+                let status = if field == "status" {
+                    "}"
+                } else {
+                    ",\"status\":\"busy\"}"
+                };
+                let beat = Beat::decode((text.clone() + status).as_bytes());
+                assert_eq!(beat.map(|beat| beat.sequence), Ok(7), "{text}");
+            }
+            for field in of_hb {
+                let text = format!(
+                    r#"{{"agentId":"w1","timestamp":5,"sequence":7,"status":"busy","hb":{{"intervalMs":500,"epoch":3,"slot":9,"{field}":{value}}}}}"#
+                );
+                let beat = Beat::decode(text.as_bytes());
+                assert_eq!(beat.map(|beat| beat.hb.unwrap().slot), Ok(9), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_number_by_which_beats_differ_is_enough_without_hb() {
+        let iso = odd("1764000000000", "\"2026-01-02T03:04:05Z\"");
+        assert_eq!((iso.timestamp_ms, iso.sequence), (0, 1));
+        let uncounted = odd("\"sequence\":1", "\"sequence\":null");
+        assert_eq!(
+            (uncounted.timestamp_ms, uncounted.sequence),
+            (1_764_000_000_000, 0)
+        );
     }
 
     #[test]

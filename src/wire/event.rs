@@ -1,9 +1,10 @@
 //! Lifecycle events: what must not be lost. They go through a stream, not through the channel of beats.
 
 use crate::base::id::{AgentId, IdError};
-use crate::base::number;
+use crate::base::number::{self, COUNT_MAX};
 use crate::wire::beat::Exit;
 use crate::wire::evidence_snapshot::EvidenceSnapshot;
+use crate::wire::lenient;
 use crate::wire::life::{End, Life, Phase, Reason};
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
@@ -62,45 +63,81 @@ pub enum EventKind {
     Unknown,
 }
 
-/// The details of an event; absent fields are left out.
+/// The details of an event; absent fields are left out, and so is what is unreadable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Detail {
     /// How a process ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub exit: Option<Exit>,
     /// Which incarnation of the epoch.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub incarnation: Option<u64>,
     /// The process.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub pid: Option<u32>,
     /// The machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub host: Option<String>,
     /// The program, without its arguments: those may hold secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub command: Option<String>,
     /// The cause of the end, where more is known than its exit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub reason: Option<Reason>,
     /// Whether the end was asked for.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
     pub requested: bool,
     /// For people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub message: Option<String>,
     /// Where the process is after this event.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub life: Option<Box<Life>>,
     /// What the roster holds, at [`EventKind::Registered`].
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub registration: Option<Box<RosterEntry>>,
     /// Milliseconds for which the event waited for an unreachable store; more than 0: later events are queued behind it.
-    #[serde(skip_serializing_if = "is_zero", deserialize_with = "number::count")]
+    #[serde(
+        skip_serializing_if = "is_zero",
+        deserialize_with = "number::count_or_zero"
+    )]
     pub delayed_ms: u64,
     /// The whole sample, at [`EventKind::Evidence`].
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub card: Option<Box<EvidenceSnapshot>>,
 }
 
@@ -185,20 +222,19 @@ impl Event {
             let text = need(name)?;
             text.parse::<u64>()
                 .ok()
-                .filter(|n| *n <= crate::base::number::COUNT_MAX)
+                .filter(|n| *n <= COUNT_MAX)
                 .ok_or_else(|| wrong(name, text))
         };
         let kind = need("event")?;
-        let detail = field("detail")
-            .filter(|text| !text.is_empty())
-            .unwrap_or("{}");
+        let detail = field("detail").and_then(|text| serde_json::from_str(text).ok());
+        let at = need("at")?.parse().unwrap_or(0);
         Ok(Self {
             kind: serde_json::from_value(serde_json::Value::from(kind))
                 .map_err(|_| wrong("event", kind))?,
             agent: AgentId::parse(need("agent")?)?,
             epoch: number("epoch")?,
-            at_ms: number("at")?,
-            detail: serde_json::from_str(detail).map_err(|_| wrong("detail", detail))?,
+            at_ms: Some(at).filter(|at| *at <= COUNT_MAX).unwrap_or(0),
+            detail: detail.unwrap_or_default(),
         })
     }
 }

@@ -34,7 +34,9 @@ pub const TIMELINE_KEPT: usize = 500;
 pub const TIMELINE_LASTS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Why and until when nothing is done by itself: see [`crate::wire::pause`].
 pub const PAUSE: &str = "hb:pause";
-/// The counter that gives each monitor its fencing token.
+/// Which monitor acts: see [`crate::wire::leader`].
+pub const LEADER: &str = "hb:leader";
+/// The counter that gives each leader its fencing token.
 pub const FENCE: &str = "{hb:leader}:fence";
 /// How long the intent of a rung stands.
 pub const INTENT_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -48,6 +50,9 @@ pub const BEAT_SCRIPT: &str = include_str!("scripts/beat.lua");
 
 /// Writes one roster entry; see the file's head for its arguments.
 pub const ROSTER_SCRIPT: &str = include_str!("scripts/roster.lua");
+
+/// Takes, renews or gives up the lead among monitors; see the file's head for its arguments.
+pub const LEADER_SCRIPT: &str = include_str!("scripts/leader.lua");
 
 /// Renews or releases an exclusive lease; see the file's head for its arguments.
 pub const LEASE_SCRIPT: &str = include_str!("scripts/lease.lua");

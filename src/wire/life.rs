@@ -6,7 +6,9 @@
 
 use crate::base::number;
 use crate::wire::beat::Exit;
-use serde::{Deserialize, Serialize};
+use crate::wire::lenient;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::time::Duration;
 
 /// A clean end that is followed by a start within this time is no stop: there is no time to react to it.
@@ -20,36 +22,61 @@ pub const STALL_AFTER: Duration = Duration::from_secs(300);
 #[serde(rename_all = "camelCase")]
 pub struct Life {
     /// Numbers the reports of one registration, from 1; 0 is a report that was derived from a writer without steps.
-    #[serde(default, deserialize_with = "number::count")]
+    #[serde(default, deserialize_with = "number::count_or_zero")]
     pub step: u64,
     /// Where the process is.
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub phase: Phase,
     /// When that began, Unix milliseconds of the sender: shown, never compared.
-    #[serde(default, deserialize_with = "number::count")]
+    #[serde(default, deserialize_with = "number::count_or_zero")]
     pub since: u64,
     /// The last incarnation that was started or tried.
-    #[serde(default, deserialize_with = "number::count")]
+    #[serde(default, deserialize_with = "number::count_or_zero")]
     pub incarnation: u64,
     /// How the last incarnation that ended has ended; stays while the next one runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "end_of_any_shape"
+    )]
     pub end: Option<End>,
     /// What is wrong although the process is there: `crash_loop` (no restart is left for a hung one), `unkillable`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub trouble: Option<Reason>,
     /// The next start that the sidecar will make by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub restart: Option<NextStart>,
     /// What the sidecar waits for, for people: `a process that matches …`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub waits_for: Option<String>,
     /// What keeps that from being found, with the remedy, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
     /// Never two at a time (`--exclusive`): it ends by itself when its sidecar cannot reach the store.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
     pub exclusive: bool,
     /// Its user wants to be alerted when it hangs, and no restart (`--on-hung alert`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
     pub alert_only: bool,
     /// Its sidecar restarts it when a suspicion lasts for [`Life::stall_after`] (`--on-stalled restart`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -86,22 +113,35 @@ pub enum Phase {
 }
 
 /// How an incarnation ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct End {
     /// Which one.
-    #[serde(default, deserialize_with = "number::count")]
+    #[serde(default, deserialize_with = "number::count_or_zero")]
     pub incarnation: u64,
     /// Its code or signal.
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub exit: Exit,
     /// The cause of the end, where more is known than the exit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub reason: Option<Reason>,
     /// A person asked for it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
     pub requested: bool,
     /// The command could not be started: there was no process.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
     pub not_started: bool,
 }
 
@@ -110,10 +150,14 @@ pub struct End {
 #[serde(rename_all = "camelCase")]
 pub struct NextStart {
     /// Milliseconds from the beginning of the phase.
-    #[serde(deserialize_with = "number::count")]
+    #[serde(deserialize_with = "number::count_or_zero")]
     pub in_ms: u64,
     /// The number of the restart within the window, and the window's limit; absent for a start that is not charged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
     pub attempt: Option<(u32, u32)>,
 }
 
@@ -269,6 +313,13 @@ impl End {
     }
 }
 
+/// An end that is unreadable is an end all the same, and no success: an agent that failed must not look stopped.
+fn end_of_any_shape<'de, D: Deserializer<'de>>(from: D) -> Result<Option<End>, D::Error> {
+    let value = Value::deserialize(from)?;
+    let is_there = !value.is_null();
+    Ok(is_there.then(|| serde_json::from_value(value).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,6 +374,19 @@ mod tests {
             (life.step, life.phase, life.incarnation),
             (4, Phase::Running, 1)
         );
+    }
+
+    #[test]
+    fn an_end_that_is_unreadable_is_a_failure_and_not_a_stop() {
+        for end in [
+            "7",
+            "\"crashed\"",
+            r#"{"incarnation":-1,"exit":{"code":-11}}"#,
+        ] {
+            let text = format!(r#"{{"step":4,"phase":"ended","incarnation":2,"end":{end}}}"#);
+            let life: Life = serde_json::from_str(&text).unwrap();
+            assert_eq!(life.standing(), Standing::Down(Reason::Exited), "{end}");
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@ use super::keyspace::Value;
 use super::resp::Reply;
 use bytes::Bytes;
 use heartbeat::base::number::COUNT_MAX;
-use heartbeat::wire::keys::{BEAT_SCRIPT, LEASE_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
+use heartbeat::wire::keys::{
+    BEAT_SCRIPT, LEADER_SCRIPT, LEASE_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT,
+};
+use heartbeat::wire::leader::Leader;
 use heartbeat::wire::roster::RosterEntry;
 use std::sync::LazyLock;
 
@@ -16,15 +19,17 @@ pub(super) enum Script {
     Beat,
     Roster,
     Lease,
+    Leader,
 }
 
-static NAMES: LazyLock<[(String, Script); 4]> = LazyLock::new(|| {
+static NAMES: LazyLock<[(String, Script); 5]> = LazyLock::new(|| {
     let name = |text: &str| sha1_smol::Sha1::from(text).hexdigest();
     [
         (name(REGISTER_SCRIPT), Script::Register),
         (name(BEAT_SCRIPT), Script::Beat),
         (name(ROSTER_SCRIPT), Script::Roster),
         (name(LEASE_SCRIPT), Script::Lease),
+        (name(LEADER_SCRIPT), Script::Leader),
     ]
 });
 
@@ -86,7 +91,10 @@ impl Script {
             (Self::Lease, [lease, agent, counter], [epoch, instance, ttl]) => {
                 renew(store, [lease, agent, counter], epoch, instance, ttl)
             }
-            (Self::Register | Self::Beat | Self::Roster | Self::Lease, _, _) => {
+            (Self::Leader, [leader, fence], [instance, ttl, breakable]) => {
+                lead(store, [leader, fence], instance, ttl, breakable)
+            }
+            (Self::Register | Self::Beat | Self::Roster | Self::Lease | Self::Leader, _, _) => {
                 Reply::Error("ERR wrong number of keys or arguments for hb's script".to_owned())
             }
         }
@@ -254,6 +262,59 @@ fn renew(
     }
     lend(store, lease, instance, ttl);
     Reply::Number(1)
+}
+
+fn lead(
+    store: &mut Context<'_>,
+    [leader, counter]: [&Bytes; 2],
+    instance: &Bytes,
+    ttl: &Bytes,
+    breakable: &Bytes,
+) -> Reply {
+    if !matches!(store.keys.get(leader), None | Some(Value::Text(_))) {
+        return super::commands::wrong_type();
+    }
+    let standing = |word, value: &[u8]| {
+        let value = Reply::Bulk(Bytes::copy_from_slice(value));
+        Reply::Array(vec![Reply::text(word), value])
+    };
+    let held = store.text(leader).unwrap_or_default();
+    let holder = std::str::from_utf8(&held).ok().and_then(Leader::decode);
+    let holder = holder.filter(|holder| holder.instance.as_bytes() != &breakable[..]);
+    let is_own = |holder: &&Leader| holder.instance.as_bytes() == &instance[..];
+    let own = holder.as_ref().filter(is_own);
+    let lasts = [Bytes::from_static(b"PEXPIRE"), leader.clone(), ttl.clone()];
+    if sane(Some(ttl.clone())) == 0 {
+        if own.is_some() {
+            store.keys.remove(leader);
+        }
+        return standing("free", b"");
+    }
+    if holder.is_some() && own.is_none() {
+        let left = u64::try_from(left(store, leader));
+        if left.is_ok_and(|left| left <= sane(Some(ttl.clone()))) {
+            return standing("follows", &held);
+        }
+        store.run(&lasts);
+        return standing("follows", &held);
+    }
+    let fence = sane(store.text(counter));
+    if own.is_some_and(|own| own.fence >= fence) {
+        store.run(&lasts);
+        return standing("leads", &held);
+    }
+    let since = store.now.unix_us / 1000;
+    let fence = fence.max(since) + 1;
+    store.keys.set(counter, Bytes::from(fence.to_string()));
+    let instance = String::from_utf8_lossy(instance).into_owned();
+    let value = Leader {
+        instance,
+        since,
+        fence,
+    };
+    let value = Bytes::from(value.encode());
+    lend(store, leader, &value, ttl);
+    standing("leads", &value)
 }
 
 fn enlist(

@@ -7,7 +7,10 @@
 )]
 
 use hbstore::{Limits, ServeError, serve};
-use heartbeat::wire::keys::{BEAT_SCRIPT, LEASE_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT};
+use heartbeat::wire::keys::{
+    BEAT_SCRIPT, LEADER_SCRIPT, LEASE_SCRIPT, REGISTER_SCRIPT, ROSTER_SCRIPT,
+};
+use heartbeat::wire::leader::Standing;
 use heartbeat::wire::lease::Grant;
 use redis::{Commands, Connection, FromRedisValue, RedisError, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +181,8 @@ conformance! {
     a_holder_that_is_silent_for_three_intervals_or_gave_the_id_up_refuses_nobody
     a_registration_leaves_nothing_of_the_last_beat a_roster_entry_of_a_lower_epoch_is_not_written
     a_poisoned_counter_does_not_lock_out a_beat_is_one_atomic_write a_beat_of_a_lower_epoch_is_fenced
+    one_monitor_leads_until_it_gives_up_or_its_lead_runs_out
+    a_lead_that_no_monitor_wrote_or_that_lost_its_end_binds_nobody_for_ever
     a_beat_returns_the_pending_order a_beat_restores_a_lost_counter the_store_tells_who_it_is
     inline_commands_are_answered garbage_is_answered_and_the_store_lives resp3_maps_are_maps
     node_redis_is_content redis_py_is_content
@@ -469,6 +474,81 @@ fn register(c: &mut Connection, floor: u64) -> u64 {
         Grant::Granted(epoch) => epoch,
         Grant::Held(lease) => panic!("held by {lease}"),
     }
+}
+
+fn stand(c: &mut Connection, instance: &str, ms: u64) -> Standing {
+    stand_breaking(c, instance, ms, "")
+}
+
+fn stand_breaking(c: &mut Connection, instance: &str, ms: u64, breakable: &str) -> Standing {
+    let (word, value): (String, String) = redis::Script::new(LEADER_SCRIPT)
+        .key("hb:leader")
+        .key("{hb:leader}:fence")
+        .arg(instance)
+        .arg(ms)
+        .arg(breakable)
+        .invoke(c)
+        .unwrap();
+    Standing::decode(&word, &value).unwrap()
+}
+
+/// The fencing token of an instance that leads.
+fn leads(standing: Standing, instance: &str) -> u64 {
+    let Standing::Leads(leader) = standing else {
+        panic!("{instance} does not lead: {standing:?}");
+    };
+    assert_eq!(leader.instance, instance);
+    leader.fence
+}
+
+fn one_monitor_leads_until_it_gives_up_or_its_lead_runs_out(store: &Store) {
+    let c = &mut store.connect();
+    let first = leads(stand(c, "a", 9000), "a");
+    assert!(first > 1_700_000_000_000, "not below the clock: {first}");
+    assert_eq!(leads(stand(c, "a", 9000), "a"), first, "renewed");
+    let Standing::Follows(leader) = stand(c, "b", 9000) else {
+        panic!("two lead");
+    };
+    assert_eq!((leader.instance.as_str(), leader.fence), ("a", first));
+    assert_eq!(stand(c, "b", 0), Standing::Free, "gives up what it has not");
+    assert!(matches!(stand(c, "b", 9000), Standing::Follows(_)));
+    assert_eq!(stand(c, "a", 0), Standing::Free);
+    leads(stand(c, "c", 9000), "c");
+    assert!(matches!(
+        stand_breaking(c, "b", 9000, "a"),
+        Standing::Follows(_)
+    ));
+    let second = leads(stand_breaking(c, "b", 1, "c"), "b");
+    assert!(second > first);
+    eventually("its lead has run out", || {
+        (!run::<bool>(c, "EXISTS hb:leader")).then_some(())
+    });
+    assert!(leads(stand(c, "a", 9000), "a") > second);
+}
+
+fn a_lead_that_no_monitor_wrote_or_that_lost_its_end_binds_nobody_for_ever(store: &Store) {
+    let c = &mut store.connect();
+    for garbage in [
+        "garbage",
+        "[]",
+        "{}",
+        r#"{"instance":7,"fence":1}"#,
+        r#"{"instance":"x","fence":-1}"#,
+    ] {
+        c.set::<_, _, ()>("hb:leader", garbage).unwrap();
+        leads(stand(c, "a", 9000), "a");
+    }
+    let endless = r#"{"instance":"x","since":1,"fence":5}"#;
+    c.set::<_, _, ()>("hb:leader", endless).unwrap();
+    assert!(matches!(stand(c, "a", 9000), Standing::Follows(_)));
+    assert!((1..=9000).contains(&run::<i64>(c, "PTTL hb:leader")));
+    run::<i64>(c, "PEXPIRE hb:leader 3600000");
+    assert!(matches!(stand(c, "a", 9000), Standing::Follows(_)));
+    assert!((1..=9000).contains(&run::<i64>(c, "PTTL hb:leader")));
+    c.set::<_, _, ()>("{hb:leader}:fence", "9007199254740000")
+        .unwrap();
+    c.del::<_, ()>("hb:leader").unwrap();
+    assert_eq!(leads(stand(c, "a", 9000), "a"), 9_007_199_254_740_001);
 }
 
 fn a_living_holder_refuses_a_newcomer(store: &Store) {

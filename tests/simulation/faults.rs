@@ -32,6 +32,7 @@ pub(crate) enum Fault {
     MonitorStarved,
     MonitorKilled,
     MonitorDown,
+    MonitorKilledInRecovery,
     SidecarKilled,
     HostLosesPower,
     SidecarPaused,
@@ -47,7 +48,7 @@ pub(crate) enum Fault {
 use Fault::*;
 
 /// Every fault with its name and the rows of the catalogue that it plays.
-pub(crate) const ALL: [(Fault, &str, &str); 33] = [
+pub(crate) const ALL: [(Fault, &str, &str); 34] = [
     (StoreRestartsEmpty, "store restarts without its data", "1"),
     (StoreRestartsKept, "store restarts with its data", "2"),
     (MonitorCutOff, "monitor cut off from the store", "3 19"),
@@ -75,6 +76,11 @@ pub(crate) const ALL: [(Fault, &str, &str); 33] = [
     (MonitorStarved, "monitor starved of processor time", "22"),
     (MonitorKilled, "monitor killed and started again", "24"),
     (MonitorDown, "monitor down for long", "25"),
+    (
+        MonitorKilledInRecovery,
+        "monitor killed between the steps of a recovery",
+        "30",
+    ),
     (SidecarKilled, "a sidecar killed", "37"),
     (HostLosesPower, "a host loses power", "38 58"),
     (SidecarPaused, "a sidecar paused", "40"),
@@ -132,6 +138,7 @@ impl Fault {
             | MonitorStarved => random.within(interval, 10 * interval + 20_000),
             ClockForward | ClockBack => random.within(interval, 20 * interval),
             MonitorKilled => random.within(10, 10_000),
+            MonitorKilledInRecovery => 8 * interval + 60_000,
             Replay | Poison | RollingDeploy => random.within(interval, 4 * interval),
             Flush | Failover | MonitorDisconnected | SidecarKilled | HostLosesPower
             | SecondSidecar | AgentsStopped => 1,
@@ -143,12 +150,35 @@ impl Fault {
             MonitorStarved => (0..lasts / 3000).map(|n| n * 3000).collect(),
             LinkFlaps => (0..lasts / 5000).map(|n| n * 5000).collect(),
             Replay | Poison | RollingDeploy => (0..6).map(|_| random.below(lasts)).collect(),
-            StoreRestartsEmpty | StoreRestartsKept | MonitorCutOff | AllSidecarsCutOff
-            | HostCutOff | HalfCutOff | PushHalfOpen | QueryHalfOpen | HostHalfOpen
-            | WritesRefused | Eviction | Flush | StorePaused | ClockForward | ClockBack
-            | StoreSlow | Failover | MonitorDisconnected | MonitorPaused | EverythingSuspended
-            | MonitorKilled | MonitorDown | SidecarKilled | HostLosesPower | SidecarPaused
-            | SecondSidecar | OldCopyReturns | AgentsStopped => Vec::new(),
+            StoreRestartsEmpty
+            | StoreRestartsKept
+            | MonitorCutOff
+            | AllSidecarsCutOff
+            | HostCutOff
+            | HalfCutOff
+            | PushHalfOpen
+            | QueryHalfOpen
+            | HostHalfOpen
+            | WritesRefused
+            | Eviction
+            | Flush
+            | StorePaused
+            | ClockForward
+            | ClockBack
+            | StoreSlow
+            | Failover
+            | MonitorDisconnected
+            | MonitorPaused
+            | EverythingSuspended
+            | MonitorKilled
+            | MonitorDown
+            | MonitorKilledInRecovery
+            | SidecarKilled
+            | HostLosesPower
+            | SidecarPaused
+            | SecondSidecar
+            | OldCopyReturns
+            | AgentsStopped => Vec::new(),
         }
     }
 }
@@ -212,7 +242,7 @@ impl Plan {
             faults,
             steps,
             calm_from,
-            until: calm_from + 8 * longest + 90_000,
+            until: calm_from + 10 * longest + 90_000,
         }
     }
 }
@@ -272,6 +302,12 @@ impl World {
                 (0..self.sidecars.len()).for_each(|n| self.pause(n));
             }
             MonitorKilled | MonitorDown => self.monitor = None,
+            MonitorKilledInRecovery => {
+                self.kill_in = Some(self.random.below(9));
+                if let Some(n) = self.any() {
+                    self.sidecars[n].process = Process::Killed;
+                }
+            }
             SidecarKilled => {
                 if let Some(n) = self.any() {
                     self.sidecars[n].process = Process::Killed;
@@ -319,12 +355,35 @@ impl World {
                     self.start_copy_of(n);
                 }
             }
-            StoreRestartsEmpty | StoreRestartsKept | MonitorCutOff | AllSidecarsCutOff
-            | HostCutOff | HalfCutOff | PushHalfOpen | QueryHalfOpen | HostHalfOpen
-            | WritesRefused | Eviction | Flush | StorePaused | ClockForward | ClockBack
-            | StoreSlow | Failover | MonitorDisconnected | MonitorPaused | EverythingSuspended
-            | MonitorKilled | MonitorDown | SidecarKilled | HostLosesPower | SidecarPaused
-            | SecondSidecar | OldCopyReturns | AgentsStopped => {}
+            StoreRestartsEmpty
+            | StoreRestartsKept
+            | MonitorCutOff
+            | AllSidecarsCutOff
+            | HostCutOff
+            | HalfCutOff
+            | PushHalfOpen
+            | QueryHalfOpen
+            | HostHalfOpen
+            | WritesRefused
+            | Eviction
+            | Flush
+            | StorePaused
+            | ClockForward
+            | ClockBack
+            | StoreSlow
+            | Failover
+            | MonitorDisconnected
+            | MonitorPaused
+            | EverythingSuspended
+            | MonitorKilled
+            | MonitorDown
+            | MonitorKilledInRecovery
+            | SidecarKilled
+            | HostLosesPower
+            | SidecarPaused
+            | SecondSidecar
+            | OldCopyReturns
+            | AgentsStopped => {}
         }
     }
 
@@ -359,7 +418,14 @@ impl World {
                 (0..self.sidecars.len()).for_each(|n| self.resume(n));
                 self.resume_monitor();
             }
+            MonitorKilledInRecovery => self.kill_in = None,
             MonitorKilled | MonitorDown => {
+                self.run += 1;
+                self.rivals.forget();
+                // On the same machine the new one proves that the old one is dead; elsewhere it waits.
+                if self.random.chance(0.5) {
+                    self.store.data.leader = None;
+                }
                 self.monitor = Some(Monitor::new(self.random.next(), self.now));
                 self.judge.monitor_started(self.now);
                 self.plan_monitor();

@@ -9,17 +9,21 @@ use crate::sidecar::{Process, Script, Sidecar};
 use crate::world::{Plan, World};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent::State;
+use heartbeat::fleet::ladder::exchange::Ticket;
 use heartbeat::fleet::machine::{Change, FleetEffect};
+use heartbeat::fleet::recovery::RecoveryEffect;
 use heartbeat::fleet::watch::WatchEffect;
-use heartbeat::wire::incident::GateKind;
+use heartbeat::wire::incident::{GateKind, IncidentId};
 use heartbeat::wire::life::{Reason, Standing};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// An agent that failed by silence has sent nothing for so many intervals: three are counted from the beginning of the
 /// last beat's slot, and it may be sent at the end of it.
 const INTERVALS_TO_FAIL: u64 = 2;
+/// The longest wait of a sidecar that lost the store, in milliseconds.
+const RETURN_WITHIN: u64 = 7000;
 /// Until a tick has looked at what arrived, in milliseconds.
-const UNDER_WAY: u64 = 100;
+pub(crate) const UNDER_WAY: u64 = 100;
 /// Living agents that fail within a minute are a storm from so many, and from this share of the fleet.
 const STORM_MIN: usize = 5;
 const STORM_SHARE: usize = 5;
@@ -28,14 +32,17 @@ pub(crate) struct Judge {
     pub(crate) faults: Vec<String>,
     pub(crate) failures: u64,
     pub(crate) changes: u64,
-    holders: BTreeMap<AgentId, (u64, usize)>,
-    lost_at: Option<u64>,
-    /// Agents whose last message is forged and names the longest interval.
-    pub(crate) forged_intervals: BTreeSet<AgentId>,
+    pub(crate) actions: u64,
+    /// What was done, in which incident.
+    pub(crate) acted: BTreeSet<(Option<IncidentId>, Ticket)>,
+    pub(crate) holders: BTreeMap<AgentId, (u64, usize)>,
+    pub(crate) lost_at: Option<u64>,
     /// When the store last lost its hashes.
     hashes_lost_at: Option<u64>,
     /// When the monitor last connected.
     pub(crate) sighted_at: u64,
+    /// It had not been connected before.
+    pub(crate) is_first_sight: bool,
     /// Since when the monitor cannot ask the store.
     cut_at: Option<u64>,
     monitor_started_at: u64,
@@ -52,11 +59,13 @@ impl Judge {
             faults: Vec::new(),
             failures: 0,
             changes: 0,
+            actions: 0,
+            acted: BTreeSet::new(),
             holders: BTreeMap::new(),
             lost_at: None,
-            forged_intervals: BTreeSet::new(),
             hashes_lost_at: None,
             sighted_at: 0,
+            is_first_sight: true,
             cut_at: None,
             monitor_started_at: 0,
             active: BTreeSet::new(),
@@ -83,7 +92,7 @@ impl Judge {
         self.story.as_deref().unwrap_or_default()
     }
 
-    fn note(&mut self, now: u64, text: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, now: u64, text: impl FnOnce() -> String) {
         if let Some(story) = &mut self.story {
             story.push(format!("{:>9.3} s  {}", (now as f64 - 1e6) / 1e3, text()));
         }
@@ -121,7 +130,7 @@ impl Judge {
         self.living_failed.clear();
     }
 
-    fn wrong(&mut self, now: u64, what: String) {
+    pub(crate) fn wrong(&mut self, now: u64, what: String) {
         self.note(now, || format!("WRONG: {what}"));
         self.faults
             .push(format!("{:.3} s: {what}", (now as f64 - 1e6) / 1e3));
@@ -146,9 +155,16 @@ impl World {
                     self.judge.note(self.now, || text);
                 }
                 WatchEffect::Reconnect => self.judge.note(self.now, || "link given up".to_owned()),
+                WatchEffect::Recovery(RecoveryEffect::Perform(deed)) => {
+                    self.judge_action(&deed.ticket);
+                }
                 WatchEffect::Recovery(_)
                 | WatchEffect::Fleet(_)
                 | WatchEffect::SendCanary(_)
+                | WatchEffect::AskForLead
+                | WatchEffect::ReadRecords
+                | WatchEffect::TookOver
+                | WatchEffect::SteppedDown
                 | WatchEffect::StoreIncident(_)
                 | WatchEffect::RemoveIncident(_)
                 | WatchEffect::StoreNotice(_)
@@ -169,6 +185,7 @@ impl World {
             return;
         }
         self.judge.failures += 1;
+        self.score_ours(&change.agent);
         let Some((_, n)) = self.judge.holders.get(&change.agent).copied() else {
             return;
         };
@@ -177,6 +194,13 @@ impl World {
             return;
         }
         let now = self.now;
+        if !self.judge.is_first_sight && now < self.judge.sighted_at + RETURN_WITHIN {
+            let what = format!(
+                "{} is failed, but its sidecar may still wait after the outage",
+                change.agent
+            );
+            return self.judge.wrong(now, what);
+        }
         let none_kept = self.store.evicts || self.store.refuses_writes;
         let wait = |at: u64| {
             let lost = none_kept || self.judge.hashes_lost_at.is_some_and(|lost| lost >= at);
@@ -265,9 +289,6 @@ impl World {
             // The store lost the report of its end, perhaps before the monitor saw it.
             let lost = self.judge.lost_at.zip(sidecar.ended_at);
             let excused = excused || lost.is_some_and(|(lost, ended)| ended <= lost);
-            // The last message in its name says that the next one comes in an hour.
-            let waits = shown == Some(State::Healthy) && self.judge.forged_intervals.contains(id);
-            let excused = excused || waits;
             if !expected(sidecar).contains(&shown) && !excused {
                 wrong.push(format!(
                     "{id} is shown as {shown:?}, not one of {:?}",
@@ -284,8 +305,10 @@ impl World {
         let settled = |id: &AgentId| {
             let holder = self.judge.holders.get(id);
             let sidecar = holder.map(|(_, n)| &self.sidecars[*n]);
+            let back = |s: &Sidecar| s.changed_within(3 * s.interval, self.now);
             !failed.contains(id)
                 && sidecar.is_none_or(|s| s.script == Script::Runs || !s.is_beating())
+                && !sidecar.is_some_and(back)
         };
         let over = incidents.open.values();
         let over = over.filter(|incident| incident.agents.iter().all(settled));

@@ -8,15 +8,18 @@
     reason = "settings come from the environment"
 )]
 
+mod actions;
 mod faults;
 mod judge;
 mod monitor;
 mod random;
+mod rivals;
 mod sidecar;
 mod store;
 mod world;
 
 use faults::{ALL, Fault};
+use rivals::{NAMES, Score};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +39,8 @@ struct Outcome {
     wrong: Vec<String>,
     agent_ms: u64,
     failures: u64,
+    actions: u64,
+    scores: [Score; NAMES.len()],
 }
 
 fn main() -> ExitCode {
@@ -66,6 +71,7 @@ fn play(plan: &Plan, told: bool) -> World {
     world.run(plan.until);
     world.run_until_quiet();
     world.judge_end();
+    world.score_end();
     world
 }
 
@@ -77,6 +83,8 @@ fn outcome(seed: u64, plan: Plan) -> Outcome {
         wrong: world.judge.faults.clone(),
         agent_ms: (plan.until - 1_000_000) * plan.agents.len() as u64,
         failures: world.judge.failures,
+        actions: world.judge.actions,
+        scores: world.rivals.scores.clone(),
     }
 }
 
@@ -121,6 +129,24 @@ fn simulate(seeds: u64, from: u64, plan: &(impl Fn(u64) -> Plan + Sync)) -> Exit
     report(all, started)
 }
 
+/// Ours and other ways, over the same traces.
+fn compare(all: &[Outcome]) {
+    println!(
+        "called failed while it ran | death found after intervals, median and longest | not found"
+    );
+    for (which, name) in NAMES.iter().enumerate() {
+        let scores = all.iter().map(|outcome| &outcome.scores[which]);
+        let (wrong, missed) = scores.clone().fold((0, 0), |(wrong, missed), score| {
+            (wrong + score.wrong, missed + score.missed)
+        });
+        let mut found: Vec<u64> = scores.flat_map(|score| &score.found).copied().collect();
+        found.sort_unstable();
+        let shown = |at: Option<&u64>| at.map_or(0.0, |hundredths| *hundredths as f64 / 100.0);
+        let (median, longest) = (shown(found.get(found.len() / 2)), shown(found.last()));
+        println!("{wrong:>7} | {median:>6.2} {longest:>8.2} | {missed:>5}  {name}");
+    }
+}
+
 fn report(mut all: Vec<Outcome>, started: Instant) -> ExitCode {
     all.sort_by_key(|outcome| outcome.seed);
     let mut played: BTreeMap<Fault, (u64, u64)> = BTreeMap::new();
@@ -146,10 +172,12 @@ fn report(mut all: Vec<Outcome>, started: Instant) -> ExitCode {
         }
         println!("    replay: SEED={} make simulate", outcome.seed);
     }
+    compare(&all);
     let hours: u64 = all.iter().map(|outcome| outcome.agent_ms).sum::<u64>() / 3_600_000;
     let failures: u64 = all.iter().map(|outcome| outcome.failures).sum();
+    let actions: u64 = all.iter().map(|outcome| outcome.actions).sum();
     println!(
-        "{} seeds, {hours} agent-hours, {failures} agents failed by silence, {} seeds wrong, {:.1} s",
+        "{} seeds, {hours} agent-hours, {failures} agents failed by silence, {actions} rungs climbed, {} seeds wrong, {:.1} s",
         all.len(),
         wrong.len(),
         started.elapsed().as_secs_f64()

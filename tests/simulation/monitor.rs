@@ -5,11 +5,14 @@ use crate::random::Random;
 use crate::store::{Data, EPOCH_MS};
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
+use heartbeat::fleet::ladder::exchange::{Claim, Performed, Ticket};
 use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::event::Event;
 use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
+use heartbeat::wire::leader::Standing;
 use heartbeat::wire::roster::RosterEntry;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,8 +29,8 @@ const PING_EVERY: u64 = 5000;
 /// A question to the store, or a write.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
-    /// Everything; the events after this number, or none at the first time.
-    Load(Option<u64>),
+    /// The lead for this instance, and everything; the events after this number, or none at the first time.
+    Load(String, Option<u64>),
     Hash(AgentId),
     TimeToLive(AgentId),
     Events(u64),
@@ -35,6 +38,13 @@ pub(crate) enum Ask {
     Store(Arc<Incident>),
     Remove(IncidentId),
     Leave(AgentId, u64),
+    /// The records of a leader.
+    Records,
+    /// The lead, for this instance.
+    Lead(String),
+    Claim(Ticket, String),
+    Begin(Ticket, Arc<Incident>),
+    Release(Vec<Ticket>),
 }
 
 /// What comes to the monitor.
@@ -53,11 +63,25 @@ pub(crate) enum Told {
     /// A record was written.
     Saved(Arc<Incident>),
     Removed(IncidentId),
+    Records(Vec<Incident>),
+    /// What the monitor is among those of its store; asked for at this moment.
+    Stands(u64, Standing),
+    /// The store lets none lead.
+    LeadRefused(u64),
+    Claimed(Ticket, Claim),
+    /// A record with a rung was written, or refused; what the hash of its agent holds.
+    Begun(Ticket, Arc<Incident>, bool, Vec<FleetInput>),
+    /// A rung was carried out.
+    Performed(Ticket),
     Closed,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
+    /// When it was asked for.
+    pub(crate) asked_at: u64,
+    /// `None`: the store lets none lead.
+    pub(crate) standing: Option<Standing>,
     pub(crate) wall: i64,
     pub(crate) first: bool,
     pub(crate) newest: u64,
@@ -78,6 +102,8 @@ pub(crate) enum Link {
 
 pub(crate) struct Monitor {
     pub(crate) watch: Watch,
+    /// Its name among the monitors of its store.
+    instance: String,
     pub(crate) link: Link,
     pub(crate) generation: u64,
     /// It is stopped: what comes waits.
@@ -103,6 +129,7 @@ pub(crate) struct Wishes {
 impl Monitor {
     pub(crate) fn new(seed: u64, now: u64) -> Self {
         Self {
+            instance: seed.to_string(),
             watch: Watch::new(FleetSettings::default(), seed, Moment::from_millis(now)),
             link: Link::None,
             generation: 0,
@@ -164,7 +191,7 @@ impl Monitor {
     /// The connection is made: everything is read.
     pub(crate) fn connected(&mut self, now: u64) -> Ask {
         self.link = Link::Loading(now + LOAD_WITHIN);
-        Ask::Load(self.last_event)
+        Ask::Load(self.instance.clone(), self.last_event)
     }
 
     pub(crate) fn lose(&mut self, now: u64, random: &mut Random, wishes: &mut Wishes) {
@@ -213,6 +240,31 @@ impl Monitor {
                     self.feed(FleetInput::EventsRead.into(), now, wishes);
                 }
             }
+            Told::Records(records) => self.feed(WatchInput::Incidents(records), now, wishes),
+            Told::Stands(asked_at, standing) => {
+                let asked_at = Moment::from_millis(asked_at);
+                self.feed(WatchInput::Stands(asked_at, standing), now, wishes);
+            }
+            Told::LeadRefused(asked_at) => {
+                let asked_at = Moment::from_millis(asked_at);
+                self.feed(WatchInput::LeadRefused(asked_at), now, wishes);
+            }
+            Told::Claimed(ticket, claim) => {
+                self.feed(RecoveryInput::Claimed(ticket, claim).into(), now, wishes);
+            }
+            Told::Begun(ticket, incident, stored, hash) => {
+                if stored {
+                    self.feed(WatchInput::IncidentSaved(incident), now, wishes);
+                }
+                for input in hash {
+                    self.feed(input.into(), now, wishes);
+                }
+                self.feed(RecoveryInput::Begun(ticket, stored).into(), now, wishes);
+            }
+            Told::Performed(ticket) => {
+                let done = Performed::Done("done".to_owned());
+                self.feed(RecoveryInput::Performed(ticket, done).into(), now, wishes);
+            }
             Told::Saved(incident) => self.feed(WatchInput::IncidentSaved(incident), now, wishes),
             Told::Removed(id) => self.feed(WatchInput::IncidentRemoved(id), now, wishes),
             Told::Closed => self.lose(now, random, wishes),
@@ -222,6 +274,12 @@ impl Monitor {
 
     fn loaded(&mut self, loaded: Loaded, now: u64, wishes: &mut Wishes) {
         let wall = u64::try_from(loaded.wall).unwrap_or(EPOCH_MS);
+        let asked_at = Moment::from_millis(loaded.asked_at);
+        let stands = match loaded.standing {
+            Some(standing) => WatchInput::Stands(asked_at, standing),
+            None => WatchInput::LeadRefused(asked_at),
+        };
+        self.feed(stands, now, wishes);
         self.feed(FleetInput::StoreClock(wall).into(), now, wishes);
         self.feed(WatchInput::Incidents(loaded.incidents), now, wishes);
         if loaded.first {
@@ -281,6 +339,18 @@ impl Monitor {
                 }
                 WatchEffect::RemoveIncident(id) => wishes.asks.push(Ask::Remove(id.clone())),
                 WatchEffect::Reconnect => given_up = true,
+                WatchEffect::ReadRecords => wishes.asks.push(Ask::Records),
+                WatchEffect::AskForLead => wishes.asks.push(Ask::Lead(self.instance.clone())),
+                WatchEffect::Recovery(RecoveryEffect::Claim(ticket, value)) => {
+                    wishes.asks.push(Ask::Claim(ticket.clone(), value.clone()));
+                }
+                WatchEffect::Recovery(RecoveryEffect::Begin(ticket, incident)) => {
+                    let begin = Ask::Begin(ticket.clone(), Arc::clone(incident));
+                    wishes.asks.push(begin);
+                }
+                WatchEffect::Recovery(RecoveryEffect::Release(tickets)) => {
+                    wishes.asks.push(Ask::Release(tickets.clone()));
+                }
                 WatchEffect::Fleet(
                     FleetEffect::Changed(_) | FleetEffect::Turned(_) | FleetEffect::Refused(_),
                 )
@@ -290,6 +360,9 @@ impl Monitor {
                 | WatchEffect::StoreNotice(_)
                 | WatchEffect::RemoveNotice(_)
                 | WatchEffect::NoticeChanged(_)
+                | WatchEffect::TookOver
+                | WatchEffect::SteppedDown
+                // Carried out by the world.
                 | WatchEffect::Recovery(_) => {}
             }
         }
@@ -300,11 +373,20 @@ impl Monitor {
 }
 
 /// What the store answers, as it is now.
-pub(crate) fn answer(ask: Ask, data: &mut Data, wall: i64, asked_at: u64) -> Option<Told> {
+pub(crate) fn answer(
+    ask: Ask,
+    data: &mut Data,
+    refuses_writes: bool,
+    wall: i64,
+    asked_at: u64,
+) -> Option<Told> {
     match ask {
-        Ask::Load(after) => {
+        Ask::Load(instance, after) => {
             let hashes = data.hashes.keys().cloned().collect::<Vec<_>>();
+            let standing = (!refuses_writes).then(|| data.stand(&instance, wall));
             Some(Told::Loaded(Box::new(Loaded {
+                asked_at,
+                standing,
                 wall,
                 first: after.is_none(),
                 newest: data.next_event - 1,
@@ -314,11 +396,7 @@ pub(crate) fn answer(ask: Ask, data: &mut Data, wall: i64, asked_at: u64) -> Opt
                     .flat_map(|id| inputs_of_hash(id, data, wall))
                     .collect(),
                 roster: data.roster.clone().into_iter().collect(),
-                incidents: data
-                    .incidents
-                    .values()
-                    .map(|i| Incident::clone(i))
-                    .collect(),
+                incidents: records(data),
             })))
         }
         Ask::Hash(id) => {
@@ -341,6 +419,22 @@ pub(crate) fn answer(ask: Ask, data: &mut Data, wall: i64, asked_at: u64) -> Opt
             data.incidents.remove(&id);
             Some(Told::Removed(id))
         }
+        Ask::Records => Some(Told::Records(records(data))),
+        Ask::Lead(instance) => Some(Told::Stands(asked_at, data.stand(&instance, wall))),
+        Ask::Claim(ticket, value) => {
+            let claim = data.claim(&ticket, &value);
+            Some(Told::Claimed(ticket, claim))
+        }
+        Ask::Begin(ticket, incident) => {
+            let record = Arc::clone(&incident);
+            data.incidents.insert(incident.id.clone(), record);
+            let hash = inputs_of_hash(&ticket.agent, data, wall);
+            Some(Told::Begun(ticket, incident, true, hash))
+        }
+        Ask::Release(tickets) => {
+            data.release(&tickets);
+            None
+        }
         Ask::Leave(id, epoch) => {
             if data
                 .roster
@@ -352,6 +446,11 @@ pub(crate) fn answer(ask: Ask, data: &mut Data, wall: i64, asked_at: u64) -> Opt
             None
         }
     }
+}
+
+fn records(data: &Data) -> Vec<Incident> {
+    let records = data.incidents.values();
+    records.map(|incident| Incident::clone(incident)).collect()
 }
 
 fn events_after(data: &Data, after: u64) -> Vec<(u64, Event)> {

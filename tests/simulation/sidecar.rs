@@ -58,6 +58,8 @@ pub(crate) struct Sidecar {
     pub(crate) host: usize,
     pub(crate) interval: u64,
     pub(crate) script: Script,
+    /// It takes its id from a living holder: a replacement.
+    pub(crate) takes_over: bool,
     pub(crate) process: Process,
     pub(crate) connection: Connection,
     /// Grows with each connection: answers of an older one are void.
@@ -110,6 +112,7 @@ impl Sidecar {
             host,
             interval,
             script,
+            takes_over: false,
             process: Process::Running,
             connection: Connection::None,
             generation: 0,
@@ -151,6 +154,14 @@ impl Sidecar {
     pub(crate) fn changed_within(&self, ms: u64, now: u64) -> bool {
         let reports = self.is_beating() && !self.events.is_empty();
         reports || now < self.changed_at + ms
+    }
+
+    /// Whether a process of its agent may be there.
+    pub(crate) fn may_work(&self) -> bool {
+        match self.process {
+            Process::Running | Process::Paused => self.has_process,
+            Process::Killed | Process::Ended => false,
+        }
     }
 
     /// Whether its beats are to be expected.
@@ -247,7 +258,8 @@ impl Sidecar {
         }
         let mut batch = Vec::new();
         if self.epoch == 0 {
-            batch.push(Write::Register(self.instance, Box::new(self.entry())));
+            let entry = Box::new(self.entry());
+            batch.push(Write::Register(self.instance, self.takes_over, entry));
         } else {
             self.sent = self.events.len();
             for (queued_at, event) in &self.events {

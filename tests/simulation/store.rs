@@ -1,9 +1,11 @@
 //! The store: what hb keeps in Redis, with hb's scripts, expiry by its own wall clock, and what can go wrong with it.
 
 use heartbeat::base::id::AgentId;
+use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::wire::beat::Beat;
 use heartbeat::wire::event::Event;
 use heartbeat::wire::incident::{Incident, IncidentId};
+use heartbeat::wire::leader::{LEAD_LASTS, Leader, Standing};
 use heartbeat::wire::roster::RosterEntry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ pub(crate) struct Hash {
 /// One write of a sidecar.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    Register(u64, Box<RosterEntry>),
+    /// The instance, whether it takes the id from a living holder, and the entry.
+    Register(u64, bool, Box<RosterEntry>),
     Event(Box<Event>),
     Roster(Box<RosterEntry>),
     Beat(Box<Beat>),
@@ -47,6 +50,11 @@ pub(crate) struct Data {
     pub(crate) roster: BTreeMap<AgentId, RosterEntry>,
     pub(crate) events: Vec<(u64, Event)>,
     pub(crate) incidents: BTreeMap<IncidentId, Arc<Incident>>,
+    /// By ticket: whose it is.
+    pub(crate) intents: BTreeMap<Ticket, String>,
+    /// The monitor that leads, and until when on the store's clock.
+    pub(crate) leader: Option<(Leader, i64)>,
+    pub(crate) fence: u64,
     pub(crate) next_event: u64,
 }
 
@@ -64,6 +72,52 @@ pub(crate) struct Store {
     pub(crate) refuses_writes: bool,
     /// Hashes are evicted as soon as they are written.
     pub(crate) evicts: bool,
+}
+
+impl Data {
+    /// As the script `leader.lua`.
+    pub(crate) fn stand(&mut self, instance: &str, wall: i64) -> Standing {
+        let lasts = i64::try_from(LEAD_LASTS.as_millis()).unwrap_or(i64::MAX);
+        if let Some((leader, until)) = self.leader.as_mut().filter(|(_, until)| *until > wall) {
+            if leader.instance != instance {
+                *until = (*until).min(wall + lasts);
+                return Standing::Follows(leader.clone());
+            }
+            *until = wall + lasts;
+            return Standing::Leads(leader.clone());
+        }
+        self.fence = self.fence.max(wall.unsigned_abs()) + 1;
+        let leader = Leader {
+            instance: instance.to_owned(),
+            since: wall.unsigned_abs(),
+            fence: self.fence,
+        };
+        self.leader = Some((leader.clone(), wall + lasts));
+        Standing::Leads(leader)
+    }
+
+    /// An intent is written unless there is one.
+    pub(crate) fn claim(&mut self, ticket: &Ticket, value: &str) -> Claim {
+        // The key names no incarnation.
+        let key = Ticket {
+            incarnation: 0,
+            ..ticket.clone()
+        };
+        let held = self.intents.entry(key).or_insert_with(|| value.to_owned());
+        if held == value {
+            Claim::Granted
+        } else {
+            Claim::Taken
+        }
+    }
+
+    pub(crate) fn release(&mut self, tickets: &[Ticket]) {
+        self.intents.retain(|key, _| {
+            !tickets
+                .iter()
+                .any(|one| (&one.agent, one.epoch, one.rung) == (&key.agent, key.epoch, key.rung))
+        });
+    }
 }
 
 /// Where the true time stands on wall clocks.
@@ -106,7 +160,9 @@ impl Store {
         }
         let wall = self.wall(now);
         let answer = match write {
-            Write::Register(instance, entry) => self.register(id, instance, *entry, wall),
+            Write::Register(instance, takes_over, entry) => {
+                self.register(id, instance, takes_over, *entry, wall)
+            }
             Write::Event(event) => {
                 let number = self.data.next_event;
                 self.data.next_event += 1;
@@ -125,10 +181,17 @@ impl Store {
         (answer, None)
     }
 
-    fn register(&mut self, id: &AgentId, instance: u64, entry: RosterEntry, wall: i64) -> Answer {
+    fn register(
+        &mut self,
+        id: &AgentId,
+        instance: u64,
+        takes_over: bool,
+        entry: RosterEntry,
+        wall: i64,
+    ) -> Answer {
         let known = self.data.hashes.get(id);
         let interval = i64::try_from(entry.interval_ms).unwrap_or(i64::MAX);
-        if let Some(hash) = known.filter(|hash| hash.instance != instance) {
+        if let Some(hash) = known.filter(|hash| hash.instance != instance && !takes_over) {
             let slack = (interval / 6).max(100);
             if hash.expires - wall > interval - slack {
                 return Answer::Held;

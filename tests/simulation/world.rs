@@ -4,9 +4,12 @@ use crate::faults::{Fault, Step};
 use crate::judge::Judge;
 use crate::monitor::{self, Ask, CONNECT_WITHIN, Link, Monitor, Told, Wishes};
 use crate::random::Random;
+use crate::rivals::Rivals;
 use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Script, Sidecar};
 use crate::store::{Answer, Data, Store, Write};
+use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::fleet::machine::FleetInput;
+use heartbeat::fleet::recovery::Deed;
 use heartbeat::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
 use std::collections::BTreeMap;
 
@@ -42,7 +45,7 @@ const QUIET: u64 = 200;
 const QUIET_TRIES: u32 = 500;
 
 #[derive(Clone, Debug)]
-enum Happening {
+pub(crate) enum Happening {
     Wake(usize),
     WakeMonitor,
     SidecarConnected(usize, u64),
@@ -51,6 +54,10 @@ enum Happening {
     MonitorConnected(u64),
     FromMonitor(u64, Ask, u64),
     ToMonitor(u64, Told),
+    /// A rung is carried out; of the monitor of this run.
+    Act(u64, Box<Deed>),
+    /// A rung was carried out.
+    Acted(u64, Ticket),
     Step(Step),
 }
 
@@ -89,6 +96,11 @@ pub(crate) struct World {
     pub(crate) query: Net,
     pub(crate) monitor: Option<Monitor>,
     pub(crate) judge: Judge,
+    pub(crate) rivals: Rivals,
+    /// Numbers the monitors: one that starts knows nothing of the rungs that the one before carries out.
+    pub(crate) run: u64,
+    /// The monitor is killed at the step of recovery after so many.
+    pub(crate) kill_in: Option<u64>,
     loss: f64,
     duplicate: f64,
     /// Beats that were published, for replays.
@@ -120,6 +132,9 @@ impl World {
             query: net,
             monitor: Some(Monitor::new(plan.seed, 1_000_000)),
             judge: Judge::new(plan),
+            rivals: Rivals::default(),
+            run: 0,
+            kill_in: None,
             loss: plan.loss,
             duplicate: plan.duplicate,
             published: Vec::new(),
@@ -159,6 +174,7 @@ impl World {
             let now = self.now;
             let mut sidecars = self.sidecars.iter();
             let is_quiet = sidecars.all(|sidecar| !sidecar.changed_within(under_way, now));
+            let is_quiet = is_quiet && !self.is_acting();
             if is_quiet && self.is_recorded() {
                 return;
             }
@@ -166,7 +182,7 @@ impl World {
         }
     }
 
-    fn at(&mut self, at: u64, happening: Happening) {
+    pub(crate) fn at(&mut self, at: u64, happening: Happening) {
         self.number += 1;
         self.queue
             .insert((at.max(self.now), self.number), happening);
@@ -198,6 +214,7 @@ impl World {
                     monitor.wake(self.now, &mut self.random, &mut wishes);
                 }
                 self.grant(wishes);
+                self.tick_rivals();
             }
             Happening::SidecarConnected(n, generation) => {
                 let sidecar = &mut self.sidecars[n];
@@ -229,6 +246,12 @@ impl World {
                 self.answer(generation, ask, asked_at);
             }
             Happening::ToMonitor(generation, told) => self.tell(generation, told),
+            Happening::Act(run, deed) => {
+                self.act(&deed);
+                let takes = self.random.below(1500);
+                self.at(self.now + takes, Happening::Acted(run, deed.ticket));
+            }
+            Happening::Acted(run, ticket) => self.acted(run, ticket),
             Happening::Step(step) => self.step(step),
         }
     }
@@ -309,7 +332,6 @@ impl World {
     }
 
     fn publish(&mut self, beat: Beat) {
-        self.judge.forged_intervals.remove(&beat.agent);
         if self.published.len() < 1000 {
             self.published.push(beat.clone());
         }
@@ -370,16 +392,22 @@ impl World {
         }
         self.store.expire(self.now);
         let wall = self.store.wall(self.now);
-        let is_write = matches!(ask, Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..));
-        if self.store.refuses_writes && is_write {
-            return;
+        if self.store.refuses_writes
+            && let Some(told) = refusal(&ask, asked_at)
+        {
+            return self.reply(generation, told);
         }
-        let mut told = monitor::answer(ask, &mut self.store.data, wall, asked_at);
+        let refuses = self.store.refuses_writes;
+        let mut told = monitor::answer(ask, &mut self.store.data, refuses, wall, asked_at);
         if let Some(Told::Canary(_)) = &told {
             told.into_iter().for_each(|canary| self.push(canary));
             let held = self.store.data.incidents.len();
             told = Some(Told::Clock(wall, held, asked_at));
         }
+        self.reply(generation, told);
+    }
+
+    fn reply(&mut self, generation: u64, told: Option<Told>) {
         let Some(told) = told else { return };
         if self.query.flows() {
             let takes = self.query.takes(&mut self.random);
@@ -400,6 +428,7 @@ impl World {
         }
         match &told {
             Told::Beat(beat) => {
+                self.rivals.beat(beat, self.now);
                 let text = || format!("arrives: {}", brief(beat));
                 self.judge.note_of(&beat.agent, self.now, text);
             }
@@ -412,7 +441,10 @@ impl World {
                 };
                 self.judge.note_of(id, self.now, text);
             }
-            Told::Loaded(_) => self.judge.sighted_at = self.now,
+            Told::Loaded(loaded) => {
+                self.judge.sighted_at = self.now;
+                self.judge.is_first_sight = loaded.first;
+            }
             Told::Canary(_)
             | Told::Clock(..)
             | Told::Appended
@@ -420,6 +452,12 @@ impl World {
             | Told::Events(..)
             | Told::Saved(_)
             | Told::Removed(_)
+            | Told::Records(_)
+            | Told::Stands(..)
+            | Told::LeadRefused(_)
+            | Told::Claimed(..)
+            | Told::Begun(..)
+            | Told::Performed(_)
             | Told::Closed => {}
         }
         let mut wishes = Wishes::default();
@@ -427,11 +465,15 @@ impl World {
         self.grant(wishes);
     }
 
-    fn grant(&mut self, wishes: Wishes) {
+    pub(crate) fn grant(&mut self, wishes: Wishes) {
+        self.judge_effects(&wishes.effects);
+        if self.is_killed_at(&wishes.effects) {
+            return self.kill_monitor();
+        }
         for ask in wishes.asks {
             self.ask(ask);
         }
-        self.judge_effects(&wishes.effects);
+        self.begin_deeds(&wishes.effects);
         let now = self.now;
         if let Some(monitor) = &mut self.monitor
             && monitor.wants_connection(now)
@@ -566,15 +608,31 @@ impl World {
                     2 => hb.epoch = (1 << 53) - 1,
                     3 => hb.slot += 1000,
                     4 => hb.interval = INTERVAL_MIN,
-                    5 => {
-                        hb.interval = INTERVAL_MAX;
-                        self.judge.forged_intervals.insert(beat.agent.clone());
-                    }
+                    5 => hb.interval = INTERVAL_MAX,
                     _ => beat.timestamp_ms = (1 << 53) - 1,
                 }
             }
             self.push(Told::Beat(Box::new(beat)));
         }
+    }
+}
+
+/// What a store that takes no writes answers to one; `None` for what is no write.
+fn refusal(ask: &Ask, asked_at: u64) -> Option<Option<Told>> {
+    match ask {
+        Ask::Lead(_) => Some(Some(Told::LeadRefused(asked_at))),
+        Ask::Claim(ticket, _) => Some(Some(Told::Claimed(ticket.clone(), Claim::Refused))),
+        Ask::Begin(ticket, incident) => {
+            let (ticket, incident) = (ticket.clone(), incident.clone());
+            Some(Some(Told::Begun(ticket, incident, false, Vec::new())))
+        }
+        Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..) | Ask::Release(_) => Some(None),
+        Ask::Load(..)
+        | Ask::Records
+        | Ask::Hash(_)
+        | Ask::TimeToLive(_)
+        | Ask::Events(_)
+        | Ask::Canary(_) => None,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod answers;
 mod events;
+mod lead;
 mod load;
 mod recovery;
 mod requests;
@@ -35,6 +36,7 @@ use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
 use heartbeat::wire::silence::Silence;
 use heartbeat::wire::trouble::{Trouble, TroubleKind};
+pub(crate) use lead::{give_up, myself};
 use load::load;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
@@ -75,6 +77,10 @@ pub(crate) enum Request {
     ReadEvents,
     /// A message to the monitor itself.
     Canary(u64),
+    /// The lead among the monitors of this store.
+    Lead,
+    /// The records that a leader keeps: outbox, silences, pause and, last, the incidents.
+    ReadRecords,
     /// An incident is written.
     StoreIncident(Arc<Incident>),
     /// An incident is removed.
@@ -170,8 +176,8 @@ struct StoreReader {
     leaving: Vec<AgentId>,
     /// What people asked for, and the store has not taken yet.
     kept: Vec<Request>,
-    /// The fencing token of this monitor, once the store has granted it.
-    token: Option<u64>,
+    /// The name of this monitor among those of its store.
+    instance: String,
     /// Failed tries in a row.
     tries: u32,
     up: bool,
@@ -186,11 +192,11 @@ struct Output {
 }
 
 impl Inbox {
-    /// Starts to read.
+    /// Starts to read. `instance` names this monitor among those of its store.
     ///
     /// # Errors
     /// No descriptors are left.
-    pub(crate) fn open(address: Address) -> std::io::Result<(Self, Wake)> {
+    pub(crate) fn open(address: Address, instance: String) -> std::io::Result<(Self, Wake)> {
         let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
@@ -211,7 +217,7 @@ impl Inbox {
             events: Events::default(),
             leaving: Vec::new(),
             kept: Vec::new(),
-            token: None,
+            instance,
             tries: 0,
             up: false,
         };
@@ -302,8 +308,9 @@ impl StoreReader {
         self.drop_questions();
         self.reconnect.mark_unchanged();
         leave(&mut link, &mut self.leaving, &self.output).await?;
+        // Before the records are read it is known whether they are this monitor's to go on with.
+        lead::ask(&mut link, &self.instance, &self.output).await?;
         load(&mut link, &mut self.events, &self.output).await?;
-        recovery::load(&mut link, &mut self.token, &self.output).await?;
         backoff.reset();
         self.tries = 0;
         self.up = true;
@@ -316,7 +323,9 @@ impl StoreReader {
             leaving: &mut self.leaving,
             kept: &mut self.kept,
             canary: &self.canary,
+            instance: &self.instance,
             channels: self.channels,
+            reading: tokio::task::JoinSet::new(),
             read_events,
             timelines: Timelines::default(),
         };
@@ -336,7 +345,7 @@ impl StoreReader {
     fn drop_questions(&mut self) {
         while let Ok(request) = self.requests.try_recv() {
             if let Request::Leave(id) = request {
-                self.leaving.push(id);
+                requests::keep_leaving(&mut self.leaving, [id]);
             } else if is_kept(&request) {
                 self.kept.push(request);
             }
@@ -409,6 +418,7 @@ fn payload_of(kind: &str) -> &str {
         "notification" => "notification",
         "silence" => "silence",
         "timeline" => "entry of a timeline",
+        "lead" => "answer to the wish to lead",
         _ => "beat",
     }
 }

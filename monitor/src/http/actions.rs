@@ -25,6 +25,8 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// What the rung `sidecar` does below a restart; asked for by its own word.
+const UNBLOCK: &str = "unblock";
 /// The largest body, in bytes.
 const BODY_MAX: usize = 16 * 1024;
 /// How long a body may take to arrive.
@@ -102,11 +104,20 @@ async fn about_agent(
 
 fn recover(agent: AgentId, wish: &Wish) -> Result<Ask, String> {
     let rung = wish.rung.as_deref();
+    if rung == Some(UNBLOCK) {
+        return if wish.dry_run {
+            Err("rung: what unblock does is the remedy that the agent's verdict names; it has no dry run".to_owned())
+        } else {
+            Ok(Ask::Unblock(agent))
+        };
+    }
     let rung = rung.map(|word| match Rung::parse(word) {
         Some(rung) => Ok(rung),
         None => {
             let known = Rung::ALL.map(Rung::as_str).join(", ");
-            Err(format!("rung: expected one of {known}, got {word:?}"))
+            Err(format!(
+                "rung: expected one of {known}, {UNBLOCK}, got {word:?}"
+            ))
         }
     });
     Ok(Ask::Recover {
@@ -233,7 +244,7 @@ async fn answer(desk: &Desk, ask: Ask, by: String, peer: Peer) -> Response {
         Some(Err(refusal)) => {
             let code = match refusal {
                 AskRefusal::NotFound | AskRefusal::NoSilence => StatusCode::NOT_FOUND,
-                AskRefusal::Blind => StatusCode::SERVICE_UNAVAILABLE,
+                AskRefusal::Blind | AskRefusal::Follows(_) => StatusCode::SERVICE_UNAVAILABLE,
                 AskRefusal::Impossible(_) => StatusCode::CONFLICT,
             };
             refuse(code, &refusal.to_string())

@@ -15,6 +15,7 @@ use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::watch::WatchView;
 use heartbeat::wire::incident::{GateKind, Incident, IncidentId};
+use heartbeat::wire::leader::Leader;
 use heartbeat::wire::pause::Pause;
 use heartbeat::wire::silence::Silence;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,11 @@ const NEXT_MAX: usize = 100;
 struct Status {
     version: &'static str,
     store: Store,
+    /// Whether this monitor leads those of its store: it acts and alerts.
+    leader: bool,
+    /// Which one leads, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    led_by: Option<Leader>,
     gates: Vec<GateStatus>,
     fleet: Fleet,
     incidents: Counts,
@@ -171,6 +177,8 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
             round_trip_ms: watch.round_trip.map(millis),
             answer_limit_ms: millis(watch.answer_limit),
         },
+        leader: watch.leads,
+        led_by: watch.leader.clone(),
         gates: watch
             .gates
             .iter()

@@ -85,12 +85,18 @@ impl Alerting {
             is_linked: false,
             was_linked: false,
         };
-        let rules = alerting.dispatch.rules();
+        alerting.begin_again(clock::now());
+        alerting
+    }
+
+    /// Forgets every page: the store holds them, and the monitor that leads goes on.
+    pub(super) fn begin_again(&mut self, now: Moment) {
+        self.alerts = Alerts::new(fastrand::u64(..));
+        let rules = self.dispatch.rules();
         // Nothing waits yet, so nothing is wished for.
-        alerting
-            .alerts
-            .handle(AlertsInput::Receivers(rules), moment(clock::now()));
-        alerting
+        self.alerts
+            .handle(AlertsInput::Receivers(rules), moment(now));
+        self.news = true;
     }
 
     pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
@@ -250,6 +256,10 @@ impl Alerting {
             )
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
+            | WatchEffect::AskForLead
+            | WatchEffect::ReadRecords
+            | WatchEffect::TookOver
+            | WatchEffect::SteppedDown
             | WatchEffect::Recovery(
                 RecoveryEffect::Order(..)
                 | RecoveryEffect::Forget(_)

@@ -67,6 +67,10 @@ impl Hub {
             tallies.follow(effect, |agent| self.watch.silent(agent, now));
         }
         tallies.follow_story(lines);
+        let view = self.watch.view();
+        if view.leader.is_some() && !view.leads {
+            lines.clear(); // the leader writes them
+        }
         for lines in std::mem::take(lines).chunks(LINES_MAX) {
             self.outputs.request(Request::Timeline(lines.to_vec()));
         }

@@ -6,6 +6,7 @@ use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, State};
 use crate::fleet::by_hand::{Answer, Ask, AskRefusal, Asked};
 use crate::fleet::detector::Silence;
+use crate::fleet::election::Role;
 use crate::fleet::gates::GatesInput;
 use crate::fleet::ladder::exchange::{LadderInput, Planned};
 use crate::fleet::ladder::rung::Rung;
@@ -29,7 +30,6 @@ impl Watch {
         effects: &mut Vec<WatchEffect>,
     ) {
         match input {
-            RecoveryInput::Token(token) => self.recovery.token = Some(token),
             RecoveryInput::Pause(held) => self.pause_read(held, now, effects),
             RecoveryInput::Silences(held) => self.silences_read(held, effects),
             RecoveryInput::Asked(asked) => self.asked(asked, now, effects),
@@ -107,6 +107,9 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) -> Result<Answer, AskRefusal> {
+        if let Role::Follows(leader) = self.election.role() {
+            return Err(AskRefusal::Follows(leader.describe()));
+        }
         // To do nothing is possible without the store; what the record needs is its clock.
         let may_pause = matches!(ask, Ask::Pause(_)) && self.store_clock.is_some();
         if !self.fleet.is_link_up() && !may_pause {
@@ -119,6 +122,7 @@ impl Watch {
                 rung,
                 dry_run,
             } => self.recover(&agent, rung, dry_run, now, effects),
+            Ask::Unblock(id) => self.give(&id, Action::Unblock, by, now, effects),
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
             Ask::Acknowledge(id) => self.acknowledge(&id, by, now, effects),
@@ -230,17 +234,14 @@ impl Watch {
         if let Some(why) = unreachable(agent, now) {
             let deed = match action {
                 Action::Stop => "stopped",
-                Action::Restart
-                | Action::Unblock
-                | Action::Hold
-                | Action::Ping
-                | Action::Unknown => "restarted",
+                Action::Unblock => "unblocked",
+                Action::Restart | Action::Hold | Action::Ping | Action::Unknown => "restarted",
             };
             let why = format!("{id} cannot be {deed}: {why}");
             return Err(AskRefusal::Impossible(why));
         }
         let (epoch, incarnation) = (agent.run.epoch, agent.run.restarts());
-        let token = self.recovery.token.ok_or(AskRefusal::Blind)?;
+        let token = self.election.token(now).ok_or(AskRefusal::Blind)?;
         let order = Order {
             id: self.ledger.new_id(self.store_wall(now)).to_string(),
             action,

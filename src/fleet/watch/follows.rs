@@ -27,6 +27,7 @@ impl Follows {
             | FleetInput::Verified(_)
             | FleetInput::Witnessed(_)
             | FleetInput::Gap(_)
+            | FleetInput::Stall(_)
             | FleetInput::Forget(_)
             | FleetInput::StoreClock(_) => Self::Nothing,
         }

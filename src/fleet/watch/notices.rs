@@ -6,7 +6,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::{Agent, State};
 use crate::fleet::last_beat::LastBeat;
-use crate::fleet::notices::{NoticesContext, NoticesEffect, NoticesInput, Plan, Sight};
+use crate::fleet::notices::{Notices, NoticesContext, NoticesEffect, NoticesInput, Plan, Sight};
 use crate::fleet::recovery::RecoveryEffect;
 use crate::fleet::view::type_of;
 use crate::wire::beat::Verdict;
@@ -58,6 +58,15 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {
+        let is_read = matches!(input, NoticesInput::Restored(_));
+        let follows = !self.election.records();
+        let is_new = matches!(input, NoticesInput::Seen(_) | NoticesInput::Tick);
+        if (follows && !is_read) || (is_new && self.election.is_in_doubt(now)) {
+            return; // the leader records it
+        }
+        if follows {
+            self.notices = Notices::default();
+        }
         let wall_ms = self.store_wall(now);
         let ledger = &mut self.ledger;
         let mut context = NoticesContext {
@@ -71,6 +80,9 @@ impl Watch {
             return;
         }
         Arc::make_mut(&mut self.shown).notices = self.notices.view().clone();
+        if follows {
+            return;
+        }
         for effect in produced {
             match effect {
                 NoticesEffect::Restart(agent) => {
@@ -95,7 +107,7 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {
-        let (Some(known), Some(token)) = (self.fleet.agent(agent), self.recovery.token) else {
+        let (Some(known), Some(token)) = (self.fleet.agent(agent), self.election.token(now)) else {
             return;
         };
         let reason = match action {
@@ -149,7 +161,7 @@ impl Watch {
             plan: self.plan(id, agent, now),
             is_silenced: self.is_silenced(id, now),
             may_restart: self.gates.veto(agent.host()).is_none()
-                && self.recovery.token.is_some()
+                && self.election.token(now).is_some()
                 && unreachable(agent, now).is_none()
                 && self.recovery.ladder.allows_restart(id, now),
             ..calm

@@ -39,15 +39,13 @@ pub(super) struct Recovery {
     /// Agents whose incident has just opened, and from when it is climbed for.
     pub(super) opening: VecDeque<(Moment, AgentId)>,
     /// Rungs whose incident is being written, and whether they are to be performed then.
-    unwritten: BTreeMap<Ticket, bool>,
+    pub(super) unwritten: BTreeMap<Ticket, bool>,
     /// Orders that a rung gave and that are not answered.
-    orders: BTreeMap<String, Ticket>,
-    /// The fencing token of this monitor.
-    pub(super) token: Option<u64>,
+    pub(super) orders: BTreeMap<String, Ticket>,
     /// All actions are paused.
     pub(super) pause: Option<Pause>,
     /// The rungs that the store held at the start are counted.
-    is_read: bool,
+    pub(super) is_read: bool,
 }
 
 impl Recovery {
@@ -121,6 +119,9 @@ impl Watch {
 
     /// What the store holds has been read: rungs of before count in the budgets, and open incidents are climbed for.
     pub(super) fn recovery_restored(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if !self.election.records() {
+            return; // its leader climbs
+        }
         let wall = self.store_wall(now);
         let all: Vec<AgentId> = self.ledger.agents().cloned().collect();
         let is_first = !std::mem::replace(&mut self.recovery.is_read, true);
@@ -325,7 +326,7 @@ impl Watch {
 
     fn claim(&mut self, ticket: Ticket, now: Moment, effects: &mut Vec<WatchEffect>) {
         let incident = self.ledger.incident_of(&ticket.agent);
-        match (self.recovery.token, incident) {
+        match (self.election.token(now), incident) {
             (Some(token), Some(incident)) => {
                 let value = format!("{token} {}", incident.id);
                 let claim = RecoveryEffect::Claim(ticket, value);
@@ -340,7 +341,7 @@ impl Watch {
     /// The rung is written into the incident; nothing is done before the store has it.
     fn begin(&mut self, ticket: Ticket, now: Moment, effects: &mut Vec<WatchEffect>) {
         self.recovery.unwritten.insert(ticket.clone(), false);
-        let token = self.recovery.token.unwrap_or(0);
+        let token = self.election.token(now).unwrap_or(0);
         let began = LedgerInput::RungBegan(ticket.clone(), token);
         let mut written = Vec::new();
         self.record(began, None, now, &mut written);
@@ -385,10 +386,17 @@ impl Watch {
             .ladder
             .policy(&ticket.agent)
             .ok_or_else(gone)?;
+        let not_now = |why: String| Performed::Later(why, GATED_AGAIN);
+        let token = self.election.token(now);
+        let token =
+            token.ok_or_else(|| not_now("this monitor may not lead any more".to_owned()))?;
         let is_by_hand = self.recovery.ladder.is_by_hand(&ticket.agent);
         if let Some(gate) = facts.gate.filter(|_| !is_by_hand) {
-            let why = format!("nothing by itself: {gate}");
-            return Err(Performed::Later(why, GATED_AGAIN));
+            return Err(not_now(format!("nothing by itself: {gate}")));
+        }
+        if facts.reason.is_none() && !is_by_hand {
+            let why = "its beats come again".to_owned();
+            return Err(Performed::NotApplicable(why));
         }
         if facts.epoch != ticket.epoch {
             let why = "a newer run of it is there".to_owned();
@@ -400,7 +408,7 @@ impl Watch {
         }
         Ok(Deed {
             ticket: ticket.clone(),
-            token: self.recovery.token.unwrap_or(0),
+            token,
             incident: incident.id.clone(),
             agent_type: type_of(agent).to_owned(),
             host: facts.host,

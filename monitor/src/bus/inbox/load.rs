@@ -8,7 +8,7 @@
 
 use super::answers::{Pair, agent_hash, bytes, is_own_fault, list, page, pairs};
 use super::events::Events;
-use super::{Input, Output, PAGE};
+use super::{Input, Output, PAGE, recovery};
 use crate::clock;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
@@ -40,27 +40,23 @@ pub(super) async fn load(
     question.cmd("TIME");
     let time = ask(link, &mut question, output).await?.into_iter().next();
     pass_on_time(time, output).await;
-    let mut incidents = Vec::new();
-    each_pair(link, keys::INCIDENTS, "incident", output, |(_, record)| {
-        incidents.push(Incident::decode(&record).map_err(|error| error.to_string())?);
-        Ok(None)
+    records(link, output).await?;
+    events.begin(link, output).await?;
+    hashes(link, output).await?;
+    each_pair(link, keys::ROSTER, "roster", output, |(id, entry)| {
+        let text = |bytes| String::from_utf8(bytes).map_err(|error| error.to_string());
+        let id = AgentId::parse(&text(id)?).map_err(|error| error.to_string())?;
+        let entry = RosterEntry::decode(&text(entry)?).map_err(|error| error.to_string())?;
+        Ok(Some(FleetInput::RosterEntry(id, Box::new(entry))))
     })
-    .await?;
-    output.send(WatchInput::Incidents(incidents)).await;
-    let mut notices = Vec::new();
-    each_pair(link, keys::NOTICES, "notice", output, |(_, record)| {
-        notices.push(Notice::decode(&record).map_err(|error| error.to_string())?);
-        Ok(None)
-    })
-    .await?;
-    output.send(WatchInput::Notices(notices)).await;
-    let mut silences = Vec::new();
-    each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
-        silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);
-        Ok(None)
-    })
-    .await?;
-    output.send(RecoveryInput::Silences(silences)).await;
+    .await
+}
+
+/// Passes on the records that a leader keeps. The incidents are the last of them: a monitor that takes over has them all then.
+pub(super) async fn records(
+    link: &mut MultiplexedConnection,
+    output: &Output,
+) -> anyhow::Result<()> {
     let mut outbox = Vec::new();
     each_pair(link, keys::OUTBOX, "notification", output, |(_, record)| {
         outbox.push(Notification::decode(&record).map_err(|error| error.to_string())?);
@@ -74,15 +70,29 @@ pub(super) async fn load(
     })
     .await?;
     output.pass(Input::Outbox(outbox, troubles)).await;
-    events.begin(link, output).await?;
-    hashes(link, output).await?;
-    each_pair(link, keys::ROSTER, "roster", output, |(id, entry)| {
-        let text = |bytes| String::from_utf8(bytes).map_err(|error| error.to_string());
-        let id = AgentId::parse(&text(id)?).map_err(|error| error.to_string())?;
-        let entry = RosterEntry::decode(&text(entry)?).map_err(|error| error.to_string())?;
-        Ok(Some(FleetInput::RosterEntry(id, Box::new(entry))))
+    let mut silences = Vec::new();
+    each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
+        silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
     })
-    .await
+    .await?;
+    output.send(RecoveryInput::Silences(silences)).await;
+    recovery::load(link, output).await?;
+    let mut notices = Vec::new();
+    each_pair(link, keys::NOTICES, "notice", output, |(_, record)| {
+        notices.push(Notice::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(WatchInput::Notices(notices)).await;
+    let mut incidents = Vec::new();
+    each_pair(link, keys::INCIDENTS, "incident", output, |(_, record)| {
+        incidents.push(Incident::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(WatchInput::Incidents(incidents)).await;
+    Ok(())
 }
 
 /// Passes on the store's clock, where it is shown to us.

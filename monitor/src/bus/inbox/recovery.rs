@@ -1,4 +1,4 @@
-//! What recovery keeps in the store: the monitor's fencing token, the pause, intents, orders, the audit.
+//! What recovery keeps in the store: the pause, intents, orders, the audit.
 
 use super::Output;
 use super::load::ask;
@@ -12,56 +12,16 @@ use heartbeat::wire::pause::Pause;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
-/// Passes on the pause that the store holds, and once the token that it grants.
-pub(super) async fn load(
-    link: &mut MultiplexedConnection,
-    token: &mut Option<u64>,
-    output: &Output,
-) -> anyhow::Result<()> {
+/// Passes on the pause that the store holds.
+pub(super) async fn load(link: &mut MultiplexedConnection, output: &Output) -> anyhow::Result<()> {
     let mut question = redis::pipe();
-    question.cmd("GET").arg(keys::PAUSE).cmd("TIME");
-    let mut answers = ask(link, &mut question, output).await?.into_iter();
-    match answers.next() {
+    question.cmd("GET").arg(keys::PAUSE);
+    match ask(link, &mut question, output).await?.into_iter().next() {
         Some(Ok(held)) => output.send(paused(held, output)).await,
         Some(Err(error)) => output.count("pause", &error),
         None => {}
     }
-    let time = answers.next().and_then(Result::ok);
-    let time = time.and_then(|time| redis::from_redis_value::<(u64, u64)>(time).ok());
-    if token.is_none() {
-        *token = grant(link, time.map_or(0, |(seconds, _)| seconds * 1000), output).await?;
-        if let Some(token) = *token {
-            output.send(RecoveryInput::Token(token)).await;
-        }
-    }
     Ok(())
-}
-
-/// A token above every one that was granted before, also by a store that lost its counter: then it starts from the clock.
-async fn grant(
-    link: &mut MultiplexedConnection,
-    wall_ms: u64,
-    output: &Output,
-) -> anyhow::Result<Option<u64>> {
-    let mut by = 1;
-    loop {
-        let mut question = redis::pipe();
-        question.cmd("INCRBY").arg(keys::FENCE).arg(by);
-        let answer = ask(link, &mut question, output).await?.into_iter().next();
-        let token = match answer {
-            Some(Ok(Value::Int(token))) => u64::try_from(token).unwrap_or(0),
-            Some(Ok(_)) | None => return Ok(None),
-            Some(Err(error)) => {
-                let why = "the store grants no fencing token, so this monitor gives no orders";
-                tracing::error!("{why}: {error}");
-                return Ok(None);
-            }
-        };
-        if token >= wall_ms {
-            return Ok(Some(token));
-        }
-        by = wall_ms - token;
-    }
 }
 
 fn paused(held: Value, output: &Output) -> RecoveryInput {

@@ -2,21 +2,31 @@
 //! neither each other nor a beat.
 
 use super::answers::is_own_fault;
-use super::load::{ask, pass_on_hash, pass_on_time};
+use super::load::{ask, pass_on_hash, pass_on_time, records};
 use super::timeline::{self, Timelines};
-use super::{Input, Output, PAGE, Request, recovery};
+use super::{Input, Output, PAGE, Request, lead, recovery};
+use crate::clock;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
+use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Agents that wait for the removal of their entry: of a full fleet in which everyone is replaced at once.
 const LEAVING_MAX: usize = 65_536;
+
+/// Keeps these agents until their entry is removed, as far as there is room: an entry that stays is read at the next start, and
+/// its agent leaves again.
+pub(super) fn keep_leaving(leaving: &mut Vec<AgentId>, new: impl IntoIterator<Item = AgentId>) {
+    let room = LEAVING_MAX.saturating_sub(leaving.len());
+    leaving.extend(new.into_iter().take(room));
+}
 
 /// Removes roster entries that the connection before did not, so that they are not read again.
 pub(super) async fn leave(
@@ -45,7 +55,11 @@ pub(super) struct Requests<'a> {
     pub(super) kept: &'a mut Vec<Request>,
     /// The monitor's own channel.
     pub(super) canary: &'a str,
+    /// The name of this monitor among those of its store.
+    pub(super) instance: &'a str,
     pub(super) channels: Channels,
+    /// Records that are being read; ends with the connection.
+    pub(super) reading: JoinSet<()>,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
     /// Whose timelines this connection knows.
@@ -73,6 +87,7 @@ impl Requests<'_> {
             for request in &batch {
                 self.add(&mut question, request);
             }
+            let asked_at = clock::now();
             let mut answers = Vec::new().into_iter();
             if !question.is_empty() {
                 answers = ask(&mut link, &mut question, output).await?.into_iter();
@@ -82,6 +97,13 @@ impl Requests<'_> {
                     if is_carried_out(answers.next(), output) {
                         self.leaving.retain(|leaving| leaving != id);
                     }
+                } else if let Request::Lead = request {
+                    if let Some(answer) = answers.next() {
+                        let answer = answer.and_then(|value| Ok(redis::from_redis_value(value)?));
+                        lead::pass_on(&mut link, self.instance, (answer, asked_at), output).await?;
+                    }
+                } else if let Request::ReadRecords = request {
+                    self.read_records(&link, output);
                 } else {
                     pass_on(request, &mut answers, output).await?;
                 }
@@ -105,9 +127,19 @@ impl Requests<'_> {
                 None
             }
         });
-        let room = LEAVING_MAX.saturating_sub(self.leaving.len());
-        self.leaving.extend(new.take(room));
+        keep_leaving(self.leaving, new);
         batch.extend(before.into_iter().map(Request::Leave));
+    }
+
+    /// Reads the records beside everything else: they are many questions.
+    fn read_records(&mut self, link: &MultiplexedConnection, output: &Output) {
+        let (mut link, output) = (link.clone(), output.clone());
+        while self.reading.try_join_next().is_some() {}
+        self.reading.spawn(async move {
+            if let Err(error) = records(&mut link, &output).await {
+                tracing::debug!("the records are read again after the next connection: {error:#}");
+            }
+        });
     }
 
     fn add(&self, question: &mut Pipeline, request: &Request) {
@@ -119,6 +151,8 @@ impl Requests<'_> {
             Request::ReadTtl(id) => {
                 question.cmd("PTTL").arg(keys::agent(id));
             }
+            Request::Lead => lead::add(question, self.instance),
+            Request::ReadRecords => {}
             Request::ReadEvents => {
                 let _ = self.read_events.try_send(()); // full: it is about to be read
             }
@@ -128,9 +162,12 @@ impl Requests<'_> {
                 question.cmd("HLEN").arg(keys::NOTICES);
                 question.cmd("INFO").arg("persistence");
             }
-            Request::StoreIncident(incident) | Request::Begin(_, incident) => {
-                let id = incident.id.to_string();
-                set(question, keys::INCIDENTS, &id, &incident.encode());
+            Request::StoreIncident(incident) => store(question, incident),
+            // The last look before the rung: the channel may have lost a beat of the agent.
+            Request::Begin(ticket, incident) => {
+                store(question, incident);
+                let key = keys::agent(&ticket.agent);
+                question.cmd("HGETALL").arg(&key).cmd("PTTL").arg(&key);
             }
             Request::RemoveIncident(id) => {
                 remove(question, keys::INCIDENTS, &id.to_string());
@@ -166,6 +203,11 @@ impl Requests<'_> {
     }
 }
 
+fn store(question: &mut Pipeline, incident: &Incident) {
+    let id = incident.id.to_string();
+    set(question, keys::INCIDENTS, &id, &incident.encode());
+}
+
 /// Writes one record of a hash.
 fn set(question: &mut Pipeline, key: &str, field: &str, record: &str) {
     question.cmd("HSET").arg(key).arg(field).arg(record);
@@ -197,6 +239,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::ReadTtl(_)
         | Request::ReadEvents
         | Request::Canary(_)
+        | Request::Lead
+        | Request::ReadRecords
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
         | Request::StoreNotice(_)
@@ -262,9 +306,12 @@ async fn pass_on(
             if is_stored {
                 output.send(WatchInput::IncidentSaved(incident)).await;
             }
+            if let (Some(fields), Some(left)) = (answers.next(), answers.next()) {
+                pass_on_hash(&ticket.agent, fields, &left, output).await?;
+            }
             output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
-        Request::ReadEvents | Request::Leave(_) => {}
+        Request::ReadEvents | Request::Leave(_) | Request::Lead | Request::ReadRecords => {}
     }
     Ok(())
 }
@@ -331,5 +378,20 @@ async fn pass_on_ttl(id: &AgentId, left: RedisResult<Value>, output: &Output) {
     if let Ok(Value::Int(left @ 1..)) = left {
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         output.send(FleetInput::TtlRead(id.clone(), left)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_agents_leave_at_once_as_there_is_room_for() {
+        let id = |n: usize| AgentId::parse(&format!("a{n}")).unwrap();
+        let mut leaving = Vec::new();
+        for from in [0, LEAVING_MAX - 1, LEAVING_MAX] {
+            keep_leaving(&mut leaving, (from..from + LEAVING_MAX).map(id));
+        }
+        assert_eq!(leaving.len(), LEAVING_MAX);
     }
 }

@@ -1,0 +1,201 @@
+//! What it means for the records, the ladder and what is shown that this monitor leads, follows, or is on its own.
+
+use super::recovery::Recovery;
+use super::{Watch, WatchEffect, WatchInput};
+use crate::base::id::AgentId;
+use crate::base::moment::Moment;
+use crate::fleet::agent::State;
+use crate::fleet::election::{ElectionEffect, ElectionInput, Role};
+use crate::fleet::exchange::Change;
+use crate::fleet::incidents::LedgerInput;
+use crate::fleet::ladder::exchange::Next;
+use crate::fleet::notices::Notices;
+use crate::wire::incident::Incident;
+use crate::wire::life::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a follower reads what the leader records.
+const MIRROR_EVERY: Duration = Duration::from_secs(10);
+
+/// What waits for the answer whether this monitor still leads: of a moment, for the store is asked at once.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    changes: Vec<Change>,
+    inputs: Vec<WatchInput>,
+}
+
+impl Watch {
+    /// Whether people are notified by this monitor. One that is in doubt asks first whether it still leads.
+    pub fn may_alert(&self, now: Moment) -> bool {
+        self.election.records() && !self.election.is_in_doubt(now)
+    }
+
+    pub(super) fn elect(
+        &mut self,
+        input: ElectionInput,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        for effect in self.election.handle(input, now) {
+            match effect {
+                ElectionEffect::Ask => effects.push(WatchEffect::AskForLead),
+                ElectionEffect::TakeOver => {
+                    self.record(LedgerInput::Lead, None, now, effects);
+                    self.notices = Notices::default();
+                    self.mirror_at = None;
+                    effects.push(WatchEffect::ReadRecords);
+                }
+                ElectionEffect::StepDown => {
+                    self.recovery_ended();
+                    self.held = Held::default();
+                    self.record(LedgerInput::Follow, None, now, effects);
+                    self.mirror_at = Some(now + MIRROR_EVERY);
+                    effects.extend([WatchEffect::SteppedDown, WatchEffect::ReadRecords]);
+                }
+            }
+        }
+        if !self.election.is_in_doubt(now) {
+            let Held { changes, inputs } = std::mem::take(&mut self.held);
+            for change in changes {
+                self.recovery_changed(&change, now, effects);
+                self.record_change(change, now, effects);
+            }
+            for input in inputs {
+                effects.append(&mut self.handle(input, now));
+            }
+        }
+        self.show_lead();
+    }
+
+    /// Another monitor acts from now on: it goes on where this one stands.
+    fn recovery_ended(&mut self) {
+        let (ladder, policies) = (&self.recovery.ladder, &mut self.recovery.policies);
+        self.recovery = Recovery {
+            ladder: ladder.begin_again(),
+            policies: std::mem::take(policies),
+            ..Recovery::default()
+        };
+        Arc::make_mut(&mut self.shown).next.clear();
+    }
+
+    /// The input, unless it may lead to a record or an action and this monitor is in doubt: then it waits.
+    pub(super) fn held_back(&mut self, input: WatchInput, now: Moment) -> Option<WatchInput> {
+        let waits = match &input {
+            WatchInput::IncidentsHeld(_)
+            | WatchInput::NoticesHeld(_)
+            | WatchInput::IncidentSaved(_)
+            | WatchInput::IncidentRemoved(_)
+            | WatchInput::Paged(..)
+            | WatchInput::Notified(..)
+            | WatchInput::Recovery(_) => self.election.is_in_doubt(now),
+            WatchInput::Fleet(_)
+            | WatchInput::CanaryBack(_)
+            | WatchInput::Answered(_)
+            | WatchInput::Stands(..)
+            | WatchInput::LeadRefused(_)
+            | WatchInput::Notices(_)
+            | WatchInput::Incidents(_) => false,
+        };
+        if waits {
+            self.held.inputs.push(input);
+            return None;
+        }
+        Some(input)
+    }
+
+    /// The same for a change of an agent.
+    pub(super) fn held_back_change(&mut self, change: Change, now: Moment) -> Option<Change> {
+        if self.election.is_in_doubt(now) {
+            self.held.changes.push(change);
+            return None;
+        }
+        Some(change)
+    }
+
+    /// The records that the store holds.
+    pub(super) fn incidents_read(
+        &mut self,
+        records: Vec<Incident>,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        self.record(LedgerInput::Restored(records), None, now, effects);
+        if !self.election.records() {
+            return self.show_next_of_leader(now);
+        }
+        self.settle_restored(now, effects);
+        if self.fleet.is_link_up() {
+            self.take_over(now, effects);
+        }
+    }
+
+    /// The records of the leader are read again when they are due.
+    pub(super) fn read_again(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if self.mirror_at.is_some_and(|at| at <= now) {
+            self.mirror_at = Some(now + MIRROR_EVERY);
+            effects.extend(self.fleet.is_link_up().then_some(WatchEffect::ReadRecords));
+        }
+    }
+
+    /// What the leader of before left: its records are known, and what it did not record any more is recorded.
+    fn take_over(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        for change in self.unrecorded(now) {
+            self.record_change(change, now, effects);
+        }
+        self.recovery_restored(now, effects);
+        self.attend_all(now, effects);
+        effects.push(WatchEffect::TookOver);
+    }
+
+    /// Agents that have failed and have no incident.
+    fn unrecorded(&self, now: Moment) -> Vec<Change> {
+        let view = self.fleet.view();
+        let fails = |state: State, reason: Option<Reason>| match state {
+            State::Failed => true,
+            State::Healthy => reason == Some(Reason::Duplicate),
+            State::Missing | State::Stopped => false,
+        };
+        let all = view.agents.iter();
+        let all = all.filter(|(_, agent)| fails(agent.state, agent.reason));
+        let all = all.filter(|(id, _)| self.ledger.incident_of(id).is_none());
+        all.map(|(id, agent)| agent.change(id.clone(), None, None, now))
+            .collect()
+    }
+
+    /// What comes next for each agent, as the leader wrote it.
+    fn show_next_of_leader(&mut self, now: Moment) {
+        let wall_ms = self.store_wall(now);
+        let shown = Arc::make_mut(&mut self.shown);
+        shown.next.clear();
+        for incident in shown.incidents.open.values() {
+            let Some(next) = &incident.next else { continue };
+            let wait = next.at.saturating_sub(wall_ms);
+            let at = (wait > 0).then(|| now + Duration::from_millis(wait));
+            for agent in &incident.agents {
+                let what = next.what.clone();
+                let agent: AgentId = agent.clone();
+                let by_itself = at.is_some();
+                let next = Next {
+                    what,
+                    at,
+                    by_itself,
+                };
+                shown.next.insert(agent, next);
+            }
+        }
+    }
+
+    fn show_lead(&mut self) {
+        let (leads, leader) = match self.election.role() {
+            Role::Alone => (false, None),
+            Role::Leads { leader, .. } => (true, Some(leader)),
+            Role::Follows(leader) => (false, Some(leader)),
+        };
+        if self.shown.leads != leads || self.shown.leader.as_ref() != leader {
+            let leader = leader.cloned();
+            let shown = Arc::make_mut(&mut self.shown);
+            (shown.leads, shown.leader) = (leads, leader);
+        }
+    }
+}
