@@ -104,8 +104,10 @@ mutants: ## changes each line that decides a proof: a test must fail; installs c
 	@command -v cargo-mutants >/dev/null || [ -x $(TARGET)/tools/bin/cargo-mutants ] || $(CARGO) install cargo-mutants --locked --root $(TARGET)/tools
 	PATH="$(TARGET)/tools/bin:$$PATH" HB_MODEL_STATES=50000 $(CARGO) mutants -p heartbeat -o $(TARGET) -f 'src/verdict/wakeup/[!s]*.rs' -f src/verdict/wakeup/sources.rs -f src/verdict/known_programs.rs -- --lib --test model
 
-bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof
+bench-look: test-deps ## what one sample of a tree of ten processes costs, beside ps and lsof; what a beat costs at 10 GB
 	$(CARGO) bench --quiet -p hbsidecar --bench look
+	$(CARGO) build --quiet --release -p hbsidecar
+	python3 benches/supervisors/mapped.py $(TARGET)/release/hbsidecar
 
 # ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
 bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes

@@ -6,7 +6,7 @@ pub(crate) mod receivers;
 mod secret;
 
 pub use hbshell::log::LogFormat;
-pub(crate) use hbshell::store::{Address, Password};
+pub(crate) use hbshell::store::{Address, Credentials, CredentialsGiven};
 
 use crate::cli;
 use crate::token::TokenPlace;
@@ -53,7 +53,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:7410";
 pub struct Args {
     #[command(subcommand)]
     command: Option<CommandArgs>,
-    /// TOML file with redis_url, redis_password_file, state_dir, listen, public_url, token_file, read_only, interval_default,
+    /// TOML file with redis_url, redis_password_file and the other redis_ keys, state_dir, listen, public_url, token_file, read_only, interval_default,
     /// the tables policy and verify, and a table [[receiver]] for each place that notifications go to
     #[arg(long, env = "HB_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
@@ -69,6 +69,18 @@ pub struct Args {
         global = true
     )]
     redis_password_file: Option<PathBuf>,
+    /// The store's user, in the place of the URL's
+    #[arg(long, env = "HB_REDIS_USERNAME", value_name = "NAME", global = true)]
+    redis_username: Option<String>,
+    /// Certificate authorities for a rediss:// store, in PEM [default: the machine's]
+    #[arg(long, env = "HB_REDIS_CA_FILE", value_name = "FILE", global = true)]
+    redis_ca_file: Option<PathBuf>,
+    /// A certificate to show to a rediss:// store, in PEM
+    #[arg(long, env = "HB_REDIS_CERT_FILE", value_name = "FILE", global = true)]
+    redis_cert_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM; all these files are read again at each connection
+    #[arg(long, env = "HB_REDIS_KEY_FILE", value_name = "FILE", global = true)]
+    redis_key_file: Option<PathBuf>,
     /// Directory of what the embedded store keeps [default: $XDG_STATE_HOME/hb; /var/lib/hb for root, else ~/.local/state/hb]
     #[arg(long, env = "HB_STATE_DIR", value_name = "DIRECTORY", global = true)]
     state_dir: Option<PathBuf>,
@@ -150,7 +162,7 @@ pub(crate) struct Config {
     /// The configured store, if any.
     pub(crate) store: Option<Address>,
     /// Of the store, wherever that is.
-    pub(crate) password: Option<Password>,
+    pub(crate) credentials: Credentials,
     /// Where an embedded store keeps its data; `None` where no place is known.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
@@ -187,6 +199,10 @@ pub(crate) enum Mode {
 struct File {
     redis_url: Option<String>,
     redis_password_file: Option<PathBuf>,
+    redis_username: Option<String>,
+    redis_ca_file: Option<PathBuf>,
+    redis_cert_file: Option<PathBuf>,
+    redis_key_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     listen: Option<String>,
     public_url: Option<String>,
@@ -200,9 +216,13 @@ struct File {
     receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 9] = [
+const FILE_KEYS: [&str; 13] = [
     "redis_url",
     "redis_password_file",
+    "redis_username",
+    "redis_ca_file",
+    "redis_cert_file",
+    "redis_key_file",
     "state_dir",
     "listen",
     "public_url",
@@ -316,8 +336,14 @@ impl TryFrom<Args> for Config {
             .redis_url
             .or_else(|| first_set(&["HB_REDIS_URL", "REDIS_URL"]))
             .or(file.redis_url);
-        let password_file = args.redis_password_file.or(file.redis_password_file);
-        let password = password_file.map(Password::open).transpose()?;
+        let credentials = CredentialsGiven {
+            username: args.redis_username.or(file.redis_username),
+            password_file: args.redis_password_file.or(file.redis_password_file),
+            ca_file: args.redis_ca_file.or(file.redis_ca_file),
+            cert_file: args.redis_cert_file.or(file.redis_cert_file),
+            key_file: args.redis_key_file.or(file.redis_key_file),
+        };
+        let credentials = credentials.open()?;
         let listen = args
             .listen
             .or(file.listen)
@@ -345,9 +371,9 @@ impl TryFrom<Args> for Config {
             },
             file: path,
             store: url
-                .map(|url| Address::new(&url, password.clone()))
+                .map(|url| Address::new(&url, credentials.clone()))
                 .transpose()?,
-            password,
+            credentials,
             token: TokenPlace {
                 file: args.token_file.or(file.token_file),
                 state_dir: state_dir.clone(),

@@ -133,7 +133,7 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     // A terminal that is closed does not end the monitor.
     let hangup = signal(SignalKind::hangup())?;
     let found = tokio::select! {
-        found = bus::find_store::find(&config.store, config.password.clone(), config.state_dir.clone(), stopped.clone()) => found?,
+        found = bus::find_store::find(&config.store, config.credentials.clone(), config.state_dir.clone(), stopped.clone()) => found?,
         () = &mut end => return Ok(exit::SUCCESS),
     };
     let (http, store) = (listener.local_addr()?, &found.description);

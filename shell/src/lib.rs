@@ -11,3 +11,4 @@ pub mod private_dir;
 pub mod runtime;
 pub mod service_manager;
 pub mod store;
+pub mod tls;

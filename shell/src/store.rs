@@ -1,24 +1,69 @@
-//! The store's address and the password for it, as both programs take them from their users.
+//! The store's address and what opens it, as both programs take them from their users; and the connection to it.
 
 use crate::private_dir::PrivateDir;
+use crate::tls::{self, TlsError, TlsFiles};
 use heartbeat::base::runtime_dir;
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    RedisError,
+};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
-/// Where a store is. A password from a file is added when a connection is made.
+/// Where a store is. What stands in files is read when a connection is made.
 #[derive(Clone, Debug)]
 pub struct Address {
     info: Box<ConnectionInfo>,
+    is_encrypted: bool,
+    credentials: Credentials,
+}
+
+/// What a user gives beside the URL, as it was given: by flag, variable or configuration file.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialsGiven {
+    /// The user's name in the store.
+    pub username: Option<String>,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// A file with the certificate authorities to trust.
+    pub ca_file: Option<PathBuf>,
+    /// A file with the client's certificate.
+    pub cert_file: Option<PathBuf>,
+    /// A file with that certificate's key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// What a user gives beside the URL, checked; it overrides what the URL says.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    username: Option<String>,
     password: Option<Password>,
+    tls: TlsFiles,
 }
 
 /// A password in a file. The file is read again for each connection, so a new password needs no restart.
 #[derive(Clone)]
-pub struct Password {
+struct Password {
     file: PathBuf,
     /// What a pipe delivered, as of a shell's `<(pass show redis)`: it cannot be read twice.
     kept: Option<String>,
+}
+
+/// What one connection is made with.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Address, database, user and password.
+    pub info: ConnectionInfo,
+    /// The client of a connection that is encrypted.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// Why there is no address. The URL itself is not repeated: it may hold a password.
@@ -30,37 +75,101 @@ pub enum AddressError {
     /// The password file is not readable.
     #[error("cannot read the password file {0}: {1}")]
     Password(PathBuf, std::io::Error),
+    /// A certificate without its key, or the other way round.
+    #[error("--redis-cert-file and --redis-key-file are given together or not at all")]
+    HalfIdentity,
+    /// Files for TLS, and a store that is reached without it.
+    #[error("certificates were given for a store without TLS; write its URL as in rediss://h:6379")]
+    NoTls,
+    /// A file for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl CredentialsGiven {
+    /// Checks that each file can be used now.
+    ///
+    /// # Errors
+    /// One cannot, or half of a client's identity is missing.
+    pub fn open(self) -> Result<Credentials, AddressError> {
+        let identity = match (self.cert_file, self.key_file) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(AddressError::HalfIdentity),
+        };
+        let tls = TlsFiles {
+            ca: self.ca_file,
+            identity,
+        };
+        if tls != TlsFiles::default() {
+            tls::client(&tls)?;
+        }
+        Ok(Credentials {
+            username: self.username,
+            password: self.password_file.map(Password::open).transpose()?,
+            tls,
+        })
+    }
+}
+
+impl Credentials {
+    /// Whether nothing was given: no secret could go to the wrong store.
+    pub fn is_empty(&self) -> bool {
+        self.username.is_none() && self.password.is_none() && self.tls == TlsFiles::default()
+    }
 }
 
 impl Address {
-    /// Parses a URL; the password from a file overrides one in the URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// The text is not a URL of a store, or it asks for TLS.
-    pub fn new(url: &str, password: Option<Password>) -> Result<Self, AddressError> {
-        let info = url
+    /// The text is not a URL of a store, or it asks for TLS without verification, or it does not ask for the TLS that files
+    /// were given for.
+    pub fn new(url: &str, credentials: Credentials) -> Result<Self, AddressError> {
+        let (plain, is_encrypted) = match url.split_once("://") {
+            Some(("rediss" | "valkeys", rest)) => (format!("redis://{rest}"), true),
+            Some(_) | None => (url.to_owned(), false),
+        };
+        if is_encrypted && plain.ends_with("#insecure") {
+            return Err(AddressError::Url(
+                "#insecure is not supported: name the store's certificate authority with --redis-ca-file"
+                    .to_owned(),
+            ));
+        }
+        if !is_encrypted && credentials.tls != TlsFiles::default() {
+            return Err(AddressError::NoTls);
+        }
+        let info = plain
             .into_connection_info()
             .map_err(|error| AddressError::Url(error.to_string()))?;
-        if !info.addr().is_supported() {
-            return Err(AddressError::Url("this build has no TLS".to_owned()));
-        }
         let settings = info.redis_settings().clone();
         let settings = settings.set_protocol(redis::ProtocolVersion::RESP3);
-        let info = Box::new(info.set_redis_settings(settings));
-        Ok(Self { info, password })
+        Ok(Self {
+            info: Box::new(info.set_redis_settings(settings)),
+            is_encrypted,
+            credentials,
+        })
     }
 
     /// What one connection is made with.
     ///
     /// # Errors
-    /// The password file is not readable any more.
-    pub fn resolve(&self) -> Result<ConnectionInfo, AddressError> {
+    /// A file is not readable any more.
+    pub fn resolve(&self) -> Result<Target, AddressError> {
         let info = ConnectionInfo::clone(&self.info);
-        let Some(password) = &self.password else {
-            return Ok(info);
-        };
-        let settings = info.redis_settings().clone();
-        Ok(info.set_redis_settings(settings.set_password(password.read()?)))
+        let mut settings = info.redis_settings().clone();
+        if let Some(username) = &self.credentials.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &self.credentials.password {
+            settings = settings.set_password(password.read()?);
+        }
+        let client = || tls::client(&self.credentials.tls).map(Arc::new);
+        let tls = self.is_encrypted.then(client).transpose()?;
+        Ok(Target {
+            info: info.set_redis_settings(settings),
+            tls,
+        })
     }
 
     /// The number of the database.
@@ -83,6 +192,84 @@ impl Address {
     }
 }
 
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The store cannot be reached, or it refuses the user.
+    #[error(transparent)]
+    Store(#[from] RedisError),
+    /// It was reached, but the two do not trust each other.
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
+}
+
+/// What to do about a connection that TLS refused.
+pub const TLS_REMEDY: &str = "name the certificate authority of the store with --redis-ca-file, and the client's own certificate with --redis-cert-file where the store asks for one";
+
+/// Connects, encrypted where the target is; `within` bounds the connection and its greeting each.
+///
+/// # Errors
+/// The store cannot be reached, its certificate is not trusted, or it refuses the user.
+pub async fn connect(
+    target: Target,
+    config: AsyncConnectionConfig,
+    within: Duration,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let config = config.set_connection_timeout(Some(within));
+    let (ConnectionAddr::Tcp(host, port), Some(tls)) = (target.info.addr(), target.tls) else {
+        let client = Client::open(target.info)?;
+        let connected = client.get_multiplexed_async_connection_with_config(&config);
+        return Ok(connected.await?);
+    };
+    let name = ServerName::try_from(host.clone()).map_err(|_| {
+        RedisError::from((
+            ErrorKind::InvalidClientConfig,
+            "the store's host is no name that a certificate could hold",
+        ))
+    })?;
+    let connected = async {
+        let reached = async {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        let stream = reached.await.map_err(unreachable)?;
+        let encrypted = TlsConnector::from(tls).connect(name, stream).await;
+        let stream = encrypted.map_err(ConnectError::Tls)?;
+        let settings = target.info.redis_settings();
+        MultiplexedConnection::new_with_config(settings, stream, config)
+            .await
+            .map_err(tls_or_store)
+    };
+    let late = |_| unreachable(std::io::ErrorKind::TimedOut.into());
+    let connected: Result<_, ConnectError> = tokio::time::timeout(within, connected)
+        .await
+        .map_err(late)?;
+    let (connection, driver) = connected?;
+    tokio::spawn(driver); // it ends with the last handle of the connection
+    Ok(connection)
+}
+
+/// Since TLS 1.3 a store refuses the client's certificate after the handshake, where the first answer is read.
+fn tls_or_store(error: RedisError) -> ConnectError {
+    // The crate hands its source out behind a pointer of its own.
+    let shared = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let of_tls = shared
+        .and_then(|shared| shared.downcast_ref())
+        .and_then(std::io::Error::get_ref)
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match of_tls {
+        Some(refusal) => ConnectError::Tls(std::io::Error::other(refusal.clone())),
+        None => ConnectError::Store(error),
+    }
+}
+
+fn unreachable(error: std::io::Error) -> ConnectError {
+    ConnectError::Store(error.into())
+}
+
 /// Host and port, or the socket's path.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,10 +279,7 @@ impl fmt::Display for Address {
 
 impl Password {
     /// Checks that the file is readable.
-    ///
-    /// # Errors
-    /// It is not.
-    pub fn open(file: PathBuf) -> Result<Self, AddressError> {
+    fn open(file: PathBuf) -> Result<Self, AddressError> {
         let once = std::fs::metadata(&file).is_ok_and(|found| !found.is_file());
         let text = read(&file)?;
         let kept = once.then_some(text);
@@ -142,9 +326,17 @@ fn read(file: &Path) -> Result<String, AddressError> {
 mod tests {
     use super::*;
 
+    fn of_file(file: &Path) -> Credentials {
+        let given = CredentialsGiven {
+            password_file: Some(file.to_owned()),
+            ..CredentialsGiven::default()
+        };
+        given.open().unwrap()
+    }
+
     fn password(address: &Address) -> String {
-        let info = address.resolve().unwrap();
-        info.redis_settings().password().unwrap().to_owned()
+        let target = address.resolve().unwrap();
+        target.info.redis_settings().password().unwrap().to_owned()
     }
 
     #[test]
@@ -152,8 +344,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("password");
         std::fs::write(&file, "one\n").unwrap();
-        let opened = Password::open(file.clone()).unwrap();
-        let address = Address::new("redis://user:zero@h/3", Some(opened)).unwrap();
+        let address = Address::new("redis://user:zero@h/3", of_file(&file)).unwrap();
         assert_eq!(password(&address), "one");
         std::fs::write(&file, "two\r\n").unwrap();
         assert_eq!(password(&address), "two");
@@ -170,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_password_in_the_url_is_used_without_a_file() {
-        let address = Address::new("redis://user:zero@h", None).unwrap();
+        let address = Address::new("redis://user:zero@h", Credentials::default()).unwrap();
         assert_eq!(password(&address), "zero");
     }
 
@@ -183,8 +374,7 @@ mod tests {
             let pipe = pipe.clone();
             move || std::fs::write(pipe, "secret\n").unwrap()
         });
-        let opened = Password::open(pipe).unwrap();
-        let address = Address::new("redis://h", Some(opened)).unwrap();
+        let address = Address::new("redis://h", of_file(&pipe)).unwrap();
         write.join().unwrap();
         assert_eq!(password(&address), "secret");
         assert_eq!(password(&address), "secret");
@@ -196,10 +386,12 @@ mod tests {
         for url in [
             "http://user:secret@h",
             "redis",
-            "rediss://user:secret@h",
+            "rediss://user:secret@h/#insecure",
             "redis://:secret@h:x",
         ] {
-            let error = Address::new(url, None).unwrap_err().to_string();
+            let error = Address::new(url, Credentials::default())
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("redis://127.0.0.1:6379") && !error.contains("secret"),
                 "{error}"
@@ -208,10 +400,51 @@ mod tests {
     }
 
     #[test]
+    fn a_user_name_wins_over_the_url() {
+        let given = CredentialsGiven {
+            username: Some("hb".to_owned()),
+            ..CredentialsGiven::default()
+        };
+        let address = Address::new("redis://user:zero@h", given.open().unwrap()).unwrap();
+        let target = address.resolve().unwrap();
+        assert_eq!(target.info.redis_settings().username(), Some("hb"));
+    }
+
+    #[test]
+    fn half_an_identity_is_refused() {
+        let given = CredentialsGiven {
+            cert_file: Some("/no/such/cert.pem".into()),
+            ..CredentialsGiven::default()
+        };
+        assert!(matches!(given.open(), Err(AddressError::HalfIdentity)));
+    }
+
+    #[test]
+    fn files_for_tls_need_a_url_with_tls() {
+        let credentials = Credentials {
+            tls: TlsFiles {
+                ca: Some("/etc/ca.pem".into()),
+                identity: None,
+            },
+            ..Credentials::default()
+        };
+        let error = Address::new("redis://h", credentials.clone()).unwrap_err();
+        assert!(error.to_string().contains("rediss://"), "{error}");
+        assert!(Address::new("rediss://h", credentials).is_ok());
+    }
+
+    #[test]
     fn loopback_and_sockets_are_local() {
-        let local = |url| Address::new(url, None).unwrap().is_local();
+        let local = |url| {
+            Address::new(url, Credentials::default())
+                .unwrap()
+                .is_local()
+        };
         assert!(
-            local("redis://127.0.0.1") && local("redis://localhost") && local("redis+unix:///s")
+            local("redis://127.0.0.1")
+                && local("rediss://localhost:1")
+                && local("redis://localhost")
+                && local("redis+unix:///s")
         );
         assert!(!local("redis://store.example"));
     }

@@ -11,7 +11,7 @@ pub(crate) use store::Store;
 
 use hbshell::command_line::first_set;
 use hbshell::log::Log;
-use hbshell::store::AddressError;
+use hbshell::store::{AddressError, CredentialsGiven};
 use heartbeat::base::id::{AgentId, IdError};
 use heartbeat::contract::report::Thresholds;
 use heartbeat::supervise::exclusive::Terms;
@@ -180,7 +180,14 @@ impl TryFrom<Args> for Config {
             Some(id) => (id, false),
             None => (AgentId::nearest(&format!("{host}-{name}")), true),
         };
-        let store = given::store(args.redis_url, args.redis_password_file, &mut notes)?;
+        let credentials = CredentialsGiven {
+            username: args.redis_username,
+            password_file: args.redis_password_file,
+            ca_file: args.redis_ca_file,
+            cert_file: args.redis_cert_file,
+            key_file: args.redis_key_file,
+        };
+        let store = given::store(args.redis_url, credentials, &mut notes)?;
         Ok(Self {
             id,
             agent_type: args

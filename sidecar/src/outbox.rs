@@ -23,7 +23,7 @@ use heartbeat::wire::lease::{Holder, Lease};
 use heartbeat::wire::order::Order;
 use heartbeat::wire::roster::RosterEntry;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, Script};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, Script};
 use refusal::remedy_of_outage;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -413,13 +413,11 @@ impl StoreSession {
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let address = self.store.resolve(self.tries)?;
-        self.address = address.addr().to_string();
-        self.channels = Channels::of(address.redis_settings().db());
-        let client = Client::open(address)?;
+        let target = self.store.resolve(self.tries)?;
+        self.address = target.info.addr().to_string();
+        self.channels = Channels::of(target.info.redis_settings().db());
         let (send, pushes) = mpsc::channel(PUSHES_MAX);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
             .set_push_sender(move |push: PushInfo| {
                 if let Some(push) = pushed(&push) {
@@ -427,9 +425,7 @@ impl StoreSession {
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
-        let connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let connection = hbshell::store::connect(target, config, ANSWER_WITHIN).await?;
         Ok((connection, pushes))
     }
 

@@ -1,5 +1,6 @@
 //! HTTP to receivers: TLS, proxies, no redirects, no private addresses unless they are allowed, bounded answers.
 
+use hbshell::tls::TlsFiles;
 use heartbeat::alerts::exchange::Outcome;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
@@ -45,7 +46,7 @@ impl Http {
     /// # Errors
     /// TLS cannot be set up.
     pub(super) fn new() -> anyhow::Result<Self> {
-        let tls = tls()?;
+        let tls = hbshell::tls::client(&TlsFiles::default())?;
         let client = || {
             Client::builder()
                 .tls_backend_preconfigured(tls.clone())
@@ -161,22 +162,6 @@ impl Resolve for PublicOnly {
             Ok(public)
         })
     }
-}
-
-fn tls() -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        let _ = roots.add(certificate); // one that is broken trusts no one
-    }
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 /// The hosts of the proxies that the environment names.

@@ -1,6 +1,6 @@
 //! Which store is used: the configured one, else Redis in its usual place, else one embedded here.
 
-use crate::config::{Address, Password};
+use crate::config::{Address, Credentials};
 use hbshell::private_dir::PrivateDir;
 use hbstore::{Kept, Limits, serve};
 use heartbeat::base::runtime_dir;
@@ -36,7 +36,7 @@ pub(crate) struct Published {
 /// The configured store, else Redis in its usual place, else one embedded here that keeps its data in `state`.
 pub(crate) async fn find(
     configured: &Option<Address>,
-    password: Option<Password>,
+    credentials: Credentials,
     state: Option<PathBuf>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Found> {
@@ -50,7 +50,7 @@ pub(crate) async fn find(
     }
     if answers(runtime_dir::STORE_URL_DEFAULT).await {
         return Ok(Found {
-            address: Address::new(runtime_dir::STORE_URL_DEFAULT, password)?,
+            address: Address::new(runtime_dir::STORE_URL_DEFAULT, credentials)?,
             description: format!("Redis on {USUAL}"),
             published: None,
             embedded: None,
@@ -114,7 +114,7 @@ pub(crate) fn embed(
         }
     });
     Ok(Found {
-        address: Address::new(&url, None)?,
+        address: Address::new(&url, Credentials::default())?,
         description: url,
         published: None,
         embedded: Some(embedded),

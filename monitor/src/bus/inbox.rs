@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
+use hbshell::store::{ConnectError, TLS_REMEDY};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -31,8 +32,8 @@ use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
 use heartbeat::wire::silence::Silence;
 use load::load;
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
 use requests::{Requests, is_kept, leave};
 use shared::Shared;
 use std::collections::BTreeMap;
@@ -268,7 +269,8 @@ impl StoreReader {
             self.tries = self.tries.saturating_add(1);
             self.output.send(FleetInput::LinkDown).await;
             if !logged {
-                tracing::error!("lost connection to the store, retrying: {error:#}");
+                let remedy = remedy(&error);
+                tracing::error!("lost connection to the store, retrying: {error:#}{remedy}");
                 logged = true;
             }
             tokio::time::sleep(backoff.next(fastrand::f64())).await;
@@ -329,13 +331,9 @@ impl StoreReader {
     }
 
     async fn connect(&self, answer_within: Duration) -> anyhow::Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_within()))
-            .set_response_timeout(Some(answer_within));
-        let client = Client::open(self.address.resolve()?)?;
-        Ok(client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?)
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_within));
+        let target = self.address.resolve()?;
+        Ok(hbshell::store::connect(target, config, self.connect_within()).await?)
     }
 
     /// Subscribes, and hands the connection over to the hub.
@@ -351,6 +349,13 @@ impl StoreReader {
         let _ = self.output.inputs.send(subscribed).await; // the hub has ended
         self.output.wake.wake();
         Ok(reports)
+    }
+}
+
+fn remedy(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ConnectError>() {
+        Some(ConnectError::Tls(_)) => format!("; {TLS_REMEDY}"),
+        Some(ConnectError::Store(_)) | None => String::new(),
     }
 }
 

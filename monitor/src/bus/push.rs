@@ -5,12 +5,15 @@
 
 use crate::config::Address;
 use anyhow::Context;
+use hbshell::store::{ConnectError, Target};
 use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::BEAT_BYTES_MAX;
 use heartbeat::wire::keys::Channels;
 use redis::{ConnectionAddr, ConnectionInfo};
 use redis_protocol::resp3::decode::complete::decode;
 use redis_protocol::resp3::types::OwnedFrame;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -56,6 +59,7 @@ pub(crate) enum Message<'a> {
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// What precedes the length of a payload: of this database's channel, and of the shared one.
@@ -84,9 +88,10 @@ impl Push {
         within: Duration,
         now: Moment,
     ) -> anyhow::Result<Self> {
-        let info = address.resolve()?;
+        let target = address.resolve()?;
+        let info = &target.info;
         let mut push = Self {
-            socket: Socket::connect(&info, within)?,
+            socket: Socket::connect(&target, within)?,
             heads: Heads::of(channels),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: 0,
@@ -96,7 +101,7 @@ impl Push {
             pinged: None,
         };
         push.socket.timeout(Some(within))?;
-        push.socket.write_all(&command(&hello(&info)))?;
+        push.socket.write_all(&command(&hello(info)))?;
         push.answer().context("HELLO")?;
         let shared = channels.shared().map(str::to_owned);
         let names = [Some(channels.beats()), shared, Some(canary.to_owned())];
@@ -127,7 +132,8 @@ impl Push {
             Ok(count) => {
                 (self.last_byte, self.pinged) = (now, None);
                 self.end += count;
-                Ok(self.end == self.buffer.len())
+                // What TLS hands out is one record: the socket may hold more.
+                Ok(self.end == self.buffer.len() || self.socket.is_encrypted())
             }
             Err(error) if is_nothing(&error) => Ok(false),
             Err(error) => Err(error.into()),
@@ -222,31 +228,33 @@ impl AsFd for Push {
         match &self.socket {
             Socket::Tcp(socket) => socket.as_fd(),
             Socket::Unix(socket) => socket.as_fd(),
+            Socket::Tls(socket) => socket.sock.as_fd(),
         }
     }
 }
 
 impl Socket {
-    fn connect(info: &ConnectionInfo, within: Duration) -> anyhow::Result<Self> {
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                let mut last = None;
-                for address in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, within) {
-                        Ok(socket) => {
-                            socket.set_nodelay(true)?;
-                            return Ok(Self::Tcp(socket));
-                        }
-                        Err(error) => last = Some(error),
-                    }
-                }
-                match last {
-                    Some(error) => Err(error.into()),
-                    None => anyhow::bail!("{host} has no address"),
-                }
+    fn connect(target: &Target, within: Duration) -> anyhow::Result<Self> {
+        match (target.info.addr(), &target.tls) {
+            (ConnectionAddr::Tcp(host, port), None) => Ok(Self::Tcp(tcp(host, *port, within)?)),
+            (ConnectionAddr::Tcp(host, port), Some(tls)) => {
+                let name = ServerName::try_from(host.clone())?;
+                let client = ClientConnection::new(tls.clone(), name)?;
+                let mut stream = StreamOwned::new(client, tcp(host, *port, within)?);
+                stream.sock.set_read_timeout(Some(within))?;
+                let shaken = stream.conn.complete_io(&mut stream.sock);
+                shaken.map_err(ConnectError::Tls)?;
+                Ok(Self::Tls(Box::new(stream)))
             }
-            ConnectionAddr::Unix(path) => Ok(Self::Unix(UnixStream::connect(path)?)),
-            ConnectionAddr::TcpTls { .. } | _ => anyhow::bail!("this build has no TLS"),
+            (ConnectionAddr::Unix(path), _) => Ok(Self::Unix(UnixStream::connect(path)?)),
+            (other, _) => anyhow::bail!("{other} is no address that can be connected to"),
+        }
+    }
+
+    fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(_) => true,
         }
     }
 
@@ -254,6 +262,7 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.set_read_timeout(within),
             Self::Unix(socket) => socket.set_read_timeout(within),
+            Self::Tls(socket) => socket.sock.set_read_timeout(within),
         }
     }
 
@@ -261,7 +270,25 @@ impl Socket {
         match self {
             Self::Tcp(socket) => socket.set_nonblocking(true),
             Self::Unix(socket) => socket.set_nonblocking(true),
+            Self::Tls(socket) => socket.sock.set_nonblocking(true),
         }
+    }
+}
+
+fn tcp(host: &str, port: u16, within: Duration) -> anyhow::Result<TcpStream> {
+    let mut last = None;
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, within) {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                return Ok(socket);
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) => Err(error.into()),
+        None => anyhow::bail!("{host} has no address"),
     }
 }
 
@@ -270,6 +297,7 @@ impl Read for Socket {
         match self {
             Self::Tcp(socket) => socket.read(into),
             Self::Unix(socket) => socket.read(into),
+            Self::Tls(socket) => socket.read(into),
         }
     }
 }
@@ -279,11 +307,15 @@ impl Write for Socket {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
+            Self::Tls(socket) => socket.write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Tls(socket) => socket.flush(),
+        }
     }
 }
 

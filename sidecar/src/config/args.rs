@@ -45,6 +45,18 @@ pub struct Args {
     /// A file that holds the store's password, read again at each connection
     #[arg(long, env = "HB_REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(super) redis_password_file: Option<PathBuf>,
+    /// The store's user, in the place of the URL's
+    #[arg(long, env = "HB_REDIS_USERNAME", value_name = "NAME")]
+    pub(super) redis_username: Option<String>,
+    /// Certificate authorities for a rediss:// store, in PEM [default: the machine's]
+    #[arg(long, env = "HB_REDIS_CA_FILE", value_name = "FILE")]
+    pub(super) redis_ca_file: Option<PathBuf>,
+    /// A certificate to show to a rediss:// store, in PEM
+    #[arg(long, env = "HB_REDIS_CERT_FILE", value_name = "FILE")]
+    pub(super) redis_cert_file: Option<PathBuf>,
+    /// The key of that certificate, in PEM; all these files are read again at each connection
+    #[arg(long, env = "HB_REDIS_KEY_FILE", value_name = "FILE")]
+    pub(super) redis_key_file: Option<PathBuf>,
     /// Time between beats, 100ms to 1h
     #[arg(long, env = "HB_INTERVAL", value_name = "TIME", default_value = "30s", value_parser = interval)]
     pub(super) interval: Duration,

@@ -2,9 +2,8 @@
 
 use super::{Above, Args, ConfigError, Store, args};
 use hbshell::command_line::first_set;
-use hbshell::store::AddressError;
+use hbshell::store::{AddressError, CredentialsGiven};
 use heartbeat::base::id::AgentId;
-use std::path::PathBuf;
 
 /// The id that was given, by flag or variable. `AGENT_ID` is the agent's own variable: one that is no id is a note.
 pub(super) fn id(
@@ -30,18 +29,17 @@ pub(super) fn id(
 /// start the agent.
 pub(super) fn store(
     flag: Option<String>,
-    password_file: Option<PathBuf>,
+    credentials: CredentialsGiven,
     notes: &mut Vec<String>,
 ) -> Result<Store, ConfigError> {
     let given = flag
         .map(|url| ("--redis-url", url))
         .or_else(|| Some(("HB_REDIS_URL", first_set(&["HB_REDIS_URL"])?)));
     if let Some((from, url)) = given {
-        return Store::new(Some(url), password_file)
-            .map_err(|error| ConfigError::Store(from, error));
+        return Store::new(Some(url), credentials).map_err(|error| ConfigError::Store(from, error));
     }
     let hint = first_set(&["REDIS_URL"]);
-    let hint = hint.map(|url| Store::new(Some(url), password_file.clone()));
+    let hint = hint.map(|url| Store::new(Some(url), credentials.clone()));
     match hint {
         Some(Ok(store)) => return Ok(store),
         Some(Err(error @ AddressError::Url(_))) => {
@@ -49,10 +47,17 @@ pub(super) fn store(
                 "REDIS_URL is not used: {error}; name hbsidecar's store with HB_REDIS_URL"
             ));
         }
-        Some(Err(AddressError::Password(..))) | None => {}
+        // Files are refused below, whatever the URL.
+        Some(Err(
+            AddressError::Password(..)
+            | AddressError::HalfIdentity
+            | AddressError::NoTls
+            | AddressError::Tls(_),
+        ))
+        | None => {}
     }
-    Store::new(None, password_file)
-        .map_err(|error| ConfigError::Store("--redis-password-file", error))
+    Store::new(None, credentials)
+        .map_err(|error| ConfigError::Store("the flags of the store", error))
 }
 
 /// What clap cannot refuse with a reason.

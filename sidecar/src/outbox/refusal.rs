@@ -1,5 +1,6 @@
 //! What the store answers instead of carrying out: whether it may do so later, and what a person can do about it.
 
+use hbshell::store::{ConnectError, TLS_REMEDY};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// How a living store says no.
@@ -38,7 +39,12 @@ pub(super) fn remedy_of_refusal(error: &RedisError) -> &'static str {
 
 /// What to do about a store that cannot be reached or refuses the user.
 pub(super) fn remedy_of_outage(error: &anyhow::Error) -> &'static str {
-    let Some(error) = error.downcast_ref::<RedisError>() else {
+    let refused = match error.downcast_ref::<ConnectError>() {
+        Some(ConnectError::Tls(_)) => return TLS_REMEDY,
+        Some(ConnectError::Store(error)) => Some(error),
+        None => error.downcast_ref::<RedisError>(),
+    };
+    let Some(error) = refused else {
         return "check --redis-url and the files that the options name";
     };
     if error.kind() == ErrorKind::AuthenticationFailed || is_unauthenticated(error) {

@@ -2,7 +2,7 @@
 const { spawn } = require('node:child_process');
 const zoo = require('./zoo.cjs');
 
-const tool = spawn('sh', ['-c', 'sleep 500 & echo $!']);
+const tool = spawn('sh', ['-c', 'sleep 5000 & echo $!']);
 let text = '';
 tool.stdout.on('data', (part) => { text += part; });
 tool.on('exit', () => setTimeout(() => zoo.mark({ holder: text.trim() }), 100));

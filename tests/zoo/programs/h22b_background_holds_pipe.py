@@ -15,5 +15,5 @@ def tell():
 
 
 threading.Thread(target=tell).start()
-tool = "sleep 500 & echo $! > $ZOO_DIR/holder; echo done"
+tool = "sleep 5000 & echo $! > $ZOO_DIR/holder; echo done"
 print(subprocess.run(["sh", "-c", tool], capture_output=True, check=False).stdout)
