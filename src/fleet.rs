@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod last_beat;
 mod learnt;
 pub mod machine;
+pub mod notices;
 mod observation;
 pub mod observer;
 pub mod overview;

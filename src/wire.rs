@@ -14,6 +14,7 @@ pub mod incident;
 pub mod keys;
 pub mod lease;
 pub mod life;
+pub mod notice;
 pub mod notification;
 pub mod order;
 pub mod pause;

@@ -148,6 +148,7 @@ fn life() -> impl Strategy<Value = Life> {
             }),
             exclusive: step % 2 == 0,
             alert_only: step % 3 == 0,
+            obstacle: rare.as_ref().map(|(_, text)| text.clone()),
             waits_for: rare.map(|(_, text)| text),
         },
     )

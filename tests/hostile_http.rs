@@ -187,3 +187,23 @@ kill %1"#
     assert!(lines[1].starts_with("dashboard: http://127.0.0.1:7410/?t="));
     assert_eq!(lines.len(), 2, "{printed}");
 }
+
+#[test]
+fn a_log_of_json_begins_with_a_start_line_of_json() {
+    let redis = Redis::start();
+    let script = format!(
+        "ip link set lo up\n\
+         hbmonitor --log-format json --listen 127.0.0.1:7410 --redis-url {} & M=$!\n\
+         until curl -s http://127.0.0.1:7410/-/healthy | grep -q ok; do sleep 0.05; done\n\
+         kill $M; wait $M",
+        redis.socket_url()
+    );
+    let printed = in_a_network_of_its_own(&script).1;
+    let lines: Vec<serde_json::Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let fields = &lines[0]["fields"];
+    assert_eq!(fields["listen"], "http://127.0.0.1:7410", "{printed}");
+    assert!(fields["dashboard"].as_str().unwrap().contains("/?t="));
+}

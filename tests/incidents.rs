@@ -137,6 +137,7 @@ impl Stage {
             WatchEffect::Fleet(_)
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
+            | WatchEffect::Notice(_)
             | WatchEffect::GateOpened(_) => {}
             WatchEffect::Recovery(effect) => self.recover(effect),
         }

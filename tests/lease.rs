@@ -243,6 +243,7 @@ impl Sidecar {
                 by_person: false,
                 unread: false,
                 announced: false,
+                by_its_runner: false,
             };
             let clock = self.clock(now);
             self.life.handle(Input::Exited(ended), clock, 0.5);

@@ -244,14 +244,14 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
 
 /// Every place that shows JSON of the wire format shows what the types accept.
 #[test]
-fn the_beat_the_order_and_the_incident_of_the_wire_format_can_be_read() {
+fn every_record_that_the_page_of_the_wire_format_shows_can_be_read() {
     let json: Vec<&str> = blocks(WIRE)
         .filter(|(language, _)| *language == "json")
         .map(|(_, text)| text)
         .collect();
-    let [beat, order, incident] = json[..] else {
+    let [beat, order, incident, notice] = json[..] else {
         panic!(
-            "a beat, an order and an incident, not {} blocks",
+            "a beat, an order, an incident and a notice, not {} blocks",
             json.len()
         );
     };
@@ -259,6 +259,7 @@ fn the_beat_the_order_and_the_incident_of_the_wire_format_can_be_read() {
     assert_eq!(beat.life().step, 3);
     heartbeat::wire::order::Order::decode(order).unwrap();
     heartbeat::wire::incident::Incident::decode(incident.as_bytes()).unwrap();
+    heartbeat::wire::notice::Notice::decode(notice.as_bytes()).unwrap();
 }
 
 /// A rule as docs/verdicts.md states it: name, verdict, confidence, promise.

@@ -6,6 +6,7 @@ use heartbeat::wire::beat::{Beat, Source, Status, Verdict};
 use heartbeat::wire::event::{Event, EventKind};
 use heartbeat::wire::incident::{GateKind, Incident, Scope};
 use heartbeat::wire::life::{Phase, Reason, Standing};
+use heartbeat::wire::notice::{Notice, NoticeKind};
 use heartbeat::wire::notification::{Notification, Occasion, Severity, Subject};
 use heartbeat::wire::order::{Action, Order, Refusal};
 use heartbeat::wire::roster::RosterEntry;
@@ -44,6 +45,17 @@ fn the_beat_of_the_contract_is_read_and_written_the_same() {
         (7, 41, Verdict::Working)
     );
     assert_eq!(json(&beat.encode()), json(&text));
+}
+
+#[test]
+fn a_notice_is_read_and_written_the_same() {
+    let text = golden("notice");
+    let notice = Notice::decode(text.as_bytes()).unwrap();
+    assert_eq!(notice.kind(), Some(NoticeKind::Suspicion));
+    assert_eq!(json(&notice.encode()), json(&text));
+    let newer = text.replace("looping", "dreaming");
+    let newer = Notice::decode(newer.as_bytes()).unwrap();
+    assert_eq!((newer.kind(), &newer.id), (None, &notice.id));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod alerting;
 pub(crate) mod crew;
 mod held;
+mod log;
 mod recovery;
 
 use crate::alerts::Dispatch;
@@ -24,13 +25,14 @@ use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
-use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
 use heartbeat::wire::life::Reason;
 use heartbeat::wire::word;
 use held::Held;
+use log::{log_incident, log_notice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -387,6 +389,13 @@ impl Outputs {
             }
             WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
             WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
+            WatchEffect::Notice(NoticesEffect::Store(notice)) => {
+                self.request(Request::StoreNotice(notice));
+            }
+            WatchEffect::Notice(NoticesEffect::Remove(id)) => {
+                self.request(Request::RemoveNotice(id));
+            }
+            WatchEffect::Notice(NoticesEffect::Changed(notice)) => log_notice(&notice),
             WatchEffect::IncidentChanged(change) => {
                 log_incident(&change);
                 self.events.incident(&change);
@@ -432,24 +441,5 @@ impl Outputs {
         }
         self.events.state(&change);
         let _ = self.changes.send(change); // no receiver: the change is logged all the same
-    }
-}
-
-fn log_incident(change: &IncidentChange) {
-    let incident = &change.incident;
-    let id = &incident.id;
-    match change.kind {
-        IncidentChangeKind::Opened => {
-            tracing::warn!("incident {id} opened: {}", incident.sentence);
-        }
-        IncidentChangeKind::Updated => {
-            let next = incident
-                .next
-                .as_ref()
-                .map(|next| format!(" Next: {}.", next.what));
-            let (sentence, next) = (&incident.sentence, next.unwrap_or_default());
-            tracing::warn!("incident {id} goes on: {sentence}{next}");
-        }
-        IncidentChangeKind::Closed => tracing::info!("incident {id} closed"),
     }
 }

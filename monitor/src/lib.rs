@@ -29,10 +29,11 @@ use heartbeat::fleet::view::ViewTime;
 use http::auth::Access;
 use http::session::Session;
 
-use config::{Args, Config, ConfigError, exit};
+use config::{Args, Config, ConfigError, LogFormat, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, oneshot, watch as channel};
@@ -138,10 +139,8 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     };
     let (http, store) = (listener.local_addr()?, &found.description);
     let access = access(&config);
-    let mut line = format!("hbmonitor listens on http://{http}; store {store}");
-    if let Some(address) = access.address(http, config.public_url.as_deref()) {
-        line.push_str(&format!("\ndashboard: {address}"));
-    }
+    let address = access.address(http, config.public_url.as_deref());
+    let line = start_line(config.log.format(), http, store, address);
     let printed = tokio::task::spawn_blocking(move || writeln!(std::io::stdout(), "{line}"));
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
@@ -165,6 +164,32 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
         let _ = embedded.await; // bounds itself
     }
     Ok(exit::SUCCESS)
+}
+
+/// Where the monitor is, in the format of its log: programs that read one read the other.
+fn start_line(
+    format: LogFormat,
+    http: SocketAddr,
+    store: &str,
+    dashboard: Option<String>,
+) -> String {
+    match format {
+        LogFormat::Text => {
+            let dashboard = dashboard.map_or_else(String::new, |at| format!("\ndashboard: {at}"));
+            format!("hbmonitor listens on http://{http}; store {store}{dashboard}")
+        }
+        LogFormat::Json => serde_json::json!({
+            "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+            "level": "INFO",
+            "fields": {
+                "message": "hbmonitor listens",
+                "listen": format!("http://{http}"),
+                "store": store,
+                "dashboard": dashboard,
+            },
+        })
+        .to_string(),
+    }
 }
 
 /// What runs while the monitor serves.

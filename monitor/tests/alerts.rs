@@ -10,6 +10,7 @@ use ring::hmac;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -84,9 +85,12 @@ fn monitor(redis: &Redis, config: &Path, place: &Place) -> Monitor {
 }
 
 /// As [`eventually`], for what waits ten seconds by itself and may be tried again after a while.
-fn in_a_minute(what: &str, mut condition: impl FnMut() -> Option<()>) {
+fn in_a_minute<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(90);
-    while condition().is_none() {
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
         assert!(Instant::now() < deadline, "waited a minute until {what}");
         std::thread::park_timeout(Duration::from_millis(50));
     }
@@ -292,6 +296,66 @@ fn pages_for_a_receiver_that_is_down_survive_kills_of_the_monitor_and_the_store(
     assert_eq!(agents, ["a1", "a2"], "every page arrives, in order");
     assert_ne!(good[0].header("webhook-id"), good[1].header("webhook-id"));
     assert!(tried > 0, "nothing was tried while it was down");
+}
+
+#[test]
+fn an_agent_that_waits_for_a_person_is_one_notice_also_across_a_restart_of_the_monitor() {
+    let (redis, server, place) = (
+        Redis::start_durable(),
+        Receivers::start(verify),
+        Place::new(),
+    );
+    let config = all_kinds(&server, &place);
+    let first = monitor(&redis, &config, &place);
+    let mut asker = sidecar(&redis.url(), "asker", "500ms");
+    asker
+        .env("HB_PATIENCE", "0.05")
+        .args([
+            "sh",
+            "-c",
+            "printf 'Continue? [y/N] '; read answer; exec sleep 60",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut asker = Running::spawn(&mut asker);
+    let is_notice = |taken: &Taken| {
+        let text = taken.body["text"].as_str().unwrap_or_default();
+        text.starts_with("◆ asker: waiting for you")
+    };
+    let said = in_a_minute("the notice", || {
+        server.good(SLACK_PATH).into_iter().find(is_notice)
+    });
+    assert!(said.body.to_string().contains("never restarts an agent"));
+    eventually("the notice says who knows", || {
+        let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:notices"]);
+        let knows = |record: &String| record.matches(r#""outcome":"paged""#).count() == 4;
+        kept.values().any(knows).then_some(())
+    });
+    let (done, printed) = command(&["check", "--url", &format!("http://{}", first.address)]);
+    assert!(
+        !done && printed.starts_with("WARNING: 1 notice: asker"),
+        "{printed}"
+    );
+    drop(first);
+    let second = monitor(&redis, &config, &place);
+    eventually("the monitor is ready", || {
+        (second.get("/readyz")?.0 == 200).then_some(())
+    });
+    asker.0.stdin.take().unwrap().write_all(b"y\n").unwrap();
+    let ended = in_a_minute("its end", || {
+        let over = |taken: &Taken| taken.body["type"] == "alert.resolved";
+        server.good("/hook").into_iter().find(over)
+    });
+    let page = &ended.body["data"]["page"];
+    let fired: Vec<Taken> = server.good("/hook");
+    assert_eq!(fired.len(), 2, "one notice, one end");
+    assert_eq!(fired[0].body["data"]["page"], *page);
+    assert_eq!(server.good(SLACK_PATH).len(), 1);
+    assert_eq!(server.good("/v2/enqueue").len(), 0, "no page");
+    let (_, incidents) = second.get("/v1/incidents").unwrap();
+    assert_eq!(incidents["incidents"], serde_json::json!([]));
+    asker.kill();
 }
 
 #[test]

@@ -48,6 +48,11 @@ impl Log {
         }
     }
 
+    /// The format of its lines.
+    pub fn format(self) -> LogFormat {
+        self.format
+    }
+
     /// Without colours: the lines may go to a file.
     pub fn plain(self) -> Self {
         Self {

@@ -39,6 +39,16 @@ pub fn detect(host: &str, process: Option<i32>) -> Runtime {
     classify(&Seen::read(host, process))
 }
 
+/// What a pod's container must be given so that its pod has a name, where it has none: a pod that is not named is never
+/// evicted or restarted.
+pub fn missing_lines(runtime: &Runtime) -> Option<&'static str> {
+    (runtime.kind == "kubernetes" && !runtime.id.contains('/')).then_some(
+        "the namespace of this pod is not known, so no monitor can bring the pod back; add to this container: env: [{name: \
+         HB_POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}, {name: HB_POD_NAMESPACE, valueFrom: {fieldRef: \
+         {fieldPath: metadata.namespace}}}]",
+    )
+}
+
 /// The name of this machine, as beats report it.
 pub fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(
@@ -383,6 +393,11 @@ mod tests {
             pair("kubernetes", "node-3"),
             "no namespace is known"
         );
+        assert!(
+            missing_lines(&classify(&plain))
+                .is_some_and(|lines| lines.contains("metadata.namespace"))
+        );
+        assert_eq!(missing_lines(&classify(&seen("0::/", "", &named))), None);
         plain.namespace = "prod\n".to_owned();
         assert_eq!(found(&plain), pair("kubernetes", "prod/node-3"));
     }

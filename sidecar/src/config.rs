@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) id: AgentId,
     /// The id was made of host and command: another agent may have the same.
     pub(crate) id_is_default: bool,
+    /// What the first default id is made of, before the command's name: the pod, else the host.
+    place: String,
     /// Settings of the agent's own environment that hbsidecar cannot use, for the log.
     pub(crate) notes: Vec<String>,
     pub(crate) agent_type: String,
@@ -174,11 +176,13 @@ impl TryFrom<Args> for Config {
         let work = work(args.pid, args.matching, args.transparent, args.command)?;
         let name = work.name();
         let host = hbshell::runtime::host_name();
+        // Pods with the network of their node have its name.
+        let place = first_set(&["HB_POD_NAME"]).unwrap_or_else(|| host.clone());
         let above = Above::find();
         let mut notes = Vec::new();
         let (id, id_is_default) = match given::id(args.id, &above, &mut notes)? {
             Some(id) => (id, false),
-            None => (AgentId::nearest(&format!("{host}-{name}")), true),
+            None => (AgentId::nearest(&format!("{place}-{name}")), true),
         };
         let credentials = CredentialsGiven {
             username: args.redis_username,
@@ -198,6 +202,7 @@ impl TryFrom<Args> for Config {
             host,
             store,
             id_is_default,
+            place,
             notes,
             interval: args.interval,
             work,
@@ -250,7 +255,7 @@ impl Config {
             return None;
         }
         let name = self.id.as_str();
-        let first = format!("{}-{}", self.host, self.work.name());
+        let first = format!("{}-{}", self.place, self.work.name());
         let first = AgentId::nearest(&first);
         let number = name
             .strip_prefix(first.as_str())

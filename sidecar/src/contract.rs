@@ -73,7 +73,10 @@ pub(crate) enum Health {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContractError {
     /// No directory for the sockets, not even a private one.
-    #[error("no directory for the agent's sockets: {0}")]
+    #[error(
+        "no directory for the agent's sockets: {0}; choose one with --socket, in a container that is read-only mount \
+         an empty volume at /tmp or /run/hb"
+    )]
     NoPlace(std::io::Error),
     /// The runtime does not take a socket.
     #[error("cannot listen on the agent's sockets: {0}")]
@@ -87,10 +90,15 @@ pub(crate) struct Contract {
     /// The answer to health checks.
     pub(crate) health: watch::Sender<Health>,
     intake: Arc<Intake>,
-    sockets: Sockets,
+    ends: Option<Ends>,
     follower: Option<Follower>,
-    listeners: [AbortHandle; 2],
     is_of_tree: IsOfTree,
+}
+
+/// Both sockets. Dropped, they are taken away.
+struct Ends {
+    sockets: Sockets,
+    listeners: [AbortHandle; 2],
     /// That the place is lost was logged.
     lost: bool,
     /// Who may connect beside root.
@@ -98,13 +106,25 @@ pub(crate) struct Contract {
 }
 
 impl Contract {
-    /// Opens sockets and file. Must be called inside the runtime, before the agent is started.
+    /// Opens sockets and file; without a place for the sockets the file alone, which is logged. Must be called inside the
+    /// runtime, before the agent is started.
     pub(crate) fn open(settings: Settings) -> Result<Self, ContractError> {
-        let (sockets, stream, datagram) = place::open(&settings.id, settings.socket.as_deref())?;
         let (send, lines) = mpsc::channel(WAITING_MAX);
         let (health, asked) = watch::channel(Health::NotBeating("no beat was sent yet".to_owned()));
         let intake = Arc::new(Intake::new(send));
-        let listeners = listen([stream, datagram], &intake, &settings.is_of_tree, asked)?;
+        let opened = place::open(&settings.id, settings.socket.as_deref());
+        let opened = opened.and_then(|(sockets, stream, datagram)| {
+            let listeners = listen([stream, datagram], &intake, &settings.is_of_tree, asked)?;
+            Ok(Ends::new(sockets, listeners))
+        });
+        let ends = match opened {
+            Ok(ends) => Some(ends),
+            Err(error) if settings.status_file.is_some() => {
+                tracing::warn!("{error}; reading the status file alone");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self {
             lines,
             health,
@@ -114,66 +134,34 @@ impl Contract {
                 .transpose()
                 .map_err(ContractError::Listen)?,
             intake,
-            listeners,
+            ends,
             is_of_tree: settings.is_of_tree,
-            lost: false,
-            owner: rustix::process::geteuid().as_raw(),
-            sockets,
         })
     }
 
     /// The agent runs as this user now: when we are root, its sockets become that user's.
     pub(crate) fn give_to(&mut self, uid: u32) {
-        if !rustix::process::geteuid().is_root() || self.owner == uid {
-            return;
-        }
-        self.owner = uid;
-        if let Err(closed) = self.sockets.give_to(uid) {
-            let socket = self.socket().display();
-            tracing::warn!(
-                "the agent runs as user {uid} and cannot reach its socket {socket}: {} is closed to it; choose another place with --socket",
-                closed.display()
-            );
+        if let Some(ends) = &mut self.ends {
+            ends.give_to(uid);
         }
     }
 
     /// Makes the sockets again when another program has removed them, as cleaners of /tmp and logouts do.
     pub(crate) fn look_after(&mut self) {
-        if self.sockets.are_there() {
-            self.lost = false;
+        let Some(ends) = &mut self.ends else {
             return;
-        }
-        let opened = place::open_again(&mut self.sockets);
-        let opened = opened.and_then(|(sockets, stream, datagram)| {
-            let asked = self.health.subscribe();
-            let listeners = listen([stream, datagram], &self.intake, &self.is_of_tree, asked)?;
-            Ok((sockets, listeners))
-        });
-        match opened {
-            Ok((sockets, listeners)) => {
-                for before in std::mem::replace(&mut self.listeners, listeners) {
-                    before.abort();
-                }
-                self.sockets = sockets;
-                let owner = std::mem::replace(&mut self.owner, rustix::process::geteuid().as_raw());
-                self.give_to(owner);
-                let path = self.socket().display();
-                tracing::warn!("the agent's socket {path} was removed; it is there again");
-            }
-            Err(error) if !self.lost => {
-                self.lost = true;
-                tracing::warn!("the agent's socket was removed: {error}; retrying");
-            }
-            Err(_) => {}
-        }
+        };
+        let (intake, is_of_tree, health) = (&self.intake, &self.is_of_tree, &self.health);
+        ends.look_after(|sockets| listen(sockets, intake, is_of_tree, health.subscribe()));
     }
 
     /// The environment variables through which the agent finds it.
     pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
-        let mut variables = vec![
-            ("HB_SOCKET", self.sockets.stream().into()),
-            ("NOTIFY_SOCKET", self.sockets.datagram().into()),
-        ];
+        let mut variables = Vec::new();
+        if let Some(Ends { sockets, .. }) = &self.ends {
+            variables.push(("HB_SOCKET", sockets.stream().into()));
+            variables.push(("NOTIFY_SOCKET", sockets.datagram().into()));
+        }
         if let Some(follower) = &self.follower {
             variables.push(("HB_STATUS_FILE", follower.path().into()));
         }
@@ -181,8 +169,8 @@ impl Contract {
     }
 
     /// Where the stream socket is.
-    pub(crate) fn socket(&self) -> &Path {
-        self.sockets.stream()
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.ends.as_ref().map(|ends| ends.sockets.stream())
     }
 
     /// What came in so far.
@@ -208,6 +196,59 @@ impl Contract {
     }
 }
 
+impl Ends {
+    fn new(sockets: Sockets, listeners: [AbortHandle; 2]) -> Self {
+        Self {
+            sockets,
+            listeners,
+            lost: false,
+            owner: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    fn give_to(&mut self, uid: u32) {
+        if !rustix::process::geteuid().is_root() || self.owner == uid {
+            return;
+        }
+        self.owner = uid;
+        if let Err(closed) = self.sockets.give_to(uid) {
+            let socket = self.sockets.stream().display();
+            tracing::warn!(
+                "the agent runs as user {uid} and cannot reach its socket {socket}: {} is closed to it; choose another place with --socket",
+                closed.display()
+            );
+        }
+    }
+
+    fn look_after(
+        &mut self,
+        listen: impl FnOnce([OwnedFd; 2]) -> Result<[AbortHandle; 2], ContractError>,
+    ) {
+        if self.sockets.are_there() {
+            self.lost = false;
+            return;
+        }
+        let opened = place::open_again(&mut self.sockets);
+        let opened = opened.and_then(|(sockets, stream, datagram)| {
+            let listeners = listen([stream, datagram])?;
+            Ok(Self::new(sockets, listeners))
+        });
+        match opened {
+            Ok(ends) => {
+                let before = std::mem::replace(self, ends);
+                self.give_to(before.owner);
+                let path = self.sockets.stream().display();
+                tracing::warn!("the agent's socket {path} was removed; it is there again");
+            }
+            Err(error) if !self.lost => {
+                self.lost = true;
+                tracing::warn!("the agent's socket was removed: {error}; retrying");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 fn listen(
     [stream, datagram]: [OwnedFd; 2],
     intake: &Arc<Intake>,
@@ -222,7 +263,7 @@ fn listen(
     ])
 }
 
-impl Drop for Contract {
+impl Drop for Ends {
     fn drop(&mut self) {
         for listener in &self.listeners {
             listener.abort();

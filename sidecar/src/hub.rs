@@ -71,7 +71,7 @@ pub(crate) enum Outcome {
     NotStarted(u8),
     /// A living sidecar has the id. Nothing was started.
     Taken,
-    /// The agent runs on, without a sidecar.
+    /// The sidecar of an agent that another program runs was asked to end. The agent runs on, if it runs.
     Detached,
     /// A signal came before the agent was started.
     Interrupted(u8),
@@ -137,6 +137,9 @@ pub(crate) async fn supervise(
     };
     // An agent that is found may run elsewhere than this sidecar: in a container, in a unit of its own.
     let runtime = runtime::detect(&config.host, found.as_ref().map(|process| process.pid));
+    if let Some(lines) = runtime::missing_lines(&runtime) {
+        tracing::warn!("{lines}");
+    }
     let mut hub = Hub::new(config, runtime, inherited, outputs, log, safeguards);
     if let Some(outcome) = hub.acquire_id(&mut signals).await? {
         hub.close_unstarted(outcome).await;

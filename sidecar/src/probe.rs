@@ -102,6 +102,11 @@ impl Sampler {
         self.space == Space::Foreign
     }
 
+    /// Why the list of sockets cannot be read, if it cannot.
+    pub(crate) fn no_sockets() -> Option<String> {
+        diag::refusal().map(|error| error.to_string())
+    }
+
     /// One sample of the tree under `root` and under the processes it left behind. A process that ends meanwhile is no
     /// error; an empty tree means that the root has ended.
     pub(crate) fn sample(

@@ -1,9 +1,10 @@
 //! What people may have to know of: an incident, a notice about an agent, or a trouble of hbmonitor itself.
 
 use crate::base::id::AgentId;
-use crate::wire::activity::Evidence;
-use crate::wire::incident::{GateKind, Incident, IncidentId, Scope};
+use crate::wire::activity::{Evidence, Verdict};
+use crate::wire::incident::{GateKind, Incident, IncidentId, Notified, Scope};
 use crate::wire::life::Reason;
+use crate::wire::notice::{Notice, NoticeKind};
 use crate::wire::notification::{Mark, PageId, Severity, Subject};
 use crate::wire::silence::{Labels, Silence};
 use crate::wire::word;
@@ -105,10 +106,6 @@ impl Matter {
             (Scope::Agent | Scope::Host, None, Some(agent)) => Place::Agent(agent.clone()),
             (Scope::Agent | Scope::Host, None, None) => Place::Fleet,
         };
-        let receivers = |word: &str| {
-            let with = incident.notified.iter().filter(|n| n.outcome == word);
-            with.map(|n| n.receiver.clone()).collect()
-        };
         let recovered =
             |rung: &&crate::wire::incident::Rung| rung.outcome.as_deref() == Some("recovered");
         // A rung that cannot act on this agent was not tried.
@@ -126,12 +123,7 @@ impl Matter {
             reason: word(&incident.reason),
             label: label(incident.reason, &incident.evidence),
             sentence: bounded(&incident.sentence),
-            evidence: incident
-                .evidence
-                .iter()
-                .take(LISTED_MAX)
-                .map(line)
-                .collect(),
+            evidence: lines(&incident.evidence),
             opened_at: incident.opened_at,
             closed_at: incident.closed_at,
             severity,
@@ -152,26 +144,70 @@ impl Matter {
                 .map_or_else(String::new, |next| bounded(&next.what)),
             acked_by: incident.acked_by.clone(),
             page: incident.page.clone(),
-            paged: receivers(outcome::PAGED),
-            resolved: receivers(outcome::RESOLVED),
+            paged: receivers(&incident.notified, outcome::PAGED),
+            resolved: receivers(&incident.notified, outcome::RESOLVED),
             notified_at: incident.notified.iter().map(|n| n.at).max(),
             needs_people,
             last_heartbeat: None,
         }
     }
 
+    /// A notice about an agent of this type; `None` for a verdict that calls for none, as a newer version may know it.
+    pub fn noticed(notice: &Notice, agent_type: Option<&str>) -> Option<Self> {
+        let (subject, severity) = match notice.kind()? {
+            NoticeKind::Suspicion => (Subject::Stalled, Severity::Warning),
+            NoticeKind::Paused => (Subject::Paused, Severity::Warning),
+            NoticeKind::Person => (Subject::WaitingForInput, Severity::Info),
+        };
+        let agent = notice.agent.clone();
+        let place = match &notice.host {
+            Some(host) => Place::Host(host.clone()),
+            None => Place::Agent(agent.clone()),
+        };
+        let types = agent_type.map(|kind| (agent.clone(), kind.to_owned()));
+        Some(Self {
+            id: notice.id.clone(),
+            place,
+            agents: vec![agent],
+            types: types.into_iter().collect(),
+            scope: Scope::Agent,
+            host: notice.host.clone(),
+            reason: word(&notice.verdict),
+            label: shown(notice.verdict).to_owned(),
+            sentence: bounded(&notice.sentence),
+            evidence: lines(&notice.evidence),
+            closed_at: notice.closed_at,
+            next: next(notice.verdict).to_owned(),
+            acked_by: notice.acked_by.clone(),
+            page: notice.page.clone(),
+            paged: receivers(&notice.notified, outcome::PAGED),
+            resolved: receivers(&notice.notified, outcome::RESOLVED),
+            notified_at: notice.notified.iter().map(|n| n.at).max(),
+            ..Self::empty(notice.id.clone(), subject, severity, notice.opened_at)
+        })
+    }
+
     /// A trouble of hbmonitor itself; `closed_at` ends it. The name is part of the page's id.
     pub fn trouble(name: &str, subject: Subject, severity: Severity, opened_at: u64) -> Self {
         let id = IncidentId::parse(&format!("hb-{name}"));
+        let id = id.unwrap_or_else(|_| IncidentId::new(opened_at, 0));
         Self {
-            id: id.unwrap_or_else(|_| IncidentId::new(opened_at, 0)),
             place: Place::Monitor(name.to_owned()),
+            reason: name.to_owned(),
+            ..Self::empty(id, subject, severity, opened_at)
+        }
+    }
+
+    fn empty(id: IncidentId, subject: Subject, severity: Severity, opened_at: u64) -> Self {
+        Self {
+            id,
+            place: Place::Fleet,
             subject,
             agents: Vec::new(),
             types: BTreeMap::new(),
             scope: Scope::Fleet,
             host: None,
-            reason: name.to_owned(),
+            reason: String::new(),
             label: String::new(),
             sentence: String::new(),
             evidence: Vec::new(),
@@ -231,6 +267,7 @@ impl Matter {
             Subject::WaitingForInput => Mark::Person,
             Subject::Duplicate
             | Subject::Stalled
+            | Subject::Paused
             | Subject::StoreUnavailable
             | Subject::Monitor => Mark::Warning,
         }
@@ -252,6 +289,7 @@ pub(super) fn kind(subject: Subject) -> Subject {
         | Subject::Duplicate
         | Subject::Stalled
         | Subject::WaitingForInput
+        | Subject::Paused
         | Subject::StoreUnavailable
         | Subject::Monitor => subject,
     }
@@ -294,6 +332,47 @@ fn label(reason: Reason, evidence: &[Evidence]) -> String {
         Reason::Unknown => "failed",
     };
     text.to_owned()
+}
+
+/// The shown word of a verdict that a person should see.
+fn shown(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Stalled => "stalled",
+        Verdict::Spinning => "spinning",
+        Verdict::Looping => "looping",
+        Verdict::Hung => "hung",
+        Verdict::WaitingInput => "waiting for you",
+        Verdict::Paused => "paused",
+        Verdict::Starting
+        | Verdict::Working
+        | Verdict::WaitingModel
+        | Verdict::Sleeping
+        | Verdict::Idle
+        | Verdict::Unknown => "well",
+    }
+}
+
+/// What happens without a person.
+fn next(verdict: Verdict) -> &'static str {
+    match NoticeKind::of(verdict) {
+        Some(NoticeKind::Suspicion) => {
+            "Nothing by itself. This is a suspicion, not a proof, so a person decides."
+        }
+        Some(NoticeKind::Person) => {
+            "It waits as long as you like. hb never restarts an agent that waits for a person."
+        }
+        Some(NoticeKind::Paused) | None => "",
+    }
+}
+
+/// The receivers of which a record says this.
+fn receivers(notified: &[Notified], word: &str) -> Vec<String> {
+    let with = notified.iter().filter(|one| one.outcome == word);
+    with.map(|one| one.receiver.clone()).collect()
+}
+
+fn lines(evidence: &[Evidence]) -> Vec<String> {
+    evidence.iter().take(LISTED_MAX).map(line).collect()
 }
 
 fn line(evidence: &Evidence) -> String {

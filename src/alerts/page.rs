@@ -97,8 +97,11 @@ impl Page {
     pub(super) fn put(&mut self, matter: Matter, now: Moment) {
         let id = matter.id.clone();
         let before = self.members.get(&id).map(|known| &known.matter);
+        // One notice each: that it spins and no longer stalls is no news.
+        let is_notice = self.subject.is_notice();
         let same = before.is_some_and(|known| {
-            known.agents.len() == matter.agents.len() && known.reason == matter.reason
+            let reason = is_notice || known.reason == matter.reason;
+            known.agents.len() == matter.agents.len() && reason
         });
         if let Stage::Sent { news, .. } = &mut self.stage
             && !same

@@ -85,6 +85,8 @@ impl Pages {
                 .of_matter
                 .get(id)
                 .and_then(|page| self.pages.get_mut(page));
+            // What a notice is about lasts while the beats come.
+            let page = page.filter(|page| !page.subject.is_notice());
             let Some(member) = page.and_then(|page| page.members.get_mut(id)) else {
                 continue;
             };

@@ -49,10 +49,10 @@ impl Pages {
         let id = PageId::from(&head);
         let of_page = |record: &&Notification| record.message.page == id;
         let waits = outbox.iter().filter(of_page);
-        let knows = matter
-            .paged
-            .iter()
-            .filter_map(|name| ReceiverName::parse(name).ok());
+        // Who knows that it is over needs nothing more.
+        let is_over = |name: &&String| matter.closed_at.is_some() && matter.resolved.contains(name);
+        let knows = matter.paged.iter().filter(|name| !is_over(name));
+        let knows = knows.filter_map(|name| ReceiverName::parse(name).ok());
         let mut sent_to: BTreeSet<ReceiverName> = knows.collect();
         sent_to.extend(waits.map(|record| record.receiver.clone()));
         let ago = matter

@@ -45,6 +45,7 @@ impl Pages {
             | Subject::Duplicate
             | Subject::Stalled
             | Subject::WaitingForInput
+            | Subject::Paused
             | Subject::StoreUnavailable
             | Subject::Monitor => false,
         }

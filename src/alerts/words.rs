@@ -102,6 +102,9 @@ impl Page {
     }
 
     fn title(&self, seen: &Seen<'_>) -> String {
+        if self.subject.is_notice() {
+            return self.notice_title(seen);
+        }
         let (who, label) = (self.who(seen), &seen.first.label);
         let done = done(seen.first);
         let count = seen.agents.len();
@@ -129,8 +132,33 @@ impl Page {
         }
     }
 
+    /// A notice ends its title with what hb does, or where a person must go.
+    fn notice_title(&self, seen: &Seen<'_>) -> String {
+        let (who, label) = (self.who(seen), &seen.first.label);
+        let lead = match (&self.place, seen.agents) {
+            (_, [_] | []) => format!("{who}: {label}"),
+            (Place::Fleet, all) => format!("fleet: {} agents are {label}", all.len()),
+            (_, [first, ..]) => format!(
+                "{who}: {} agents are {label} (first: {first})",
+                seen.agents.len()
+            ),
+        };
+        let openings = self.openings.filter(|openings| *openings >= OPENINGS);
+        match (openings, self.subject, &seen.first.host) {
+            (Some(openings), ..) => format!("{lead}, {openings} times within 1 h"),
+            (None, Subject::WaitingForInput, Some(host)) if seen.agents.len() == 1 => {
+                format!("{lead} (on {})", bounded(host))
+            }
+            (None, Subject::WaitingForInput, _) => lead,
+            (None, ..) => format!("{lead} (no automatic action)"),
+        }
+    }
+
     fn resolved(&self, seen: &Seen<'_>) -> String {
         let (who, lasted) = (self.who(seen), seen.lasted);
+        if self.subject.is_notice() {
+            return format!("{who}: no longer {}, after {lasted}", seen.first.label);
+        }
         if let Place::Monitor(_) = self.place {
             return format!("hb: {} after {lasted}", seen.first.label);
         }

@@ -78,7 +78,7 @@ pub enum Answer {
     Plan(Vec<Planned>),
     /// The agent has left the fleet.
     Forgotten(AgentId),
-    /// A person takes care of this incident.
+    /// A person takes care of this incident or notice.
     Acknowledged(IncidentId),
     /// The silence holds.
     Silenced(Box<Silence>),

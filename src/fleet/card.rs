@@ -5,6 +5,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::millis;
 use crate::fleet::agent::{Agent, State};
 use crate::fleet::machine::Snapshot;
+use crate::fleet::notices::PAUSED_FOR;
 use crate::fleet::view::{HealthStatus, ViewTime};
 use crate::fleet::word::{Rank, Word, reason_text};
 use crate::wire::beat::Verdict;
@@ -12,8 +13,6 @@ use crate::wire::incident::{Incident, Rung};
 use crate::wire::life::{Phase, Reason};
 use std::time::Duration;
 
-/// An agent that is held from outside needs a person after this time.
-const PAUSED_FOR: Duration = Duration::from_secs(15);
 /// The last rung: it calls a person and brings nothing back.
 const ALERT: &str = "alert";
 

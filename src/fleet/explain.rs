@@ -228,11 +228,15 @@ impl Agent {
             (Phase::Stopping, _) => {
                 "It was asked to stop. Its beats ceased before its end was reported."
             }
-            (Phase::Waiting, Some(what)) if life.end.is_none() => {
-                return format!("Its sidecar is waiting for {what}.");
-            }
             (Phase::Waiting, Some(what)) => {
-                return format!("It ended cleanly. Its sidecar is waiting for {what}.");
+                let ended = match &life.end {
+                    Some(_) => "It ended cleanly. ",
+                    None => "",
+                };
+                let obstacle = life.obstacle.as_ref();
+                let obstacle =
+                    obstacle.map_or_else(String::new, |why| format!(" Not found: {why}."));
+                return format!("{ended}Its sidecar is waiting for {what}.{obstacle}");
             }
             (Phase::Restarting, _) => "It ended cleanly. Its sidecar starts it again.",
             (Phase::Waiting | Phase::Ended | Phase::Running, _) => "It ended cleanly.",

@@ -9,6 +9,8 @@ mod notes;
 mod open;
 mod unsaved;
 
+pub(crate) use notes::NOTIFIED_MAX;
+
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::State;

@@ -5,9 +5,11 @@
 mod by_hand;
 mod facts;
 mod follows;
+mod notices;
 mod people;
 mod quiet;
 mod recovery;
+mod restored;
 
 pub use by_hand::unreachable;
 
@@ -22,11 +24,13 @@ use crate::fleet::ladder::exchange::Next;
 use crate::fleet::machine::{
     Change, Fleet, FleetEffect, FleetInput, FleetSettings, Snapshot, TICK_MAX,
 };
+use crate::fleet::notices::{Notices, NoticesEffect, NoticesInput, NoticesView};
 use crate::fleet::observer::{Observer, ObserverEffect, ObserverInput};
 use crate::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use crate::wire::beat::view::BeatView;
 use crate::wire::incident::{GateKind, Incident, IncidentId, Notified};
 use crate::wire::life::Reason;
+use crate::wire::notice::Notice;
 use crate::wire::pause::Pause;
 use crate::wire::silence::Silence;
 use follows::Follows;
@@ -48,6 +52,9 @@ pub struct Watch {
     observer: Observer,
     gates: Gates,
     ledger: Ledger,
+    notices: Notices,
+    /// When agents with a notice were last seen.
+    seen_at: Moment,
     /// The store's wall clock and when it was read.
     store_clock: Option<(u64, Moment)>,
     /// When the agents are counted, if that could change a gate.
@@ -73,13 +80,17 @@ pub enum WatchInput {
     Incidents(Vec<Incident>),
     /// How many incidents the store holds.
     IncidentsHeld(usize),
+    /// The notices that the store holds, with the incidents.
+    Notices(Vec<Notice>),
+    /// How many notices the store holds.
+    NoticesHeld(usize),
     /// The store has taken this record.
     IncidentSaved(Arc<Incident>),
     /// The store has removed this record.
     IncidentRemoved(IncidentId),
-    /// These incidents are part of the page of that one.
+    /// These incidents or notices are part of the page of that one.
     Paged(Vec<IncidentId>, IncidentId),
-    /// What became of a notification about these incidents.
+    /// What became of a notification about these incidents or notices.
     Notified(Vec<IncidentId>, Notified),
     /// Of recovery.
     Recovery(RecoveryInput),
@@ -100,6 +111,8 @@ pub enum WatchEffect {
     RemoveIncident(IncidentId),
     /// An incident changed, for those who follow.
     IncidentChanged(IncidentChange),
+    /// Of the notices.
+    Notice(NoticesEffect),
     /// A gate closed.
     GateClosed(Gate),
     /// A gate opened.
@@ -115,6 +128,8 @@ pub struct WatchView {
     pub gates: Vec<Gate>,
     /// Incidents.
     pub incidents: IncidentsView,
+    /// Notices.
+    pub notices: NoticesView,
     /// What recovery does next for each agent of an incident.
     pub next: OrdMap<AgentId, Next>,
     /// How many agents are acted upon.
@@ -149,6 +164,8 @@ impl Watch {
             observer: Observer::default(),
             gates: Gates::default(),
             ledger: Ledger::new(seed),
+            notices: Notices::default(),
+            seen_at: now,
             store_clock: None,
             count_at: None,
             counted_at: now,
@@ -174,16 +191,22 @@ impl Watch {
                 self.record(LedgerInput::Restored(records), None, now, &mut effects);
                 self.settle_restored(now, &mut effects);
             }
+            WatchInput::Notices(records) => {
+                self.notice(NoticesInput::Restored(records), now, &mut effects);
+            }
+            WatchInput::NoticesHeld(held) => {
+                self.notice(NoticesInput::Held(held), now, &mut effects);
+            }
             WatchInput::Paged(ids, page) => {
+                let notices = NoticesInput::Paged(ids.clone(), page.clone());
+                self.notice(notices, now, &mut effects);
                 self.record(LedgerInput::Paged(ids, page), None, now, &mut effects);
             }
             WatchInput::Notified(ids, notified) => {
-                self.record(
-                    LedgerInput::Notified(ids, notified),
-                    None,
-                    now,
-                    &mut effects,
-                );
+                let notices = NoticesInput::Notified(ids.clone(), notified.clone());
+                self.notice(notices, now, &mut effects);
+                let incidents = LedgerInput::Notified(ids, notified);
+                self.record(incidents, None, now, &mut effects);
             }
             WatchInput::IncidentsHeld(held) => {
                 // What is being written may not be counted yet.
@@ -220,6 +243,7 @@ impl Watch {
             self.observer.deadline(),
             self.gates.deadline(),
             self.ledger.deadline(),
+            self.notices.deadline(),
             self.recovery.deadline(),
             self.count_at.map(|at| (at, "count")),
         ];
@@ -253,6 +277,7 @@ impl Watch {
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
                 self.recovery_restored(now, effects);
+                self.attend_all(now, effects);
             }
             Follows::LinkDown => {
                 self.observe(ObserverInput::LinkDown, now, effects);
@@ -280,6 +305,7 @@ impl Watch {
         self.gate(GatesInput::Tick, now, effects);
         self.expire_silences(now, effects);
         self.record(LedgerInput::Tick, None, now, effects);
+        self.notices_tick(now, effects);
         self.recovery_tick(now, effects);
     }
 
@@ -327,7 +353,19 @@ impl Watch {
                 let soon = soon.max(now);
                 self.count_at = Some(self.count_at.map_or(soon, |at| at.min(soon)));
             }
+            let seen = match &effect {
+                FleetEffect::Changed(change) => Some(change.agent.clone()),
+                FleetEffect::Turned(turn) => Some(turn.agent.clone()),
+                FleetEffect::Left(agent, _) => Some(agent.clone()),
+                FleetEffect::Verify(_)
+                | FleetEffect::ReadTtl(_)
+                | FleetEffect::ReadEvents
+                | FleetEffect::Refused(_) => None,
+            };
             effects.push(WatchEffect::Fleet(effect));
+            if let Some(agent) = seen {
+                self.attend(&agent, now, effects);
+            }
         }
     }
 
@@ -358,32 +396,6 @@ impl Watch {
         let host = change.host.clone();
         let input = LedgerInput::Changed(Box::new(change));
         self.record(input, host.as_deref(), now, effects);
-    }
-
-    /// Agents of incidents that were read from the store may have recovered already.
-    fn settle_restored(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
-        let agents: Vec<AgentId> = self.ledger.agents().cloned().collect();
-        for agent in agents {
-            if let Some(known) = self.fleet.view().agents.get(&agent) {
-                let interval = known.run.detector.interval();
-                let input = LedgerInput::Stands(agent, known.state, interval);
-                self.record(input, None, now, effects);
-            }
-        }
-    }
-
-    /// An agent with an open incident that the store knows no more failed and did not come back: it is shown until it does.
-    fn remember_failed(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
-        let known = self.fleet.view().agents;
-        let agents = self.ledger.agents();
-        let forgotten: Vec<AgentId> = agents
-            .filter(|agent| known.get(agent).is_none())
-            .cloned()
-            .collect();
-        for agent in forgotten {
-            let produced = self.fleet.handle(FleetInput::Remembered(agent), now);
-            self.fleet_effects(produced, now, effects);
-        }
     }
 
     fn gate(&mut self, input: GatesInput, now: Moment, effects: &mut Vec<WatchEffect>) {

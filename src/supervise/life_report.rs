@@ -27,6 +27,8 @@ pub struct Facts {
     pub trouble: Option<Reason>,
     /// What the sidecar waits for when there is no process, for people.
     pub waits_for: Option<String>,
+    /// What keeps it from being found, for people.
+    pub obstacle: Option<String>,
     /// Never two at a time.
     pub exclusive: bool,
     /// A hang is alerted, never acted upon.
@@ -91,6 +93,7 @@ fn derive(facts: Facts) -> Life {
         trouble: facts.trouble,
         restart,
         waits_for: facts.waits_for.filter(|_| phase == Phase::Waiting),
+        obstacle: facts.obstacle.filter(|_| phase == Phase::Waiting),
         exclusive: facts.exclusive,
         alert_only: facts.alert_only,
         ..Life::default()
@@ -136,6 +139,7 @@ mod tests {
             end: None,
             trouble: None,
             waits_for: Some("a process".to_owned()),
+            obstacle: None,
             exclusive: false,
             alert_only: false,
         }

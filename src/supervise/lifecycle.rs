@@ -9,12 +9,14 @@
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
 mod ends;
+mod policy;
 mod restart_budget;
 
 use crate::base::moment::Moment;
 use crate::wire::beat::Exit;
 use ends::ForwardedSignals;
-pub use ends::{Ended, Forwarded};
+pub use ends::{Ended, Forwarded, is_by_signal};
+pub use policy::{Policy, Restart};
 use restart_budget::RestartBudget;
 use std::time::Duration;
 
@@ -26,38 +28,6 @@ pub const RECHECK: Duration = Duration::from_secs(30);
 const FATAL: [u8; 3] = [78, 126, 127];
 /// `EX_TEMPFAIL`: the agent itself requests another attempt.
 const TRY_AGAIN: u8 = 75;
-
-/// When an agent that ended is restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// After anything but exit code 0.
-    OnFailure,
-    /// After everything but a fatal exit code.
-    Always,
-    /// Never automatically; an order still restarts it.
-    Never,
-    /// Another program starts it: the next process that matches is the next incarnation.
-    Follow,
-}
-
-/// What the user chose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Whether.
-    pub restart: Restart,
-    /// How many restarts a window holds.
-    pub restarts_max: u32,
-    /// The sliding window.
-    pub window: Duration,
-    /// The first delay; doubles with each restart.
-    pub backoff: Duration,
-    /// The longest delay, before its jitter of up to a quarter.
-    pub backoff_max: Duration,
-    /// From the stop signal to KILL.
-    pub grace: Duration,
-    /// Whether processes that outlive the agent are left alone.
-    pub keep_orphans: bool,
-}
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +53,8 @@ pub enum Input {
     SignalForwarded(Forwarded),
     /// Stop the agent.
     Stop,
+    /// The sidecar ends while it searches for the next process: what ended stays as it ended.
+    SearchGivenUp,
     /// Restart the agent, whatever the policy is.
     Restart,
     /// The agent is hung: restart it at the expense of the restart budget, like after a crash.
@@ -277,6 +249,7 @@ impl Lifecycle {
                 Vec::new()
             }
             Input::Stop => self.requested_end(Then::End, now),
+            Input::SearchGivenUp => self.search_given_up(),
             Input::Restart => self.requested_end(NOW, now),
             Input::RestartCharged => self.restart_charged(now, random),
         }
@@ -289,6 +262,13 @@ impl Lifecycle {
             self.crash_loop_reported = false;
             self.forwarded = ForwardedSignals::default();
             self.budget.new_incarnation();
+        }
+        Vec::new()
+    }
+
+    fn search_given_up(&mut self) -> Vec<Effect> {
+        if self.phase == Phase::Starting {
+            self.phase = Phase::Done;
         }
         Vec::new()
     }
@@ -310,6 +290,7 @@ impl Lifecycle {
             Phase::Running => {
                 let asked = ended.by_person
                     || ended.unread
+                    || ended.by_its_runner
                     || self
                         .forwarded
                         .answered_by(ended.exit, self.policy.grace, now);
@@ -365,19 +346,20 @@ impl Lifecycle {
 
     /// The restart costs like any other. With none left the agent stays as it is, and the monitor must act.
     fn restart_charged(&mut self, now: Moment, random: f64) -> Vec<Effect> {
-        let restarts = matches!(self.policy.restart, Restart::OnFailure | Restart::Always);
-        if self.phase != Phase::Running || !restarts {
+        if self.phase != Phase::Running || self.policy.restart == Restart::Never {
             return Vec::new();
         }
+        let is_anothers = self.policy.restart == Restart::Follow;
         match self.budget.charge(&self.policy, now, random) {
             Then::Start { delay } => {
                 self.requested = true;
-                self.enter_stopping(
-                    Stage::Stopping,
-                    self.policy.grace,
-                    Then::Start { delay },
-                    now,
-                );
+                // Another program restarts it, at a time of its own.
+                let then = if is_anothers {
+                    NOW
+                } else {
+                    Then::Start { delay }
+                };
+                self.enter_stopping(Stage::Stopping, self.policy.grace, then, now);
                 vec![Effect::TakeEvidence, Effect::RequestStop]
             }
             Then::CrashLoop | Then::End
@@ -547,6 +529,7 @@ mod tests {
             by_person: false,
             unread: false,
             announced: false,
+            by_its_runner: false,
         })
     }
 
@@ -655,6 +638,7 @@ mod tests {
             ("progress", Input::Progress),
             ("signal forwarded", forwarded(2)),
             ("stop", Input::Stop),
+            ("search given up", Input::SearchGivenUp),
             ("restart", Input::Restart),
             ("restart charged", Input::RestartCharged),
         ];
@@ -675,6 +659,7 @@ starting + started = running []
 starting + not started = done [End]
 starting + never to start = done [End]
 starting + stop = done [End]
+starting + search given up = done []
 running + exit 0, alone = done [End]
 running + exit 1, alone = backing off [ReportDelay(1s)]
 running + exit 1, leftovers = cleaning up [CleanUp]
@@ -799,6 +784,7 @@ backing off + restart = starting [Start]
             by_person: false,
             unread: false,
             announced: false,
+            by_its_runner: false,
         };
         let now = Moment::from_millis(after_ms);
         life.handle(Input::Exited(ended), now, 0.0);
@@ -845,6 +831,7 @@ backing off + restart = starting [Start]
             by_person: false,
             unread: true,
             announced: false,
+            by_its_runner: false,
         };
         assert_eq!(life.handle(Input::Exited(ended), at(1), 0.0), [Effect::End]);
         let crashed = Ended {
@@ -939,11 +926,25 @@ backing off + restart = starting [Start]
     }
 
     #[test]
-    fn a_hung_agent_that_is_never_restarted_or_is_anothers_is_left_alone() {
-        for restart in [Restart::Never, Restart::Follow] {
-            let mut life = running(Policy { restart, ..POLICY });
-            assert_eq!(life.handle(Input::RestartCharged, at(1), 0.0), []);
+    fn a_hung_agent_that_is_never_restarted_is_left_alone() {
+        let restart = Restart::Never;
+        let mut life = running(Policy { restart, ..POLICY });
+        assert_eq!(life.handle(Input::RestartCharged, at(1), 0.0), []);
+    }
+
+    #[test]
+    fn a_hung_agent_that_another_program_runs_is_ended_at_the_same_cost_and_searched_for_at_once() {
+        let restart = Restart::Follow;
+        let mut life = running(Policy { restart, ..POLICY });
+        for round in 0..3 {
+            let effects = life.handle(Input::RestartCharged, at(round), 0.0);
+            assert_eq!(effects, [Effect::TakeEvidence, Effect::RequestStop]);
+            let ended = life.handle(ended(143, true), at(round), 0.0);
+            assert_eq!(ended, [Effect::Start]);
+            life.handle(Input::Started, at(round), 0.0);
         }
+        let effects = life.handle(Input::RestartCharged, at(4), 0.0);
+        assert_eq!(effects, [Effect::ReportCrashLoop]);
     }
 
     #[test]
@@ -983,7 +984,7 @@ backing off + restart = starting [Start]
 
         #[test]
         fn no_order_of_inputs_starts_two_or_survives_its_end(
-            inputs in proptest::collection::vec((0..14_usize, 0..40_u64), 1..60),
+            inputs in proptest::collection::vec((0..15_usize, 0..40_u64), 1..60),
         ) {
             let mut life = Lifecycle::new(POLICY);
             let (mut now, mut over) = (0, false);
@@ -1015,6 +1016,7 @@ backing off + restart = starting [Start]
             10 => forwarded(1),
             11 => Input::Stop,
             12 => Input::Restart,
+            13 => Input::SearchGivenUp,
             _ => Input::RestartCharged,
         }
     }

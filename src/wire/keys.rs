@@ -16,6 +16,8 @@ pub const EVENTS: &str = "hb:events";
 pub const EVENTS_KEPT: usize = 10_000;
 /// The hash incident id → JSON: open incidents and those that were closed lately.
 pub const INCIDENTS: &str = "hb:incidents";
+/// The hash notice id → JSON: open notices and those that were closed lately.
+pub const NOTICES: &str = "hb:notices";
 /// The hash notification id → JSON: what must still reach a receiver.
 pub const OUTBOX: &str = "hb:outbox";
 /// The hash silence id → JSON.

@@ -39,6 +39,9 @@ pub struct Life {
     /// What the sidecar waits for, for people: `a process that matches …`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// What keeps that from being found, with the remedy, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
     /// Never two at a time (`--exclusive`): it ends by itself when its sidecar cannot reach the store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,

@@ -93,6 +93,8 @@ pub enum Subject {
     Stalled,
     /// A person must answer.
     WaitingForInput,
+    /// Held from outside.
+    Paused,
     /// hbmonitor cannot reach its store.
     StoreUnavailable,
     /// Another trouble of hbmonitor itself. Also what a subject of a newer version counts as.
@@ -225,6 +227,7 @@ impl Subject {
             Self::Duplicate => "AgentDuplicate",
             Self::Stalled => "AgentStuck",
             Self::WaitingForInput => "AgentWaitingForInput",
+            Self::Paused => "AgentPaused",
             Self::StoreUnavailable => "HbStoreUnavailable",
             Self::Monitor => "HbMonitorDegraded",
         }
@@ -233,7 +236,7 @@ impl Subject {
     /// Nothing has failed: one notice, no page.
     pub const fn is_notice(self) -> bool {
         match self {
-            Self::Stalled | Self::WaitingForInput => true,
+            Self::Stalled | Self::WaitingForInput | Self::Paused => true,
             Self::HeartbeatMissed
             | Self::Crash
             | Self::CrashLoop

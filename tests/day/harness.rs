@@ -322,6 +322,12 @@ impl Launch<'_> {
         self
     }
 
+    /// Started by this command: `env`, `unshare`.
+    pub(crate) fn below(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     /// On a machine of this name.
     pub(crate) fn on_host(mut self, name: &str) -> Self {
         let script = format!("hostname {name} && exec \"$@\"");

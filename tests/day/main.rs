@@ -19,6 +19,7 @@ mod new_runs;
 mod no_process;
 mod other_places;
 mod pauses;
+mod pods;
 mod seed;
 mod short_runs;
 mod stores;

@@ -150,7 +150,8 @@ impl World {
                 | WatchEffect::Fleet(_)
                 | WatchEffect::SendCanary(_)
                 | WatchEffect::StoreIncident(_)
-                | WatchEffect::RemoveIncident(_) => {}
+                | WatchEffect::RemoveIncident(_)
+                | WatchEffect::Notice(_) => {}
             }
         }
     }

@@ -287,6 +287,7 @@ impl Monitor {
                 | WatchEffect::IncidentChanged(_)
                 | WatchEffect::GateClosed(_)
                 | WatchEffect::GateOpened(_)
+                | WatchEffect::Notice(_)
                 | WatchEffect::Recovery(_) => {}
             }
         }

@@ -373,6 +373,7 @@ impl Sidecar {
             by_person: false,
             unread: false,
             announced: false,
+            by_its_runner: false,
         };
         let at = Moment::from_millis(now);
         let effects = self
@@ -415,6 +416,7 @@ impl Sidecar {
             end: self.end.clone(),
             trouble: None,
             waits_for: None,
+            obstacle: None,
             exclusive: false,
             alert_only: false,
         };

@@ -27,6 +27,7 @@ use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::incident::{Incident, IncidentId};
 use heartbeat::wire::keys;
 use heartbeat::wire::keys::Channels;
+use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
@@ -74,6 +75,10 @@ pub(crate) enum Request {
     StoreIncident(Arc<Incident>),
     /// An incident is removed.
     RemoveIncident(IncidentId),
+    /// A notice is written.
+    StoreNotice(Arc<Notice>),
+    /// A notice is removed.
+    RemoveNotice(IncidentId),
     /// A record of the outbox is written, and that is confirmed.
     StoreNotification(Box<Notification>),
     /// A record of the outbox is removed.

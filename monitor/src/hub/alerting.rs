@@ -11,9 +11,11 @@ use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::ladder::policy;
 use heartbeat::fleet::machine::Change;
+use heartbeat::fleet::notices::NoticesEffect;
 use heartbeat::fleet::recovery::RecoveryEffect;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::incident::Incident;
+use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Severity, Subject};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,7 +139,14 @@ impl Alerting {
         let view = watch.view().watch;
         let closed = view.incidents.closed.values().filter(lately);
         let all = view.incidents.open.values().chain(closed);
-        let matters = all.map(|incident| matter(incident, watch)).collect();
+        let incidents = all.map(|incident| matter(incident, watch));
+        let notices = view
+            .notices
+            .open
+            .values()
+            .chain(view.notices.closed.values());
+        let notices = notices.filter_map(|notice| noticed(notice, watch));
+        let matters = incidents.chain(notices).collect();
         let outbox = std::mem::take(&mut self.outbox);
         wishes.append(&mut self.handle(AlertsInput::Restored { matters, outbox }, now));
         if let Some((since, known)) = self.store_down.take()
@@ -164,6 +173,10 @@ impl Alerting {
                 let matter = matter(&change.incident, watch);
                 self.handle(AlertsInput::Matter(Box::new(matter)), now)
             }
+            WatchEffect::Notice(NoticesEffect::Changed(notice)) => match noticed(notice, watch) {
+                Some(matter) => self.handle(AlertsInput::Matter(Box::new(matter)), now),
+                None => Vec::new(),
+            },
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.standing(change, now),
             WatchEffect::Recovery(RecoveryEffect::Page(page)) => {
                 let view = watch.view().watch;
@@ -206,7 +219,8 @@ impl Alerting {
                 | RecoveryEffect::Perform(_),
             )
             | WatchEffect::StoreIncident(_)
-            | WatchEffect::RemoveIncident(_) => Vec::new(),
+            | WatchEffect::RemoveIncident(_)
+            | WatchEffect::Notice(NoticesEffect::Store(_) | NoticesEffect::Remove(_)) => Vec::new(),
         }
     }
 
@@ -292,6 +306,10 @@ fn matter(incident: &Incident, watch: &Watch) -> Matter {
     let mut matter = Matter::of(incident, severity, needed.is_some());
     matter.types = incident.agents.iter().filter_map(kind).collect();
     matter
+}
+
+fn noticed(notice: &Notice, watch: &Watch) -> Option<Matter> {
+    Matter::noticed(notice, watch.agent_type(&notice.agent))
 }
 
 fn store_trouble(now: Moment, since: Moment) -> Matter {

@@ -34,7 +34,9 @@ fn opened() -> (Contract, tempfile::TempDir) {
 }
 
 async fn connect(contract: &Contract) -> UnixStream {
-    UnixStream::connect(contract.socket()).await.unwrap()
+    UnixStream::connect(contract.socket().unwrap())
+        .await
+        .unwrap()
 }
 
 async fn next(contract: &mut Contract) -> StatusLine {
@@ -166,7 +168,7 @@ async fn ten_megabytes_without_an_end_are_one_error_and_no_memory() {
 #[tokio::test]
 async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
     let (mut contract, _directory) = opened();
-    let path = contract.socket().to_owned();
+    let path = contract.socket().unwrap().to_owned();
     let before = memory_kb();
     let agent = std::thread::spawn(move || {
         use std::io::Write;

@@ -2,7 +2,7 @@
 //!
 //! What it does is decided by the pure `Lifecycle`; what happened comes back as a value for the publisher.
 
-use super::exits;
+use super::exits::{self, EndedBy};
 use crate::clock;
 use crate::config::{Config, Reaction, Work};
 use crate::process::child::{self, Start, StartError};
@@ -20,14 +20,10 @@ use heartbeat::wire::life::{End, Reason};
 use nix::libc;
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
-use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
 /// Survivors of KILL that are named in the report.
 const SURVIVORS_NAMED: usize = 8;
-/// How long the parent of an attached agent has to reap it; its exit is readable only then.
-const REAPED_WITHIN: Duration = Duration::from_millis(500);
-pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
 /// The longest pattern in a report, in characters.
 const PATTERN_CHARS_MAX: usize = 80;
 
@@ -95,6 +91,8 @@ pub(super) struct AgentProcess {
     pub(super) suspension: Option<Suspension>,
     /// When the process to attach to is searched for next.
     pub(super) next_search: Option<Moment>,
+    /// Why it is not found, where more is known than that it is not there.
+    pub(super) obstacle: Option<String>,
     /// When the present incarnation started, Unix milliseconds.
     pub(super) started_ms: u64,
     /// The present incarnation is the child of a sidecar that was killed; the next one is ours.
@@ -135,6 +133,7 @@ impl AgentProcess {
             facts: ExitFacts::default(),
             suspension: None,
             next_search: None,
+            obstacle: None,
             started_ms: clock::wall_ms(),
             adopted: false,
             dies_with_us: config.exclusive || config.die_with_sidecar,
@@ -190,6 +189,7 @@ impl AgentProcess {
             end: self.facts.end.clone(),
             trouble: self.facts.trouble,
             waits_for,
+            obstacle: self.obstacle.clone(),
             exclusive: config.exclusive,
             alert_only: config.on_hung == Reaction::Alert,
         }
@@ -269,12 +269,17 @@ impl AgentProcess {
 
     /// The process of a new incarnation is there.
     pub(super) fn incarnation_started(&mut self) {
-        self.oom = OomKills::watch();
-        // An attached agent has run before.
-        self.started_ms = match &self.body {
-            Body::Attached { process, .. } => process.started_ms(),
-            Body::Child(_) | Body::Absent | Body::Unreaped { .. } => clock::wall_ms(),
-        };
+        match &self.body {
+            // An attached agent has run before, perhaps in another container.
+            Body::Attached { process, .. } => {
+                self.oom = OomKills::watch_of(process.pid);
+                self.started_ms = process.started_ms();
+            }
+            Body::Child(_) | Body::Absent | Body::Unreaped { .. } => {
+                self.oom = OomKills::watch();
+                self.started_ms = clock::wall_ms();
+            }
+        }
     }
 
     /// No process could be started; what follows is decided by the lifecycle.
@@ -376,49 +381,13 @@ impl AgentProcess {
         }
     }
 
-    /// An attached agent has ended: its exit is readable once its parent has reaped it.
-    pub(super) fn attached_exited(&mut self) {
-        let now = clock::now();
-        self.body = match std::mem::replace(&mut self.body, Body::Absent) {
-            Body::Attached { process, .. } => Body::Unreaped {
-                process,
-                until: now + REAPED_WITHIN,
-                check: now,
-            },
-            body @ (Body::Absent | Body::Child(_) | Body::Unreaped { .. }) => body,
-        };
-    }
-
-    /// The exit of an attached agent, when it is known or no longer waited for.
-    pub(super) fn attached_exit(&mut self, now: Moment) -> Option<Exit> {
-        let Body::Unreaped {
-            process,
-            until,
-            check,
-        } = &mut self.body
-        else {
-            return None;
-        };
-        if !process.is_reaped() && now < *until {
-            *check = now + REAPED_CHECK;
-            return None;
-        }
-        let exit = process.exit().unwrap_or(Exit::UNKNOWN);
-        if exit == Exit::UNKNOWN {
-            tracing::warn!(
-                "the agent ended; its exit code is unknown: this kernel does not report it, or its parent has not reaped it"
-            );
-        }
-        Some(exit)
-    }
-
     /// The present incarnation has ended. `announced`: the agent reported a clean end before.
     pub(super) fn ended(
         &mut self,
         exit: Exit,
         alone: bool,
         announced: bool,
-        by_terminal: bool,
+        by: EndedBy,
     ) -> ExitReport {
         self.suspension = None;
         let was_there = self.body.process().is_some();
@@ -433,9 +402,10 @@ impl AgentProcess {
         let effects = self.handle(Input::Exited(Ended {
             exit,
             alone,
-            by_person: by_terminal,
+            by_person: by.person,
             unread: exits::output_is_unread(exit),
             announced,
+            by_its_runner: by.its_runner,
         }));
         self.body = Body::Absent;
         let requested = self.life.requested();

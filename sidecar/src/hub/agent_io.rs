@@ -221,7 +221,9 @@ fn contract(config: &Config, root: &Arc<AtomicI32>) -> Option<Contract> {
     };
     Contract::open(settings)
         .inspect(|contract| {
-            tracing::info!("accepting status lines at {}", contract.socket().display())
+            if let Some(socket) = contract.socket() {
+                tracing::info!("accepting status lines at {}", socket.display());
+            }
         })
         .inspect_err(|error| tracing::warn!("{error}; the agent runs without HB_SOCKET"))
         .ok()

@@ -131,6 +131,9 @@ impl Hub {
     /// Watches a process that another program started.
     pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
         tracing::info!("attached to process {}", process.pid);
+        if let Some(lack) = attach::lack(process.pid) {
+            tracing::warn!("{lack}");
+        }
         if matches!(self.config.work, Work::Transparent(_)) || shares_terminal(process.pid) {
             self.log.leave_screen();
         }
@@ -171,12 +174,31 @@ impl Hub {
             return;
         };
         let attached = match attach::find(&target) {
-            Ok(process) => self.attach(process).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(process) => self
+                .attach(process)
+                .map_err(|error| Some(error.to_string())),
+            Err(error) => Err(error.obstacle()),
         };
-        if let Err(error) = attached {
-            tracing::debug!("{error}");
-            self.agent.next_search = Some(clock::now() + SEARCH_EVERY);
+        match attached {
+            Ok(()) => self.agent.obstacle = None,
+            Err(obstacle) => {
+                self.agent.next_search = Some(clock::now() + SEARCH_EVERY);
+                self.is_in_the_way(obstacle);
+            }
+        }
+    }
+
+    /// Logs and reports why no process can be found, once for each reason.
+    fn is_in_the_way(&mut self, obstacle: Option<String>) {
+        if obstacle == self.agent.obstacle {
+            return;
+        }
+        if let Some(obstacle) = &obstacle {
+            tracing::warn!("{obstacle}; retrying");
+        }
+        self.agent.obstacle = obstacle;
+        if self.publisher.registered && self.report_life() {
+            self.beat();
         }
     }
 

@@ -1,7 +1,8 @@
 //! How the agent's process ends, and what its exit is attributed to.
 
 use super::Hub;
-use super::agent::{Body, REAPED_CHECK};
+use super::agent::Body;
+use super::exits::REAPED_CHECK;
 use crate::clock;
 use crate::process::child::{self, Reaped};
 use crate::process::terminal::share;
@@ -62,16 +63,16 @@ impl Hub {
     }
 
     fn ended(&mut self, exit: Exit, alone: bool) {
-        let by_terminal = self.agent.ended_by_person(exit, &self.config.work);
+        let by = self.agent.ended_by(exit, &self.config);
         if let Some(terminal) = &mut self.agent.terminal {
             terminal.take_back();
         }
-        if let Some(signal) = exit.signal.filter(|_| by_terminal) {
+        if let Some(signal) = exit.signal.filter(|_| by.person) {
             share(i32::from(signal));
         }
         let pid = self.pid();
         let announced = self.watch.report.stopping();
-        let report = self.agent.ended(exit, alone, announced, by_terminal);
+        let report = self.agent.ended(exit, alone, announced, by);
         if let Some(pid) = pid {
             self.report_life();
             self.report_event(

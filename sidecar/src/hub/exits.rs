@@ -1,17 +1,82 @@
 //! What an exit of the agent means: who wanted it, what it died of.
 
-use super::agent::AgentProcess;
-use crate::config::{Work, exit};
+use super::agent::{AgentProcess, Body};
+use crate::clock;
+use crate::config::{Config, Work, exit};
 use crate::process::terminal::Terminal;
+use heartbeat::base::moment::Moment;
+use heartbeat::supervise::lifecycle::is_by_signal;
 use heartbeat::wire::beat::Exit;
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// How long the parent of an attached agent has to reap it; its exit is readable only then.
+const REAPED_WITHIN: Duration = Duration::from_millis(500);
+pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
+
+/// Who wanted an end, as far as its exit shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EndedBy {
+    /// The person at its terminal, or who started a transparent agent.
+    pub(super) person: bool,
+    /// The program that runs an agent which the sidecar is only attached to: a kubelet, a service manager.
+    pub(super) its_runner: bool,
+}
 
 impl AgentProcess {
+    pub(super) fn ended_by(&self, exit: Exit, config: &Config) -> EndedBy {
+        // The sidecar that attached to it cannot see who sent the signal. No program ends itself by it.
+        let stopped = [libc::SIGTERM, config.stop_signal]
+            .iter()
+            .any(|signal| u8::try_from(*signal).is_ok_and(|signal| is_by_signal(exit, signal)));
+        EndedBy {
+            person: self.ended_by_person(exit, &config.work),
+            its_runner: stopped && config.work.target().is_some(),
+        }
+    }
+
+    /// An attached agent has ended: its exit is readable once its parent has reaped it.
+    pub(super) fn attached_exited(&mut self) {
+        let now = clock::now();
+        self.oom.group_ends();
+        self.body = match std::mem::replace(&mut self.body, Body::Absent) {
+            Body::Attached { process, .. } => Body::Unreaped {
+                process,
+                until: now + REAPED_WITHIN,
+                check: now,
+            },
+            body @ (Body::Absent | Body::Child(_) | Body::Unreaped { .. }) => body,
+        };
+    }
+
+    /// The exit of an attached agent, when it is known or no longer waited for.
+    pub(super) fn attached_exit(&mut self, now: Moment) -> Option<Exit> {
+        let Body::Unreaped {
+            process,
+            until,
+            check,
+        } = &mut self.body
+        else {
+            return None;
+        };
+        if !process.is_reaped() && now < *until {
+            *check = now + REAPED_CHECK;
+            return None;
+        }
+        let exit = process.exit().unwrap_or(Exit::UNKNOWN);
+        if exit == Exit::UNKNOWN {
+            tracing::warn!(
+                "the agent ended; its exit code is unknown: this kernel does not report it, or its parent has not reaped it"
+            );
+        }
+        Some(exit)
+    }
+
     /// Whether the person at the terminal, or who started a transparent agent, ended it. Ctrl-C and the like reach the
     /// agent's group and not ours; many programs catch them and exit with 128+n.
-    pub(super) fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {
+    fn ended_by_person(&self, exit: Exit, work: &Work) -> bool {
         const BY_PERSON: [u8; 3] = [libc::SIGHUP as u8, libc::SIGINT as u8, libc::SIGQUIT as u8];
         let in_front = self.terminal.as_ref().is_some_and(Terminal::is_given);
         let signal = exit.signal.or_else(|| {

@@ -8,6 +8,7 @@ use crate::process::child;
 use crate::process::usage::Sample;
 use heartbeat::base::moment::Moment;
 use heartbeat::contract::report;
+use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::beat::{Exit, Metrics, Status};
 use heartbeat::wire::event::{Detail, EventKind};
 use std::time::Duration;
@@ -115,18 +116,23 @@ impl Hub {
         if let Some(answer) = self.orders.ended() {
             self.answer_order(answer);
         }
+        let detached = outcome == Outcome::Detached && self.pid().is_some();
         let clean = match outcome {
             Outcome::Ended(exit) => self.agent.life.requested() || exit == SUCCESS,
-            Outcome::Detached => {
+            Outcome::Detached if detached => {
                 tracing::info!("detached; the agent runs on");
                 true
+            }
+            Outcome::Detached => {
+                self.decide(Input::SearchGivenUp);
+                let end = self.agent.facts.end.as_ref();
+                end.is_none_or(|end| end.failure().is_none())
             }
             Outcome::NotStarted(_) | Outcome::Taken | Outcome::Interrupted(_) => false,
         };
         if !clean {
             self.leave_last_words(outcome);
         }
-        let detached = outcome == Outcome::Detached;
         self.agent.facts.detached = detached;
         if let Some(end) = &mut self.agent.facts.end {
             // A person who stops it during a back-off wants it to stay stopped.
@@ -139,7 +145,7 @@ impl Hub {
             self.report_event(
                 EventKind::Stopped,
                 Detail {
-                    requested: detached || self.agent.life.requested(),
+                    requested: outcome == Outcome::Detached || self.agent.life.requested(),
                     message: detached.then(|| "detached; the agent runs on".to_owned()),
                     ..Detail::default()
                 },

@@ -64,6 +64,12 @@ impl Watch {
                  (`unshare --mount-proc`)"
             );
         }
+        if let Some(error) = Sampler::no_sockets() {
+            tracing::warn!(
+                "the list of sockets cannot be read ({error}), so some waits stay unknown; a seccomp profile must allow netlink \
+                 sockets, as RuntimeDefault does"
+            );
+        }
         Self {
             machine: VerdictMachine::new(settings, now),
             tool_calls: ToolCalls::default(),

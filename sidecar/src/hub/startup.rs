@@ -6,7 +6,7 @@ use super::exclusive::{Left, Safeguards, records};
 use super::publisher::Publisher;
 use super::sampling::Watch;
 use super::upward::Upward;
-use super::{Hub, Outcome, Ready, SEARCH_EVERY};
+use super::{Hub, Outcome, Ready};
 use crate::clock;
 use crate::config::{Config, Work};
 use crate::log::LogWriter;
@@ -17,6 +17,7 @@ use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
 use crate::process::signals::{Received, Signals};
 use heartbeat::base::duration::format_duration;
+use heartbeat::fleet::ladder::exchange::RuntimeKind;
 use heartbeat::supervise::exclusive::ExclusiveLease;
 use heartbeat::supervise::orders::Orders;
 use heartbeat::wire::beat::Runtime;
@@ -160,8 +161,18 @@ impl Hub {
 
     fn taken(&mut self, lease: &Lease) -> Outcome {
         let id = &self.config.id;
+        let in_pod = match RuntimeKind::parse(&self.publisher.runtime().kind) {
+            RuntimeKind::Kubernetes => {
+                "; in a Deployment of one pod say `strategy: {type: Recreate}`, with more give each pod an id of its own"
+            }
+            RuntimeKind::Docker
+            | RuntimeKind::Podman
+            | RuntimeKind::Systemd
+            | RuntimeKind::Host
+            | RuntimeKind::Unknown => "",
+        };
         tracing::error!(
-            "the id {id} is taken by {lease}; give this agent another --id, stop that one, or take the id with --takeover"
+            "the id {id} is taken by {lease}; give this agent another --id, stop that one, or take the id with --takeover{in_pod}"
         );
         self.report_event(
             EventKind::Duplicate,
@@ -200,9 +211,11 @@ impl Hub {
             }
             None => {
                 tracing::warn!("no command line matches yet; waiting for a process that does");
-                self.agent.next_search = Some(clock::now() + SEARCH_EVERY);
-                self.report_registration();
-                self.beat();
+                self.search();
+                if !self.publisher.registered {
+                    self.report_registration();
+                    self.beat();
+                }
             }
         }
         Ok(None)

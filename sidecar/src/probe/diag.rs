@@ -5,6 +5,7 @@ use super::read::why;
 use super::tcp::{state, tcp};
 use heartbeat::verdict::sample::{SocketKind, Tcp, TcpState, Why};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
     sockopt,
@@ -170,14 +171,22 @@ fn dump(request: &[u8], flags: u16, mut each: impl FnMut(&[u8])) -> Result<(), W
     Err(Why::TooMany)
 }
 
-fn ask(request: &[u8], flags: u16) -> Result<OwnedFd, Why> {
-    let socket = socket_with(
+/// Why the kernel lists no sockets here; a filter of system calls forbids it.
+pub(super) fn refusal() -> Option<Errno> {
+    socket().err()
+}
+
+fn socket() -> Result<OwnedFd, Errno> {
+    socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
         Some(netlink::SOCK_DIAG),
     )
-    .map_err(why)?;
+}
+
+fn ask(request: &[u8], flags: u16) -> Result<OwnedFd, Why> {
+    let socket = socket().map_err(why)?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(ANSWER_WITHIN))
         .map_err(why)?;
     let length = u32::try_from(request.len() + 16).map_err(|_| Why::Malformed)?;

@@ -1,5 +1,7 @@
 //! Finding a running process to watch: by number, or by its command line.
 
+mod pods;
+
 use crate::config::Target;
 use crate::process::handle::{self, Process, is_alive};
 use regex_lite::Regex;
@@ -24,15 +26,29 @@ pub(crate) enum AttachError {
     Kernel(i32),
     /// Its /proc cannot be read, it cannot be signalled.
     #[error(
-        "process {pid} belongs to user {owner}, hbsidecar runs as {me}; run it as that user or as root"
+        "process {pid} belongs to user {owner}, hbsidecar runs as {me}; run it as that user or as root, in a pod give both \
+         containers the same runAsUser"
     )]
     Foreign { pid: i32, owner: u32, me: u32 },
+    /// The kernel has no descriptors for processes, or a filter of system calls forbids them. A process that is not a child
+    /// has no other safe name.
+    #[error(
+        "cannot attach to process {0}: {1} (pidfd_open); a seccomp profile must allow pidfd_open and pidfd_send_signal, as \
+         RuntimeDefault does"
+    )]
+    NoDescriptor(i32, std::io::Error),
     /// The kernel refuses.
     #[error("cannot attach to process {0}: {1}")]
     Refused(i32, std::io::Error),
     /// No process matches yet.
     #[error("no command line matches yet")]
     NoMatch,
+    /// The first process of a pid namespace sees only what it starts itself.
+    #[error(
+        "no process but hbsidecar's own is visible; add `shareProcessNamespace: true` to the pod's spec, with Docker use \
+         --pid container:NAME"
+    )]
+    Alone,
     /// Several match and none is above all others.
     #[error("{count} processes match: {named}; make the expression match one, or use --pid")]
     Ambiguous { count: usize, named: String },
@@ -42,13 +58,28 @@ impl AttachError {
     /// Whether another process may yet come that fits.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::NoMatch => true,
+            Self::NoMatch | Self::Alone => true,
             Self::Gone(_)
             | Self::Myself(_)
             | Self::Kernel(_)
             | Self::Foreign { .. }
+            | Self::NoDescriptor(..)
             | Self::Refused(..)
             | Self::Ambiguous { .. } => false,
+        }
+    }
+
+    /// What keeps a process that is waited for from being found, unless it is simply not there yet.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        match self {
+            Self::NoMatch | Self::Gone(_) => None,
+            Self::Alone
+            | Self::Myself(_)
+            | Self::Kernel(_)
+            | Self::Foreign { .. }
+            | Self::NoDescriptor(..)
+            | Self::Refused(..)
+            | Self::Ambiguous { .. } => Some(self.to_string()),
         }
     }
 }
@@ -83,8 +114,22 @@ fn open(pid: i32) -> Result<Process, AttachError> {
     }
     Process::open(pid).map_err(|error| match error.raw_os_error() {
         Some(nix::libc::ESRCH) => AttachError::Gone(pid),
+        Some(nix::libc::EPERM | nix::libc::ENOSYS) => AttachError::NoDescriptor(pid, error),
         _ => AttachError::Refused(pid, error),
     })
+}
+
+/// What of the process cannot be read, with the remedy: root without capabilities is another user to it.
+pub(crate) fn lack(pid: i32) -> Option<String> {
+    let refused = std::fs::read_dir(format!("/proc/{pid}/fd")).err()?;
+    if refused.kind() != std::io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    let owner = std::fs::metadata(format!("/proc/{pid}")).map_or(0, |meta| meta.uid());
+    Some(format!(
+        "process {pid} of user {owner} hides its files and memory from hbsidecar, so no verdict on its work is possible; run \
+         hbsidecar as the same user (in a pod: the same runAsUser) or with the capability SYS_PTRACE"
+    ))
 }
 
 /// `PF_KTHREAD`: the flag of a thread of the kernel. In a container process 2 is an ordinary one.
@@ -97,13 +142,15 @@ struct Candidate {
     command: String,
 }
 
-/// Living processes whose command line matches, without ourselves, those that started us, and other sidecars: the
-/// expression stands on their command lines too.
+/// Living processes whose command line matches, without ourselves, those that started us, those of other pods, and other
+/// sidecars: the expression stands on their command lines too.
 fn matching(regex: &Regex) -> Vec<Candidate> {
     let program =
         |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino()));
     let ours = program("self").ok();
     let above = ancestors();
+    let groups = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    let own = groups("self").unwrap_or_default();
     let processes = procfs::process::all_processes()
         .into_iter()
         .flatten()
@@ -117,7 +164,11 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
             let stat = process.stat().ok().filter(is_alive)?;
             let same_file = ours.is_some() && program(&process.pid.to_string()).ok() == ours;
             let is_sidecar = same_file || is_another_build(&process);
-            (!is_sidecar && regex.is_match(&command)).then_some(Candidate {
+            if is_sidecar || !regex.is_match(&command) {
+                return None;
+            }
+            let its = groups(&process.pid.to_string()).unwrap_or_default();
+            (!pods::is_of_another_pod(&own, &its)).then_some(Candidate {
                 pid: process.pid,
                 parent: stat.ppid,
                 command,
@@ -146,6 +197,8 @@ fn the_one(candidates: &[Candidate]) -> Result<i32, AttachError> {
         .filter(|c| !candidates.iter().any(|other| other.pid == c.parent))
         .collect();
     match tops.as_slice() {
+        // In a container of its own nothing will ever match.
+        [] if std::process::id() == 1 => Err(AttachError::Alone),
         [] => Err(AttachError::NoMatch),
         [only] => Ok(only.pid),
         _ => {

@@ -1,33 +1,54 @@
 //! Whether the kernel killed for memory: counters of our control group, or of the machine where there is none.
 
 use super::handle;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 /// `PF_EXITING` of the kernel's `sched.h`.
 const EXITING: u32 = 0x4;
 /// Of a signal mask.
 const SIGKILL_BIT: u64 = 1 << 8;
+/// The longest counter's file that is read: `/proc/vmstat` has some 4 KiB.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Counts out-of-memory kills from one moment on.
 #[derive(Debug)]
 pub(crate) struct OomKills {
     counter: Option<Counter>,
     before: u64,
+    /// As read when the agent ended: its group may be gone a moment later.
+    at_the_end: Option<u64>,
 }
 
-/// A file with a line `NAME NUMBER`.
+/// A file with a line `oom_kill NUMBER`. Held open: a container's files cannot be reached once its last process ended.
 #[derive(Debug)]
-struct Counter {
-    file: PathBuf,
-    name: &'static str,
-}
+struct Counter(File);
 
 impl OomKills {
-    /// Counts from now on.
+    /// Counts those of our own group from now on.
     pub(crate) fn watch() -> Self {
-        let counter = counter();
+        Self::of("/proc/self/cgroup", "")
+    }
+
+    /// Counts those of another process's group, which may be another container's.
+    pub(crate) fn watch_of(pid: i32) -> Self {
+        Self::of(&format!("/proc/{pid}/cgroup"), &format!("/proc/{pid}/root"))
+    }
+
+    fn of(cgroups: &str, root: &str) -> Self {
+        let counter = counter(cgroups, root);
         let before = counter.as_ref().and_then(Counter::read).unwrap_or(0);
-        Self { counter, before }
+        Self {
+            counter,
+            before,
+            at_the_end: None,
+        }
+    }
+
+    /// The agent has ended, and its container with it.
+    pub(crate) fn group_ends(&mut self) {
+        self.at_the_end = self.counter.as_ref().and_then(Counter::read);
     }
 
     /// Whether there was one since.
@@ -45,7 +66,8 @@ impl OomKills {
     }
 
     fn newest(&self) -> Option<u64> {
-        let now = self.counter.as_ref().and_then(Counter::read)?;
+        let now = self.counter.as_ref().and_then(Counter::read);
+        let now = now.max(self.at_the_end)?;
         (now > self.before).then_some(now)
     }
 }
@@ -64,27 +86,37 @@ fn is_dying(pid: i32) -> bool {
 }
 
 impl Counter {
+    fn open(file: PathBuf) -> Option<Self> {
+        let counter = Self(File::open(file).ok()?);
+        counter.read().is_some().then_some(counter)
+    }
+
     fn read(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(&self.file).ok()?;
+        let mut text = Vec::new();
+        let mut part = [0; 4096];
+        while (text.len() as u64) < FILE_BYTES_MAX {
+            match self.0.read_at(&mut part, text.len() as u64).ok()? {
+                0 => break,
+                length => text.extend_from_slice(part.get(..length)?),
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
         text.lines()
-            .find_map(|line| line.strip_prefix(self.name)?.trim().parse().ok())
+            .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
     }
 }
 
 /// The nearest counter that can be read. `oom_kill` counts kills of every kind among the group's processes.
-fn counter() -> Option<Counter> {
-    let cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let of_group = files(&cgroups).into_iter().map(|file| Counter {
-        file,
-        name: "oom_kill ",
+/// `root`: where the process's files are, without the last slash.
+fn counter(cgroups: &str, root: &str) -> Option<Counter> {
+    let cgroups = std::fs::read_to_string(cgroups).unwrap_or_default();
+    let of_group = files(&cgroups).into_iter().map(|file| {
+        let mut below = PathBuf::from(root).into_os_string();
+        below.push(file);
+        PathBuf::from(below)
     });
-    let of_machine = Counter {
-        file: PathBuf::from("/proc/vmstat"),
-        name: "oom_kill ",
-    };
-    of_group
-        .chain([of_machine])
-        .find(|counter| counter.read().is_some())
+    let of_machine = PathBuf::from("/proc/vmstat");
+    of_group.chain([of_machine]).find_map(Counter::open)
 }
 
 /// Where the counters of these groups may be: version 2, then version 1; in a container the group is the root it sees.
@@ -142,11 +174,9 @@ mod tests {
         let file = directory.path().join("events");
         std::fs::write(&file, "oom_kill 1\n").unwrap();
         let mut kills = OomKills {
-            counter: Some(Counter {
-                file: file.clone(),
-                name: "oom_kill ",
-            }),
+            counter: Counter::open(file.clone()),
             before: 1,
+            at_the_end: None,
         };
         std::fs::write(&file, "oom_kill 2\n").unwrap();
         assert!(kills.any());
@@ -156,6 +186,29 @@ mod tests {
         std::fs::write(&file, "oom_kill 3\n").unwrap();
         kills.survived(i32::MAX);
         assert!(kills.any(), "there is no such process any more");
+    }
+
+    #[test]
+    fn a_kill_is_known_after_the_group_of_the_agent_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events");
+        std::fs::write(&file, "oom_kill 1\n").unwrap();
+        let mut kills = OomKills {
+            counter: Counter::open(file.clone()),
+            before: 0,
+            at_the_end: None,
+        };
+        kills.group_ends();
+        std::fs::write(&file, "").unwrap();
+        assert!(kills.any());
+    }
+
+    #[test]
+    fn the_counter_of_another_process_is_found_through_its_root() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let (own, other) = (OomKills::watch(), OomKills::watch_of(me));
+        assert!(own.counter.is_some());
+        assert_eq!(own.before, other.before);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::{IncidentChangeKind, Ledger, LedgerEffect};
 use crate::wire::incident::{Incident, IncidentId, Notified};
 use std::sync::Arc;
 
-/// Entries about notifications that an incident keeps; beyond it the oldest goes.
-const NOTIFIED_MAX: usize = 50;
+/// Entries about notifications that a record keeps; beyond it the oldest goes.
+pub(crate) const NOTIFIED_MAX: usize = 50;
 
 impl Ledger {
     pub(super) fn paged(

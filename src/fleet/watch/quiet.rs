@@ -6,6 +6,7 @@ use crate::base::moment::{Moment, millis};
 use crate::fleet::by_hand::{Answer, AskRefusal, Quiet};
 use crate::fleet::incidents::LedgerInput;
 use crate::fleet::machine::Fleet;
+use crate::fleet::notices::NoticesInput;
 use crate::fleet::recovery::RecoveryEffect;
 use crate::wire::incident::IncidentId;
 use crate::wire::silence::{Labels, Matcher, Silence};
@@ -40,13 +41,20 @@ impl Watch {
     ) -> Result<Answer, AskRefusal> {
         self.fleet.agent(agent).ok_or(AskRefusal::NotFound)?;
         let incident = self.shown.incidents.of_agent.get(agent).cloned();
-        let Some(incident) = incident else {
-            let why = format!("{agent} has no open incident: there is nothing to acknowledge");
-            return Err(AskRefusal::Impossible(why));
-        };
-        let input = LedgerInput::Acked(incident.clone(), by.to_owned());
-        self.record(input, None, now, effects);
-        Ok(Answer::Acknowledged(incident))
+        if let Some(incident) = incident {
+            let input = LedgerInput::Acked(incident.clone(), by.to_owned());
+            self.record(input, None, now, effects);
+            return Ok(Answer::Acknowledged(incident));
+        }
+        if let Some(notice) = self.shown.notices.open.get(agent) {
+            let id = notice.id.clone();
+            let input = NoticesInput::Acked(agent.clone(), by.to_owned());
+            self.notice(input, now, effects);
+            return Ok(Answer::Acknowledged(id));
+        }
+        let why =
+            format!("{agent} has no open incident or notice: there is nothing to acknowledge");
+        Err(AskRefusal::Impossible(why))
     }
 
     pub(super) fn silence(

@@ -23,6 +23,13 @@ pub struct Ended {
     pub unread: bool,
     /// It said before that it would end.
     pub announced: bool,
+    /// Another program runs it, and it ended by the signal that asks it to stop: by that program's request.
+    pub by_its_runner: bool,
+}
+
+/// Whether an exit is the answer to this signal: a death by it, or the code that stands for it.
+pub fn is_by_signal(exit: Exit, signal: u8) -> bool {
+    exit.signal == Some(signal) || exit.code == Some(SIGNAL_BASE.saturating_add(signal))
 }
 
 /// A signal that was forwarded, and that ends an agent which does not handle it.
@@ -48,9 +55,7 @@ impl ForwardedSignals {
     pub(super) fn answered_by(&self, exit: Exit, grace: Duration, now: Moment) -> bool {
         self.0.values().any(|(signal, at)| {
             let since = now.since(*at);
-            let by_it = exit.signal == Some(signal.number)
-                || exit.code == Some(SIGNAL_BASE.saturating_add(signal.number))
-                || exit.code == Some(0);
+            let by_it = is_by_signal(exit, signal.number) || exit.code == Some(0);
             let at_once = !signal.reloads && exit.code.is_some() && since <= AT_ONCE;
             since <= grace && (by_it || at_once)
         })

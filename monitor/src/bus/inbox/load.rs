@@ -16,6 +16,7 @@ use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys;
+use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Silence;
@@ -45,6 +46,13 @@ pub(super) async fn load(
     })
     .await?;
     output.send(WatchInput::Incidents(incidents)).await;
+    let mut notices = Vec::new();
+    each_pair(link, keys::NOTICES, "notice", output, |(_, record)| {
+        notices.push(Notice::decode(&record).map_err(|error| error.to_string())?);
+        Ok(None)
+    })
+    .await?;
+    output.send(WatchInput::Notices(notices)).await;
     let mut silences = Vec::new();
     each_pair(link, keys::SILENCES, "silence", output, |(_, record)| {
         silences.push(Silence::decode(&record).map_err(|error| error.to_string())?);

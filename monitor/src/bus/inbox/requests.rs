@@ -119,6 +119,7 @@ impl Requests<'_> {
             Request::Canary(number) => {
                 question.cmd("PUBLISH").arg(self.canary).arg(*number);
                 question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
+                question.cmd("HLEN").arg(keys::NOTICES);
             }
             Request::StoreIncident(incident) | Request::Begin(_, incident) => {
                 let id = incident.id.to_string();
@@ -133,6 +134,13 @@ impl Requests<'_> {
                     .cmd("HDEL")
                     .arg(keys::INCIDENTS)
                     .arg(id.to_string());
+            }
+            Request::StoreNotice(notice) => {
+                let (id, record) = (notice.id.to_string(), notice.encode());
+                question.cmd("HSET").arg(keys::NOTICES).arg(id).arg(record);
+            }
+            Request::RemoveNotice(id) => {
+                question.cmd("HDEL").arg(keys::NOTICES).arg(id.to_string());
             }
             Request::StoreNotification(record) => {
                 question
@@ -182,13 +190,15 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::Release(_) => true,
         // They were meant for the agent as it was then.
         Request::Order(..) | Request::Claim(..) => false,
-        // The hub asks again, and writes incidents again.
+        // The hub asks again, and writes incidents and notices again.
         Request::Verify(_)
         | Request::ReadTtl(_)
         | Request::ReadEvents
         | Request::Canary(_)
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
+        | Request::StoreNotice(_)
+        | Request::RemoveNotice(_)
         | Request::Leave(_) => false,
     }
 }
@@ -216,6 +226,10 @@ async fn pass_on(
                 let held = usize::try_from(held).unwrap_or(0);
                 output.send(WatchInput::IncidentsHeld(held)).await;
             }
+            if let Some(Ok(Value::Int(held))) = answers.next() {
+                let held = usize::try_from(held).unwrap_or(0);
+                output.send(WatchInput::NoticesHeld(held)).await;
+            }
         }
         Request::StoreNotification(record) => {
             if is_carried_out(answers.next(), output) {
@@ -232,7 +246,9 @@ async fn pass_on(
                 output.send(WatchInput::IncidentRemoved(id)).await;
             }
         }
-        Request::RemoveNotification(_)
+        Request::StoreNotice(_)
+        | Request::RemoveNotice(_)
+        | Request::RemoveNotification(_)
         | Request::StorePause(_)
         | Request::StoreSilence(_)
         | Request::RemoveSilence(_)
