@@ -355,20 +355,7 @@ impl TryFrom<Args> for Config {
             .or(file.state_dir)
             .or_else(hbshell::store::state_directory);
         Ok(Self {
-            mode: match args.command {
-                None
-                | Some(
-                    CommandArgs::Serve { .. }
-                    | CommandArgs::Completions { .. }
-                    | CommandArgs::Pages(_)
-                    | CommandArgs::Ask(_),
-                ) => Mode::Serve,
-                Some(CommandArgs::Demo { once }) => Mode::Demo { once },
-                Some(CommandArgs::CheckConfig) => Mode::CheckConfig,
-                Some(CommandArgs::Alert(AlertArgs::Test { receiver })) => {
-                    Mode::TestAlerts { receiver }
-                }
-            },
+            mode: mode(args.command),
             file: path,
             store: url
                 .map(|url| Address::new(&url, credentials.clone()))
@@ -398,6 +385,21 @@ impl TryFrom<Args> for Config {
                 is_quiet,
             ),
         })
+    }
+}
+
+fn mode(command: Option<CommandArgs>) -> Mode {
+    match command {
+        None
+        | Some(
+            CommandArgs::Serve { .. }
+            | CommandArgs::Completions { .. }
+            | CommandArgs::Pages(_)
+            | CommandArgs::Ask(_),
+        ) => Mode::Serve,
+        Some(CommandArgs::Demo { once }) => Mode::Demo { once },
+        Some(CommandArgs::CheckConfig) => Mode::CheckConfig,
+        Some(CommandArgs::Alert(AlertArgs::Test { receiver })) => Mode::TestAlerts { receiver },
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whom a TLS connection trusts, and as whom it shows itself: one configuration for every client of both programs.
+//! What a TLS connection trusts, and what it shows of itself: one configuration for every client of both programs.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

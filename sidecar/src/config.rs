@@ -209,13 +209,7 @@ impl TryFrom<Args> for Config {
             policy,
             stop_signal: stop_signal(args.stop_signal, &args.rewrite),
             rewrite: args.rewrite,
-            on_hung: args.on_hung.unwrap_or(
-                if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-                    Reaction::Alert
-                } else {
-                    Reaction::Restart
-                },
-            ),
+            on_hung: args.on_hung.unwrap_or_else(reaction_here),
             on_stalled: args.on_stalled,
             stall_after: args.stall_after,
             patience: args.patience,
@@ -352,6 +346,15 @@ impl Above {
     /// A value that was set for our agent differs from the one that named the sidecar above.
     fn unless_its_id(&self, name: &str) -> Option<String> {
         first_set(&[name]).filter(|id| self.0.as_ref() != Some(id))
+    }
+}
+
+/// At a terminal a person decides.
+fn reaction_here() -> Reaction {
+    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        Reaction::Alert
+    } else {
+        Reaction::Restart
     }
 }
 
