@@ -290,18 +290,16 @@ fn start(
 /// The fleet in one line, as of now; `None` when the hub has ended.
 async fn status_line(snapshots: snapshots::Snapshots) -> Option<String> {
     let snapshot = snapshots.get().await?;
+    if !snapshot.link_up {
+        return Some("Not connected to the store.".to_owned());
+    }
     let at = ViewTime {
         now: clock::now(),
         wall_ms: clock::wall_ms(),
     };
     let tally = Tally::of(&snapshot, at);
-    Some(if snapshot.link_up {
-        format!("{}. {}", tally.headline(), tally.rest())
-            .trim_end()
-            .to_owned()
-    } else {
-        format!("Not connected to the store. {}.", tally.headline_before())
-    })
+    let line = format!("{}. {}", tally.headline(), tally.rest());
+    Some(line.trim_end().to_owned())
 }
 
 /// Without a token the fleet is monitored all the same, and nothing can be changed over HTTP.

@@ -6,7 +6,7 @@ use hbshell::service_manager::ServiceManager;
 use std::time::Duration;
 
 /// The longest time between two status lines.
-const STATUS_EVERY: Duration = Duration::from_secs(10);
+const STATUS_EVERY: Duration = Duration::from_secs(5);
 
 /// Until the hub has ended: `status` asks it, and is not answered by one that hangs.
 pub(crate) async fn inform<S, F>(to: ServiceManager, status: S)

@@ -4,7 +4,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, Stream, crypto};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use support::static_program::static_program;
-use support::{Redis, eventually, get, serving};
+use support::{Redis, eventually, get, serving, unused_port};
 
 const NAME: &str = "receiver.hb.test";
 
@@ -72,22 +72,42 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A webhook's receiver over TLS that takes everything: its port, and the certificate of its authority.
-fn receiver() -> (u16, String) {
+/// In PEM: an authority that no machine trusts, and a certificate of it for [`NAME`] with its key.
+struct Certificates {
+    authority: String,
+    own: String,
+    key: String,
+}
+
+fn certificates() -> Certificates {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // A certificate with the name of its issuer would count as self-signed.
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "authority of the test");
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let own = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
     let own = own.signed_by(&key, &issuer).unwrap();
+    Certificates {
+        authority: issuer.pem(),
+        own: own.pem(),
+        key: key.serialize_pem(),
+    }
+}
+
+/// A webhook's receiver over TLS that takes everything: its port, and the certificate of its authority.
+fn receiver() -> (u16, String) {
+    let made = certificates();
     let provider = Arc::new(crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(
-            vec![CertificateDer::from_pem_slice(own.pem().as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+            vec![CertificateDer::from_pem_slice(made.own.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(made.key.as_bytes()).unwrap(),
         )
         .unwrap();
     let config = Arc::new(config);
@@ -103,7 +123,7 @@ fn receiver() -> (u16, String) {
             }
         }
     });
-    (port, issuer.pem())
+    (port, made.authority)
 }
 
 #[test]
@@ -149,6 +169,50 @@ fn a_sidecar_finds_its_store_by_name_and_installs_itself() {
     assert_eq!(mode & 0o777, 0o755);
     let status: Option<String> = redis.run(&["HGET", "agent:a1", "status"]);
     assert_eq!(status.as_deref(), Some("stopped"));
+}
+
+#[test]
+fn a_store_over_tls_is_found_by_name_and_its_certificate_is_verified() {
+    let root = Root::with("hbsidecar");
+    let (made, port, server) = (certificates(), unused_port(), tempfile::tempdir().unwrap());
+    root.write("authority.pem", &made.authority);
+    let file = |name: &str, text: &str| {
+        let path = server.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (own, key) = (file("own.pem", &made.own), file("own.key", &made.key));
+    let authority = file("authority.pem", &made.authority);
+    let tls = ["--tls-port", &port.to_string(), "--tls-auth-clients", "no"];
+    let files = [
+        "--tls-cert-file",
+        &own,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &authority,
+    ];
+    let mut redis = Redis::absent(&[&tls[..], &files].concat());
+    redis.up();
+    let store = format!("rediss://{NAME}:{port}");
+    let agent = |id: &str, variables: &[(&str, &str)]| {
+        let words = [
+            "/hbsidecar",
+            "--id",
+            id,
+            "--redis-url",
+            &store,
+            "--",
+            "/hbsidecar",
+            "--version",
+        ];
+        let done = root.run(&words, variables);
+        assert!(done.status.success(), "{done:?}");
+        redis.run::<Option<String>>(&["HGET", &format!("agent:{id}"), "status"])
+    };
+    assert_eq!(agent("stranger", &[]), None);
+    let trusted = [("HB_REDIS_CA_FILE", "/authority.pem")];
+    assert_eq!(agent("known", &trusted).as_deref(), Some("stopped"));
 }
 
 /// No name, no home, no `/tmp`, no place to write to. Needs root, as the tests of Docker do.
