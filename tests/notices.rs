@@ -15,6 +15,7 @@ use heartbeat::fleet::view::{HealthStatus, ViewTime};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{Activity, Beat, Extension, Metrics, Status, Verdict};
 use heartbeat::wire::incident::IncidentId;
+use heartbeat::wire::leader::{Leader, Standing};
 use heartbeat::wire::life::Life;
 use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Occasion, ReceiverName, Severity};
@@ -66,6 +67,8 @@ struct Stage {
     /// What the policy says.
     policy_restarts: bool,
     orders: Vec<(AgentId, Action)>,
+    /// What the store will answer to what was asked of it.
+    answers: Vec<WatchInput>,
     got: Vec<(String, Occasion, String)>,
 }
 
@@ -83,6 +86,7 @@ impl Stage {
             since: 0,
             policy_restarts: false,
             orders: Vec::new(),
+            answers: Vec::new(),
             got: Vec::new(),
         };
         stage.start();
@@ -98,7 +102,6 @@ impl Stage {
         };
         let watch = Watch::new(FleetSettings::default(), self.second, self.now().at);
         self.watch = watch.recovering(Policies::new(vec![policy]), VerifyTimes::default());
-        self.input(RecoveryInput::Token(self.second));
         self.alerts = Alerts::new(self.second);
         let receivers = vec![receiver("chat", false), receiver("pager", true)];
         self.alert(AlertsInput::Receivers(receivers));
@@ -107,6 +110,7 @@ impl Stage {
 
     fn link_up(&mut self) {
         self.input(FleetInput::StoreClock(self.now().wall_ms));
+        self.input(self.leads());
         self.input(WatchInput::Incidents(Vec::new()));
         self.input(WatchInput::Notices(
             self.notices.values().cloned().collect(),
@@ -133,6 +137,16 @@ impl Stage {
         self.alert(AlertsInput::Restored { matters, outbox });
     }
 
+    /// The store lets this monitor lead.
+    fn leads(&self) -> WatchInput {
+        let own = Leader {
+            instance: "own".to_owned(),
+            since: WALL_MS,
+            fence: 1,
+        };
+        WatchInput::Stands(self.now().at, Standing::Leads(own))
+    }
+
     fn now(&self) -> Now {
         Now {
             at: Moment::from_millis(self.second * 1000),
@@ -147,6 +161,8 @@ impl Stage {
             for effect in self.watch.handle(input, now) {
                 self.perform(effect);
             }
+            // The store answers in order, behind everything that was asked before.
+            inputs.extend(self.answers.drain(..));
         }
     }
 
@@ -174,7 +190,15 @@ impl Stage {
             WatchEffect::Recovery(RecoveryEffect::Order(agent, order)) => {
                 self.orders.push((agent, order.action));
             }
+            WatchEffect::AskForLead => self.answers.push(self.leads()),
+            WatchEffect::ReadRecords => {
+                let notices = self.notices.values().cloned().collect();
+                self.answers.push(WatchInput::Notices(notices));
+                self.answers.push(WatchInput::Incidents(Vec::new()));
+            }
             WatchEffect::Fleet(_)
+            | WatchEffect::TookOver
+            | WatchEffect::SteppedDown
             | WatchEffect::Reconnect
             | WatchEffect::GateClosed(_)
             | WatchEffect::GateOpened(_)
