@@ -1,5 +1,9 @@
 //! Failed agents that the monitor brings back: real store, real programs, a real command as the rung.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot set up must stop"
+)]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;

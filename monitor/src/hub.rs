@@ -8,13 +8,14 @@ mod alerting;
 pub(crate) mod crew;
 mod held;
 mod log;
+mod outputs;
 mod recovery;
 mod story;
 mod troubles;
 
 use crate::alerts::Dispatch;
 use crate::asks::Asks;
-use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN, Request};
+use crate::bus::inbox::{Counters, Inbox, Input, LinkReport, OVERRUN};
 use crate::bus::push::{Message, Push};
 use crate::clock;
 use crate::config::policy::RecoverySettings;
@@ -27,12 +28,12 @@ pub(crate) use alerting::{ShownAlerts, shown};
 use crew::Crew;
 use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::machine::{Change, FleetEffect, FleetInput, FleetSettings, TICK_MAX};
+use heartbeat::fleet::machine::{Change, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::wire::beat::{BeatError, view};
-use heartbeat::wire::word;
 use held::Held;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use outputs::Outputs;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,15 +72,6 @@ pub(crate) struct Ends {
     pub(crate) dispatch: Dispatch,
     pub(crate) show: watch::Sender<Arc<AlertsView>>,
     pub(crate) tallies: Tallies,
-}
-
-/// Where effects go.
-struct Outputs {
-    requests: mpsc::Sender<Request>,
-    reconnect: watch::Sender<()>,
-    changes: broadcast::Sender<Change>,
-    crew: Crew,
-    events: Events,
 }
 
 /// The connection of the beats.
@@ -397,66 +389,5 @@ fn shared(payload: &[u8], reports: &mpsc::Sender<LinkReport>, counters: &Counter
     if let Some(Err(TrySendError::Full(_))) = sent {
         let why = "the store answers too slowly which database they belong to";
         counters.count(OVERRUN, &why);
-    }
-}
-
-impl Outputs {
-    fn perform(&self, effect: WatchEffect, asks: &mut Asks) {
-        match effect {
-            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
-            WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
-            WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
-            WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
-            WatchEffect::Fleet(FleetEffect::Turned(turn)) => self.events.notice(&turn),
-            WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
-                tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
-                self.request(Request::Leave(id));
-            }
-            WatchEffect::Fleet(FleetEffect::Refused(count)) => tracing::warn!(
-                "the fleet is full, {count} messages of new agents were refused up to now; see hb_fleet_bytes and hb_fleet_agents_max"
-            ),
-            WatchEffect::SendCanary(number) => self.request(Request::Canary(number)),
-            WatchEffect::Reconnect => {
-                tracing::error!("the store does not answer; connecting again");
-                let _ = self.reconnect.send(()); // no receiver: the inbox has ended, and so does the hub
-            }
-            WatchEffect::AskForLead => self.request(Request::Lead),
-            WatchEffect::ReadRecords => self.request(Request::ReadRecords),
-            WatchEffect::TookOver => tracing::warn!("this monitor leads now: it acts and alerts"),
-            WatchEffect::SteppedDown => {
-                tracing::info!("another monitor leads: this one shows, and does not act or alert");
-            }
-            WatchEffect::StoreIncident(incident) => self.request(Request::StoreIncident(incident)),
-            WatchEffect::RemoveIncident(id) => self.request(Request::RemoveIncident(id)),
-            WatchEffect::StoreNotice(notice) => self.request(Request::StoreNotice(notice)),
-            WatchEffect::RemoveNotice(id) => self.request(Request::RemoveNotice(id)),
-            WatchEffect::NoticeChanged(notice) => log::notice(&notice),
-            WatchEffect::IncidentChanged(change) => {
-                log::incident(&change);
-                self.events.incident(&change);
-            }
-            WatchEffect::GateClosed(gate) => {
-                tracing::warn!("gate {} closed: {}", word(&gate.gate), gate.sentence);
-                self.events.gate(&gate, true);
-            }
-            WatchEffect::GateOpened(gate) => {
-                tracing::info!("gate {} opened", word(&gate.gate));
-                self.events.gate(&gate, false);
-            }
-            WatchEffect::Recovery(effect) => self.recover(effect, asks),
-        }
-    }
-
-    /// What is not answered is asked again; a full queue is one of the causes.
-    fn request(&self, request: Request) {
-        if let Err(error) = self.requests.try_send(request) {
-            tracing::debug!("dropped a request to the store, the queue is full: {error}");
-        }
-    }
-
-    fn announce(&self, change: Change) {
-        log::change(&change);
-        self.events.state(&change);
-        let _ = self.changes.send(change); // no receiver: the change is logged all the same
     }
 }

@@ -1,5 +1,6 @@
 //! What the fleet knows of an agent when recovery decides something: asked for each time, never remembered.
 
+use super::Watch;
 use super::by_hand::unreachable;
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
@@ -16,6 +17,25 @@ use std::time::Duration;
 /// A sidecar that restarts a hung agent by itself, and a program that restarts one that ended, do so within this time or
 /// within two intervals.
 const OTHERS_RESTART: Duration = Duration::from_secs(60);
+
+impl Watch {
+    /// What an agent runs in, as it last reported it.
+    pub fn runtime(&self, agent: &AgentId) -> Option<Runtime> {
+        runtime_of(self.fleet.agent(agent)?)
+    }
+
+    /// The epoch of an agent and its last incarnation.
+    pub fn run(&self, agent: &AgentId) -> Option<(u64, u64)> {
+        let run = &self.fleet.agent(agent)?.run;
+        Some((run.epoch, run.restarts()))
+    }
+
+    /// For how long an agent has sent no beat.
+    pub fn silent(&self, agent: &AgentId, now: Moment) -> Option<Duration> {
+        let at = self.fleet.agent(agent)?.run.beat_at?;
+        Some(now.since(at))
+    }
+}
 
 /// The facts of an agent; `None` when it is not in the fleet. `is_silenced`: a silence holds for it.
 pub(super) fn facts_of(

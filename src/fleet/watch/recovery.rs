@@ -16,7 +16,6 @@ use crate::fleet::ladder::policy::{Policies, Severity};
 use crate::fleet::ladder::rung::{Rung, VerifyTimes};
 use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
-use crate::wire::beat::Runtime;
 use crate::wire::beat::view::BeatView;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
@@ -64,23 +63,6 @@ impl Watch {
         self.recovery.policies = policies;
         self.recovery.ladder = Ladder::new(times);
         self
-    }
-
-    /// What an agent runs in, as it last reported it.
-    pub fn runtime(&self, agent: &AgentId) -> Option<Runtime> {
-        runtime_of(self.fleet.agent(agent)?)
-    }
-
-    /// The epoch of an agent and its last incarnation.
-    pub fn run(&self, agent: &AgentId) -> Option<(u64, u64)> {
-        let run = &self.fleet.agent(agent)?.run;
-        Some((run.epoch, run.restarts()))
-    }
-
-    /// For how long an agent has sent no beat.
-    pub fn silent(&self, agent: &AgentId, now: Moment) -> Option<Duration> {
-        let at = self.fleet.agent(agent)?.run.beat_at?;
-        Some(now.since(at))
     }
 
     /// The agent has an incident now.
