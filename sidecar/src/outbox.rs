@@ -11,7 +11,7 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
-use heartbeat::base::backoff::{Backoff, RECONNECT_MAX};
+use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::supervise::exclusive::Terms;
@@ -43,7 +43,7 @@ const PUSHES_MAX: usize = 16;
 const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = RECONNECT_MAX;
+const RETRY_MAX: Duration = Duration::from_secs(7);
 /// The longest wait where retries disturb only this machine, for so many attempts: a store that does not come back soon
 /// is retried less often.
 const RETRY_MAX_LOCAL: Duration = Duration::from_secs(1);

@@ -5,10 +5,6 @@
 
 use std::time::Duration;
 
-/// The longest wait of a sidecar before it tries an unreachable store again. A monitor that finds the store again waits as long
-/// for the beats of those that wait.
-pub const RECONNECT_MAX: Duration = Duration::from_secs(7);
-
 /// Grows from `min` to `max`; each wait is drawn from `min` up to the present ceiling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {

@@ -3,9 +3,8 @@
 //! A gap is a stretch without observation, known afterwards: a tick that came late, or a question that the store answered
 //! later than it usually does. How long a gap matters depends on an agent's interval, so that gaps are kept by length
 //! and looked up when an agent's deadline comes: a gap costs the same for ten agents and for 100,000. A store that was away comes
-//! back for the monitor first: a sidecar may wait some seconds more before it tries again.
+//! back for the monitor first: a sidecar waits a little before it tries again.
 
-use crate::base::backoff::RECONNECT_MAX;
 use crate::base::moment::Moment;
 use crate::fleet::detector::Detector;
 use std::time::Duration;
@@ -15,8 +14,9 @@ const LENGTHS_MS: [u64; 8] = [200, 300, 400, 500, 700, 1000, 1400, 2000];
 
 /// A store that gives no answer for so long may have been given up by its sidecars.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
-/// A sidecar that gave it up is back within this time: its longest wait between two tries, and a second to connect.
-const RETURN_WITHIN: Duration = RECONNECT_MAX.saturating_add(Duration::from_secs(1));
+/// A sidecar that gave it up is back within this time, or within its interval: it waits for a quarter of that, 0.2 s at least,
+/// and then connects and registers.
+const RETURN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What was not observed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,8 +103,8 @@ mod tests {
             observation.stall(Duration::from_secs(gap), at(20));
             observation.since(&Detector::new(Duration::from_secs(interval), at(0)))
         };
-        assert_eq!([since(1, false, 0), since(1, true, 0)], [at(0), at(7)]);
-        assert_eq!([since(5, true, 0), since(30, true, 0)], [at(3), at(0)]);
-        assert_eq!([since(1, false, 2), since(30, false, 2)], [at(27), at(20)]);
+        assert_eq!([since(1, false, 0), since(1, true, 0)], [at(0), at(1)]);
+        assert_eq!([since(5, true, 0), since(30, true, 0)], [at(0), at(0)]);
+        assert_eq!([since(1, false, 2), since(30, false, 2)], [at(21), at(20)]);
     }
 }
