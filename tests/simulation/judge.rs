@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// An agent that failed by silence has sent nothing for so many intervals: three are counted from the beginning of the
 /// last beat's slot, and it may be sent at the end of it.
 const INTERVALS_TO_FAIL: u64 = 2;
-/// The longest wait of a sidecar that lost the store, in milliseconds.
-const RETURN_WITHIN: u64 = 7000;
+/// Within this time a sidecar that lost the store is back, or within its interval if that is longer, in milliseconds.
+const RETURN_WITHIN: u64 = 2000;
 /// Until a tick has looked at what arrived, in milliseconds.
 pub(crate) const UNDER_WAY: u64 = 100;
 /// Living agents that fail within a minute are a storm from so many, and from this share of the fleet.

@@ -247,7 +247,9 @@ impl Sidecar {
         self.generation += 1;
         self.answer_by = None;
         self.failures = (self.failures + 1).min(10);
-        let longest = RETRY_MAX.min(RETRY_MIN << self.failures);
+        // A quarter of an interval at most, as the real one: no beat is lost to waiting alone.
+        let ceiling = RETRY_MAX.min(self.interval / 4).max(RETRY_MIN);
+        let longest = ceiling.min(RETRY_MIN << self.failures);
         self.retry_at = now + 1 + random.below(longest);
     }
 
