@@ -107,10 +107,17 @@ fn every_name_is_there_and_promtool_finds_no_fault_whatever_an_agent_calls_its_h
     let beat = r#"{"agentId":"w2","agentType":"a\"b\\c\nd","timestamp":1,"sequence":7,"status":"busy","metrics":{"cpuPercent":150.0,"memoryMB":20,"activeTasks":0,"queueDepth":0,"tokensUsedThisHour":0,"errorsLast5Min":0},"taskProgress":50,"hb":{"v":1,"intervalMs":600000,"epoch":7,"slot":1,"host":"h\"\\\n{}","pid":7,"startedAt":1764000000000,"activity":{"verdict":"working","since":1,"evidence":[]}}}"#;
     redis.run::<i64>(&["PUBLISH", "heartbeats", beat]);
     redis.run::<i64>(&["PUBLISH", "heartbeats", "no beat"]);
-    let text = eventually("both agents are counted", || {
+    // The counters change at once, the states with the next picture of the
+    // fleet: each is waited for.
+    let text = eventually("both agents are counted and shown", || {
         let text = metrics(&monitor);
-        let ended = value(&text, r#"hb_agent_exits_total{agent="w1",reason="error"}"#);
-        (ended == Some(1.0) && text.contains(r#"agent="w2""#)).then_some(text)
+        let counted = [
+            r#"hb_agent_exits_total{agent="w1",reason="error"}"#,
+            r#"hb_agent_state{agent="w1",state="failed"}"#,
+            r#"hb_agent_up{agent="w2"}"#,
+        ];
+        let there = counted.iter().all(|line| value(&text, line) == Some(1.0));
+        there.then_some(text)
     });
     let said = promtool(&["check", "metrics"], &text);
     assert_eq!(said.trim(), "");
