@@ -90,7 +90,8 @@ pub const CPU_HELPERS: f64 = 0.5;
 pub const CPU_PEER: f64 = 0.02;
 /// Short-lived children that use less than this share of a core may only report liveness.
 pub const CPU_TRIVIAL: f64 = 0.05;
-/// Runnable but not running for this share of the time: the machine starves the agent.
+/// Runnable but not running for this share of the time: the machine starves the agent, and time counts in the measure of
+/// the processor time that it grants.
 pub const STARVED_READY: f64 = 0.5;
 /// And running for less than this.
 pub const STARVED_RUN: f64 = 0.10;

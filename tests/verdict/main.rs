@@ -808,6 +808,24 @@ fn h27_burning_without_effect_is_spinning_and_never_more() {
 }
 
 #[test]
+fn h27_a_machine_that_grants_little_delays_it_by_what_it_withholds() {
+    let world = World::new()
+        .main_waits(Wait::Running)
+        .passes(60 * MINUTE, |w| {
+            w.root().threads[0].run += Duration::from_millis(300);
+            w.root().threads[0].ready += Duration::from_millis(4700);
+            w.root().threads[0].turns += 1;
+        });
+    // 6 % of a core, where 20 % are needed.
+    world.is(Verdict::Spinning, 17 * MINUTE, "6 % of a core");
+    let flagged = world
+        .judgements
+        .iter()
+        .find(|(_, j)| j.verdict == Verdict::Spinning);
+    assert!(flagged.is_some_and(|(at, _)| *at > 15 * MINUTE));
+}
+
+#[test]
 fn h29_eight_bytes_to_itself_are_no_effect() {
     let world = World::new()
         .main_waits(Wait::Running)
@@ -1289,7 +1307,7 @@ fn g21_a_debugger_pauses_everything() {
 }
 
 #[test]
-fn g22_time_in_which_the_machine_starves_the_agent_does_not_count() {
+fn g22_time_in_which_the_machine_starves_the_agent_hardly_counts() {
     let world = World::new()
         .main_waits(Wait::Running)
         .owing()
