@@ -1243,6 +1243,22 @@ fn g11_an_empty_queue_is_idle_also_under_a_shell_and_when_polled() {
 }
 
 #[test]
+fn g11_a_queue_that_is_polled_more_often_than_samples_are_taken_owes_nothing() {
+    let mut times = [1, 2, 1, 3, 1, 1, 2].into_iter().cycle();
+    let polled = World::new()
+        .main_waits(socket_read())
+        .with_tcp(asked())
+        .passes(120 * MINUTE, |w| {
+            let asked = times.next().unwrap();
+            w.tcp().acked += 26 * asked;
+            w.tcp().received += 5 * asked;
+            w.tcp().segments_in += asked;
+            wakes(w);
+        });
+    polled.is_never_flagged();
+}
+
+#[test]
 fn g12_a_service_without_clients_is_idle() {
     let poll = event_loop(vec![target(5, Kind::Socket(55))], timer(29_999));
     let world = World::new()
