@@ -9,12 +9,13 @@ use heartbeat::base::id::AgentId;
 use heartbeat::contract::line::{Field, LINE_BYTES_MAX};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// Nothing here takes long; this is for machines that do.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 
 fn settings(directory: &Path) -> Settings {
     Settings {
@@ -78,6 +79,25 @@ async fn until_taken(contract: &mut Contract, value: f64, mut send: impl AsyncFn
         send().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Whether this is the process of this test alone: no other test takes memory or wakes up there. Else it is run there.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "HB_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = format!("contract::tests::{test}");
+    alone.args([&name, "--exact", "--nocapture"]);
+    let output = alone.env(ALONE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{errors}"
+    );
+    false
 }
 
 fn progress(received: &StatusLine) -> f64 {
@@ -149,6 +169,9 @@ async fn a_line_without_an_end_is_refused_and_the_socket_lives() {
 
 #[tokio::test]
 async fn ten_megabytes_without_an_end_are_one_error_and_no_memory() {
+    if !is_alone("ten_megabytes_without_an_end_are_one_error_and_no_memory") {
+        return;
+    }
     let (mut contract, _directory) = opened();
     let mut agent = connect(&contract).await;
     let before = memory_kb();
@@ -167,6 +190,9 @@ async fn ten_megabytes_without_an_end_are_one_error_and_no_memory() {
 
 #[tokio::test]
 async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
+    if !is_alone("a_million_lines_hold_up_neither_the_agent_nor_the_hub") {
+        return;
+    }
     let (mut contract, _directory) = opened();
     let path = contract.socket().unwrap().to_owned();
     let before = memory_kb();
@@ -180,6 +206,20 @@ async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
         }
         stream.write_all(b"error=\n").unwrap();
         start.elapsed()
+    });
+    // What a thread suffers that only sleeps is the machine's doing.
+    let over = Arc::new(AtomicBool::new(false));
+    let idle = std::thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut latest = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let due = Instant::now() + Duration::from_millis(5);
+                std::thread::sleep(Duration::from_millis(5));
+                latest = latest.max(Instant::now().saturating_duration_since(due));
+            }
+            latest
+        }
     });
     // The hub: it takes lines, and its timer must not be late.
     let (mut taken, mut latest, start) = (0, Duration::ZERO, Instant::now());
@@ -195,6 +235,8 @@ async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
         }
     }
     let spent = agent.join().unwrap();
+    over.store(true, Ordering::Relaxed);
+    let machine = idle.join().unwrap();
     let seconds = start.elapsed().as_secs() + 1;
     let counts = contract.counts();
     println!("the agent took {spent:?}, the hub's timer was at most {latest:?} late, {counts:?}");
@@ -203,7 +245,10 @@ async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
         "{taken} in {seconds} s"
     );
     assert_eq!(counts.taken, taken);
-    assert!(latest < Duration::from_millis(250), "{latest:?}");
+    assert!(
+        latest < machine + Duration::from_millis(250),
+        "{latest:?}, {machine:?} beside it"
+    );
     let grown = memory_kb().saturating_sub(before);
     assert!(grown < 6144, "{grown} KiB more");
 }
@@ -379,16 +424,13 @@ async fn sd_notify_is_spoken_and_a_barrier_lifted() {
     let received = next(&mut contract).await;
     assert!(received.line.ready && progress(&received) == 42.0);
     assert_eq!(received.line.status, Field::Set("indexing".into()));
-    // It waits for its barrier: five seconds and an error if its descriptor is not closed.
+    // It waits for its barrier: five seconds, and then an error, if its descriptor is not closed.
     let start = Instant::now();
     while said_by.try_wait().unwrap().is_none() {
-        assert!(
-            start.elapsed() < Duration::from_secs(4),
-            "the barrier was not lifted"
-        );
+        assert!(start.elapsed() < WITHIN, "it does not end");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert!(said_by.wait().unwrap().success());
+    assert!(said_by.wait().unwrap().success(), "no barrier was lifted");
 }
 
 #[tokio::test]
