@@ -90,12 +90,14 @@ fn sidecars_and_agents_killed_together_are_failed_after_three_of_their_own_inter
         running.kill();
         pid
     });
-    killed.map(|pid| signal(pid, "KILL"));
+    for agent in killed {
+        signal(agent, "KILL");
+    }
     let rows = eventually("the faster one is failed", || {
         let (_, listing) = monitor.get("/health/agents")?;
         let row = |id: &str| {
-            let rows = listing["agents"].as_array()?.iter();
-            rows.cloned().find(|row| row["agentId"] == id)
+            let mut rows = listing["agents"].as_array()?.iter();
+            rows.find(|row| row["agentId"] == id).cloned()
         };
         let (fast, slow) = (row("fast")?, row("slow")?);
         (fast["state"] == "failed").then_some([fast, slow])

@@ -278,7 +278,7 @@ os.write(1, b'ready\\n')
 while True: signal.pause()";
     let dir = tempfile::tempdir().unwrap();
     let output = std::fs::File::create(dir.path().join("output")).unwrap();
-    let mut agent = Running::start(
+    let agent = Running::start(
         sidecar(&["--restart", "never", "--", "python3", "-c", script]).stdout(output),
     );
     let output = || std::fs::read_to_string(dir.path().join("output")).unwrap();

@@ -320,12 +320,10 @@ impl Monitor {
         Some(agent["state"].as_str()?.to_owned())
     }
 
-    pub(crate) fn wait_for(&self, id: &str, state: &str) -> Duration {
-        let started = Instant::now();
+    pub(crate) fn wait_for(&self, id: &str, state: &str) {
         eventually(&format!("{id} is {state}"), || {
             (self.state(id)? == state).then_some(())
         });
-        started.elapsed()
     }
 }
 
