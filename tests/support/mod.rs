@@ -423,12 +423,25 @@ thread_local! {
 /// Notes what was looked at, for the report of a wait that fails. Answers over HTTP, answers of Redis and files that are
 /// read by this module are noted by themselves.
 pub(crate) fn saw(what: &str, shown: &dyn std::fmt::Debug) {
-    let mut text = format!("{shown:?}");
-    if let Some((end, _)) = text.char_indices().nth(SHOWN_CHARS) {
-        text.truncate(end);
-        text.push('…');
+    use std::fmt::Write;
+    /// Formatting ends when there is enough: this is done at each look.
+    struct Bounded(String);
+    impl Write for Bounded {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.push_str(text);
+            match self.0.len() < 4 * SHOWN_CHARS {
+                true => Ok(()),
+                false => Err(std::fmt::Error),
+            }
+        }
     }
-    SEEN.with_borrow_mut(|seen| seen.insert(what.to_owned(), text));
+    let mut text = Bounded(String::new());
+    let whole = write!(text, "{shown:?}").is_ok();
+    let mut kept: String = text.0.chars().take(SHOWN_CHARS).collect();
+    if !whole || kept.len() < text.0.len() {
+        kept.push('…');
+    }
+    SEEN.with_borrow_mut(|seen| seen.insert(what.to_owned(), kept));
 }
 
 /// Waits for a condition; stops the test when it does not come true [`SOON`], with what it saw last.
