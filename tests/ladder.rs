@@ -140,7 +140,7 @@ fn an_agent_that_its_sidecar_gave_up_is_brought_back_by_the_command_of_its_polic
     assert!(
         rung["token"].as_u64() > Some(0) && rung["endedAt"].as_u64() >= rung["startedAt"].as_u64()
     );
-    assert_eq!(monitor.state("a1").as_deref(), Some("healthy"));
+    monitor.wait_for("a1", "healthy");
     let noted = stage.noted();
     assert_eq!(noted.len(), 1, "{noted:?}");
     assert!(
@@ -162,7 +162,9 @@ fn a_rung_that_does_not_help_is_followed_by_people_and_the_incident_says_so() {
         next.starts_with("People").then_some(next)
     });
     assert!(next.contains("nothing that hb may do has helped"), "{next}");
-    assert_eq!(stage.rung().unwrap()["outcome"], "no_beat");
+    eventually("its record says so", || {
+        (stage.rung()?["outcome"] == "no_beat").then_some(())
+    });
     assert_eq!(stage.noted().len(), 1);
 }
 
@@ -250,9 +252,11 @@ fn a_person_has_a_hung_agent_restarted_by_its_sidecar_and_asks_before_what_would
         "{plan}"
     );
     command(&["recover", "a1", "--rung", "sidecar"]);
-    let records: Vec<String> = redis.run(&["HVALS", "hb:incidents"]);
-    let incident: Value = serde_json::from_str(&records[0]).unwrap();
-    let rung = &incident["rungs"][0];
+    let rung = eventually("its record has the rung", || {
+        let records: Vec<String> = redis.run(&["HVALS", "hb:incidents"]);
+        let incident: Value = serde_json::from_str(records.first()?).unwrap();
+        incident["rungs"].get(0).cloned()
+    });
     assert_eq!(
         (&rung["rung"], &rung["incarnation"]),
         (&json!("sidecar"), &json!(0)),
@@ -288,7 +292,11 @@ fn killed_once(seed: u64) {
         health["next"].as_str()?.starts_with("People").then_some(())
     });
     assert!(stage.noted().len() <= 1, "seed {seed}: {:?}", stage.noted());
-    let incidents = stage.incidents();
+    let incidents = eventually("its record has the outcome", || {
+        let incidents = stage.incidents();
+        let rung = incidents.first()?["rungs"].get(0)?;
+        rung["endedAt"].is_u64().then_some(incidents)
+    });
     assert!(
         incidents.len() == 1 && incidents[0]["closedAt"].is_null(),
         "{incidents:?}"

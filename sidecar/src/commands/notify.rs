@@ -350,6 +350,9 @@ fn tokens_of_turn(input: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Nothing that is done at once takes so long on a busy machine.
+    const AT_ONCE: Duration = Duration::from_secs(60);
+
     fn given(pairs: &[&str]) -> Result<String, String> {
         let pairs: Vec<String> = pairs.iter().map(|pair| (*pair).to_owned()).collect();
         lines(&pairs).map_err(|error| error.to_string())
@@ -387,11 +390,11 @@ mod tests {
             Path::new(&"/x".repeat(100)),
         ] {
             assert!(matches!(
-                send_lines(socket, "watchdog=1\n", start + ANSWER_WITHIN),
+                send_lines(socket, "watchdog=1\n", start + 10 * AT_ONCE),
                 Err(NotifyError::NoAnswer(..))
             ));
         }
-        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(start.elapsed() < AT_ONCE);
     }
 
     #[test]
@@ -402,7 +405,7 @@ mod tests {
         let start = Instant::now();
         let sent = send_lines(&path, "watchdog=1\n", start + Duration::from_millis(200));
         assert!(matches!(sent, Err(NotifyError::NoAnswer(..))), "{sent:?}");
-        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(start.elapsed() < AT_ONCE);
     }
 
     /// A sidecar that answers so, once.
@@ -419,16 +422,15 @@ mod tests {
     fn a_health_check_asks_the_only_one_that_answers() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let asked = || {
-            request_the_only_one(
-                &PrivateDir::open(directory.path()).unwrap(),
-                Instant::now() + Duration::from_millis(300),
-            )
-        };
-        assert!(matches!(asked(), Err(NotifyError::NoneAnswers(_))));
+        let place = PrivateDir::open(directory.path()).unwrap();
+        // One that does not answer costs all the time that there is.
+        let asked_for = |time| request_the_only_one(&place, Instant::now() + time);
+        let none = || asked_for(Duration::from_millis(300));
+        let asked = || asked_for(Duration::from_secs(2));
+        assert!(matches!(none(), Err(NotifyError::NoneAnswers(_))));
         drop(std::os::unix::net::UnixListener::bind(path("killed.sock")).unwrap());
         let _stopped = std::os::unix::net::UnixListener::bind(path("a-stopped.sock")).unwrap();
-        assert!(matches!(asked(), Err(NotifyError::NoneAnswers(_))));
+        assert!(matches!(none(), Err(NotifyError::NoneAnswers(_))));
         sidecar(&path("b.sock"), "ok\n");
         assert_eq!(asked().unwrap(), "ok");
         sidecar(&path("c.sock"), "ok: no beat was sent yet\n");
