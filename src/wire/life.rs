@@ -40,7 +40,8 @@ pub struct Life {
         deserialize_with = "end_of_any_shape"
     )]
     pub end: Option<End>,
-    /// What is wrong although the process is there: `crash_loop` (no restart is left for a hung one), `unkillable`.
+    /// What is wrong although the process is there: `crash_loop` (no restart is left for a hung one, or another program
+    /// started it again and it has not lasted yet), `unkillable`.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

@@ -358,7 +358,8 @@ impl Sidecar {
                 | Effect::TakeEvidence
                 | Effect::Kill
                 | Effect::ReportSurvivors
-                | Effect::ReportCrashLoop => {}
+                | Effect::ReportCrashLoop
+                | Effect::ReportCrashLoopOver => {}
                 Effect::ReportDelay(_) => kind = Some(EventKind::Exited),
             }
         }
@@ -388,6 +389,7 @@ impl Sidecar {
             unread: false,
             announced: false,
             by_its_runner: false,
+            out_of_memory: false,
         };
         let at = Moment::from_millis(now);
         let effects = self

@@ -295,7 +295,7 @@ impl AgentProcess {
         let effects = self.handle(Input::NotStarted {
             permanent: error.is_permanent(),
         });
-        let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+        let crash_loop = self.life.is_crash_loop();
         self.facts.end = Some(End {
             incarnation: self.facts.incarnation,
             exit,
@@ -408,6 +408,7 @@ impl AgentProcess {
             unread: exits::output_is_unread(exit),
             announced,
             by_its_runner: by.its_runner,
+            out_of_memory: reason.is_some(),
         }));
         self.body = Body::Absent;
         let requested = self.life.requested();
@@ -416,7 +417,7 @@ impl AgentProcess {
                 Some(_) => "out of memory".to_owned(),
                 None => exits::how(exit),
             });
-            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+            let crash_loop = self.life.is_crash_loop();
             let hung = std::mem::take(&mut self.facts.hung);
             self.facts.trouble = None;
             self.facts.end = Some(End {

@@ -274,7 +274,8 @@ impl Hub {
             }
         };
         let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
-        if !trouble && self.agent.facts.trouble == Some(Reason::CrashLoop) {
+        let no_restart_left = self.agent.facts.trouble == Some(Reason::CrashLoop);
+        if !trouble && no_restart_left && !self.agent.life.has_to_last() {
             self.agent.facts.trouble = None; // it moves again, and needs no restart
         }
         self.watch.reported = trouble.then_some(judgement.verdict);

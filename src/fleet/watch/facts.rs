@@ -100,8 +100,8 @@ fn sidecar_acts(agent: &Agent, now: Moment) -> bool {
     };
     match run.life.phase {
         Phase::Restarting | Phase::Stopping => true,
-        // Another program starts it.
-        Phase::Waiting => is_young,
+        // Another program starts it, and in a crash loop that does not help.
+        Phase::Waiting => is_young && agent.reason != Some(Reason::CrashLoop),
         Phase::Running => agent.reason == Some(Reason::Hung) && is_young,
         Phase::Suspended | Phase::Detached | Phase::Ended => false,
     }
