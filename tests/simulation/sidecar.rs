@@ -437,6 +437,8 @@ impl Sidecar {
             alert_only: false,
             stall_after: STALL_AFTER,
             restarts_stalled: false,
+            ends_for_pod: false,
+            pod_restart: false,
         };
         self.report.update(facts, EPOCH_MS + now)
     }

@@ -63,6 +63,8 @@ pub(super) struct ExitFacts {
     pub(super) stopped_by: Option<Reason>,
     /// The sidecar has left it running.
     pub(super) detached: bool,
+    /// The sidecar ends so that the kubelet restarts the pod, when its agent has ended.
+    pub(super) ends_for_pod: bool,
 }
 
 /// What a stop signal that reached the agent means for the sidecar.
@@ -192,6 +194,8 @@ impl AgentProcess {
             alert_only: config.on_hung == Reaction::Alert,
             stall_after: config.patience.scale(config.stall_after),
             restarts_stalled: config.on_stalled == Reaction::Restart,
+            pod_restart: config.pod_restart,
+            ends_for_pod: self.facts.ends_for_pod && !config.work.starts_agents(),
         }
     }
 

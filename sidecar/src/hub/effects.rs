@@ -88,7 +88,9 @@ impl Hub {
     }
 
     fn start_or_search(&mut self) {
-        if self.config.work.starts_agents() {
+        if self.agent.facts.ends_for_pod {
+            self.outcome = Some(Outcome::PodRestart);
+        } else if self.config.work.starts_agents() {
             if self.agent.facts.unlogged_end.is_some() {
                 self.log_restart(Duration::ZERO);
             }

@@ -86,6 +86,11 @@ impl Watch {
         }
     }
 
+    /// Whether it is proven that it cannot go on.
+    pub(super) fn is_hung(&self) -> bool {
+        self.machine.judgement().verdict == Verdict::Hung
+    }
+
     /// Whether /proc shows other processes than the agent's under the agent's numbers.
     pub(super) fn is_blind(&self) -> bool {
         self.evidence.is_blind()

@@ -235,7 +235,9 @@ impl Watch {
             let deed = match action {
                 Action::Stop => "stopped",
                 Action::Unblock => "unblocked",
-                Action::Restart | Action::Hold | Action::Ping | Action::Unknown => "restarted",
+                Action::Restart | Action::Pod | Action::Hold | Action::Ping | Action::Unknown => {
+                    "restarted"
+                }
             };
             let why = format!("{id} cannot be {deed}: {why}");
             return Err(AskRefusal::Impossible(why));

@@ -62,6 +62,7 @@ pub(super) fn facts_of(
         proof_of_death: agent.state == State::Failed && has_ended(agent),
         exclusive: run.life.exclusive,
         alert_only: run.life.alert_only,
+        pod_restart: run.life.pod_restart,
         silent: now.since(run.beat_at.unwrap_or(run.first_at)),
         interval: run.detector.interval(),
         gate: gates

@@ -344,7 +344,8 @@ impl Watch {
             }
         };
         match ticket.rung {
-            Rung::Sidecar => self.order_restart(deed, now, effects),
+            Rung::Sidecar => self.order(Action::Restart, deed, now, effects),
+            Rung::Pod => self.order(Action::Pod, deed, now, effects),
             Rung::Docker
             | Rung::Kubernetes
             | Rung::Systemd
@@ -405,7 +406,7 @@ impl Watch {
     /// An agent that works in what this rung would restart.
     fn neighbour(&self, ticket: &Ticket, agent: &Agent) -> Option<AgentId> {
         match ticket.rung {
-            Rung::Docker | Rung::Kubernetes | Rung::Systemd | Rung::Replace => {}
+            Rung::Docker | Rung::Pod | Rung::Kubernetes | Rung::Systemd | Rung::Replace => {}
             Rung::Sidecar | Rung::Exec | Rung::Alert => return None,
         }
         let own = runtime_of(agent).filter(|runtime| !runtime.id.is_empty())?;
@@ -417,12 +418,13 @@ impl Watch {
         found.map(|(id, _)| id.clone())
     }
 
-    fn order_restart(&mut self, deed: Deed, now: Moment, effects: &mut Vec<WatchEffect>) {
+    /// A rung that its sidecar carries out.
+    fn order(&mut self, action: Action, deed: Deed, now: Moment, effects: &mut Vec<WatchEffect>) {
         let Deed { ticket, token, .. } = deed;
         let id = self.ledger.new_id(self.store_wall(now)).to_string();
         let order = Order {
             id: id.clone(),
-            action: Action::Restart,
+            action,
             epoch: ticket.epoch,
             incarnation: ticket.incarnation,
             ttl_ms: self.order_within(&ticket.agent),
@@ -437,7 +439,11 @@ impl Watch {
         self.recovery.orders.insert(id, ticket.clone());
         let give = RecoveryEffect::Order(ticket.agent.clone(), order);
         effects.push(WatchEffect::Recovery(give));
-        let done = Performed::Done("its sidecar was ordered to restart it".to_owned());
+        let what = match ticket.rung {
+            Rung::Pod => "its sidecar was ordered to have its pod restarted",
+            _ => "its sidecar was ordered to restart it",
+        };
+        let done = Performed::Done(what.to_owned());
         self.climb(LadderInput::Performed(ticket, done), now, effects);
     }
 }
