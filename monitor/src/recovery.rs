@@ -161,6 +161,12 @@ impl Recovery {
         }
     }
 
+    /// What the kubelet knows of the failure of an agent in this pod, as a sentence; `None` where it knows nothing, where there is
+    /// no pod, or where this program may not ask. Takes half a minute at most.
+    pub async fn surroundings(&self, runtime: &Runtime) -> Option<String> {
+        self.kubernetes.what_happened(runtime).await
+    }
+
     /// Carries the rung out. It never fails otherwise than by its outcome, which names a remedy.
     pub async fn perform(&self, job: &Job) -> Performed {
         let result = match job.rung {

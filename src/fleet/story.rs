@@ -106,6 +106,7 @@ impl Story {
                 | RecoveryEffect::Begin(..)
                 | RecoveryEffect::Perform(_)
                 | RecoveryEffect::Release(_)
+                | RecoveryEffect::AskSurroundings(..)
                 | RecoveryEffect::Page(_),
             ) => Vec::new(),
         }

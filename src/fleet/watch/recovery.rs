@@ -10,12 +10,13 @@ use crate::fleet::exchange::Change;
 use crate::fleet::incidents::LedgerInput;
 use crate::fleet::ladder::Ladder;
 use crate::fleet::ladder::exchange::{
-    Claim, Facts, LadderEffect, LadderInput, Next, Performed, Ticket,
+    Claim, Facts, LadderEffect, LadderInput, Next, Performed, RuntimeKind, Ticket,
 };
 use crate::fleet::ladder::policy::{Policies, Severity};
 use crate::fleet::ladder::rung::{Rung, VerifyTimes};
 use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
+use crate::wire::beat::Runtime;
 use crate::wire::beat::view::BeatView;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
@@ -76,6 +77,18 @@ impl Watch {
             self.show_next(&agent, Some(Next::by_itself(what, Some(at))));
         }
         self.recovery.opening.push_back((at, agent));
+    }
+
+    /// What runs the agent may know more of its failure than its sidecar does.
+    pub(super) fn ask_surroundings(&self, agent: &AgentId, effects: &mut Vec<WatchEffect>) {
+        let incident = self.ledger.incident_of(agent);
+        let runtime = self.runtime(agent);
+        let is_pod = |of: &Runtime| RuntimeKind::parse(&of.kind) == RuntimeKind::Kubernetes;
+        let runtime = runtime.filter(is_pod);
+        if let (Some(incident), Some(runtime)) = (incident, runtime) {
+            let ask = RecoveryEffect::AskSurroundings(incident.id.clone(), runtime);
+            effects.push(WatchEffect::Recovery(ask));
+        }
     }
 
     /// The agent has no incident any more. Its intents are removed before the record says so.
