@@ -33,8 +33,9 @@ const DEVELOPMENT: &str = include_str!("../docs/development.md");
 const INSTALL: &str = include_str!("../docs/install.md");
 const DOCKER: &str = include_str!("../docs/docker.md");
 const SYSTEMD: &str = include_str!("../docs/systemd.md");
+const REDIS: &str = include_str!("../docs/redis.md");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 14] = [
+const PAGES: [(&str, &str); 15] = [
     ("", README),
     ("", ARCHITECTURE),
     ("docs", DASHBOARD),
@@ -49,6 +50,7 @@ const PAGES: [(&str, &str); 14] = [
     ("docs", INSTALL),
     ("docs", DOCKER),
     ("docs", SYSTEMD),
+    ("docs", REDIS),
 ];
 
 /// The fenced blocks of a text: language and content.

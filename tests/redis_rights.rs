@@ -1,6 +1,5 @@
 //! The users of docs/redis.md have every right that hb needs: a day of both programs leaves nothing in `ACL LOG`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
-#![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
 mod support;
 

@@ -452,9 +452,10 @@ impl Watch {
         self.recovery.orders.insert(id, ticket.clone());
         let give = RecoveryEffect::Order(ticket.agent.clone(), order);
         effects.push(WatchEffect::Recovery(give));
-        let what = match ticket.rung {
-            Rung::Pod => "its sidecar was ordered to have its pod restarted",
-            _ => "its sidecar was ordered to restart it",
+        let what = if ticket.rung == Rung::Pod {
+            "its sidecar was ordered to have its pod restarted"
+        } else {
+            "its sidecar was ordered to restart it"
         };
         let done = Performed::Done(what.to_owned());
         self.climb(LadderInput::Performed(ticket, done), now, effects);
