@@ -12,6 +12,7 @@ mod people;
 mod quiet;
 mod recovery;
 mod restored;
+mod surroundings;
 
 pub use by_hand::unreachable;
 pub use exchange::{WatchEffect, WatchInput, WatchView};

@@ -8,6 +8,7 @@
 //! An incarnation is over when its *last* process has ended, not when the first one did. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
+mod budgeted;
 mod ends;
 mod policy;
 mod restart_budget;
@@ -23,9 +24,6 @@ use std::time::Duration;
 pub const AFTER_KILL: Duration = Duration::from_secs(2);
 /// How often KILL is repeated for survivors.
 pub const RECHECK: Duration = Duration::from_secs(30);
-/// An incarnation that lasts for so long is in no crash loop, or for the window where that is shorter (design of the ladder:
-/// the same exit three times with less uptime).
-const LASTS: Duration = Duration::from_secs(30);
 /// `EX_CONFIG`, not executable, not found: a restart changes nothing.
 const FATAL: [u8; 3] = [78, 126, 127];
 /// `EX_TEMPFAIL`: the agent itself requests another attempt.
@@ -205,16 +203,6 @@ impl Lifecycle {
         matches!(self.phase, Phase::Running | Phase::BackingOff { .. })
     }
 
-    /// Whether the ends of the last incarnations are a crash loop, or no restart is left for a hang.
-    pub fn is_crash_loop(&self) -> bool {
-        self.crash_loop
-    }
-
-    /// Whether the present incarnation has still to last until the crash loop before it is over.
-    pub fn has_to_last(&self) -> bool {
-        self.is_running() && self.lasts_at.is_some()
-    }
-
     /// Whether a process is searched for or being started.
     pub fn is_starting(&self) -> bool {
         matches!(self.phase, Phase::Starting)
@@ -274,17 +262,11 @@ impl Lifecycle {
         }
     }
 
-    /// Whether another program starts it.
-    fn is_followed(&self) -> bool {
-        self.policy.restart == Restart::Follow
-    }
-
     fn started(&mut self, now: Moment) -> Vec<Effect> {
         if self.phase == Phase::Starting {
             self.phase = Phase::Running;
             self.requested = false;
-            let lasts = LASTS.min(self.policy.window);
-            self.lasts_at = self.crash_loop.then_some(now + lasts);
+            self.lasts_at = self.lasts_at(now);
             self.forwarded = ForwardedSignals::default();
             self.budget.new_incarnation();
         }
@@ -356,13 +338,8 @@ impl Lifecycle {
             return Then::End;
         }
         match (self.policy.restart, exit.code) {
-            // Another program starts the next one, at a time of its own, whatever the budget says.
             (Restart::Follow, _) if asked || !ended.is_own_failure() => NOW,
-            (Restart::Follow, _) if self.policy.restarts_max == 0 => NOW,
-            (Restart::Follow, _) => match self.failed(now, random) {
-                Then::CrashLoop if !was_crash_loop => Then::CrashLoop,
-                Then::CrashLoop | Then::Start { .. } | Then::End => NOW,
-            },
+            (Restart::Follow, _) => self.followed_failed(was_crash_loop, now, random),
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
@@ -372,37 +349,6 @@ impl Lifecycle {
             // Without any restart in the budget, one failure is an end and no crash loop.
             (Restart::OnFailure, _) if self.policy.restarts_max == 0 => Then::End,
             (Restart::OnFailure | Restart::Always, _) => self.failed(now, random),
-        }
-    }
-
-    /// A failure costs a restart of the window.
-    fn failed(&mut self, now: Moment, random: f64) -> Then {
-        let then = self.budget.charge(&self.policy, now, random);
-        self.crash_loop = then == Then::CrashLoop;
-        then
-    }
-
-    /// The restart costs like any other. With none left the agent stays as it is, and the monitor must act.
-    fn restart_charged(&mut self, now: Moment, random: f64) -> Vec<Effect> {
-        if self.phase != Phase::Running || self.policy.restart == Restart::Never {
-            return Vec::new();
-        }
-        match self.budget.charge(&self.policy, now, random) {
-            Then::Start { delay } => {
-                self.requested = true;
-                // Another program restarts it, at a time of its own.
-                let then = if self.is_followed() {
-                    NOW
-                } else {
-                    Then::Start { delay }
-                };
-                self.enter_stopping(Stage::Stopping, self.policy.grace, then, now);
-                vec![Effect::TakeEvidence, Effect::RequestStop]
-            }
-            Then::CrashLoop | Then::End if std::mem::replace(&mut self.crash_loop, true) => {
-                Vec::new()
-            }
-            Then::CrashLoop | Then::End => vec![Effect::ReportCrashLoop],
         }
     }
 

@@ -5,18 +5,17 @@ use super::quiet::is_silenced;
 use super::{Watch, WatchEffect};
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
-use crate::fleet::agent::{Agent, State};
+use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
 use crate::fleet::incidents::LedgerInput;
 use crate::fleet::ladder::Ladder;
 use crate::fleet::ladder::exchange::{
-    Claim, Facts, LadderEffect, LadderInput, Next, Performed, RuntimeKind, Ticket,
+    Claim, Facts, LadderEffect, LadderInput, Next, Performed, Ticket,
 };
 use crate::fleet::ladder::policy::{Policies, Severity};
 use crate::fleet::ladder::rung::{Rung, VerifyTimes};
 use crate::fleet::recovery::{Deed, Page, RecoveryEffect};
 use crate::fleet::view::type_of;
-use crate::wire::beat::Runtime;
 use crate::wire::beat::view::BeatView;
 use crate::wire::order::{Action, Order};
 use crate::wire::pause::Pause;
@@ -77,18 +76,6 @@ impl Watch {
             self.show_next(&agent, Some(Next::by_itself(what, Some(at))));
         }
         self.recovery.opening.push_back((at, agent));
-    }
-
-    /// What runs the agent may know more of its failure than its sidecar does.
-    pub(super) fn ask_surroundings(&self, agent: &AgentId, effects: &mut Vec<WatchEffect>) {
-        let incident = self.ledger.incident_of(agent);
-        let runtime = self.runtime(agent);
-        let is_pod = |of: &Runtime| RuntimeKind::parse(&of.kind) == RuntimeKind::Kubernetes;
-        let runtime = runtime.filter(is_pod);
-        if let (Some(incident), Some(runtime)) = (incident, runtime) {
-            let ask = RecoveryEffect::AskSurroundings(incident.id.clone(), runtime);
-            effects.push(WatchEffect::Recovery(ask));
-        }
     }
 
     /// The agent has no incident any more. Its intents are removed before the record says so.
@@ -414,21 +401,6 @@ impl Watch {
             exec: policy.exec.clone(),
             replace_image: policy.replace_image.clone(),
         })
-    }
-
-    /// An agent that works in what this rung would restart.
-    fn neighbour(&self, ticket: &Ticket, agent: &Agent) -> Option<AgentId> {
-        match ticket.rung {
-            Rung::Docker | Rung::Pod | Rung::Kubernetes | Rung::Systemd | Rung::Replace => {}
-            Rung::Sidecar | Rung::Exec | Rung::Alert => return None,
-        }
-        let own = runtime_of(agent).filter(|runtime| !runtime.id.is_empty())?;
-        let all = self.fleet.view().agents;
-        let found = all.iter().find(|(id, other)| {
-            let lives = matches!(other.state, State::Healthy | State::Missing);
-            lives && **id != ticket.agent && runtime_of(other).as_ref() == Some(&own)
-        });
-        found.map(|(id, _)| id.clone())
     }
 
     /// A rung that its sidecar carries out.
