@@ -7,7 +7,6 @@ use crate::base::duration::format_duration;
 use crate::base::foreign;
 use crate::base::id::AgentId;
 use crate::fleet::agent::State;
-use crate::fleet::incidents::IncidentChange;
 use crate::fleet::ladder::exchange::RungOutcome;
 use crate::fleet::ladder::rung;
 use crate::fleet::machine::{Change, FleetEffect, FleetInput, Turn};
@@ -17,6 +16,7 @@ use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
+use crate::wire::order::{DONE, OrderReport};
 use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
@@ -65,7 +65,9 @@ impl Story {
             WatchEffect::Fleet(FleetEffect::Turned(turn)) => {
                 vec![(turn.agent.clone(), of_turn(turn, wall_ms))]
             }
-            WatchEffect::IncidentChanged(change) => self.incident(change, wall_ms),
+            WatchEffect::IncidentChanged(change) => self.incident(&change.incident, wall_ms),
+            // Who was notified changes the record alone.
+            WatchEffect::StoreIncident(incident) => self.incident(incident, wall_ms),
             WatchEffect::RemoveIncident(id) => {
                 self.written.remove(id);
                 Vec::new()
@@ -85,7 +87,6 @@ impl Story {
             )
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::StoreIncident(_)
             | WatchEffect::AskForLead
             | WatchEffect::ReadRecords
             | WatchEffect::TookOver
@@ -112,8 +113,7 @@ impl Story {
     }
 
     /// What is new in an incident, for each of its agents.
-    fn incident(&mut self, change: &IncidentChange, wall_ms: u64) -> Vec<Line> {
-        let now = &change.incident;
+    fn incident(&mut self, now: &Arc<Incident>, wall_ms: u64) -> Vec<Line> {
         let before = self.written.insert(now.id.clone(), Arc::clone(now));
         let before = before.as_deref();
         let mut lines = Vec::new();
@@ -184,6 +184,8 @@ pub fn tone(entry: &TimelineEntry) -> Tone {
             Some(_) => Tone::Bad,
         },
         TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
+        TimelineKind::Order if fact("outcome") == Some(DONE) => Tone::Ok,
+        TimelineKind::Order => Tone::Warn,
         TimelineKind::Unknown => Tone::Off,
     }
 }
@@ -238,6 +240,9 @@ fn of_turn(turn: &Turn, wall_ms: u64) -> TimelineEntry {
 /// What a sidecar reports of its processes; everything else that it reports shows as a state or a verdict.
 fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
     let detail = &event.detail;
+    if let (EventKind::Order, Some(report)) = (event.kind, &detail.order) {
+        return Some(of_order(report, at));
+    }
     let what = match event.kind {
         EventKind::Registered => match detail.host.as_deref().map(foreign::visible) {
             Some(host) => format!("registered on {host}"),
@@ -284,6 +289,17 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
             .unwrap_or_default(),
     );
     Some(entry)
+}
+
+/// What a sidecar made of an order. One that was carried out shows in the process, too.
+fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
+    let (action, outcome) = (report.action.as_str(), foreign::visible(&report.outcome));
+    let what = format!("its sidecar: order to {action} {outcome}");
+    let detail = foreign::visible(&report.detail);
+    TimelineEntry::new(at, TimelineKind::Order, &what, &detail)
+        .fact("order", report.id.as_str())
+        .fact("action", action)
+        .fact("outcome", report.outcome.as_str())
 }
 
 fn pid_text(detail: &Detail) -> String {
@@ -445,7 +461,7 @@ fn is_same(one: &Rung, other: &Rung) -> bool {
 mod tests {
     use super::*;
     use crate::base::moment::Moment;
-    use crate::fleet::incidents::IncidentChangeKind;
+    use crate::fleet::incidents::{IncidentChange, IncidentChangeKind};
     use crate::fleet::machine::FleetSettings;
 
     const WALL_MS: u64 = 1_764_000_000_000;
@@ -497,12 +513,48 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_written_with_the_record_that_shows_it() {
+        let mut story = Story::default();
+        let watch = Watch::new(FleetSettings::default(), 1, Moment::default());
+        follow(&mut story, record(""));
+        let paged = r#","notified":[{"receiver":"oncall","at":8,"outcome":"paged"}]"#;
+        let stored = WatchEffect::StoreIncident(record(paged));
+        let mut written = || story.follow(&stored, &watch, WALL_MS).len();
+        assert_eq!((written(), written()), (1, 0));
+    }
+
+    #[test]
     fn what_the_store_held_at_the_start_is_not_written_again() {
         let mut story = Story::default();
         let held = record(&rung(""));
         let read = WatchInput::Incidents(vec![Incident::clone(&held)]);
         assert_eq!(story.read(&read, WALL_MS), None);
         assert_eq!(follow(&mut story, held), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_sidecar_made_of_an_order_is_an_entry() {
+        let order =
+            r#"{"order":{"id":"o-1","action":"restart","outcome":"refused","detail":"not now"}}"#;
+        let fields = |name| match name {
+            "event" => Some("order"),
+            "agent" => Some("w1"),
+            "detail" => Some(order),
+            _ => Some("5"),
+        };
+        let event = Event::decode(fields).unwrap();
+        let read = WatchInput::Fleet(FleetInput::Event(Box::new(event)));
+        let (_, entry) = Story::default().read(&read, WALL_MS).unwrap();
+        assert_eq!(
+            (entry.kind, &*entry.what, &*entry.detail),
+            (
+                TimelineKind::Order,
+                "its sidecar: order to restart refused",
+                "not now"
+            )
+        );
+        assert_eq!(entry.facts["order"], "o-1");
+        assert_eq!(tone(&entry), Tone::Warn);
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl Hub {
             EventKind::Order,
             Detail {
                 message: Some(answer.message),
+                order: Some(answer.report),
                 ..Detail::default()
             },
         );
