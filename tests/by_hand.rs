@@ -124,13 +124,18 @@ fn a_restart_that_the_sidecar_refuses_ends_the_command_at_once_and_is_in_the_tim
 /// The agent fails again at once, and nothing else can be done for it.
 #[test]
 fn a_recovery_that_does_not_help_ends_the_command_with_what_became_of_its_rung() {
-    let mut fleet = Fleet::start();
-    let config = fleet.path("hbmonitor.toml");
+    let (redis, place) = (Redis::start(), support::place());
+    let config = place.path().join("hbmonitor.toml");
     let policy = "[[policy]]\nladder = [\"exec\", \"alert\"]\nexec = [\"sh\", \"-c\", \"echo no such agent; exit 4\"]\nauto = false\n";
     std::fs::write(&config, policy).unwrap();
-    fleet.monitor = Monitor::start_with(&fleet.redis.url(), |command| {
+    let monitor = Monitor::start_with(&redis.url(), |command| {
         command.arg("--config").arg(&config);
     });
+    let fleet = Fleet {
+        redis,
+        monitor,
+        place,
+    };
     ready(&fleet.monitor);
     let mut agent = fleet.agent("a1", &["--restart", "never"], &["sh", "-c", "exit 3"]);
     agent.0.wait();

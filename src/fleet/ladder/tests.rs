@@ -1,5 +1,7 @@
 //! Stories of one failing agent, and random ones of many.
 
+mod removed;
+
 use super::*;
 use crate::fleet::ladder::exchange::{Performed, RuntimeKind};
 use crate::wire::life::Reason;
@@ -297,28 +299,6 @@ fn an_action_that_is_refused_for_now_is_repeated_until_its_time_is_over() {
     }
     let effects = story.give(LadderInput::Performed(ticket, later));
     assert_eq!(ended(&effects), Some(RungOutcome::Failed));
-}
-
-#[test]
-fn an_agent_whose_container_was_removed_is_replaced_though_nothing_reported_its_end() {
-    for (answer, next) in [
-        (
-            Performed::Gone("it was removed".to_owned()),
-            Some(Rung::Replace),
-        ),
-        (Performed::NotApplicable("another host's".to_owned()), None),
-    ] {
-        let (mut story, _) = Story::of(Facts {
-            reason: Some(Reason::HeartbeatLost),
-            sidecar_answers: false,
-            proof_of_death: false,
-            ..killed()
-        });
-        let ticket = story.ticket(Rung::Docker);
-        story.give(LadderInput::Claimed(ticket.clone(), Claim::Granted));
-        let effects = story.give(LadderInput::Performed(ticket, answer));
-        assert_eq!(claims(&effects), Vec::from_iter(next));
-    }
 }
 
 #[test]
