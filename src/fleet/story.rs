@@ -16,7 +16,7 @@ use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
-use crate::wire::order::{DONE, OrderReport};
+use crate::wire::order::{Action, DONE, OrderReport};
 use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
@@ -292,7 +292,16 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
 /// What a sidecar made of an order. One that was carried out shows in the process, too.
 fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
     let (action, outcome) = (report.action.as_str(), foreign::visible(&report.outcome));
-    let what = format!("its sidecar: order to {action} {outcome}");
+    let asked = match report.action {
+        Action::Pod => "restart the pod",
+        Action::Restart
+        | Action::Unblock
+        | Action::Hold
+        | Action::Stop
+        | Action::Ping
+        | Action::Unknown => action,
+    };
+    let what = format!("its sidecar: order to {asked} {outcome}");
     let detail = foreign::visible(&report.detail);
     TimelineEntry::new(at, TimelineKind::Order, &what, &detail)
         .fact("order", report.id.as_str())
