@@ -264,6 +264,46 @@ fn a_person_has_a_hung_agent_restarted_by_its_sidecar_and_asks_before_what_would
     );
 }
 
+/// A kubelet as far as the rung `pod` knows one: an end with 88 starts the container again. Its agent hangs the first time.
+const POD: &str = r#"
+agent='import os; os.path.exists("again") and os.execvp("sleep", ["sleep", "1000"])'
+until hbsidecar -q --redis-url $STORE --id a1 --interval 300ms --patience 0.05 --restart never --grace 300ms --pod-restart \
+  -- python3 -c "$agent$DEADLOCK"
+do
+  [ $? = 88 ] || exit
+  touch again
+done"#;
+
+#[test]
+fn a_pod_with_a_hung_agent_is_restarted_as_a_whole_and_its_next_sidecar_proves_it() {
+    let stage = Stage::new("exit 0");
+    let monitor = stage.monitor();
+    let mut pod = clean("sh".as_ref());
+    pod.args(["-c", POD]).current_dir(stage.place.path());
+    pod.env("PATH", path_with_programs())
+        .env("STORE", stage.redis.url())
+        .env("DEADLOCK", DEADLOCK)
+        .stdout(Stdio::null());
+    let _pod = Running::start(&mut pod);
+    let health = |field: &str| Some(monitor.get("/health/agents/a1")?.1[field].clone());
+    eventually("it is hung", || (health("reason")? == "hung").then_some(()));
+    let epoch = health("epoch").unwrap();
+    let mut recover = clean(&program("hbmonitor"));
+    recover.args(["recover", "a1", "--rung", "pod", "--url"]);
+    recover.arg(format!("http://{}", monitor.address));
+    let output = recover.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    eventually("its incident is over", || {
+        let incident = stage.incidents().into_iter().next()?;
+        incident["closedAt"].is_u64().then_some(())
+    });
+    let rung = stage.rung().unwrap();
+    let became = (&rung["rung"], &rung["outcome"]);
+    assert_eq!(became, (&json!("pod"), &json!("recovered")), "{rung}");
+    assert!(health("epoch").unwrap().as_u64() > epoch.as_u64());
+    assert_eq!(health("state").unwrap(), "healthy");
+}
+
 /// Wherever the monitor is killed between the failure and the outcome: the rung is climbed once at most, and the next
 /// monitor brings the incident to people.
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{Monitor, Redis, Running, clean, eventually, program, saw, signal};
@@ -282,6 +283,60 @@ fn a_restart_of_a_matched_agent_ends_it_and_whoever_comes_next_is_followed() {
     let _next = create();
     beating(&redis, "a1", 1);
     assert_eq!(outcome(&redis, "a1", "o1")["outcome"], "done");
+}
+
+fn order_restart_of_pod(redis: &Redis) {
+    let epoch = beating(redis, "a1", 0)["hb"]["epoch"].clone();
+    let pod = json!({"id":"o1","action":"pod","epoch":epoch,"incarnation":0,"ttlMs":9000});
+    order(redis, "a1", &pod);
+}
+
+#[test]
+fn for_a_restart_of_its_pod_a_sidecar_ends_its_agent_and_exits_with_88() {
+    let redis = Redis::start();
+    let flags = ["--id", "a1", "--pod-restart", "--", "sleep", "1000"];
+    let mut sidecar = start(&redis, &flags);
+    let agent = pid(&beating(&redis, "a1", 0));
+    order_restart_of_pod(&redis);
+    assert_eq!(sidecar.exit_code(), Some(88));
+    assert!(!Path::new(&format!("/proc/{agent}")).exists());
+    assert_eq!(outcome(&redis, "a1", "o1")["outcome"], "done");
+    let last = beat(&redis, "a1").unwrap();
+    let life = (
+        &last["hb"]["life"]["phase"],
+        &last["hb"]["life"]["podRestart"],
+    );
+    assert_eq!(life, (&json!("restarting"), &json!(true)));
+}
+
+#[test]
+fn for_a_restart_of_its_pod_a_sidecar_leaves_an_agent_of_others_to_the_kubelet() {
+    let redis = Redis::start();
+    let mark = format!("hb-pod-{}", std::process::id());
+    let asleep = "import time; time.sleep(1000)";
+    let mut agent = Running::start(Command::new("python3").args(["-c", asleep, &mark]));
+    let flags = ["--id", "a1", "--pod-restart", "--match", &mark];
+    let mut sidecar = start(&redis, &flags);
+    order_restart_of_pod(&redis);
+    assert_eq!(sidecar.exit_code(), Some(88));
+    assert!(agent.0.try_wait().unwrap().is_none(), "the agent runs");
+    let last = beat(&redis, "a1").unwrap();
+    assert_eq!(last["hb"]["life"]["phase"], "restarting");
+}
+
+#[test]
+fn a_restart_of_a_pod_that_does_not_declare_it_is_refused_with_the_remedy() {
+    let redis = Redis::start();
+    let _sidecar = start(&redis, &["--id", "a1", "--", "sleep", "1000"]);
+    order_restart_of_pod(&redis);
+    let answer = outcome(&redis, "a1", "o1");
+    assert_eq!(answer["outcome"], "refused");
+    assert!(
+        answer["detail"]
+            .as_str()
+            .unwrap()
+            .contains("HB_POD_RESTART=1")
+    );
 }
 
 #[test]

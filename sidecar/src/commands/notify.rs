@@ -37,9 +37,16 @@ pub(crate) struct NotifyArgs {
     /// The sidecar's socket
     #[arg(long, env = "HB_SOCKET", value_name = "PATH")]
     socket: Option<OsString>,
-    /// Read the input of a Claude Code or Codex hook instead; print nothing and always succeed
-    #[arg(long, conflicts_with = "pairs")]
-    hook: bool,
+    /// Read the input of an agent's hook instead; print nothing and always succeed. EVENT where the input does not name it
+    #[arg(
+        long,
+        value_name = "EVENT",
+        conflicts_with = "pairs",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    hook: Option<String>,
 }
 
 /// Succeed when the sidecar answers. An unreachable store is only printed: no reason to end an agent.
@@ -78,9 +85,10 @@ enum NotifyError {
 
 /// `hbsidecar notify`. Returns the exit code: 0 accepted, 1 refused or no sidecar, 2 usage.
 pub(crate) fn notify(args: &NotifyArgs) -> u8 {
-    if args.hook {
+    if let Some(event) = &args.hook {
         // No failure may disturb the agent: it would read an exit code as an order.
-        let _ = hook(named(&args.socket), Instant::now() + HOOK_WITHIN);
+        let event = Some(event.as_str()).filter(|event| !event.is_empty());
+        let _ = hook(event, named(&args.socket), Instant::now() + HOOK_WITHIN);
         return 0;
     }
     let sent = lines(&args.pairs).and_then(|lines| {
@@ -283,11 +291,11 @@ fn request_the_only_one(directory: &PrivateDir, deadline: Instant) -> Result<Str
 }
 
 /// Reports the hook's input as one line. `None` when there is nothing to report, or no sidecar.
-fn hook(socket: Option<&Path>, deadline: Instant) -> Option<()> {
+fn hook(event: Option<&str>, socket: Option<&Path>, deadline: Instant) -> Option<()> {
     let socket = socket?;
     let input = input(deadline)?;
     let tokens = tokens_of_turn(&input).unwrap_or(0);
-    let line = agent_streams::hook(&input, tokens)?;
+    let line = agent_streams::hook(event, &input, tokens)?;
     send_lines(socket, &format!("{line}\n"), deadline).ok()
 }
 
