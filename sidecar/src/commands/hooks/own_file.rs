@@ -70,7 +70,7 @@ pub(super) fn run(
     }
 }
 
-/// Its hooks are not told their event: the command names it.
+/// Its hooks do not get the name of their event: the command names it.
 fn copilot() -> String {
     let hook = |event: &str| {
         let command = format!("{} notify --hook={event}", program().for_shell);
