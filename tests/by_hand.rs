@@ -119,10 +119,12 @@ fn a_restart_that_the_sidecar_refuses_ends_the_command_at_once_and_is_in_the_tim
     let why = refused(&command(&fleet.monitor.address, &["restart", "a1"]), 1);
     let reason = "restart the agent where it was started";
     assert!(why.contains("refused") && why.contains(reason), "{why}");
-    let (_, answer) = fleet.monitor.get("/v1/agents/a1/timeline").unwrap();
-    let entries = answer["timeline"].as_array().unwrap();
-    let of_kind = |kind: &str| entries.iter().find(|entry| entry["kind"] == kind).unwrap();
-    let (asked, order) = (of_kind("asked"), of_kind("order"));
+    let [asked, order] = eventually("both are in its timeline", || {
+        let (_, answer) = fleet.monitor.get("/v1/agents/a1/timeline")?;
+        let entries = answer["timeline"].as_array()?.iter();
+        let of_kind = |kind: &str| entries.clone().find(|entry| entry["kind"] == kind).cloned();
+        Some([of_kind("asked")?, of_kind("order")?])
+    });
     assert_eq!(order["facts"]["outcome"], "refused");
     let id = order["facts"]["order"].as_str().unwrap();
     assert_eq!(asked["detail"], format!("order {id}"));

@@ -304,7 +304,7 @@ fn a_pod_with_a_hung_agent_is_restarted_as_a_whole_and_its_next_sidecar_proves_i
     let became = (&rung["rung"], &rung["outcome"]);
     assert_eq!(became, (&json!("pod"), &json!("recovered")), "{rung}");
     assert!(health("epoch").unwrap().as_u64() > epoch.as_u64());
-    assert_eq!(health("state").unwrap(), "healthy");
+    monitor.wait_for("a1", "healthy");
 }
 
 /// How many random points are tried; `HB_KILL_POINTS` names another number.

@@ -80,7 +80,7 @@ fn the_users_of_the_page_are_refused_nothing_in_a_day_of_the_fleet() {
     }
     eventually("the order is carried out", || {
         let (_, health) = monitor.get("/health/agents/asked")?;
-        (health["restarts"] == 1).then_some(())
+        (health["restarts"].as_u64() > Some(0)).then_some(())
     });
     only.signal("TERM");
     only.wait();
@@ -89,15 +89,21 @@ fn the_users_of_the_page_are_refused_nothing_in_a_day_of_the_fleet() {
     eventually("it is forgotten", || {
         (!redis.run::<bool>(&["HEXISTS", "hb:agents", "only"])).then_some(())
     });
-    assert_eq!(monitor.get("/v1/agents/asked/timeline").unwrap().0, 200);
+    eventually("its timeline is read", || {
+        (monitor.get("/v1/agents/asked/timeline")?.0 == 200).then_some(())
+    });
     for connections in ["pubsub", "normal"] {
         redis.run::<u64>(&["CLIENT", "KILL", "TYPE", connections]);
     }
-    let pid = monitor.get("/health/agents/asked").unwrap().1["pid"].clone();
+    let (pid, restarts) = eventually("its process is known", || {
+        let (_, health) = monitor.get("/health/agents/asked")?;
+        let pid = health["pid"].as_u64().filter(|pid| *pid > 0)?;
+        Some((pid, health["restarts"].as_u64()?))
+    });
     signal(pid, "KILL");
     eventually("both have connected again", || {
         let (_, health) = monitor.get("/health/agents/asked")?;
-        (health["restarts"] == 2).then_some(())
+        (health["restarts"].as_u64() > Some(restarts)).then_some(())
     });
     assert_eq!(refused(&redis), [""; 0]);
     let as_sidecar = redis::Client::open(url(&redis, "hb-sidecar")).unwrap();

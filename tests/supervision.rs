@@ -234,10 +234,8 @@ fn orders_for_another_epoch_or_incarnation_or_too_late_are_refused_and_said() {
 #[test]
 fn an_ordered_stop_ends_the_agent_for_good() {
     let redis = Redis::start();
-    let mut agent = start(
-        &redis,
-        &["--id", "a1", "--restart", "always", "--", "sleep", "1000"],
-    );
+    let flags = ["--id", "a1", "--interval", "5s", "--restart", "always"];
+    let mut agent = start(&redis, &[&flags[..], &["--", "sleep", "1000"]].concat());
     let epoch = beating(&redis, "a1", 0)["hb"]["epoch"].clone();
     order(
         &redis,
@@ -294,14 +292,14 @@ fn order_restart_of_pod(redis: &Redis) {
 #[test]
 fn for_a_restart_of_its_pod_a_sidecar_ends_its_agent_and_exits_with_88() {
     let redis = Redis::start();
-    let flags = ["--id", "a1", "--pod-restart", "--", "sleep", "1000"];
-    let mut sidecar = start(&redis, &flags);
+    let flags = ["--id", "a1", "--interval", "5s", "--pod-restart"];
+    let mut sidecar = start(&redis, &[&flags[..], &["--", "sleep", "1000"]].concat());
     let agent = pid(&beating(&redis, "a1", 0));
     order_restart_of_pod(&redis);
     assert_eq!(sidecar.exit_code(), Some(88));
     assert!(!Path::new(&format!("/proc/{agent}")).exists());
     assert_eq!(outcome(&redis, "a1", "o1")["outcome"], "done");
-    let last = beat(&redis, "a1").unwrap();
+    let last = beat(&redis, "a1").unwrap(); // it lasts for four intervals
     let life = (
         &last["hb"]["life"]["phase"],
         &last["hb"]["life"]["podRestart"],
@@ -315,12 +313,12 @@ fn for_a_restart_of_its_pod_a_sidecar_leaves_an_agent_of_others_to_the_kubelet()
     let mark = format!("hb-pod-{}", std::process::id());
     let asleep = "import time; time.sleep(1000)";
     let mut agent = Running::start(Command::new("python3").args(["-c", asleep, &mark]));
-    let flags = ["--id", "a1", "--pod-restart", "--match", &mark];
-    let mut sidecar = start(&redis, &flags);
+    let flags = ["--id", "a1", "--interval", "5s", "--pod-restart"];
+    let mut sidecar = start(&redis, &[&flags[..], &["--match", &mark]].concat());
     order_restart_of_pod(&redis);
     assert_eq!(sidecar.exit_code(), Some(88));
     assert!(agent.0.try_wait().unwrap().is_none(), "the agent runs");
-    let last = beat(&redis, "a1").unwrap();
+    let last = beat(&redis, "a1").unwrap(); // it lasts for four intervals
     assert_eq!(last["hb"]["life"]["phase"], "restarting");
 }
 
