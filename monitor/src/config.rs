@@ -15,6 +15,7 @@ use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
 use hbshell::pages::PagesArgs;
 use hbshell::store::AddressError;
+use heartbeat::base::patience::{Patience, PatienceError};
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use policy::{PolicyTable, RecoverySettings, VerifyTable};
@@ -193,6 +194,8 @@ pub(crate) struct Config {
     pub(crate) receivers: Vec<Receiver>,
     /// What alerts when hbmonitor is gone.
     pub(crate) deadman: Option<Deadman>,
+    /// The factor on every waiting time of the alerts.
+    pub(crate) alert_patience: Patience,
     pub(crate) log: Log,
 }
 
@@ -228,6 +231,7 @@ struct File {
     deadman_url: Option<String>,
     deadman_url_file: Option<PathBuf>,
     deadman_private: Option<bool>,
+    alert_patience: Option<f64>,
     #[serde(default)]
     policy: Vec<PolicyTable>,
     #[serde(default)]
@@ -235,7 +239,7 @@ struct File {
     receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 16] = [
+const FILE_KEYS: [&str; 17] = [
     "redis_url",
     "redis_password_file",
     "redis_username",
@@ -251,6 +255,7 @@ const FILE_KEYS: [&str; 16] = [
     "deadman_url",
     "deadman_url_file",
     "deadman_private",
+    "alert_patience",
     "receiver",
 ];
 
@@ -275,6 +280,9 @@ pub(crate) enum ConfigError {
     /// Not a time, too short or too long.
     #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
+    /// Not a factor.
+    #[error("alert_patience: {0}")]
+    AlertPatience(PatienceError),
     /// A receiver that cannot be used.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
@@ -286,7 +294,10 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::FileUnreadable(..) | Self::FileWrong(..) | Self::Receiver(_) => exit::CONFIG,
+            Self::FileUnreadable(..)
+            | Self::FileWrong(..)
+            | Self::AlertPatience(_)
+            | Self::Receiver(_) => exit::CONFIG,
             Self::ListenText(_) | Self::PublicUrl(_) | Self::Interval(_) | Self::Store(_) => {
                 exit::USAGE
             }
@@ -405,6 +416,8 @@ impl TryFrom<Args> for Config {
                 file.deadman_url_file,
                 file.deadman_private,
             )?,
+            alert_patience: Patience::new(file.alert_patience.unwrap_or(1.0))
+                .map_err(ConfigError::AlertPatience)?,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,

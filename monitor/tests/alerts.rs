@@ -62,6 +62,11 @@ impl Place {
         path
     }
 
+    /// A configuration whose alerts wait a tenth of the time, so that a page does not wait for 10 s.
+    fn config(&self, text: &str) -> PathBuf {
+        self.file("hbmonitor.toml", &format!("alert_patience = 0.1\n{text}"))
+    }
+
     fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
@@ -85,7 +90,7 @@ fn monitor(redis: &Redis, config: &Path, place: &Place) -> Monitor {
     })
 }
 
-/// As [`eventually`], for what waits ten seconds by itself and may be tried again after a while.
+/// As [`eventually`], for what waits by itself and may be tried again after a while.
 fn in_a_minute<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {
@@ -107,7 +112,7 @@ fn a_bot_edits_its_message_and_writes_what_is_new_into_its_thread_also_after_a_r
         server.url(""),
         place.path("token")
     );
-    let config = place.file("hbmonitor.toml", &text);
+    let config = place.config(&text);
     let first = monitor(&redis, &config, &place);
     fails(&redis, "writer-1").wait();
     let posts = "/api/chat.postMessage";
@@ -309,7 +314,7 @@ fn mail_goes_out_encrypted_and_what_a_server_refuses_is_shown() {
         mail("wrong", "smtps", tls, "bob@example.com", false),
         mail("bare", "smtp", plain, "ann@example.com", false),
     ];
-    let config = place.file("hbmonitor.toml", &text.concat());
+    let config = place.config(&text.concat());
     let redis = Redis::start();
     let monitor = Monitor::start_with(&redis.url(), |command| {
         let log = File::create(place.path("log")).unwrap();
@@ -416,7 +421,7 @@ fn a_real_alertmanager_shows_the_alert_silences_it_and_sees_its_end() {
         "[[receiver]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"{}\"\nprivate = true\n",
         manager.url
     );
-    let _monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let _monitor = monitor(&redis, &place.config(&text), &place);
     fails(&redis, "writer-1").wait();
     let one = |alerts: Vec<Value>| alerts.into_iter().next();
     let alert = in_a_minute("the alert is there", || {
@@ -527,7 +532,7 @@ command = ["sh", "-c", "cat >> {executed}"]
         executed = place.path("executed"),
         base = server.url(""),
     );
-    place.file("hbmonitor.toml", &text)
+    place.config(&text)
 }
 
 #[test]
@@ -625,7 +630,7 @@ fn pages_for_a_receiver_that_is_down_survive_kills_of_the_monitor_and_the_store(
         "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
         server.url("/hook")
     );
-    let config = place.file("hbmonitor.toml", &text);
+    let config = place.config(&text);
     let mut monitor_now = monitor(&redis, &config, &place);
     let outbox = |redis: &Redis| redis.run::<HashMap<String, String>>(&["HGETALL", "hb:outbox"]);
     for (round, paged) in [(1, 1), (2, 2), (3, 2)] {
@@ -734,7 +739,7 @@ fn one_is_down(server: &Receivers, place: &Place) -> PathBuf {
         server.url("/nothing/here"),
         server.url("/hook")
     );
-    place.file("hbmonitor.toml", &text)
+    place.config(&text)
 }
 
 /// What the other one got about hbmonitor itself: the type and the first words of each.
@@ -778,7 +783,7 @@ fn a_receiver_that_takes_nothing_is_one_message_to_the_others_also_across_a_rest
         "[[receiver]]\nname = \"up_there\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
         server.url("/hook")
     );
-    place.file("hbmonitor.toml", &only_one);
+    place.config(&only_one);
     second.process.signal("HUP");
     let ended = in_a_minute("its end", || about_hb(&server).into_iter().nth(1));
     assert_eq!(ended.0, "alert.resolved");
@@ -787,13 +792,13 @@ fn a_receiver_that_takes_nothing_is_one_message_to_the_others_also_across_a_rest
 }
 
 #[test]
-fn a_store_that_is_away_for_a_minute_is_a_page_and_its_return_the_end() {
+fn a_store_that_is_away_is_a_page_with_the_time_and_its_return_the_end() {
     let (mut redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
     let text = format!(
         "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
         server.url("/hook")
     );
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     eventually("the monitor is ready", || {
         (monitor.get("/readyz")?.0 == 200).then_some(())
     });
@@ -802,7 +807,7 @@ fn a_store_that_is_away_for_a_minute_is_a_page_and_its_return_the_end() {
     assert!(
         fired
             .1
-            .contains("hb: blind, the store has not answered for 1 min"),
+            .contains("hb: blind, the store has not answered for 6 s"),
         "{fired:?}"
     );
     redis.up();
@@ -819,7 +824,7 @@ fn the_dead_mans_switch_is_pinged_while_the_store_answers_and_not_while_it_is_aw
         "deadman_url_file = \"{}\"\ndeadman_private = true\n",
         place.path("ping")
     );
-    let config = place.file("hbmonitor.toml", &text);
+    let config = place.config(&text);
     let monitor = monitor(&redis, &config, &place);
     eventually("it cannot reach the store", || {
         (monitor.get("/readyz")?.0 == 503).then_some(())
@@ -839,7 +844,7 @@ fn a_receiver_that_refuses_is_shown_and_its_fallback_takes_over() {
         place.path("slack"),
         server.url("/hook")
     );
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     fails(&redis, "a1").wait();
     let taken = server.wait("/hook", "the page", |_| true);
     assert_eq!(taken.body["data"]["insteadOf"], "team");
@@ -863,7 +868,7 @@ fn a_private_address_gets_nothing_unless_the_configuration_allows_it() {
     let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
     let url = format!("http://localhost:{}/hook", server.port);
     let text = format!("[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{url}\"\n");
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     fails(&redis, "a1").wait();
     eventually("the receiver is shown as failing", || {
         let (_, status) = monitor.get("/v1/status")?;
@@ -915,6 +920,10 @@ fn a_receiver_that_cannot_be_used_is_refused_at_the_start_with_78() {
             "unknown severity",
         ),
         (
+            "alert_patience = 0",
+            "alert_patience: must be a number from 0.001 to 1000",
+        ),
+        (
             &format!(
                 "[[receiver]]\nname = \"a\"\nkind = \"pagerduty\"\nrouting_key_file = \"{}\"\n",
                 place.path("short")
@@ -962,7 +971,7 @@ fn a_silence_holds_a_page_back_and_an_acknowledgement_reaches_the_receiver() {
         server.url(""),
         place.path("routing")
     );
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     let url = format!("http://{}", monitor.address);
     let asks = |arguments: &[&str]| {
         let (done, printed) = command(&[arguments, &["--url", &url]].concat());

@@ -7,6 +7,7 @@ use crate::hub::troubles::Troubles;
 use heartbeat::alerts::Alerts;
 use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, AlertsView, Now, Standing};
 use heartbeat::alerts::matter::Matter;
+use heartbeat::base::duration::format_duration;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
@@ -91,7 +92,7 @@ impl Alerting {
 
     /// Forgets every page: the store holds them, and the monitor that leads goes on.
     pub(super) fn begin_again(&mut self, now: Moment) {
-        self.alerts = Alerts::new(fastrand::u64(..));
+        self.alerts = Alerts::new(fastrand::u64(..)).patient(self.dispatch.patience());
         let rules = self.dispatch.rules();
         // Nothing waits yet, so nothing is wished for.
         self.alerts
@@ -101,12 +102,17 @@ impl Alerting {
 
     pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
         let store = self.store_down.filter(|(_, known)| !known);
-        let store = store.map(|(since, _)| (since + STORE_DOWN_AFTER, "store"));
+        let store = store.map(|(since, _)| (since + self.store_down_after(), "store"));
         let alerts = self.alerts.deadline();
         let ping = self.is_pinging().then_some((self.ping_at, "ping"));
-        let all = [store, alerts, ping, self.troubles.deadline()];
+        let troubles = self.troubles.deadline(self.dispatch.patience());
+        let all = [store, alerts, ping, troubles];
         let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
+    }
+
+    fn store_down_after(&self) -> Duration {
+        self.dispatch.patience().scale(STORE_DOWN_AFTER)
     }
 
     /// What the store holds of the outbox; its incidents follow.
@@ -137,11 +143,12 @@ impl Alerting {
             wishes.append(&mut self.trouble(kind, error.as_deref(), now));
         }
         if let Some((since, false)) = self.store_down
-            && since + STORE_DOWN_AFTER <= now
+            && since + self.store_down_after() <= now
         {
             self.store_down = Some((since, true));
             let mut matter = store_trouble(now, since);
-            "blind, the store has not answered for 1 min".clone_into(&mut matter.label);
+            let lasts = format_duration(self.store_down_after());
+            matter.label = format!("blind, the store has not answered for {lasts}");
             "hb cannot reach its store: nothing is known of the agents meanwhile."
                 .clone_into(&mut matter.sentence);
             "hb tries again every few seconds.".clone_into(&mut matter.next);

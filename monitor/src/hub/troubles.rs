@@ -6,6 +6,7 @@ use crate::clock;
 use heartbeat::alerts::exchange::AlertsInput;
 use heartbeat::alerts::matter::Matter;
 use heartbeat::base::moment::Moment;
+use heartbeat::base::patience::Patience;
 use heartbeat::wire::incident::{IncidentId, Notified};
 use heartbeat::wire::trouble::{Trouble, TroubleKind};
 use std::collections::BTreeMap;
@@ -30,11 +31,11 @@ impl Troubles {
         self.read = held;
     }
 
-    pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
+    pub(super) fn deadline(&self, patience: Patience) -> Option<(Moment, &'static str)> {
         let since = self
             .disk_fails
             .filter(|_| !self.all.contains_key(&TroubleKind::Disk));
-        since.map(|since| (since + DISK_FAILS_FOR, "disk"))
+        since.map(|since| (since + patience.scale(DISK_FAILS_FOR), "disk"))
     }
 
     /// Takes what the store holds; what it lacks is written again.
@@ -132,7 +133,7 @@ impl Alerting {
     }
 
     pub(super) fn troubles_due(&mut self, now: Moment) -> Vec<Wish> {
-        match self.troubles.deadline() {
+        match self.troubles.deadline(self.dispatch.patience()) {
             Some((at, _)) if at <= now => self.trouble(TroubleKind::Disk, Some(DISK_FAILS), now),
             Some(_) | None => Vec::new(),
         }

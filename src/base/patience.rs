@@ -1,5 +1,6 @@
 //! Patience: the factor on every waiting time. Parsed once, so that no other code needs to check its range.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub struct Patience(f64);
 pub struct PatienceError;
 
 impl Patience {
-    /// Waiting times as they stand in [`crate::verdict::thresholds`].
+    /// Waiting times as they stand in the code.
     pub const ONE: Self = Self(1.0);
 
     /// The factor.
@@ -42,6 +43,12 @@ impl Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self::ONE
+    }
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
