@@ -120,6 +120,7 @@ impl Hub {
             asks,
             outputs: Outputs {
                 requests: inbox.requests,
+                questions: inbox.questions,
                 reconnect: inbox.reconnect,
                 changes,
                 crew,
