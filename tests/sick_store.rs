@@ -214,6 +214,41 @@ fn a_store_that_answers_in_three_seconds_is_slow_and_not_dead() {
     assert_eq!(observer.logged(" failed: ").len(), 1, "the others live");
 }
 
+/// Records and timelines are written all the time: each of them is answered 3 s later, and some only after two answers.
+#[test]
+fn canaries_and_questions_wait_behind_no_record_of_a_slow_store() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let observer = Observer::start(&proxy.url());
+    let producers = Producers::start(&redis, 3, Duration::from_secs(1));
+    observer.all_healthy(3);
+    proxy.delays(Duration::from_millis(1500));
+    // An agent that is new has a timeline that must be read first.
+    let arrivals = AtomicU64::new(0);
+    let arrives = || {
+        let n = arrivals.fetch_add(1, Ordering::Relaxed);
+        let beat = beat(&format!("new-{n}"), 1, 60_000);
+        redis.run::<()>(&["PUBLISH", "heartbeats", &beat]);
+        observer.monitor.get("/v1/status")?.1["store"]["roundTripMs"].as_u64()
+    };
+    eventually("the slowness is noticed", || {
+        (arrives()? >= 2900).then_some(())
+    });
+    let is_the_stores = || {
+        // It falls slowly: one late answer of a busy machine passes, a queue does not.
+        eventually("the time of an answer is that of the store", || {
+            (arrives()? <= 4000).then_some(())
+        });
+    };
+    is_the_stores();
+    producers.living_from.store(1, Ordering::Relaxed);
+    eventually("the dead one is found", || {
+        arrives();
+        (observer.monitor.state("p0")? == "failed").then_some(())
+    });
+    is_the_stores();
+}
+
 #[test]
 fn a_link_that_is_a_black_hole_is_noticed_and_made_again() {
     let redis = Redis::start();
