@@ -228,6 +228,7 @@ impl Stage {
             | RecoveryEffect::RemoveSilence(_)
             | RecoveryEffect::Silences(_)
             | RecoveryEffect::Audit(_)
+            | RecoveryEffect::TroubleAcknowledged(..)
             | RecoveryEffect::Answer(..) => return,
         };
         if self.answers_left == 0 {

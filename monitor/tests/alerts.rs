@@ -815,6 +815,79 @@ fn a_store_that_is_away_is_a_page_with_the_time_and_its_return_the_end() {
     assert_eq!(ended.0, "alert.resolved");
 }
 
+/// Redis saves into a file of this name: a directory in its place fails each save, as a full disk does.
+#[test]
+fn a_disk_that_takes_nothing_is_a_page_that_a_person_acknowledges_and_that_ends_with_it() {
+    let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
+    place.file("routing", ROUTING_KEY);
+    let text = format!(
+        "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n\
+         [[receiver]]\nname = \"oncall\"\nkind = \"pagerduty\"\nurl = \"{}\"\nrouting_key_file = \"{}\"\nprivate = true\n",
+        server.url("/hook"),
+        server.url(""),
+        place.path("routing")
+    );
+    let monitor = monitor(&redis, &place.config(&text), &place);
+    let saved = |state: &str| {
+        let _: redis::RedisResult<()> =
+            redis::cmd("BGSAVE").exec(&mut redis.client().get_connection().unwrap());
+        eventually("the save has ended", || {
+            let info: String = redis.run(&["INFO", "persistence"]);
+            info.contains(&format!("rdb_last_bgsave_status:{state}"))
+                .then_some(())
+        });
+    };
+    let in_the_way = redis.place().join("dump.rdb");
+    std::fs::create_dir(&in_the_way).unwrap();
+    saved("err");
+    let fired = in_a_minute("the page", || about_hb(&server).into_iter().next());
+    assert!(
+        fired.1.contains("hb: the store cannot write to its disk"),
+        "{fired:?}"
+    );
+    let trouble = |name: &str| {
+        let (_, status) = monitor.get("/v1/status")?;
+        let all = status["troubles"].as_array()?.clone();
+        all.into_iter().find(|one| one["name"] == name)
+    };
+    let shown = eventually("it is shown", || trouble("disk"));
+    assert!(
+        shown["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("full or not writable")
+    );
+    let page = support::get_text(&monitor.address, "/status").unwrap().1;
+    assert!(page.contains("Trouble of hb itself") && page.contains("full or not writable"));
+    let url = format!("http://{}", monitor.address);
+    let (done, printed) = command(&["ack", "--trouble", "configuration", "--url", &url]);
+    assert!(!done && printed.contains("Trouble not found"), "{printed}");
+    let (done, printed) = command(&["ack", "--trouble", "disk", "--url", &url]);
+    assert!(
+        done && printed.starts_with("hb's own trouble disk is acknowledged"),
+        "{printed}"
+    );
+    server.wait("/v2/enqueue", "the acknowledgement", |taken| {
+        taken.body["event_action"] == "acknowledge"
+    });
+    eventually("who cares for it is kept", || {
+        let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
+        kept.get("disk")?.contains(r#""ackedBy":"#).then_some(())
+    });
+    let page = support::get_text(&monitor.address, "/status").unwrap().1;
+    assert!(page.contains("Acknowledged by"), "{page}");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    saved("ok");
+    server.wait("/v2/enqueue", "its end", |taken| {
+        taken.body["event_action"] == "resolve"
+    });
+    eventually("it is over", || trouble("disk").is_none().then_some(()));
+    let audit: Vec<(String, HashMap<String, String>)> =
+        redis.run(&["XRANGE", "hb:audit", "-", "+"]);
+    assert_eq!((audit.len(), &*audit[0].1["what"]), (1, "ack"));
+    assert_eq!(audit[0].1["detail"], "hb's own trouble disk");
+}
+
 #[test]
 fn the_dead_mans_switch_is_pinged_while_the_store_answers_and_not_while_it_is_away() {
     let mut redis = Redis::absent(&[]);

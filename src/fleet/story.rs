@@ -101,6 +101,7 @@ impl Story {
                 | RecoveryEffect::StorePause(_)
                 | RecoveryEffect::RemoveSilence(_)
                 | RecoveryEffect::Silences(_)
+                | RecoveryEffect::TroubleAcknowledged(..)
                 | RecoveryEffect::Answer(..)
                 | RecoveryEffect::Claim(..)
                 | RecoveryEffect::Begin(..)

@@ -38,6 +38,9 @@ pub struct Trouble {
     /// For people.
     #[serde(default)]
     pub sentence: String,
+    /// Who takes care of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acked_by: Option<String>,
     /// The id of its message, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<IncidentId>,
@@ -95,6 +98,7 @@ impl Trouble {
             name,
             since,
             sentence: sentence.to_owned(),
+            acked_by: None,
             page: None,
             notified: Vec::new(),
             more: serde_json::Map::new(),

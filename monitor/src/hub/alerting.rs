@@ -26,7 +26,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// What readers see of the alerts.
-pub(crate) type ShownAlerts = watch::Receiver<Arc<AlertsView>>;
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) alerts: AlertsView,
+    /// Troubles of hbmonitor itself that last.
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// The readers' end.
+pub(crate) type ShownAlerts = watch::Receiver<Arc<Shown>>;
 
 /// People are paged when the store has been unreachable for so long.
 const STORE_DOWN_AFTER: Duration = Duration::from_secs(60);
@@ -48,7 +56,7 @@ pub(super) struct Alerting {
     alerts: Alerts,
     pub(super) dispatch: Dispatch,
     /// What HTTP shows of them.
-    shown: watch::Sender<Arc<AlertsView>>,
+    shown: watch::Sender<Arc<Shown>>,
     /// Something of it changed.
     news: bool,
     /// Since when the store is away, and whether people know.
@@ -67,12 +75,12 @@ pub(super) struct Alerting {
 }
 
 /// Both ends of what readers see of the alerts.
-pub(crate) fn shown() -> (watch::Sender<Arc<AlertsView>>, ShownAlerts) {
+pub(crate) fn shown() -> (watch::Sender<Arc<Shown>>, ShownAlerts) {
     watch::channel(Arc::default())
 }
 
 impl Alerting {
-    pub(super) fn new(dispatch: Dispatch, shown: watch::Sender<Arc<AlertsView>>) -> Self {
+    pub(super) fn new(dispatch: Dispatch, shown: watch::Sender<Arc<Shown>>) -> Self {
         let mut alerting = Self {
             alerts: Alerts::new(fastrand::u64(..)),
             dispatch,
@@ -163,7 +171,10 @@ impl Alerting {
             wishes.append(&mut self.handle(AlertsInput::Tick, now));
         }
         if std::mem::take(&mut self.news) {
-            self.shown.send_replace(Arc::new(self.alerts.view()));
+            self.shown.send_replace(Arc::new(Shown {
+                alerts: self.alerts.view(),
+                troubles: self.troubles.all.values().cloned().collect(),
+            }));
         }
         wishes
     }
@@ -250,6 +261,9 @@ impl Alerting {
             }
             WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
                 self.handle(AlertsInput::Silences(silences.clone()), now)
+            }
+            WatchEffect::Recovery(RecoveryEffect::TroubleAcknowledged(kind, by)) => {
+                self.trouble_acknowledged(kind, by, now)
             }
             WatchEffect::GateClosed(gate) => self.gate(gate, true, now),
             WatchEffect::GateOpened(gate) => self.gate(gate, false, now),

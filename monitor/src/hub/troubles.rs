@@ -98,6 +98,23 @@ impl Alerting {
         }
     }
 
+    /// A person takes care of a trouble, if that lasts.
+    pub(super) fn trouble_acknowledged(
+        &mut self,
+        kind: &TroubleKind,
+        by: &str,
+        now: Moment,
+    ) -> Vec<Wish> {
+        let Some(trouble) = self.troubles.all.get_mut(kind) else {
+            return Vec::new(); // it ended a moment ago
+        };
+        trouble.acked_by = Some(by.to_owned());
+        let matter = Matter::troubled(trouble, None);
+        let mut wishes = vec![stored(trouble)];
+        wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
+        wishes
+    }
+
     /// The store was read: its troubles go on, and those that are over end.
     pub(super) fn troubles_restored(&mut self) -> (Vec<Matter>, Vec<Wish>) {
         let known: Vec<TroubleKind> = self.troubles.all.keys().cloned().collect();
