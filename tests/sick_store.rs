@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::proxy::Proxy;
 use support::{Monitor, Redis, Running, eventually, place, sidecar, signal};
+use tempfile::TempDir;
 
 const SLEEP: [&str; 2] = ["sleep", "1000"];
 
@@ -25,10 +26,14 @@ struct Observer {
 
 impl Observer {
     fn start(url: &str) -> Self {
-        let place = place();
+        Self::start_with(url, place(), |_| {})
+    }
+
+    fn start_with(url: &str, place: TempDir, more: impl FnOnce(&mut Command)) -> Self {
         let log = File::create(place.path().join("log")).unwrap();
         let monitor = Monitor::start_with(url, |command| {
             command.env("NO_COLOR", "1").stderr(log);
+            more(command);
         });
         Self { monitor, place }
     }
@@ -81,6 +86,8 @@ struct Producers {
     channel_cut: Arc<AtomicBool>,
     /// Only agents from this number on beat.
     living_from: Arc<AtomicU64>,
+    /// Nor does this one.
+    dead: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -90,6 +97,7 @@ impl Producers {
             stop: Arc::default(),
             channel_cut: Arc::default(),
             living_from: Arc::default(),
+            dead: Arc::new(AtomicU64::new(u64::MAX)),
             thread: None,
         };
         let client = redis.client();
@@ -98,13 +106,15 @@ impl Producers {
             Arc::clone(&producers.channel_cut),
         );
         let living_from = Arc::clone(&producers.living_from);
+        let dead = Arc::clone(&producers.dead);
         producers.thread = Some(std::thread::spawn(move || {
             let mut connection = client.get_connection().unwrap();
             let ms = u64::try_from(interval.as_millis()).unwrap();
             let start = Instant::now();
             for slot in 1.. {
                 let mut pipe = redis::pipe();
-                for n in living_from.load(Ordering::Relaxed)..count {
+                let dead = dead.load(Ordering::Relaxed);
+                for n in (living_from.load(Ordering::Relaxed)..count).filter(|n| *n != dead) {
                     let beat = beat(&format!("p{n}"), slot, ms);
                     let key = format!("agent:p{n}");
                     pipe.cmd("HSET")
@@ -495,6 +505,81 @@ fn an_incident_survives_the_monitor_and_the_store_that_forgot_it() {
         json!([])
     );
     assert_eq!(second.monitor.get("/v1/incidents/none").unwrap().0, 404);
+}
+
+/// The store of some time ago is put in the place of the present one: what happened since is known by those who live.
+#[test]
+fn a_store_that_is_replaced_by_an_older_backup_of_itself_forgets_nothing_and_does_nothing_twice() {
+    let mut redis = Redis::start();
+    let place = place();
+    let (config, acted) = (place.path().join("config"), place.path().join("acted"));
+    let policy = format!(
+        "[[policy]]\nladder = [\"exec\", \"alert\"]\nexec = [\"sh\", \"-c\", \"echo $HB_AGENT_ID >> {}\"]\n",
+        acted.display()
+    );
+    std::fs::write(&config, policy).unwrap();
+    let observer = Observer::start_with(&redis.url(), place, |command| {
+        command.arg("--config").arg(&config);
+    });
+    let producers = Producers::start(&redis, 3, Duration::from_millis(500));
+    observer.all_healthy(3);
+    let incidents = |observer: &Observer| {
+        let (_, page) = observer.monitor.get("/v1/incidents")?;
+        Some(page["incidents"].as_array()?.clone())
+    };
+    let deeds = || std::fs::read_to_string(&acted).unwrap_or_default();
+    producers.living_from.store(1, Ordering::Relaxed);
+    eventually("p0 is acted upon", || (deeds() == "p0\n").then_some(()));
+    redis.run::<()>(&["SAVE"]);
+    producers.living_from.store(0, Ordering::Relaxed);
+    let closed = eventually("p0 is over", || {
+        let all = incidents(&observer)?;
+        all[0]["closedAt"].as_u64()?;
+        Some(all[0]["id"].as_str()?.to_owned())
+    });
+    producers.dead.store(2, Ordering::Relaxed);
+    eventually("p2 is acted upon", || (deeds() == "p0\np2\n").then_some(()));
+    let open = observer.agent("p2")["incident"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    redis.down();
+    redis.up();
+    let kept = |id: &str| {
+        let record = redis.run::<Option<String>>(&["HGET", "hb:incidents", id])?;
+        serde_json::from_str::<Value>(&record).ok()
+    };
+    eventually("the open incident is stored again", || kept(&open));
+    eventually("the closed one is closed again", || {
+        kept(&closed)?["closedAt"].as_u64()
+    });
+    observer.is_ready(200);
+    eventually("the others are healthy", || {
+        (observer.count("healthy")? == 2).then_some(())
+    });
+    let second = Observer::start_with(&redis.url(), support::place(), |command| {
+        command.arg("--config").arg(&config);
+    });
+    second.is_ready(200);
+    for observer in [&observer, &second] {
+        let all = eventually("both incidents are known", || {
+            incidents(observer).filter(|all| all.len() == 2)
+        });
+        assert_eq!(
+            (&all[0]["id"], &all[1]["id"]),
+            (&json!(open), &json!(closed))
+        );
+        assert_eq!(
+            (&all[0]["closedAt"], all[1]["closedAt"].is_u64()),
+            (&Value::Null, true)
+        );
+    }
+    assert_eq!(deeds(), "p0\np2\n");
+    assert_eq!(
+        observer.logged(" failed: ").len(),
+        2,
+        "p0 and p2, once each"
+    );
 }
 
 #[test]
