@@ -570,8 +570,9 @@ impl Sidecar {
             starts_agents: true,
             suspended: false,
             detached: false,
-            incarnation: self.lifecycle.incarnation()
-                - u64::from(!self.has_process && starts(outlook)),
+            // The first one may wait for the lease.
+            incarnation: (self.lifecycle.incarnation())
+                .saturating_sub(u64::from(!self.has_process && starts(outlook))),
             end: self.end.clone(),
             trouble: None,
             waits_for: None,

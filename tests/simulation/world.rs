@@ -11,7 +11,7 @@ use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::Deed;
 use heartbeat::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A way between a host and the store.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +164,8 @@ pub(crate) struct World {
     duplicate: f64,
     /// Beats that were published, for replays.
     published: Vec<Beat>,
+    /// Wrong intervals that were named.
+    poisoned: BTreeSet<u64>,
 }
 
 impl World {
@@ -192,6 +194,7 @@ impl World {
             loss: plan.loss,
             duplicate: plan.duplicate,
             published: Vec::new(),
+            poisoned: BTreeSet::new(),
         };
         for m in 0..plan.monitors {
             let monitor = Monitor::new(plan.seed.wrapping_add(m as u64), world.now);
@@ -688,7 +691,11 @@ impl World {
     pub(crate) fn poison(&mut self) {
         if let Some(beat) = self.published.last() {
             let mut beat = beat.clone();
-            let which = self.random.below(7);
+            let mut which = self.random.below(7);
+            // Two beats that name one interval are a producer with that interval.
+            if matches!(which, 4 | 5) && !self.poisoned.insert(which) {
+                which = 6;
+            }
             beat.sequence += 1;
             if let Some(hb) = &mut beat.hb {
                 match which {

@@ -45,7 +45,9 @@ impl Outputs {
             }
             WatchEffect::AskForLead => self.ask(Question::Lead),
             WatchEffect::ReadRecords => self.request(Request::ReadRecords),
-            WatchEffect::TookOver => tracing::warn!("this monitor leads now: it acts and alerts"),
+            WatchEffect::TookOver => tracing::warn!(
+                "this monitor leads, and goes on with what the store holds: it acts and alerts"
+            ),
             WatchEffect::SteppedDown => {
                 tracing::info!("another monitor leads: this one shows, and does not act or alert");
             }

@@ -130,6 +130,27 @@ impl Watch {
         }
     }
 
+    /// The store holds so many records: what it lost is written again. What another monitor wrote that led beside this one, as
+    /// after a freeze of its machine, is read, and is in the hands of this one from then on.
+    pub(super) fn incidents_counted(
+        &mut self,
+        held: usize,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        let known = self.ledger.records();
+        if held < known {
+            self.record(LedgerInput::Lost, None, now, effects);
+            self.pause_read(None, now, effects);
+            self.silences_read(Vec::new(), effects);
+        }
+        let unknown = held.saturating_sub(known);
+        if unknown > self.not_understood {
+            effects.push(WatchEffect::ReadRecords);
+        }
+        self.not_understood = unknown;
+    }
+
     /// The records of the leader are read again when they are due.
     pub(super) fn read_again(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
         if self.mirror_at.is_some_and(|at| at <= now) {
