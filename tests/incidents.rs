@@ -93,6 +93,11 @@ impl Stage {
     /// A monitor that knows nothing reads the store.
     fn start(&mut self) {
         self.watch = Watch::new(FleetSettings::default(), self.second, self.now());
+        self.reads();
+    }
+
+    /// The connection is made, also one after another.
+    fn reads(&mut self) {
         self.input(WatchInput::Stands(self.now(), self.standing()));
         self.input(FleetInput::StoreClock(WALL_MS + self.second * 1000));
         self.input(WatchInput::Incidents(
@@ -460,6 +465,33 @@ fn records_that_the_store_refused_are_written_when_it_takes_them() {
     assert_eq!((stage.records.len(), open), (2, vec![&id(4)]));
 }
 
+/// Backups of each second of a climb are put back a while later, and the monitor ends after that.
+#[test]
+fn a_store_that_is_replaced_by_an_older_backup_of_itself_makes_no_monitor_do_anything_twice() {
+    for (taken, back) in (0..8).flat_map(|taken| [1, 4, 20, 100].map(|back| (taken, back))) {
+        let mut stage = Stage::new(20);
+        stage.exits(0);
+        stage.run(taken);
+        let backup = (stage.records.clone(), stage.intents.clone());
+        stage.run(back);
+        (stage.records, stage.intents) = backup;
+        stage.input(FleetInput::LinkDown);
+        stage.reads();
+        stage.run(3);
+        stage.start();
+        stage.run(900);
+        let done: std::collections::BTreeSet<&Ticket> = stage.performed.iter().collect();
+        let place = format!("taken after {taken} s, put back {back} s later");
+        assert_eq!(
+            done.len(),
+            stage.performed.len(),
+            "{place}: {:?}",
+            stage.performed
+        );
+        assert_eq!((stage.opened, stage.open().len()), (1, 1), "{place}");
+    }
+}
+
 #[test]
 fn records_that_were_under_way_when_the_link_broke_are_written_after_the_next_reading() {
     let mut stage = Stage::new(20);
@@ -744,6 +776,22 @@ fn a_monitor_that_takes_over_goes_on_with_the_records_and_opens_what_its_leader_
     stage.revive(2..3, 1);
     stage.run(90);
     assert_eq!((stage.open().len(), stage.records.len()), (0, 2));
+}
+
+#[test]
+fn what_a_monitor_wrote_that_led_beside_this_one_is_read_and_ends() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.run(10);
+    let own = stage.open()[0].id.clone();
+    let other = IncidentId::parse("other").unwrap();
+    let mut record = stage.records[&own].clone();
+    record.id = other.clone();
+    stage.records.insert(other.clone(), record);
+    stage.run(10);
+    let open: Vec<&IncidentId> = stage.open().into_iter().map(|one| &one.id).collect();
+    assert_eq!((open, stage.records.len()), (vec![&own], 2));
+    assert!(stage.records[&other].is_closed());
 }
 
 #[test]

@@ -499,14 +499,14 @@ fn an_incident_survives_the_monitor_and_the_store_that_forgot_it() {
 #[test]
 fn a_store_that_is_replaced_by_an_older_backup_of_itself_forgets_nothing_and_does_nothing_twice() {
     let mut redis = Redis::start();
-    let place = place();
-    let (config, acted) = (place.path().join("config"), place.path().join("acted"));
+    let files = place();
+    let (config, acted) = (files.path().join("config"), files.path().join("acted"));
     let policy = format!(
         "[[policy]]\nladder = [\"exec\", \"alert\"]\nexec = [\"sh\", \"-c\", \"echo $HB_AGENT_ID >> {}\"]\n",
         acted.display()
     );
     std::fs::write(&config, policy).unwrap();
-    let observer = Observer::start_with(&redis.url(), place, |command| {
+    let observer = Observer::start_with(&redis.url(), place(), |command| {
         command.arg("--config").arg(&config);
     });
     let producers = Producers::start(&redis, 3, Duration::from_millis(500));
@@ -545,14 +545,21 @@ fn a_store_that_is_replaced_by_an_older_backup_of_itself_forgets_nothing_and_doe
     eventually("the others are healthy", || {
         (observer.count("healthy")? == 2).then_some(())
     });
-    let second = Observer::start_with(&redis.url(), support::place(), |command| {
+    assert_eq!(
+        observer.logged(" failed: ").len(),
+        2,
+        "p0 and p2, once each"
+    );
+    let of_first = incidents(&observer).unwrap();
+    drop(observer);
+    let second = Observer::start_with(&redis.url(), place(), |command| {
         command.arg("--config").arg(&config);
     });
     second.is_ready(200);
-    for observer in [&observer, &second] {
-        let all = eventually("both incidents are known", || {
-            incidents(observer).filter(|all| all.len() == 2)
-        });
+    let of_second = eventually("both incidents are known", || {
+        incidents(&second).filter(|all| all.len() == 2)
+    });
+    for all in [of_first, of_second] {
         assert_eq!(
             (&all[0]["id"], &all[1]["id"]),
             (&json!(open), &json!(closed))
@@ -563,11 +570,6 @@ fn a_store_that_is_replaced_by_an_older_backup_of_itself_forgets_nothing_and_doe
         );
     }
     assert_eq!(deeds(), "p0\np2\n");
-    assert_eq!(
-        observer.logged(" failed: ").len(),
-        2,
-        "p0 and p2, once each"
-    );
 }
 
 #[test]

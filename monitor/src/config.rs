@@ -15,7 +15,7 @@ use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
 use hbshell::pages::PagesArgs;
 use hbshell::store::AddressError;
-use heartbeat::base::patience::{Patience, PatienceError};
+use heartbeat::base::patience::Patience;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use policy::{PolicyTable, RecoverySettings, VerifyTable};
@@ -231,7 +231,8 @@ struct File {
     deadman_url: Option<String>,
     deadman_url_file: Option<PathBuf>,
     deadman_private: Option<bool>,
-    alert_patience: Option<f64>,
+    #[serde(default)]
+    alert_patience: Patience,
     #[serde(default)]
     policy: Vec<PolicyTable>,
     #[serde(default)]
@@ -280,9 +281,6 @@ pub(crate) enum ConfigError {
     /// Not a time, too short or too long.
     #[error("interval_default: expected a time from 100ms to 1h as in 30s, got {0:?}")]
     Interval(String),
-    /// Not a factor.
-    #[error("alert_patience: {0}")]
-    AlertPatience(PatienceError),
     /// A receiver that cannot be used.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
@@ -294,10 +292,7 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::FileUnreadable(..)
-            | Self::FileWrong(..)
-            | Self::AlertPatience(_)
-            | Self::Receiver(_) => exit::CONFIG,
+            Self::FileUnreadable(..) | Self::FileWrong(..) | Self::Receiver(_) => exit::CONFIG,
             Self::ListenText(_) | Self::PublicUrl(_) | Self::Interval(_) | Self::Store(_) => {
                 exit::USAGE
             }
@@ -416,8 +411,7 @@ impl TryFrom<Args> for Config {
                 file.deadman_url_file,
                 file.deadman_private,
             )?,
-            alert_patience: Patience::new(file.alert_patience.unwrap_or(1.0))
-                .map_err(ConfigError::AlertPatience)?,
+            alert_patience: file.alert_patience,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,

@@ -294,7 +294,7 @@ impl Detector {
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
-        let (interval, silence) = (self.interval, self.silence(arrival));
+        let interval = self.interval;
         let offset = signed(arrival).saturating_sub(signed_product(slot, interval));
         let Some(timetable) = &mut self.timetable else {
             return self.begin_timetable(slot, offset, arrival);
@@ -316,7 +316,6 @@ impl Detector {
             timetable.rival = Some(Rival { slot, offset });
             return Freshness::Implausible;
         }
-        let had_failed = silence == Silence::Failed;
         let is_late =
             offset.saturating_sub(timetable.offset.min()) > signed_span(slack(interval) / 2);
         let stays =
@@ -325,7 +324,7 @@ impl Detector {
             return self.begin_timetable(slot, offset, arrival);
         }
         timetable.late = is_late.then_some(offset);
-        if is_late && !had_failed {
+        if is_late {
             self.late_at = arrival;
         }
         timetable.rival = None;
@@ -468,8 +467,8 @@ mod tests {
         let mut d = beating(4);
         d.beat(slot(5), at(300));
         assert_eq!(
-            d.silence(at(300)),
-            Silence::Failed,
+            [d.silence(at(300)), d.silence(at(300 + 65))],
+            [Silence::Missing, Silence::Failed],
             "slot 5 was due at 150 s"
         );
     }
@@ -482,7 +481,12 @@ mod tests {
                 d.beat(slot(n), at(400 + (n - 5) * spacing));
             }
             let arrived = at(400 + 4 * spacing);
-            assert_eq!(d.silence(arrived), Silence::Failed, "each {spacing} s");
+            let after = |s: u64| d.silence(arrived + Duration::from_secs(s));
+            assert_eq!(
+                [after(0), after(65)],
+                [Silence::Missing, Silence::Failed],
+                "each {spacing} s"
+            );
         }
     }
 

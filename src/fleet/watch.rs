@@ -51,7 +51,7 @@ pub struct Watch {
     election: Election,
     /// What waits until this monitor knows whether it still leads.
     held: Held,
-    /// When the records of the leader are read again.
+    /// When the records of the store are read again.
     mirror_at: Option<Moment>,
     /// Records of the store that are not known here, and were read all the same: they cannot be understood.
     not_understood: usize,

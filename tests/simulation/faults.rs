@@ -177,11 +177,10 @@ impl Fault {
 
     /// How old the copy is that takes the place of the store's data, in milliseconds.
     fn copy_age(self, longest: u64, random: &mut Random) -> Option<u64> {
-        match self {
-            Failover => Some(random.below(3000)),
-            BackupRestored => Some(random.within(longest, 8 * longest)),
-            _ => None,
+        if self == Failover {
+            return Some(random.below(3000));
         }
+        (self == BackupRestored).then(|| random.within(longest, 8 * longest))
     }
 
     fn pulses(self, lasts: u64, random: &mut Random) -> Vec<u64> {

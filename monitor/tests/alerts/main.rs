@@ -820,7 +820,7 @@ fn a_receiver_that_cannot_be_used_is_refused_at_the_start_with_78() {
         ),
         (
             "alert_patience = 0",
-            "alert_patience: must be a number from 0.001 to 1000",
+            "line 1: must be a number from 0.001 to 1000",
         ),
         (
             &format!(
