@@ -299,8 +299,13 @@ impl Detector {
         let Some(timetable) = &mut self.timetable else {
             return self.begin_timetable(slot, offset, arrival);
         };
+        let late_by = offset.saturating_sub(timetable.offset.min());
+        let is_late = late_by > signed_span(slack(interval) / 2);
         if slot == timetable.slot {
             timetable.offset.lower(offset);
+            if is_late {
+                self.late_at = arrival;
+            }
             return Freshness::Known;
         }
         let last = (timetable.slot, timetable.offset.min());
@@ -316,8 +321,6 @@ impl Detector {
             timetable.rival = Some(Rival { slot, offset });
             return Freshness::Implausible;
         }
-        let is_late =
-            offset.saturating_sub(timetable.offset.min()) > signed_span(slack(interval) / 2);
         let stays =
             |before: i64| offset >= before.saturating_sub(signed_span(interval / LATENESS_KEPT));
         if is_late && timetable.late.is_some_and(stays) {

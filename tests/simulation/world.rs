@@ -689,7 +689,12 @@ impl World {
 
     /// A beat with numbers that cannot be.
     pub(crate) fn poison(&mut self) {
-        if let Some(beat) = self.published.last() {
+        // Of an agent that beats: what is forged of a dead one has no honest beat behind it.
+        let beats = |beat: &&Beat| {
+            let holder = self.judge.holders.get(&beat.agent);
+            holder.is_some_and(|(_, n)| self.sidecars[*n].is_beating())
+        };
+        if let Some(beat) = self.published.last().filter(beats) {
             let mut beat = beat.clone();
             let mut which = self.random.below(7);
             // Two beats that name one interval are a producer with that interval.

@@ -16,8 +16,8 @@ process.on('SIGUSR2', () => { done += 1; });
 setInterval(() => { if (done > 0) line.write(`progress=${done++ % 100}\n`); }, 50);
 "#;
 
-/// At a twentieth of the time: a suspicion after 6 s, a restart after 6 s more.
-const PATIENCE: [&str; 4] = ["--patience", "0.05", "--stall-after", "120s"];
+/// At a twentieth of the time: a suspicion after 4 s, a restart after 4 s more.
+const PATIENCE: [&str; 4] = ["--patience", "0.05", "--stall-after", "80s"];
 
 struct Stage {
     redis: Redis,
@@ -125,9 +125,9 @@ fn progress_cancels_the_restart_and_ends_the_message() {
     let before = stage.beat();
     signal(before["hb"]["pid"].as_u64().unwrap(), "USR2");
     stage.ended(&named);
-    // The restart was due by now: 6 s after the suspicion, which the beat dates.
+    // The restart was due by now: 4 s after the suspicion, which the beat dates.
     let due = UNIX_EPOCH
-        + Duration::from_millis(before["hb"]["activity"]["since"].as_u64().unwrap() + 8000);
+        + Duration::from_millis(before["hb"]["activity"]["since"].as_u64().unwrap() + 6000);
     in_a_minute("the time of the restart has passed", || {
         (SystemTime::now() > due).then_some(())
     });
