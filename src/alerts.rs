@@ -25,6 +25,7 @@ mod words;
 use crate::alerts::outbox::{Outbox, OutboxEffect};
 use crate::alerts::pages::{Pages, PagesEffect};
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::wire::notification::PageId;
 use exchange::{AlertsEffect, AlertsInput, AlertsView, Now};
 
@@ -42,6 +43,14 @@ impl Alerts {
             pages: Pages::default(),
             outbox: Outbox::new(seed),
         }
+    }
+
+    /// The same with this factor on every waiting time, before it is used. What receivers ask for is not scaled.
+    #[must_use]
+    pub fn patient(mut self, patience: Patience) -> Self {
+        self.pages.patience = patience;
+        self.outbox.patience = patience;
+        self
     }
 
     /// Applies one input and returns what the caller must do, in this order.

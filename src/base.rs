@@ -9,5 +9,6 @@ pub mod id;
 pub mod known_agents;
 pub mod moment;
 pub mod number;
+pub mod patience;
 pub mod runtime_dir;
 pub mod sliding;

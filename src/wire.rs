@@ -20,6 +20,7 @@ pub mod notice;
 pub mod notification;
 pub mod order;
 pub mod pause;
+pub mod record;
 pub mod roster;
 pub mod silence;
 pub mod timeline;

@@ -2,9 +2,12 @@
 //! time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
+#[path = "support/stage.rs"]
+mod stage;
+
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::by_hand::{Ask, Asked, Quiet};
+use heartbeat::fleet::by_hand::{Ask, Quiet};
 use heartbeat::fleet::card::word;
 use heartbeat::fleet::gates::GateKind;
 use heartbeat::fleet::incidents::IncidentChangeKind;
@@ -14,22 +17,21 @@ use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
 use heartbeat::fleet::word::Word;
-use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Runtime, Status};
+use heartbeat::wire::beat::{Beat, Exit, Runtime};
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::incident::{Incident, IncidentId, Scope};
 use heartbeat::wire::leader::{Leader, Standing};
 use heartbeat::wire::life::Reason;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Matcher;
-use std::collections::{BTreeMap, VecDeque};
+use stage::{Agents, Hub, WALL_MS, id, leader};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-const INTERVAL: Duration = Duration::from_secs(30);
-const WALL_MS: u64 = 1_764_000_000_000;
-
-fn id(n: usize) -> AgentId {
-    AgentId::parse(&format!("a{n}")).unwrap()
-}
+const AGENTS: Agents = Agents {
+    interval: Duration::from_secs(30),
+    a_host: 2,
+};
 
 /// A monitor, its store and its agents; two agents a host.
 struct Stage {
@@ -94,6 +96,11 @@ impl Stage {
     /// A monitor that knows nothing reads the store.
     fn start(&mut self) {
         self.watch = Watch::new(FleetSettings::default(), self.second, self.now());
+        self.reads();
+    }
+
+    /// The connection is made, also one after another.
+    fn reads(&mut self) {
         self.input(WatchInput::Stands(self.now(), self.standing()));
         self.input(FleetInput::StoreClock(WALL_MS + self.second * 1000));
         self.input(WatchInput::Incidents(
@@ -114,73 +121,6 @@ impl Stage {
         match &self.leader {
             Some(leader) => Standing::Follows(leader.clone()),
             None => Standing::Leads(leader("own", 1)),
-        }
-    }
-
-    fn now(&self) -> Moment {
-        Moment::from_millis(self.second * 1000)
-    }
-
-    fn input(&mut self, input: impl Into<WatchInput>) {
-        let now = self.now();
-        let mut inputs = VecDeque::from([input.into()]);
-        while let Some(input) = inputs.pop_front() {
-            for effect in self.watch.handle(input, now) {
-                self.perform(effect);
-            }
-            // The store answers in order, behind everything that was asked before.
-            inputs.extend(self.answers_due.drain(..));
-        }
-    }
-
-    fn perform(&mut self, effect: WatchEffect) {
-        if self.effects_left == 0 {
-            return;
-        }
-        self.effects_left -= 1;
-        match effect {
-            WatchEffect::Fleet(FleetEffect::Verify(id)) if self.answers => {
-                self.input(FleetInput::Verified(id));
-            }
-            WatchEffect::SendCanary(number) if self.answers => {
-                self.input(WatchInput::CanaryBack(number));
-                self.input(WatchInput::IncidentsHeld(self.records.len()));
-            }
-            WatchEffect::AskForLead if self.answers => {
-                let stands = WatchInput::Stands(self.now(), self.standing());
-                self.answers_due.push(stands);
-            }
-            WatchEffect::ReadRecords => {
-                let records = self.records.values().cloned().collect();
-                self.answers_due.push(WatchInput::Incidents(records));
-            }
-            WatchEffect::TookOver => self.took_over += 1,
-            WatchEffect::StoreIncident(incident) if self.writes => {
-                self.records
-                    .insert(incident.id.clone(), Incident::clone(&incident));
-                self.input(WatchInput::IncidentSaved(incident));
-            }
-            WatchEffect::RemoveIncident(id) if self.writes => {
-                self.records.remove(&id);
-                self.input(WatchInput::IncidentRemoved(id));
-            }
-            WatchEffect::StoreIncident(_) | WatchEffect::RemoveIncident(_) => {}
-            WatchEffect::IncidentChanged(change) => match change.kind {
-                IncidentChangeKind::Opened => self.opened += 1,
-                IncidentChangeKind::Closed => self.closed += 1,
-                IncidentChangeKind::Updated => {}
-            },
-            WatchEffect::GateClosed(gate) => self.gates.push(gate.gate),
-            WatchEffect::Fleet(_)
-            | WatchEffect::SendCanary(_)
-            | WatchEffect::Reconnect
-            | WatchEffect::StoreNotice(_)
-            | WatchEffect::RemoveNotice(_)
-            | WatchEffect::NoticeChanged(_)
-            | WatchEffect::AskForLead
-            | WatchEffect::SteppedDown
-            | WatchEffect::GateOpened(_) => {}
-            WatchEffect::Recovery(effect) => self.recover(effect),
         }
     }
 
@@ -235,6 +175,7 @@ impl Stage {
             | RecoveryEffect::RemoveSilence(_)
             | RecoveryEffect::Silences(_)
             | RecoveryEffect::Audit(_)
+            | RecoveryEffect::TroubleAcknowledged(..)
             | RecoveryEffect::Answer(..) => return,
         };
         if self.answers_left == 0 {
@@ -329,57 +270,79 @@ impl Stage {
     }
 }
 
-fn leader(instance: &str, fence: u64) -> Leader {
-    Leader {
-        instance: instance.to_owned(),
-        since: WALL_MS,
-        fence,
+impl Hub for Stage {
+    fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    fn now(&self) -> Moment {
+        Moment::from_millis(self.second * 1000)
+    }
+
+    fn answers(&mut self) -> &mut Vec<WatchInput> {
+        &mut self.answers_due
+    }
+
+    fn perform(&mut self, effect: WatchEffect) {
+        if self.effects_left == 0 {
+            return;
+        }
+        self.effects_left -= 1;
+        match effect {
+            WatchEffect::Fleet(FleetEffect::Verify(id)) if self.answers => {
+                self.input(FleetInput::Verified(id));
+            }
+            WatchEffect::SendCanary(number) if self.answers => {
+                self.input(WatchInput::CanaryBack(number));
+                self.input(WatchInput::IncidentsHeld(self.records.len()));
+            }
+            WatchEffect::AskForLead if self.answers => {
+                let stands = WatchInput::Stands(self.now(), self.standing());
+                self.answers_due.push(stands);
+            }
+            WatchEffect::ReadRecords => {
+                let records = self.records.values().cloned().collect();
+                self.answers_due.push(WatchInput::Incidents(records));
+            }
+            WatchEffect::TookOver => self.took_over += 1,
+            WatchEffect::StoreIncident(incident) if self.writes => {
+                self.records
+                    .insert(incident.id.clone(), Incident::clone(&incident));
+                self.input(WatchInput::IncidentSaved(incident));
+            }
+            WatchEffect::RemoveIncident(id) if self.writes => {
+                self.records.remove(&id);
+                self.input(WatchInput::IncidentRemoved(id));
+            }
+            WatchEffect::StoreIncident(_) | WatchEffect::RemoveIncident(_) => {}
+            WatchEffect::IncidentChanged(change) => match change.kind {
+                IncidentChangeKind::Opened => self.opened += 1,
+                IncidentChangeKind::Closed => self.closed += 1,
+                IncidentChangeKind::Updated => {}
+            },
+            WatchEffect::GateClosed(gate) => self.gates.push(gate.gate),
+            WatchEffect::Fleet(_)
+            | WatchEffect::SendCanary(_)
+            | WatchEffect::Reconnect
+            | WatchEffect::StoreNotice(_)
+            | WatchEffect::RemoveNotice(_)
+            | WatchEffect::NoticeChanged(_)
+            | WatchEffect::AskForLead
+            | WatchEffect::SteppedDown
+            | WatchEffect::GateOpened(_) => {}
+            WatchEffect::Recovery(effect) => self.recover(effect),
+        }
     }
 }
 
 fn roster(n: usize) -> RosterEntry {
-    RosterEntry {
-        agent_type: "t".into(),
-        host: format!("h{}", n / 2),
-        interval_ms: 30_000,
-        epoch: 1,
-        started_at: 0,
-        runtime: None,
-        stopped_at: None,
-        life: None,
-    }
+    AGENTS.roster(n)
 }
 
 fn beat(n: usize, slot: u64, incarnation: u64) -> Beat {
-    Beat {
-        agent: id(n),
-        agent_type: "t".into(),
-        timestamp_ms: WALL_MS + slot * 30_000,
-        sequence: slot,
-        status: Status::Healthy,
-        metrics: Metrics::default(),
-        current_task: None,
-        task_progress: None,
-        hb: Some(Extension {
-            interval: INTERVAL,
-            epoch: 1,
-            slot,
-            slot_age: Duration::ZERO,
-            instance: "i".into(),
-            host: format!("h{}", n / 2),
-            pid: 7,
-            started_at_ms: WALL_MS,
-            restarts: incarnation,
-            ready: true,
-            status_text: None,
-            activity: None,
-            runtime: None,
-            exit: None,
-            life: None,
-            order: None,
-            store_refuses: false,
-        }),
-    }
+    let mut beat = AGENTS.beat(n, slot);
+    beat.hb.as_mut().unwrap().restarts = incarnation;
+    beat
 }
 
 #[test]
@@ -445,12 +408,7 @@ fn an_agent_whose_first_rung_is_due_needs_no_person_unless_a_gate_holds_it() {
     assert_eq!(shown(&stage), Word::Returning);
 
     let mut paused = Stage::new(20);
-    paused.input(RecoveryInput::Asked(Asked {
-        number: 1,
-        ask: Ask::Pause(None),
-        by: "ann".into(),
-        from: String::new(),
-    }));
+    paused.asks(Ask::Pause(None));
     paused.exits(0);
     assert_eq!(shown(&paused), Word::Failed);
     paused.run(5);
@@ -540,6 +498,33 @@ fn records_that_the_store_refused_are_written_when_it_takes_them() {
     stage.run(5);
     let open: Vec<&AgentId> = stage.open().iter().flat_map(|one| &one.agents).collect();
     assert_eq!((stage.records.len(), open), (2, vec![&id(4)]));
+}
+
+/// Backups of each second of a climb are put back a while later, and the monitor ends after that.
+#[test]
+fn a_store_that_is_replaced_by_an_older_backup_of_itself_makes_no_monitor_do_anything_twice() {
+    for (taken, back) in (0..8).flat_map(|taken| [1, 4, 20, 100].map(|back| (taken, back))) {
+        let mut stage = Stage::new(20);
+        stage.exits(0);
+        stage.run(taken);
+        let backup = (stage.records.clone(), stage.intents.clone());
+        stage.run(back);
+        (stage.records, stage.intents) = backup;
+        stage.input(FleetInput::LinkDown);
+        stage.reads();
+        stage.run(3);
+        stage.start();
+        stage.run(900);
+        let done: std::collections::BTreeSet<&Ticket> = stage.performed.iter().collect();
+        let place = format!("taken after {taken} s, put back {back} s later");
+        assert_eq!(
+            done.len(),
+            stage.performed.len(),
+            "{place}: {:?}",
+            stage.performed
+        );
+        assert_eq!((stage.opened, stage.open().len()), (1, 1), "{place}");
+    }
 }
 
 #[test]
@@ -670,15 +655,7 @@ fn of_a_fleet_that_is_scaled_down_no_agent_is_acted_upon() {
 #[test]
 fn while_recovery_is_paused_nothing_is_done_and_afterwards_it_goes_on() {
     let mut stage = Stage::new(20);
-    let asked = |ask| {
-        RecoveryInput::Asked(Asked {
-            number: 1,
-            ask,
-            by: "ops".into(),
-            from: String::new(),
-        })
-    };
-    stage.input(asked(Ask::Pause(Some(Duration::from_secs(400)))));
+    stage.asks(Ask::Pause(Some(Duration::from_secs(400))));
     stage.exits(0);
     stage.run(390);
     assert_eq!((stage.performed.len(), stage.pages), (0, 0));
@@ -694,12 +671,7 @@ fn what_is_silenced_is_not_acted_upon_until_the_silence_ends() {
         lasts: Duration::from_secs(400),
         comment: "moving it".to_owned(),
     };
-    stage.input(RecoveryInput::Asked(Asked {
-        number: 1,
-        ask: Ask::Silence(quiet),
-        by: "ops".into(),
-        from: String::new(),
-    }));
+    stage.asks(Ask::Silence(quiet));
     stage.exits(0);
     stage.run(390);
     assert_eq!((stage.performed.len(), stage.pages), (0, 0));
@@ -839,6 +811,22 @@ fn a_monitor_that_takes_over_goes_on_with_the_records_and_opens_what_its_leader_
     stage.revive(2..3, 1);
     stage.run(90);
     assert_eq!((stage.open().len(), stage.records.len()), (0, 2));
+}
+
+#[test]
+fn what_a_monitor_wrote_that_led_beside_this_one_is_read_and_ends() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.run(10);
+    let own = stage.open()[0].id.clone();
+    let other = IncidentId::parse("other").unwrap();
+    let mut record = stage.records[&own].clone();
+    record.id = other.clone();
+    stage.records.insert(other.clone(), record);
+    stage.run(10);
+    let open: Vec<&IncidentId> = stage.open().into_iter().map(|one| &one.id).collect();
+    assert_eq!((open, stage.records.len()), (vec![&own], 2));
+    assert!(stage.records[&other].is_closed());
 }
 
 #[test]

@@ -1,36 +1,38 @@
 //! Notices from beats to messages: the fleet and the alerts as a hub runs them, with a store, in virtual time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
+#[path = "support/stage.rs"]
+mod stage;
+
 use heartbeat::alerts::Alerts;
 use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, Delivered, Now, Outcome, Receiver};
 use heartbeat::alerts::matter::Matter;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::by_hand::{Ask, Asked, Quiet};
+use heartbeat::fleet::by_hand::{Ask, Quiet};
 use heartbeat::fleet::ladder::policy::{Policies, Policy};
 use heartbeat::fleet::ladder::rung::VerifyTimes;
 use heartbeat::fleet::machine::{FleetEffect, FleetInput, FleetSettings};
+use heartbeat::fleet::overview::{Overview, Query};
 use heartbeat::fleet::recovery::{RecoveryEffect, RecoveryInput};
 use heartbeat::fleet::view::{HealthStatus, ViewTime};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
-use heartbeat::wire::beat::{Activity, Beat, Extension, Metrics, Status, Verdict};
+use heartbeat::wire::beat::{Activity, Beat, Verdict};
 use heartbeat::wire::incident::IncidentId;
-use heartbeat::wire::leader::{Leader, Standing};
+use heartbeat::wire::leader::Standing;
 use heartbeat::wire::life::Life;
 use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::{Notification, Occasion, ReceiverName, Severity};
 use heartbeat::wire::order::Action;
-use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::{Matcher, Silence};
-use std::collections::{BTreeMap, VecDeque};
+use stage::{Agents, Hub, WALL_MS, id, leader};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-const INTERVAL: Duration = Duration::from_secs(5);
-const WALL_MS: u64 = 1_764_000_000_000;
-
-fn id(n: usize) -> AgentId {
-    AgentId::parse(&format!("a{n}")).unwrap()
-}
+const AGENTS: Agents = Agents {
+    interval: Duration::from_secs(5),
+    a_host: 3,
+};
 
 fn name(text: &str) -> ReceiverName {
     ReceiverName::parse(text).unwrap()
@@ -100,7 +102,7 @@ impl Stage {
             restarts_stalled: self.policy_restarts,
             ..Policy::default()
         };
-        let watch = Watch::new(FleetSettings::default(), self.second, self.now().at);
+        let watch = Watch::new(FleetSettings::default(), self.second, self.now());
         self.watch = watch.recovering(Policies::new(vec![policy]), VerifyTimes::default());
         self.alerts = Alerts::new(self.second);
         let receivers = vec![receiver("chat", false), receiver("pager", true)];
@@ -109,7 +111,7 @@ impl Stage {
     }
 
     fn link_up(&mut self) {
-        self.input(FleetInput::StoreClock(self.now().wall_ms));
+        self.input(FleetInput::StoreClock(self.clock().wall_ms));
         self.input(self.leads());
         self.input(WatchInput::Incidents(Vec::new()));
         self.input(WatchInput::Notices(
@@ -117,7 +119,7 @@ impl Stage {
         ));
         self.input(RecoveryInput::Silences(self.silences.clone()));
         for n in self.doing.clone().into_keys() {
-            self.input(FleetInput::RosterEntry(id(n), Box::new(roster(n))));
+            self.input(FleetInput::RosterEntry(id(n), Box::new(AGENTS.roster(n))));
             let age = Duration::from_secs(self.second % 5);
             let beat = self.beat(n, self.second / 5);
             self.input(FleetInput::AgedBeat(Box::new(beat), age));
@@ -139,78 +141,18 @@ impl Stage {
 
     /// The store lets this monitor lead.
     fn leads(&self) -> WatchInput {
-        let own = Leader {
-            instance: "own".to_owned(),
-            since: WALL_MS,
-            fence: 1,
-        };
-        WatchInput::Stands(self.now().at, Standing::Leads(own))
+        WatchInput::Stands(self.now(), Standing::Leads(leader("own", 1)))
     }
 
-    fn now(&self) -> Now {
+    fn clock(&self) -> Now {
         Now {
             at: Moment::from_millis(self.second * 1000),
             wall_ms: WALL_MS + self.second * 1000,
         }
     }
 
-    fn input(&mut self, input: impl Into<WatchInput>) {
-        let now = self.now().at;
-        let mut inputs = VecDeque::from([input.into()]);
-        while let Some(input) = inputs.pop_front() {
-            for effect in self.watch.handle(input, now) {
-                self.perform(effect);
-            }
-            // The store answers in order, behind everything that was asked before.
-            inputs.extend(self.answers.drain(..));
-        }
-    }
-
-    fn perform(&mut self, effect: WatchEffect) {
-        match effect {
-            WatchEffect::StoreNotice(notice) => {
-                self.notices
-                    .insert(notice.id.clone(), Notice::clone(&notice));
-            }
-            WatchEffect::RemoveNotice(id) => drop(self.notices.remove(&id)),
-            WatchEffect::NoticeChanged(notice) => {
-                assert!(self.notices.contains_key(&notice.id), "stored first");
-                let matter = Matter::noticed(&notice, None).unwrap();
-                self.alert(AlertsInput::Matter(Box::new(matter)));
-            }
-            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.input(FleetInput::Verified(id)),
-            WatchEffect::SendCanary(number) => {
-                self.input(WatchInput::CanaryBack(number));
-                self.input(WatchInput::NoticesHeld(self.notices.len()));
-            }
-            WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
-                self.silences.clone_from(&silences);
-                self.alert(AlertsInput::Silences(silences));
-            }
-            WatchEffect::Recovery(RecoveryEffect::Order(agent, order)) => {
-                self.orders.push((agent, order.action));
-            }
-            WatchEffect::AskForLead => self.answers.push(self.leads()),
-            WatchEffect::ReadRecords => {
-                let notices = self.notices.values().cloned().collect();
-                self.answers.push(WatchInput::Notices(notices));
-                self.answers.push(WatchInput::Incidents(Vec::new()));
-            }
-            WatchEffect::Fleet(_)
-            | WatchEffect::TookOver
-            | WatchEffect::SteppedDown
-            | WatchEffect::Reconnect
-            | WatchEffect::GateClosed(_)
-            | WatchEffect::GateOpened(_)
-            | WatchEffect::StoreIncident(_)
-            | WatchEffect::RemoveIncident(_)
-            | WatchEffect::IncidentChanged(_)
-            | WatchEffect::Recovery(_) => {}
-        }
-    }
-
     fn alert(&mut self, input: AlertsInput) {
-        for effect in self.alerts.handle(input, self.now()) {
+        for effect in self.alerts.handle(input, self.clock()) {
             match effect {
                 AlertsEffect::Store(record) => {
                     let id = record.id.clone();
@@ -256,66 +198,32 @@ impl Stage {
         self.doing.insert(n, verdict);
     }
 
-    fn asks(&mut self, ask: Ask) {
-        let (number, by, from) = (1, "ann".to_owned(), "test".to_owned());
-        self.input(RecoveryInput::Asked(Asked {
-            number,
-            ask,
-            by,
-            from,
-        }));
-    }
-
     fn beat(&self, n: usize, slot: u64) -> Beat {
-        let roster = roster(n);
-        Beat {
-            agent: id(n),
-            agent_type: roster.agent_type,
-            timestamp_ms: WALL_MS + slot * 5000,
-            sequence: slot,
-            status: Status::Healthy,
-            metrics: Metrics::default(),
-            current_task: None,
-            task_progress: None,
-            hb: Some(Extension {
-                interval: INTERVAL,
-                epoch: 1,
-                slot,
-                slot_age: Duration::ZERO,
-                instance: "i".into(),
-                host: roster.host,
-                pid: 7,
-                started_at_ms: WALL_MS,
-                restarts: 0,
-                ready: true,
-                status_text: None,
-                activity: Some(Activity {
-                    verdict: self.doing[&n],
-                    since: WALL_MS + self.since * 1000,
-                    cause: None,
-                    confidence: None,
-                    sentence: "Nothing has moved for 6 min (limit 5 min).".to_owned(),
-                    evidence: Vec::new(),
-                }),
-                runtime: None,
-                exit: None,
-                life: Some(Life {
-                    step: 1,
-                    restarts_stalled: self.restarts_itself,
-                    stall_ms: 60_000,
-                    ..Life::default()
-                }),
-                order: None,
-                store_refuses: false,
-            }),
+        let mut beat = AGENTS.beat(n, slot);
+        if let Some(hb) = &mut beat.hb {
+            hb.activity = Some(Activity {
+                verdict: self.doing[&n],
+                since: WALL_MS + self.since * 1000,
+                cause: None,
+                confidence: None,
+                sentence: "Nothing has moved for 6 min (limit 5 min).".to_owned(),
+                evidence: Vec::new(),
+            });
+            hb.life = Some(Life {
+                step: 1,
+                restarts_stalled: self.restarts_itself,
+                stall_ms: 60_000,
+                ..Life::default()
+            });
         }
+        beat
     }
 
     /// What the API says happens next with an agent.
     fn next_of(&self, agent: &str) -> String {
         let view = self.watch.view();
         let agent = AgentId::parse(agent).unwrap();
-        let now = self.now();
+        let now = self.clock();
         let at = ViewTime {
             now: now.at,
             wall_ms: now.wall_ms,
@@ -333,16 +241,60 @@ impl Stage {
     }
 }
 
-fn roster(n: usize) -> RosterEntry {
-    RosterEntry {
-        agent_type: "t".into(),
-        host: format!("h{}", n / 3),
-        interval_ms: 5000,
-        epoch: 1,
-        started_at: 0,
-        runtime: None,
-        stopped_at: None,
-        life: None,
+impl Hub for Stage {
+    fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
+    }
+
+    fn now(&self) -> Moment {
+        self.clock().at
+    }
+
+    fn answers(&mut self) -> &mut Vec<WatchInput> {
+        &mut self.answers
+    }
+
+    fn perform(&mut self, effect: WatchEffect) {
+        match effect {
+            WatchEffect::StoreNotice(notice) => {
+                self.notices
+                    .insert(notice.id.clone(), Notice::clone(&notice));
+            }
+            WatchEffect::RemoveNotice(id) => drop(self.notices.remove(&id)),
+            WatchEffect::NoticeChanged(notice) => {
+                assert!(self.notices.contains_key(&notice.id), "stored first");
+                let matter = Matter::noticed(&notice, None).unwrap();
+                self.alert(AlertsInput::Matter(Box::new(matter)));
+            }
+            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.input(FleetInput::Verified(id)),
+            WatchEffect::SendCanary(number) => {
+                self.input(WatchInput::CanaryBack(number));
+                self.input(WatchInput::NoticesHeld(self.notices.len()));
+            }
+            WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
+                self.silences.clone_from(&silences);
+                self.alert(AlertsInput::Silences(silences));
+            }
+            WatchEffect::Recovery(RecoveryEffect::Order(agent, order)) => {
+                self.orders.push((agent, order.action));
+            }
+            WatchEffect::AskForLead => self.answers.push(self.leads()),
+            WatchEffect::ReadRecords => {
+                let notices = self.notices.values().cloned().collect();
+                self.answers.push(WatchInput::Notices(notices));
+                self.answers.push(WatchInput::Incidents(Vec::new()));
+            }
+            WatchEffect::Fleet(_)
+            | WatchEffect::TookOver
+            | WatchEffect::SteppedDown
+            | WatchEffect::Reconnect
+            | WatchEffect::GateClosed(_)
+            | WatchEffect::GateOpened(_)
+            | WatchEffect::StoreIncident(_)
+            | WatchEffect::RemoveIncident(_)
+            | WatchEffect::IncidentChanged(_)
+            | WatchEffect::Recovery(_) => {}
+        }
     }
 }
 
@@ -528,7 +480,7 @@ fn with_a_restart(restarts_itself: bool) -> Stage {
 fn a_policy_that_restarts_names_the_time_and_orders_one_restart_then() {
     let mut stage = with_a_restart(false);
     let restart = stage.notices.values().next().unwrap().restart.unwrap();
-    assert!(!restart.by_sidecar && restart.at.abs_diff(stage.now().wall_ms + 43_000) < 6000);
+    assert!(!restart.by_sidecar && restart.at.abs_diff(stage.clock().wall_ms + 43_000) < 6000);
     let (_, said) = stage.of("chat")[0];
     assert!(
         said.starts_with("a0: stalled (restart at ") && said.ends_with(" UTC unless it moves)")
@@ -545,6 +497,24 @@ fn a_policy_that_restarts_names_the_time_and_orders_one_restart_then() {
     stage.start();
     stage.run(300);
     assert_eq!(stage.orders.len(), 1, "once, also with another monitor");
+}
+
+#[test]
+fn an_agent_whose_restart_is_due_needs_no_person_until_that_is_cancelled() {
+    let attention = |stage: &Stage| {
+        let view = stage.watch.view();
+        let now = stage.clock();
+        let at = ViewTime {
+            now: now.at,
+            wall_ms: now.wall_ms,
+        };
+        let tally = Overview::of(&view, &Query::default(), at).tally;
+        (tally.needs_you, tally.on_it)
+    };
+    let mut stage = with_a_restart(false);
+    assert_eq!(attention(&stage), (0, 1));
+    stage.asks(Ask::Acknowledge(id(0)));
+    assert_eq!(attention(&stage), (1, 0));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::config::receivers::{Deadman, Kind, Receiver, Reread};
 use crate::wake::Wake;
 use deadman::Switch;
 use heartbeat::alerts::exchange::{Delivered, Outcome, Receiver as Rule};
+use heartbeat::base::patience::Patience;
 use heartbeat::wire::notification::{Message, Notification, ReceiverName};
 use http::Http;
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ pub(crate) struct Setup {
     pub(crate) deadman: Option<Deadman>,
     /// Messages link here.
     pub(crate) public_url: Option<String>,
+    /// The factor on every waiting time.
+    pub(crate) patience: Patience,
 }
 
 /// What all deliveries share.
@@ -61,6 +64,7 @@ pub(crate) struct Setup {
 struct Tools {
     http: Http,
     links: Links,
+    patience: Patience,
 }
 
 /// Tries receivers with a message that is marked as a test: the error of each that did not take it.
@@ -71,7 +75,7 @@ pub(crate) async fn test(
     receivers: Vec<Receiver>,
     public_url: Option<String>,
 ) -> anyhow::Result<Vec<(ReceiverName, Option<String>)>> {
-    let tools = Tools::new(public_url)?;
+    let tools = Tools::new(public_url, Patience::ONE)?;
     let mut answers = Vec::new();
     for receiver in receivers {
         let name = receiver.rule.name.clone();
@@ -86,10 +90,11 @@ pub(crate) async fn test(
 }
 
 impl Tools {
-    fn new(public_url: Option<String>) -> anyhow::Result<Self> {
+    fn new(public_url: Option<String>, patience: Patience) -> anyhow::Result<Self> {
         Ok(Self {
             http: Http::new()?,
             links: Links::new(public_url),
+            patience,
         })
     }
 }
@@ -108,7 +113,7 @@ impl Dispatch {
         Ok(Self {
             runtime: tokio::runtime::Handle::current(),
             receivers: by_name(setup.receivers),
-            tools: Arc::new(Tools::new(setup.public_url)?),
+            tools: Arc::new(Tools::new(setup.public_url, setup.patience)?),
             switch: setup.deadman.map(Switch::new).map(Arc::new),
             ended,
             reports,
@@ -163,6 +168,11 @@ impl Dispatch {
                 );
             }
         });
+    }
+
+    /// The factor on every waiting time.
+    pub(crate) fn patience(&self) -> Patience {
+        self.tools.patience
     }
 
     /// Whether there is a dead man's switch.

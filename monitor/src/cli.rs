@@ -58,10 +58,14 @@ pub(crate) enum Command {
         /// The agent
         id: String,
     },
-    /// Take care of an agent's incident: its page is quiet until it is over
+    /// Take care of an agent's incident, or of a trouble of hb itself: its page is quiet until it is over
     Ack {
         /// The agent
-        id: String,
+        #[arg(required_unless_present = "trouble", conflicts_with = "trouble")]
+        id: Option<String>,
+        /// A trouble of hbmonitor itself, as /v1/status names it: receiver-NAME, configuration, disk
+        #[arg(long, value_name = "NAME")]
+        trouble: Option<String>,
     },
     /// Hold back notifications and automatic actions for an agent, or for a type of agents
     Silence {
@@ -166,14 +170,8 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
             ));
             Ok(())
         }
-        Command::Ack { id } => {
-            client
-                .post(&path(id, "ack"), &wish(), &format!("ack {id}"))
-                .await?;
-            say(&format!(
-                "{id} is acknowledged: quiet until it is over, then reported."
-            ));
-            Ok(())
+        Command::Ack { id, trouble } => {
+            acknowledge(&client, id.as_deref(), trouble.as_deref()).await
         }
         Command::Silence {
             id,
@@ -198,6 +196,27 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
         }
     };
     acted.map(|()| 0)
+}
+
+async fn acknowledge(
+    client: &Client,
+    id: Option<&str>,
+    trouble: Option<&str>,
+) -> Result<(), CommandError> {
+    let (path, typed, what) = match (id, trouble) {
+        (Some(id), _) => (path(id, "ack"), format!("ack {id}"), id.to_owned()),
+        (None, trouble) => {
+            let name = trouble.unwrap_or_default();
+            let path = format!("/v1/troubles/{}/ack", escaped(name));
+            let typed = format!("ack --trouble {name}");
+            (path, typed, format!("hb's own trouble {name}"))
+        }
+    };
+    client.post(&path, &wish(), &typed).await?;
+    say(&format!(
+        "{what} is acknowledged: quiet until it is over, then reported."
+    ));
+    Ok(())
 }
 
 async fn silence(

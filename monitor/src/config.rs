@@ -15,6 +15,7 @@ use hbshell::command_line::{first_set, interval};
 use hbshell::log::Log;
 use hbshell::pages::PagesArgs;
 use hbshell::store::AddressError;
+use heartbeat::base::patience::Patience;
 use heartbeat::fleet::machine::FleetSettings;
 use heartbeat::wire::beat::INTERVAL_DEFAULT;
 use policy::{PolicyTable, RecoverySettings, VerifyTable};
@@ -193,6 +194,8 @@ pub(crate) struct Config {
     pub(crate) receivers: Vec<Receiver>,
     /// What alerts when hbmonitor is gone.
     pub(crate) deadman: Option<Deadman>,
+    /// The factor on every waiting time of the alerts.
+    pub(crate) alert_patience: Patience,
     pub(crate) log: Log,
 }
 
@@ -229,13 +232,15 @@ struct File {
     deadman_url_file: Option<PathBuf>,
     deadman_private: Option<bool>,
     #[serde(default)]
+    alert_patience: Patience,
+    #[serde(default)]
     policy: Vec<PolicyTable>,
     #[serde(default)]
     verify: VerifyTable,
     receiver: Option<Vec<ReceiverFile>>,
 }
 
-const FILE_KEYS: [&str; 16] = [
+const FILE_KEYS: [&str; 17] = [
     "redis_url",
     "redis_password_file",
     "redis_username",
@@ -251,6 +256,7 @@ const FILE_KEYS: [&str; 16] = [
     "deadman_url",
     "deadman_url_file",
     "deadman_private",
+    "alert_patience",
     "receiver",
 ];
 
@@ -405,6 +411,7 @@ impl TryFrom<Args> for Config {
                 file.deadman_url_file,
                 file.deadman_private,
             )?,
+            alert_patience: file.alert_patience,
             log: Log::new(
                 args.log_format,
                 tracing::Level::INFO,

@@ -24,9 +24,8 @@ use crate::snapshots::Showcase;
 use crate::tallies::Tallies;
 use crate::wake::Sleeper;
 use alerting::{Alerting, Wish};
-pub(crate) use alerting::{ShownAlerts, shown};
+pub(crate) use alerting::{Shown, ShownAlerts, shown};
 use crew::Crew;
-use heartbeat::alerts::exchange::AlertsView;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::machine::{Change, FleetInput, FleetSettings, TICK_MAX};
 use heartbeat::fleet::watch::{Watch, WatchEffect, WatchInput};
@@ -70,7 +69,7 @@ pub(crate) struct Ends {
     pub(crate) crew: Crew,
     pub(crate) events: Events,
     pub(crate) dispatch: Dispatch,
-    pub(crate) show: watch::Sender<Arc<AlertsView>>,
+    pub(crate) show: watch::Sender<Arc<Shown>>,
     pub(crate) tallies: Tallies,
 }
 
@@ -120,6 +119,7 @@ impl Hub {
             asks,
             outputs: Outputs {
                 requests: inbox.requests,
+                questions: inbox.questions,
                 reconnect: inbox.reconnect,
                 changes,
                 crew,

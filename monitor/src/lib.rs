@@ -239,6 +239,7 @@ fn start(
         receivers: config.receivers.clone(),
         deadman: config.deadman.clone(),
         public_url: config.public_url.clone(),
+        patience: config.alert_patience,
     };
     let (reread, reading, reload) = reload::pair(wake.clone());
     let histories = http::history::Histories::default();

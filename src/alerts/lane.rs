@@ -5,6 +5,7 @@ use super::matter::outcome;
 use super::outbox::OutboxEffect;
 use crate::base::backoff::Backoff;
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::wire::incident::Notified;
 use crate::wire::notification::{Notification, Occasion, PageId};
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub(super) struct Lane {
     pub(super) failed: u64,
     pub(super) delivered_at: Option<u64>,
     pub(super) error: Option<String>,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -56,12 +58,13 @@ pub(super) struct Queued {
 }
 
 impl Lane {
-    pub(super) fn new(receiver: Receiver) -> Self {
+    pub(super) fn new(receiver: Receiver, patience: Patience) -> Self {
+        let (first, last) = (patience.scale(RETRY_MIN), patience.scale(RETRY_MAX));
         Self {
             receiver,
             queue: BTreeMap::new(),
             sending: Vec::new(),
-            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
+            backoff: Backoff::new(first, last),
             not_before: Moment::default(),
             failures: 0,
             failing_since: None,
@@ -72,6 +75,7 @@ impl Lane {
             failed: 0,
             delivered_at: None,
             error: None,
+            patience,
         }
     }
 
@@ -86,7 +90,12 @@ impl Lane {
         self.failed += 1;
         let since = *self.failing_since.get_or_insert(now.at);
         self.error = Some(error.to_owned());
-        self.dead |= self.failures >= FALLBACK_FAILURES || now.at.since(since) >= FALLBACK_AFTER;
+        self.dead |=
+            self.failures >= FALLBACK_FAILURES || now.at.since(since) >= self.fallback_after();
+    }
+
+    fn fallback_after(&self) -> Duration {
+        self.patience.scale(FALLBACK_AFTER)
     }
 
     /// When the first in the queue may go out.
@@ -100,7 +109,7 @@ impl Lane {
         let since = self.failing_since?;
         let waits = self.queue.values().any(|queued| !queued.record.fell_back);
         let at = match self.failures {
-            0..FALLBACK_FAILURES => since + FALLBACK_AFTER,
+            0..FALLBACK_FAILURES => since + self.fallback_after(),
             FALLBACK_FAILURES.. => since,
         };
         waits.then_some(at)

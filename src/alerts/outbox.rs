@@ -8,6 +8,7 @@ use crate::alerts::exchange::{AlertsEffect, Delivered, Now, Outcome, Receiver, R
 use crate::alerts::lane::{Lane, Queued, done};
 use crate::alerts::matter::outcome;
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::wire::notification::{Notification, Occasion, PageId, ReceiverName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(super) struct Outbox {
     refused: Vec<Notification>,
     link: bool,
     random: u64,
+    pub(super) patience: Patience,
 }
 
 pub(super) enum OutboxEffect {
@@ -47,6 +49,7 @@ impl Outbox {
             refused: Vec::new(),
             link: false,
             random: seed,
+            patience: Patience::ONE,
         }
     }
 
@@ -62,7 +65,7 @@ impl Outbox {
                     lane.backoff.reset();
                 }
                 None => {
-                    let lane = Lane::new(receiver.clone());
+                    let lane = Lane::new(receiver.clone(), self.patience);
                     self.lanes.insert(receiver.name.clone(), lane);
                 }
             }

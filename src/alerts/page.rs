@@ -3,6 +3,7 @@
 use crate::alerts::matter::{Matter, Place};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::wire::incident::IncidentId;
 use crate::wire::notification::{PageId, ReceiverName, Severity, Subject};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,7 @@ pub(super) struct Page {
     pub(super) openings: Option<usize>,
     /// When it began here.
     pub(super) since: Moment,
+    patience: Patience,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ pub(super) enum Want {
 }
 
 impl Page {
-    pub(super) fn new(matter: Matter, now: Moment) -> Self {
+    pub(super) fn new(matter: Matter, patience: Patience, now: Moment) -> Self {
         let (place, subject) = matter.cause();
         let mut page = Self {
             id: matter.own_page(),
@@ -88,6 +90,7 @@ impl Page {
             acked_by: None,
             openings: None,
             since: now,
+            patience,
         };
         page.put(matter, now);
         page
@@ -140,7 +143,9 @@ impl Page {
                 (true, false) => {
                     let wait = match self.place {
                         Place::Monitor(_) => Duration::ZERO,
-                        Place::Host(_) | Place::Agent(_) | Place::Fleet => WAIT,
+                        Place::Host(_) | Place::Agent(_) | Place::Fleet => {
+                            self.patience.scale(WAIT)
+                        }
                     };
                     *due = Some(now + wait);
                 }
@@ -164,7 +169,7 @@ impl Page {
         match self.stage {
             Stage::Waiting(_) => true,
             Stage::Sent { first, .. } => {
-                let young = lasting || now.since(first) < JOIN_WITHIN;
+                let young = lasting || now.since(first) < self.patience.scale(JOIN_WITHIN);
                 young && self.acked_by.is_none() && self.acker().is_none()
             }
         }
@@ -189,7 +194,7 @@ impl Page {
         let flapping = self
             .openings
             .is_some_and(|openings| openings > openings_max);
-        flapping && now.since(self.since) < FLAPPING_PATIENCE
+        flapping && now.since(self.since) < self.patience.scale(FLAPPING_PATIENCE)
     }
 
     pub(super) fn severity(&self) -> Severity {
@@ -207,14 +212,22 @@ impl Page {
             Stage::Sent { .. } if self.acked_by.is_some() => Want::Nothing,
             Stage::Sent { .. } if self.acker().is_some() => Want::Acknowledge,
             Stage::Sent { last, news, .. } => {
-                let repeat = !self.subject.is_notice() && last + REPEAT <= now;
-                if repeat || (news && last + INTERVAL <= now) {
+                let repeat = !self.subject.is_notice() && last + self.repeat() <= now;
+                if repeat || (news && last + self.interval() <= now) {
                     Want::Update
                 } else {
                     Want::Nothing
                 }
             }
         }
+    }
+
+    fn interval(&self) -> Duration {
+        self.patience.scale(INTERVAL)
+    }
+
+    fn repeat(&self) -> Duration {
+        self.patience.scale(REPEAT)
     }
 
     /// When it wants something by itself.
@@ -228,16 +241,16 @@ impl Page {
             Stage::Sent { .. } if self.acker().is_some() => Some(Moment::default()),
             Stage::Sent {
                 last, news: true, ..
-            } => Some(last + INTERVAL),
+            } => Some(last + self.interval()),
             Stage::Sent { .. } if self.subject.is_notice() => None,
-            Stage::Sent { last, .. } => Some(last + REPEAT),
+            Stage::Sent { last, .. } => Some(last + self.repeat()),
         }
     }
 
     /// It is held back: it is considered again soon.
     pub(super) fn hold(&mut self, now: Moment) {
         match &mut self.stage {
-            Stage::Waiting(due) => *due = Some(now + RECHECK),
+            Stage::Waiting(due) => *due = Some(now + self.patience.scale(RECHECK)),
             Stage::Sent { last, news, .. } => (*last, *news) = (now, false),
         }
     }

@@ -9,6 +9,7 @@ use crate::alerts::matter::{Matter, Place};
 use crate::alerts::page::{Page, Want};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::wire::incident::{GateKind, IncidentId};
 use crate::wire::notification::{Message, Notification, Occasion, PageId, ReceiverName};
 use crate::wire::silence::Silence;
@@ -40,6 +41,7 @@ pub(super) struct Pages {
     pub(super) order: u64,
     /// Sent without a page: tests, repairs.
     pub(super) loose: Vec<Notification>,
+    pub(super) patience: Patience,
 }
 
 pub(super) enum PagesEffect {
@@ -127,7 +129,7 @@ impl Pages {
                 id
             }
             None => {
-                let mut page = Page::new(matter, now.at);
+                let mut page = Page::new(matter, self.patience, now.at);
                 page.place = place;
                 let id = page.id.clone();
                 self.pages.insert(id.clone(), page);

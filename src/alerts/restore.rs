@@ -61,8 +61,9 @@ impl Pages {
         let last = now.at - Duration::from_millis(ago);
         self.index(&matter, id.clone());
         let acked_by = matter.acked_by.clone();
+        let patience = self.patience;
         let page = self.pages.entry(id.clone()).or_insert_with(|| {
-            let mut page = Page::new(matter.clone(), now.at);
+            let mut page = Page::new(matter.clone(), patience, now.at);
             (page.id, page.head) = (id.clone(), head);
             page.stage = Stage::Sent {
                 first: last,

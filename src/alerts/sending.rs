@@ -99,9 +99,9 @@ impl Pages {
         if self.renew_at.is_some_and(|at| at > now.at) {
             return;
         }
-        self.renew_at = Some(now.at + RENEW_EVERY);
+        self.renew_at = Some(now.at + self.patience.scale(RENEW_EVERY));
         self.resolved
-            .retain(|(at, _)| now.at.since(*at) < RENEW_RESOLVED);
+            .retain(|(at, _)| now.at.since(*at) < self.patience.scale(RENEW_RESOLVED));
         for name in names {
             let out = self
                 .pages
@@ -116,7 +116,7 @@ impl Pages {
     /// What ended before it was known here: a repair is reported all the same.
     pub(super) fn late_end(&mut self, matter: Matter, now: Now) {
         if matter.repaired_by.is_some() {
-            let page = Page::new(matter, now.at);
+            let page = Page::new(matter, self.patience, now.at);
             self.repaired(&page, now);
         }
     }

@@ -8,6 +8,7 @@ use super::exchange::{AlertsEffect, AlertsInput, Delivered, Now, Outcome, Receiv
 use super::matter::{Matter, Place};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::wire::activity::Evidence;
 use crate::wire::beat::Source;
 use crate::wire::incident::{GateKind, Incident, IncidentId, Scope};
@@ -22,6 +23,7 @@ const WALL_MS: u64 = 1_764_000_000_000;
 struct Stage {
     alerts: Alerts,
     second: u64,
+    patience: Patience,
     receivers: Vec<Receiver>,
     store: BTreeMap<String, Notification>,
     incidents: BTreeMap<IncidentId, Incident>,
@@ -67,6 +69,7 @@ impl Stage {
         let mut stage = Self {
             alerts: Alerts::new(1),
             second: 100_000,
+            patience: Patience::ONE,
             receivers,
             store: BTreeMap::new(),
             incidents: BTreeMap::new(),
@@ -82,7 +85,7 @@ impl Stage {
 
     /// A monitor starts and reads the store.
     fn start(&mut self) {
-        self.alerts = Alerts::new(self.second);
+        self.alerts = Alerts::new(self.second).patient(self.patience);
         self.input(AlertsInput::Receivers(self.receivers.clone()));
         self.reads();
         self.input(AlertsInput::LinkUp);

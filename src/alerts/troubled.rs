@@ -41,6 +41,7 @@ impl Matter {
                 false => bounded(&trouble.sentence),
             },
             closed_at,
+            acked_by: trouble.acked_by.clone(),
             page: trouble.page.clone(),
             paged: receivers(&trouble.notified, outcome::PAGED),
             resolved: receivers(&trouble.notified, outcome::RESOLVED),

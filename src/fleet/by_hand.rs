@@ -7,6 +7,7 @@ use crate::wire::incident::{Incident, IncidentId};
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
 use crate::wire::silence::{Matcher, Silence};
+use crate::wire::trouble::TroubleKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub enum Ask {
     Forget(AgentId),
     /// A person takes care of this agent's incident: its page is quiet until it is over.
     Acknowledge(AgentId),
+    /// A person takes care of this trouble of hbmonitor itself: its page is quiet until it is over.
+    AcknowledgeTrouble(TroubleKind),
     /// No notification and no automatic action for what matches; no time: the end of such a silence.
     Silence(Quiet),
     /// The end of this silence.
@@ -82,6 +85,8 @@ pub enum Answer {
     Forgotten(AgentId),
     /// A person takes care of this incident or notice.
     Acknowledged(IncidentId),
+    /// A person takes care of this trouble of hbmonitor itself.
+    TroubleAcknowledged(TroubleKind),
     /// The silence holds.
     Silenced(Box<Silence>),
     /// The silence is over.
@@ -122,7 +127,11 @@ impl Ask {
             | Self::Forget(id)
             | Self::Acknowledge(id) => Some(id),
             Self::Recover { agent, .. } => Some(agent),
-            Self::Silence(_) | Self::Unsilence(_) | Self::Pause(_) | Self::Resume => None,
+            Self::AcknowledgeTrouble(_)
+            | Self::Silence(_)
+            | Self::Unsilence(_)
+            | Self::Pause(_)
+            | Self::Resume => None,
         }
     }
 
@@ -134,7 +143,7 @@ impl Ask {
             Self::Unblock(_) => "unblock",
             Self::Stop(_) => "stop",
             Self::Forget(_) => "forget",
-            Self::Acknowledge(_) => "ack",
+            Self::Acknowledge(_) | Self::AcknowledgeTrouble(_) => "ack",
             Self::Silence(_) => "silence",
             Self::Unsilence(_) => "unsilence",
             Self::Pause(_) => "pause",

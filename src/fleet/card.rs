@@ -25,6 +25,8 @@ pub struct Card<'a> {
     pub health: HealthStatus<'a>,
     /// The shown word.
     pub word: Word,
+    /// How urgent it is.
+    pub rank: Rank,
     /// What stands beside the word: the reason of a failure.
     pub why: Option<&'static str>,
     /// Since when the word holds, Unix milliseconds of the monitor.
@@ -41,7 +43,8 @@ impl<'a> Card<'a> {
         let incident = open_incident(id, snapshot);
         let health = HealthStatus::of(id, agent, at).watched_by(&snapshot.watch, at);
         let word = word(id, agent, snapshot, at);
-        let health = health.of_rank(word.rank());
+        let rank = rank(id, word, snapshot);
+        let health = health.of_rank(rank);
         let beat_at = agent.run.beat_at;
         Self {
             why: why(agent),
@@ -51,14 +54,20 @@ impl<'a> Card<'a> {
             id,
             health,
             word,
+            rank,
             incident,
         }
     }
+}
 
-    /// How urgent it is.
-    pub fn rank(&self) -> Rank {
-        self.word.rank()
+/// How urgent the word of an agent is: one that is restarted unless it moves needs no person.
+pub fn rank(id: &AgentId, word: Word, snapshot: &Snapshot) -> Rank {
+    let notice = snapshot.watch.notices.open.get(id);
+    let restarts = notice.is_some_and(|notice| notice.restart.is_some());
+    if word.is_suspicion() && restarts {
+        return Rank::OnIt;
     }
+    word.rank()
 }
 
 /// The open incident of an agent.

@@ -5,6 +5,9 @@
 //! lately is the best guess of where that timetable lies on our clock; from it follows when each later slot is due. So
 //! a beat that was held up in a queue for two minutes refreshes nothing, and a fast beat makes no later one look late.
 //!
+//! Beats that stay late by the same time are no backlog, which comes faster than it was sent: their machine stood still and
+//! its clock with it, or the way is longer. They have a timetable of their own.
+//!
 //! A producer without slots (written from the seed) is measured from its last arrival.
 //!
 //! Deliberately absent: accrual (phi). At one beat in 30 s its model suspects an agent after a single lost message.
@@ -24,6 +27,8 @@ const SLACK_MIN: Duration = Duration::from_millis(100);
 /// Bounds of the gap in the observation that is tolerated.
 const GAP_TOLERATED_MIN: Duration = Duration::from_millis(200);
 const GAP_TOLERATED_MAX: Duration = Duration::from_secs(2);
+/// Of two late beats the second one may have made up for this part of an interval: a backlog makes up for all of it.
+const LATENESS_KEPT: u32 = 4;
 /// Beats that may be lost before silence means failure.
 const BEATS_TO_FAIL: u32 = 3;
 /// Another interval that one beat names, and of which the store knows nothing, counts up to so many times the last one: a
@@ -77,6 +82,9 @@ pub struct Detector {
     /// Nothing is concluded from silence before one whole period of observation after this.
     observed_from: Moment,
     timetable: Option<Timetable>,
+    /// When the last late beat came, which may be the first of a timetable of its own: its agent has failed only when the next
+    /// ones did not come either.
+    late_at: Moment,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +107,8 @@ struct Timetable {
     offset: MinimumWindow,
     /// The timetable of the last beat that contradicts this one.
     rival: Option<Rival>,
+    /// The offset of the last beat, if it was late.
+    late: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +134,7 @@ impl Detector {
             fresh_at: now,
             observed_from: now,
             timetable: None,
+            late_at: Moment::default(),
         }
     }
 
@@ -244,9 +255,10 @@ impl Detector {
         self.due(self.interval, 0) - self.slack() / 2
     }
 
-    /// Three intervals + slack after the freshest beat.
+    /// Three intervals + slack after the freshest beat was due, and two after the last one that came late.
     pub fn failed_at(&self) -> Moment {
-        self.due(self.next_within(), BEATS_TO_FAIL - 1)
+        let late = self.late_at + self.interval * (BEATS_TO_FAIL - 1) + self.slack();
+        self.due(self.next_within(), BEATS_TO_FAIL - 1).max(late)
     }
 
     /// Beats that should have come and did not.
@@ -287,8 +299,13 @@ impl Detector {
         let Some(timetable) = &mut self.timetable else {
             return self.begin_timetable(slot, offset, arrival);
         };
+        let late_by = offset.saturating_sub(timetable.offset.min());
+        let is_late = late_by > signed_span(slack(interval) / 2);
         if slot == timetable.slot {
             timetable.offset.lower(offset);
+            if is_late {
+                self.late_at = arrival;
+            }
             return Freshness::Known;
         }
         let last = (timetable.slot, timetable.offset.min());
@@ -303,6 +320,15 @@ impl Detector {
             }
             timetable.rival = Some(Rival { slot, offset });
             return Freshness::Implausible;
+        }
+        let stays =
+            |before: i64| offset >= before.saturating_sub(signed_span(interval / LATENESS_KEPT));
+        if is_late && timetable.late.is_some_and(stays) {
+            return self.begin_timetable(slot, offset, arrival);
+        }
+        timetable.late = is_late.then_some(offset);
+        if is_late {
+            self.late_at = arrival;
         }
         timetable.rival = None;
         timetable.slot = slot;
@@ -321,6 +347,7 @@ impl Detector {
             slot,
             offset: MinimumWindow::new(offset),
             rival: None,
+            late: None,
         });
         self.fresh_at = self.fresh_at.max(arrival);
         Freshness::Renewed
@@ -376,6 +403,10 @@ impl MinimumWindow {
 
 fn signed(moment: Moment) -> i64 {
     i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn signed_span(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn signed_product(slot: u64, interval: Duration) -> i64 {
@@ -439,10 +470,52 @@ mod tests {
         let mut d = beating(4);
         d.beat(slot(5), at(300));
         assert_eq!(
-            d.silence(at(300)),
-            Silence::Failed,
+            [d.silence(at(300)), d.silence(at(300 + 65))],
+            [Silence::Missing, Silence::Failed],
             "slot 5 was due at 150 s"
         );
+    }
+
+    #[test]
+    fn a_backlog_of_many_beats_does_not_rejuvenate_however_it_is_spread() {
+        for spacing in [0, 1, 10, 20] {
+            let mut d = beating(4);
+            for n in 5..10 {
+                d.beat(slot(n), at(400 + (n - 5) * spacing));
+            }
+            let arrived = at(400 + 4 * spacing);
+            let after = |s: u64| d.silence(arrived + Duration::from_secs(s));
+            assert_eq!(
+                [after(0), after(65)],
+                [Silence::Missing, Silence::Failed],
+                "each {spacing} s"
+            );
+        }
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_with_its_clock_is_in_time_again_with_its_second_beat() {
+        for stood in [8, 20, 60, 1000] {
+            let mut d = beating(4);
+            for n in 5..7 {
+                d.beat(slot(n), at(n * 30 + stood));
+            }
+            let last = at(180 + stood);
+            assert_eq!(d.missing_at(), last + Duration::from_secs(35), "{stood} s");
+        }
+    }
+
+    #[test]
+    fn an_agent_whose_machine_stood_still_for_less_than_a_failure_does_not_fail_before_its_next_beat()
+     {
+        let mut d = beating(4);
+        d.beat(slot(5), at(200));
+        assert_eq!(
+            d.silence(at(259)),
+            Silence::Missing,
+            "slot 5 was due at 150 s"
+        );
+        assert_eq!(d.silence(at(265)), Silence::Failed);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Election {
     role: Role,
     link_up: bool,
     ask_at: Moment,
+    /// When the question was asked to which the last answer belongs.
+    answered_at: Moment,
     refused_since: Option<Moment>,
 }
 
@@ -80,6 +82,12 @@ impl Election {
     /// Applies one input.
     pub fn handle(&mut self, input: ElectionInput, now: Moment) -> Vec<ElectionEffect> {
         match input {
+            // The answer to an earlier question says nothing new.
+            ElectionInput::Answered(asked_at, _) | ElectionInput::Refused(asked_at)
+                if asked_at < self.answered_at =>
+            {
+                Vec::new()
+            }
             ElectionInput::Answered(asked_at, standing) => self.answered(asked_at, standing),
             ElectionInput::Refused(asked_at) => self.refused(asked_at, now),
             ElectionInput::LinkUp => {
@@ -135,6 +143,7 @@ impl Election {
     }
 
     fn answered(&mut self, asked_at: Moment, standing: Standing) -> Vec<ElectionEffect> {
+        self.answered_at = asked_at;
         self.refused_since = None;
         let recorded = self.records();
         match standing {
@@ -153,6 +162,7 @@ impl Election {
     }
 
     fn refused(&mut self, asked_at: Moment, now: Moment) -> Vec<ElectionEffect> {
+        self.answered_at = asked_at;
         self.ask_at = asked_at + RENEW_EVERY;
         let recorded = self.records();
         let since = *self.refused_since.get_or_insert(now);
@@ -234,6 +244,15 @@ mod tests {
             answer(&mut election, 21, Standing::Leads(leader("a", 8))),
             []
         );
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_changes_nothing() {
+        let mut election = connected();
+        answer(&mut election, 5, Standing::Leads(leader("a", 7)));
+        let overtaken = Standing::Follows(leader("b", 6));
+        assert_eq!(answer(&mut election, 4, overtaken), []);
+        assert_eq!(election.token(at(14)), Some(7));
     }
 
     #[test]

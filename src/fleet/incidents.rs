@@ -277,7 +277,7 @@ impl Ledger {
                 held.insert(record.id.clone(), record);
             } else {
                 held.insert(record.id.clone(), record.clone());
-                self.adopt(record);
+                self.adopt(record, context, effects);
             }
         }
         let open = self.open.values().map(|open| &open.incident);
@@ -295,7 +295,13 @@ impl Ledger {
         self.prune(context, effects);
     }
 
-    fn adopt(&mut self, record: Incident) {
+    /// Takes a record of the store. One whose agents all have another is of a monitor that led beside this one: it is over.
+    fn adopt(
+        &mut self,
+        mut record: Incident,
+        context: LedgerContext,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
         let id = record.id.clone();
         if record.is_closed() {
             self.shown.closed.insert(id, Arc::new(record));
@@ -304,6 +310,11 @@ impl Ledger {
         let mut unresolved: BTreeSet<AgentId> = record.agents.iter().cloned().collect();
         // Of two records of one agent the older one stands.
         unresolved.retain(|agent| !self.shown.of_agent.contains_key(agent));
+        if unresolved.is_empty() {
+            record.closed_at = Some(context.wall_ms.max(record.opened_at));
+            record.next = None;
+            return self.publish(IncidentChangeKind::Closed, Arc::new(record), effects);
+        }
         for agent in &unresolved {
             self.shown.of_agent.insert(agent.clone(), id.clone());
         }

@@ -5,7 +5,7 @@
 
 use crate::base::id::AgentId;
 use crate::fleet::agent::{Agent, State};
-use crate::fleet::card::{Card, word};
+use crate::fleet::card::{Card, rank, word};
 use crate::fleet::machine::Snapshot;
 use crate::fleet::view::ViewTime;
 use crate::fleet::word::{Rank, Word, code};
@@ -119,7 +119,7 @@ impl Query {
             verdict.is_some_and(|verdict| code(wanted) == code(Word::of_verdict(verdict).text()))
                 || code(wanted) == code(card.word.text())
         };
-        let attention = |wanted: &String| match card.rank() {
+        let attention = |wanted: &String| match card.rank {
             Rank::NeedsYou => wanted == "you",
             Rank::OnIt => wanted == "hb",
             Rank::Unknown | Rank::AtWork | Rank::AtRest | Rank::Stopped => false,
@@ -199,14 +199,15 @@ impl<'a> Overview<'a> {
         let mut urgent = Vec::new();
         for (id, agent) in snapshot.agents.iter() {
             let word = word(id, agent, snapshot, at);
-            overview.tally.add(word);
+            let rank = rank(id, word, snapshot);
+            overview.tally.add(word, rank);
             overview.offer(agent);
-            if word.rank() == Rank::NeedsYou {
+            if rank == Rank::NeedsYou {
                 urgent.push((Card::of(id, agent, snapshot, at).since_ms, id, word));
             }
             let card = || Card::of(id, agent, snapshot, at);
             if everything || query.wants(&card(), lower.as_deref()) {
-                overview.found.push((id, agent, word.rank()));
+                overview.found.push((id, agent, rank));
             }
         }
         urgent.sort_unstable();
@@ -299,15 +300,16 @@ impl Tally {
     pub fn of(snapshot: &Snapshot, at: ViewTime) -> Self {
         let mut tally = Self::default();
         for (id, agent) in snapshot.agents.iter() {
-            tally.add(word(id, agent, snapshot, at));
+            let word = word(id, agent, snapshot, at);
+            tally.add(word, rank(id, word, snapshot));
         }
         tally
     }
 
-    fn add(&mut self, word: Word) {
+    fn add(&mut self, word: Word, rank: Rank) {
         *self.words.entry(word).or_default() += 1;
         self.total += 1;
-        match word.rank() {
+        match rank {
             Rank::NeedsYou => self.needs_you += 1,
             Rank::OnIt => self.on_it += 1,
             Rank::Stopped => self.stopped += 1,

@@ -11,6 +11,7 @@ use crate::wire::life::Reason;
 use crate::wire::order::Order;
 use crate::wire::pause::Pause;
 use crate::wire::silence::Silence;
+use crate::wire::trouble::TroubleKind;
 use std::sync::Arc;
 
 /// An input.
@@ -49,6 +50,8 @@ pub enum RecoveryEffect {
     Silences(Vec<Silence>),
     /// Write what a person asked for.
     Audit(AuditEntry),
+    /// This trouble of hbmonitor itself is in the hands of this person, for the alerts.
+    TroubleAcknowledged(TroubleKind, String),
     /// Answer the request of this number.
     Answer(u64, Result<Answer, AskRefusal>),
     /// Write the intent with this value unless there is one, and report whose it is: one of this value was granted before.

@@ -103,6 +103,7 @@ impl Story {
                 | RecoveryEffect::StorePause(_)
                 | RecoveryEffect::RemoveSilence(_)
                 | RecoveryEffect::Silences(_)
+                | RecoveryEffect::TroubleAcknowledged(..)
                 | RecoveryEffect::Answer(..)
                 | RecoveryEffect::Claim(..)
                 | RecoveryEffect::Begin(..)
@@ -202,15 +203,10 @@ fn of_change(change: &Change, watch: &Watch, wall_ms: u64) -> Option<TimelineEnt
         what.push_str(&format!(" ({})", reason_text(reason)));
     }
     let (epoch, incarnation) = watch.run(&change.agent).unwrap_or_default();
+    let reason = change.reason.map(|reason| word(&reason));
     let entry = TimelineEntry::new(wall_ms, TimelineKind::State, &what, &change.sentence)
         .fact("to", to)
-        .fact(
-            "reason",
-            change
-                .reason
-                .map(|reason| word(&reason))
-                .unwrap_or_default(),
-        )
+        .fact("reason", reason.unwrap_or_default())
         .fact("epoch", epoch.to_string())
         .fact("incarnation", incarnation.to_string());
     Some(entry)

@@ -4,7 +4,7 @@ use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::fleet::agent::{Agent, Since, State};
-use crate::fleet::card::word;
+use crate::fleet::card::{rank, word};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
 use crate::fleet::watch::WatchView;
@@ -316,9 +316,10 @@ impl Listing {
             if self.progress == Progress::InRows {
                 text(out, ",");
             }
+            let word = word(id, agent, snapshot, at);
             HealthStatus::of(id, agent, at)
                 .watched_by(&snapshot.watch, at)
-                .of_rank(word(id, agent, snapshot, at).rank())
+                .of_rank(rank(id, word, snapshot))
                 .write(out);
             self.progress = Progress::InRows;
             self.left -= 1;

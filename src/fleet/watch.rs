@@ -52,8 +52,10 @@ pub struct Watch {
     election: Election,
     /// What waits until this monitor knows whether it still leads.
     held: Held,
-    /// When the records of the leader are read again.
+    /// When the records of the store are read again.
     mirror_at: Option<Moment>,
+    /// Records of the store that are not known here, and were read all the same: they cannot be understood.
+    not_understood: usize,
     notices: Notices,
     /// When agents with a notice were last seen.
     seen_at: Moment,
@@ -80,6 +82,7 @@ impl Watch {
             election: Election::default(),
             held: Held::default(),
             mirror_at: None,
+            not_understood: 0,
             notices: Notices::default(),
             seen_at: now,
             store_clock: None,
@@ -133,11 +136,8 @@ impl Watch {
             }
             WatchInput::IncidentsHeld(held) => {
                 // What is being written may not be counted yet.
-                let records = self.election.records();
-                if records && self.ledger.is_saved() && held < self.ledger.records() {
-                    self.record(LedgerInput::Lost, None, now, &mut effects);
-                    self.pause_read(None, now, &mut effects);
-                    self.silences_read(Vec::new(), &mut effects);
+                if self.election.records() && self.ledger.is_saved() {
+                    self.incidents_counted(held, now, &mut effects);
                 }
             }
             WatchInput::IncidentSaved(incident) => {

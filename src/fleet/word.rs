@@ -186,7 +186,7 @@ impl Word {
         }
     }
 
-    /// How urgent it is.
+    /// How urgent it is, unless hb is going to do something about it.
     pub fn rank(self) -> Rank {
         match self {
             Self::Failed
@@ -203,6 +203,11 @@ impl Word {
             Self::Sleeping | Self::Idle => Rank::AtRest,
             Self::Stopped => Rank::Stopped,
         }
+    }
+
+    /// Whether it is a suspicion, and no proof.
+    pub fn is_suspicion(self) -> bool {
+        matches!(self, Self::Stalled | Self::Spinning | Self::Looping)
     }
 
     /// What an agent of this word does, in the sentence that names those who need a person.

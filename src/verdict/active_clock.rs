@@ -3,8 +3,8 @@
 //! It stops while the machine is suspended or starves the agent, and while hbsidecar samples late.
 
 use crate::base::moment::Moment;
+use crate::base::patience::Patience;
 use crate::verdict::finding::{Finding, FindingId, Persistence};
-use crate::verdict::patience::Patience;
 use crate::verdict::rules::timers::Sleeper;
 use crate::verdict::sample::Sample;
 use crate::verdict::thresholds;

@@ -1,6 +1,6 @@
 //! The input of the verdict: the user's settings, and what happens.
 
-use crate::verdict::patience::Patience;
+use crate::base::patience::Patience;
 use crate::verdict::sample::Sample;
 use crate::verdict::self_report::SelfReport;
 use std::time::Duration;

@@ -4,6 +4,7 @@ use crate::base::id::AgentId;
 use crate::base::number;
 use crate::wire::activity::Evidence;
 use crate::wire::life::Reason;
+use crate::wire::record::{self, RecordError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -19,19 +20,10 @@ const ID_BYTES_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct IncidentId(Arc<str>);
 
-/// Why a record of the hash `hb:incidents` is no incident. The record is skipped and counted.
+/// Not an [`IncidentId`].
 #[derive(Debug, thiserror::Error)]
-pub enum IncidentError {
-    /// More than [`INCIDENT_BYTES_MAX`]; not parsed.
-    #[error("an incident may have {INCIDENT_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
-    /// Not an id.
-    #[error("an incident's id has 1 to {ID_BYTES_MAX} letters, digits and dashes")]
-    Id,
-    /// Not JSON, or a field is missing.
-    #[error("not an incident: {0}")]
-    Json(#[from] serde_json::Error),
-}
+#[error("an incident's id has 1 to {ID_BYTES_MAX} letters, digits and dashes")]
+pub struct IncidentIdError;
 
 /// What an incident is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,10 +186,10 @@ impl IncidentId {
     }
 
     /// Takes an id from the store or a path.
-    pub fn parse(text: &str) -> Result<Self, IncidentError> {
+    pub fn parse(text: &str) -> Result<Self, IncidentIdError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
         if text.is_empty() || text.len() > ID_BYTES_MAX || !text.chars().all(fits) {
-            return Err(IncidentError::Id);
+            return Err(IncidentIdError);
         }
         Ok(Self(text.into()))
     }
@@ -218,16 +210,13 @@ impl fmt::Display for IncidentId {
 
 impl Incident {
     /// Takes a record of the hash.
-    pub fn decode(record: &[u8]) -> Result<Self, IncidentError> {
-        if record.len() > INCIDENT_BYTES_MAX {
-            return Err(IncidentError::TooLarge(record.len()));
-        }
-        Ok(serde_json::from_slice(record)?)
+    pub fn decode(record: &[u8]) -> Result<Self, RecordError> {
+        record::decode(record, "an incident", INCIDENT_BYTES_MAX)
     }
 
     /// The record for the hash.
     pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        record::encode(self)
     }
 
     /// Whether it is over.

@@ -4,21 +4,11 @@ use crate::base::id::AgentId;
 use crate::base::number;
 use crate::wire::activity::{Evidence, Verdict, VerdictClass};
 use crate::wire::incident::{IncidentId, Notified};
+use crate::wire::record::{self, RecordError};
 use serde::{Deserialize, Serialize};
 
 /// The largest record that is read, in bytes.
 pub const NOTICE_BYTES_MAX: usize = 64 * 1024;
-
-/// Why a record of the hash `hb:notices` is no notice. The record is skipped and counted.
-#[derive(Debug, thiserror::Error)]
-pub enum NoticeError {
-    /// More than [`NOTICE_BYTES_MAX`]; not parsed.
-    #[error("a notice may have {NOTICE_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
-    /// Not JSON, or a field is missing.
-    #[error("not a notice: {0}")]
-    Json(#[from] serde_json::Error),
-}
 
 /// What a notice is about. An agent has one notice for as long as its verdicts are of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,15 +98,12 @@ impl Notice {
     }
 
     /// Takes a record of the hash.
-    pub fn decode(record: &[u8]) -> Result<Self, NoticeError> {
-        if record.len() > NOTICE_BYTES_MAX {
-            return Err(NoticeError::TooLarge(record.len()));
-        }
-        Ok(serde_json::from_slice(record)?)
+    pub fn decode(record: &[u8]) -> Result<Self, RecordError> {
+        record::decode(record, "a notice", NOTICE_BYTES_MAX)
     }
 
     /// The record for the hash.
     pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        record::encode(self)
     }
 }

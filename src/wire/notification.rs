@@ -3,6 +3,7 @@
 use crate::base::id::AgentId;
 use crate::base::number;
 use crate::wire::incident::IncidentId;
+use crate::wire::record::{self, RecordError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -40,19 +41,10 @@ pub struct PageId(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ReceiverName(Arc<str>);
 
-/// Why a record of the hash `hb:outbox` is no notification. The record is skipped and counted.
+/// Not the name of a page or a receiver.
 #[derive(Debug, thiserror::Error)]
-pub enum NotificationError {
-    /// More than [`NOTIFICATION_BYTES_MAX`]; not parsed.
-    #[error("a notification may have {NOTIFICATION_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
-    /// Not the name of a page or a receiver.
-    #[error("a name has 1 to {NAME_BYTES_MAX} letters, digits, dashes and underscores")]
-    Name,
-    /// Not JSON, or a field is missing.
-    #[error("not a notification: {0}")]
-    Json(#[from] serde_json::Error),
-}
+#[error("a name has 1 to {NAME_BYTES_MAX} letters, digits, dashes and underscores")]
+pub struct NameError;
 
 /// What a message reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,30 +305,27 @@ impl Notification {
     }
 
     /// Takes a record of the hash.
-    pub fn decode(record: &[u8]) -> Result<Self, NotificationError> {
-        if record.len() > NOTIFICATION_BYTES_MAX {
-            return Err(NotificationError::TooLarge(record.len()));
-        }
-        Ok(serde_json::from_slice(record)?)
+    pub fn decode(record: &[u8]) -> Result<Self, RecordError> {
+        record::decode(record, "a notification", NOTIFICATION_BYTES_MAX)
     }
 
     /// The record for the hash.
     pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        record::encode(self)
     }
 }
 
-fn name(text: &str, more: &[char]) -> Result<Arc<str>, NotificationError> {
+fn name(text: &str, more: &[char]) -> Result<Arc<str>, NameError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || more.contains(&c);
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.chars().all(fits) {
-        return Err(NotificationError::Name);
+        return Err(NameError);
     }
     Ok(text.into())
 }
 
 impl PageId {
     /// Takes an id.
-    pub fn parse(text: &str) -> Result<Self, NotificationError> {
+    pub fn parse(text: &str) -> Result<Self, NameError> {
         Ok(Self(name(text, &[])?))
     }
 
@@ -354,7 +343,7 @@ impl From<&IncidentId> for PageId {
 
 impl ReceiverName {
     /// Takes a name.
-    pub fn parse(text: &str) -> Result<Self, NotificationError> {
+    pub fn parse(text: &str) -> Result<Self, NameError> {
         Ok(Self(name(text, &['_'])?))
     }
 

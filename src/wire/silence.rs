@@ -2,6 +2,7 @@
 
 use crate::base::number;
 use crate::wire::incident::IncidentId;
+use crate::wire::record::{self, RecordError};
 use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -17,18 +18,15 @@ const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// Why a record or a request is no silence.
 #[derive(Debug, thiserror::Error)]
 pub enum SilenceError {
-    /// More than [`SILENCE_BYTES_MAX`]; not parsed.
-    #[error("a silence may have {SILENCE_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
+    /// Too large, not JSON, or a field is missing.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// None, or too many.
     #[error("a silence has 1 to {MATCHERS_MAX} matchers")]
     Matchers,
     /// The name is not a label, the value too long, or the pattern wrong.
     #[error("matcher {0:?}: {1}")]
     Matcher(String, String),
-    /// Not JSON, or a field is missing.
-    #[error("not a silence: {0}")]
-    Json(#[from] serde_json::Error),
 }
 
 /// A condition on one label, as Alertmanager has them: `=`, `!=`, `=~`, `!~`.
@@ -181,10 +179,7 @@ impl TryFrom<Written> for Matcher {
 impl Silence {
     /// Takes a record of the hash.
     pub fn decode(record: &[u8]) -> Result<Self, SilenceError> {
-        if record.len() > SILENCE_BYTES_MAX {
-            return Err(SilenceError::TooLarge(record.len()));
-        }
-        let silence: Self = serde_json::from_slice(record)?;
+        let silence: Self = record::decode(record, "a silence", SILENCE_BYTES_MAX)?;
         silence.check()?;
         Ok(silence)
     }
@@ -197,7 +192,7 @@ impl Silence {
 
     /// The record for the hash.
     pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        record::encode(self)
     }
 
     /// Whether it holds for these labels at this time.

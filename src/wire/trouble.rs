@@ -4,6 +4,7 @@
 use crate::base::number;
 use crate::wire::incident::{IncidentId, Notified};
 use crate::wire::notification::ReceiverName;
+use crate::wire::record::{self, RecordError};
 use serde::{Deserialize, Serialize};
 
 /// The largest record that is read, in bytes.
@@ -12,17 +13,6 @@ pub const TROUBLE_BYTES_MAX: usize = 16 * 1024;
 const RECEIVER: &str = "receiver-";
 const CONFIGURATION: &str = "configuration";
 const DISK: &str = "disk";
-
-/// Why a record of the hash `hb:troubles` is no trouble. The record is skipped and counted.
-#[derive(Debug, thiserror::Error)]
-pub enum TroubleError {
-    /// More than [`TROUBLE_BYTES_MAX`]; not parsed.
-    #[error("a trouble may have {TROUBLE_BYTES_MAX} bytes, this one has {0}")]
-    TooLarge(usize),
-    /// Not JSON, a field is missing, or of a newer version.
-    #[error("not a trouble: {0}")]
-    Json(#[from] serde_json::Error),
-}
 
 /// What the trouble is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -48,6 +38,9 @@ pub struct Trouble {
     /// For people.
     #[serde(default)]
     pub sentence: String,
+    /// Who takes care of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acked_by: Option<String>,
     /// The id of its message, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<IncidentId>,
@@ -105,6 +98,7 @@ impl Trouble {
             name,
             since,
             sentence: sentence.to_owned(),
+            acked_by: None,
             page: None,
             notified: Vec::new(),
             more: serde_json::Map::new(),
@@ -112,16 +106,13 @@ impl Trouble {
     }
 
     /// Takes a record of the hash.
-    pub fn decode(record: &[u8]) -> Result<Self, TroubleError> {
-        if record.len() > TROUBLE_BYTES_MAX {
-            return Err(TroubleError::TooLarge(record.len()));
-        }
-        Ok(serde_json::from_slice(record)?)
+    pub fn decode(record: &[u8]) -> Result<Self, RecordError> {
+        record::decode(record, "a trouble", TROUBLE_BYTES_MAX)
     }
 
     /// The record for the hash.
     pub fn encode(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        record::encode(self)
     }
 }
 

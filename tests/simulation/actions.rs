@@ -3,7 +3,7 @@
 //! Never: a rung twice in one incident, an action while a gate is closed, an action on an agent whose beats the store has just
 //! taken, a replacement beside an agent that may still work.
 
-use crate::faults::{Fault, Step};
+use crate::faults::Step;
 use crate::judge::UNDER_WAY;
 use crate::monitor::{Told, Wishes};
 use crate::sidecar::{Process, Sidecar};
@@ -23,11 +23,12 @@ const AGAIN_AFTER: u64 = 500;
 
 impl World {
     /// Rungs that these effects begin.
-    pub(crate) fn begin_deeds(&mut self, effects: &[WatchEffect]) {
+    pub(crate) fn begin_deeds(&mut self, m: usize, effects: &[WatchEffect]) {
         for effect in effects {
             if let WatchEffect::Recovery(RecoveryEffect::Perform(deed)) = effect {
                 let takes = self.random.below(1000);
-                self.at(self.now + takes, Happening::Act(self.run, deed.clone()));
+                let run = self.seats[m].run;
+                self.at(self.now + takes, Happening::Act(m, run, deed.clone()));
             }
         }
     }
@@ -44,29 +45,37 @@ impl World {
         }
         let of = self.sidecars.iter().rfind(|sidecar| sidecar.id == *id);
         let Some(of) = of else { return };
-        let (host, interval, script) = (of.host, of.interval, of.script);
-        let mut copy = Sidecar::new(id.clone(), host, interval, script, self.now + 1);
+        let mut copy = Sidecar::new(id.clone(), of.role(), self.now + 1);
         copy.takes_over = true;
+        // On the same machine it proves that the one before it is dead.
+        copy.breaks = self.random.chance(0.5).then_some(of.instance);
         self.add(copy);
     }
 
-    pub(crate) fn acted(&mut self, run: u64, ticket: Ticket) {
+    pub(crate) fn acted(&mut self, m: usize, run: u64, ticket: Ticket) {
         let now = self.now;
-        let Some(monitor) = self.monitor.as_mut().filter(|_| self.run == run) else {
+        let seat = &mut self.seats[m];
+        let local = seat.local(now);
+        let Some(monitor) = seat.monitor.as_mut().filter(|_| seat.run == run) else {
             return;
         };
         if monitor.is_paused {
-            return self.at(now + AGAIN_AFTER, Happening::Acted(run, ticket));
+            return self.at(now + AGAIN_AFTER, Happening::Acted(m, run, ticket));
         }
         let mut wishes = Wishes::default();
-        monitor.take(Told::Performed(ticket), now, &mut self.random, &mut wishes);
-        self.grant(wishes);
+        monitor.take(
+            Told::Performed(ticket),
+            local,
+            &mut self.random,
+            &mut wishes,
+        );
+        self.grant(m, wishes);
     }
 
     /// Whether a rung is under way.
     pub(crate) fn is_acting(&self) -> bool {
-        let monitor = self.monitor.as_ref();
-        monitor.is_some_and(|monitor| monitor.watch.view().watch.acting > 0)
+        let mut monitors = self.seats.iter().filter_map(|seat| seat.monitor.as_ref());
+        monitors.any(|monitor| monitor.watch.view().watch.acting > 0)
     }
 
     /// Whether the monitor ends before these effects are carried out.
@@ -88,33 +97,30 @@ impl World {
         self.kill_in.is_none()
     }
 
-    pub(crate) fn kill_monitor(&mut self) {
-        self.monitor = None;
+    /// It is started again, on the same machine or elsewhere.
+    pub(crate) fn kill_monitor(&mut self, m: usize) {
+        self.end_monitor(m);
         let at = self.now + self.random.within(10, AGAIN_WITHIN);
-        self.at(at, Happening::Step(Step::End(Fault::MonitorKilled)));
+        self.at(at, Happening::Step(Step::StartMonitor(m)));
     }
 
-    /// An order to a sidecar, or a rung that is to be carried out.
-    pub(crate) fn judge_action(&mut self, ticket: &Ticket) {
+    /// A rung that this monitor carries out.
+    pub(crate) fn judge_action(&mut self, m: usize, ticket: &Ticket) {
         let now = self.now;
         let agent = &ticket.agent;
         let text = format!(
-            "{agent}: {} of incarnation {}",
+            "{agent}: {} of incarnation {} by monitor {m}",
             ticket.rung.as_str(),
             ticket.incarnation
         );
         self.judge.note(now, || text.clone());
         self.judge.actions += 1;
-        let view = self
-            .monitor
-            .as_ref()
-            .map(|monitor| monitor.watch.view().watch);
+        let view = self.seats[m].monitor.as_ref();
+        let view = view.map(|monitor| monitor.watch.view().watch);
         let incident = view
             .as_ref()
             .and_then(|view| view.incidents.of_agent.get(agent));
-        let is_new = self.judge.acted.insert((incident.cloned(), ticket.clone()));
-        // A store that lost its data knows no intent, and the monitor that knew of it may be gone.
-        if !is_new && self.judge.lost_at.is_none() {
+        if self.judge.is_repeated(ticket, incident, &self.store.data) {
             self.judge.wrong(now, format!("{text} twice"));
         }
         let host = self
@@ -129,7 +135,8 @@ impl World {
         }
         if let Some(sidecar) = self.holder(agent) {
             // What the store took a moment ago may still be on its way.
-            let under_way = self.query.round_trip_max() + 2 * self.store.latency + UNDER_WAY;
+            let round_trip = self.seats[m].query.round_trip_max();
+            let under_way = round_trip + 2 * self.store.latency + UNDER_WAY;
             let mut taken = sidecar.accepted.iter().map(|at| now.saturating_sub(*at));
             let is_heard = taken.any(|ago| ago > under_way && ago < sidecar.interval);
             if sidecar.is_beating() && sidecar.standing() == Standing::Up && is_heard {
@@ -137,10 +144,29 @@ impl World {
                     .wrong(now, format!("{text}, whose beat was just taken"));
             }
         }
-        let works = |sidecar: &&Sidecar| sidecar.id == *agent && sidecar.may_work();
+        let works = |sidecar: &&Sidecar| sidecar.id == *agent && sidecar.may_work(now);
         if ticket.rung == Rung::Replace && self.sidecars.iter().any(|one| works(&one)) {
             self.judge
                 .wrong(now, format!("{text}, while it may still work"));
+        }
+    }
+
+    /// An agent was started: under `--exclusive` no other copy may work.
+    pub(crate) fn judge_copies(&mut self, n: usize) {
+        let now = self.now;
+        let Some(lasts) = self.sidecars[n].lease_lasts() else {
+            return;
+        };
+        let id = &self.sidecars[n].id;
+        let mut others = self.sidecars.iter().enumerate();
+        // A clock that stood lets a lease last longer than the store does: until its next beat is refused.
+        let may_work = |one: &Sidecar| one.id == *id && one.may_work(now) && !one.was_frozen();
+        let is_second = others.any(|(m, one)| m != n && may_work(one));
+        // Until each holder has renewed what the store lost.
+        let lost = self.judge.hashes_lost_at.is_some_and(|at| now < at + lasts);
+        if is_second && !lost {
+            let what = format!("a second copy of {id} was started, which is exclusive");
+            self.judge.wrong(now, what);
         }
     }
 

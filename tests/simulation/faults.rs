@@ -2,9 +2,10 @@
 
 use crate::monitor::Monitor;
 use crate::random::Random;
-use crate::sidecar::{Process, Script, Sidecar};
-use crate::world::{Plan, World};
+use crate::sidecar::{Process, Role, Script, Sidecar};
+use crate::world::{FIRST, Plan, World};
 use heartbeat::base::id::AgentId;
+use heartbeat::wire::leader::Leader;
 
 /// A kind of fault. `rows` says which rows of the catalogue it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,8 +27,11 @@ pub(crate) enum Fault {
     ClockBack,
     StoreSlow,
     Failover,
+    BackupRestored,
     MonitorDisconnected,
     MonitorPaused,
+    MonitorFrozen,
+    HostFrozen,
     EverythingSuspended,
     MonitorStarved,
     MonitorKilled,
@@ -48,7 +52,7 @@ pub(crate) enum Fault {
 use Fault::*;
 
 /// Every fault with its name and the rows of the catalogue that it plays.
-pub(crate) const ALL: [(Fault, &str, &str); 34] = [
+pub(crate) const ALL: [(Fault, &str, &str); 37] = [
     (StoreRestartsEmpty, "store restarts without its data", "1"),
     (StoreRestartsKept, "store restarts with its data", "2"),
     (MonitorCutOff, "monitor cut off from the store", "3 19"),
@@ -70,9 +74,28 @@ pub(crate) const ALL: [(Fault, &str, &str); 34] = [
         "14 66",
     ),
     (Failover, "failover loses the last writes", "15"),
+    (
+        BackupRestored,
+        "store replaced by an older backup of itself",
+        "10 15",
+    ),
     (MonitorDisconnected, "monitor's connection is closed", "18"),
     (MonitorPaused, "monitor paused", "20"),
-    (EverythingSuspended, "the whole machine suspended", "21 53"),
+    (
+        MonitorFrozen,
+        "monitor's virtual machine frozen, its clocks stand",
+        "21",
+    ),
+    (
+        HostFrozen,
+        "a host's virtual machine frozen, its clocks stand",
+        "21",
+    ),
+    (
+        EverythingSuspended,
+        "everything suspended, all clocks jump",
+        "21 53",
+    ),
     (MonitorStarved, "monitor starved of processor time", "22"),
     (MonitorKilled, "monitor killed and started again", "24"),
     (MonitorDown, "monitor down for long", "25"),
@@ -96,12 +119,16 @@ pub(crate) const ALL: [(Fault, &str, &str); 34] = [
 /// What happens at one moment.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// A sidecar starts: number, host, interval, script.
-    Start(usize, usize, u64, Script),
+    /// The sidecar of the agent of this number starts.
+    Start(usize, Role),
     Begin(Fault),
     End(Fault),
     /// A moment in the middle of a fault.
     Pulse(Fault, u64),
+    /// A replica, or a backup, has the data as they are now.
+    Copy,
+    /// The monitor of this seat is started again.
+    StartMonitor(usize),
 }
 
 impl Fault {
@@ -122,6 +149,7 @@ impl Fault {
                 | StorePaused
                 | ClockForward
                 | Failover
+                | BackupRestored
                 | WritesRefused
                 | EverythingSuspended
         )
@@ -132,17 +160,27 @@ impl Fault {
         match self {
             StoreRestartsEmpty => random.within(50, 12_000),
             StoreRestartsKept | MonitorCutOff | AllSidecarsCutOff | HostCutOff | HalfCutOff
-            | HostHalfOpen | MonitorDown | StorePaused | MonitorPaused | EverythingSuspended
-            | SidecarPaused | OldCopyReturns => random.within(interval / 2, 10 * interval),
+            | HostHalfOpen | MonitorDown | StorePaused | MonitorPaused | MonitorFrozen
+            | HostFrozen | EverythingSuspended | SidecarPaused | OldCopyReturns => {
+                random.within(interval / 2, 10 * interval)
+            }
             PushHalfOpen | QueryHalfOpen | WritesRefused | Eviction | StoreSlow | LinkFlaps
             | MonitorStarved => random.within(interval, 10 * interval + 20_000),
             ClockForward | ClockBack => random.within(interval, 20 * interval),
             MonitorKilled => random.within(10, 10_000),
             MonitorKilledInRecovery => 8 * interval + 60_000,
             Replay | Poison | RollingDeploy => random.within(interval, 4 * interval),
-            Flush | Failover | MonitorDisconnected | SidecarKilled | HostLosesPower
-            | SecondSidecar | AgentsStopped => 1,
+            Flush | Failover | BackupRestored | MonitorDisconnected | SidecarKilled
+            | HostLosesPower | SecondSidecar | AgentsStopped => 1,
         }
+    }
+
+    /// How old the copy is that takes the place of the store's data, in milliseconds.
+    fn copy_age(self, longest: u64, random: &mut Random) -> Option<u64> {
+        if self == Failover {
+            return Some(random.below(3000));
+        }
+        (self == BackupRestored).then(|| random.within(longest, 8 * longest))
     }
 
     fn pulses(self, lasts: u64, random: &mut Random) -> Vec<u64> {
@@ -167,8 +205,11 @@ impl Fault {
             | ClockBack
             | StoreSlow
             | Failover
+            | BackupRestored
             | MonitorDisconnected
             | MonitorPaused
+            | MonitorFrozen
+            | HostFrozen
             | EverythingSuspended
             | MonitorKilled
             | MonitorDown
@@ -190,6 +231,7 @@ impl Plan {
         let intervals = [1000, 1000, 2000, 2000, 5000, 5000, 10_000, 30_000];
         let drawn = intervals[random.index(intervals.len())];
         let interval = fixed.unwrap_or(drawn);
+        let monitors = 1 + usize::from(random.chance(0.4));
         let hosts = 1 + random.index(4);
         let agents = (0..1 + random.index(10)).map(|_| {
             let own = if random.chance(0.1) {
@@ -202,12 +244,17 @@ impl Plan {
                 1 => Script::Exits(3, random.within(1, 20 * interval)),
                 _ => Script::Runs,
             };
-            (random.index(hosts), own, script)
+            Role {
+                host: random.index(hosts),
+                interval: own,
+                script,
+                exclusive: random.chance(0.25),
+            }
         });
         let agents: Vec<_> = agents.collect();
         let longest = agents
             .iter()
-            .map(|(_, own, _)| *own)
+            .map(|role| role.interval)
             .max()
             .unwrap_or(interval);
         let wanted = if only.is_some() { 1 } else { random.below(4) };
@@ -222,6 +269,9 @@ impl Plan {
             faults.push(fault);
             let begin = 1_000_000 + random.within(2 * longest, 8 * longest);
             let lasts = fault.lasts(interval, &mut random);
+            if let Some(age) = fault.copy_age(longest, &mut random) {
+                steps.push((begin - age.min(begin - 1_000_000), Step::Copy));
+            }
             steps.push((begin, Step::Begin(fault)));
             for pulse in fault.pulses(lasts, &mut random) {
                 steps.push((begin + pulse, Step::Pulse(fault, pulse)));
@@ -233,6 +283,7 @@ impl Plan {
         let loss = [0.0, 0.01, 0.05][random.index(3)];
         Self {
             seed,
+            monitors,
             hosts,
             agents,
             loss: if lossless { 0.0 } else { loss },
@@ -250,19 +301,22 @@ impl Plan {
 impl World {
     pub(crate) fn step(&mut self, step: Step) {
         match step {
-            Step::Start(n, host, interval, script) => {
+            Step::Start(n, role) => {
                 let id = AgentId::parse(&format!("a{n}")).expect("a valid id");
-                self.add(Sidecar::new(id, host, interval, script, self.now));
+                self.add(Sidecar::new(id, role, self.now));
             }
             Step::Begin(fault) => self.begin(fault),
             Step::Pulse(fault, at) => self.pulse(fault, at),
             Step::End(fault) => self.end(fault),
+            Step::Copy => self.store.copy = Some(self.store.data.clone()),
+            Step::StartMonitor(m) => self.start_monitor(m),
         }
         self.judge_reach();
     }
 
     fn begin(&mut self, fault: Fault) {
         self.judge.begin(fault, self.now);
+        let m = self.struck;
         match fault {
             StoreRestartsEmpty | StoreRestartsKept => {
                 self.store.is_up = false;
@@ -271,14 +325,14 @@ impl World {
                     self.lose_data();
                 }
             }
-            MonitorCutOff => self.cut_monitor(true),
+            MonitorCutOff => self.cut_monitor(m, true),
             AllSidecarsCutOff => (0..self.hosts.len()).for_each(|host| self.cut_host(host, true)),
             HostCutOff => self.cut_host(0, true),
             HalfCutOff => (0..self.hosts.len())
                 .step_by(2)
                 .for_each(|host| self.cut_host(host, true)),
-            PushHalfOpen => self.push.is_hole = true,
-            QueryHalfOpen => self.query.is_hole = true,
+            PushHalfOpen => self.seats[m].push.is_hole = true,
+            QueryHalfOpen => self.seats[m].query.is_hole = true,
             HostHalfOpen => self.hosts[0].is_hole = true,
             WritesRefused => self.store.refuses_writes = true,
             Eviction => {
@@ -293,15 +347,27 @@ impl World {
             }
             ClockBack => self.store.clock_shift -= 3_600_000,
             StoreSlow => self.store.latency = self.shortest() / 10,
-            Failover => self.fail_over(),
-            MonitorDisconnected => self.close_monitor(),
-            MonitorPaused => self.pause_monitor(),
+            Failover | BackupRestored => self.fail_over(),
+            MonitorDisconnected => self.close_monitor(m),
+            MonitorPaused => self.pause_monitor(m),
+            MonitorFrozen => {
+                self.pause_monitor(m);
+                self.seats[m].frozen_at = Some(self.now);
+            }
+            HostFrozen => {
+                for n in 0..self.sidecars.len() {
+                    if self.sidecars[n].host == 0 && self.sidecars[n].is_beating() {
+                        self.pause(n);
+                        self.sidecars[n].frozen_at = Some(self.now);
+                    }
+                }
+            }
             EverythingSuspended => {
-                self.pause_monitor();
+                (0..self.seats.len()).for_each(|m| self.pause_monitor(m));
                 self.store.busy_until = u64::MAX;
                 (0..self.sidecars.len()).for_each(|n| self.pause(n));
             }
-            MonitorKilled | MonitorDown => self.monitor = None,
+            MonitorKilled | MonitorDown => self.end_monitor(m),
             MonitorKilledInRecovery => {
                 self.kill_in = Some(self.random.below(9));
                 if let Some(n) = self.any() {
@@ -343,10 +409,11 @@ impl World {
     }
 
     fn pulse(&mut self, fault: Fault, at: u64) {
+        let m = self.struck;
         match fault {
-            MonitorStarved if (at / 3000).is_multiple_of(2) => self.pause_monitor(),
-            MonitorStarved => self.resume_monitor(),
-            LinkFlaps => self.cut_monitor((at / 5000).is_multiple_of(2)),
+            MonitorStarved if (at / 3000).is_multiple_of(2) => self.pause_monitor(m),
+            MonitorStarved => self.resume_monitor(m),
+            LinkFlaps => self.cut_monitor(m, (at / 5000).is_multiple_of(2)),
             Replay => self.replay(),
             Poison => self.poison(),
             RollingDeploy => {
@@ -372,8 +439,11 @@ impl World {
             | ClockBack
             | StoreSlow
             | Failover
+            | BackupRestored
             | MonitorDisconnected
             | MonitorPaused
+            | MonitorFrozen
+            | HostFrozen
             | EverythingSuspended
             | MonitorKilled
             | MonitorDown
@@ -388,14 +458,15 @@ impl World {
     }
 
     fn end(&mut self, fault: Fault) {
+        let m = self.struck;
         match fault {
             StoreRestartsEmpty | StoreRestartsKept => self.store.is_up = true,
-            MonitorCutOff | LinkFlaps => self.cut_monitor(false),
+            MonitorCutOff | LinkFlaps => self.cut_monitor(m, false),
             AllSidecarsCutOff | HalfCutOff | HostCutOff => {
                 (0..self.hosts.len()).for_each(|host| self.cut_host(host, false));
             }
-            PushHalfOpen => self.end_of_hole(),
-            QueryHalfOpen => self.query.is_hole = false,
+            PushHalfOpen => self.end_of_hole(m),
+            QueryHalfOpen => self.seats[m].query.is_hole = false,
             HostHalfOpen => self.hosts[0].is_hole = false,
             WritesRefused => {
                 self.store.refuses_writes = false;
@@ -412,24 +483,25 @@ impl World {
                 self.judge.hashes_were_lost(self.now);
             }
             StoreSlow => self.store.latency = 0,
-            MonitorPaused | MonitorStarved => self.resume_monitor(),
+            MonitorPaused | MonitorStarved => self.resume_monitor(m),
+            MonitorFrozen => {
+                self.seats[m].thaw(self.now);
+                self.resume_monitor(m);
+            }
+            HostFrozen => {
+                for n in 0..self.sidecars.len() {
+                    if self.sidecars[n].frozen_at.is_some() {
+                        self.resume(n);
+                    }
+                }
+            }
             EverythingSuspended => {
                 self.store.busy_until = self.now;
                 (0..self.sidecars.len()).for_each(|n| self.resume(n));
-                self.resume_monitor();
+                (0..self.seats.len()).for_each(|m| self.resume_monitor(m));
             }
             MonitorKilledInRecovery => self.kill_in = None,
-            MonitorKilled | MonitorDown => {
-                self.run += 1;
-                self.rivals.forget();
-                // On the same machine the new one proves that the old one is dead; elsewhere it waits.
-                if self.random.chance(0.5) {
-                    self.store.data.leader = None;
-                }
-                self.monitor = Some(Monitor::new(self.random.next(), self.now));
-                self.judge.monitor_started(self.now);
-                self.plan_monitor();
-            }
+            MonitorKilled | MonitorDown => self.start_monitor(m),
             SidecarPaused | OldCopyReturns => {
                 if fault == OldCopyReturns
                     && let Some(n) = (0..self.sidecars.len())
@@ -439,8 +511,8 @@ impl World {
                 }
                 (0..self.sidecars.len()).for_each(|n| self.resume(n));
             }
-            Flush | Failover | MonitorDisconnected | SidecarKilled | HostLosesPower
-            | SecondSidecar | AgentsStopped | Replay | Poison | RollingDeploy => {}
+            Flush | Failover | BackupRestored | MonitorDisconnected | SidecarKilled
+            | HostLosesPower | SecondSidecar | AgentsStopped | Replay | Poison | RollingDeploy => {}
         }
         self.judge.end(fault, self.now);
     }
@@ -459,7 +531,7 @@ impl World {
 
     fn start_copy_of(&mut self, n: usize) {
         let of = &self.sidecars[n];
-        let copy = Sidecar::new(of.id.clone(), of.host, of.interval, of.script, self.now + 1);
+        let copy = Sidecar::new(of.id.clone(), of.role(), self.now + 1);
         self.add(copy);
     }
 
@@ -469,17 +541,45 @@ impl World {
         }
     }
 
-    fn pause_monitor(&mut self) {
-        if let Some(monitor) = &mut self.monitor {
+    fn pause_monitor(&mut self, m: usize) {
+        if let Some(monitor) = &mut self.seats[m].monitor {
             monitor.is_paused = true;
         }
     }
 
-    fn cut_monitor(&mut self, cut: bool) {
-        if cut {
-            self.close_monitor();
+    /// kill -9.
+    pub(crate) fn end_monitor(&mut self, m: usize) {
+        let seat = &mut self.seats[m];
+        let ended = seat.monitor.take().map(|monitor| monitor.instance);
+        seat.ended = ended.or(seat.ended.take());
+    }
+
+    fn start_monitor(&mut self, m: usize) {
+        if self.seats[m].monitor.is_some() {
+            return;
         }
-        (self.push.is_refused, self.query.is_refused) = (cut, cut);
+        if m == FIRST {
+            self.rivals.forget();
+        }
+        // On the same machine the new one proves that the old one is dead; elsewhere it waits.
+        let seat = &mut self.seats[m];
+        let was_leader = |leader: &Leader| seat.ended.as_ref() == Some(&leader.instance);
+        let leader = self.store.data.leader.as_ref().map(|(leader, _)| leader);
+        if leader.is_some_and(was_leader) && self.random.chance(0.5) {
+            self.store.data.leader = None;
+        }
+        let monitor = Monitor::new(self.random.next(), seat.local(self.now));
+        seat.renew(monitor);
+        self.judge.monitor_started(m);
+        self.plan_monitor(m);
+    }
+
+    fn cut_monitor(&mut self, m: usize, cut: bool) {
+        if cut {
+            self.close_monitor(m);
+        }
+        let seat = &mut self.seats[m];
+        (seat.push.is_refused, seat.query.is_refused) = (cut, cut);
     }
 
     fn cut_host(&mut self, host: usize, cut: bool) {
@@ -489,9 +589,9 @@ impl World {
         self.hosts[host].is_refused = cut;
     }
 
-    /// The replica that takes over lacks the last writes.
+    /// The copy that takes over lacks the last writes.
     fn fail_over(&mut self) {
-        if let Some(mut data) = self.store.replica.take() {
+        if let Some(mut data) = self.store.copy.clone() {
             data.next_event = self.store.data.next_event;
             self.store.data = data;
             self.judge.data_was_lost(self.now);

@@ -6,7 +6,8 @@
 
 use crate::faults::Fault;
 use crate::sidecar::{Process, Script, Sidecar};
-use crate::world::{Plan, World};
+use crate::store::Data;
+use crate::world::{FIRST, Plan, World};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -33,43 +34,33 @@ pub(crate) struct Judge {
     pub(crate) failures: u64,
     pub(crate) changes: u64,
     pub(crate) actions: u64,
-    /// What was done, in which incident.
-    pub(crate) acted: BTreeSet<(Option<IncidentId>, Ticket)>,
+    /// What was done, and in which incident last.
+    acted: BTreeMap<Ticket, Option<IncidentId>>,
     pub(crate) holders: BTreeMap<AgentId, (u64, usize)>,
     pub(crate) lost_at: Option<u64>,
     /// When the store last lost its hashes.
-    hashes_lost_at: Option<u64>,
-    /// When the monitor last connected.
-    pub(crate) sighted_at: u64,
-    /// It had not been connected before.
-    pub(crate) is_first_sight: bool,
-    /// Since when the monitor cannot ask the store.
-    cut_at: Option<u64>,
-    monitor_started_at: u64,
+    pub(crate) hashes_lost_at: Option<u64>,
     active: BTreeSet<Fault>,
-    living_failed: VecDeque<(u64, AgentId)>,
+    /// Of each monitor.
+    living_failed: Vec<VecDeque<(u64, AgentId)>>,
     story: Option<Vec<String>>,
     /// The agent whose every beat the story has.
     followed: Option<String>,
 }
 
 impl Judge {
-    pub(crate) fn new(_: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             faults: Vec::new(),
             failures: 0,
             changes: 0,
             actions: 0,
-            acted: BTreeSet::new(),
+            acted: BTreeMap::new(),
             holders: BTreeMap::new(),
             lost_at: None,
             hashes_lost_at: None,
-            sighted_at: 0,
-            is_first_sight: true,
-            cut_at: None,
-            monitor_started_at: 0,
             active: BTreeSet::new(),
-            living_failed: VecDeque::new(),
+            living_failed: vec![VecDeque::new(); plan.monitors],
             story: None,
             followed: None,
         }
@@ -125,9 +116,24 @@ impl Judge {
     }
 
     /// It counts those that are silent now, not those that a monitor before it saw recover.
-    pub(crate) fn monitor_started(&mut self, now: u64) {
-        self.monitor_started_at = now;
-        self.living_failed.clear();
+    pub(crate) fn monitor_started(&mut self, m: usize) {
+        self.living_failed[m].clear();
+    }
+
+    /// Whether any monitor did this before, in this incident or in one that is still open.
+    pub(crate) fn is_repeated(
+        &mut self,
+        ticket: &Ticket,
+        incident: Option<&IncidentId>,
+        data: &Data,
+    ) -> bool {
+        let before = self.acted.insert(ticket.clone(), incident.cloned());
+        // A store that lost its data knows no intent, and the monitor that knew of it may be gone.
+        let Some(before) = before.filter(|_| self.lost_at.is_none()) else {
+            return false;
+        };
+        let is_open = |id: &IncidentId| data.incidents.get(id).is_some_and(|one| !one.is_closed());
+        before.as_ref() == incident || before.as_ref().is_some_and(is_open)
     }
 
     pub(crate) fn wrong(&mut self, now: u64, what: String) {
@@ -138,10 +144,10 @@ impl Judge {
 }
 
 impl World {
-    pub(crate) fn judge_effects(&mut self, effects: &[WatchEffect]) {
+    pub(crate) fn judge_effects(&mut self, m: usize, effects: &[WatchEffect]) {
         for effect in effects {
             match effect {
-                WatchEffect::Fleet(FleetEffect::Changed(change)) => self.judge_change(change),
+                WatchEffect::Fleet(FleetEffect::Changed(change)) => self.judge_change(m, change),
                 WatchEffect::GateClosed(gate) => {
                     let text = format!("gate {:?} {:?} closes", gate.gate, gate.host);
                     self.judge.note(self.now, || text);
@@ -156,7 +162,7 @@ impl World {
                 }
                 WatchEffect::Reconnect => self.judge.note(self.now, || "link given up".to_owned()),
                 WatchEffect::Recovery(RecoveryEffect::Perform(deed)) => {
-                    self.judge_action(&deed.ticket);
+                    self.judge_action(m, &deed.ticket);
                 }
                 WatchEffect::Recovery(_)
                 | WatchEffect::Fleet(_)
@@ -174,7 +180,7 @@ impl World {
         }
     }
 
-    fn judge_change(&mut self, change: &Change) {
+    fn judge_change(&mut self, m: usize, change: &Change) {
         self.judge.changes += 1;
         let text = format!(
             "{} {:?} {:?}: {}",
@@ -185,7 +191,9 @@ impl World {
             return;
         }
         self.judge.failures += 1;
-        self.score_ours(&change.agent);
+        if m == FIRST {
+            self.score_ours(&change.agent);
+        }
         let Some((_, n)) = self.judge.holders.get(&change.agent).copied() else {
             return;
         };
@@ -194,7 +202,8 @@ impl World {
             return;
         }
         let now = self.now;
-        if !self.judge.is_first_sight && now < self.judge.sighted_at + RETURN_WITHIN {
+        let seat = &self.seats[m];
+        if !seat.is_first_sight && now < seat.sighted_at + RETURN_WITHIN {
             let what = format!(
                 "{} is failed, but its sidecar may still wait after the outage",
                 change.agent
@@ -204,7 +213,7 @@ impl World {
         let none_kept = self.store.evicts || self.store.refuses_writes;
         let wait = |at: u64| {
             let lost = none_kept || self.judge.hashes_lost_at.is_some_and(|lost| lost >= at);
-            let sighted = self.judge.sighted_at >= at;
+            let sighted = seat.sighted_at >= at;
             // A monitor that was blind and finds no hash gives one interval.
             let intervals = if lost && sighted {
                 1
@@ -214,7 +223,7 @@ impl World {
             intervals * sidecar.interval
         };
         // What the store took a moment ago may still be on its way.
-        let under_way = self.query.round_trip_max() + 2 * self.store.latency + UNDER_WAY;
+        let under_way = seat.query.round_trip_max() + 2 * self.store.latency + UNDER_WAY;
         let ages = sidecar.accepted.iter();
         let mut ages = ages.map(|at| (now.saturating_sub(*at), wait(*at)));
         if let Some((ago, _)) = ages.find(|(ago, wait)| *ago > under_way && ago < wait) {
@@ -225,25 +234,25 @@ impl World {
             return self.judge.wrong(now, what);
         }
         // An answer of the last moment before may still be on its way.
-        if self.judge.cut_at.is_some_and(|at| at + under_way <= now) {
+        if seat.cut_at.is_some_and(|at| at + under_way <= now) {
             let what = format!(
                 "{} is failed while the monitor cannot ask the store",
                 change.agent
             );
             return self.judge.wrong(now, what);
         }
-        self.judge_storm(&change.agent, change.host.as_deref());
+        self.judge_storm(m, &change.agent, change.host.as_deref());
     }
 
     /// Many living agents that fail together are a common cause: a gate must be closed.
-    fn judge_storm(&mut self, agent: &AgentId, host: Option<&str>) {
+    fn judge_storm(&mut self, m: usize, agent: &AgentId, host: Option<&str>) {
         let now = self.now;
-        let failed = &mut self.judge.living_failed;
+        let failed = &mut self.judge.living_failed[m];
         failed.retain(|(at, id)| at + 60_000 > now && id != agent);
         failed.push_back((now, agent.clone()));
         let many = failed.len();
         let fleet = self.judge.holders.len();
-        let gates = self
+        let gates = self.seats[m]
             .monitor
             .as_ref()
             .map(|monitor| monitor.watch.view().watch.gates.clone());
@@ -261,15 +270,29 @@ impl World {
 
     /// A fault began or ended.
     pub(crate) fn judge_reach(&mut self) {
-        let reaches = self.store.is_up && self.store.busy_until <= self.now && self.query.flows();
-        let cut_at = self.judge.cut_at.unwrap_or(self.now);
-        self.judge.cut_at = (!reaches).then_some(cut_at);
+        let answers = self.store.is_up && self.store.busy_until <= self.now;
+        for seat in &mut self.seats {
+            let reaches = answers && seat.query.flows();
+            let cut_at = seat.cut_at.unwrap_or(self.now);
+            seat.cut_at = (!reaches).then_some(cut_at);
+        }
     }
 
     /// When all is calm.
     pub(crate) fn judge_end(&mut self) {
-        let Some(monitor) = &self.monitor else {
-            return self.judge.wrong(self.now, "no monitor".to_owned());
+        (0..self.seats.len()).for_each(|m| self.judge_end_of(m));
+        let monitors = self.seats.iter().filter_map(|seat| seat.monitor.as_ref());
+        let leads = monitors.filter(|monitor| monitor.watch.view().watch.leads);
+        let leaders = leads.count();
+        if leaders != 1 {
+            self.judge
+                .wrong(self.now, format!("{leaders} monitors lead"));
+        }
+    }
+
+    fn judge_end_of(&mut self, m: usize) {
+        let Some(monitor) = &self.seats[m].monitor else {
+            return self.judge.wrong(self.now, format!("no monitor {m}"));
         };
         let view = monitor.watch.view();
         let mut wrong = Vec::new();
@@ -296,10 +319,12 @@ impl World {
                 ));
             }
         }
+        // A follower has the records of a moment ago.
+        let records = view.watch.leads;
         let incidents = &view.watch.incidents;
         let of_failed = failed
             .iter()
-            .filter(|id| !incidents.of_agent.contains_key(*id));
+            .filter(|id| records && !incidents.of_agent.contains_key(*id));
         wrong.extend(of_failed.map(|id| format!("{id} is failed and has no open incident")));
         // One that ended badly a moment ago is healthy for an interval before its incident closes.
         let settled = |id: &AgentId| {
@@ -311,15 +336,15 @@ impl World {
                 && !sidecar.is_some_and(back)
         };
         let over = incidents.open.values();
-        let over = over.filter(|incident| incident.agents.iter().all(settled));
+        let over = over.filter(|incident| records && incident.agents.iter().all(settled));
         wrong.extend(over.map(|incident| {
             format!(
                 "the incident of {:?} is open, none is failed",
                 incident.agents
             )
         }));
-        let (stored, open) = self.open_incidents();
-        if stored != open {
+        let (stored, open) = self.open_incidents(m);
+        if records && stored != open {
             wrong.push(format!(
                 "{stored} open incidents are stored, {open} are known"
             ));
@@ -330,18 +355,25 @@ impl World {
     }
 
     /// Open incidents that are stored, and that are known.
-    fn open_incidents(&self) -> (usize, usize) {
+    fn open_incidents(&self, m: usize) -> (usize, usize) {
         let stored = self.store.data.incidents.values();
         let stored = stored.filter(|incident| incident.closed_at.is_none());
-        let known = self.monitor.as_ref();
+        let known = self.seats[m].monitor.as_ref();
         let known = known.map(|monitor| monitor.watch.view().watch.incidents.open.len());
         (stored.count(), known.unwrap_or(0))
     }
 
     /// Whether what is known of incidents is stored.
     pub(crate) fn is_recorded(&self) -> bool {
-        let (stored, known) = self.open_incidents();
-        stored == known
+        let same = |m| {
+            let (stored, known) = self.open_incidents(m);
+            stored == known
+        };
+        let leads = |m: &usize| {
+            let monitor = self.seats[*m].monitor.as_ref();
+            monitor.is_some_and(|monitor| monitor.watch.view().watch.leads)
+        };
+        (0..self.seats.len()).filter(leads).all(same)
     }
 
     /// The store forgot it, and the monitor that knew it is gone.

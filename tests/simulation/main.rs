@@ -98,6 +98,9 @@ fn tell(plan: &Plan) -> ExitCode {
     for sidecar in &world.sidecars {
         println!("{sidecar:?}");
     }
+    for incident in world.store.data.incidents.values() {
+        println!("{incident:?}");
+    }
     println!("calm from {:.3} s", (plan.calm_from as f64 - 1e6) / 1e3);
     if world.judge.faults.is_empty() {
         ExitCode::SUCCESS

@@ -103,7 +103,7 @@ pub(crate) enum Link {
 pub(crate) struct Monitor {
     pub(crate) watch: Watch,
     /// Its name among the monitors of its store.
-    instance: String,
+    pub(crate) instance: String,
     pub(crate) link: Link,
     pub(crate) generation: u64,
     /// It is stopped: what comes waits.

@@ -2,7 +2,7 @@
 //! keys that expire, and an accrual detector. They see what the monitor sees, and are held against the same truth.
 
 use crate::sidecar::{Process, Sidecar};
-use crate::world::World;
+use crate::world::{FIRST, World};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent::State;
 use heartbeat::wire::beat::{Beat, Status};
@@ -112,7 +112,8 @@ impl World {
     /// Time passed, as the monitor sees it.
     pub(crate) fn tick_rivals(&mut self) {
         let now = self.now;
-        let is_up = self
+        let seat = &self.seats[FIRST];
+        let is_up = seat
             .monitor
             .as_ref()
             .is_some_and(|monitor| !monitor.is_paused);
@@ -120,7 +121,7 @@ impl World {
             return;
         }
         let polls = now >= self.rivals.polled_at + POLL_EVERY
-            && self.query.flows()
+            && seat.query.flows()
             && self.store.is_up
             && self.store.busy_until <= now;
         if polls {
@@ -173,7 +174,8 @@ impl World {
 
     /// Deaths that were not found.
     pub(crate) fn score_end(&mut self) {
-        let ours = self.monitor.as_ref().map(|monitor| monitor.watch.view());
+        let ours = self.seats[FIRST].monitor.as_ref();
+        let ours = ours.map(|monitor| monitor.watch.view());
         for (id, (_, n)) in &self.judge.holders {
             if self.sidecars[*n].process != Process::Killed {
                 continue;

@@ -4,11 +4,14 @@
 //! connection, but for beats, of which only the latest counts.
 
 use crate::random::Random;
-use crate::store::{Answer, EPOCH_MS, Write};
+use crate::store::{Answer, EPOCH_MS, Registration, Write};
 use heartbeat::base::id::AgentId;
-use heartbeat::base::moment::Moment;
+use heartbeat::base::moment::{Moment, millis};
+use heartbeat::supervise::exclusive::{ExclusiveLease, Terms};
 use heartbeat::supervise::life_report::{Facts, LifeReport};
-use heartbeat::supervise::lifecycle::{Effect, Ended, Input, Lifecycle, Outlook, Policy, Restart};
+use heartbeat::supervise::lifecycle::{
+    AFTER_KILL, Effect, Ended, Input, Lifecycle, Outlook, Policy, Restart,
+};
 use heartbeat::supervise::slots::SlotClock;
 use heartbeat::wire::beat::{Beat, Exit, Extension, Metrics, Status};
 use heartbeat::wire::event::{Detail, Event, EventKind};
@@ -30,6 +33,17 @@ pub(crate) enum Script {
     Runs,
     /// Each incarnation ends with this code after so many milliseconds.
     Exits(u8, u64),
+}
+
+/// What a sidecar is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Role {
+    pub(crate) host: usize,
+    /// Between beats, in milliseconds.
+    pub(crate) interval: u64,
+    pub(crate) script: Script,
+    /// At most one copy of its agent may work.
+    pub(crate) exclusive: bool,
 }
 
 /// Whether the sidecar's process is there.
@@ -60,6 +74,22 @@ pub(crate) struct Sidecar {
     pub(crate) script: Script,
     /// It takes its id from a living holder: a replacement.
     pub(crate) takes_over: bool,
+    /// Whose lease it may break: that of a holder which it knows to be dead.
+    pub(crate) breaks: Option<u64>,
+    /// Of an exclusive agent.
+    lease: Option<ExclusiveLease>,
+    /// A process waits for the lease.
+    start_waits: bool,
+    /// A process of its agent has just begun.
+    pub(crate) has_begun: bool,
+    /// Another copy was granted the id: it ends its agent, and writes nothing more.
+    is_fenced: bool,
+    /// When the batch that is under way was sent.
+    asked_at: u64,
+    /// For so long its machine was frozen: its clock is behind by that.
+    lag: u64,
+    /// Since when it is frozen.
+    pub(crate) frozen_at: Option<u64>,
     pub(crate) process: Process,
     pub(crate) connection: Connection,
     /// Grows with each connection: answers of an older one are void.
@@ -72,7 +102,7 @@ pub(crate) struct Sidecar {
     changed_at: u64,
     /// When its process ended by itself.
     pub(crate) ended_at: Option<u64>,
-    instance: u64,
+    pub(crate) instance: u64,
     lifecycle: Lifecycle,
     report: LifeReport,
     slots: SlotClock,
@@ -95,7 +125,13 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    pub(crate) fn new(id: AgentId, host: usize, interval: u64, script: Script, now: u64) -> Self {
+    pub(crate) fn new(id: AgentId, role: Role, now: u64) -> Self {
+        let Role {
+            host,
+            interval,
+            script,
+            exclusive,
+        } = role;
         let policy = Policy {
             restart: Restart::OnFailure,
             restarts_max: 3,
@@ -106,6 +142,10 @@ impl Sidecar {
             keep_orphans: false,
         };
         let every = Duration::from_millis(interval);
+        let terms = Terms {
+            interval: every,
+            grace: policy.grace,
+        };
         Self {
             instance: now.wrapping_mul(31).wrapping_add(host as u64) | 1,
             id,
@@ -113,6 +153,14 @@ impl Sidecar {
             interval,
             script,
             takes_over: false,
+            breaks: None,
+            lease: exclusive.then(|| ExclusiveLease::new(terms)),
+            start_waits: false,
+            has_begun: false,
+            is_fenced: false,
+            asked_at: now,
+            lag: 0,
+            frozen_at: None,
             process: Process::Running,
             connection: Connection::None,
             generation: 0,
@@ -153,15 +201,63 @@ impl Sidecar {
     /// Whether its agent started or ended in the last so many milliseconds, or it has not reported that yet.
     pub(crate) fn changed_within(&self, ms: u64, now: u64) -> bool {
         let reports = self.is_beating() && !self.events.is_empty();
-        reports || now < self.changed_at + ms
+        reports || self.local(now) < self.changed_at + ms
     }
 
-    /// Whether a process of its agent may be there.
-    pub(crate) fn may_work(&self) -> bool {
+    /// Whether a process of its agent may be there. The guard of an exclusive one ends it, also while the sidecar stands still.
+    pub(crate) fn may_work(&self, now: u64) -> bool {
+        let guard_at = self.lease.as_ref().and_then(ExclusiveLease::guard_at);
+        let now = self.local(now);
+        let is_guarded = |at: Moment| (at + AFTER_KILL).as_millis() <= now;
         match self.process {
-            Process::Running | Process::Paused => self.has_process,
+            Process::Running => self.has_process,
+            Process::Paused => {
+                let is_still = self.frozen_at.is_some();
+                self.has_process && !is_still && !guard_at.is_some_and(is_guarded)
+            }
             Process::Killed | Process::Ended => false,
         }
+    }
+
+    /// How long the store lets its exclusive lease last, in milliseconds.
+    pub(crate) fn lease_lasts(&self) -> Option<u64> {
+        Some(millis(self.lease.as_ref()?.terms().time_to_live()))
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        Role {
+            host: self.host,
+            interval: self.interval,
+            script: self.script,
+            exclusive: self.lease.is_some(),
+        }
+    }
+
+    /// When its agent must be asked to end.
+    fn fence_at(&self) -> Option<Moment> {
+        let lease = self.lease.as_ref();
+        let lease = lease.filter(|_| !self.lifecycle.is_stop_requested());
+        lease.and_then(ExclusiveLease::fence_at)
+    }
+
+    fn may_start(&self, now: u64) -> bool {
+        let now = Moment::from_millis(now);
+        self.lease.as_ref().is_none_or(|lease| lease.covers(now))
+    }
+
+    /// What its machine's clock shows.
+    pub(crate) fn local(&self, now: u64) -> u64 {
+        now - self.lag
+    }
+
+    pub(crate) fn thaw(&mut self, now: u64) {
+        if let Some(at) = self.frozen_at.take() {
+            self.lag += now - at;
+        }
+    }
+
+    pub(crate) fn was_frozen(&self) -> bool {
+        self.lag > 0
     }
 
     /// Whether its beats are to be expected.
@@ -185,7 +281,8 @@ impl Sidecar {
         };
         let beat = Some(self.slots.deadline().as_millis());
         let life = self.lifecycle.deadline().map(Moment::as_millis);
-        [connection, beat, life, self.exit_at, self.ending_by]
+        let fence = self.fence_at().map(Moment::as_millis);
+        [connection, beat, life, self.exit_at, self.ending_by, fence]
             .into_iter()
             .flatten()
             .min()
@@ -204,7 +301,13 @@ impl Sidecar {
             return;
         }
         let at = Moment::from_millis(now);
-        if self.exit_at.is_some_and(|exit| exit <= now) {
+        if self.fence_at().is_some_and(|fence| fence <= at) {
+            self.stop(now, random);
+        }
+        // It stood still, and its guard did not.
+        let guard_at = self.lease.as_ref().and_then(ExclusiveLease::guard_at);
+        let is_guarded = self.has_process && guard_at.is_some_and(|guard| guard <= at);
+        if is_guarded || self.exit_at.is_some_and(|exit| exit <= now) {
             self.exited(now, random);
         }
         if self.lifecycle.deadline().is_some_and(|due| due <= at) {
@@ -255,13 +358,19 @@ impl Sidecar {
 
     /// What is to be written now; `None` while a batch is under way or nothing is due.
     pub(crate) fn batch(&mut self, now: u64) -> Option<Vec<Write>> {
-        if !self.is_beating() || self.connection != Connection::Up || self.answer_by.is_some() {
+        let is_ready = self.is_beating() && self.connection == Connection::Up && !self.is_fenced;
+        if !is_ready || self.answer_by.is_some() {
             return None;
         }
         let mut batch = Vec::new();
         if self.epoch == 0 {
-            let entry = Box::new(self.entry());
-            batch.push(Write::Register(self.instance, self.takes_over, entry));
+            batch.push(Write::Register(Box::new(Registration {
+                instance: self.instance,
+                takes_over: self.takes_over,
+                breaks: self.breaks,
+                lasts: self.lease_lasts().unwrap_or(0),
+                entry: self.entry(),
+            })));
         } else {
             self.sent = self.events.len();
             for (queued_at, event) in &self.events {
@@ -275,16 +384,18 @@ impl Sidecar {
             }
             if std::mem::take(&mut self.beat_due) {
                 batch.push(Write::Beat(Box::new(self.latest(now))));
+                batch.extend(self.renewal());
             }
         }
         if batch.is_empty() {
             if self.ending_by.is_some() {
                 self.process = Process::Ended;
-                self.ended_at = Some(now);
+                self.ended_at = Some(now + self.lag);
                 self.stored = true;
             }
             return None;
         }
+        self.asked_at = now;
         self.answer_by = Some(now + ANSWER_WITHIN);
         Some(batch)
     }
@@ -296,8 +407,14 @@ impl Sidecar {
             match answer {
                 Answer::Granted(epoch) => {
                     self.epoch = *epoch;
+                    self.leased();
                     self.queue(EventKind::Registered, now);
                     self.beat(now);
+                }
+                Answer::Waits => self.disconnect(now, random),
+                Answer::Fenced if self.lease.is_some() && self.has_process => {
+                    self.is_fenced = true;
+                    self.stop(now, random);
                 }
                 // Another sidecar has the id: this one ends, and its agent with it.
                 Answer::Held | Answer::Fenced => {
@@ -309,13 +426,36 @@ impl Sidecar {
                     self.sent = 0;
                 }
                 Answer::Done => {}
+                Answer::Renewed => self.leased(),
             }
+        }
+        if self.start_waits && self.may_start(now) && self.is_beating() {
+            self.start_waits = false;
+            self.carry_out(vec![Effect::Start], now, random);
         }
         if answers.contains(&Answer::Refused) && self.epoch == 0 {
             self.disconnect(now, random);
         }
         self.events.drain(..self.sent.min(self.events.len()));
         self.sent = 0;
+    }
+
+    /// The lease is renewed with a beat, and given up in the end.
+    fn renewal(&self) -> Option<Write> {
+        let lasts = self.lease_lasts()?;
+        let is_over = self.ending_by.is_some() && !self.has_process;
+        Some(if is_over {
+            Write::Release(self.instance)
+        } else {
+            Write::Renew(self.instance, self.epoch, lasts)
+        })
+    }
+
+    /// The store confirmed what was sent with the last batch.
+    fn leased(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.confirmed(Moment::from_millis(self.asked_at));
+        }
     }
 
     /// The store carried a beat of it out, or published it.
@@ -335,8 +475,10 @@ impl Sidecar {
         let mut kind = None;
         while let Some(effect) = todo.pop_front() {
             match effect {
+                Effect::Start if !self.may_start(now) => self.start_waits = true,
                 Effect::Start => {
                     self.has_process = true;
+                    self.has_begun = true;
                     self.exit_at = match self.script {
                         Script::Runs => None,
                         Script::Exits(_, after) => Some(now + after),
@@ -373,6 +515,9 @@ impl Sidecar {
     fn exited(&mut self, now: u64, random: &mut Random) {
         self.exit_at = None;
         self.has_process = false;
+        if self.is_fenced {
+            self.process = Process::Ended;
+        }
         let code = match self.script {
             Script::Runs => 0,
             Script::Exits(code, _) => code,
@@ -427,13 +572,14 @@ impl Sidecar {
             starts_agents: true,
             suspended: false,
             detached: false,
-            incarnation: self.lifecycle.incarnation()
-                - u64::from(!self.has_process && starts(outlook)),
+            // The first one may wait for the lease.
+            incarnation: (self.lifecycle.incarnation())
+                .saturating_sub(u64::from(!self.has_process && starts(outlook))),
             end: self.end.clone(),
             trouble: None,
             waits_for: None,
             obstacle: None,
-            exclusive: false,
+            exclusive: self.lease.is_some(),
             alert_only: false,
             stall_after: STALL_AFTER,
             restarts_stalled: false,

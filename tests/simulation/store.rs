@@ -24,11 +24,27 @@ pub(crate) struct Hash {
 /// One write of a sidecar.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
-    /// The instance, whether it takes the id from a living holder, and the entry.
-    Register(u64, bool, Box<RosterEntry>),
+    Register(Box<Registration>),
+    /// The exclusive lease is renewed: instance, epoch, for how long.
+    Renew(u64, u64, u64),
+    /// It is given up.
+    Release(u64),
     Event(Box<Event>),
     Roster(Box<RosterEntry>),
     Beat(Box<Beat>),
+}
+
+/// The wish for an id.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) instance: u64,
+    /// The id is taken from a living holder.
+    pub(crate) takes_over: bool,
+    /// Whose lease may be broken.
+    pub(crate) breaks: Option<u64>,
+    /// How long an exclusive lease lasts; 0: it is not exclusive.
+    pub(crate) lasts: u64,
+    pub(crate) entry: RosterEntry,
 }
 
 /// The answer to a write.
@@ -36,17 +52,23 @@ pub(crate) enum Write {
 pub(crate) enum Answer {
     Granted(u64),
     Held,
+    /// The holder is fenced; its exclusive lease lasts.
+    Waits,
     Fenced,
     Done,
+    /// The exclusive lease lasts on.
+    Renewed,
     /// Refused: read-only or out of memory. A beat was published all the same.
     Refused,
 }
 
-/// What a failover may lose: everything that is kept.
+/// What a failover or a backup may lose: everything that is kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Data {
     pub(crate) hashes: BTreeMap<AgentId, Hash>,
     pub(crate) counters: BTreeMap<AgentId, u64>,
+    /// Exclusive leases: the holder, and until when on the store's clock.
+    pub(crate) leases: BTreeMap<AgentId, (u64, i64)>,
     pub(crate) roster: BTreeMap<AgentId, RosterEntry>,
     pub(crate) events: Vec<(u64, Event)>,
     pub(crate) incidents: BTreeMap<IncidentId, Arc<Incident>>,
@@ -60,8 +82,8 @@ pub(crate) struct Data {
 
 pub(crate) struct Store {
     pub(crate) data: Data,
-    /// Data as the replica has it.
-    pub(crate) replica: Option<Data>,
+    /// Data as it was: what a replica has, or a backup.
+    pub(crate) copy: Option<Data>,
     /// Added to the true time: the store's wall clock.
     pub(crate) clock_shift: i64,
     pub(crate) is_up: bool,
@@ -130,7 +152,7 @@ impl Store {
                 next_event: 1,
                 ..Data::default()
             },
-            replica: None,
+            copy: None,
             clock_shift: 0,
             is_up: true,
             busy_until: 0,
@@ -155,13 +177,23 @@ impl Store {
         if self.refuses_writes {
             return match write {
                 Write::Beat(beat) => (Answer::Refused, Some(*beat)),
-                Write::Register(..) | Write::Event(_) | Write::Roster(_) => (Answer::Refused, None),
+                Write::Register(_)
+                | Write::Event(_)
+                | Write::Roster(_)
+                | Write::Renew(..)
+                | Write::Release(_) => (Answer::Refused, None),
             };
         }
         let wall = self.wall(now);
         let answer = match write {
-            Write::Register(instance, takes_over, entry) => {
-                self.register(id, instance, takes_over, *entry, wall)
+            Write::Register(registration) => self.register(id, *registration, wall),
+            Write::Renew(instance, epoch, lasts) => self.renew(id, instance, epoch, lasts, wall),
+            Write::Release(instance) => {
+                let held = self.data.leases.get(id);
+                if held.is_some_and(|(holder, _)| *holder == instance) {
+                    self.data.leases.remove(id);
+                }
+                Answer::Done
             }
             Write::Event(event) => {
                 let number = self.data.next_event;
@@ -181,21 +213,27 @@ impl Store {
         (answer, None)
     }
 
-    fn register(
-        &mut self,
-        id: &AgentId,
-        instance: u64,
-        takes_over: bool,
-        entry: RosterEntry,
-        wall: i64,
-    ) -> Answer {
+    /// As the script `register.lua`.
+    fn register(&mut self, id: &AgentId, wanted: Registration, wall: i64) -> Answer {
+        let Registration {
+            instance,
+            takes_over,
+            breaks,
+            lasts,
+            entry,
+        } = wanted;
+        let is_foreign = |holder: u64| holder != instance && breaks != Some(holder);
+        let lease = self.data.leases.get(id).filter(|(_, until)| *until > wall);
+        let leased = lease.is_some_and(|(holder, _)| is_foreign(*holder));
+        let is_kept = leased && (!takes_over || lasts > 0);
         let known = self.data.hashes.get(id);
         let interval = i64::try_from(entry.interval_ms).unwrap_or(i64::MAX);
-        if let Some(hash) = known.filter(|hash| hash.instance != instance && !takes_over) {
-            let slack = (interval / 6).max(100);
-            if hash.expires - wall > interval - slack {
-                return Answer::Held;
-            }
+        let slack = (interval / 6).max(100);
+        let is_alive = |hash: &Hash| {
+            is_foreign(hash.instance) && hash.expires - wall > interval - slack && !takes_over
+        };
+        if (is_kept && !takes_over) || known.is_some_and(is_alive) {
+            return Answer::Held;
         }
         let counter = self.data.counters.get(id).copied().unwrap_or(0);
         let epoch = known
@@ -205,6 +243,13 @@ impl Store {
             .max(wall.unsigned_abs())
             + 1;
         self.data.counters.insert(id.clone(), epoch);
+        if is_kept {
+            return Answer::Waits;
+        }
+        self.data.leases.remove(id);
+        if lasts > 0 {
+            self.lease(id, instance, lasts, wall);
+        }
         let hash = Hash {
             epoch,
             instance,
@@ -215,6 +260,24 @@ impl Store {
         self.data.hashes.insert(id.clone(), hash);
         self.evict();
         Answer::Granted(epoch)
+    }
+
+    /// As the script `lease.lua`.
+    fn renew(&mut self, id: &AgentId, instance: u64, epoch: u64, lasts: u64, wall: i64) -> Answer {
+        let lease = self.data.leases.get(id).filter(|(_, until)| *until > wall);
+        let is_foreign = lease.is_some_and(|(holder, _)| *holder != instance);
+        let counter = self.data.counters.get(id).copied().unwrap_or(0);
+        let hash = self.data.hashes.get(id).map_or(0, |hash| hash.epoch);
+        if is_foreign || counter.max(hash) > epoch {
+            return Answer::Fenced;
+        }
+        self.lease(id, instance, lasts, wall);
+        Answer::Renewed
+    }
+
+    fn lease(&mut self, id: &AgentId, instance: u64, lasts: u64, wall: i64) {
+        let until = wall + i64::try_from(lasts).unwrap_or(i64::MAX);
+        self.data.leases.insert(id.clone(), (instance, until));
     }
 
     fn beat(&mut self, id: &AgentId, beat: Beat, wall: i64) -> (Answer, Option<Beat>) {

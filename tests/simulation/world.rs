@@ -5,13 +5,13 @@ use crate::judge::Judge;
 use crate::monitor::{self, Ask, CONNECT_WITHIN, Link, Monitor, Told, Wishes};
 use crate::random::Random;
 use crate::rivals::Rivals;
-use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Script, Sidecar};
+use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Role, Sidecar};
 use crate::store::{Answer, Data, Store, Write};
 use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::Deed;
 use heartbeat::wire::beat::{Beat, INTERVAL_MAX, INTERVAL_MIN};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A way between a host and the store.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ impl Net {
     }
 }
 
+/// The monitor that is held against other ways to tell that an agent is silent.
+pub(crate) const FIRST: usize = 0;
 /// A change of an agent that is older than this, and some round trips, has been applied.
 const QUIET: u64 = 200;
 /// So often a quiet moment is waited for.
@@ -47,27 +49,87 @@ const QUIET_TRIES: u32 = 500;
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
     Wake(usize),
-    WakeMonitor,
+    WakeMonitor(usize),
     SidecarConnected(usize, u64),
     FromSidecar(usize, u64, Vec<Write>),
     ToSidecar(usize, u64, Vec<Answer>),
-    MonitorConnected(u64),
-    FromMonitor(u64, Ask, u64),
-    ToMonitor(u64, Told),
+    MonitorConnected(usize, u64),
+    FromMonitor(usize, u64, Ask, u64),
+    ToMonitor(usize, u64, Told),
     /// A rung is carried out; of the monitor of this run.
-    Act(u64, Box<Deed>),
+    Act(usize, u64, Box<Deed>),
     /// A rung was carried out.
-    Acted(u64, Ticket),
+    Acted(usize, u64, Ticket),
     Step(Step),
+}
+
+/// The place of a monitor: its connections to the store, and what is known of it from outside.
+pub(crate) struct Seat {
+    pub(crate) monitor: Option<Monitor>,
+    pub(crate) push: Net,
+    pub(crate) query: Net,
+    wake: u64,
+    /// For so long its machine was frozen: its clock is behind by that.
+    lag: u64,
+    /// Since when it is frozen.
+    pub(crate) frozen_at: Option<u64>,
+    /// The name of the monitor that ended here last.
+    pub(crate) ended: Option<String>,
+    /// Numbers its monitors: one that starts knows nothing of the rungs that the one before carries out.
+    pub(crate) run: u64,
+    /// What waits for the end of a hole on the subscribing connection.
+    withheld: Vec<Happening>,
+    /// When its monitor last connected.
+    pub(crate) sighted_at: u64,
+    /// It had not been connected before.
+    pub(crate) is_first_sight: bool,
+    /// Since when its monitor cannot ask the store.
+    pub(crate) cut_at: Option<u64>,
+}
+
+impl Seat {
+    fn new(monitor: Monitor, net: Net) -> Self {
+        Self {
+            monitor: Some(monitor),
+            push: net,
+            query: net,
+            wake: u64::MAX,
+            lag: 0,
+            frozen_at: None,
+            ended: None,
+            run: 0,
+            withheld: Vec::new(),
+            sighted_at: 0,
+            is_first_sight: true,
+            cut_at: None,
+        }
+    }
+
+    /// What its machine's clock shows.
+    pub(crate) fn local(&self, now: u64) -> u64 {
+        now - self.lag
+    }
+
+    pub(crate) fn thaw(&mut self, now: u64) {
+        if let Some(at) = self.frozen_at.take() {
+            self.lag += now - at;
+        }
+    }
+
+    /// Another monitor takes its place.
+    pub(crate) fn renew(&mut self, monitor: Monitor) {
+        self.run += 1;
+        self.monitor = Some(monitor);
+    }
 }
 
 /// What a seed chooses.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    pub(crate) monitors: usize,
     pub(crate) hosts: usize,
-    /// Host, interval in milliseconds and script of each agent.
-    pub(crate) agents: Vec<(usize, u64, Script)>,
+    pub(crate) agents: Vec<Role>,
     /// Of beats on the channel.
     pub(crate) loss: f64,
     pub(crate) duplicate: f64,
@@ -85,28 +147,25 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Happening>,
     number: u64,
     wakes: Vec<u64>,
-    monitor_wake: u64,
     /// When the last message on each way arrives: they do not overtake each other.
     arrivals: BTreeMap<(u8, usize), u64>,
     pub(crate) random: Random,
     pub(crate) store: Store,
     pub(crate) sidecars: Vec<Sidecar>,
     pub(crate) hosts: Vec<Net>,
-    pub(crate) push: Net,
-    pub(crate) query: Net,
-    pub(crate) monitor: Option<Monitor>,
+    pub(crate) seats: Vec<Seat>,
+    /// The seat whose monitor the faults are about.
+    pub(crate) struck: usize,
     pub(crate) judge: Judge,
     pub(crate) rivals: Rivals,
-    /// Numbers the monitors: one that starts knows nothing of the rungs that the one before carries out.
-    pub(crate) run: u64,
     /// The monitor is killed at the step of recovery after so many.
     pub(crate) kill_in: Option<u64>,
     loss: f64,
     duplicate: f64,
     /// Beats that were published, for replays.
     published: Vec<Beat>,
-    /// What waits for the end of a hole on the subscribing connection.
-    withheld: Vec<Happening>,
+    /// Wrong intervals that were named.
+    poisoned: BTreeSet<u64>,
 }
 
 impl World {
@@ -122,35 +181,34 @@ impl World {
             queue: BTreeMap::new(),
             number: 0,
             wakes: Vec::new(),
-            monitor_wake: u64::MAX,
             arrivals: BTreeMap::new(),
             random: Random::new(plan.seed),
             store: Store::new(),
             sidecars: Vec::new(),
             hosts: vec![net; plan.hosts],
-            push: net,
-            query: net,
-            monitor: Some(Monitor::new(plan.seed, 1_000_000)),
+            seats: Vec::new(),
+            struck: 0,
             judge: Judge::new(plan),
             rivals: Rivals::default(),
-            run: 0,
             kill_in: None,
             loss: plan.loss,
             duplicate: plan.duplicate,
             published: Vec::new(),
-            withheld: Vec::new(),
+            poisoned: BTreeSet::new(),
         };
-        for (n, (host, interval, script)) in plan.agents.iter().enumerate() {
-            let at = world.random.below(*interval);
-            world.at(
-                world.now + at,
-                Happening::Step(Step::Start(n, *host, *interval, *script)),
-            );
+        for m in 0..plan.monitors {
+            let monitor = Monitor::new(plan.seed.wrapping_add(m as u64), world.now);
+            world.seats.push(Seat::new(monitor, net));
+        }
+        world.struck = world.random.index(plan.monitors);
+        for (n, role) in plan.agents.iter().enumerate() {
+            let at = world.random.below(role.interval);
+            world.at(world.now + at, Happening::Step(Step::Start(n, *role)));
         }
         for (at, step) in &plan.steps {
             world.at(*at, Happening::Step(step.clone()));
         }
-        world.plan_monitor();
+        (0..plan.monitors).for_each(|m| world.plan_monitor(m));
         world
     }
 
@@ -169,7 +227,8 @@ impl World {
 
     /// Until no change of an agent is on its way to the monitor.
     pub(crate) fn run_until_quiet(&mut self) {
-        let under_way = 4 * self.query.round_trip_max() + QUIET;
+        let slowest = self.seats.iter().map(|seat| seat.query.round_trip_max());
+        let under_way = 4 * slowest.max().unwrap_or(0) + QUIET;
         for _ in 0..QUIET_TRIES {
             let now = self.now;
             let mut sidecars = self.sidecars.iter();
@@ -202,19 +261,24 @@ impl World {
                 if self.wakes[n] <= self.now {
                     self.wakes[n] = u64::MAX;
                 }
-                self.sidecars[n].wake(self.now, &mut self.random);
+                let now = self.sidecars[n].local(self.now);
+                self.sidecars[n].wake(now, &mut self.random);
                 self.drive(n);
             }
-            Happening::WakeMonitor => {
-                if self.monitor_wake <= self.now {
-                    self.monitor_wake = u64::MAX;
+            Happening::WakeMonitor(m) => {
+                let seat = &mut self.seats[m];
+                if seat.wake <= self.now {
+                    seat.wake = u64::MAX;
                 }
                 let mut wishes = Wishes::default();
-                if let Some(monitor) = &mut self.monitor {
-                    monitor.wake(self.now, &mut self.random, &mut wishes);
+                let now = seat.local(self.now);
+                if let Some(monitor) = &mut seat.monitor {
+                    monitor.wake(now, &mut self.random, &mut wishes);
                 }
-                self.grant(wishes);
-                self.tick_rivals();
+                self.grant(m, wishes);
+                if m == FIRST {
+                    self.tick_rivals();
+                }
             }
             Happening::SidecarConnected(n, generation) => {
                 let sidecar = &mut self.sidecars[n];
@@ -227,31 +291,33 @@ impl World {
             Happening::ToSidecar(n, generation, answers) => {
                 let sidecar = &mut self.sidecars[n];
                 if sidecar.generation == generation && sidecar.is_beating() {
-                    sidecar.answered(&answers, self.now, &mut self.random);
+                    let now = sidecar.local(self.now);
+                    sidecar.answered(&answers, now, &mut self.random);
                     self.drive(n);
                 }
             }
-            Happening::MonitorConnected(generation) => {
-                let now = self.now;
-                let ready = self
+            Happening::MonitorConnected(m, generation) => {
+                let seat = &mut self.seats[m];
+                let now = seat.local(self.now);
+                let ready = seat
                     .monitor
                     .as_mut()
                     .filter(|m| m.generation == generation && !m.is_paused);
                 if let Some(ask) = ready.map(|monitor| monitor.connected(now)) {
-                    self.ask(ask);
+                    self.ask(m, ask);
                 }
-                self.plan_monitor();
+                self.plan_monitor(m);
             }
-            Happening::FromMonitor(generation, ask, asked_at) => {
-                self.answer(generation, ask, asked_at);
+            Happening::FromMonitor(m, generation, ask, asked_at) => {
+                self.answer(m, generation, ask, asked_at);
             }
-            Happening::ToMonitor(generation, told) => self.tell(generation, told),
-            Happening::Act(run, deed) => {
+            Happening::ToMonitor(m, generation, told) => self.tell(m, generation, told),
+            Happening::Act(m, run, deed) => {
                 self.act(&deed);
                 let takes = self.random.below(1500);
-                self.at(self.now + takes, Happening::Acted(run, deed.ticket));
+                self.at(self.now + takes, Happening::Acted(m, run, deed.ticket));
             }
-            Happening::Acted(run, ticket) => self.acted(run, ticket),
+            Happening::Acted(m, run, ticket) => self.acted(m, run, ticket),
             Happening::Step(step) => self.step(step),
         }
     }
@@ -259,12 +325,13 @@ impl World {
     /// Carries out what a sidecar wants, and plans its next wake.
     fn drive(&mut self, n: usize) {
         let net = self.hosts[self.sidecars[n].host];
-        if self.sidecars[n].wants_connection(self.now) {
+        let now = self.sidecars[n].local(self.now);
+        if self.sidecars[n].wants_connection(now) {
             let sidecar = &mut self.sidecars[n];
             if net.is_refused || !self.store.is_up {
-                sidecar.disconnect(self.now, &mut self.random);
+                sidecar.disconnect(now, &mut self.random);
             } else {
-                sidecar.connection = Connection::Connecting(self.now + ANSWER_WITHIN);
+                sidecar.connection = Connection::Connecting(now + ANSWER_WITHIN);
                 let generation = sidecar.generation;
                 if !net.is_hole {
                     let takes = 2 * net.takes(&mut self.random) + self.store.latency;
@@ -273,14 +340,18 @@ impl World {
                 }
             }
         }
-        if let Some(batch) = self.sidecars[n].batch(self.now)
+        if std::mem::take(&mut self.sidecars[n].has_begun) {
+            self.judge_copies(n);
+        }
+        if let Some(batch) = self.sidecars[n].batch(now)
             && net.flows()
         {
             let generation = self.sidecars[n].generation;
             let takes = net.takes(&mut self.random) + self.store.latency;
             self.send((0, n), takes, Happening::FromSidecar(n, generation, batch));
         }
-        if let Some(at) = self.sidecars[n].deadline()
+        let lag = self.now - now;
+        if let Some(at) = self.sidecars[n].deadline().map(|at| at + lag)
             && at < self.wakes[n]
         {
             self.wakes[n] = at;
@@ -305,7 +376,7 @@ impl World {
             let is_event = matches!(write, Write::Event(_));
             let (answer, published) = self.store.write(&id, write, self.now);
             if is_event && answer == Answer::Done {
-                self.push(Told::Appended);
+                self.push(&Told::Appended);
             }
             if is_beat && answer != Answer::Fenced {
                 self.sidecars[n].accept(self.now);
@@ -339,55 +410,61 @@ impl World {
             return;
         }
         if self.duplicate > 0.0 && self.random.chance(self.duplicate) {
-            self.push(Told::Beat(Box::new(beat.clone())));
+            self.push(&Told::Beat(Box::new(beat.clone())));
         }
-        self.push(Told::Beat(Box::new(beat)));
+        self.push(&Told::Beat(Box::new(beat)));
     }
 
-    /// Sends to a monitor that is subscribed.
-    fn push(&mut self, told: Told) {
-        let Some(monitor) = &self.monitor else { return };
+    /// Sends to each monitor that is subscribed.
+    fn push(&mut self, told: &Told) {
+        (0..self.seats.len()).for_each(|m| self.push_to(m, told.clone()));
+    }
+
+    fn push_to(&mut self, m: usize, told: Told) {
+        let seat = &mut self.seats[m];
+        let Some(monitor) = &seat.monitor else { return };
         let subscribed = match monitor.link {
             Link::Loading(_) | Link::Up => true,
             Link::None | Link::Connecting(_) => false,
         };
-        let generation = monitor.generation;
-        if subscribed && self.push.is_hole {
+        let happening = Happening::ToMonitor(m, monitor.generation, told);
+        if subscribed && seat.push.is_hole {
             // TCP sends it again until it arrives.
-            self.withheld.push(Happening::ToMonitor(generation, told));
-        } else if subscribed && self.push.flows() {
-            let takes = self.push.takes(&mut self.random);
-            self.send((2, 0), takes, Happening::ToMonitor(generation, told));
+            seat.withheld.push(happening);
+        } else if subscribed && seat.push.flows() {
+            let takes = seat.push.takes(&mut self.random);
+            self.send((2, m), takes, happening);
         }
     }
 
     /// The subscribing connection brings what was sent meanwhile, in order.
-    pub(crate) fn end_of_hole(&mut self) {
-        self.push.is_hole = false;
-        for happening in std::mem::take(&mut self.withheld) {
-            let takes = self.push.takes(&mut self.random);
-            self.send((2, 0), takes, happening);
+    pub(crate) fn end_of_hole(&mut self, m: usize) {
+        self.seats[m].push.is_hole = false;
+        for happening in std::mem::take(&mut self.seats[m].withheld) {
+            let takes = self.seats[m].push.takes(&mut self.random);
+            self.send((2, m), takes, happening);
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
-        let Some(monitor) = &self.monitor else { return };
-        if self.query.flows() {
-            let generation = monitor.generation;
-            let takes = self.query.takes(&mut self.random) + self.store.latency;
-            let now = self.now;
-            self.send((3, 0), takes, Happening::FromMonitor(generation, ask, now));
+    fn ask(&mut self, m: usize, ask: Ask) {
+        let seat = &self.seats[m];
+        let Some(monitor) = &seat.monitor else { return };
+        if seat.query.flows() {
+            let asked_at = seat.local(self.now);
+            let happening = Happening::FromMonitor(m, monitor.generation, ask, asked_at);
+            let takes = seat.query.takes(&mut self.random) + self.store.latency;
+            self.send((3, m), takes, happening);
         }
     }
 
-    fn answer(&mut self, generation: u64, ask: Ask, asked_at: u64) {
+    fn answer(&mut self, m: usize, generation: u64, ask: Ask, asked_at: u64) {
         if !self.store.is_up {
             return;
         }
         if self.store.busy_until > self.now {
             return self.at(
                 self.store.busy_until,
-                Happening::FromMonitor(generation, ask, asked_at),
+                Happening::FromMonitor(m, generation, ask, asked_at),
             );
         }
         self.store.expire(self.now);
@@ -395,28 +472,31 @@ impl World {
         if self.store.refuses_writes
             && let Some(told) = refusal(&ask, asked_at)
         {
-            return self.reply(generation, told);
+            return self.reply(m, generation, told);
         }
         let refuses = self.store.refuses_writes;
         let mut told = monitor::answer(ask, &mut self.store.data, refuses, wall, asked_at);
         if let Some(Told::Canary(_)) = &told {
-            told.into_iter().for_each(|canary| self.push(canary));
+            told.into_iter().for_each(|canary| self.push_to(m, canary));
             let held = self.store.data.incidents.len();
             told = Some(Told::Clock(wall, held, asked_at));
         }
-        self.reply(generation, told);
+        self.reply(m, generation, told);
     }
 
-    fn reply(&mut self, generation: u64, told: Option<Told>) {
+    fn reply(&mut self, m: usize, generation: u64, told: Option<Told>) {
         let Some(told) = told else { return };
-        if self.query.flows() {
-            let takes = self.query.takes(&mut self.random);
-            self.send((4, 0), takes, Happening::ToMonitor(generation, told));
+        let query = self.seats[m].query;
+        if query.flows() {
+            let takes = query.takes(&mut self.random);
+            self.send((4, m), takes, Happening::ToMonitor(m, generation, told));
         }
     }
 
-    fn tell(&mut self, generation: u64, told: Told) {
-        let Some(monitor) = &mut self.monitor else {
+    fn tell(&mut self, m: usize, generation: u64, told: Told) {
+        let seat = &mut self.seats[m];
+        let now = seat.local(self.now);
+        let Some(monitor) = &mut seat.monitor else {
             return;
         };
         if monitor.generation != generation {
@@ -427,7 +507,7 @@ impl World {
             return;
         }
         match &told {
-            Told::Beat(beat) => {
+            Told::Beat(beat) if m == FIRST => {
                 self.rivals.beat(beat, self.now);
                 let text = || format!("arrives: {}", brief(beat));
                 self.judge.note_of(&beat.agent, self.now, text);
@@ -442,10 +522,11 @@ impl World {
                 self.judge.note_of(id, self.now, text);
             }
             Told::Loaded(loaded) => {
-                self.judge.sighted_at = self.now;
-                self.judge.is_first_sight = loaded.first;
+                seat.sighted_at = self.now;
+                seat.is_first_sight = loaded.first;
             }
-            Told::Canary(_)
+            Told::Beat(_)
+            | Told::Canary(_)
             | Told::Clock(..)
             | Told::Appended
             | Told::TimeToLive(..)
@@ -461,46 +542,49 @@ impl World {
             | Told::Closed => {}
         }
         let mut wishes = Wishes::default();
-        monitor.take(told, self.now, &mut self.random, &mut wishes);
-        self.grant(wishes);
+        monitor.take(told, now, &mut self.random, &mut wishes);
+        self.grant(m, wishes);
     }
 
-    pub(crate) fn grant(&mut self, wishes: Wishes) {
-        self.judge_effects(&wishes.effects);
+    pub(crate) fn grant(&mut self, m: usize, wishes: Wishes) {
+        self.judge_effects(m, &wishes.effects);
         if self.is_killed_at(&wishes.effects) {
-            return self.kill_monitor();
+            return self.kill_monitor(m);
         }
         for ask in wishes.asks {
-            self.ask(ask);
+            self.ask(m, ask);
         }
-        self.begin_deeds(&wishes.effects);
-        let now = self.now;
-        if let Some(monitor) = &mut self.monitor
+        self.begin_deeds(m, &wishes.effects);
+        let seat = &mut self.seats[m];
+        let now = seat.local(self.now);
+        if let Some(monitor) = &mut seat.monitor
             && monitor.wants_connection(now)
         {
-            if self.query.is_refused || self.push.is_refused || !self.store.is_up {
+            if seat.query.is_refused || seat.push.is_refused || !self.store.is_up {
                 let mut wishes = Wishes::default();
                 monitor.lose(now, &mut self.random, &mut wishes);
-                self.judge_effects(&wishes.effects);
+                self.judge_effects(m, &wishes.effects);
             } else {
                 monitor.link = Link::Connecting(now + CONNECT_WITHIN);
                 let generation = monitor.generation;
-                if self.query.flows() && self.push.flows() {
-                    let takes = 2 * self.query.takes(&mut self.random) + self.store.latency;
-                    let at = (now + takes).max(self.store.busy_until);
-                    self.at(at, Happening::MonitorConnected(generation));
+                if seat.query.flows() && seat.push.flows() {
+                    let takes = 2 * seat.query.takes(&mut self.random) + self.store.latency;
+                    let at = (self.now + takes).max(self.store.busy_until);
+                    self.at(at, Happening::MonitorConnected(m, generation));
                 }
             }
         }
-        self.plan_monitor();
+        self.plan_monitor(m);
     }
 
-    pub(crate) fn plan_monitor(&mut self) {
-        let due = self.monitor.as_ref().and_then(Monitor::deadline);
-        if let Some(at) = due.filter(|at| *at < self.monitor_wake) {
+    pub(crate) fn plan_monitor(&mut self, m: usize) {
+        let seat = &mut self.seats[m];
+        let due = seat.monitor.as_ref().and_then(Monitor::deadline);
+        let due = due.map(|at| at.saturating_add(seat.lag));
+        if let Some(at) = due.filter(|at| *at < seat.wake) {
             let at = at.max(self.now);
-            self.monitor_wake = at;
-            self.at(at, Happening::WakeMonitor);
+            seat.wake = at;
+            self.at(at, Happening::WakeMonitor(m));
         }
     }
 
@@ -509,7 +593,7 @@ impl World {
         for n in 0..self.sidecars.len() {
             self.close(n);
         }
-        self.close_monitor();
+        (0..self.seats.len()).for_each(|m| self.close_monitor(m));
     }
 
     pub(crate) fn close_host(&mut self, host: usize) {
@@ -524,16 +608,18 @@ impl World {
         let net = self.hosts[self.sidecars[n].host];
         let sidecar = &mut self.sidecars[n];
         if !net.is_hole && sidecar.is_beating() && sidecar.connection != Connection::None {
-            sidecar.disconnect(self.now, &mut self.random);
+            let now = sidecar.local(self.now);
+            sidecar.disconnect(now, &mut self.random);
             self.drive(n);
         }
     }
 
-    pub(crate) fn close_monitor(&mut self) {
-        let Some(monitor) = &self.monitor else { return };
-        if monitor.link != Link::None && !self.query.is_hole {
-            let generation = monitor.generation;
-            self.at(self.now, Happening::ToMonitor(generation, Told::Closed));
+    pub(crate) fn close_monitor(&mut self, m: usize) {
+        let seat = &self.seats[m];
+        let Some(monitor) = &seat.monitor else { return };
+        if monitor.link != Link::None && !seat.query.is_hole {
+            let closed = Happening::ToMonitor(m, monitor.generation, Told::Closed);
+            self.at(self.now, closed);
         }
     }
 
@@ -555,51 +641,66 @@ impl World {
     }
 
     pub(crate) fn resume(&mut self, n: usize) {
-        if self.sidecars[n].process == Process::Paused {
-            self.sidecars[n].process = Process::Running;
-            self.sidecars[n].wake(self.now, &mut self.random);
+        let sidecar = &mut self.sidecars[n];
+        sidecar.thaw(self.now);
+        if sidecar.process == Process::Paused {
+            sidecar.process = Process::Running;
+            let now = sidecar.local(self.now);
+            sidecar.wake(now, &mut self.random);
             self.drive(n);
         }
     }
 
     pub(crate) fn stop(&mut self, n: usize) {
         if self.sidecars[n].is_beating() {
-            self.sidecars[n].stop(self.now, &mut self.random);
+            let now = self.sidecars[n].local(self.now);
+            self.sidecars[n].stop(now, &mut self.random);
             self.drive(n);
         }
     }
 
-    pub(crate) fn resume_monitor(&mut self) {
-        let Some(monitor) = &mut self.monitor else {
+    pub(crate) fn resume_monitor(&mut self, m: usize) {
+        let seat = &mut self.seats[m];
+        let now = seat.local(self.now);
+        let Some(monitor) = &mut seat.monitor else {
             return;
         };
         monitor.is_paused = false;
         // What waits in the sockets and the tick that is due are taken in one go.
         let mut wishes = Wishes::default();
         if self.random.chance(0.5) {
-            monitor.wake(self.now, &mut self.random, &mut wishes);
+            monitor.wake(now, &mut self.random, &mut wishes);
         }
         while let Some((generation, told)) = monitor.waiting.pop_front() {
             if monitor.generation == generation {
-                monitor.take(told, self.now, &mut self.random, &mut wishes);
+                monitor.take(told, now, &mut self.random, &mut wishes);
             }
         }
-        self.grant(wishes);
+        self.grant(m, wishes);
     }
 
     /// An old beat is published again by another client.
     pub(crate) fn replay(&mut self) {
         if !self.published.is_empty() {
             let beat = self.published[self.random.index(self.published.len())].clone();
-            self.push(Told::Beat(Box::new(beat)));
+            self.push(&Told::Beat(Box::new(beat)));
         }
     }
 
     /// A beat with numbers that cannot be.
     pub(crate) fn poison(&mut self) {
-        if let Some(beat) = self.published.last() {
+        // Of an agent that beats: what is forged of a dead one has no honest beat behind it.
+        let beats = |beat: &&Beat| {
+            let holder = self.judge.holders.get(&beat.agent);
+            holder.is_some_and(|(_, n)| self.sidecars[*n].is_beating())
+        };
+        if let Some(beat) = self.published.last().filter(beats) {
             let mut beat = beat.clone();
-            let which = self.random.below(7);
+            let mut which = self.random.below(7);
+            // Two beats that name one interval are a producer with that interval.
+            if matches!(which, 4 | 5) && !self.poisoned.insert(which) {
+                which = 6;
+            }
             beat.sequence += 1;
             if let Some(hb) = &mut beat.hb {
                 match which {
@@ -612,7 +713,7 @@ impl World {
                     _ => beat.timestamp_ms = (1 << 53) - 1,
                 }
             }
-            self.push(Told::Beat(Box::new(beat)));
+            self.push(&Told::Beat(Box::new(beat)));
         }
     }
 }

@@ -273,6 +273,11 @@ impl Redis {
         format!("redis+unix://{}/redis.sock", self.dir.path().display())
     }
 
+    /// Where it saves.
+    pub(crate) fn place(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(crate) fn client(&self) -> redis::Client {
         let password = self.password.as_ref().map(|p| format!(":{p}@"));
         let address = format!("127.0.0.1:{}", self.port);

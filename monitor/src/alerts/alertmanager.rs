@@ -3,7 +3,7 @@
 //! Labels are the identity of an alert there, so they never change while it lasts: its page, and what it was about at first.
 
 use super::http::Sent;
-use super::text::{Links, cut, date, evidence};
+use super::text::{cut, date, evidence};
 use super::{Tools, later};
 use crate::config::Secret;
 use crate::config::receivers::Receiver;
@@ -38,7 +38,7 @@ pub(super) async fn deliver(
                 receiver,
                 url,
                 token,
-                &[alert(receiver, message, &tools.links)],
+                &[alert(receiver, message, tools)],
                 tools,
             )
             .await
@@ -56,11 +56,11 @@ pub(super) async fn renew(
     messages: &[Message],
     tools: &Tools,
 ) -> Outcome {
-    let mut alerts = vec![watchdog()];
+    let mut alerts = vec![watchdog(tools)];
     alerts.extend(
         messages
             .iter()
-            .map(|message| alert(receiver, message, &tools.links)),
+            .map(|message| alert(receiver, message, tools)),
     );
     for page in alerts.chunks(PAGE) {
         let outcome = post(receiver, url, token, page, tools).await;
@@ -103,10 +103,10 @@ async fn post(
     }
 }
 
-fn alert(receiver: &Receiver, message: &Message, links: &Links) -> Value {
+fn alert(receiver: &Receiver, message: &Message, tools: &Tools) -> Value {
     let ends = match (message.occasion, message.until) {
         (Occasion::Resolved, Some(until)) => date(until),
-        _ => ends_unless_repeated(),
+        _ => ends_unless_repeated(tools),
     };
     let mut labels = json!({
         "alertname": message.subject.alert_name(),
@@ -137,21 +137,22 @@ fn alert(receiver: &Receiver, message: &Message, links: &Links) -> Value {
         "startsAt": date(message.since),
         "endsAt": ends,
     });
-    if let Some(link) = links.of(message) {
+    if let Some(link) = tools.links.of(message) {
         alert["generatorURL"] = json!(link);
     }
     alert
 }
 
-fn watchdog() -> Value {
+fn watchdog(tools: &Tools) -> Value {
     json!({
         "labels": {"alertname": "HbWatchdog", "severity": "none"},
         "annotations": {"summary": "hbmonitor is running; this alert always fires"},
         "startsAt": date(clock::wall_ms()),
-        "endsAt": ends_unless_repeated(),
+        "endsAt": ends_unless_repeated(tools),
     })
 }
 
-fn ends_unless_repeated() -> String {
-    date(clock::wall_ms() + millis(RENEW_EVERY * RENEWALS_MISSED))
+fn ends_unless_repeated(tools: &Tools) -> String {
+    let renewed = tools.patience.scale(RENEW_EVERY * RENEWALS_MISSED);
+    date(clock::wall_ms() + millis(renewed))
 }

@@ -8,6 +8,7 @@ mod answers;
 mod events;
 mod lead;
 mod load;
+mod questions;
 mod recovery;
 mod requests;
 mod shared;
@@ -38,6 +39,8 @@ use heartbeat::wire::silence::Silence;
 use heartbeat::wire::trouble::{Trouble, TroubleKind};
 pub(crate) use lead::{give_up, myself};
 use load::load;
+pub(crate) use questions::Question;
+use questions::Questions;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use requests::{Requests, is_kept, leave};
@@ -66,19 +69,11 @@ const PAGE: usize = 500;
 /// The kind of a beat that was dropped because a queue was full.
 pub(crate) const OVERRUN: &str = "overrun";
 
-/// What the hub wants of the store.
+/// What the hub wants written to the store, and read of what it wrote.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    /// The agent's hash: a silence is verified.
-    Verify(AgentId),
-    /// The time to live of the agent's hash.
-    ReadTtl(AgentId),
-    /// The events of the stream that were not passed on yet.
-    ReadEvents,
-    /// A message to the monitor itself.
-    Canary(u64),
-    /// The lead among the monitors of this store.
-    Lead,
+    /// How many records the store holds, and whether it can write to its disk.
+    Count,
     /// The records that a leader keeps: outbox, silences, pause and, last, the incidents.
     ReadRecords,
     /// An incident is written.
@@ -158,6 +153,7 @@ pub(crate) struct Inbox {
     /// Woken when there are inputs.
     pub(crate) sleeper: Sleeper,
     pub(crate) requests: mpsc::Sender<Request>,
+    pub(crate) questions: mpsc::Sender<Question>,
     /// Another connection is wanted: the present one is dead. Not one of the requests, which wait for answers.
     pub(crate) reconnect: watch::Sender<()>,
     pub(crate) counters: Counters,
@@ -170,6 +166,7 @@ struct StoreReader {
     canary: String,
     output: Output,
     requests: mpsc::Receiver<Request>,
+    questions: mpsc::Receiver<Question>,
     reconnect: watch::Receiver<()>,
     events: Events,
     /// Agents whose roster entry is to be removed.
@@ -200,6 +197,7 @@ impl Inbox {
         let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
+        let (questions, questions_out) = mpsc::channel(REQUESTS_MAX);
         let (reconnect, reconnect_out) = watch::channel(());
         let sender = inputs_in.downgrade();
         let counters = Counters::default();
@@ -213,6 +211,7 @@ impl Inbox {
                 counters: counters.clone(),
             },
             requests: requests_out,
+            questions: questions_out,
             reconnect: reconnect_out,
             events: Events::default(),
             leaving: Vec::new(),
@@ -227,6 +226,7 @@ impl Inbox {
             sender,
             sleeper,
             requests,
+            questions,
             reconnect,
             counters,
         };
@@ -318,15 +318,18 @@ impl StoreReader {
         tracing::info!("connected to the store");
         let (read_events, wanted) = mpsc::channel(1);
         let shared = Shared::new(link.clone(), self.output.counters.clone());
+        let questions = Questions {
+            queue: &mut self.questions,
+            canary: &self.canary,
+            instance: &self.instance,
+            read_events,
+        };
         let requests = Requests {
             queue: &mut self.requests,
             leaving: &mut self.leaving,
             kept: &mut self.kept,
-            canary: &self.canary,
-            instance: &self.instance,
             channels: self.channels,
             reading: tokio::task::JoinSet::new(),
-            read_events,
             timelines: Timelines::default(),
         };
         tokio::select! {
@@ -335,6 +338,7 @@ impl StoreReader {
                 Err(anyhow::anyhow!("the store did not answer in time"))
             }
             ended = follow_link(reports, shared, &self.output) => ended,
+            ended = questions.answer(link.clone(), &self.output) => ended,
             ended = requests.answer(link.clone(), &self.output) => ended,
             ended = self.events.follow(waiting, link, wanted, &self.output) => ended,
         }
@@ -343,6 +347,7 @@ impl StoreReader {
     /// The hub asks again what the connection before did not answer, and writes incidents again once they were read. What
     /// people asked for stays.
     fn drop_questions(&mut self) {
+        while self.questions.try_recv().is_ok() {}
         while let Ok(request) = self.requests.try_recv() {
             if let Request::Leave(id) = request {
                 requests::keep_leaving(&mut self.leaving, [id]);

@@ -44,6 +44,15 @@ impl Shown {
         }
     }
 
+    /// How urgent it is, as the monitor sees it.
+    fn rank(&self) -> Rank {
+        match self.json["attention"].as_str() {
+            Some("you") => Rank::NeedsYou,
+            Some("hb") => Rank::OnIt,
+            Some(_) | None => self.word.rank(),
+        }
+    }
+
     pub(super) fn text(&self, field: &str) -> Option<String> {
         self.json[field].as_str().map(plain)
     }
@@ -117,7 +126,7 @@ fn subjectless(sentence: &str) -> String {
 pub(super) fn sort(agents: &mut [Shown]) {
     agents.sort_by(|a, b| {
         let key = |of: &Shown| {
-            let rank = of.word.rank();
+            let rank = of.rank();
             (rank, rank.is_by_age().then_some(of.since_ms))
         };
         key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
@@ -126,7 +135,7 @@ pub(super) fn sort(agents: &mut [Shown]) {
 
 /// `14 agents: 3 need you, hb is looking after 2, 8 are fine, 1 is stopped.`
 pub(super) fn summary(agents: &[Shown]) -> String {
-    let count = |rank: Rank| agents.iter().filter(|of| of.word.rank() == rank).count();
+    let count = |rank: Rank| agents.iter().filter(|of| of.rank() == rank).count();
     let (you, hb, stopped) = (
         count(Rank::NeedsYou),
         count(Rank::OnIt),

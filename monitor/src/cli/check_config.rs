@@ -3,6 +3,7 @@
 use crate::config::receivers::Receiver;
 use crate::config::{CheckArgs, Config, exit};
 use heartbeat::base::id::AgentId;
+use heartbeat::base::patience::Patience;
 use heartbeat::fleet::ladder::policy::{Policy, Severity};
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::notification::ReceiverName;
@@ -32,6 +33,12 @@ pub(crate) fn config(config: &Config, asked: &CheckArgs, obstacle: Obstacle<'_>)
     });
     if let Some(deadman) = &config.deadman {
         lines.push(format!("deadman   {}, each minute", deadman.target));
+    }
+    if config.alert_patience != Patience::ONE {
+        lines.push(format!(
+            "patience  {} times the waiting times of alerts",
+            config.alert_patience
+        ));
     }
     if config.receivers.is_empty() {
         lines.push("receiver  none: no one is notified".to_owned());

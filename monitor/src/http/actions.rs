@@ -1,5 +1,5 @@
 //! What people ask for: `POST /v1/agents/{id}/{restart,recover,stop,forget,ack,silence}`, `POST /v1/silences`,
-//! `DELETE /v1/silences/{id}`, `POST /v1/{pause,resume}`.
+//! `DELETE /v1/silences/{id}`, `POST /v1/troubles/{name}/ack`, `POST /v1/{pause,resume}`.
 //!
 //! The body is JSON or empty: `by` names the person, `for` is the length of a pause or a silence, `rung` and `dryRun` are of
 //! `recover`. The answer is 202 with what was begun.
@@ -21,6 +21,7 @@ use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal, Quiet, WHO_CHARS_MAX};
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::incident::IncidentId;
 use heartbeat::wire::silence::Matcher;
+use heartbeat::wire::trouble::TroubleKind;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub(crate) fn routes(access: Access) -> Router<AppState> {
         .route("/v1/agents/{id}/{action}", post(about_agent))
         .route("/v1/silences", post(silence))
         .route("/v1/silences/{id}", delete(unsilence))
+        .route("/v1/troubles/{name}/ack", post(acknowledge))
         .route("/v1/pause", post(pause))
         .route("/v1/resume", post(resume))
         .route_layer(from_fn_with_state(access, auth::check))
@@ -159,6 +161,30 @@ async fn unsilence(
     }
 }
 
+async fn acknowledge(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Response {
+    let wish = match wish(body).await {
+        Ok(wish) => wish,
+        Err(refused) => return refused,
+    };
+    match trouble(&app, name) {
+        Some(kind) => answer(&app.desk, Ask::AcknowledgeTrouble(kind), wish.by, peer).await,
+        None => refuse(StatusCode::NOT_FOUND, "Trouble not found"),
+    }
+}
+
+/// The trouble of hbmonitor itself of this name, while it lasts.
+pub(super) fn trouble(app: &AppState, name: String) -> Option<TroubleKind> {
+    let kind = TroubleKind::try_from(name).ok()?;
+    let shown = app.alerts.borrow();
+    let mut lasting = shown.troubles.iter();
+    lasting.any(|trouble| trouble.name == kind).then_some(kind)
+}
+
 /// A silence always has an end.
 fn quiet(wish: &Wish, matchers: Vec<Matcher>) -> Result<Quiet, String> {
     let why = |why: &str| format!("for: {why}");
@@ -266,6 +292,7 @@ fn shown(answer: &Answer) -> serde_json::Value {
         Answer::Order(order) => serde_json::json!({"order": order}),
         Answer::Forgotten(agent) => serde_json::json!({"forgotten": agent}),
         Answer::Acknowledged(id) => serde_json::json!({"acknowledged": id}),
+        Answer::TroubleAcknowledged(kind) => serde_json::json!({"acknowledged": kind.field()}),
         Answer::Silenced(silence) => serde_json::json!({"silenced": silence}),
         Answer::Unsilenced(id) => serde_json::json!({"unsilenced": id}),
         Answer::Paused(pause) => serde_json::json!({"paused": pause}),

@@ -162,7 +162,7 @@ async fn prometheus(State(app): State<AppState>) -> Response {
         let beside = metrics::Beside {
             dropped: &dropped,
             readers,
-            alerts: &alerts,
+            alerts: &alerts.alerts,
             reading: &reading,
             figures: &figures,
             wall_ms: listing::reading().wall_ms,

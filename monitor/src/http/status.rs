@@ -18,6 +18,7 @@ use heartbeat::wire::incident::{GateKind, Incident, IncidentId};
 use heartbeat::wire::leader::Leader;
 use heartbeat::wire::pause::Pause;
 use heartbeat::wire::silence::Silence;
+use heartbeat::wire::trouble::Trouble;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ struct Status {
     configuration: Configuration,
     /// Where notifications go, and what waits for them.
     receivers: Vec<Receiver>,
+    /// What is the matter with hbmonitor itself.
+    troubles: Vec<TroubleStatus>,
     pages: Pages,
     /// Payloads that were dropped, by kind.
     dropped: BTreeMap<&'static str, u64>,
@@ -139,6 +142,18 @@ struct Receiver {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TroubleStatus {
+    /// Names it in `POST /v1/troubles/{name}/ack`.
+    name: String,
+    /// Unix milliseconds.
+    since: u64,
+    sentence: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acked_by: Option<String>,
+}
+
+#[derive(Serialize)]
 struct Pages {
     /// Receivers know of them.
     out: usize,
@@ -167,7 +182,8 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
     let Some(snapshot) = app.snapshots.get().await else {
         return ended();
     };
-    let (watch, alerts) = (&snapshot.watch, Arc::clone(&app.alerts.borrow()));
+    let (watch, shown) = (&snapshot.watch, Arc::clone(&app.alerts.borrow()));
+    let alerts = &shown.alerts;
     let read = app.reading.borrow().clone();
     let (bounds, at) = (snapshot.bounds, reading());
     Json(Status {
@@ -203,6 +219,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
             error: read.error,
         },
         receivers: alerts.receivers.iter().map(Receiver::of).collect(),
+        troubles: shown.troubles.iter().map(TroubleStatus::of).collect(),
         pages: Pages {
             out: alerts.pages,
             held: alerts.muted,
@@ -307,6 +324,17 @@ impl RecoveryStatus {
                     at: next.at.map(|moment| wall(moment, at)),
                 })
                 .collect(),
+        }
+    }
+}
+
+impl TroubleStatus {
+    fn of(trouble: &Trouble) -> Self {
+        Self {
+            name: trouble.name.field(),
+            since: trouble.since,
+            sentence: trouble.sentence.clone(),
+            acked_by: trouble.acked_by.clone(),
         }
     }
 }

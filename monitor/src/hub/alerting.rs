@@ -7,6 +7,7 @@ use crate::hub::troubles::Troubles;
 use heartbeat::alerts::Alerts;
 use heartbeat::alerts::exchange::{AlertsEffect, AlertsInput, AlertsView, Now, Standing};
 use heartbeat::alerts::matter::Matter;
+use heartbeat::base::duration::format_duration;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
 use heartbeat::fleet::agent::State;
@@ -25,7 +26,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// What readers see of the alerts.
-pub(crate) type ShownAlerts = watch::Receiver<Arc<AlertsView>>;
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) alerts: AlertsView,
+    /// Troubles of hbmonitor itself that last.
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// The readers' end.
+pub(crate) type ShownAlerts = watch::Receiver<Arc<Shown>>;
 
 /// People are paged when the store has been unreachable for so long.
 const STORE_DOWN_AFTER: Duration = Duration::from_secs(60);
@@ -47,7 +56,7 @@ pub(super) struct Alerting {
     alerts: Alerts,
     pub(super) dispatch: Dispatch,
     /// What HTTP shows of them.
-    shown: watch::Sender<Arc<AlertsView>>,
+    shown: watch::Sender<Arc<Shown>>,
     /// Something of it changed.
     news: bool,
     /// Since when the store is away, and whether people know.
@@ -66,12 +75,12 @@ pub(super) struct Alerting {
 }
 
 /// Both ends of what readers see of the alerts.
-pub(crate) fn shown() -> (watch::Sender<Arc<AlertsView>>, ShownAlerts) {
+pub(crate) fn shown() -> (watch::Sender<Arc<Shown>>, ShownAlerts) {
     watch::channel(Arc::default())
 }
 
 impl Alerting {
-    pub(super) fn new(dispatch: Dispatch, shown: watch::Sender<Arc<AlertsView>>) -> Self {
+    pub(super) fn new(dispatch: Dispatch, shown: watch::Sender<Arc<Shown>>) -> Self {
         let mut alerting = Self {
             alerts: Alerts::new(fastrand::u64(..)),
             dispatch,
@@ -91,7 +100,7 @@ impl Alerting {
 
     /// Forgets every page: the store holds them, and the monitor that leads goes on.
     pub(super) fn begin_again(&mut self, now: Moment) {
-        self.alerts = Alerts::new(fastrand::u64(..));
+        self.alerts = Alerts::new(fastrand::u64(..)).patient(self.dispatch.patience());
         let rules = self.dispatch.rules();
         // Nothing waits yet, so nothing is wished for.
         self.alerts
@@ -101,12 +110,17 @@ impl Alerting {
 
     pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
         let store = self.store_down.filter(|(_, known)| !known);
-        let store = store.map(|(since, _)| (since + STORE_DOWN_AFTER, "store"));
+        let store = store.map(|(since, _)| (since + self.store_down_after(), "store"));
         let alerts = self.alerts.deadline();
         let ping = self.is_pinging().then_some((self.ping_at, "ping"));
-        let all = [store, alerts, ping, self.troubles.deadline()];
+        let troubles = self.troubles.deadline(self.dispatch.patience());
+        let all = [store, alerts, ping, troubles];
         let all = all.into_iter().flatten();
         all.min_by_key(|(at, _)| *at)
+    }
+
+    fn store_down_after(&self) -> Duration {
+        self.dispatch.patience().scale(STORE_DOWN_AFTER)
     }
 
     /// What the store holds of the outbox; its incidents follow.
@@ -137,11 +151,12 @@ impl Alerting {
             wishes.append(&mut self.trouble(kind, error.as_deref(), now));
         }
         if let Some((since, false)) = self.store_down
-            && since + STORE_DOWN_AFTER <= now
+            && since + self.store_down_after() <= now
         {
             self.store_down = Some((since, true));
             let mut matter = store_trouble(now, since);
-            "blind, the store has not answered for 1 min".clone_into(&mut matter.label);
+            let lasts = format_duration(self.store_down_after());
+            matter.label = format!("blind, the store has not answered for {lasts}");
             "hb cannot reach its store: nothing is known of the agents meanwhile."
                 .clone_into(&mut matter.sentence);
             "hb tries again every few seconds.".clone_into(&mut matter.next);
@@ -156,7 +171,10 @@ impl Alerting {
             wishes.append(&mut self.handle(AlertsInput::Tick, now));
         }
         if std::mem::take(&mut self.news) {
-            self.shown.send_replace(Arc::new(self.alerts.view()));
+            self.shown.send_replace(Arc::new(Shown {
+                alerts: self.alerts.view(),
+                troubles: self.troubles.all.values().cloned().collect(),
+            }));
         }
         wishes
     }
@@ -243,6 +261,9 @@ impl Alerting {
             }
             WatchEffect::Recovery(RecoveryEffect::Silences(silences)) => {
                 self.handle(AlertsInput::Silences(silences.clone()), now)
+            }
+            WatchEffect::Recovery(RecoveryEffect::TroubleAcknowledged(kind, by)) => {
+                self.trouble_acknowledged(kind, by, now)
             }
             WatchEffect::GateClosed(gate) => self.gate(gate, true, now),
             WatchEffect::GateOpened(gate) => self.gate(gate, false, now),

@@ -3,7 +3,7 @@
 use super::crew::Crew;
 use super::log;
 use crate::asks::Asks;
-use crate::bus::inbox::Request;
+use crate::bus::inbox::{Question, Request};
 use crate::events::Events;
 use heartbeat::fleet::machine::{Change, FleetEffect};
 use heartbeat::fleet::watch::WatchEffect;
@@ -13,6 +13,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 /// Where effects go.
 pub(super) struct Outputs {
     pub(super) requests: mpsc::Sender<Request>,
+    pub(super) questions: mpsc::Sender<Question>,
     pub(super) reconnect: watch::Sender<()>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) crew: Crew,
@@ -22,9 +23,9 @@ pub(super) struct Outputs {
 impl Outputs {
     pub(super) fn perform(&self, effect: WatchEffect, asks: &mut Asks) {
         match effect {
-            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.request(Request::Verify(id)),
-            WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.request(Request::ReadTtl(id)),
-            WatchEffect::Fleet(FleetEffect::ReadEvents) => self.request(Request::ReadEvents),
+            WatchEffect::Fleet(FleetEffect::Verify(id)) => self.ask(Question::Verify(id)),
+            WatchEffect::Fleet(FleetEffect::ReadTtl(id)) => self.ask(Question::ReadTtl(id)),
+            WatchEffect::Fleet(FleetEffect::ReadEvents) => self.ask(Question::ReadEvents),
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.announce(change),
             WatchEffect::Fleet(FleetEffect::Turned(turn)) => self.events.notice(&turn),
             WatchEffect::Fleet(FleetEffect::Left(id, _)) => {
@@ -34,14 +35,19 @@ impl Outputs {
             WatchEffect::Fleet(FleetEffect::Refused(count)) => tracing::warn!(
                 "the fleet is full, {count} messages of new agents were refused up to now; see hb_fleet_bytes and hb_fleet_agents_max"
             ),
-            WatchEffect::SendCanary(number) => self.request(Request::Canary(number)),
+            WatchEffect::SendCanary(number) => {
+                self.ask(Question::Canary(number));
+                self.request(Request::Count);
+            }
             WatchEffect::Reconnect => {
                 tracing::error!("the store does not answer; connecting again");
                 let _ = self.reconnect.send(()); // no receiver: the inbox has ended, and so does the hub
             }
-            WatchEffect::AskForLead => self.request(Request::Lead),
+            WatchEffect::AskForLead => self.ask(Question::Lead),
             WatchEffect::ReadRecords => self.request(Request::ReadRecords),
-            WatchEffect::TookOver => tracing::warn!("this monitor leads now: it acts and alerts"),
+            WatchEffect::TookOver => tracing::warn!(
+                "this monitor leads, and goes on with what the store holds: it acts and alerts"
+            ),
             WatchEffect::SteppedDown => {
                 tracing::info!("another monitor leads: this one shows, and does not act or alert");
             }
@@ -67,6 +73,12 @@ impl Outputs {
     }
 
     /// What is not answered is asked again; a full queue is one of the causes.
+    fn ask(&self, question: Question) {
+        if let Err(error) = self.questions.try_send(question) {
+            tracing::debug!("dropped a question to the store, the queue is full: {error}");
+        }
+    }
+
     pub(super) fn request(&self, request: Request) {
         if let Err(error) = self.requests.try_send(request) {
             tracing::debug!("dropped a request to the store, the queue is full: {error}");

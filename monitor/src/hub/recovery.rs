@@ -44,7 +44,7 @@ impl Outputs {
             }
             RecoveryEffect::StoreSilence(silence) => self.request(Request::StoreSilence(silence)),
             RecoveryEffect::RemoveSilence(id) => self.request(Request::RemoveSilence(id)),
-            RecoveryEffect::Silences(_) => {} // the alerts follow them
+            RecoveryEffect::Silences(_) | RecoveryEffect::TroubleAcknowledged(..) => {} // the alerts follow them
             RecoveryEffect::StorePause(pause) => self.request(Request::StorePause(pause)),
             RecoveryEffect::Audit(entry) => self.request(Request::Audit(entry)),
             RecoveryEffect::Answer(number, answer) => asks.answer(number, answer),

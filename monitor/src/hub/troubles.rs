@@ -6,6 +6,7 @@ use crate::clock;
 use heartbeat::alerts::exchange::AlertsInput;
 use heartbeat::alerts::matter::Matter;
 use heartbeat::base::moment::Moment;
+use heartbeat::base::patience::Patience;
 use heartbeat::wire::incident::{IncidentId, Notified};
 use heartbeat::wire::trouble::{Trouble, TroubleKind};
 use std::collections::BTreeMap;
@@ -30,11 +31,11 @@ impl Troubles {
         self.read = held;
     }
 
-    pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
+    pub(super) fn deadline(&self, patience: Patience) -> Option<(Moment, &'static str)> {
         let since = self
             .disk_fails
             .filter(|_| !self.all.contains_key(&TroubleKind::Disk));
-        since.map(|since| (since + DISK_FAILS_FOR, "disk"))
+        since.map(|since| (since + patience.scale(DISK_FAILS_FOR), "disk"))
     }
 
     /// Takes what the store holds; what it lacks is written again.
@@ -97,6 +98,23 @@ impl Alerting {
         }
     }
 
+    /// A person takes care of a trouble, if that lasts.
+    pub(super) fn trouble_acknowledged(
+        &mut self,
+        kind: &TroubleKind,
+        by: &str,
+        now: Moment,
+    ) -> Vec<Wish> {
+        let Some(trouble) = self.troubles.all.get_mut(kind) else {
+            return Vec::new(); // it ended a moment ago
+        };
+        trouble.acked_by = Some(by.to_owned());
+        let matter = Matter::troubled(trouble, None);
+        let mut wishes = vec![stored(trouble)];
+        wishes.append(&mut self.handle(AlertsInput::Matter(Box::new(matter)), now));
+        wishes
+    }
+
     /// The store was read: its troubles go on, and those that are over end.
     pub(super) fn troubles_restored(&mut self) -> (Vec<Matter>, Vec<Wish>) {
         let known: Vec<TroubleKind> = self.troubles.all.keys().cloned().collect();
@@ -132,7 +150,7 @@ impl Alerting {
     }
 
     pub(super) fn troubles_due(&mut self, now: Moment) -> Vec<Wish> {
-        match self.troubles.deadline() {
+        match self.troubles.deadline(self.dispatch.patience()) {
             Some((at, _)) if at <= now => self.trouble(TroubleKind::Disk, Some(DISK_FAILS), now),
             Some(_) | None => Vec::new(),
         }

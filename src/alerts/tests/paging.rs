@@ -34,6 +34,24 @@ fn a_failure_is_paged_after_ten_seconds_and_once_until_it_is_over() {
 }
 
 #[test]
+fn patience_multiplies_the_wait_and_the_repeat() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    stage.patience = Patience::new(6.0).unwrap();
+    stage.start();
+    stage.opens(1, "h1", Reason::Exited, &["a1"]);
+    stage.run(59);
+    assert!(stage.got.is_empty());
+    stage.run(1);
+    stage.run(24 * 3600 - 1);
+    assert_eq!(stage.occasions("team"), [Occasion::Firing]);
+    stage.run(1);
+    assert_eq!(
+        stage.occasions("team"),
+        [Occasion::Firing, Occasion::Updated]
+    );
+}
+
+#[test]
 fn an_agent_that_comes_back_by_itself_pages_no_one() {
     let mut stage = Stage::new(vec![receiver("team")]);
     let id = stage.opens(1, "h1", Reason::Exited, &["a1"]);

@@ -95,11 +95,26 @@ impl Unsaved {
         self.writes.clear();
     }
 
-    /// Whether our record tells more than the one that the store holds.
+    /// Whether our record tells more than the one that the store holds: that may be an older backup of it.
     pub(super) fn is_newer(&self, ours: &Arc<Incident>, held: &Incident) -> bool {
         let is_unsaved = self.writes.contains_key(&ours.id);
-        ours.is_closed() != held.is_closed()
-            || ours.agents.len() > held.agents.len()
-            || (is_unsaved && **ours != *held)
+        let more = growth(ours)
+            .into_iter()
+            .zip(growth(held))
+            .any(|(ours, held)| ours > held);
+        ours.is_closed() != held.is_closed() || more || (is_unsaved && **ours != *held)
     }
+}
+
+/// What only grows in a record.
+fn growth(incident: &Incident) -> [usize; 6] {
+    let ended = incident.rungs.iter().filter(|rung| rung.ended_at.is_some());
+    [
+        incident.agents.len(),
+        incident.rungs.len(),
+        ended.count(),
+        incident.notified.len(),
+        usize::from(incident.acked_by.is_some()),
+        usize::from(incident.page.is_some()),
+    ]
 }

@@ -64,6 +64,9 @@ impl Watch {
             Ok(Answer::Incident(incident)) => ("accepted", format!("incident {}", incident.id)),
             Ok(Answer::Plan(_)) => ("accepted", "dry run: nothing was done".to_owned()),
             Ok(Answer::Acknowledged(id)) => ("accepted", format!("incident {id}")),
+            Ok(Answer::TroubleAcknowledged(kind)) => {
+                ("accepted", format!("hb's own trouble {}", kind.field()))
+            }
             Ok(Answer::Silenced(silence)) => ("accepted", format!("silence {}", silence.id)),
             Ok(Answer::Unsilenced(id)) => ("accepted", format!("silence {id}")),
             Ok(Answer::Forgotten(_) | Answer::Paused(_) | Answer::Resumed) => {
@@ -131,6 +134,11 @@ impl Watch {
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
             Ask::Acknowledge(id) => self.acknowledge(&id, by, now, effects),
+            Ask::AcknowledgeTrouble(kind) => {
+                let acked = RecoveryEffect::TroubleAcknowledged(kind.clone(), by.to_owned());
+                effects.push(WatchEffect::Recovery(acked));
+                Ok(Answer::TroubleAcknowledged(kind))
+            }
             Ask::Silence(quiet) => self.silence(quiet, by, now, effects),
             Ask::Unsilence(id) => self.end_silence(&id, effects),
             Ask::Pause(lasts) => {

@@ -15,7 +15,7 @@ use crate::wire::life::Reason;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a follower reads what the leader records.
+/// How often a follower reads what the leader records. One that stood still writes as a leader for so long at most.
 const MIRROR_EVERY: Duration = Duration::from_secs(10);
 
 /// What waits for the answer whether this monitor still leads: of a moment, for the store is asked at once.
@@ -43,7 +43,7 @@ impl Watch {
                 ElectionEffect::TakeOver => {
                     self.record(LedgerInput::Lead, None, now, effects);
                     self.notices = Notices::default();
-                    self.mirror_at = None;
+                    self.mirror_at = Some(now + MIRROR_EVERY);
                     effects.push(WatchEffect::ReadRecords);
                 }
                 ElectionEffect::StepDown => {
@@ -130,10 +130,34 @@ impl Watch {
         }
     }
 
-    /// The records of the leader are read again when they are due.
+    /// The store holds so many records: what it lost is written again. What another monitor wrote that led beside this one, as
+    /// after a freeze of its machine, is read, and is in the hands of this one from then on.
+    pub(super) fn incidents_counted(
+        &mut self,
+        held: usize,
+        now: Moment,
+        effects: &mut Vec<WatchEffect>,
+    ) {
+        let known = self.ledger.records();
+        if held < known {
+            self.record(LedgerInput::Lost, None, now, effects);
+            self.pause_read(None, now, effects);
+            self.silences_read(Vec::new(), effects);
+        }
+        let unknown = held.saturating_sub(known);
+        if unknown > self.not_understood {
+            self.mirror_at = Some(now + MIRROR_EVERY);
+            effects.push(WatchEffect::ReadRecords);
+        }
+        self.not_understood = unknown;
+    }
+
+    /// The records are read again when they are due: by a follower each time, by a leader once when another one may have
+    /// written what it learnt of too late.
     pub(super) fn read_again(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
         if self.mirror_at.is_some_and(|at| at <= now) {
-            self.mirror_at = Some(now + MIRROR_EVERY);
+            let follows = !self.election.records();
+            self.mirror_at = follows.then_some(now + MIRROR_EVERY);
             effects.extend(self.fleet.is_link_up().then_some(WatchEffect::ReadRecords));
         }
     }

@@ -1,20 +1,16 @@
-//! The hub's requests, sent to the store in batches on a connection of their own: their number times the round trip delays
-//! neither each other nor a beat.
+//! The hub's requests about records, sent to the store in batches, one after the other: what is written later is written
+//! after what was written before. Their number times the round trip delays no beat and no question (`questions.rs`).
 
-use super::answers::is_own_fault;
-use super::load::{ask, pass_on_hash, pass_on_time, records};
+use super::load::{ask, pass_on_hash, records};
 use super::timeline::{self, Timelines};
-use super::{Input, Output, PAGE, Request, lead, recovery};
-use crate::clock;
+use super::{Input, Output, PAGE, Request, recovery};
 use heartbeat::base::id::AgentId;
-use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys::{self, Channels};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -49,19 +45,13 @@ pub(super) async fn leave(
 /// The requests of one connection.
 pub(super) struct Requests<'a> {
     pub(super) queue: &'a mut mpsc::Receiver<Request>,
-    /// Agents whose roster entry is to be removed, which the store has not done: tried again with each canary.
+    /// Agents whose roster entry is to be removed, which the store has not done: tried again with each count.
     pub(super) leaving: &'a mut Vec<AgentId>,
     /// What people asked for, until the store has answered: a lost connection loses none of it.
     pub(super) kept: &'a mut Vec<Request>,
-    /// The monitor's own channel.
-    pub(super) canary: &'a str,
-    /// The name of this monitor among those of its store.
-    pub(super) instance: &'a str,
     pub(super) channels: Channels,
     /// Records that are being read; ends with the connection.
     pub(super) reading: JoinSet<()>,
-    /// Wakes the reader of the stream.
-    pub(super) read_events: mpsc::Sender<()>,
     /// Whose timelines this connection knows.
     pub(super) timelines: Timelines,
 }
@@ -78,6 +68,7 @@ impl Requests<'_> {
             if batch.is_empty() && self.queue.recv_many(&mut batch, PAGE).await == 0 {
                 return Ok(());
             }
+            count_once(&mut batch);
             self.take_leaving(&mut batch);
             *self.kept = batch.iter().filter(|one| is_kept(one)).cloned().collect();
             self.timelines
@@ -87,7 +78,6 @@ impl Requests<'_> {
             for request in &batch {
                 self.add(&mut question, request);
             }
-            let asked_at = clock::now();
             let mut answers = Vec::new().into_iter();
             if !question.is_empty() {
                 answers = ask(&mut link, &mut question, output).await?.into_iter();
@@ -96,11 +86,6 @@ impl Requests<'_> {
                 if let Request::Leave(id) = &request {
                     if is_carried_out(answers.next(), output) {
                         self.leaving.retain(|leaving| leaving != id);
-                    }
-                } else if let Request::Lead = request {
-                    if let Some(answer) = answers.next() {
-                        let answer = answer.and_then(|value| Ok(redis::from_redis_value(value)?));
-                        lead::pass_on(&mut link, self.instance, (answer, asked_at), output).await?;
                     }
                 } else if let Request::ReadRecords = request {
                     self.read_records(&link, output);
@@ -114,7 +99,7 @@ impl Requests<'_> {
 
     /// Keeps whose entries are being removed, and adds those that the store did not remove before.
     fn take_leaving(&mut self, batch: &mut Vec<Request>) {
-        let again = batch.iter().any(|one| matches!(one, Request::Canary(_)));
+        let again = batch.iter().any(|one| matches!(one, Request::Count));
         let before = if again {
             self.leaving.clone()
         } else {
@@ -144,21 +129,9 @@ impl Requests<'_> {
 
     fn add(&self, question: &mut Pipeline, request: &Request) {
         match request {
-            Request::Verify(id) => {
-                let key = keys::agent(id);
-                question.cmd("HGETALL").arg(&key).cmd("PTTL").arg(&key);
-            }
-            Request::ReadTtl(id) => {
-                question.cmd("PTTL").arg(keys::agent(id));
-            }
-            Request::Lead => lead::add(question, self.instance),
             Request::ReadRecords => {}
-            Request::ReadEvents => {
-                let _ = self.read_events.try_send(()); // full: it is about to be read
-            }
-            Request::Canary(number) => {
-                question.cmd("PUBLISH").arg(self.canary).arg(*number);
-                question.cmd("TIME").cmd("HLEN").arg(keys::INCIDENTS);
+            Request::Count => {
+                question.cmd("HLEN").arg(keys::INCIDENTS);
                 question.cmd("HLEN").arg(keys::NOTICES);
                 question.cmd("INFO").arg("persistence");
             }
@@ -203,6 +176,17 @@ impl Requests<'_> {
     }
 }
 
+/// Of the counts that have gathered the last one is enough.
+fn count_once(batch: &mut Vec<Request>) {
+    let is_count = |request: &Request| matches!(request, Request::Count);
+    let mut left = batch.iter().filter(|one| is_count(one)).count();
+    batch.retain(|one| {
+        let counts = is_count(one);
+        left -= usize::from(counts);
+        !counts || left == 0
+    });
+}
+
 fn store(question: &mut Pipeline, incident: &Incident) {
     let id = incident.id.to_string();
     set(question, keys::INCIDENTS, &id, &incident.encode());
@@ -234,12 +218,8 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::Timeline(_) => true,
         // They were meant for the agent as it was then.
         Request::Order(..) | Request::Claim(..) => false,
-        // The hub asks again, and writes incidents and notices again.
-        Request::Verify(_)
-        | Request::ReadTtl(_)
-        | Request::ReadEvents
-        | Request::Canary(_)
-        | Request::Lead
+        // The hub wants these again, and writes incidents and notices again.
+        Request::Count
         | Request::ReadRecords
         | Request::StoreIncident(_)
         | Request::RemoveIncident(_)
@@ -255,19 +235,7 @@ async fn pass_on(
     output: &Output,
 ) -> anyhow::Result<()> {
     match request {
-        Request::Verify(id) => {
-            if let (Some(fields), Some(left)) = (answers.next(), answers.next()) {
-                pass_on_verified(id, fields, left, output).await?;
-            }
-        }
-        Request::ReadTtl(id) => {
-            if let Some(left) = answers.next() {
-                pass_on_ttl(&id, left, output).await;
-            }
-        }
-        Request::Canary(_) => {
-            pass_on_canary(answers, output).await;
-        }
+        Request::Count => pass_on_count(answers, output).await,
         Request::StoreNotification(record) => {
             if is_carried_out(answers.next(), output) {
                 output.pass(Input::NotificationStored(record.id)).await;
@@ -311,15 +279,12 @@ async fn pass_on(
             }
             output.send(RecoveryInput::Begun(ticket, is_stored)).await;
         }
-        Request::ReadEvents | Request::Leave(_) | Request::Lead | Request::ReadRecords => {}
+        Request::Leave(_) | Request::ReadRecords => {}
     }
     Ok(())
 }
 
-/// What was asked beside the canary.
-async fn pass_on_canary(answers: &mut impl Iterator<Item = RedisResult<Value>>, output: &Output) {
-    let _receivers = answers.next();
-    pass_on_time(answers.next(), output).await;
+async fn pass_on_count(answers: &mut impl Iterator<Item = RedisResult<Value>>, output: &Output) {
     if let Some(Ok(Value::Int(held))) = answers.next() {
         let held = usize::try_from(held).unwrap_or(0);
         output.send(WatchInput::IncidentsHeld(held)).await;
@@ -334,21 +299,6 @@ async fn pass_on_canary(answers: &mut impl Iterator<Item = RedisResult<Value>>, 
     {
         output.pass(Input::DiskFails(disk_fails(&info))).await;
     }
-}
-
-async fn pass_on_verified(
-    id: AgentId,
-    fields: RedisResult<Value>,
-    left: RedisResult<Value>,
-    output: &Output,
-) -> anyhow::Result<()> {
-    // An error of the store is no answer about the agent: the question is asked again.
-    if fields.as_ref().err().is_none_or(is_own_fault) {
-        pass_on_hash(&id, fields, &left, output).await?;
-        pass_on_ttl(&id, left, output).await;
-        output.send(FleetInput::Verified(id)).await;
-    }
-    Ok(())
 }
 
 /// Whether `INFO persistence` says that the last write to the disk failed.
@@ -371,13 +321,6 @@ fn is_carried_out(answer: Option<RedisResult<Value>>, output: &Output) -> bool {
             false
         }
         None => false,
-    }
-}
-
-async fn pass_on_ttl(id: &AgentId, left: RedisResult<Value>, output: &Output) {
-    if let Ok(Value::Int(left @ 1..)) = left {
-        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-        output.send(FleetInput::TtlRead(id.clone(), left)).await;
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn routes(access: Access) -> Router<AppState> {
         .route("/agents/{id}/{action}", post(about_agent))
         .route("/pause", post(pause))
         .route("/resume", post(resume))
+        .route("/troubles/{name}/ack", post(acknowledge))
         .route("/silences", post(silence))
         .route("/silences/{id}/delete", post(unsilence))
         .route_layer(from_fn_with_state(access, auth::check));
@@ -144,6 +145,20 @@ async fn unsilence(
     match IncidentId::parse(&id) {
         Ok(id) => perform(&app, Ask::Unsilence(id), peer, "../../silences", "../../").await,
         Err(_) => refuse(StatusCode::NOT_FOUND, "Silence not found"),
+    }
+}
+
+async fn acknowledge(
+    State(app): State<AppState>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+) -> Response {
+    match actions::trouble(&app, name) {
+        Some(kind) => {
+            let ask = Ask::AcknowledgeTrouble(kind);
+            perform(&app, ask, peer, "../../status", "../../").await
+        }
+        None => refuse(StatusCode::NOT_FOUND, "Trouble not found"),
     }
 }
 

@@ -4,11 +4,13 @@ use super::Shown;
 use super::forms::Acting;
 use super::layout::{self, Frame, Here, millis_text};
 use super::parts::{self, Shape};
+use crate::hub::Shown as ShownAlerts;
 use heartbeat::alerts::exchange::{AlertsView, ReceiverView};
 use heartbeat::base::figure;
 use heartbeat::fleet::gates::GateKind;
 use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::word::{Tone, gate_text};
+use heartbeat::wire::trouble::Trouble;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -25,9 +27,10 @@ const GATES: [(GateKind, &str); 5] = [
 pub(super) fn page(
     shown: &Shown<'_>,
     dropped: &BTreeMap<&'static str, u64>,
-    alerts: &AlertsView,
+    shown_alerts: &ShownAlerts,
     acting: Acting,
 ) -> Markup {
+    let ShownAlerts { alerts, troubles } = shown_alerts;
     let Shown { snapshot, at } = *shown;
     let well = snapshot.link_up;
     let failing: Vec<_> = alerts
@@ -66,12 +69,38 @@ pub(super) fn page(
                 }
             }
         }
+        @if !troubles.is_empty() { (own_troubles(troubles, at, acting)) }
         div.two { (monitor(shown)) (beats(shown, dropped)) }
         (recovery(shown, acting))
         (gates(shown))
         (receivers(alerts, at))
     };
     layout::page(&frame, &main)
+}
+
+/// What is the matter with hb itself, and who takes care of it.
+fn own_troubles(troubles: &[Trouble], at: ViewTime, acting: Acting) -> Markup {
+    html! {
+        section aria-labelledby="t" {
+            div.bar { h2 #t { "Trouble of hb itself" } small { "reported to the receivers until it is over" } }
+            ul.panel.body.moves {
+                @for trouble in troubles {
+                    li class="s-warn" {
+                        span.st { (parts::icon("i-warn")) b { (trouble.name.field()) } }
+                        small {
+                            (parts::sentence(&trouble.sentence)) " Since " (parts::time(trouble.since, Shape::Clock, at)) "."
+                            @if let Some(by) = &trouble.acked_by { " Acknowledged by " bdi { (by) } "." }
+                        }
+                        @if let (Acting::Allowed, None) = (acting, &trouble.acked_by) {
+                            form.filter method="post" action={ "troubles/" (trouble.name.field()) "/ack" } {
+                                button type="submit" { "Acknowledge" }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn monitor(shown: &Shown<'_>) -> Markup {

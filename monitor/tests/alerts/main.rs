@@ -1,8 +1,10 @@
 //! Pages of real failures at receivers that refuse what the real ones refuse; kills of the monitor and the store.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 
-#[path = "../../tests/support/mod.rs"]
+mod stalled;
+#[path = "../../../tests/support/mod.rs"]
 mod support;
+mod troubles;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -62,6 +64,11 @@ impl Place {
         path
     }
 
+    /// A configuration whose alerts wait a tenth of the time, so that a page does not wait for 10 s.
+    fn config(&self, text: &str) -> PathBuf {
+        self.file("hbmonitor.toml", &format!("alert_patience = 0.1\n{text}"))
+    }
+
     fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
@@ -100,7 +107,7 @@ fn a_bot_edits_its_message_and_writes_what_is_new_into_its_thread_also_after_a_r
         server.url(""),
         place.path("token")
     );
-    let config = place.file("hbmonitor.toml", &text);
+    let config = place.config(&text);
     let first = monitor(&redis, &config, &place);
     fails(&redis, "writer-1").wait();
     let posts = "/api/chat.postMessage";
@@ -302,7 +309,7 @@ fn mail_goes_out_encrypted_and_what_a_server_refuses_is_shown() {
         mail("wrong", "smtps", tls, "bob@example.com", false),
         mail("bare", "smtp", plain, "ann@example.com", false),
     ];
-    let config = place.file("hbmonitor.toml", &text.concat());
+    let config = place.config(&text.concat());
     let redis = Redis::start();
     let monitor = Monitor::start_with(&redis.url(), |command| {
         let log = File::create(place.path("log")).unwrap();
@@ -409,7 +416,7 @@ fn a_real_alertmanager_shows_the_alert_silences_it_and_sees_its_end() {
         "[[receiver]]\nname = \"am\"\nkind = \"alertmanager\"\nurl = \"{}\"\nprivate = true\n",
         manager.url
     );
-    let _monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let _monitor = monitor(&redis, &place.config(&text), &place);
     fails(&redis, "writer-1").wait();
     let one = |alerts: Vec<Value>| alerts.into_iter().next();
     let alert = in_a_minute("the alert is there", || {
@@ -520,7 +527,7 @@ command = ["sh", "-c", "cat >> {executed}"]
         executed = place.path("executed"),
         base = server.url(""),
     );
-    place.file("hbmonitor.toml", &text)
+    place.config(&text)
 }
 
 #[test]
@@ -620,7 +627,7 @@ fn pages_for_a_receiver_that_is_down_survive_kills_of_the_monitor_and_the_store(
         "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
         server.url("/hook")
     );
-    let config = place.file("hbmonitor.toml", &text);
+    let config = place.config(&text);
     let mut monitor_now = monitor(&redis, &config, &place);
     let outbox = |redis: &Redis| redis.run::<HashMap<String, String>>(&["HGETALL", "hb:outbox"]);
     for (round, paged) in [(1, 1), (2, 2), (3, 2)] {
@@ -722,109 +729,6 @@ fn an_agent_that_waits_for_a_person_is_one_notice_also_across_a_restart_of_the_m
     asker.kill();
 }
 
-/// Two receivers, of which the first is down from the start.
-fn one_is_down(server: &Receivers, place: &Place) -> PathBuf {
-    let text = format!(
-        "[[receiver]]\nname = \"down\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n\
-         [[receiver]]\nname = \"up_there\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
-        server.url("/nothing/here"),
-        server.url("/hook")
-    );
-    place.file("hbmonitor.toml", &text)
-}
-
-/// What the other one got about hbmonitor itself: the type and the first words of each.
-fn about_hb(server: &Receivers) -> Vec<(String, String)> {
-    let mut good = server.good("/hook");
-    good.retain(|taken| taken.body["data"]["agentsTotal"] == 0);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let shown = good.iter().map(|taken| {
-        let message = text(&taken.body["data"]["message"]);
-        (text(&taken.body["type"]), message)
-    });
-    shown.collect()
-}
-
-#[test]
-fn a_receiver_that_takes_nothing_is_one_message_to_the_others_also_across_a_restart() {
-    let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
-    let config = one_is_down(&server, &place);
-    let first = monitor(&redis, &config, &place);
-    fails(&redis, "a1").wait();
-    let fired = in_a_minute("the others know", || about_hb(&server).into_iter().next());
-    assert_eq!(fired.0, "alert.fired");
-    assert!(
-        fired.1.contains("receiver down takes no notifications"),
-        "{fired:?}"
-    );
-    in_a_minute("it is kept", || {
-        let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
-        let known = kept.get("receiver-down")?;
-        known.contains(r#""outcome":"paged""#).then_some(())
-    });
-    drop(first);
-    let second = monitor(&redis, &config, &place);
-    falls_silent(&redis, "a2");
-    in_a_minute("the page of the other agent", || {
-        let of_a2 = |taken: &Taken| taken.body["data"]["agents"][0] == "a2";
-        server.good("/hook").into_iter().find(of_a2)
-    });
-    assert_eq!(about_hb(&server).len(), 1, "it is known");
-    let only_one = format!(
-        "[[receiver]]\nname = \"up_there\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
-        server.url("/hook")
-    );
-    place.file("hbmonitor.toml", &only_one);
-    second.process.signal("HUP");
-    let ended = in_a_minute("its end", || about_hb(&server).into_iter().nth(1));
-    assert_eq!(ended.0, "alert.resolved");
-    let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
-    assert_eq!(kept, HashMap::new());
-}
-
-#[test]
-fn a_store_that_is_away_for_a_minute_is_a_page_and_its_return_the_end() {
-    let (mut redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
-    let text = format!(
-        "[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{}\"\nprivate = true\n",
-        server.url("/hook")
-    );
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
-    eventually("the monitor is ready", || {
-        (monitor.get("/readyz")?.0 == 200).then_some(())
-    });
-    redis.down();
-    let fired = in_a_minute("the page", || about_hb(&server).into_iter().next());
-    assert!(
-        fired
-            .1
-            .contains("hb: blind, the store has not answered for 1 min"),
-        "{fired:?}"
-    );
-    redis.up();
-    let ended = in_a_minute("its end", || about_hb(&server).into_iter().nth(1));
-    assert_eq!(ended.0, "alert.resolved");
-}
-
-#[test]
-fn the_dead_mans_switch_is_pinged_while_the_store_answers_and_not_while_it_is_away() {
-    let mut redis = Redis::absent(&[]);
-    let (server, place) = (Receivers::start(|_, _| true), Place::new());
-    place.file("ping", &server.url("/hook"));
-    let text = format!(
-        "deadman_url_file = \"{}\"\ndeadman_private = true\n",
-        place.path("ping")
-    );
-    let config = place.file("hbmonitor.toml", &text);
-    let monitor = monitor(&redis, &config, &place);
-    eventually("it cannot reach the store", || {
-        (monitor.get("/readyz")?.0 == 503).then_some(())
-    });
-    assert!(server.all("/hook").is_empty(), "it sees nothing");
-    redis.up();
-    in_a_minute("it pings", || server.good("/hook").into_iter().next());
-}
-
 #[test]
 fn a_receiver_that_refuses_is_shown_and_its_fallback_takes_over() {
     let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
@@ -835,7 +739,7 @@ fn a_receiver_that_refuses_is_shown_and_its_fallback_takes_over() {
         place.path("slack"),
         server.url("/hook")
     );
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     fails(&redis, "a1").wait();
     let taken = server.wait("/hook", "the page", |_| true);
     assert_eq!(taken.body["data"]["insteadOf"], "team");
@@ -856,7 +760,7 @@ fn a_private_address_gets_nothing_unless_the_configuration_allows_it() {
     let (redis, server, place) = (Redis::start(), Receivers::start(|_, _| true), Place::new());
     let url = format!("http://localhost:{}/hook", server.port);
     let text = format!("[[receiver]]\nname = \"hook\"\nkind = \"webhook\"\nurl = \"{url}\"\n");
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     fails(&redis, "a1").wait();
     eventually("the receiver is shown as failing", || {
         let (_, status) = monitor.get("/v1/status")?;
@@ -908,6 +812,10 @@ fn a_receiver_that_cannot_be_used_is_refused_at_the_start_with_78() {
             "unknown severity",
         ),
         (
+            "alert_patience = 0",
+            "line 1: must be a number from 0.001 to 1000",
+        ),
+        (
             &format!(
                 "[[receiver]]\nname = \"a\"\nkind = \"pagerduty\"\nrouting_key_file = \"{}\"\n",
                 place.path("short")
@@ -955,7 +863,7 @@ fn a_silence_holds_a_page_back_and_an_acknowledgement_reaches_the_receiver() {
         server.url(""),
         place.path("routing")
     );
-    let monitor = monitor(&redis, &place.file("hbmonitor.toml", &text), &place);
+    let monitor = monitor(&redis, &place.config(&text), &place);
     let url = format!("http://{}", monitor.address);
     let asks = |arguments: &[&str]| {
         let (done, printed) = command(&[arguments, &["--url", &url]].concat());

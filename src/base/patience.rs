@@ -1,5 +1,7 @@
 //! Patience: the factor on every waiting time. Parsed once, so that no other code needs to check its range.
 
+use serde::Deserialize;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,7 +11,8 @@ pub const PATIENCE_MIN: f64 = 0.001;
 pub const PATIENCE_MAX: f64 = 1000.0;
 
 /// A finite factor from [`PATIENCE_MIN`] to [`PATIENCE_MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "f64")]
 pub struct Patience(f64);
 
 /// Why a text is no [`Patience`].
@@ -18,7 +21,7 @@ pub struct Patience(f64);
 pub struct PatienceError;
 
 impl Patience {
-    /// Waiting times as they stand in [`crate::verdict::thresholds`].
+    /// Waiting times as they stand in the code.
     pub const ONE: Self = Self(1.0);
 
     /// The factor.
@@ -42,6 +45,20 @@ impl Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self::ONE
+    }
+}
+
+impl fmt::Display for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<f64> for Patience {
+    type Error = PatienceError;
+
+    fn try_from(factor: f64) -> Result<Self, PatienceError> {
+        Self::new(factor)
     }
 }
 
