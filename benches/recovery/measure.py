@@ -382,6 +382,7 @@ def main():
     parser.add_argument("--rows", default="", help="only rows whose name has this text")
     args = parser.parse_args()
     rows = [row for row in ROWS if args.rows in row[0]]
+    args.tools, args.programs = args.tools.resolve(), args.programs.resolve()
     loads = []
     base = Path(tempfile.mkdtemp(prefix="hb-bench-", dir="/var/tmp"))
     bench = Bench(args, base)

@@ -143,7 +143,7 @@ async fn a_unit_is_restarted_over_dbus_and_each_refusal_names_a_remedy() {
         (
             "agent.service",
             "[Service]\nEnvironment=HB_REDIS_URL=redis+unix:///store/redis.sock\n\
-             ExecStart=/opt/hbsidecar --id unit --interval 200ms -- /bin/sleep 600\n",
+             ExecStart=/opt/hbsidecar --id unit --interval 1s -- /bin/sleep 600\n",
         ),
         (
             "limited.service",
