@@ -63,8 +63,10 @@ fn a_receiver_that_takes_nothing_is_one_message_to_the_others_also_across_a_rest
     second.process.signal("HUP");
     let ended = in_a_minute("its end", || about_hb(&server).into_iter().nth(1));
     assert_eq!(ended.0, "alert.resolved");
-    let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
-    assert_eq!(kept, HashMap::new());
+    eventually("it is kept no longer", || {
+        let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
+        kept.is_empty().then_some(())
+    });
 }
 
 #[test]
@@ -83,7 +85,7 @@ fn a_store_that_is_away_is_a_page_with_the_time_and_its_return_the_end() {
     assert!(
         fired
             .1
-            .contains("hb: blind, the store has not answered for 6 s"),
+            .contains("hb: blind, the store has not answered for "),
         "{fired:?}"
     );
     redis.up();
@@ -133,8 +135,14 @@ fn a_disk_that_takes_nothing_is_a_page_that_a_person_acknowledges_and_that_ends_
             .unwrap()
             .contains("full or not writable")
     );
-    let page = get_text(&monitor.address, "/status").unwrap().1;
-    assert!(page.contains("Trouble of hb itself") && page.contains("full or not writable"));
+    let page_shows = |words: &str| {
+        eventually(&format!("the page shows {words:?}"), || {
+            let (_, page) = get_text(&monitor.address, "/status")?;
+            page.contains(words).then_some(())
+        });
+    };
+    page_shows("Trouble of hb itself");
+    page_shows("full or not writable");
     let url = format!("http://{}", monitor.address);
     let (done, printed) = command(&["ack", "--trouble", "configuration", "--url", &url]);
     assert!(!done && printed.contains("Trouble not found"), "{printed}");
@@ -150,16 +158,18 @@ fn a_disk_that_takes_nothing_is_a_page_that_a_person_acknowledges_and_that_ends_
         let kept: HashMap<String, String> = redis.run(&["HGETALL", "hb:troubles"]);
         kept.get("disk")?.contains(r#""ackedBy":"#).then_some(())
     });
-    let page = get_text(&monitor.address, "/status").unwrap().1;
-    assert!(page.contains("Acknowledged by"), "{page}");
+    page_shows("Acknowledged by");
     std::fs::remove_dir(&in_the_way).unwrap();
     saved("ok");
     server.wait("/v2/enqueue", "its end", |taken| {
         taken.body["event_action"] == "resolve"
     });
     eventually("it is over", || trouble("disk").is_none().then_some(()));
-    let audit: Vec<(String, HashMap<String, String>)> =
-        redis.run(&["XRANGE", "hb:audit", "-", "+"]);
+    let audit = eventually("the audit has it", || {
+        let audit: Vec<(String, HashMap<String, String>)> =
+            redis.run(&["XRANGE", "hb:audit", "-", "+"]);
+        (!audit.is_empty()).then_some(audit)
+    });
     assert_eq!((audit.len(), &*audit[0].1["what"]), (1, "ack"));
     assert_eq!(audit[0].1["detail"], "hb's own trouble disk");
 }
