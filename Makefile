@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install dist demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor clean
+.PHONY: help build install dist demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -56,12 +56,20 @@ check: ## all tests
 simulate: ## agents and monitor in virtual time under every fault; SEEDS=100000, FAULT=Flush, SEED=17; half a minute, part of `make test`
 	$(CARGO) run --quiet --profile simulation -p simulation
 
+# Each point has a store and two monitors of its own; what the incidents show then is counted at the end.
+POINTS ?= 200
+kills: ## kill -9 of hbmonitor at POINTS random points of a recovery: no rung twice, no incident forgotten; five minutes
+	HB_KILL_POINTS=$(POINTS) $(CARGO) test --quiet -p heartbeat --test ladder -- --nocapture killed_anywhere
+
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
 
 # A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; ten minutes the first time.
 test-k8s: ## hb in a real one-node Kubernetes, started for it; ARGS names rows, in part
 	scripts/kubernetes test $(ARGS)
+
+smoke-k8s: ## fourteen of its rows, with the programs of the last build; six minutes when the cluster's programs are there
+	scripts/kubernetes smoke
 
 .PHONY: k8s/hb.yaml
 k8s/hb.yaml: ## renders the chart for kubectl and kustomize; HELM names helm
@@ -104,6 +112,9 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
+
+bench-recovery: ## from kill -9 to working again: each rung beside docker, systemd and PM2; root, five minutes; ARGS="--rounds 5"
+	@scripts/bench-recovery $(ARGS)
 
 bench-peers: ## what hbsidecar, tini, dumb-init, catatonit, runit and s6 do with a program; the table in docs/supervision.md
 	@scripts/bench-peers $(ARGS)

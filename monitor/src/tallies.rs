@@ -172,6 +172,7 @@ impl Tallies {
                     | TimelineKind::Notified
                     | TimelineKind::Acknowledged
                     | TimelineKind::Asked
+                    | TimelineKind::Order
                     | TimelineKind::Unknown => {}
                 }
             }

@@ -3,13 +3,12 @@
 //! A machine beside the watch: it follows the watch's inputs and effects. What an incident shows is compared with what it
 //! showed before, so that a monitor that starts, and reads the incident from the store, writes nothing of it twice.
 
-use crate::base::duration::format_duration;
+mod incident;
+
 use crate::base::foreign;
 use crate::base::id::AgentId;
 use crate::fleet::agent::State;
-use crate::fleet::incidents::IncidentChange;
 use crate::fleet::ladder::exchange::RungOutcome;
-use crate::fleet::ladder::rung;
 use crate::fleet::machine::{Change, FleetEffect, FleetInput, Turn};
 use crate::fleet::recovery::RecoveryEffect;
 use crate::fleet::watch::{Watch, WatchEffect, WatchInput};
@@ -17,9 +16,11 @@ use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
+use crate::wire::order::{Action, DONE, OrderReport};
 use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
+use incident::{acknowledged, began, closed, ended, notified_of, opened};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,7 +66,9 @@ impl Story {
             WatchEffect::Fleet(FleetEffect::Turned(turn)) => {
                 vec![(turn.agent.clone(), of_turn(turn, wall_ms))]
             }
-            WatchEffect::IncidentChanged(change) => self.incident(change, wall_ms),
+            WatchEffect::IncidentChanged(change) => self.incident(&change.incident, wall_ms),
+            // Who was notified changes the record alone.
+            WatchEffect::StoreIncident(incident) => self.incident(incident, wall_ms),
             WatchEffect::RemoveIncident(id) => {
                 self.written.remove(id);
                 Vec::new()
@@ -85,7 +88,6 @@ impl Story {
             )
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::StoreIncident(_)
             | WatchEffect::AskForLead
             | WatchEffect::ReadRecords
             | WatchEffect::TookOver
@@ -107,24 +109,20 @@ impl Story {
                 | RecoveryEffect::Begin(..)
                 | RecoveryEffect::Perform(_)
                 | RecoveryEffect::Release(_)
+                | RecoveryEffect::AskSurroundings(..)
                 | RecoveryEffect::Page(_),
             ) => Vec::new(),
         }
     }
 
     /// What is new in an incident, for each of its agents.
-    fn incident(&mut self, change: &IncidentChange, wall_ms: u64) -> Vec<Line> {
-        let now = &change.incident;
+    fn incident(&mut self, now: &Arc<Incident>, wall_ms: u64) -> Vec<Line> {
         let before = self.written.insert(now.id.clone(), Arc::clone(now));
         let before = before.as_deref();
         let mut lines = Vec::new();
         let known = before.map_or(0, |before| before.agents.len());
-        let joined = now.agents.get(known..).unwrap_or_default();
-        lines.extend(
-            joined
-                .iter()
-                .map(|agent| (agent.clone(), opened(now, wall_ms))),
-        );
+        let joined = now.agents.get(known..).unwrap_or_default().iter();
+        lines.extend(joined.map(|agent| (agent.clone(), opened(now, wall_ms))));
         for rung in &now.rungs {
             let Some(agent) = &rung.agent else { continue };
             let old = before.and_then(|before| before.rungs.iter().find(|old| is_same(old, rung)));
@@ -185,6 +183,8 @@ pub fn tone(entry: &TimelineEntry) -> Tone {
             Some(_) => Tone::Bad,
         },
         TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
+        TimelineKind::Order if fact("outcome") == Some(DONE) => Tone::Ok,
+        TimelineKind::Order => Tone::Warn,
         TimelineKind::Unknown => Tone::Off,
     }
 }
@@ -234,6 +234,9 @@ fn of_turn(turn: &Turn, wall_ms: u64) -> TimelineEntry {
 /// What a sidecar reports of its processes; everything else that it reports shows as a state or a verdict.
 fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
     let detail = &event.detail;
+    if let (EventKind::Order, Some(report)) = (event.kind, &detail.order) {
+        return Some(of_order(report, at));
+    }
     let what = match event.kind {
         EventKind::Registered => match detail.host.as_deref().map(foreign::visible) {
             Some(host) => format!("registered on {host}"),
@@ -280,6 +283,26 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
             .unwrap_or_default(),
     );
     Some(entry)
+}
+
+/// What a sidecar made of an order. One that was carried out shows in the process, too.
+fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
+    let (action, outcome) = (report.action.as_str(), foreign::visible(&report.outcome));
+    let asked = match report.action {
+        Action::Pod => "restart the pod",
+        Action::Restart
+        | Action::Unblock
+        | Action::Hold
+        | Action::Stop
+        | Action::Ping
+        | Action::Unknown => action,
+    };
+    let what = format!("its sidecar: order to {asked} {outcome}");
+    let detail = foreign::visible(&report.detail);
+    TimelineEntry::new(at, TimelineKind::Order, &what, &detail)
+        .fact("order", report.id.as_str())
+        .fact("action", action)
+        .fact("outcome", report.outcome.as_str())
 }
 
 fn pid_text(detail: &Detail) -> String {
@@ -332,106 +355,6 @@ fn of_silence(silence: &Silence, wall_ms: u64) -> Vec<Line> {
     agents.map(|agent| (agent, entry.clone())).collect()
 }
 
-fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {
-    let what = format!("incident opened: {}", reason_text(incident.reason));
-    of_incident(incident, wall_ms, TimelineKind::Incident, &what, "")
-        .fact("change", "opened")
-        .fact("reason", word(&incident.reason))
-}
-
-fn closed(incident: &Incident, at: u64) -> TimelineEntry {
-    let lasted = std::time::Duration::from_secs(at.saturating_sub(incident.opened_at) / 1000);
-    let lasted = format_duration(lasted);
-    let what = format!("incident closed, it lasted {lasted}");
-    of_incident(incident, at, TimelineKind::Incident, &what, "").fact("change", "closed")
-}
-
-fn acknowledged(incident: &Incident, by: &str, wall_ms: u64) -> TimelineEntry {
-    let what = format!("acknowledged by {}", foreign::visible(by));
-    of_incident(incident, wall_ms, TimelineKind::Acknowledged, &what, "").fact("by", by)
-}
-
-fn notified_of(incident: &Incident, one: &Notified) -> TimelineEntry {
-    let what = format!(
-        "{}: {}",
-        foreign::visible(&one.receiver),
-        foreign::visible(&one.outcome)
-    );
-    let error = one
-        .error
-        .as_deref()
-        .map(foreign::visible)
-        .unwrap_or_default();
-    of_incident(incident, one.at, TimelineKind::Notified, &what, &error)
-        .fact("receiver", one.receiver.as_str())
-        .fact("outcome", one.outcome.as_str())
-        .fact("time", one.at.to_string())
-}
-
-fn began(incident: &Incident, rung: &Rung) -> TimelineEntry {
-    let name = foreign::visible(&rung.rung);
-    let does = rung::Rung::parse(&rung.rung);
-    let does = does.map_or_else(
-        || "begins".to_owned(),
-        |does| format!("hb {}", does.describe()),
-    );
-    of_rung(
-        incident,
-        rung,
-        rung.started_at,
-        &format!("rung {name}: {does}"),
-        "",
-    )
-}
-
-fn ended(incident: &Incident, rung: &Rung, at: u64) -> TimelineEntry {
-    let outcome = rung
-        .outcome
-        .as_deref()
-        .unwrap_or(RungOutcome::Unknown.as_str());
-    let name = foreign::visible(&rung.rung);
-    let what = format!("rung {name}: {}", outcome_text(outcome));
-    let detail = rung
-        .detail
-        .as_deref()
-        .map(foreign::visible)
-        .unwrap_or_default();
-    of_rung(incident, rung, at, &what, &detail).fact("outcome", outcome)
-}
-
-fn of_rung(incident: &Incident, rung: &Rung, at: u64, what: &str, detail: &str) -> TimelineEntry {
-    of_incident(incident, at, TimelineKind::Rung, what, detail)
-        .fact("rung", rung.rung.as_str())
-        .fact("epoch", rung.epoch.to_string())
-        .fact("incarnation", rung.incarnation.to_string())
-        .fact("started", rung.started_at.to_string())
-}
-
-fn of_incident(
-    incident: &Incident,
-    at: u64,
-    kind: TimelineKind,
-    what: &str,
-    detail: &str,
-) -> TimelineEntry {
-    TimelineEntry::new(at, kind, what, detail).fact("incident", incident.id.to_string())
-}
-
-/// What became of a rung, for people.
-fn outcome_text(outcome: &str) -> &str {
-    let known = [
-        (RungOutcome::Recovered, "it is back"),
-        (RungOutcome::Failed, "did not help"),
-        (RungOutcome::NotApplicable, "cannot act on it"),
-        (RungOutcome::NoBeat, "no fresh beat came"),
-        (RungOutcome::Unknown, "outcome not known"),
-    ];
-    let text = known
-        .into_iter()
-        .find(|(known, _)| known.as_str() == outcome);
-    text.map_or(outcome, |(_, text)| text)
-}
-
 fn is_same(one: &Rung, other: &Rung) -> bool {
     let of = |rung: &Rung| (rung.epoch, rung.incarnation, rung.started_at);
     of(one) == of(other) && (&one.rung, &one.agent) == (&other.rung, &other.agent)
@@ -441,7 +364,7 @@ fn is_same(one: &Rung, other: &Rung) -> bool {
 mod tests {
     use super::*;
     use crate::base::moment::Moment;
-    use crate::fleet::incidents::IncidentChangeKind;
+    use crate::fleet::incidents::{IncidentChange, IncidentChangeKind};
     use crate::fleet::machine::FleetSettings;
 
     const WALL_MS: u64 = 1_764_000_000_000;
@@ -493,12 +416,48 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_written_with_the_record_that_shows_it() {
+        let mut story = Story::default();
+        let watch = Watch::new(FleetSettings::default(), 1, Moment::default());
+        follow(&mut story, record(""));
+        let paged = r#","notified":[{"receiver":"oncall","at":8,"outcome":"paged"}]"#;
+        let stored = WatchEffect::StoreIncident(record(paged));
+        let mut written = || story.follow(&stored, &watch, WALL_MS).len();
+        assert_eq!((written(), written()), (1, 0));
+    }
+
+    #[test]
     fn what_the_store_held_at_the_start_is_not_written_again() {
         let mut story = Story::default();
         let held = record(&rung(""));
         let read = WatchInput::Incidents(vec![Incident::clone(&held)]);
         assert_eq!(story.read(&read, WALL_MS), None);
         assert_eq!(follow(&mut story, held), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_sidecar_made_of_an_order_is_an_entry() {
+        let order =
+            r#"{"order":{"id":"o-1","action":"restart","outcome":"refused","detail":"not now"}}"#;
+        let fields = |name| match name {
+            "event" => Some("order"),
+            "agent" => Some("w1"),
+            "detail" => Some(order),
+            _ => Some("5"),
+        };
+        let event = Event::decode(fields).unwrap();
+        let read = WatchInput::Fleet(FleetInput::Event(Box::new(event)));
+        let (_, entry) = Story::default().read(&read, WALL_MS).unwrap();
+        assert_eq!(
+            (entry.kind, &*entry.what, &*entry.detail),
+            (
+                TimelineKind::Order,
+                "its sidecar: order to restart refused",
+                "not now"
+            )
+        );
+        assert_eq!(entry.facts["order"], "o-1");
+        assert_eq!(tone(&entry), Tone::Warn);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Orders of the monitor: each is checked and carried out once, and answered once.
 
 use crate::wire::beat::{OrderOutcome, cut};
-use crate::wire::order::{Action, Order};
+use crate::wire::order::{Action, DONE, Order, OrderReport};
 use std::collections::VecDeque;
 
 /// Order ids that are remembered: the store returns a pending order with every beat.
@@ -20,6 +20,10 @@ pub struct Recipient {
     pub restartable: bool,
     /// Whether it is in a phase in which a restart can begin.
     pub accepts_restart: bool,
+    /// Whether the pod restarts all its containers when the sidecar exits with the code for that.
+    pub pod_restart: bool,
+    /// Whether it is in a phase in which that can begin.
+    pub accepts_pod_restart: bool,
 }
 
 /// What an order leads to.
@@ -51,6 +55,11 @@ pub enum OrderEffect {
         /// Why, for people.
         reason: String,
     },
+    /// End the agent as for a restart, and then the sidecar with [`crate::wire::order::POD_RESTART`].
+    RestartPod {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 /// What is published of a settled order.
@@ -58,6 +67,8 @@ pub enum OrderEffect {
 pub struct Answer {
     /// For the event, for people.
     pub message: String,
+    /// The same for programs.
+    pub report: OrderReport,
     /// For the beat.
     pub outcome: OrderOutcome,
 }
@@ -87,13 +98,24 @@ impl Orders {
         self.token = self.token.max(order.token);
         let reason = order.reason.clone();
         match order.action {
-            Action::Ping => OrderEffect::Answer(answer(&order, "done", "")),
+            Action::Ping => OrderEffect::Answer(answer(&order, DONE, "")),
             Action::Unblock => OrderEffect::Unblock { order },
             Action::Hold => OrderEffect::Hold { order },
             Action::Stop => {
                 let by_person = order.by.is_some();
                 self.pending = Some(order);
                 OrderEffect::Stop { reason, by_person }
+            }
+            Action::Pod if !to.pod_restart => {
+                let why = "hbsidecar does not know that its pod restarts all containers; declare it in the pod and set HB_POD_RESTART=1";
+                OrderEffect::Answer(refused(&order, why))
+            }
+            Action::Pod if !to.accepts_pod_restart => {
+                OrderEffect::Answer(refused(&order, "the agent is already starting or stopping"))
+            }
+            Action::Pod => {
+                self.pending = Some(order);
+                OrderEffect::RestartPod { reason }
             }
             Action::Restart if !to.restartable => {
                 let why = "hbsidecar is attached; restart the agent where it was started";
@@ -113,7 +135,7 @@ impl Orders {
     /// What became of an order that is settled at once: what was done, or why nothing was.
     pub fn settled(order: &Order, done: Result<&str, &str>) -> Answer {
         match done {
-            Ok(what) => answer(order, "done", what),
+            Ok(what) => answer(order, DONE, what),
             Err(why) => refused(order, why),
         }
     }
@@ -123,14 +145,14 @@ impl Orders {
         let order = self
             .pending
             .take_if(|order| order.action == Action::Restart)?;
-        Some(answer(&order, "done", ""))
+        Some(answer(&order, DONE, ""))
     }
 
     /// The agent has ended for good: a pending stop is done, a pending restart has failed.
     pub fn ended(&mut self) -> Option<Answer> {
         let order = self.pending.take()?;
         Some(match order.action {
-            Action::Stop | Action::Ping => answer(&order, "done", ""),
+            Action::Stop | Action::Pod | Action::Ping => answer(&order, DONE, ""),
             Action::Restart | Action::Unblock | Action::Hold | Action::Unknown => {
                 answer(&order, "failed", "the agent could not be restarted")
             }
@@ -143,14 +165,7 @@ fn refused(order: &Order, why: &str) -> Answer {
 }
 
 fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
-    let action = match order.action {
-        Action::Restart => "restart",
-        Action::Unblock => "unblock",
-        Action::Hold => "hold",
-        Action::Stop => "stop",
-        Action::Ping => "ping",
-        Action::Unknown => "unknown action",
-    };
+    let action = order.action.as_str();
     let id = cut(order.id.clone(), ID_CHARS_MAX);
     let because = if detail.is_empty() {
         String::new()
@@ -159,6 +174,12 @@ fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
     };
     Answer {
         message: format!("{action} {id} {outcome}{because}"),
+        report: OrderReport {
+            id: id.clone(),
+            action: order.action,
+            outcome: outcome.to_owned(),
+            detail: detail.to_owned(),
+        },
         outcome: OrderOutcome {
             id,
             outcome: outcome.to_owned(),
@@ -176,6 +197,8 @@ mod tests {
         incarnation: 2,
         restartable: true,
         accepts_restart: true,
+        pod_restart: true,
+        accepts_pod_restart: true,
     };
 
     fn order(id: &str, action: Action) -> Order {
@@ -225,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_of_the_pod_is_done_when_the_sidecar_ends_for_it() {
+        let mut orders = Orders::default();
+        let reason = "why".to_owned();
+        let effect = orders.handle(order("a", Action::Pod), RECIPIENT);
+        assert_eq!(effect, OrderEffect::RestartPod { reason });
+        assert_eq!(orders.restarted(), None);
+        assert_eq!(orders.ended().unwrap().outcome.outcome, "done");
+    }
+
+    #[test]
     fn a_new_incarnation_does_not_settle_a_stop() {
         let mut orders = Orders::default();
         orders.handle(order("a", Action::Stop), RECIPIENT);
@@ -240,16 +273,23 @@ mod tests {
         };
         let stopping = Recipient {
             accepts_restart: false,
+            accepts_pod_restart: false,
             ..RECIPIENT
         };
         let later = Recipient {
             incarnation: 3,
             ..RECIPIENT
         };
+        let undeclared = Recipient {
+            pod_restart: false,
+            ..RECIPIENT
+        };
         for (id, action, to) in [
             ("a", Action::Restart, attached),
             ("b", Action::Restart, stopping),
             ("c", Action::Stop, later),
+            ("d", Action::Pod, undeclared),
+            ("e", Action::Pod, stopping),
         ] {
             assert_eq!(
                 outcome(orders.handle(order(id, action), to)),

@@ -3,6 +3,9 @@
 use crate::base::number;
 use serde::{Deserialize, Serialize};
 
+/// The exit code for which a pod declares `RestartAllContainers`.
+pub const POD_RESTART: u8 = 88;
+
 /// The value of `hb:control:{agent:ID}` and the message on the channel of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,11 +55,28 @@ pub enum Action {
     Hold,
     /// End the agent for good.
     Stop,
+    /// Exit with [`POD_RESTART`], so that the kubelet restarts all containers of the pod.
+    Pod,
     /// Beat at once.
     Ping,
     /// An action of a newer version: it is refused, and the refusal is reported.
     #[serde(other)]
     Unknown,
+}
+
+/// What became of an order, as the event `order` reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderReport {
+    /// The order's id.
+    pub id: String,
+    /// What it asked for.
+    pub action: Action,
+    /// `done`, `refused` or `failed`.
+    pub outcome: String,
+    /// What was done, or why nothing was, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// Why an order is not carried out; the text goes back to the sender.
@@ -79,6 +99,24 @@ pub enum Refusal {
     Action,
 }
 
+/// The outcome of an order that was carried out.
+pub const DONE: &str = "done";
+
+impl Action {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Unblock => "unblock",
+            Self::Hold => "hold",
+            Self::Stop => "stop",
+            Self::Pod => "pod",
+            Self::Ping => "ping",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl Order {
     /// Whether it may be carried out now, by this epoch and incarnation, when no order came with a token above `token`.
     pub fn check(&self, epoch: u64, incarnation: u64, token: u64) -> Result<(), Refusal> {
@@ -96,9 +134,12 @@ impl Order {
         }
         match self.action {
             Action::Unknown => Err(Refusal::Action),
-            Action::Restart | Action::Unblock | Action::Hold | Action::Stop | Action::Ping => {
-                Ok(())
-            }
+            Action::Restart
+            | Action::Unblock
+            | Action::Hold
+            | Action::Stop
+            | Action::Pod
+            | Action::Ping => Ok(()),
         }
     }
 

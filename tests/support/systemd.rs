@@ -1,7 +1,7 @@
 //! A machine with a real systemd as PID 1: a container whose programs are those of this machine, read-only.
 
 use super::docker::{Container, Docker};
-use super::eventually;
+use super::{eventually, saw};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -35,7 +35,11 @@ impl Machine {
             .status();
         assert!(packed.unwrap().success());
         docker.docker(&["import", tar.to_str().unwrap(), &image]);
+        // A monitor outside takes it for its own host, whose bus it may use.
+        let named = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let hostname = format!("--hostname={}", named.trim());
         let mut flags = vec![
+            &*hostname,
             "--cap-add=SYS_ADMIN",
             "--cap-add=SYS_PTRACE",
             "--security-opt=seccomp=unconfined",
@@ -77,8 +81,10 @@ impl Machine {
 
     /// What a command writes to both outputs, whatever its exit code.
     pub(crate) fn sh(&self, command: &str) -> String {
-        let command = format!("{command} 2>&1; true");
-        self.container.exec(&["sh", "-c", &command])
+        let shell = format!("{command} 2>&1; true");
+        let wrote = self.container.exec(&["sh", "-c", &shell]);
+        saw(command, &wrote);
+        wrote
     }
 }
 

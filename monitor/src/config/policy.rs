@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 /// Words that a mistyped one may stand for.
-pub(super) const WORDS: [&str; 25] = [
+pub(super) const WORDS: [&str; 26] = [
     "policy",
     "match",
     "type",
@@ -27,6 +27,7 @@ pub(super) const WORDS: [&str; 25] = [
     "container",
     "replace",
     "docker",
+    "pod",
     "kubernetes",
     "systemd",
     "alert",
@@ -102,10 +103,11 @@ pub(crate) struct RecoverySettings {
 }
 
 impl RecoverySettings {
-    /// This ladder for every agent.
-    pub(crate) fn only(ladder: &[Rung]) -> Self {
+    /// This ladder for every agent, and the command of its rung `exec`.
+    pub(crate) fn only(ladder: &[Rung], exec: Vec<String>) -> Self {
         let policy = Policy {
             ladder: ladder.to_vec(),
+            exec,
             ..Policy::default()
         };
         Self {

@@ -31,6 +31,8 @@ pub struct Facts {
     pub exclusive: bool,
     /// Its user wants to be alerted when it hangs, and no restart.
     pub alert_only: bool,
+    /// Its pod restarts all containers when its sidecar ends for that.
+    pub pod_restart: bool,
     /// Since anything was last written about it, as the store knows it.
     pub silent: Duration,
     /// Its interval.
@@ -146,6 +148,8 @@ pub enum Performed {
     Done(String),
     /// This rung cannot act on this agent; nothing was changed.
     NotApplicable(String),
+    /// The same, for what it would restart was removed, and the agent with it: proof that no process of it is left.
+    Gone(String),
     /// It failed.
     Failed(String),
     /// It was refused for now: try again after this time.
