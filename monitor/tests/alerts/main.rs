@@ -92,7 +92,7 @@ fn monitor(redis: &Redis, config: &Path, place: &Place) -> Monitor {
     })
 }
 
-/// As [`eventually`], for what waits ten seconds by itself and may be tried again after a while.
+/// As [`eventually`], for what waits by itself and may be tried again after a while.
 fn in_a_minute<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     support::within(2 * support::SOON, what, String::new, condition)
 }
