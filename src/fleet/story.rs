@@ -16,7 +16,7 @@ use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
-use crate::wire::order::{DONE, OrderReport};
+use crate::wire::order::{Action, DONE, OrderReport};
 use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
@@ -108,6 +108,7 @@ impl Story {
                 | RecoveryEffect::Begin(..)
                 | RecoveryEffect::Perform(_)
                 | RecoveryEffect::Release(_)
+                | RecoveryEffect::AskSurroundings(..)
                 | RecoveryEffect::Page(_),
             ) => Vec::new(),
         }
@@ -119,12 +120,8 @@ impl Story {
         let before = before.as_deref();
         let mut lines = Vec::new();
         let known = before.map_or(0, |before| before.agents.len());
-        let joined = now.agents.get(known..).unwrap_or_default();
-        lines.extend(
-            joined
-                .iter()
-                .map(|agent| (agent.clone(), opened(now, wall_ms))),
-        );
+        let joined = now.agents.get(known..).unwrap_or_default().iter();
+        lines.extend(joined.map(|agent| (agent.clone(), opened(now, wall_ms))));
         for rung in &now.rungs {
             let Some(agent) = &rung.agent else { continue };
             let old = before.and_then(|before| before.rungs.iter().find(|old| is_same(old, rung)));
@@ -295,7 +292,16 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
 /// What a sidecar made of an order. One that was carried out shows in the process, too.
 fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
     let (action, outcome) = (report.action.as_str(), foreign::visible(&report.outcome));
-    let what = format!("its sidecar: order to {action} {outcome}");
+    let asked = match report.action {
+        Action::Pod => "restart the pod",
+        Action::Restart
+        | Action::Unblock
+        | Action::Hold
+        | Action::Stop
+        | Action::Ping
+        | Action::Unknown => action,
+    };
+    let what = format!("its sidecar: order to {asked} {outcome}");
     let detail = foreign::visible(&report.detail);
     TimelineEntry::new(at, TimelineKind::Order, &what, &detail)
         .fact("order", report.id.as_str())

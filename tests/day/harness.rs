@@ -1,8 +1,9 @@
 //! A day of an operator: a Redis, monitors, agents, and what must hold at the end of every story.
 
+use crate::machine;
 use crate::support::fleet::path_with_programs;
 use crate::support::{
-    Redis, Running, clean, eventually, get, get_text, place, program, serving, signal,
+    Redis, Running, clean, eventually, get, get_text, place, program, serving, signal, within,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The usual interval of an agent here.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a change may take to be seen, on a loaded machine of two cores.
-const PROMPTLY: Duration = Duration::from_secs(6);
+const PROMPTLY: Duration = Duration::from_secs(30);
 
 /// Plays a story with a Redis and a monitor, then looks whether an honest beat was thrown away.
 pub(crate) fn a_day(story: impl FnOnce(&Day)) {
@@ -95,6 +96,7 @@ impl Day {
             log: RefCell::default(),
             process: RefCell::default(),
             outdated_beats: Cell::default(),
+            begun: machine::now(),
         });
         monitor.start();
         self.monitors.borrow_mut().push(Rc::clone(&monitor));
@@ -486,6 +488,7 @@ pub(crate) struct Watcher {
     log: RefCell<PathBuf>,
     process: RefCell<Option<Running>>,
     outdated_beats: Cell<bool>,
+    begun: Instant,
 }
 
 impl Watcher {
@@ -591,25 +594,20 @@ impl Watcher {
     }
 
     fn wait_for(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
-        let start = Instant::now();
-        loop {
-            let health = self.health(id);
-            if health.as_ref().is_some_and(&is_so) {
-                return;
-            }
-            assert!(
-                start.elapsed() < PROMPTLY,
-                "{id} does not show {what} within {PROMPTLY:?}, but {health:?}; its story is {:?}",
-                self.story(id)
-            );
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+        let story = || format!("its story is {:?}", self.story(id));
+        within(PROMPTLY, &format!("{id} shows {what}"), story, || {
+            self.health(id).filter(&is_so).map(drop)
+        });
     }
 
     pub(crate) fn stays(&self, id: &str, state: &str, time: Duration) {
         self.holds(time, || {
             let health = self.health(id).unwrap();
-            assert_eq!(health["state"], state, "of {id}: {health}");
+            let is_late = state == "healthy" && health["state"] == "missing" && self.was_busy();
+            assert!(
+                health["state"] == state || is_late,
+                "{state} of {id}: {health}"
+            );
         });
     }
 
@@ -634,6 +632,10 @@ impl Watcher {
         std::fs::read_to_string(&*self.log.borrow()).unwrap()
     }
 
+    fn was_busy(&self) -> bool {
+        machine::was_busy_since(self.begun)
+    }
+
     /// The states that the log tells of an agent, in order.
     pub(crate) fn story(&self, id: &str) -> Vec<String> {
         let log = self.log();
@@ -642,16 +644,13 @@ impl Watcher {
     }
 
     pub(crate) fn story_is(&self, id: &str, states: &[&str]) {
-        let start = Instant::now();
-        while self.story(id) != states {
-            let late = start.elapsed() > PROMPTLY;
-            assert!(
-                !late,
-                "the story of {id} is {:?}, not {states:?}",
-                self.story(id)
-            );
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+        let story = || format!("it is {:?}, busy: {}", self.story(id), self.was_busy());
+        within(
+            PROMPTLY,
+            &format!("the story of {id} is {states:?}"),
+            story,
+            || tells(&self.story(id), states, self.was_busy()).then_some(()),
+        );
     }
 
     /// What became of beats, as `/metrics` counts them.
@@ -686,6 +685,42 @@ impl Watcher {
             }
             assert_eq!(self.beats(result), 0, "beats were thrown away as {result}");
         }
+    }
+}
+
+/// Whether a story is this one. On a busy machine beats are really late: an agent may be missing in between.
+fn tells(story: &[String], states: &[&str], busy: bool) -> bool {
+    let mut expected = states.iter().peekable();
+    let (mut before, mut last) = ("", "");
+    for state in story.iter().map(String::as_str) {
+        let is_late = state == "missing" || (before == "missing" && state == last);
+        if expected.peek().is_some_and(|next| **next == state) {
+            if state != "missing" {
+                last = state;
+            }
+            expected.next();
+        } else if !(busy && is_late) {
+            return false;
+        }
+        before = state;
+    }
+    expected.peek().is_none()
+}
+
+#[test]
+fn a_story_has_no_other_states_than_those_of_a_late_beat() {
+    let story = ["healthy", "missing", "healthy", "missing", "failed"].map(str::to_owned);
+    assert!(tells(&story, &["healthy", "failed"], true));
+    assert!(!tells(&story, &["healthy", "failed"], false));
+    assert!(tells(&story, &["healthy", "missing", "failed"], true));
+    assert!(!tells(&story, &["healthy", "missing", "failed"], false));
+    for other in [
+        &["healthy"][..],
+        &["healthy", "stopped"],
+        &["failed"],
+        &["healthy", "failed", "healthy"],
+    ] {
+        assert!(!tells(&story, other, true), "{other:?}");
     }
 }
 
