@@ -21,6 +21,9 @@ HERE = Path(__file__).parent
 FEEDERS, MEASURED = "0", "1"  # cores
 WITHIN = 60.0
 PAGES, LISTINGS = 40, 7
+# One request each 60 ms: enough of them for a 99th percentile.
+LOADED_PAGES, LOADED_RATE = 400, 50_000
+LOADED_PATHS = "/health/agents?limit=100", "/health/agents?limit=100&state=healthy&type=writer", "/health/agents/agent-000001", "/v1/status", "/"
 
 
 def free_port():
@@ -153,12 +156,12 @@ def run(args, peer, shape, agents, rate):
 
 
 def fetch(args, peer, path, count):
-    """Median milliseconds to the last byte, bytes, and milliseconds of the peer's processor time each."""
+    """Milliseconds to the last byte (median, 99th percentile), bytes, and milliseconds of the peer's processor time each."""
     before = cpu_ns(peer.process.pid)
     command = ["taskset", "-c", FEEDERS, str(args.beats), "fetch", str(peer.port), path, str(count)]
     line = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    median, size = re.match(r"median ([\d.]+) bytes (\d+)", line).groups()
-    return float(median), int(size), (cpu_ns(peer.process.pid) - before) / 1e6 / count
+    median, p99, size = re.match(r"median ([\d.]+) p99 ([\d.]+) bytes (\d+)", line).groups()
+    return float(median), float(p99), int(size), (cpu_ns(peer.process.pid) - before) / 1e6 / count
 
 
 def http_times(args, peer, agents):
@@ -170,6 +173,28 @@ def http_times(args, peer, agents):
             found = fetch(args, peer, "/health/agents?limit=100", PAGES), fetch(args, peer, "/health/agents", LISTINGS)
             peer.stop()
             return found
+        finally:
+            peer.process.kill()
+            redis.stop()
+
+
+def loaded_times(args, peer, agents):
+    """For each path the median, the 99th percentile and the bytes, while beats come in."""
+    seconds = len(LOADED_PATHS) * LOADED_PAGES * 0.1 + 20
+    with tempfile.TemporaryDirectory() as directory:
+        redis = Redis(directory)
+        command = ["taskset", "-c", FEEDERS, str(args.beats), "publish", str(redis.port), "varying", str(agents), str(LOADED_RATE), str(seconds)]
+        try:
+            peer.start(redis, directory)
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
+                if generator.stdout.readline() != "start\n":
+                    sys.exit("bench-monitor: the generator ended early")
+                until(lambda: redis.waiting() == 0, f"{peer.name} reads the first beats")
+                before, began = peer.received(), time.monotonic()
+                found = [(path, *fetch(args, peer, path, LOADED_PAGES)[:3]) for path in LOADED_PATHS]
+                rate = (peer.received() - before) / (time.monotonic() - began)
+                generator.kill()
+            return rate, found
         finally:
             peer.process.kill()
             redis.stop()
@@ -229,8 +254,15 @@ def main():
     print("| | `?limit=100` | all | all, MB |\n|---|---|---|---|", flush=True)
     for peer in peers(args):
         if peer.port:
-            (page, _, page_cpu), (whole, size, whole_cpu) = http_times(args, peer, agents)
+            (page, _, _, page_cpu), (whole, _, size, whole_cpu) = http_times(args, peer, agents)
             print(f"| {peer.name} | {page:.2f} ({page_cpu:.2f}) | {whole:.0f} ({whole_cpu:.0f}) | {size / 1e6:.1f} |", flush=True)
+    for peer in peers(args):
+        if peer.is_ours:
+            rate, found = loaded_times(args, peer, agents)
+            print(f"\n{peer.name}, {agents} agents while {rate / 1000:.0f}k beats/s come in: milliseconds to the last byte\n")
+            print("| | median | 99 of 100 within | kB |\n|---|---|---|---|")
+            for path, median, p99, size in found:
+                print(f"| `{path}` | {median:.2f} | {p99:.2f} | {size / 1e3:.0f} |", flush=True)
 
 
 main()

@@ -3,6 +3,9 @@
 //! A machine beside the watch: it follows the watch's inputs and effects. What an incident shows is compared with what it
 //! showed before, so that a monitor that starts, and reads the incident from the store, writes nothing of it twice.
 
+mod evidence;
+mod notices;
+
 use crate::base::duration::format_duration;
 use crate::base::foreign;
 use crate::base::id::AgentId;
@@ -17,6 +20,7 @@ use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
+use crate::wire::notice::Notice;
 use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
@@ -36,6 +40,7 @@ pub type Line = (AgentId, TimelineEntry);
 pub struct Story {
     /// Each incident as its entries show it.
     written: BTreeMap<IncidentId, Arc<Incident>>,
+    notices: notices::Written,
 }
 
 impl Story {
@@ -44,6 +49,13 @@ impl Story {
         if let WatchInput::Incidents(records) = input {
             for record in records {
                 self.written
+                    .entry(record.id.clone())
+                    .or_insert_with(|| Arc::new(record.clone()));
+            }
+        }
+        if let WatchInput::Notices(records) = input {
+            for record in records {
+                self.notices
                     .entry(record.id.clone())
                     .or_insert_with(|| Arc::new(record.clone()));
             }
@@ -66,8 +78,13 @@ impl Story {
                 vec![(turn.agent.clone(), of_turn(turn, wall_ms))]
             }
             WatchEffect::IncidentChanged(change) => self.incident(change, wall_ms),
+            WatchEffect::NoticeChanged(notice) => self.notice(notice, wall_ms),
             WatchEffect::RemoveIncident(id) => {
                 self.written.remove(id);
+                Vec::new()
+            }
+            WatchEffect::RemoveNotice(id) => {
+                self.notices.remove(id);
                 Vec::new()
             }
             WatchEffect::Recovery(RecoveryEffect::Audit(asked)) => {
@@ -91,8 +108,6 @@ impl Story {
             | WatchEffect::TookOver
             | WatchEffect::SteppedDown
             | WatchEffect::StoreNotice(_)
-            | WatchEffect::RemoveNotice(_)
-            | WatchEffect::NoticeChanged(_)
             | WatchEffect::GateClosed(_)
             | WatchEffect::GateOpened(_)
             | WatchEffect::Recovery(
@@ -109,6 +124,14 @@ impl Story {
                 | RecoveryEffect::Page(_),
             ) => Vec::new(),
         }
+    }
+
+    /// What is new in a notice.
+    fn notice(&mut self, notice: &Arc<Notice>, wall_ms: u64) -> Vec<Line> {
+        let before = self.notices.insert(notice.id.clone(), Arc::clone(notice));
+        let news = notices::news(before.as_deref(), notice, wall_ms);
+        let lines = news.into_iter().map(|entry| (notice.agent.clone(), entry));
+        lines.collect()
     }
 
     /// What is new in an incident, for each of its agents.
@@ -138,10 +161,12 @@ impl Story {
         }
         let is_new = |one: &&Notified| before.is_none_or(|before| !before.notified.contains(one));
         let notified = now.notified.iter().filter(is_new);
-        let mut common: Vec<TimelineEntry> = notified.map(|one| notified_of(now, one)).collect();
+        let id = |entry: TimelineEntry| entry.fact("incident", now.id.to_string());
+        let notified = notified.map(|one| id(notices::notified_of(one)));
+        let mut common: Vec<TimelineEntry> = notified.collect();
         let acked_before = before.and_then(|before| before.acked_by.as_ref());
         if let Some(by) = now.acked_by.as_ref().filter(|by| Some(*by) != acked_before) {
-            common.push(acknowledged(now, by, wall_ms));
+            common.push(id(notices::acknowledged(by, wall_ms)));
         }
         if let Some(at) = now
             .closed_at
@@ -184,7 +209,7 @@ pub fn tone(entry: &TimelineEntry) -> Tone {
             Some(_) => Tone::Bad,
         },
         TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
-        TimelineKind::Unknown => Tone::Off,
+        TimelineKind::Evidence | TimelineKind::Unknown => Tone::Off,
     }
 }
 
@@ -244,6 +269,7 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
             None => "registered".to_owned(),
         },
         EventKind::Restarted => format!("started again{}", pid_text(detail)),
+        EventKind::Evidence => return evidence::of_event(event, at),
         EventKind::Exited => format!("process ended{}{}", exit_text(detail), pid_text(detail)),
         EventKind::Ready
         | EventKind::Hung
@@ -255,7 +281,6 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
         | EventKind::CrashLoop
         | EventKind::Unkillable
         | EventKind::Duplicate
-        | EventKind::Evidence
         | EventKind::WaitingInput
         | EventKind::Unknown => return None,
     };
@@ -348,28 +373,6 @@ fn closed(incident: &Incident, at: u64) -> TimelineEntry {
     let lasted = format_duration(lasted);
     let what = format!("incident closed, it lasted {lasted}");
     of_incident(incident, at, TimelineKind::Incident, &what, "").fact("change", "closed")
-}
-
-fn acknowledged(incident: &Incident, by: &str, wall_ms: u64) -> TimelineEntry {
-    let what = format!("acknowledged by {}", foreign::visible(by));
-    of_incident(incident, wall_ms, TimelineKind::Acknowledged, &what, "").fact("by", by)
-}
-
-fn notified_of(incident: &Incident, one: &Notified) -> TimelineEntry {
-    let what = format!(
-        "{}: {}",
-        foreign::visible(&one.receiver),
-        foreign::visible(&one.outcome)
-    );
-    let error = one
-        .error
-        .as_deref()
-        .map(foreign::visible)
-        .unwrap_or_default();
-    of_incident(incident, one.at, TimelineKind::Notified, &what, &error)
-        .fact("receiver", one.receiver.as_str())
-        .fact("outcome", one.outcome.as_str())
-        .fact("time", one.at.to_string())
 }
 
 fn began(incident: &Incident, rung: &Rung) -> TimelineEntry {

@@ -295,6 +295,13 @@ pub fn code(text: &str) -> String {
     }
 }
 
+/// The verdict that a filter names, by its code or its shown word; `None` when it names none.
+pub fn verdict(text: &str) -> Option<Verdict> {
+    let code = code(text);
+    let known: Option<Verdict> = serde_json::from_value(code.as_str().into()).ok();
+    known.filter(|verdict| crate::wire::word(verdict) == code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +311,13 @@ mod tests {
     fn every_word_is_counted_once() {
         let all: BTreeSet<Word> = Word::ALL.into_iter().collect();
         assert_eq!(all.len(), Word::ALL.len());
+    }
+
+    #[test]
+    fn a_filter_names_a_verdict_or_none() {
+        assert_eq!(verdict("waiting-for-you"), Some(Verdict::WaitingInput));
+        assert_eq!(verdict("unknown"), Some(Verdict::Unknown));
+        assert_eq!((verdict("stuck"), verdict("")), (None, None));
     }
 
     #[test]
