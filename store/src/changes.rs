@@ -51,6 +51,8 @@ pub(super) struct ChangeLog {
     /// Nothing on disk can be relied on.
     pub(super) everything: bool,
     pub(super) keys: HashMap<Bytes, Changed>,
+    /// Keys that were written since they were last taken: those of one command.
+    pub(super) written: Vec<Bytes>,
 }
 
 impl ChangeLog {
@@ -71,7 +73,15 @@ impl ChangeLog {
         self.keys.clear();
     }
 
+    /// The key has something new.
+    pub(super) fn written(&mut self, key: &Bytes) {
+        if self.written.last() != Some(key) {
+            self.written.push(key.clone());
+        }
+    }
+
     fn part(&mut self, key: &Bytes, part: Part) {
+        self.written(key);
         if self.everything {
             return;
         }

@@ -144,6 +144,16 @@ impl Keyspace {
         self.log.as_ref().is_some_and(|log| !log.is_empty())
     }
 
+    /// Whether what was written since the last call is to be kept. What was only removed is not asked for.
+    pub(super) fn wrote_kept(&mut self) -> bool {
+        let written = self
+            .log
+            .as_mut()
+            .map(|log| std::mem::take(&mut log.written));
+        let is_kept = |key: &Bytes| self.keys.get(key).is_some_and(Slot::is_kept);
+        written.is_some_and(|written| written.iter().any(is_kept))
+    }
+
     /// What brings the disk into step with the keys.
     pub(super) fn take_writes(&mut self) -> Vec<Write> {
         let log = self.log.as_mut().map(std::mem::take).unwrap_or_default();
@@ -339,6 +349,7 @@ impl Keyspace {
         if let Some(log) = &mut self.log {
             if was_kept != slot.is_kept() {
                 log.whole(key);
+                log.written(key);
             } else if was_kept && before != at {
                 Touched::new(key, Some(log)).part(|| Part::End);
             }

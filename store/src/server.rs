@@ -25,7 +25,10 @@ use xread::Blocked;
 /// Commands of all clients together that may wait.
 const COMMANDS_MAX: usize = 1024;
 /// How long changes are collected before they are written; while the thread writes, the next ones collect by themselves.
-const WRITE_AFTER: Duration = Duration::from_millis(10);
+const WRITE_AFTER: Duration = Duration::from_millis(2);
+/// How long a reply waits for the disk. A disk that is slower gets no second chance until it has written: the fleet's
+/// sidecars wait a quarter of their interval, a quarter of a second at the least.
+const REPLY_WITHIN: Duration = Duration::from_millis(100);
 /// After a write that failed.
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 /// How long the end waits for the last write.
@@ -73,8 +76,14 @@ struct Server {
     run_id: String,
     /// `None`: everything is in memory.
     keeper: Option<Keeper>,
-    /// The last batch is not on the disk.
+    /// The last batch is not on the disk: everything is to be written, and replies do not wait for it.
     disk_fails: bool,
+    /// A batch was not there in time: replies do not wait for the disk until it has written.
+    disk_lags: bool,
+    /// The number of the batch that changes are collected for.
+    batch: u64,
+    /// When replies that wait are sent all the same.
+    reply_at: Option<Instant>,
     /// When changes are next written.
     write_at: Option<Instant>,
 }
@@ -137,6 +146,9 @@ impl Server {
             run_id,
             keeper: None,
             disk_fails: false,
+            disk_lags: false,
+            batch: 1,
+            reply_at: None,
             write_at: None,
         }
     }
@@ -168,6 +180,7 @@ impl Server {
         self.write_at = None;
         if let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_writing()) {
             keeper.write(self.keys.take_writes());
+            self.batch += 1;
         }
     }
 
@@ -175,13 +188,42 @@ impl Server {
         match outcome {
             Outcome::Written => {
                 self.disk_fails = false;
+                self.disk_lags = false;
+                self.release(self.batch - 1);
                 self.plan_write(WRITE_AFTER);
             }
             Outcome::Failed => {
                 self.disk_fails = true;
+                self.release(u64::MAX);
                 self.keys.rewrite();
                 self.write_at = Some(Instant::now() + WRITE_RETRY);
             }
+        }
+    }
+
+    /// Sends the replies that waited for this batch; the others get as long again.
+    fn release(&mut self, written: u64) {
+        let mut others = false;
+        for client in self.clients.values_mut() {
+            others |= client.release(written);
+        }
+        self.reply_at = others.then(|| Instant::now() + REPLY_WITHIN);
+    }
+
+    /// What was written for good is answered once it is on the disk: what a sidecar or a monitor was promised survives the
+    /// end of this process.
+    fn reply(&mut self, id: u64, reply: Reply) {
+        let wrote_kept = self.keys.wrote_kept();
+        let waits = wrote_kept && self.keeper.is_some() && !self.disk_fails && !self.disk_lags;
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        if waits {
+            client.send_after(self.batch, reply);
+            self.reply_at
+                .get_or_insert_with(|| Instant::now() + REPLY_WITHIN);
+        } else {
+            client.send(reply);
         }
     }
 
@@ -192,7 +234,8 @@ impl Server {
         }
         if self.keeper.is_some() && self.keys.has_writes() {
             self.write();
-            outcome(&mut self.keeper).await;
+            let outcome = outcome(&mut self.keeper).await;
+            self.written(outcome);
         }
     }
 
@@ -219,7 +262,8 @@ impl Server {
         let is_writing = self.keeper.as_ref().is_some_and(Keeper::is_writing);
         let write = self.write_at.filter(|_| !is_writing);
         let far = Instant::now() + Duration::from_secs(3600);
-        blocked.chain(expiry).chain(write).min().unwrap_or(far)
+        let due = blocked.chain(expiry).chain(write).chain(self.reply_at);
+        due.min().unwrap_or(far)
     }
 
     fn wake(&mut self) {
@@ -228,6 +272,10 @@ impl Server {
         let over = Instant::now();
         if self.write_at.is_some_and(|at| at <= over) {
             self.write();
+        }
+        if self.reply_at.is_some_and(|at| at <= over) {
+            self.disk_lags = true;
+            self.release(u64::MAX);
         }
         let ids: Vec<u64> = self
             .clients
@@ -273,8 +321,8 @@ impl Server {
             }
             let reply = self.command(id, &command);
             self.credit(id, &command, matches!(reply, Some(Reply::Error(_))));
-            if let (Some(reply), Some(client)) = (reply, self.clients.get_mut(&id)) {
-                client.send(reply);
+            if let Some(reply) = reply {
+                self.reply(id, reply);
             }
             self.clients.retain(|_, client| !client.is_cut_off());
         }

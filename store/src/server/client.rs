@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 
 /// Channels and patterns of one client.
 const SUBSCRIPTIONS_MAX: usize = 1024;
+/// Replies of one client that wait for the disk: memory matters more than a reply that is kept.
+const HELD_MAX: usize = 1024;
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -35,6 +37,8 @@ pub(super) struct Client {
     pub(super) last: Instant,
     channels: BTreeSet<Bytes>,
     patterns: BTreeSet<Bytes>,
+    /// Replies that wait for the disk, each with the batch of writes that must be there, and all that follow them.
+    held: VecDeque<(u64, Reply)>,
     /// `None` once cut off: the connection writes what waits and ends.
     output: Option<mpsc::UnboundedSender<Bytes>>,
     /// Bytes on their way to the client: the bound of the channel above.
@@ -68,6 +72,7 @@ impl Client {
             last: Instant::now(),
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
+            held: VecDeque::new(),
             output: Some(output),
             waiting,
             waiting_max,
@@ -75,7 +80,31 @@ impl Client {
         }
     }
 
+    /// Sends a reply behind those before it, or a message.
     pub(super) fn send(&mut self, reply: Reply) {
+        match self.held.back() {
+            Some((batch, _)) => self.send_after(*batch, reply),
+            None => self.output(reply),
+        }
+    }
+
+    /// Holds a reply back until this batch is on the disk.
+    pub(super) fn send_after(&mut self, batch: u64, reply: Reply) {
+        self.held.push_back((batch, reply));
+        if self.held.len() > HELD_MAX {
+            self.release(u64::MAX);
+        }
+    }
+
+    /// Sends the replies that waited for this batch or one before it. Returns whether others wait.
+    pub(super) fn release(&mut self, written: u64) -> bool {
+        while let Some((_, reply)) = self.held.pop_front_if(|(batch, _)| *batch <= written) {
+            self.output(reply);
+        }
+        !self.held.is_empty()
+    }
+
+    fn output(&mut self, reply: Reply) {
         let Some(output) = &self.output else { return };
         let bytes = reply.encode(self.version);
         let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
@@ -90,6 +119,7 @@ impl Client {
 
     /// Ends the connection once it has written what waits.
     pub(super) fn cut_off(&mut self) {
+        self.release(u64::MAX);
         self.output = None;
     }
 
