@@ -5,6 +5,7 @@
 
 mod evidence;
 mod notices;
+mod people;
 
 use crate::base::duration::format_duration;
 use crate::base::foreign;
@@ -17,20 +18,13 @@ use crate::fleet::machine::{Change, FleetEffect, FleetInput, Turn};
 use crate::fleet::recovery::RecoveryEffect;
 use crate::fleet::watch::{Watch, WatchEffect, WatchInput};
 use crate::fleet::word::{Tone, Word, reason_text};
-use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
 use crate::wire::notice::Notice;
-use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The label by which a silence names one agent.
-const AGENT_LABEL: &str = "agent";
-/// What a person asks for when an agent is to leave: its timeline goes with it.
-const FORGET: &str = "forget";
 
 /// An entry, and whose timeline it belongs to.
 pub type Line = (AgentId, TimelineEntry);
@@ -88,10 +82,10 @@ impl Story {
                 Vec::new()
             }
             WatchEffect::Recovery(RecoveryEffect::Audit(asked)) => {
-                Vec::from_iter(of_request(asked))
+                Vec::from_iter(people::of_request(asked))
             }
             WatchEffect::Recovery(RecoveryEffect::StoreSilence(silence)) => {
-                of_silence(silence, wall_ms)
+                people::of_silence(silence, wall_ms)
             }
             WatchEffect::Fleet(
                 FleetEffect::Verify(_)
@@ -325,40 +319,6 @@ fn exit_text(detail: &Detail) -> String {
         Some((None, Some(signal))) => format!(" by signal {signal}"),
         Some((None, None)) | None => String::new(),
     }
-}
-
-fn of_request(asked: &AuditEntry) -> Option<Line> {
-    let agent = AgentId::parse(&asked.agent).ok()?;
-    if asked.what == FORGET {
-        return None;
-    }
-    let by = foreign::visible(&asked.who);
-    let what = format!("{by} asked for {}: {}", asked.what, asked.outcome);
-    let entry = TimelineEntry::new(asked.at_ms, TimelineKind::Asked, &what, &asked.detail)
-        .fact("action", asked.what)
-        .fact("by", asked.who.as_str())
-        .fact("from", asked.from.as_str())
-        .fact("outcome", asked.outcome)
-        .fact("time", asked.at_ms.to_string());
-    Some((agent, entry))
-}
-
-/// A silence shows in the timelines of the agents that it names.
-fn of_silence(silence: &Silence, wall_ms: u64) -> Vec<Line> {
-    let named = silence
-        .matchers
-        .iter()
-        .filter(|matcher| matcher.name == AGENT_LABEL && matcher.is_equal && !matcher.is_regex);
-    let agents = named.filter_map(|matcher| AgentId::parse(&matcher.value).ok());
-    let by = foreign::visible(&silence.created_by);
-    let what = format!("silenced by {by}");
-    let comment = foreign::visible(&silence.comment);
-    let entry = TimelineEntry::new(wall_ms, TimelineKind::Asked, &what, &comment)
-        .fact("action", "silence")
-        .fact("by", silence.created_by.as_str())
-        .fact("silence", silence.id.to_string())
-        .fact("until", silence.ends_at.to_string());
-    agents.map(|agent| (agent, entry.clone())).collect()
 }
 
 fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {

@@ -15,7 +15,7 @@ export class Stage {
   beat({
     id, verdict = "working", task = "Draft the weekly report", progress = 42, sentence = "Progress reported: 42 %.", host = "node-1",
     type = "writer", cpu = 3.14, memory = 182, interval = 600, since = 372, started = 9, restarts = 0, status = "busy",
-    evidence = [{ signal: "tcp.bytes_received", value: "18 kB in 30 s", source: "observed" }], runtime = null,
+    evidence = [{ signal: "tcp.bytes_received", value: "18 kB in 30 s", source: "observed" }], runtime = null, pid = 4711, exit = null,
   }) {
     const now = Date.now();
     const sequence = (this.sequences.get(id) ?? 0) + 1;
@@ -25,8 +25,8 @@ export class Stage {
       metrics: { cpuPercent: cpu, memoryMB: memory, activeTasks: 1, queueDepth: 0, tokensUsedThisHour: 0, errorsLast5Min: 0 },
       currentTask: task, taskProgress: progress,
       hb: {
-        v: 1, intervalMs: interval * 1000, epoch: 7, slot: sequence, instance: `i-${id}`, host, pid: 4711, startedAt: now - started * 1000,
-        restarts, ready: true, activity: { verdict, since: now - since * 1000, sentence, evidence }, runtime,
+        v: 1, intervalMs: interval * 1000, epoch: 7, slot: sequence, instance: `i-${id}`, host, pid, startedAt: now - started * 1000,
+        restarts, ready: true, activity: { verdict, since: now - since * 1000, sentence, evidence }, runtime, exit,
       },
     }));
   }

@@ -9,7 +9,8 @@ mod screen;
 
 use super::agents::Shown;
 use super::client::{Client, ClientError};
-use super::terminal::{Terminal, plain};
+use super::reads::gates;
+use super::terminal::Terminal;
 use super::{escaped, path, wish};
 use acts::Act;
 use hbshell::log_writer::complain;
@@ -144,13 +145,7 @@ impl Reading {
     }
 
     fn show(self, list: &mut List) {
-        let gates = self.status["gates"].as_array().into_iter().flatten();
-        let sentence = |gate: &Value| {
-            let text = |name: &str| plain(gate[name].as_str().unwrap_or_default());
-            let name = text("gate").to_uppercase().replace('_', " ");
-            format!("{name}: {}", text("sentence"))
-        };
-        list.gates = gates.map(sentence).collect();
+        list.gates = gates(&self.status, &Terminal::detect(false));
         list.is_paused = self.status["recovery"]["paused"].is_object();
         list.take(self.agents, now_ms());
     }

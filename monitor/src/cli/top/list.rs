@@ -424,7 +424,7 @@ mod tests {
             }
         }
         let lines = shown(&mut list, 80, 24);
-        assert!(lines[3].starts_with("› ✖ failed"), "{lines:#?}");
+        assert!(lines[4].starts_with("› ✖ failed"), "{lines:#?}");
     }
 
     #[test]

@@ -342,7 +342,7 @@ mod tests {
             ),
             (
                 r#"{"for":"1h","matchers":[{"name":"mood","value":"a"}]}"#.to_owned(),
-                "expected agent",
+                "expected one of agent",
             ),
             (
                 r#"{"for":"1h","matchers":[{"name":"host","value":"a)|(b","isRegex":true}]}"#
