@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install dist demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor screenshots clean
+.PHONY: help build install dist demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor screenshots clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -62,6 +62,9 @@ day: ## an operator's ordinary days, one story a test; ARGS names stories, in pa
 # A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; ten minutes the first time.
 test-k8s: ## hb in a real one-node Kubernetes, started for it; ARGS names rows, in part
 	scripts/kubernetes test $(ARGS)
+
+smoke-k8s: ## fourteen of its rows, with the programs of the last build; six minutes when the cluster's programs are there
+	scripts/kubernetes smoke
 
 .PHONY: k8s/hb.yaml
 k8s/hb.yaml: ## renders the chart for kubectl and kustomize; HELM names helm

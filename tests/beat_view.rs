@@ -150,6 +150,7 @@ fn life() -> impl Strategy<Value = Life> {
             alert_only: step % 3 == 0,
             obstacle: rare.as_ref().map(|(_, text)| text.clone()),
             restarts_stalled: step % 5 == 0,
+            pod_restart: step % 7 == 0,
             stall_ms: step % 7,
             waits_for: rare.map(|(_, text)| text),
         },

@@ -6,9 +6,9 @@ mod support;
 use std::process::Output;
 use std::time::{Duration, Instant};
 use support::docker::Docker;
-use support::eventually;
 use support::pty::{CTRL_C, CTRL_Z, Terminal};
 use support::unix_redis::UnixRedis;
+use support::{eventually, saw};
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -63,7 +63,7 @@ fn docker_stop_reaches_the_agent_and_its_own_code_comes_back() {
     let container = docker.spawn(&[], &["hbsidecar", "--", "probe", "listen"]);
     container.wait_for_output("ready");
     // Had Docker lost its patience, its KILL would have made it 137.
-    container.docker(&["stop"]);
+    container.docker(&["stop", "--time", "120"]);
     assert_eq!(container.exit_code(), 42, "{}", container.output());
     assert!(container.output().contains("signal 15 "));
 }
@@ -78,8 +78,8 @@ fn an_agent_that_ignores_term_is_gone_after_the_grace_and_before_docker_loses_pa
     container.docker(&["stop", "--time", "120"]);
     let took = asked.elapsed();
     assert_eq!(container.exit_code(), 128 + 9);
-    // A quarter of Docker's patience, and ten times what the grace and the cleaning up take here.
-    assert!(took < Duration::from_secs(30), "gone after {took:?}");
+    // Long before Docker's patience ends, and twenty times what the grace and the cleaning up take here.
+    assert!(took < Duration::from_secs(60), "gone after {took:?}");
 }
 
 #[test]
@@ -109,12 +109,12 @@ fn every_signal_reaches_the_agent_once_and_a_real_time_one_keeps_its_value() {
         .map(|n| format!("signal {n} value {}", value(*n)))
         .collect();
     due.sort();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while heard().len() < due.len() && Instant::now() < deadline {
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
-    let missing: Vec<&String> = due.iter().filter(|line| !heard().contains(line)).collect();
-    assert!(missing.is_empty(), "never heard: {missing:?}");
+    eventually("each of them has come", || {
+        let heard = heard();
+        let missing: Vec<&String> = due.iter().filter(|line| !heard.contains(line)).collect();
+        saw("missing", &missing);
+        missing.is_empty().then_some(())
+    });
     // TERM comes last: whatever was sent twice has come by now.
     container.docker(&["kill", "--signal", "TERM"]);
     assert_eq!(container.exit_code(), 42);
@@ -178,7 +178,9 @@ fn an_agent_that_was_out_of_memory_is_called_oom_killed() {
     let sidecar = ["hbsidecar", "--redis-url", "redis+unix:///store/redis.sock"];
     let options = ["--id", "greedy", "--restart", "never", "--"];
     // The whole of an endless line has to be kept: until there is no memory for it. First the store is reached.
-    let agent = ["sh", "-c", "sleep 1; exec tail /dev/zero"];
+    let reached = "until hbsidecar healthcheck --beats >/dev/null 2>&1; do sleep 0.1; done";
+    let agent = format!("{reached}; exec tail /dev/zero");
+    let agent = ["sh", "-c", &agent];
     let output = docker.run(&memory, &[&sidecar[..], &options, &agent].concat());
     assert_eq!(output.status.code(), Some(128 + 9), "{output:?}");
     let detail = eventually("the end is in the stream", || {
@@ -205,8 +207,7 @@ fn a_sidecar_in_a_container_beside_the_agents_watches_its_process_1() {
 #[test]
 fn the_verdict_is_the_same_inside_the_container_for_root_and_for_anybody() {
     let docker = Docker::shared();
-    let asks =
-        "sleep 900 | nc -l -p 7000 >/dev/null & sleep 1; exec wget -O- http://127.0.0.1:7000/";
+    let asks = "sleep 900 | nc -l -p 7000 >/dev/null & until grep -q :1B58 /proc/net/tcp*; do sleep 0.1; done; exec wget -O- http://127.0.0.1:7000/";
     for (agent, verdict, evidence) in [
         ("exec sleep 600", "sleeping", "thread.deadline"),
         (asks, "waiting_model", "127.0.0.1:7000"),

@@ -79,23 +79,32 @@ fn an_agent_whose_beats_a_node_program_sends_is_healthy_in_the_monitor() {
 }
 
 #[test]
-fn a_sidecar_and_an_agent_killed_together_are_failed_in_time_and_it_is_told_once() {
+fn sidecars_and_agents_killed_together_are_failed_after_three_of_their_own_intervals() {
     let redis = Redis::start();
     let monitor = Monitor::start(&redis.url());
-    let mut agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
-    monitor.wait_for("a1", "healthy");
-    let pid = beating(&redis, "a1");
-    agent.kill();
-    signal(pid, "KILL");
-    let took = monitor.wait_for("a1", "failed");
-    // Three intervals, the slack, and two seconds for the verification; the rest is for a machine that is busy.
-    let bound = Duration::from_millis(3000 + 167 + 2000) + Duration::from_secs(5);
-    assert!(took <= bound, "failed after {took:?}, not within {bound:?}");
-    let (_, agent) = monitor.get("/health/agents/a1").unwrap();
-    assert_eq!(
-        (&agent["reason"], agent["missedBeats"].as_u64()),
-        (&"heartbeat_lost".into(), Some(3))
-    );
+    // At six times the interval the other one has not failed yet, also where the machine is busy for some seconds.
+    let killed = [("fast", "1s"), ("slow", "6s")].map(|(id, interval)| {
+        let mut running = Running::start(sidecar(&redis.url(), id, interval).args(SLEEP));
+        monitor.wait_for(id, "healthy");
+        let pid = beating(&redis, id);
+        running.kill();
+        pid
+    });
+    for agent in killed {
+        signal(agent, "KILL");
+    }
+    let rows = eventually("the faster one is failed", || {
+        let (_, listing) = monitor.get("/health/agents")?;
+        let row = |id: &str| {
+            let mut rows = listing["agents"].as_array()?.iter();
+            rows.find(|row| row["agentId"] == id).cloned()
+        };
+        let (fast, slow) = (row("fast")?, row("slow")?);
+        (fast["state"] == "failed").then_some([fast, slow])
+    });
+    assert_eq!(rows[0]["reason"], "heartbeat_lost");
+    assert!(rows[0]["missedBeats"].as_u64() >= Some(3), "{}", rows[0]);
+    assert_ne!(rows[1]["state"], "failed", "{}", rows[1]);
 }
 
 #[test]
@@ -163,7 +172,7 @@ fn a_store_killed_and_started_again_makes_no_agent_fail_and_beats_resume() {
         assert_ne!(monitor.state("a1").as_deref(), Some("failed"));
         (Instant::now() > watched_until).then_some(())
     });
-    assert_eq!(monitor.state("a1").as_deref(), Some("healthy"));
+    monitor.wait_for("a1", "healthy");
 }
 
 #[test]
@@ -187,8 +196,10 @@ fn an_agent_killed_while_no_monitor_ran_is_found_on_start() {
     eventually("its hash expires", || {
         hash(&redis, "a1").is_empty().then_some(())
     });
-    let monitor = Monitor::start(&redis.url());
-    // From the roster, with the agent's own interval: with the default one it would take 40 s, and no test waits so long.
+    let monitor = Monitor::start_with(&redis.url(), |command| {
+        command.args(["--interval-default", "10m"]);
+    });
+    // From the roster, with the agent's own interval: with the default one it would take half an hour.
     monitor.wait_for("a1", "failed");
 }
 
@@ -232,14 +243,16 @@ fn garbage_on_the_channel_is_counted_and_the_loop_lives() {
     }
     let _agent = Running::start(sidecar(&redis.url(), "a1", "1s").args(SLEEP));
     monitor.wait_for("a1", "healthy");
-    let (_, metrics) = get_text(&monitor.address, "/metrics").unwrap();
     for line in [
         "hb_dropped_total{kind=\"not_json\"} 2",
         "hb_dropped_total{kind=\"not_a_beat\"} 2",
         "hb_dropped_total{kind=\"too_large\"} 1",
         "hb_agents{state=\"healthy\"} 1",
     ] {
-        assert!(metrics.contains(line), "{line} is not in {metrics}");
+        eventually(line, || {
+            let (_, metrics) = get_text(&monitor.address, "/metrics")?;
+            metrics.contains(line).then_some(())
+        });
     }
 }
 

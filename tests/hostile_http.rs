@@ -162,20 +162,20 @@ fn a_log_that_is_not_read_does_not_stop_the_monitor() {
 /// A name server that takes questions and does not answer.
 const NO_NAMES: &str = r#"
 ip link set lo up
-python3 -c 'import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.1", 53)); open("bound", "w"); time.sleep(60)' &
+python3 -c 'import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(("127.0.0.1", 53)); open("bound", "w"); time.sleep(600)' &
 until [ -e bound ]; do sleep 0.05; done
-echo nameserver 127.0.0.1 >resolv; mount --bind resolv /etc/resolv.conf
+printf 'nameserver 127.0.0.1\noptions timeout:30 attempts:5\n' >resolv; mount --bind resolv /etc/resolv.conf
 "#;
 
 #[test]
 fn a_name_server_that_does_not_answer_delays_no_end() {
-    // What remains after the agent is the wait for the last report, 2 s; a lookup takes 10 s.
+    // What remains after the agent is the wait for the last report, 2 s; a lookup takes 150 s.
     let script = format!(
         r#"{NO_NAMES}
 hbmonitor --listen 127.0.0.1:7410 --redis-url redis://store.example:6379 & M=$!
 until curl -s http://127.0.0.1:7410/-/healthy | grep -q ok; do sleep 0.05; done
-kill $M; timeout 5 tail --pid=$M -f /dev/null || echo the monitor stays
-timeout 8 hbsidecar -q --redis-url redis://store.example:6379 --id a -- true || echo the sidecar stays
+kill $M; timeout 40 tail --pid=$M -f /dev/null || echo the monitor stays
+timeout 40 hbsidecar -q --redis-url redis://store.example:6379 --id a -- true || echo the sidecar stays
 kill %1"#
     );
     let printed = in_a_network_of_its_own(&script).1;

@@ -60,6 +60,8 @@ struct Stage {
     leader: Option<Leader>,
     /// How often this monitor began to lead.
     took_over: usize,
+    /// What the surroundings of failed agents were asked about.
+    asked: Vec<Runtime>,
 }
 
 impl Stage {
@@ -82,6 +84,7 @@ impl Stage {
             writes: true,
             leader: None,
             took_over: 0,
+            asked: Vec::new(),
         };
         stage.start();
         stage.run(60);
@@ -218,6 +221,10 @@ impl Stage {
             }
             RecoveryEffect::Page(..) => {
                 self.pages += 1;
+                return;
+            }
+            RecoveryEffect::AskSurroundings(_, runtime) => {
+                self.asked.push(runtime);
                 return;
             }
             // No sidecar of this stage outlives its agent.
@@ -392,6 +399,34 @@ fn an_incident_opens_with_the_failure_and_closes_after_one_healthy_interval() {
     stage.run(31);
     assert_eq!((stage.open().len(), stage.opened, stage.closed), (0, 1, 1));
     assert!(stage.records[&incident].closed_at > Some(stage.records[&incident].opened_at));
+}
+
+#[test]
+fn what_surrounds_a_failed_agent_is_asked_once_and_said_in_its_incident() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    assert_eq!(stage.asked, [], "no pod");
+    let pod = Runtime {
+        kind: "kubernetes".into(),
+        id: "agents/writer-0".into(),
+    };
+    let entry = RosterEntry {
+        runtime: Some(pod.clone()),
+        ..roster(50)
+    };
+    stage.input(FleetInput::RosterEntry(id(50), Box::new(entry)));
+    stage.exits(50);
+    assert_eq!(stage.asked, [pod]);
+    let incident = stage.watch.view().watch.incidents.of_agent[&id(50)].clone();
+    for _ in 0..2 {
+        let said = "Kubernetes evicted its pod.".to_owned();
+        stage.input(RecoveryInput::Surroundings(incident.clone(), said));
+    }
+    let sentence = &stage.records[&incident].sentence;
+    assert_eq!(
+        sentence,
+        "It exited with code 3. Kubernetes evicted its pod."
+    );
 }
 
 #[test]

@@ -209,6 +209,7 @@ impl Sidecar {
                 | Effect::ReportSurvivors
                 | Effect::ReportDelay(_)
                 | Effect::ReportCrashLoop
+                | Effect::ReportCrashLoopOver
                 | Effect::End => {}
             }
         }
@@ -244,6 +245,7 @@ impl Sidecar {
                 unread: false,
                 announced: false,
                 by_its_runner: false,
+                out_of_memory: false,
             };
             let clock = self.clock(now);
             self.life.handle(Input::Exited(ended), clock, 0.5);

@@ -123,6 +123,30 @@ fn pods_of_agents_have_a_name_and_no_token() {
     }
 }
 
+/// As docs/kubernetes.md removes them.
+#[test]
+fn examples_without_the_marked_lines_hold_nothing_that_an_older_cluster_refuses() {
+    for name in EXAMPLES {
+        let example = text(&format!("examples/{name}.yaml"));
+        let older = example
+            .lines()
+            .filter(|line| !line.ends_with("# since 1.36"));
+        let older = older.collect::<Vec<_>>().join("\n");
+        for word in [
+            "restartPolicyRules",
+            "RestartAllContainers",
+            "HB_POD_RESTART",
+        ] {
+            assert!(!older.contains(word), "{name}: {word}");
+        }
+    }
+    for name in ["wrap", "sidecar"] {
+        let example = text(&format!("examples/{name}.yaml"));
+        assert_eq!(example.matches("RestartAllContainers").count(), 1, "{name}");
+        assert_eq!(example.matches("HB_POD_RESTART").count(), 1, "{name}");
+    }
+}
+
 #[test]
 fn probes_ask_hb_of_itself_alone() {
     for (name, manifest) in all() {

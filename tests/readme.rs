@@ -15,7 +15,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-use support::fleet::Fleet;
+use support::fleet::{Fleet, path_with_programs};
 use support::{clean, program};
 
 const README: &str = include_str!("../README.md");
@@ -33,8 +33,12 @@ const DEVELOPMENT: &str = include_str!("../docs/development.md");
 const INSTALL: &str = include_str!("../docs/install.md");
 const DOCKER: &str = include_str!("../docs/docker.md");
 const SYSTEMD: &str = include_str!("../docs/systemd.md");
+const REDIS: &str = include_str!("../docs/redis.md");
+const OPERATIONS: &str = include_str!("../docs/operations.md");
+const SECURITY: &str = include_str!("../docs/security.md");
+const RULES_OF_PROMETHEUS: &str = include_str!("../deploy/prometheus/rules.yaml");
 /// Each page with the directory that its links start from.
-const PAGES: [(&str, &str); 14] = [
+const PAGES: [(&str, &str); 17] = [
     ("", README),
     ("", ARCHITECTURE),
     ("docs", DASHBOARD),
@@ -49,6 +53,9 @@ const PAGES: [(&str, &str); 14] = [
     ("docs", INSTALL),
     ("docs", DOCKER),
     ("docs", SYSTEMD),
+    ("docs", REDIS),
+    ("docs", OPERATIONS),
+    ("docs", SECURITY),
 ];
 
 /// The fenced blocks of a text: language and content.
@@ -245,6 +252,39 @@ fn every_link_leads_somewhere_and_every_target_and_flag_exists() {
 }
 
 /// Every place that shows JSON of the wire format shows what the types accept.
+#[test]
+fn every_alert_has_its_row_in_the_page_of_operations() {
+    let names = RULES_OF_PROMETHEUS.lines();
+    let names = names.filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let without: Vec<&str> = names
+        .filter(|name| !OPERATIONS.contains(&format!("| `{name}` |")))
+        .collect();
+    assert_eq!(without, [""; 0]);
+}
+
+/// What a person would type, without what only the person has.
+#[test]
+fn every_command_of_the_runbooks_is_one() {
+    let fleet = Fleet::start();
+    let _agent = fleet.agent("writer-1", &[], &["sleep", "1000"]);
+    fleet.tells("writer-1", &json!({"state": "healthy"}));
+    let lines = blocks(OPERATIONS).flat_map(|(_, text)| text.lines());
+    let lines: Vec<&str> = lines.filter(|line| !line.contains("# needs ")).collect();
+    assert!(lines.len() > 10, "{lines:?}");
+    for line in lines {
+        let mut sh = clean("sh".as_ref());
+        sh.args(["-c", &line.replace("ID", "writer-1")]);
+        sh.env("PATH", path_with_programs());
+        sh.env("HB_URL", format!("http://{}", fleet.monitor.address));
+        let output = sh.stdin(std::process::Stdio::null()).output().unwrap();
+        let code = output.status.code();
+        let words = String::from_utf8_lossy(&output.stderr);
+        // An agent that is well has no incident: what is asked of one is refused with 1.
+        assert!(matches!(code, Some(0 | 1)), "{line}: {code:?} {words}");
+        assert!(!words.contains("Usage"), "{line}: {words}");
+    }
+}
+
 #[test]
 fn every_record_that_the_page_of_the_wire_format_shows_can_be_read() {
     let json: Vec<&str> = blocks(WIRE)

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use support::fleet::{Agent, Fleet, path_with_programs};
-use support::{Running, clean, eventually, program};
+use support::{Running, clean, eventually, program, saw, text_of};
 
 /// Says every line of its input, and prints what is answered.
 const SPEAKER: &str = r#"
@@ -59,6 +59,15 @@ fn file_when_written(path: &Path) -> String {
         let text = std::fs::read_to_string(path).ok()?;
         text.ends_with('\n').then(|| text.trim_end().to_owned())
     })
+}
+
+/// Waits for these bytes: what a sidecar reads of an output may be in a beat before it is copied, or all of it printed.
+fn printed_alike(path: &Path, alone: &[u8]) {
+    eventually("every byte has come through", || {
+        saw("alone", &text(alone));
+        text_of(path);
+        (std::fs::read(path).unwrap() == alone).then_some(())
+    });
 }
 
 #[test]
@@ -181,31 +190,29 @@ fn checked(fleet: &Fleet, id: &str, flags: &[&str]) -> (Option<i32>, String) {
     (code, out + &err)
 }
 
-fn beats_get_through(fleet: &Fleet, id: &str, code: i32) -> String {
-    eventually(&format!("healthcheck --beats ends with {code}"), || {
-        let (found, says) = checked(fleet, id, &["--beats"]);
-        (found == Some(code)).then_some(says)
-    })
+/// Waits until a health check ends with this code and prints this: all of it, or a part when there is more.
+fn check_ends(fleet: &Fleet, id: &str, flags: &[&str], code: i32, part: &str) {
+    let what = format!("healthcheck {flags:?} ends with {code} and {part:?}");
+    eventually(&what, || {
+        let (found, says) = checked(fleet, id, flags);
+        saw("healthcheck", &(found, &says));
+        let fits = says.contains(part) && says.is_empty() == part.is_empty();
+        (found == Some(code) && fits).then_some(())
+    });
 }
 
 #[test]
 fn a_health_check_is_of_the_sidecar_and_with_a_flag_of_its_beats() {
     let mut fleet = Fleet::start();
     let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
-    assert_eq!(beats_get_through(&fleet, "a1", 0), "");
-    assert_eq!(checked(&fleet, "a1", &[]), (Some(0), String::new()));
+    check_ends(&fleet, "a1", &["--beats"], 0, "");
+    check_ends(&fleet, "a1", &[], 0, "");
     fleet.redis.down();
-    let says = beats_get_through(&fleet, "a1", 1);
-    assert!(says.contains("no beat was stored for"), "{says}");
-    let (code, says) = checked(&fleet, "a1", &[]);
-    assert_eq!(
-        code,
-        Some(0),
-        "a store that is away is no reason to end an agent"
-    );
-    assert!(says.contains("no beat was stored for"), "{says}");
+    check_ends(&fleet, "a1", &["--beats"], 1, "no beat was stored for");
+    // A store that is away is no reason to end an agent.
+    check_ends(&fleet, "a1", &[], 0, "no beat was stored for");
     fleet.redis.up();
-    beats_get_through(&fleet, "a1", 0);
+    check_ends(&fleet, "a1", &["--beats"], 0, "");
 }
 
 #[test]
@@ -213,11 +220,13 @@ fn an_agent_that_never_reached_a_store_has_a_healthy_sidecar() {
     let mut fleet = Fleet::start();
     fleet.redis.down();
     let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
-    let says = eventually("the sidecar answers", || {
+    eventually("the sidecar answers", || {
         let checked = fleet.beside("a1", &["healthcheck"]);
-        checked.status.success().then(|| text(&checked.stdout))
+        saw("healthcheck", &checked);
+        let says = text(&checked.stdout);
+        // Sent or stored.
+        (checked.status.success() && says.contains("no beat was s")).then_some(())
     });
-    assert!(says.contains("no beat was s"), "sent or stored: {says}");
     assert_eq!(checked(&fleet, "a1", &["--beats"]).0, Some(1));
 }
 
@@ -225,15 +234,13 @@ fn an_agent_that_never_reached_a_store_has_a_healthy_sidecar() {
 fn the_health_check_of_a_sidecar_that_lost_its_id_reports_it() {
     let fleet = Fleet::start();
     let _first = fleet.agent("a1", &[], &["sleep", "1000"]);
-    beats_get_through(&fleet, "a1", 0);
+    check_ends(&fleet, "a1", &["--beats"], 0, "");
     let elsewhere = tempfile::tempdir().unwrap();
     let mut second = fleet.hbsidecar(&["-q", "--id", "a1", "--takeover", "--", "sleep", "1000"]);
     let _second = Agent::start(second.env("XDG_RUNTIME_DIR", elsewhere.path()));
     let why = "another sidecar has the id";
-    let says = beats_get_through(&fleet, "a1", 1);
-    assert!(says.contains(why), "{says}");
-    let (code, says) = checked(&fleet, "a1", &[]);
-    assert!(code == Some(0) && says.contains(why), "{code:?} {says}");
+    check_ends(&fleet, "a1", &["--beats"], 1, why);
+    check_ends(&fleet, "a1", &[], 0, why);
 }
 
 #[test]
@@ -242,7 +249,9 @@ fn a_health_check_that_knows_no_socket_finds_the_only_one_that_answers() {
     let check = || {
         let mut command = clean(&program("hbsidecar"));
         command.env("XDG_RUNTIME_DIR", fleet.place.path());
-        command.arg("healthcheck").output().unwrap()
+        let checked = command.arg("healthcheck").output().unwrap();
+        saw("healthcheck", &checked);
+        checked
     };
     let found = || check().status.success().then_some(());
     let none = check();
@@ -252,14 +261,16 @@ fn a_health_check_that_knows_no_socket_finds_the_only_one_that_answers() {
     let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
     eventually("the sidecar is found", found);
     let mut other = fleet.agent("a2", &[], &["sleep", "1000"]);
-    let says = eventually("there are two", || {
+    eventually("there are two", || {
         let checked = check();
-        (!checked.status.success()).then(|| text(&checked.stderr))
+        let says = text(&checked.stderr);
+        let all = ["2 sockets answer", "a1.sock", "a2.sock", "--socket"];
+        let names_both = all.iter().all(|part| says.contains(part));
+        (!checked.status.success() && names_both).then_some(())
     });
-    assert!(says.contains("2 sockets answer"), "{says}");
-    assert!(says.contains("a1.sock") && says.contains("a2.sock") && says.contains("--socket"));
-    fleet.tells("a2", &json!({"state": "healthy"}));
-    let orphan = u32::try_from(fleet.health("a2")["pid"].as_u64().unwrap()).unwrap();
+    let orphan = eventually("the process of a2 is known", || {
+        fleet.health("a2")["pid"].as_u64().filter(|pid| *pid > 0)
+    });
     other.0.kill();
     support::signal(orphan, "KILL");
     assert!(
@@ -408,13 +419,15 @@ fn events_that_an_agent_prints_are_followed_and_every_byte_goes_on() {
         "a1",
         &json!({"currentTask": "Bash", "metrics.tokensUsedThisHour": 120}),
     );
-    assert_eq!(fleet.count("a1", "ready"), 1);
+    eventually("it is ready", || {
+        (fleet.count("a1", "ready") == 1).then_some(())
+    });
     let alone = Command::new("sh")
         .args(["-c", r#"printf '%b' "$1""#, "sh", events])
         .output()
         .unwrap();
     assert!(alone.stdout.contains(&0xff));
-    assert_eq!(std::fs::read(&out).unwrap(), alone.stdout);
+    printed_alike(&out, &alone.stdout);
 }
 
 #[test]
@@ -437,7 +450,7 @@ if len(sys.argv) < 2: time.sleep(1000)"#;
         .args(["-c", printer, "ends"])
         .output()
         .unwrap();
-    assert_eq!(std::fs::read(&out).unwrap(), alone.stdout);
+    printed_alike(&out, &alone.stdout);
 }
 
 #[test]

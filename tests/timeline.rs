@@ -67,7 +67,9 @@ fn an_agent_that_fails_has_a_story_and_a_monitor_that_starts_writes_nothing_of_i
     let _agent = failing(&redis.url(), "w2");
     eventually("the second monitor writes", || {
         let lines = lines(&monitor.address, "w2");
-        (count(&lines, "incident opened") == 1).then_some(())
+        let written = ["incident opened", "failed (exited)"];
+        let all = written.iter().all(|part| count(&lines, part) == 1);
+        all.then_some(())
     });
     let again = lines(&monitor.address, "w1");
     assert_eq!(count(&again, "failed (exited)"), 1, "{again:?}");
@@ -135,12 +137,14 @@ fn page_and_terminal_show_the_story_also_from_the_embedded_store() {
     let script = r#"
 set -u
 ip link set lo up
-until_() { for n in $(seq 600); do eval "$1" && return; sleep 0.05; done; echo "FAILED: $1"; tail log; kill $(jobs -p); wait; exit 1; }
+until_() { for n in $(seq 1000); do eval "$1" && return; sleep 0.05; done; echo "FAILED: $1"; tail log; kill $(jobs -p); wait; exit 1; }
 get() { curl -s --max-time 5 "http://127.0.0.1:7410$1"; }
 hbmonitor --listen 127.0.0.1:7410 --state-dir state >>log 2>&1 &
 until_ 'get /-/ready | grep -q ok'
 hbsidecar -q --id w1 --interval 1s --restart never -- sh -c 'sleep 1; exit 7'
-until_ 'get /v1/agents/w1/timeline | grep -q "incident opened"'
+for part in "incident opened" "healthy → failed (exited)" "process ended with code 7"; do
+  until_ 'get /v1/agents/w1/timeline | grep -q "$part"'
+done
 get /agents/w1 | grep -o "healthy → failed (exited)"
 hbmonitor show w1 | sed -n '/^Timeline/,$p'
 kill $(jobs -p); wait

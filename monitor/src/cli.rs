@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Recover {
         /// The agent
         id: String,
-        /// This rung: sidecar, docker, kubernetes, systemd, exec, replace; or unblock: the remedy that its verdict names
+        /// This rung: sidecar, docker, pod, kubernetes, systemd, exec, replace; or unblock: the remedy that its verdict names
         #[arg(long)]
         rung: Option<String>,
         /// Only print what would be done

@@ -3,7 +3,7 @@
 //! `exec` runs a command; `docker` and `replace` act on containers through `engine`; `systemd` restarts units over
 //! D-Bus, `kubernetes` evicts pods; `client` speaks HTTP to the engines.
 //! Every obstacle is an outcome with the engine's own words and a remedy. Deliberately absent: whether a rung may be
-//! climbed, which is the ladder's, and the rung `sidecar`, which is an order through the store.
+//! climbed, which is the ladder's, and the rungs `sidecar` and `pod`, which are orders through the store.
 
 mod client;
 mod docker;
@@ -136,7 +136,7 @@ impl Recovery {
     /// command.
     pub fn obstacle(&self, rung: Rung, exec: &[String]) -> Option<String> {
         match rung {
-            Rung::Sidecar | Rung::Alert => None,
+            Rung::Sidecar | Rung::Pod | Rung::Alert => None,
             Rung::Docker | Rung::Replace => self.engines.obstacle(),
             Rung::Kubernetes => self.kubernetes.obstacle(),
             Rung::Systemd => self.systemd.obstacle(),
@@ -161,6 +161,12 @@ impl Recovery {
         }
     }
 
+    /// What the kubelet knows of the failure of an agent in this pod, as a sentence; `None` where it knows nothing, where there is
+    /// no pod, or where this program may not ask. Takes half a minute at most.
+    pub async fn surroundings(&self, runtime: &Runtime) -> Option<String> {
+        self.kubernetes.what_happened(runtime).await
+    }
+
     /// Carries the rung out. It never fails otherwise than by its outcome, which names a remedy.
     pub async fn perform(&self, job: &Job) -> Performed {
         let result = match job.rung {
@@ -169,7 +175,7 @@ impl Recovery {
             Rung::Replace => replace::replace(&self.engines, &self.memory, job).await,
             Rung::Systemd => self.systemd.restart(job).await,
             Rung::Kubernetes => self.kubernetes.evict(job).await,
-            Rung::Sidecar | Rung::Alert => {
+            Rung::Sidecar | Rung::Pod | Rung::Alert => {
                 Err(Obstacle::not_here("it is not carried out by an engine"))
             }
         };

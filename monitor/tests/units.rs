@@ -15,7 +15,7 @@ const FOUND_HERE: &str = "[Service]\nExecSearchPath=/opt:/usr/bin\n";
 const IMPATIENT: &str = "[Service]\nWatchdogSec=5\nRestartSec=100ms\n";
 /// What a user writes for an agent: it shows its environment and works on.
 const AGENT: &str = r#"
-AGENT_COMMAND='sh -c "env > seen; exec sleep 600"'
+AGENT_COMMAND='sh -c "env > new; mv new seen; exec sleep 600"'
 HB_INTERVAL=200ms
 "#;
 const SOMEBODYS: &str = "[Service]\nExecStart=/bin/sleep 600\n";
@@ -87,7 +87,10 @@ fn the_units_start_report_survive_and_stop() {
     );
 
     // The unit's socket is hbsidecar's: the agent has one of its own.
-    let seen = machine.sh("cat /var/lib/hb-agents/writer-1/seen");
+    let seen = eventually("the agent has shown its environment", || {
+        let seen = machine.sh("cat /var/lib/hb-agents/writer-1/seen");
+        seen.contains("NOTIFY_SOCKET=").then_some(seen)
+    });
     assert!(
         seen.contains("NOTIFY_SOCKET=/run/hb-agents/writer-1/hb/"),
         "{seen}"

@@ -77,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) thresholds: Thresholds,
     pub(crate) exclusive: bool,
     pub(crate) die_with_sidecar: bool,
+    /// The pod restarts all its containers when hbsidecar exits with the code for that.
+    pub(crate) pod_restart: bool,
     pub(crate) takeover: bool,
     pub(crate) log: Log,
     pub(crate) log_file: Option<PathBuf>,
@@ -230,6 +232,7 @@ impl TryFrom<Args> for Config {
             },
             exclusive: args.exclusive,
             die_with_sidecar: args.die_with_sidecar,
+            pod_restart: args.pod_restart,
             takeover: args.takeover,
             log: Log::new(
                 args.log_format,

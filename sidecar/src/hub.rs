@@ -75,6 +75,8 @@ pub(crate) enum Outcome {
     Detached,
     /// A signal came before the agent was started.
     Interrupted(u8),
+    /// The kubelet restarts all containers of the pod, this one too.
+    PodRestart,
 }
 
 enum Input {

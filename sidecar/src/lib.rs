@@ -22,6 +22,7 @@ use hbshell::log_writer::complain;
 use hbshell::pages::PagesArgs;
 use hbshell::private_dir::PrivateDir;
 use heartbeat::verdict::sample::SampleDepth;
+use heartbeat::wire::order::POD_RESTART;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -239,6 +240,7 @@ fn run_loop(
         Outcome::Taken => End::Code(exit::TAKEN),
         Outcome::Detached => End::Code(0),
         Outcome::Interrupted(signal) => End::Signal(signal),
+        Outcome::PodRestart => End::Code(POD_RESTART),
     })
 }
 

@@ -182,9 +182,10 @@ body(0)";
     fn a_tree_of_a_hundred_threads_and_fifty_sockets_is_seen_whole_and_cheaply() {
         let tree = Tree::start(Command::new("python3").args(["-c", TREE]));
         let threads = |s: &Sample| s.processes.iter().map(|p| p.threads.len()).sum::<usize>();
-        let (mut sampler, sample) =
-            until(tree.0.id(), |s| threads(s) == 100 && s.sockets.len() >= 49);
-        assert!(sample.gaps.is_empty(), "{:?}", sample.gaps);
+        let (mut sampler, sample) = until(tree.0.id(), |s| {
+            threads(s) == 100 && s.sockets.len() >= 49 && s.gaps.is_empty()
+        });
+        assert!(sample.processes.len() == 10, "{:?}", sample.processes.len());
         let card = snapshot(
             &mut sampler,
             tree.0.id(),

@@ -382,7 +382,7 @@ setpriv --reuid U --regid U --clear-groups M --listen 127.0.0.1:0 >monitor 2>&1 
 until grep -q http:// monitor; do sleep 0.05; done
 setpriv --reuid U --regid U --clear-groups S --id a1 --interval 200ms -- sleep 1000 2>sidecar &
 A=$(grep -o 'http://[0-9.:]*' monitor | head -1)
-for i in $(seq 200); do curl -s $A/health/agents/a1 | grep -q '"state":"healthy"' && break; sleep 0.05; done
+for i in $(seq 1000); do curl -s $A/health/agents/a1 | grep -q '"state":"healthy"' && break; sleep 0.05; done
 curl -s $A/health/agents/a1; kill $(jobs -p); wait"#;
     let script = script
         .replace('U', &users.first.to_string())

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use support::alone::{line, loud, sidecar};
-use support::{Running, clean, eventually, program, signal};
+use support::{Running, clean, eventually, program, signal, text_of};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let output = sidecar(arguments).output().unwrap();
@@ -259,13 +259,11 @@ fn an_agent_is_watched_restarted_and_stopped_without_a_descriptor_of_its_process
             "10ms",
             "--",
         ]);
-        let script = "echo $$ >> starts; [ $(wc -l < starts) = 1 ] && exit 3; trap 'exit 5' TERM; while :; do sleep 0.05; done";
+        let script = "echo $$ >> starts; [ $(wc -l < starts) = 1 ] && exit 3; trap 'exit 5' TERM; echo up > up; while :; do sleep 0.05; done";
         python.args(["sh", "-c", script]).current_dir(dir.path());
         let mut agent = Running::start(&mut python);
-        eventually("it is restarted", || {
-            (count(&dir.path().join("starts")) == 2).then_some(())
-        });
-        std::thread::park_timeout(std::time::Duration::from_millis(200));
+        line(&dir.path().join("up"));
+        assert_eq!(count(&dir.path().join("starts")), 2, "it was restarted");
         agent.signal("TERM");
         assert_eq!(agent.exit_code(), Some(5), "errno {errno}");
     }
@@ -280,7 +278,7 @@ os.write(1, b'ready\\n')
 while True: signal.pause()";
     let dir = tempfile::tempdir().unwrap();
     let output = std::fs::File::create(dir.path().join("output")).unwrap();
-    let mut agent = Running::start(
+    let agent = Running::start(
         sidecar(&["--restart", "never", "--", "python3", "-c", script]).stdout(output),
     );
     let output = || std::fs::read_to_string(dir.path().join("output")).unwrap();
@@ -301,8 +299,12 @@ while True: signal.pause()";
             .unwrap()
             .success()
     );
-    std::thread::park_timeout(std::time::Duration::from_millis(100));
-    assert_eq!(agent.0.try_wait().unwrap(), None);
+    // One that comes later is passed on: the sidecar lives.
+    signal(agent.pid(), "4");
+    eventually("the agent has the first one again", || {
+        let again = output().lines().filter(|line| *line == "4").count();
+        (again == 2).then_some(())
+    });
 }
 
 #[test]
@@ -551,9 +553,17 @@ ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('os').uname()
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
         stat.contains(") Z ").then_some(())
     });
-    let mut watch = Running::spawn(&mut sidecar(&["--pid", &agent.pid().to_string()]));
-    std::thread::park_timeout(std::time::Duration::from_millis(300));
-    assert_eq!(watch.0.try_wait().unwrap(), None, "it is watched");
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut watch = loud(&["--pid", &agent.pid().to_string(), "--interval", "100ms"]);
+    let mut watch = Running::spawn(watch.stderr(std::fs::File::create(&log).unwrap()));
+    eventually("it is watched", || {
+        let wanted = format!("attached to process {}", agent.pid());
+        text_of(&log).contains(&wanted).then_some(())
+    });
+    // It samples each interval: one that took the process for dead would end with it.
+    watch.signal("TERM");
+    assert_eq!(watch.exit_code(), Some(0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::fleet::agent::{Agent, State, Transition};
 use crate::fleet::exchange::Change;
 use crate::fleet::last_beat::LastBeat;
 use crate::wire::beat::{Evidence, Source, Verdict};
-use crate::wire::life::{End, Phase, Reason};
+use crate::wire::life::{End, Life, Phase, Reason};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -255,7 +255,7 @@ impl Agent {
                 let sentence = self.activity_sentence();
                 return sentence.unwrap_or("It can never go on by itself.".into());
             }
-            Some(Reason::CrashLoop) => return crash_loop(end).into(),
+            Some(Reason::CrashLoop) => return crash_loop(&self.run.life).into(),
             Some(Reason::Duplicate) => DUPLICATE,
             Some(Reason::Fenced) => {
                 "A newer run of it took over. The beats of this one are refused."
@@ -346,13 +346,22 @@ fn killed(end: Option<&End>) -> String {
     }
 }
 
-fn crash_loop(end: Option<&End>) -> String {
-    match end.and_then(|end| end.exit.code) {
-        Some(code) => {
-            format!("It is in a crash loop: it exited with code {code}, and no restart is left.")
-        }
-        None => "It is in a crash loop: it ended, and no restart is left.".to_owned(),
+fn crash_loop(life: &Life) -> String {
+    let end = life.end.as_ref();
+    let how = match end.and_then(|end| end.exit.code) {
+        Some(code) => format!("it exited with code {code}"),
+        None => "it ended".to_owned(),
+    };
+    // Another program goes on starting it.
+    let is_followed = end.is_some_and(|end| end.reason == Some(Reason::CrashLoop))
+        && match life.phase {
+            Phase::Waiting | Phase::Running | Phase::Stopping => true,
+            Phase::Restarting | Phase::Suspended | Phase::Detached | Phase::Ended => false,
+        };
+    if is_followed {
+        return format!("It is in a crash loop: {how}, again and again.");
     }
+    format!("It is in a crash loop: {how}, and no restart is left.")
 }
 
 #[cfg(test)]
@@ -360,7 +369,7 @@ mod tests {
     use super::*;
     use crate::fleet::run::Run;
     use crate::wire::beat::Exit;
-    use crate::wire::life::{Life, NextStart};
+    use crate::wire::life::NextStart;
 
     fn at(seconds: u64) -> Moment {
         Moment::from_millis(1_000_000 + seconds * 1000)

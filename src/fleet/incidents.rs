@@ -110,6 +110,8 @@ pub enum LedgerInput {
     Paged(Vec<IncidentId>, IncidentId),
     /// This person takes care of this incident.
     Acked(IncidentId, String),
+    /// What surrounds an agent of this incident says this of it: a sentence.
+    Surroundings(IncidentId, String),
     /// What became of a notification about these incidents.
     Notified(Vec<IncidentId>, Notified),
     /// Time passed.
@@ -127,6 +129,8 @@ pub enum LedgerEffect {
     Changed(IncidentChange),
     /// This agent has an incident now.
     Joined(AgentId),
+    /// The incident of this agent has another reason now.
+    OtherReason(AgentId),
     /// This agent has none any more.
     Resolved(AgentId),
 }
@@ -206,6 +210,7 @@ impl Ledger {
             LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
             LedgerInput::Paged(ids, page) => self.paged(&ids, &page, &mut effects),
             LedgerInput::Acked(id, by) => self.acked(&id, &by, &mut effects),
+            LedgerInput::Surroundings(id, said) => self.surroundings(&id, &said, &mut effects),
             LedgerInput::Notified(ids, notified) => self.notified(&ids, &notified, &mut effects),
             LedgerInput::Tick => self.tick(context, &mut effects),
         }

@@ -26,6 +26,8 @@ pub enum RecoveryInput {
     Claimed(Ticket, Claim),
     /// What became of [`RecoveryEffect::Begin`]: whether the store has the incident.
     Begun(Ticket, bool),
+    /// What was found for [`RecoveryEffect::AskSurroundings`]: a sentence.
+    Surroundings(IncidentId, String),
     /// What became of [`RecoveryEffect::Perform`].
     Performed(Ticket, Performed),
 }
@@ -55,6 +57,9 @@ pub enum RecoveryEffect {
     Begin(Ticket, Arc<Incident>),
     /// Carry the rung out, beside everything else, and report its outcome.
     Perform(Box<Deed>),
+    /// Ask what an agent of this incident runs in what it knows of the failure, where this monitor may ask. Nothing waits for
+    /// the answer.
+    AskSurroundings(IncidentId, Runtime),
     /// Remove the intents.
     Release(Vec<Ticket>),
     /// People must act.

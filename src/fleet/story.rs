@@ -115,6 +115,7 @@ impl Story {
                 | RecoveryEffect::Begin(..)
                 | RecoveryEffect::Perform(_)
                 | RecoveryEffect::Release(_)
+                | RecoveryEffect::AskSurroundings(..)
                 | RecoveryEffect::Page(_),
             ) => Vec::new(),
         }
@@ -135,12 +136,8 @@ impl Story {
         let before = before.as_deref();
         let mut lines = Vec::new();
         let known = before.map_or(0, |before| before.agents.len());
-        let joined = now.agents.get(known..).unwrap_or_default();
-        lines.extend(
-            joined
-                .iter()
-                .map(|agent| (agent.clone(), opened(now, wall_ms))),
-        );
+        let joined = now.agents.get(known..).unwrap_or_default().iter();
+        lines.extend(joined.map(|agent| (agent.clone(), opened(now, wall_ms))));
         for rung in &now.rungs {
             let Some(agent) = &rung.agent else { continue };
             let old = before.and_then(|before| before.rungs.iter().find(|old| is_same(old, rung)));

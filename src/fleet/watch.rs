@@ -12,6 +12,7 @@ mod people;
 mod quiet;
 mod recovery;
 mod restored;
+mod surroundings;
 
 pub use by_hand::unreachable;
 pub use exchange::{WatchEffect, WatchInput, WatchView};
@@ -386,7 +387,11 @@ impl Watch {
                 LedgerEffect::Store(incident) => effects.push(WatchEffect::StoreIncident(incident)),
                 LedgerEffect::Remove(id) => effects.push(WatchEffect::RemoveIncident(id)),
                 LedgerEffect::Changed(change) => effects.push(WatchEffect::IncidentChanged(change)),
-                LedgerEffect::Joined(agent) => self.incident_joined(agent, now),
+                LedgerEffect::Joined(agent) => {
+                    self.ask_surroundings(&agent, effects);
+                    self.incident_joined(agent, now);
+                }
+                LedgerEffect::OtherReason(agent) => self.ask_surroundings(&agent, effects),
                 LedgerEffect::Resolved(agent) => self.incident_resolved(&agent, now, effects),
             }
         }

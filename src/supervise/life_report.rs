@@ -38,6 +38,10 @@ pub struct Facts {
     pub stall_after: Duration,
     /// A suspicion that lasts for as long again leads to a restart.
     pub restarts_stalled: bool,
+    /// The pod restarts all its containers when the sidecar exits with the code for that.
+    pub pod_restart: bool,
+    /// The sidecar exits with that code now, and its agent ends with its container.
+    pub ends_for_pod: bool,
 }
 
 /// The last report.
@@ -85,6 +89,7 @@ impl LifeReport {
 fn derive(facts: Facts) -> Life {
     let phase = phase(&facts);
     let restart = match facts.outlook {
+        _ if facts.ends_for_pod => Some(NextStart::AT_ONCE),
         Outlook::Restarts(delay) if phase == Phase::Restarting => Some(NextStart {
             in_ms: millis(delay),
             attempt: facts.attempt,
@@ -102,6 +107,7 @@ fn derive(facts: Facts) -> Life {
         exclusive: facts.exclusive,
         alert_only: facts.alert_only,
         restarts_stalled: facts.restarts_stalled,
+        pod_restart: facts.pod_restart,
         stall_ms: match facts.stall_after {
             STALL_AFTER => 0,
             other => millis(other),
@@ -112,6 +118,9 @@ fn derive(facts: Facts) -> Life {
 
 fn phase(facts: &Facts) -> Phase {
     let unkillable = facts.trouble == Some(Reason::Unkillable);
+    if facts.ends_for_pod {
+        return Phase::Restarting;
+    }
     if facts.detached {
         return Phase::Detached;
     }
@@ -153,6 +162,8 @@ mod tests {
             alert_only: false,
             stall_after: STALL_AFTER,
             restarts_stalled: false,
+            pod_restart: false,
+            ends_for_pod: false,
         }
     }
 
@@ -179,6 +190,17 @@ mod tests {
             f.starts_agents = false;
         };
         assert_eq!(phase_of(followed), Phase::Waiting);
+    }
+
+    #[test]
+    fn a_sidecar_that_ends_for_its_pod_reports_that_its_agent_is_restarted() {
+        let life = derive(Facts {
+            starts_agents: false,
+            ends_for_pod: true,
+            ..facts()
+        });
+        let expected = (Phase::Restarting, Some(NextStart::AT_ONCE));
+        assert_eq!((life.phase, life.restart), expected);
     }
 
     #[test]

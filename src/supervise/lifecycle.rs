@@ -8,12 +8,12 @@
 //! An incarnation is over when its *last* process has ended, not when the first one did. Numbers are those of
 //! Kubernetes' back-off (KEP-4603) with Nomad's jitter.
 
+mod budgeted;
 mod ends;
 mod policy;
 mod restart_budget;
 
 use crate::base::moment::Moment;
-use crate::wire::beat::Exit;
 use ends::ForwardedSignals;
 pub use ends::{Ended, Forwarded, is_by_signal};
 pub use policy::{Policy, Restart};
@@ -80,6 +80,8 @@ pub enum Effect {
     ReportDelay(Duration),
     /// Report that the restart budget is used up: the monitor must act.
     ReportCrashLoop,
+    /// Report that the crash loop is over: an incarnation of an agent that another program starts has lasted.
+    ReportCrashLoopOver,
     /// The supervisor is done.
     End,
 }
@@ -143,8 +145,10 @@ pub struct Lifecycle {
     forwarded: ForwardedSignals,
     requested: bool,
     stop_requested: bool,
-    /// The crash loop of this incarnation was reported.
-    crash_loop_reported: bool,
+    /// No restart is left, and that was reported: for the ends before this incarnation, or for its hang.
+    crash_loop: bool,
+    /// When the present incarnation has lasted for so long that it ends a crash loop.
+    lasts_at: Option<Moment>,
 }
 
 impl Lifecycle {
@@ -158,7 +162,8 @@ impl Lifecycle {
             forwarded: ForwardedSignals::default(),
             requested: false,
             stop_requested: false,
-            crash_loop_reported: false,
+            crash_loop: false,
+            lasts_at: None,
         }
     }
 
@@ -211,6 +216,7 @@ impl Lifecycle {
             Phase::BackingOff { delay, .. } => Outlook::Restarts(delay),
             Phase::Stopping { then, .. } => match then {
                 Then::Start { delay } => Outlook::Restarts(delay),
+                Then::CrashLoop if self.is_followed() => Outlook::Restarts(Duration::ZERO),
                 Then::End | Then::CrashLoop => Outlook::Ends,
             },
             Phase::Done => Outlook::Ends,
@@ -230,14 +236,15 @@ impl Lifecycle {
     pub fn deadline(&self) -> Option<Moment> {
         match self.phase {
             Phase::Stopping { until, .. } | Phase::BackingOff { until, .. } => Some(until),
-            Phase::Starting | Phase::Running | Phase::Done => None,
+            Phase::Running => self.lasts_at,
+            Phase::Starting | Phase::Done => None,
         }
     }
 
     /// Takes one input. `random` is from 0 to 1 and comes from outside: it spreads the delays of a fleet.
     pub fn handle(&mut self, input: Input, now: Moment, random: f64) -> Vec<Effect> {
         match input {
-            Input::Started => self.started(),
+            Input::Started => self.started(now),
             Input::NotStarted { permanent } => self.not_started(permanent, now, random),
             Input::Exited(ended) => self.exited(ended, now, random),
             Input::DescendantExited => self.descendant_exited(),
@@ -255,11 +262,11 @@ impl Lifecycle {
         }
     }
 
-    fn started(&mut self) -> Vec<Effect> {
+    fn started(&mut self, now: Moment) -> Vec<Effect> {
         if self.phase == Phase::Starting {
             self.phase = Phase::Running;
             self.requested = false;
-            self.crash_loop_reported = false;
+            self.lasts_at = self.lasts_at(now);
             self.forwarded = ForwardedSignals::default();
             self.budget.new_incarnation();
         }
@@ -280,7 +287,7 @@ impl Lifecycle {
         let then = if permanent || self.incarnation == 0 || self.policy.restart == Restart::Never {
             Then::End
         } else {
-            self.budget.charge(&self.policy, now, random)
+            self.failed(now, random)
         };
         self.follow(then, now)
     }
@@ -297,7 +304,7 @@ impl Lifecycle {
                 self.requested = asked || ended.announced;
                 // Always is always: that an agent says goodbye is no wish of its user.
                 let over = asked || (ended.announced && self.policy.restart != Restart::Always);
-                let then = self.after(ended.exit, over, now, random);
+                let then = self.after(ended, over, now, random);
                 if ended.alone || self.policy.keep_orphans {
                     return self.follow(then, now);
                 }
@@ -323,13 +330,16 @@ impl Lifecycle {
     }
 
     /// What this end of a running agent leads to.
-    fn after(&mut self, exit: Exit, asked: bool, now: Moment, random: f64) -> Then {
+    fn after(&mut self, ended: Ended, asked: bool, now: Moment, random: f64) -> Then {
+        let exit = ended.exit;
+        let was_crash_loop = std::mem::take(&mut self.crash_loop);
         let fatal = exit.code.is_some_and(|code| FATAL.contains(&code));
-        if (asked || fatal) && self.policy.restart != Restart::Follow {
+        if (asked || fatal) && !self.is_followed() {
             return Then::End;
         }
         match (self.policy.restart, exit.code) {
-            (Restart::Follow, _) => NOW,
+            (Restart::Follow, _) if asked || !ended.is_own_failure() => NOW,
+            (Restart::Follow, _) => self.followed_failed(was_crash_loop, now, random),
             (Restart::Never, _) | (Restart::OnFailure, Some(0)) => Then::End,
             (Restart::Always, Some(0))
             | (Restart::OnFailure | Restart::Always, Some(TRY_AGAIN)) => {
@@ -338,36 +348,7 @@ impl Lifecycle {
             }
             // Without any restart in the budget, one failure is an end and no crash loop.
             (Restart::OnFailure, _) if self.policy.restarts_max == 0 => Then::End,
-            (Restart::OnFailure | Restart::Always, _) => {
-                self.budget.charge(&self.policy, now, random)
-            }
-        }
-    }
-
-    /// The restart costs like any other. With none left the agent stays as it is, and the monitor must act.
-    fn restart_charged(&mut self, now: Moment, random: f64) -> Vec<Effect> {
-        if self.phase != Phase::Running || self.policy.restart == Restart::Never {
-            return Vec::new();
-        }
-        let is_anothers = self.policy.restart == Restart::Follow;
-        match self.budget.charge(&self.policy, now, random) {
-            Then::Start { delay } => {
-                self.requested = true;
-                // Another program restarts it, at a time of its own.
-                let then = if is_anothers {
-                    NOW
-                } else {
-                    Then::Start { delay }
-                };
-                self.enter_stopping(Stage::Stopping, self.policy.grace, then, now);
-                vec![Effect::TakeEvidence, Effect::RequestStop]
-            }
-            Then::CrashLoop | Then::End
-                if std::mem::replace(&mut self.crash_loop_reported, true) =>
-            {
-                Vec::new()
-            }
-            Then::CrashLoop | Then::End => vec![Effect::ReportCrashLoop],
+            (Restart::OnFailure | Restart::Always, _) => self.failed(now, random),
         }
     }
 
@@ -398,6 +379,11 @@ impl Lifecycle {
 
     fn due(&mut self, now: Moment) -> Vec<Effect> {
         match self.phase {
+            Phase::Running if self.lasts_at.is_some_and(|at| at <= now) => {
+                self.lasts_at = None;
+                self.crash_loop = false;
+                vec![Effect::ReportCrashLoopOver]
+            }
             Phase::BackingOff { until, .. } if until <= now => self.start(),
             Phase::Stopping { stage, until, then } if until <= now => match stage {
                 Stage::Stopping | Stage::CleaningUp => {
@@ -434,6 +420,7 @@ impl Lifecycle {
         match self.phase {
             Phase::Running => {
                 self.requested = true;
+                self.crash_loop = false;
                 self.enter_stopping(Stage::Stopping, self.policy.grace, wanted, now);
                 match wanted {
                     Then::End | Then::CrashLoop => vec![Effect::RequestStop],
@@ -465,6 +452,11 @@ impl Lifecycle {
             Then::End => {
                 self.phase = Phase::Done;
                 vec![Effect::End]
+            }
+            Then::CrashLoop if self.is_followed() => {
+                let mut effects = vec![Effect::ReportCrashLoop];
+                effects.append(&mut self.start());
+                effects
             }
             Then::CrashLoop => {
                 self.phase = Phase::Done;
@@ -499,6 +491,7 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::beat::Exit;
     use proptest::prelude::*;
 
     const POLICY: Policy = Policy {
@@ -530,6 +523,7 @@ mod tests {
             unread: false,
             announced: false,
             by_its_runner: false,
+            out_of_memory: false,
         })
     }
 
@@ -785,6 +779,7 @@ backing off + restart = starting [Start]
             unread: false,
             announced: false,
             by_its_runner: false,
+            out_of_memory: false,
         };
         let now = Moment::from_millis(after_ms);
         life.handle(Input::Exited(ended), now, 0.0);
@@ -832,6 +827,7 @@ backing off + restart = starting [Start]
             unread: true,
             announced: false,
             by_its_runner: false,
+            out_of_memory: false,
         };
         assert_eq!(life.handle(Input::Exited(ended), at(1), 0.0), [Effect::End]);
         let crashed = Ended {
@@ -959,6 +955,119 @@ backing off + restart = starting [Start]
         }
         life.handle(Input::Stop, at(20), 0.0);
         assert_eq!(life.handle(ended(0, true), at(20), 0.0), [Effect::End]);
+    }
+
+    fn followed(restarts_max: u32) -> Lifecycle {
+        running(Policy {
+            restart: Restart::Follow,
+            restarts_max,
+            ..POLICY
+        })
+    }
+
+    /// The process ends, and the next one is found in the same second.
+    fn ends_and_is_found(life: &mut Lifecycle, how: Input, now: Moment) -> Vec<Effect> {
+        let effects = life.handle(how, now, 0.0);
+        life.handle(Input::Started, now, 0.0);
+        effects
+    }
+
+    #[test]
+    fn an_agent_that_another_program_restarts_again_and_again_is_in_a_crash_loop_and_followed_on() {
+        let mut life = followed(3);
+        let mut seen = Vec::new();
+        for now in 0..6 {
+            let effects = ends_and_is_found(&mut life, ended(3, true), at(now * 10));
+            seen.push((effects.len(), life.is_crash_loop()));
+        }
+        let expected = [
+            (1, false),
+            (1, false),
+            (1, false),
+            (2, true),
+            (1, true),
+            (1, true),
+        ];
+        assert_eq!(seen, expected, "one report, then the next search each time");
+    }
+
+    #[test]
+    fn a_crash_loop_of_a_followed_agent_is_over_when_an_incarnation_lasts() {
+        let mut life = followed(1);
+        for now in [0, 1] {
+            ends_and_is_found(&mut life, ended(3, true), at(now));
+        }
+        assert_eq!(life.deadline(), Some(at(31)));
+        assert_eq!(life.handle(Input::Due, at(30), 0.0), []);
+        let effects = life.handle(Input::Due, at(31), 0.0);
+        assert_eq!(effects, [Effect::ReportCrashLoopOver]);
+        assert_eq!((life.is_crash_loop(), life.deadline()), (false, None));
+    }
+
+    #[test]
+    fn ends_that_are_no_failures_are_no_crash_loop_of_a_followed_agent() {
+        let of = |exit, by_its_runner| {
+            Input::Exited(Ended {
+                exit,
+                alone: true,
+                by_person: false,
+                unread: false,
+                announced: false,
+                by_its_runner,
+                out_of_memory: false,
+            })
+        };
+        let killed = Exit {
+            code: None,
+            signal: Some(9),
+        };
+        for how in [
+            ended(0, true),
+            ended(TRY_AGAIN, true),
+            of(Exit::UNKNOWN, false),
+            of(killed, false),
+            of(code(143), true),
+        ] {
+            let mut life = followed(3);
+            for now in 0..10 {
+                let effects = ends_and_is_found(&mut life, how, at(now));
+                assert_eq!(effects, [Effect::Start], "{how:?}");
+            }
+        }
+        let mut without_budget = followed(0);
+        let effects = ends_and_is_found(&mut without_budget, ended(3, true), at(1));
+        assert_eq!(effects, [Effect::Start]);
+    }
+
+    #[test]
+    fn an_agent_that_the_kernel_ends_for_memory_again_and_again_is_in_a_crash_loop() {
+        let mut life = followed(1);
+        let exit = Exit {
+            code: None,
+            signal: Some(9),
+        };
+        for now in [0, 1] {
+            let ended = Ended {
+                exit,
+                alone: true,
+                by_person: false,
+                unread: false,
+                announced: false,
+                by_its_runner: false,
+                out_of_memory: true,
+            };
+            ends_and_is_found(&mut life, Input::Exited(ended), at(now));
+        }
+        assert!(life.is_crash_loop());
+    }
+
+    #[test]
+    fn a_clean_end_ends_the_crash_loop_of_a_followed_agent() {
+        let mut life = followed(1);
+        for code in [3, 3, 0] {
+            ends_and_is_found(&mut life, ended(code, true), at(1));
+        }
+        assert!(!life.is_crash_loop());
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub struct Recipient {
     pub restartable: bool,
     /// Whether it is in a phase in which a restart can begin.
     pub accepts_restart: bool,
+    /// Whether the pod restarts all its containers when the sidecar exits with the code for that.
+    pub pod_restart: bool,
+    /// Whether it is in a phase in which that can begin.
+    pub accepts_pod_restart: bool,
 }
 
 /// What an order leads to.
@@ -48,6 +52,11 @@ pub enum OrderEffect {
     },
     /// Restart the agent; the answer follows when the next incarnation runs.
     Restart {
+        /// Why, for people.
+        reason: String,
+    },
+    /// End the agent as for a restart, and then the sidecar with [`crate::wire::order::POD_RESTART`].
+    RestartPod {
         /// Why, for people.
         reason: String,
     },
@@ -95,6 +104,17 @@ impl Orders {
                 self.pending = Some(order);
                 OrderEffect::Stop { reason, by_person }
             }
+            Action::Pod if !to.pod_restart => {
+                let why = "hbsidecar does not know that its pod restarts all containers; declare it in the pod and set HB_POD_RESTART=1";
+                OrderEffect::Answer(refused(&order, why))
+            }
+            Action::Pod if !to.accepts_pod_restart => {
+                OrderEffect::Answer(refused(&order, "the agent is already starting or stopping"))
+            }
+            Action::Pod => {
+                self.pending = Some(order);
+                OrderEffect::RestartPod { reason }
+            }
             Action::Restart if !to.restartable => {
                 let why = "hbsidecar is attached; restart the agent where it was started";
                 OrderEffect::Answer(refused(&order, why))
@@ -130,7 +150,7 @@ impl Orders {
     pub fn ended(&mut self) -> Option<Answer> {
         let order = self.pending.take()?;
         Some(match order.action {
-            Action::Stop | Action::Ping => answer(&order, "done", ""),
+            Action::Stop | Action::Pod | Action::Ping => answer(&order, "done", ""),
             Action::Restart | Action::Unblock | Action::Hold | Action::Unknown => {
                 answer(&order, "failed", "the agent could not be restarted")
             }
@@ -148,6 +168,7 @@ fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
         Action::Unblock => "unblock",
         Action::Hold => "hold",
         Action::Stop => "stop",
+        Action::Pod => "restart of the pod",
         Action::Ping => "ping",
         Action::Unknown => "unknown action",
     };
@@ -176,6 +197,8 @@ mod tests {
         incarnation: 2,
         restartable: true,
         accepts_restart: true,
+        pod_restart: true,
+        accepts_pod_restart: true,
     };
 
     fn order(id: &str, action: Action) -> Order {
@@ -225,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_of_the_pod_is_done_when_the_sidecar_ends_for_it() {
+        let mut orders = Orders::default();
+        let reason = "why".to_owned();
+        let effect = orders.handle(order("a", Action::Pod), RECIPIENT);
+        assert_eq!(effect, OrderEffect::RestartPod { reason });
+        assert_eq!(orders.restarted(), None);
+        assert_eq!(orders.ended().unwrap().outcome.outcome, "done");
+    }
+
+    #[test]
     fn a_new_incarnation_does_not_settle_a_stop() {
         let mut orders = Orders::default();
         orders.handle(order("a", Action::Stop), RECIPIENT);
@@ -240,16 +273,23 @@ mod tests {
         };
         let stopping = Recipient {
             accepts_restart: false,
+            accepts_pod_restart: false,
             ..RECIPIENT
         };
         let later = Recipient {
             incarnation: 3,
             ..RECIPIENT
         };
+        let undeclared = Recipient {
+            pod_restart: false,
+            ..RECIPIENT
+        };
         for (id, action, to) in [
             ("a", Action::Restart, attached),
             ("b", Action::Restart, stopping),
             ("c", Action::Stop, later),
+            ("d", Action::Pod, undeclared),
+            ("e", Action::Pod, stopping),
         ] {
             assert_eq!(
                 outcome(orders.handle(order(id, action), to)),

@@ -130,19 +130,19 @@ impl ActiveClock {
         self.track_sleeping_threads(sample);
     }
 
-    /// Adds the time since the last sample, if the agent could have used it. Returns whether it could not.
-    pub(super) fn advance(&mut self, sample: &Sample, starved: bool) -> bool {
+    /// Adds the time since the last sample, as far as the machine granted it, 0-1. Returns whether the agent could not use it.
+    pub(super) fn advance(&mut self, sample: &Sample, granted: f64) -> bool {
         let now = sample.at;
         let (at, suspended) = self.last.unwrap_or((now, sample.host.suspended));
         let slept = sample.host.suspended.saturating_sub(suspended) > Duration::from_secs(1);
         let usual =
             self.scaled(thresholds::SAMPLE_INTERVAL_MAX) + self.scaled(thresholds::SAMPLE_INTERVAL);
-        if !slept && !starved {
-            self.elapsed += now.since(at).min(usual);
+        if !slept {
+            self.elapsed += now.since(at).min(usual).mul_f64(granted);
         }
         self.last = Some((now, sample.host.suspended));
         self.track_sleeping_threads(sample);
-        slept || starved
+        slept || granted < 1.0
     }
 
     /// Since when each thread has not woken.

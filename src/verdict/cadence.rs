@@ -75,25 +75,47 @@ impl ConnectionCadence {
     }
 
     /// Whether the client asks the same small question again and again and gets the same small answer, or none: it polls a
-    /// queue, or keeps an idle connection alive by messages of its own.
+    /// queue, or keeps an idle connection alive by messages of its own. A late sample sees several of them at once.
     pub(super) fn is_polled(&self) -> bool {
-        let spread = |of: fn(&ConnectionDelta) -> u64| {
+        let least = |of: fn(&ConnectionDelta) -> u64| {
             let sizes = self.exchanges.iter().map(of);
-            sizes.clone().max().unwrap_or(0) - sizes.min().unwrap_or(0)
+            sizes.filter(|size| *size > 0).min().unwrap_or(0)
         };
-        let small = |s: &ConnectionDelta| {
-            let most = if s.received == 0 {
-                thresholds::PING_BYTES
-            } else {
-                thresholds::POLL_BYTES
+        let (question, answer) = (least(|s| s.acked), least(|s| s.received));
+        let most = if answer == 0 {
+            thresholds::PING_BYTES
+        } else {
+            thresholds::POLL_BYTES
+        };
+        let last = self.exchanges.len().saturating_sub(1);
+        let same = |(n, s): (usize, &ConnectionDelta)| {
+            let asked = repeats(s.acked, question);
+            let answered = repeats(s.received, answer);
+            // The next sample may see the answer, and of the last question there may be none yet.
+            let pairs = |(asked, answered): (u64, u64)| {
+                let is_open = answered > 0 || n == last;
+                answer == 0 || asked == answered || is_open && asked.abs_diff(answered) == 1
             };
-            s.acked > 0 && s.received.max(s.acked) <= most
+            s.acked > 0 && asked.zip(answered).is_some_and(pairs)
         };
         self.exchanges.len() >= thresholds::EXCHANGES
-            && self.exchanges.iter().all(small)
-            && spread(|s| s.received) <= 2
-            && spread(|s| s.acked) <= 2
+            && question.max(answer) <= most
+            && self.exchanges.iter().enumerate().all(same)
     }
+}
+
+/// How many messages of about this size these bytes are; none when they are not. A counter in a message may grow by two
+/// digits.
+fn repeats(bytes: u64, size: u64) -> Option<u64> {
+    if bytes == 0 {
+        return Some(0);
+    }
+    let times = (bytes + size / 2).checked_div(size)?;
+    let slack = match times {
+        0 | 1 => 2,
+        _ => (2 * times).min(size / 4),
+    };
+    (bytes.abs_diff(times * size) <= slack).then_some(times)
 }
 
 fn push(deltas: &mut VecDeque<ConnectionDelta>, delta: ConnectionDelta) {

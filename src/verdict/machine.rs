@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Two principles stand above all: silence alone proves nothing, and activity alone clears nothing. Time counts only while
-//! the agent could have used it: not while the machine is suspended or starves it, nor while hbsidecar samples late.
+//! the agent could have used it: not while the machine is suspended or hbsidecar samples late, and where the machine starves
+//! the agent only in the measure of what it grants.
 
 mod silence;
 
@@ -219,7 +220,7 @@ impl VerdictMachine {
             self.lone_cpu = LoneCpuTracker::default();
             return None;
         };
-        if self.clock.advance(sample, interval.starved) {
+        if self.clock.advance(sample, interval.granted) {
             self.doom.interrupt();
         }
         self.notes.clone_from(&interval.notes);

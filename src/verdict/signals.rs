@@ -37,8 +37,9 @@ pub(super) struct Interval {
     pub(super) cpu_bound: bool,
     /// One thread of one child uses a core, and nothing else shows that the tree works: the process, and the share.
     pub(super) lone_cpu: Option<(u32, f64)>,
-    /// The machine gave the tree too little processor time or memory to progress.
-    pub(super) starved: bool,
+    /// How much of the interval counts, 0-1: less than all where the machine gave the tree too little processor time or memory
+    /// to progress.
+    pub(super) granted: f64,
     /// Output that goes to a file grew.
     pub(super) output_grew: bool,
     /// For this long, no output said anything new: frames of a spinner, or equal lines at a steady pace.
@@ -335,12 +336,18 @@ impl Interval {
         if !(history.turn.asks() && history.restarts.any()) {
             shares.children += seconds(reaped(now).saturating_sub(reaped(before))) / wall;
         }
-        self.starved = (shares.ready >= thresholds::STARVED_READY
-            && shares.run < thresholds::STARVED_RUN)
-            || sample
-                .host
-                .memory_full
-                .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
+        let starved =
+            shares.ready >= thresholds::STARVED_READY && shares.run < thresholds::STARVED_RUN;
+        let pressed = sample
+            .host
+            .memory_full
+            .is_some_and(|p| p >= thresholds::MEMORY_PRESSURE);
+        self.granted = match (pressed, starved) {
+            (true, _) => 0.0,
+            // It counts as the same processor time would count where there is enough of it.
+            (false, true) => shares.run / thresholds::CPU_BOUND,
+            (false, false) => 1.0,
+        };
         let floor = &terms.floor;
         if shares.children >= floor.cpu {
             self.add(SignalKind::CpuOfChildren, percent(shares.children));

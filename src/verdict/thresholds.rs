@@ -82,15 +82,16 @@ pub const CPU_WORK: f64 = 0.05;
 pub const CPU_BOUND: f64 = 0.20;
 /// Runnable for this share of the time is CPU-bound too, on a machine that grants less: the thread never waits.
 pub const CPU_DEMAND: f64 = 0.8;
-/// But it must have run for at least this share.
-pub const CPU_DEMAND_RUN: f64 = 0.03;
+/// But it must have run for at least this share: with less its state between two samples is chance.
+pub const CPU_DEMAND_RUN: f64 = 0.01;
 /// Beside a CPU-bound main thread, helper threads must use this share to count as work: garbage collectors are helpers too.
 pub const CPU_HELPERS: f64 = 0.5;
 /// Share of a core that shows a process outside the tree at work.
 pub const CPU_PEER: f64 = 0.02;
 /// Short-lived children that use less than this share of a core may only report liveness.
 pub const CPU_TRIVIAL: f64 = 0.05;
-/// Runnable but not running for this share of the time: the machine starves the agent.
+/// Runnable but not running for this share of the time: the machine starves the agent, and time counts in the measure of
+/// the processor time that it grants.
 pub const STARVED_READY: f64 = 0.5;
 /// And running for less than this.
 pub const STARVED_RUN: f64 = 0.10;

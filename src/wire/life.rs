@@ -40,7 +40,8 @@ pub struct Life {
         deserialize_with = "end_of_any_shape"
     )]
     pub end: Option<End>,
-    /// What is wrong although the process is there: `crash_loop` (no restart is left for a hung one), `unkillable`.
+    /// What is wrong although the process is there: `crash_loop` (no restart is left for a hung one, or another program
+    /// started it again and it has not lasted yet), `unkillable`.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -81,6 +82,13 @@ pub struct Life {
     /// Its sidecar restarts it when a suspicion lasts for [`Life::stall_after`] (`--on-stalled restart`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarts_stalled: bool,
+    /// Its pod restarts all containers when its sidecar exits with the code for that (`--pod-restart`).
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
+    pub pod_restart: bool,
     /// See [`Life::stall_after`], in milliseconds; 0 for [`STALL_AFTER`].
     #[serde(
         default,

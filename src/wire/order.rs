@@ -3,6 +3,9 @@
 use crate::base::number;
 use serde::{Deserialize, Serialize};
 
+/// The exit code for which a pod declares `RestartAllContainers`.
+pub const POD_RESTART: u8 = 88;
+
 /// The value of `hb:control:{agent:ID}` and the message on the channel of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,6 +55,8 @@ pub enum Action {
     Hold,
     /// End the agent for good.
     Stop,
+    /// Exit with [`POD_RESTART`], so that the kubelet restarts all containers of the pod.
+    Pod,
     /// Beat at once.
     Ping,
     /// An action of a newer version: it is refused, and the refusal is reported.
@@ -96,9 +101,12 @@ impl Order {
         }
         match self.action {
             Action::Unknown => Err(Refusal::Action),
-            Action::Restart | Action::Unblock | Action::Hold | Action::Stop | Action::Ping => {
-                Ok(())
-            }
+            Action::Restart
+            | Action::Unblock
+            | Action::Hold
+            | Action::Stop
+            | Action::Pod
+            | Action::Ping => Ok(()),
         }
     }
 

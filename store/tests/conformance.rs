@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 type Entries = Vec<(String, Vec<(String, String)>)>;
 
@@ -59,39 +59,47 @@ impl Store {
         }
     }
 
+    /// redis-server cannot report a port that the kernel chose: when another program has taken it, it ends.
     fn real() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let dir = tempfile::tempdir().unwrap();
-        let server = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .arg("--dir")
-            .arg(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is needed: run `make test-deps`");
-        let store = Self::Real {
-            server,
-            port,
-            _dir: dir,
+        loop {
+            let port = std::net::TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            let dir = tempfile::tempdir().unwrap();
+            let server = Command::new("redis-server")
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+                .args(["--save", "", "--appendonly", "no", "--dir"])
+                .arg(dir.path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is needed: run `make test-deps`");
+            let mut store = Self::Real {
+                server,
+                port,
+                _dir: dir,
+            };
+            if eventually("redis answers or ends", || store.is_up()) {
+                return store;
+            }
+        }
+    }
+
+    /// Whether it answers; `None`: not yet. Another server that has its port answers too, while this one ends.
+    fn is_up(&mut self) -> Option<bool> {
+        let url = self.url();
+        let Self::Real { server, .. } = self else {
+            return Some(true);
         };
-        eventually("redis answers", || {
-            TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        store
+        if server.try_wait().unwrap().is_some() {
+            return Some(false);
+        }
+        let mut connection = redis::Client::open(url).unwrap().get_connection().ok()?;
+        let info: String = try_run(&mut connection, "INFO server").ok()?;
+        let own = format!("process_id:{}\r\n", server.id());
+        info.contains(&own).then_some(true)
     }
 
     fn port(&self) -> u16 {

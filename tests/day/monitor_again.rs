@@ -215,21 +215,25 @@ fn a_lost_machine_is_not_blamed_on_the_crash_before() {
 #[test]
 fn the_time_of_an_end_survives_the_monitor() {
     a_day(|day| {
+        let begun_at = now_ms();
         exits(day, 3);
         let failed_at = now_ms();
         let mut sidecar = day.agent("a2").every("300ms").starts();
+        let asked_at = now_ms();
         sidecar.stop();
         let stopped_at = now_ms();
         day.its_hash_expires("a2");
         day.stays("a2", "stopped", 3 * INTERVAL);
         day.monitor_is_killed_and_started();
-        for (id, state, ended_at) in [("a1", "failed", failed_at), ("a2", "stopped", stopped_at)] {
+        for (id, state, from, to) in [
+            ("a1", "failed", begun_at, failed_at),
+            ("a2", "stopped", asked_at, stopped_at),
+        ] {
             day.becomes(id, state);
             let since = day.health(id)["since"].as_u64().unwrap();
-            assert!(
-                ended_at.abs_diff(since) < 1500,
-                "{id}: {since}, not {ended_at}"
-            );
+            // A clock that is read twice may differ by some milliseconds.
+            let then = from - 20..=to + 20;
+            assert!(then.contains(&since), "{id}: {since}, not in {then:?}");
         }
     });
 }

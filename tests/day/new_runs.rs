@@ -238,15 +238,13 @@ fn another_type_and_another_command() {
 #[test]
 fn a_shorter_interval_from_now_on() {
     a_day(|day| {
-        let mut slow = day.agent("a1").every("1500ms").starts();
-        day.has_beaten("a1", 2);
+        let mut slow = day.agent("a1").every("20s").starts();
         slow.stop();
         let mut quick = day.agent("a1").every("300ms").starts();
         day.stays("a1", "healthy", 6 * INTERVAL);
-        let died_at = std::time::Instant::now();
         quick.dies_with_its_agent();
+        // By the old interval it would take a minute, and no story waits so long.
         day.becomes("a1", "failed");
-        assert!(died_at.elapsed().as_secs_f64() < 3.0, "by the new interval");
     });
 }
 

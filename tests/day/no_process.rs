@@ -129,6 +129,52 @@ fn others_create_the_agent_again_a_while_later() {
     });
 }
 
+/// Others start an agent that crashes when it is asked to.
+fn created_to_crash(day: &Day) -> Running {
+    let script = "trap 'exit 3' USR1\necho $$ >> traps\nwhile :; do sleep 0.05; done\n";
+    day.write(&name(day), script);
+    let agent = day.foreign(&["sh", &name(day)]);
+    let line = format!("{}\n", agent.0.id());
+    eventually("the agent handles the signal", || {
+        let traps = std::fs::read_to_string(day.path("traps")).ok()?;
+        traps.contains(&line).then_some(())
+    });
+    agent
+}
+
+fn crashes(agent: &mut Running) {
+    agent.signal("USR1");
+    assert_eq!(agent.exit_code(), Some(3));
+}
+
+#[test]
+fn others_create_an_agent_again_that_crashes_each_time() {
+    a_day(|day| {
+        let budget = ["--max-restarts", "1", "--restart-window", "12s"];
+        let launch = day.agent("a1").every("300ms").with(&budget);
+        let _sidecar = launch.matches(&name(day));
+        day.becomes("a1", "stopped");
+        for reason in ["exited", "crash_loop"] {
+            let mut agent = created_to_crash(day);
+            is_watched(day, &agent);
+            crashes(&mut agent);
+            day.shows("a1", "reason", reason);
+        }
+        day.says("a1", "sentence", "exited with code 3, again and again");
+        let third = created_to_crash(day);
+        day.shows("a1", "pid", third.0.id());
+        day.stays("a1", "failed", 2 * INTERVAL);
+        eventually("it has lasted", || {
+            (day.health("a1")["state"] == "healthy").then_some(())
+        });
+        let lives = ["healthy", "failed"].repeat(2);
+        day.story("a1", &[vec!["stopped"], lives, vec!["healthy"]].concat());
+        let loops = day.events("a1");
+        let loops = loops.iter().filter(|event| *event == "crash_loop");
+        assert_eq!(loops.count(), 1);
+    });
+}
+
 #[test]
 fn its_own_supervisor_upgrades_the_agent() {
     a_day(|day| {

@@ -25,7 +25,8 @@ fn an_attached_agent_shows_its_own_uptime() {
         let _sidecar = day.agent("a1").attaches(agent.0.id());
         day.becomes("a1", "healthy");
         let shown = uptime(day, "a1");
-        assert!((3..8).contains(&shown), "{shown} s, not 4 s");
+        let most = started_at.elapsed().as_secs() + 1;
+        assert!((3..=most).contains(&shown), "{shown} s, not 3 to {most} s");
     });
 }
 
@@ -112,6 +113,7 @@ fn a_stopped_agent_does_not_grow_older() {
     a_day(|day| {
         let mut sidecar = day.start("a1");
         is_up(day, "a1", 1);
+        let asked_at = now_ms();
         sidecar.stop();
         let ended_at = now_ms();
         day.becomes("a1", "stopped");
@@ -119,6 +121,10 @@ fn a_stopped_agent_does_not_grow_older() {
         day.stays("a1", "stopped", 5 * INTERVAL);
         assert_eq!(uptime(day, "a1"), before);
         let since = day.health("a1")["since"].as_u64().unwrap();
-        assert!(ended_at.abs_diff(since) < 1500, "{since}, not {ended_at}");
+        // A clock that is read twice may differ by some milliseconds.
+        assert!(
+            (asked_at - 20..=ended_at + 20).contains(&since),
+            "{since}, not {asked_at} to {ended_at}"
+        );
     });
 }

@@ -40,7 +40,7 @@ fn ten_agents_are_deployed_one_after_the_other() {
         for id in &ids {
             agents.get_mut(id).unwrap().stop();
             agents.insert(id, day.start(id));
-            assert_eq!(day.count("healthy"), 10, "after the step of {id}");
+            day.all_are(10, "healthy");
         }
         for id in &ids {
             day.story(id, &["healthy", "stopped", "healthy"]);
@@ -55,7 +55,8 @@ fn an_agent_gets_another_name() {
         let _new = day.start("new");
         day.becomes("old", "stopped");
         day.stays("old", "stopped", 5 * INTERVAL);
-        assert_eq!((day.count("healthy"), day.count("stopped")), (1, 1));
+        day.all_are(1, "healthy");
+        day.all_are(1, "stopped");
         day.story("old", &["healthy", "stopped"]);
         day.story("new", &["healthy"]);
     });

@@ -115,6 +115,14 @@ impl Scene {
         })
     }
 
+    /// Whether a pod of this cluster may restart all its containers: since 1.36.
+    pub(crate) fn restarts_in_place(&self) -> bool {
+        let version: Value =
+            serde_json::from_str(&self.kubectl(&["version", "-o", "json"])).unwrap();
+        let minor = version["serverVersion"]["minor"].as_str().unwrap();
+        minor.trim_end_matches('+').parse::<u32>().unwrap() >= 36
+    }
+
     pub(crate) fn container_restarts(&self, pod: &str, container: &str) -> u64 {
         let pod: Value =
             serde_json::from_str(&self.kubectl(&["get", "pod", pod, "-o", "json"])).unwrap();

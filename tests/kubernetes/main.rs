@@ -215,6 +215,32 @@ fn the_rung_kubernetes_evicts_a_pod_and_its_successor_is_healthy() {
 }
 
 #[test]
+fn the_rung_pod_restarts_all_containers_in_place() {
+    let scene = Scene::installed("in-place");
+    if !scene.restarts_in_place() {
+        eprintln!("this cluster is older than 1.36: pods cannot be restarted in place");
+        return;
+    }
+    let example = Example::named("wrap").hangs_and_only_alerts();
+    let id = agent_of(&scene, &example);
+    scene.becomes(&id, "failed");
+    scene.monitor(&["recover", &id, "--rung", "pod"]);
+    scene.becomes(&id, "healthy");
+    assert_eq!(scene.only_pod(example.app()), id);
+    assert!(
+        scene.container_restarts(&id, "hb") >= 1,
+        "init containers too"
+    );
+}
+
+#[test]
+fn an_agent_that_the_kubelet_starts_again_and_again_is_in_a_crash_loop() {
+    let scene = Scene::installed("crash-loop");
+    let id = agent_of(&scene, &Example::named("sidecar").crashes());
+    scene.shows(&id, "reason", json!("crash_loop"));
+}
+
+#[test]
 fn redis_is_replaced_and_agents_work_on() {
     let scene = Scene::installed("redis");
     let id = agent_of(&scene, &Example::named("wrap"));

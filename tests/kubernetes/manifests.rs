@@ -44,6 +44,12 @@ impl Example {
             .changed("[/hb/hbsidecar, ", "[/hb/hbsidecar, --on-hung, alert, ")
     }
 
+    /// An agent beside its sidecar that fails after two seconds, and is in a crash loop after the second time.
+    pub(crate) fn crashes(self) -> Self {
+        self.runs("my-agent, exit, \"3\", \"2\"")
+            .changed("[hbsidecar, ", "[hbsidecar, --max-restarts, \"1\", ")
+    }
+
     /// With other arguments of a wrapped agent.
     pub(crate) fn passes(self, arguments: &str) -> Self {
         self.changed(
@@ -73,8 +79,11 @@ impl Example {
         let url = format!("redis://hb-redis.{}:6379", scene.namespace);
         let interval = "{name: HB_INTERVAL, value: 2s}\n            - {name: HB_AGENT_TYPE,";
         let indented = interval.replace("            ", &" ".repeat(self.indent()));
-        self.text
-            .replace(store, &url)
+        let lines = self.text.lines();
+        let newer = scene.restarts_in_place();
+        let lines = lines.filter(|line| newer || !line.ends_with("# since 1.36"));
+        let text = lines.map(|line| format!("{line}\n")).collect::<String>();
+        text.replace(store, &url)
             .replace("{name: HB_AGENT_TYPE,", &indented)
     }
 

@@ -358,7 +358,8 @@ impl Sidecar {
                 | Effect::TakeEvidence
                 | Effect::Kill
                 | Effect::ReportSurvivors
-                | Effect::ReportCrashLoop => {}
+                | Effect::ReportCrashLoop
+                | Effect::ReportCrashLoopOver => {}
                 Effect::ReportDelay(_) => kind = Some(EventKind::Exited),
             }
         }
@@ -388,6 +389,7 @@ impl Sidecar {
             unread: false,
             announced: false,
             by_its_runner: false,
+            out_of_memory: false,
         };
         let at = Moment::from_millis(now);
         let effects = self
@@ -435,6 +437,8 @@ impl Sidecar {
             alert_only: false,
             stall_after: STALL_AFTER,
             restarts_stalled: false,
+            ends_for_pod: false,
+            pod_restart: false,
         };
         self.report.update(facts, EPOCH_MS + now)
     }

@@ -1,6 +1,6 @@
 //! hbsidecar without any store, and what /proc shows of the processes that a test marked.
 
-use super::{clean, eventually, program};
+use super::{clean, eventually, program, text_of};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -30,9 +30,7 @@ fn bare() -> Command {
 /// The file's text once it has a whole line.
 pub(crate) fn line(path: &Path) -> String {
     eventually(&format!("{} has a line", path.display()), || {
-        std::fs::read_to_string(path)
-            .ok()
-            .filter(|text| text.ends_with('\n'))
+        Some(text_of(path)).filter(|text| text.ends_with('\n'))
     })
 }
 

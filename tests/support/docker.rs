@@ -1,7 +1,7 @@
 //! A real Docker engine: the one that answers already, else one of the tests' own, and an image with hbsidecar in it.
 
 use super::static_program::repository;
-use super::{SOON, eventually, program};
+use super::{SOON, eventually, program, saw};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -249,7 +249,9 @@ impl Container {
     /// What it wrote to standard output so far.
     pub(crate) fn output(&self) -> String {
         let mut logs = self.docker.command(&["logs", &self.id]);
-        String::from_utf8_lossy(&logs.output().unwrap().stdout).into_owned()
+        let output = logs.output().unwrap();
+        saw("docker logs", &output);
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     pub(crate) fn wait_for_output(&self, text: &str) {
@@ -272,6 +274,7 @@ impl Container {
                 "--format",
                 "{{.State.Status}} {{.State.ExitCode}}",
             ]);
+            saw("docker inspect", &state);
             state.strip_prefix("exited ")?.parse().ok()
         })
     }

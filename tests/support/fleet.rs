@@ -1,6 +1,6 @@
 //! A fleet of the test's own: store, monitor, and sidecars that end with it.
 
-use super::{Monitor, Redis, Running, SOON, clean, program};
+use super::{Monitor, Redis, Running, SOON, clean, eventually, program, text_of, within};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -67,17 +67,15 @@ impl Fleet {
 
     /// Waits until HTTP serves all this of an agent.
     pub(crate) fn tells(&self, id: &str, all: &Value) {
-        let start = Instant::now();
-        loop {
+        eventually(&format!("{id} is served with {all}"), || {
             let health = self.health(id);
-            if all.as_object().unwrap().iter().all(|(name, value)| {
-                health.pointer(&format!("/{}", name.replace('.', "/"))) == Some(value)
-            }) {
-                return;
-            }
-            assert!(start.elapsed() < SOON, "{all} is not served: {health}");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+            let fields = all.as_object().unwrap();
+            let holds = |(name, value): (&String, &Value)| {
+                let pointer = format!("/{}", name.replace('.', "/"));
+                health.pointer(&pointer) == Some(value)
+            };
+            fields.iter().all(holds).then_some(())
+        });
     }
 
     /// Kinds and details of what happened to an agent.
@@ -127,8 +125,11 @@ pub(crate) fn path_with_programs() -> OsString {
     std::env::join_paths(std::iter::once(ours).chain(std::env::split_paths(&rest))).unwrap()
 }
 
+/// Scripts wait for one thing after the other.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(240);
+
 /// Runs a script in a network and a table of mounts of its own: a Redis on port 6379 there is not the user's. Returns the
-/// exit code and what the script printed; its working directory is its own too.
+/// exit code and what the script printed; its working directory is its own too. A test that fails shows its errors.
 pub(crate) fn in_a_network_of_its_own(script: &str) -> (Option<i32>, String) {
     let flags = if nix::unistd::geteuid().is_root() {
         "-nm"
@@ -136,14 +137,20 @@ pub(crate) fn in_a_network_of_its_own(script: &str) -> (Option<i32>, String) {
         "-rnm"
     };
     let place = super::place();
-    let printed = place.path().join("printed");
+    let [printed, errors] = ["printed", "errors"].map(|name| place.path().join(name));
     let mut unshare = clean("unshare".as_ref());
     unshare
         .args([flags, "bash", "-c", script])
         .current_dir(place.path())
         .env("PATH", path_with_programs())
         .stdout(std::fs::File::create(&printed).unwrap())
-        .stderr(Stdio::null());
-    let code = Running::start(&mut unshare).exit_code();
-    (code, std::fs::read_to_string(printed).unwrap())
+        .stderr(std::fs::File::create(&errors).unwrap());
+    let mut running = Running::start(&mut unshare);
+    let ended = within(SCRIPT_WITHIN, "the script ends", String::new, || {
+        text_of(&printed);
+        text_of(&errors);
+        running.0.try_wait().unwrap()
+    });
+    eprintln!("{}", text_of(&errors));
+    (ended.code(), text_of(&printed))
 }

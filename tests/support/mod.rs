@@ -23,6 +23,8 @@ pub(crate) mod systemd;
 pub(crate) mod unix_redis;
 
 use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -33,7 +35,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a loaded machine of two cores.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// How much of one thing that a failed wait looked at is printed.
+const SHOWN_CHARS: usize = 4000;
 
 /// A program of this workspace: the one that cargo built for the tests of its own crate, else built once.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -114,7 +118,10 @@ impl Running {
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        eventually("the process ends", || self.0.try_wait().unwrap())
+        let pid = self.0.id();
+        let shows = || format!("of it there is: {:?}", family(pid));
+        let ends = || self.0.try_wait().unwrap();
+        within(SOON, &format!("process {pid} ends"), shows, ends)
     }
 
     /// As a shell reports it: a death by signal n is 128+n.
@@ -149,6 +156,17 @@ fn descendants(pid: u32) -> Vec<u32> {
         }
     }
     found
+}
+
+/// A process and all below it, as `ps` would show them: id, state, command line.
+fn family(pid: u32) -> Vec<String> {
+    let all = std::iter::once(pid).chain(descendants(pid));
+    let shown = all.map(|pid| {
+        let state = alone::state(i32::try_from(pid).unwrap());
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        format!("{pid} {state:?} {}", line.replace('\0', " "))
+    });
+    shown.collect()
 }
 
 pub(crate) fn signal(pid: impl std::fmt::Display, name: &str) {
@@ -226,8 +244,11 @@ impl Redis {
             let ended = server.0.try_wait().unwrap().map(|_| false);
             ended.or_else(|| {
                 let mut connection = self.client().get_connection().ok()?;
-                redis::cmd("PING").exec(&mut connection).ok()?;
-                Some(true)
+                let mut info = redis::cmd("INFO");
+                let info: String = info.arg("server").query(&mut connection).ok()?;
+                // Another one that has the port answers too, while this one ends.
+                let own = format!("process_id:{}\r\n", server.0.id());
+                info.contains(&own).then_some(true)
             })
         });
         self.server = answers.then_some(server);
@@ -261,7 +282,9 @@ impl Redis {
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let mut connection = self.client().get_connection().unwrap();
         let (name, args) = command.split_first().unwrap();
-        redis::cmd(name).arg(args).query(&mut connection).unwrap()
+        let answer: redis::Value = redis::cmd(name).arg(args).query(&mut connection).unwrap();
+        saw(&command.join(" "), &answer);
+        T::from_redis_value(answer).unwrap()
     }
 }
 
@@ -297,12 +320,10 @@ impl Monitor {
         Some(agent["state"].as_str()?.to_owned())
     }
 
-    pub(crate) fn wait_for(&self, id: &str, state: &str) -> Duration {
-        let started = Instant::now();
+    pub(crate) fn wait_for(&self, id: &str, state: &str) {
         eventually(&format!("{id} is {state}"), || {
             (self.state(id)? == state).then_some(())
         });
-        started.elapsed()
     }
 }
 
@@ -344,7 +365,16 @@ pub(crate) fn get_text(address: &str, path: &str) -> Option<(u16, String)> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let code = answer.split(' ').nth(1)?.parse().ok()?;
-    Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    let body = answer.split_once("\r\n\r\n")?.1.to_owned();
+    saw(path, &(code, &body));
+    Some((code, body))
+}
+
+/// What stands in a file; nothing while it is not there.
+pub(crate) fn text_of(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    saw(&path.display().to_string(), &text);
+    text
 }
 
 thread_local! {
@@ -385,14 +415,65 @@ pub(crate) fn sidecar(redis_url: &str, id: &str, interval: &str) -> Command {
     command
 }
 
-/// Waits for a condition; stops the test when it does not come true [`SOON`].
-pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
+thread_local! {
+    /// What the condition that is waited for looked at the last time, by its name.
+    static SEEN: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Notes what was looked at, for the report of a wait that fails. Answers over HTTP, answers of Redis and files that are
+/// read by this module are noted by themselves.
+pub(crate) fn saw(what: &str, shown: &dyn std::fmt::Debug) {
+    use std::fmt::Write;
+    /// Formatting ends when there is enough: this is done at each look.
+    struct Bounded(String);
+    impl Write for Bounded {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.0.push_str(text);
+            match self.0.len() < 4 * SHOWN_CHARS {
+                true => Ok(()),
+                false => Err(std::fmt::Error),
+            }
+        }
+    }
+    let mut text = Bounded(String::new());
+    let whole = write!(text, "{shown:?}").is_ok();
+    let mut kept: String = text.0.chars().take(SHOWN_CHARS).collect();
+    if !whole || kept.len() < text.0.len() {
+        kept.push('…');
+    }
+    SEEN.with_borrow_mut(|seen| seen.insert(what.to_owned(), kept));
+}
+
+/// Waits for a condition; stops the test when it does not come true [`SOON`], with what it saw last.
+///
+/// It is true when it is waited for, and no other fact is: two that come by different ways (a counter and the picture of the
+/// fleet, an event and a beat, a line in a log) are both waited for.
+pub(crate) fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(SOON, what, String::new, condition)
+}
+
+/// The same with a limit of its own, and with what else there is to report.
+pub(crate) fn within<T>(
+    limit: Duration,
+    what: &str,
+    shows: impl Fn() -> String,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + limit;
     loop {
+        SEEN.with_borrow_mut(BTreeMap::clear);
         if let Some(found) = condition() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {SOON:?} until {what}");
+        assert!(
+            Instant::now() < deadline,
+            "waited {limit:?} until {what}\n{}{}",
+            shows(),
+            SEEN.take()
+                .iter()
+                .map(|(what, shown)| format!("\n  {what}: {shown}"))
+                .collect::<String>()
+        );
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

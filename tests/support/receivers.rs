@@ -1,6 +1,6 @@
 //! A server that takes and refuses what Slack, PagerDuty, Alertmanager and a verifying webhook do.
 
-use super::eventually;
+use super::{eventually, saw};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -82,7 +82,9 @@ impl Receivers {
     /// Every request to a path that was answered so far.
     pub(crate) fn all(&self, path: &str) -> Vec<Taken> {
         let taken = self.taken.lock().unwrap();
-        taken.iter().filter(|t| t.path == path).cloned().collect()
+        let all: Vec<Taken> = taken.iter().filter(|t| t.path == path).cloned().collect();
+        saw(path, &all);
+        all
     }
 
     /// Those of them that were taken.

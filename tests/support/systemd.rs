@@ -1,7 +1,7 @@
 //! A machine with a real systemd as PID 1: a container whose programs are those of this machine, read-only.
 
 use super::docker::{Container, Docker};
-use super::eventually;
+use super::{eventually, saw};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -77,8 +77,10 @@ impl Machine {
 
     /// What a command writes to both outputs, whatever its exit code.
     pub(crate) fn sh(&self, command: &str) -> String {
-        let command = format!("{command} 2>&1; true");
-        self.container.exec(&["sh", "-c", &command])
+        let shell = format!("{command} 2>&1; true");
+        let wrote = self.container.exec(&["sh", "-c", &shell]);
+        saw(command, &wrote);
+        wrote
     }
 }
 

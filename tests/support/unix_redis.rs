@@ -1,6 +1,6 @@
 //! A Redis behind a Unix socket.
 
-use super::{Running, eventually};
+use super::{Running, eventually, saw};
 use std::collections::HashMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -43,6 +43,7 @@ impl UnixRedis {
             .arg(&[&format!("agent:{id}"), "beat"])
             .query(&mut self.connection()?)
             .ok()?;
+        saw(&format!("the beat of {id}"), &beat);
         serde_json::from_str(&beat?).ok()
     }
 

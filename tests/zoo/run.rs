@@ -167,7 +167,11 @@ fn verdict(
     mark: Instant,
 ) -> Score {
     let time = row.time(patience);
-    let due = if row.sick() { time + SLACK } else { time };
+    let due = if row.sick() {
+        time.mul_f64(crowding()) + SLACK
+    } else {
+        time
+    };
     let evidence: Vec<String> = row
         .evidence
         .iter()
@@ -198,6 +202,14 @@ fn verdict(
         }
         std::thread::park_timeout(GLANCE);
     }
+}
+
+/// How many programs want each processor, 1-4: time counts only as far as the machine grants it.
+fn crowding() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let processors = std::thread::available_parallelism().unwrap().get();
+    (load / processors as f64).clamp(1.0, 4.0)
 }
 
 /// Prints what was received, for the question why: each verdict once, and each reason of work.

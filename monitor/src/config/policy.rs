@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 /// Words that a mistyped one may stand for.
-pub(super) const WORDS: [&str; 25] = [
+pub(super) const WORDS: [&str; 26] = [
     "policy",
     "match",
     "type",
@@ -27,6 +27,7 @@ pub(super) const WORDS: [&str; 25] = [
     "container",
     "replace",
     "docker",
+    "pod",
     "kubernetes",
     "systemd",
     "alert",

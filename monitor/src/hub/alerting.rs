@@ -270,6 +270,7 @@ impl Alerting {
                 | RecoveryEffect::Answer(..)
                 | RecoveryEffect::Claim(..)
                 | RecoveryEffect::Begin(..)
+                | RecoveryEffect::AskSurroundings(..)
                 | RecoveryEffect::Release(_)
                 | RecoveryEffect::Perform(_),
             )

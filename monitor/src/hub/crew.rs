@@ -7,12 +7,13 @@ use heartbeat::base::id::AgentId;
 use heartbeat::fleet::recovery::{Deed, RecoveryInput};
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::beat::Runtime;
+use heartbeat::wire::incident::IncidentId;
 use heartbeat::wire::word;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Containers that are inspected at one time; further ones are left out until their agent changes again.
+/// Containers and pods that are inspected at one time; further ones are left out until their agent changes again.
 const INSPECTIONS_MAX: usize = 32;
 
 /// What carries rungs out.
@@ -67,6 +68,24 @@ impl Crew {
         self.runtime.spawn(async move {
             recovery.remember(&agent, &runtime).await;
             drop(permit);
+        });
+    }
+
+    /// Asks what the agent runs in what it knows of its failure: not known at once, and not waited for.
+    pub(super) fn ask_surroundings(&self, incident: IncidentId, runtime: Runtime) {
+        let Ok(permit) = Arc::clone(&self.inspections).try_acquire_owned() else {
+            return;
+        };
+        let (recovery, inputs) = (Arc::clone(&self.recovery), self.inputs.clone());
+        let wake = self.wake.clone();
+        self.runtime.spawn(async move {
+            let said = recovery.surroundings(&runtime).await;
+            drop(permit);
+            if let (Some(said), Some(inputs)) = (said, inputs.upgrade()) {
+                let report = RecoveryInput::Surroundings(incident, said);
+                let _ = inputs.send(Input::Watch(WatchInput::from(report))).await; // the hub has ended
+                wake.wake();
+            }
         });
     }
 

@@ -57,6 +57,9 @@ impl Outputs {
                 tracing::warn!("recovery of {agent}: hb {}", rung.describe());
                 self.crew.perform(*deed);
             }
+            RecoveryEffect::AskSurroundings(incident, runtime) => {
+                self.crew.ask_surroundings(incident, runtime);
+            }
             RecoveryEffect::Release(tickets) => self.request(Request::Release(tickets)),
             RecoveryEffect::Page(page) => log_page(&page),
         }

@@ -4,6 +4,7 @@
 //! would not come back, so it is left alone.
 
 mod access;
+mod happened;
 
 use super::client::{Answer, CallError};
 use super::{Job, Obstacle, WITHIN};
@@ -19,6 +20,13 @@ const REMOVAL: &str = "HB_POD_REMOVAL";
 /// After a refusal by a budget, unless the server names a time; both bounds of what it may name.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 const AGAIN_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+/// After a failure the pod is looked at so long after the time before.
+const ASK_AFTER: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(10),
+];
+const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// The longest name of a pod or namespace.
 const NAME_MAX: usize = 253;
 
@@ -74,6 +82,37 @@ impl Kubernetes {
                 WITHIN.as_secs()
             ))),
         }
+    }
+
+    /// What the API server says of the pod that explains a failure of its agent. The kubelet reports after the fact, so it is
+    /// asked again.
+    pub(super) async fn what_happened(&self, runtime: &Runtime) -> Option<String> {
+        let is_pod = RuntimeKind::parse(&runtime.kind) == RuntimeKind::Kubernetes;
+        let pod = Pod::parse(&runtime.id).filter(|_| is_pod)?;
+        let access = self.place.open().ok()?;
+        let path = pod.path();
+        for wait in ASK_AFTER {
+            tokio::time::sleep(wait).await;
+            let asked = access.call(Method::GET, &path, None);
+            let answer = match tokio::time::timeout(ASK_WITHIN, asked).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) | Err(_) => continue,
+            };
+            match answer.status {
+                200 => {
+                    let now = hbshell::clock::wall_ms();
+                    if let Some(said) = happened::sentence(&answer.json()["status"], now) {
+                        return Some(said);
+                    }
+                }
+                404 => return Some(format!("Kubernetes has no pod {pod} any more.")),
+                other => {
+                    tracing::debug!("the API server does not show the pod {pod}: status {other}");
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     fn pod_of<'a>(&self, job: &'a Job) -> Result<Pod<'a>, Obstacle> {

@@ -1,6 +1,9 @@
-//! `hbsidecar hooks install|remove claude|codex|gemini|qwen`: puts our hooks among those of the user's settings, and takes them out.
+//! `hbsidecar hooks install|remove AGENT`: puts our hooks among those of the user's settings, and takes them out.
 //!
-//! Settings are merged, never replaced; ours are known by their command. A file that is no JSON is left alone.
+//! Settings are merged, never replaced; ours are known by their command. A file that is no JSON is left alone. Agents that
+//! read a directory of hooks get a file of our own there (`own_file`).
+
+mod own_file;
 
 use crate::config::exit;
 use hbshell::log_writer::complain;
@@ -85,6 +88,10 @@ enum Agent {
     Gemini,
     /// Qwen Code
     Qwen,
+    /// GitHub Copilot CLI
+    Copilot,
+    /// opencode
+    Opencode,
 }
 
 impl Agent {
@@ -93,13 +100,14 @@ impl Agent {
         match self {
             Self::Claude | Self::Codex | Self::Qwen => &EVENTS,
             Self::Gemini => &GEMINIS_EVENTS,
+            Self::Copilot | Self::Opencode => &[], // a file of our own
         }
     }
 
     /// [`TIMEOUT`] in its own unit.
     fn timeout(self) -> u64 {
         match self {
-            Self::Claude | Self::Codex => TIMEOUT,
+            Self::Claude | Self::Codex | Self::Copilot | Self::Opencode => TIMEOUT,
             Self::Gemini | Self::Qwen => TIMEOUT * 1000,
         }
     }
@@ -116,6 +124,8 @@ enum HooksError {
     NotJson(PathBuf, String),
     #[error("{0}: {1:?} does not have the form of hooks; left unchanged")]
     Shape(PathBuf, String),
+    #[error("{0} was not written by hbsidecar; left unchanged; name another file with --settings")]
+    NotOurs(PathBuf),
 }
 
 /// Returns the exit code: 0 done or nothing to do, 125 left as it is.
@@ -134,6 +144,10 @@ pub(crate) fn hooks(args: &HooksArgs) -> u8 {
 }
 
 fn run(args: &HooksArgs) -> Result<String, HooksError> {
+    if let Some(content) = own_file::content(args.agent) {
+        let path = args.settings.as_deref();
+        return own_file::run(args.agent, args.act, path, args.dry_run, &content);
+    }
     let path = match &args.settings {
         Some(path) => path.clone(),
         None => usual(args.agent)?,
@@ -165,7 +179,11 @@ fn run(args: &HooksArgs) -> Result<String, HooksError> {
         (Act::Install, Agent::Codex) => {
             "Codex runs them once they are trusted: /hooks in a session.\n"
         }
-        (Act::Install, Agent::Claude | Agent::Gemini | Agent::Qwen) | (Act::Remove, _) => "",
+        (
+            Act::Install,
+            Agent::Claude | Agent::Gemini | Agent::Qwen | Agent::Copilot | Agent::Opencode,
+        )
+        | (Act::Remove, _) => "",
     };
     Ok(format!("{} is written{kept}\n{trust}", path.display()))
 }
@@ -176,6 +194,12 @@ fn usual(agent: Agent) -> Result<PathBuf, HooksError> {
         Agent::Codex => (Some("CODEX_HOME"), ".codex", "hooks.json"),
         Agent::Gemini => (None, ".gemini", "settings.json"),
         Agent::Qwen => (None, ".qwen", "settings.json"),
+        Agent::Copilot => (Some("COPILOT_HOME"), ".copilot", "hooks/hb.json"),
+        Agent::Opencode => (
+            Some("OPENCODE_CONFIG_DIR"),
+            ".config/opencode",
+            "plugin/hb.js",
+        ),
     };
     let given = |name| {
         std::env::var_os(name)
@@ -374,13 +398,30 @@ fn is_ours(hook: &Value) -> bool {
     command.ends_with(ARGUMENTS)
 }
 
-/// By name where PATH has it, so that an update is followed; else by its place.
 fn command() -> String {
+    format!("{} {ARGUMENTS}", program().for_shell)
+}
+
+/// Our program as hooks name it.
+struct Program {
+    unquoted: String,
+    for_shell: String,
+}
+
+/// By name where PATH has it, so that an update is followed; else by its place.
+fn program() -> Program {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|directory| directory.join(PROGRAM).is_file());
-    let place = std::env::current_exe().ok().filter(|_| !found);
-    let program = place.map_or_else(|| PROGRAM.to_owned(), |place| quoted(&place));
-    format!("{program} {ARGUMENTS}")
+    match std::env::current_exe().ok().filter(|_| !found) {
+        Some(place) => Program {
+            unquoted: place.to_string_lossy().into_owned(),
+            for_shell: quoted(&place),
+        },
+        None => Program {
+            unquoted: PROGRAM.to_owned(),
+            for_shell: PROGRAM.to_owned(),
+        },
+    }
 }
 
 /// For the shell that runs hooks.
@@ -569,6 +610,43 @@ mod tests {
                 settings.value(),
                 serde_json::from_str::<Value>(USERS).unwrap()
             );
+        }
+    }
+
+    #[test]
+    fn an_agent_that_reads_a_directory_gets_a_file_that_is_written_and_removed_whole() {
+        for (agent, shows) in [
+            (Agent::Copilot, "notify --hook=preToolUse"),
+            (Agent::Opencode, "tool.execute.before"),
+        ] {
+            let fresh = Users {
+                agent,
+                ..Users::holding(None)
+            };
+            assert!(fresh.run(Act::Install, true).unwrap().contains(shows));
+            assert!(!fresh.path.exists());
+            fresh.run(Act::Install, false).unwrap();
+            assert!(fresh.text().contains(shows));
+            let again = fresh.run(Act::Install, false).unwrap();
+            assert!(again.contains("nothing to do"), "{again}");
+            fresh.run(Act::Remove, false).unwrap();
+            assert!(!fresh.path.exists());
+            let again = fresh.run(Act::Remove, false).unwrap();
+            assert!(again.contains("nothing to do"), "{again}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_that_name_that_is_the_users_is_left_alone() {
+        let users = "export const Mine = async () => ({})\n";
+        for act in [Act::Install, Act::Remove] {
+            let settings = Users {
+                agent: Agent::Opencode,
+                ..Users::holding(Some(users))
+            };
+            let error = settings.run(act, false).unwrap_err();
+            assert!(error.contains("left unchanged"), "{error}");
+            assert_eq!(settings.text(), users);
         }
     }
 

@@ -107,6 +107,9 @@ pub struct Args {
     /// Kill the agent when hbsidecar is killed; without it the agent runs on, and the next sidecar of its id watches it
     #[arg(long, env = "HB_DIE_WITH_SIDECAR", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) die_with_sidecar: bool,
+    /// The pod declares RestartAllContainers for exit code 88: hbsidecar ends with it when hbmonitor orders that
+    #[arg(long, env = "HB_POD_RESTART", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub(super) pod_restart: bool,
     /// Take the id from a living sidecar
     #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub(super) takeover: bool,

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 /// Connections that wait to be accepted; the agent never waits for the hub to accept.
 const BACKLOG: i32 = 1024;
-/// Another sidecar may be looking at the same directory; it takes a fraction of a millisecond.
-const LOCK_TRIES: u32 = 50;
+/// Another sidecar may be looking at the same directory; it takes a fraction of a millisecond, on a busy machine until the
+/// other one gets a processor again.
+const LOCK_TRIES: u32 = 250;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// The longest path of a socket, in bytes, as the kernel has it.
 const PATH_BYTES_MAX: usize = 107;

@@ -1,6 +1,7 @@
 //! The room as its agents see it.
 
 mod files;
+mod floods;
 mod one_liners;
 mod places;
 
@@ -14,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// Nothing here takes long; this is for machines that do.
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 
 fn settings(directory: &Path) -> Settings {
     Settings {
@@ -78,6 +79,25 @@ async fn until_taken(contract: &mut Contract, value: f64, mut send: impl AsyncFn
         send().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Whether this is the process of this test alone: no other test takes memory or wakes up there. Else it is run there.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "HB_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = format!("contract::tests::{test}");
+    alone.args([&name, "--exact", "--nocapture"]);
+    let output = alone.env(ALONE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{errors}"
+    );
+    false
 }
 
 fn progress(received: &StatusLine) -> f64 {
@@ -145,120 +165,6 @@ async fn a_line_without_an_end_is_refused_and_the_socket_lives() {
     agent.write_all(b"progress=42\n").await.unwrap();
     assert_eq!(progress(&next(&mut contract).await), 42.0);
     assert_eq!(contract.counts().refused, 1);
-}
-
-#[tokio::test]
-async fn ten_megabytes_without_an_end_are_one_error_and_no_memory() {
-    let (mut contract, _directory) = opened();
-    let mut agent = connect(&contract).await;
-    let before = memory_kb();
-    for _ in 0..160 {
-        agent.write_all(&[b'x'; 64 * 1024]).await.unwrap();
-    }
-    agent.write_all(b"\nprogress=1\n").await.unwrap();
-    assert_eq!(progress(&next(&mut contract).await), 1.0);
-    assert_eq!(
-        (contract.counts().refused, contract.counts().excess),
-        (1, 0)
-    );
-    let grown = memory_kb().saturating_sub(before);
-    assert!(grown < 6144, "{grown} KiB more");
-}
-
-#[tokio::test]
-async fn a_million_lines_hold_up_neither_the_agent_nor_the_hub() {
-    let (mut contract, _directory) = opened();
-    let path = contract.socket().unwrap().to_owned();
-    let before = memory_kb();
-    let agent = std::thread::spawn(move || {
-        use std::io::Write;
-        let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
-        let block = "progress=1 step=xyz\n".repeat(1000);
-        let start = Instant::now();
-        for _ in 0..1000 {
-            stream.write_all(block.as_bytes()).unwrap();
-        }
-        stream.write_all(b"error=\n").unwrap();
-        start.elapsed()
-    });
-    // The hub: it takes lines, and its timer must not be late.
-    let (mut taken, mut latest, start) = (0, Duration::ZERO, Instant::now());
-    while !agent.is_finished() || contract.counts().excess + contract.counts().taken < 1_000_000 {
-        assert!(start.elapsed() < WITHIN * 3, "{:?}", contract.counts());
-        let due = Instant::now() + Duration::from_millis(5);
-        tokio::select! {
-            biased;
-            Some(_) = contract.lines.recv() => taken += 1,
-            () = tokio::time::sleep(Duration::from_millis(5)) => {
-                latest = latest.max(Instant::now().saturating_duration_since(due));
-            }
-        }
-    }
-    let spent = agent.join().unwrap();
-    let seconds = start.elapsed().as_secs() + 1;
-    let counts = contract.counts();
-    println!("the agent took {spent:?}, the hub's timer was at most {latest:?} late, {counts:?}");
-    assert!(
-        taken <= 50 * seconds && taken >= 50,
-        "{taken} in {seconds} s"
-    );
-    assert_eq!(counts.taken, taken);
-    assert!(latest < Duration::from_millis(250), "{latest:?}");
-    let grown = memory_kb().saturating_sub(before);
-    assert!(grown < 6144, "{grown} KiB more");
-}
-
-#[tokio::test]
-async fn a_flood_is_told_once_and_ends_with_the_second() {
-    let (mut contract, _directory) = opened();
-    let mut agent = connect(&contract).await;
-    agent
-        .write_all("progress=1\n".repeat(500).as_bytes())
-        .await
-        .unwrap();
-    assert!(
-        answer(&mut agent)
-            .await
-            .contains("more than 50 lines a second")
-    );
-    until(|| contract.counts().excess > 0).await;
-    while contract.lines.try_recv().is_ok() {}
-    // A line is taken again once the second of the flood is over.
-    until_taken(&mut contract, 99.0, async || {
-        agent.write_all(b"progress=99\n").await.unwrap();
-    })
-    .await;
-    agent.write_all(b"wrong\n").await.unwrap();
-    let error = answer(&mut agent).await;
-    assert!(
-        error.contains("wrong"),
-        "one answer for the flood, not {error}"
-    );
-}
-
-#[tokio::test]
-async fn a_thousand_idle_connections_do_not_keep_a_new_one_out() {
-    let (mut contract, _directory) = opened();
-    let mut diligent = connect(&contract).await;
-    let mut idle = Vec::new();
-    for n in 0..1000 {
-        idle.push(connect(&contract).await);
-        if n % 100 == 0 {
-            tokio::time::sleep(Duration::from_millis(25)).await; // below the limit of lines
-            diligent.write_all(b"watchdog=1\n").await.unwrap();
-            next(&mut contract).await;
-        }
-    }
-    let mut new = connect(&contract).await;
-    new.write_all(b"progress=3\n").await.unwrap();
-    assert_eq!(progress(&next(&mut contract).await), 3.0);
-    diligent.write_all(b"progress=4\n").await.unwrap();
-    assert_eq!(progress(&next(&mut contract).await), 4.0);
-    assert_eq!(
-        contract.counts().crowded_out,
-        1002 - super::stream::CONNECTIONS_MAX as u64
-    );
-    assert!(answer(&mut idle[0]).await.contains("too many connections"));
 }
 
 #[tokio::test]
@@ -379,16 +285,13 @@ async fn sd_notify_is_spoken_and_a_barrier_lifted() {
     let received = next(&mut contract).await;
     assert!(received.line.ready && progress(&received) == 42.0);
     assert_eq!(received.line.status, Field::Set("indexing".into()));
-    // It waits for its barrier: five seconds and an error if its descriptor is not closed.
+    // It waits for its barrier: five seconds, and then an error, if its descriptor is not closed.
     let start = Instant::now();
     while said_by.try_wait().unwrap().is_none() {
-        assert!(
-            start.elapsed() < Duration::from_secs(4),
-            "the barrier was not lifted"
-        );
+        assert!(start.elapsed() < WITHIN, "it does not end");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert!(said_by.wait().unwrap().success());
+    assert!(said_by.wait().unwrap().success(), "no barrier was lifted");
 }
 
 #[tokio::test]

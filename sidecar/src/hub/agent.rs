@@ -63,6 +63,8 @@ pub(super) struct ExitFacts {
     pub(super) stopped_by: Option<Reason>,
     /// The sidecar has left it running.
     pub(super) detached: bool,
+    /// The sidecar ends so that the kubelet restarts the pod, when its agent has ended.
+    pub(super) ends_for_pod: bool,
 }
 
 /// What a stop signal that reached the agent means for the sidecar.
@@ -192,6 +194,8 @@ impl AgentProcess {
             alert_only: config.on_hung == Reaction::Alert,
             stall_after: config.patience.scale(config.stall_after),
             restarts_stalled: config.on_stalled == Reaction::Restart,
+            pod_restart: config.pod_restart,
+            ends_for_pod: self.facts.ends_for_pod && !config.work.starts_agents(),
         }
     }
 
@@ -295,7 +299,7 @@ impl AgentProcess {
         let effects = self.handle(Input::NotStarted {
             permanent: error.is_permanent(),
         });
-        let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+        let crash_loop = self.life.is_crash_loop();
         self.facts.end = Some(End {
             incarnation: self.facts.incarnation,
             exit,
@@ -408,6 +412,7 @@ impl AgentProcess {
             unread: exits::output_is_unread(exit),
             announced,
             by_its_runner: by.its_runner,
+            out_of_memory: reason.is_some(),
         }));
         self.body = Body::Absent;
         let requested = self.life.requested();
@@ -416,7 +421,7 @@ impl AgentProcess {
                 Some(_) => "out of memory".to_owned(),
                 None => exits::how(exit),
             });
-            let crash_loop = effects.contains(&Effect::ReportCrashLoop);
+            let crash_loop = self.life.is_crash_loop();
             let hung = std::mem::take(&mut self.facts.hung);
             self.facts.trouble = None;
             self.facts.end = Some(End {

@@ -56,6 +56,12 @@ impl Hub {
                 Effect::ReportSurvivors => self.report_survivors(),
                 Effect::ReportDelay(delay) => self.log_restart(delay),
                 Effect::ReportCrashLoop => self.report_crash_loop(),
+                Effect::ReportCrashLoopOver => {
+                    tracing::info!("the agent has lasted: its crash loop is over");
+                    self.agent.facts.trouble = None;
+                    self.report_life();
+                    self.beat();
+                }
                 Effect::End => {
                     let exit = self.agent.facts.last.unwrap_or(Exit::UNKNOWN);
                     self.outcome.get_or_insert(Outcome::Ended(exit));
@@ -82,7 +88,9 @@ impl Hub {
     }
 
     fn start_or_search(&mut self) {
-        if self.config.work.starts_agents() {
+        if self.agent.facts.ends_for_pod {
+            self.outcome = Some(Outcome::PodRestart);
+        } else if self.config.work.starts_agents() {
             if self.agent.facts.unlogged_end.is_some() {
                 self.log_restart(Duration::ZERO);
             }
@@ -222,9 +230,10 @@ impl Hub {
         self.watch.new_incarnation(clock::now());
         self.early_beat = Some(clock::now() + EARLY_BEAT);
         self.decide(Input::Started);
+        let is_crash_loop = self.agent.life.has_to_last();
         let facts = &mut self.agent.facts;
         facts.incarnation = self.agent.life.incarnation();
-        facts.trouble = None;
+        facts.trouble = is_crash_loop.then_some(Reason::CrashLoop);
         facts.hung = false;
         let incarnation = Some(facts.incarnation);
         if !self.publisher.registered {
@@ -274,12 +283,19 @@ impl Hub {
 
     fn report_crash_loop(&mut self) {
         let policy = &self.config.policy;
-        let message = format!(
-            "{} restarts in {} are used up",
-            policy.restarts_max,
-            humantime::format_duration(policy.window)
-        );
-        tracing::error!("{message}; not restarting the agent");
+        let window = humantime::format_duration(policy.window);
+        let message = if self.config.work.starts_agents() {
+            let message = format!("{} restarts in {window} are used up", policy.restarts_max);
+            tracing::error!("{message}; not restarting the agent");
+            message
+        } else {
+            let message = format!(
+                "it failed more than {} times in {window}",
+                policy.restarts_max
+            );
+            tracing::error!("the agent is in a crash loop: {message}");
+            message
+        };
         if !matches!(self.agent.body, Body::Absent) {
             self.agent.facts.trouble = Some(Reason::CrashLoop);
             self.report_life();

@@ -159,7 +159,9 @@ impl Hub {
             guard.release();
         }
         match outcome {
-            Outcome::Ended(_) | Outcome::NotStarted(_) => self.records.remove(),
+            Outcome::Ended(_) | Outcome::NotStarted(_) | Outcome::PodRestart => {
+                self.records.remove();
+            }
             Outcome::Taken | Outcome::Detached | Outcome::Interrupted(_) => {}
         }
     }

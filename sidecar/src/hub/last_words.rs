@@ -48,6 +48,9 @@ impl Hub {
             Outcome::Taken => Some(format!(
                 "the agent {id} was not started: another one has this id; give it another, or --takeover"
             )),
+            Outcome::PodRestart => Some(format!(
+                "the pod of the agent {id} is restarted, as hbmonitor ordered"
+            )),
             Outcome::Detached | Outcome::Interrupted(_) => None,
         }
     }

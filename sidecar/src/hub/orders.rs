@@ -1,6 +1,6 @@
 //! Orders of the monitor: carried out through the lifecycle, answered with an event and on the next beat.
 
-use super::Hub;
+use super::{Hub, Outcome};
 use heartbeat::supervise::lifecycle::{Input, Restart};
 use heartbeat::supervise::orders::{Answer, OrderEffect, Orders, Recipient};
 use heartbeat::wire::event::{Detail, EventKind};
@@ -15,6 +15,8 @@ impl Hub {
             restartable: self.config.work.starts_agents()
                 || self.config.policy.restart == Restart::Follow,
             accepts_restart: self.agent.life.takes_restart(),
+            pod_restart: self.config.pod_restart,
+            accepts_pod_restart: self.agent.life.takes_restart() || self.is_searching(),
         };
         match self.orders.handle(order, recipient) {
             OrderEffect::None => {}
@@ -40,6 +42,26 @@ impl Hub {
                 tracing::warn!("order received: restart the agent: {reason}");
                 self.decide(Input::Restart);
             }
+            OrderEffect::RestartPod { reason } => {
+                tracing::warn!("order received: restart all containers of the pod: {reason}");
+                self.restart_pod();
+            }
+        }
+    }
+
+    /// Waits for another program to start the agent: a restart of the pod may bring it, an order to restart it may not.
+    fn is_searching(&self) -> bool {
+        !self.config.work.starts_agents() && self.agent.life.is_starting()
+    }
+
+    /// What the sidecar has started is ended first; what another program started ends with its container.
+    fn restart_pod(&mut self) {
+        self.agent.facts.ends_for_pod = true;
+        if self.config.work.starts_agents() {
+            self.agent.facts.hung = self.watch.is_hung();
+            self.decide(Input::Restart);
+        } else {
+            self.outcome = Some(Outcome::PodRestart);
         }
     }
 

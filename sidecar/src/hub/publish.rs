@@ -128,7 +128,10 @@ impl Hub {
                 let end = self.agent.facts.end.as_ref();
                 end.is_none_or(|end| end.failure().is_none())
             }
-            Outcome::NotStarted(_) | Outcome::Taken | Outcome::Interrupted(_) => false,
+            Outcome::NotStarted(_)
+            | Outcome::Taken
+            | Outcome::Interrupted(_)
+            | Outcome::PodRestart => false,
         };
         if !clean {
             self.leave_last_words(outcome);

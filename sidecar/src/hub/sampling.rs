@@ -86,6 +86,11 @@ impl Watch {
         }
     }
 
+    /// Whether it is proven that it cannot go on.
+    pub(super) fn is_hung(&self) -> bool {
+        self.machine.judgement().verdict == Verdict::Hung
+    }
+
     /// Whether /proc shows other processes than the agent's under the agent's numbers.
     pub(super) fn is_blind(&self) -> bool {
         self.evidence.is_blind()
@@ -274,7 +279,8 @@ impl Hub {
             }
         };
         let trouble = kind.is_some_and(|kind| kind != EventKind::Recovered);
-        if !trouble && self.agent.facts.trouble == Some(Reason::CrashLoop) {
+        let no_restart_left = self.agent.facts.trouble == Some(Reason::CrashLoop);
+        if !trouble && no_restart_left && !self.agent.life.has_to_last() {
             self.agent.facts.trouble = None; // it moves again, and needs no restart
         }
         self.watch.reported = trouble.then_some(judgement.verdict);

@@ -157,7 +157,7 @@ mod tests {
         calls.watch(&own, false, now);
         calls.look(&own, false, now);
         let mut child = Command::new("sleep").arg("1234").spawn().unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let mut seen = Vec::new();
         let call = ToolCall {
             command: "sleep 1234".to_owned(),

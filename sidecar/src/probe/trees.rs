@@ -44,7 +44,7 @@ pub(super) fn until(root: u32, wanted: impl Fn(&Sample) -> bool) -> (Sampler, Sa
         if wanted(&sample) {
             return (sampler, sample);
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "{sample:#?}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{sample:#?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -266,7 +266,7 @@ mod tests {
             .spawn()
             .unwrap();
         let regex = Regex::new(&mark).unwrap();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let found = loop {
             match find(&Target::Match(regex.clone())) {
                 Err(AttachError::NoMatch) if std::time::Instant::now() < deadline => {

@@ -7,11 +7,13 @@ use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Hook {
-    hook_event_name: String,
+    hook_event_name: Option<String>,
+    #[serde(alias = "toolName")]
     tool_name: Option<String>,
     tool_use_id: Option<String>,
     /// gemini gives its calls no id.
     timestamp: Option<OrOther<String>>,
+    #[serde(alias = "toolArgs")]
     tool_input: Option<Value>,
     notification_type: Option<String>,
     message: Option<OrOther<String>>,
@@ -19,20 +21,24 @@ struct Hook {
     error: Option<OrOther<String>>,
 }
 
-/// The status line that a hook's input amounts to, if any. `turn_tokens` are those of the turn that just ended.
-pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
+/// The status line that a hook's input amounts to, if any. `event` is the hook's name where the input does not have it;
+/// `turn_tokens` are those of the turn that just ended.
+pub fn hook(event: Option<&str>, input: &[u8], turn_tokens: u64) -> Option<String> {
     let hook: Hook = serde_json::from_slice(input).ok()?;
+    let event = event.or(hook.hook_event_name.as_deref())?;
     let id = hook.tool_use_id.or(plain(hook.timestamp));
     let step = |what: &str| {
         let id = id.as_deref()?;
         Some(format!(" {}", pair("step", &format!("{what} {id}"))))
     };
-    match hook.hook_event_name.as_str() {
-        "SessionStart" => Some("ready=1 state=idle".to_owned()),
-        "UserPromptSubmit" | "PreCompact" | "BeforeAgent" | "PreCompress" => {
-            Some("state=waiting_model".to_owned())
-        }
-        "PreToolUse" | "BeforeTool" => {
+    match event {
+        "SessionStart" | "sessionStart" => Some("ready=1 state=idle".to_owned()),
+        "UserPromptSubmit"
+        | "userPromptSubmitted"
+        | "PreCompact"
+        | "BeforeAgent"
+        | "PreCompress" => Some("state=waiting_model".to_owned()),
+        "PreToolUse" | "BeforeTool" | "preToolUse" => {
             let name = hook.tool_name.as_deref().unwrap_or("tool");
             let asks = matches!(name, "AskUserQuestion" | "ExitPlanMode");
             let state = if asks { "waiting_input" } else { "working" };
@@ -42,7 +48,8 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
                 pair("task", &tool(name, hook.tool_input.as_ref()))
             ))
         }
-        "PostToolUse" | "PostToolUseFailure" | "SubagentStop" | "AfterTool" => Some(format!(
+        "PostToolUse" | "PostToolUseFailure" | "SubagentStop" | "AfterTool" | "postToolUse"
+        | "postToolUseFailure" | "subagentStop" => Some(format!(
             "state=waiting_model{}",
             step("result").unwrap_or_default()
         )),
@@ -51,7 +58,9 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
             hook.notification_type.as_deref(),
             hook.message,
         )),
-        "Stop" | "AfterAgent" => Some(format!("task= state=idle tokens={turn_tokens}")),
+        "Stop" | "AfterAgent" | "agentStop" => {
+            Some(format!("task= state=idle tokens={turn_tokens}"))
+        }
         "StopFailure" => {
             let error = plain(hook.error).unwrap_or_else(|| "the turn failed".to_owned());
             Some(format!(
@@ -59,11 +68,13 @@ pub fn hook(input: &[u8], turn_tokens: u64) -> Option<String> {
                 pair("error", &error)
             ))
         }
-        "SessionEnd" => Some(match plain(hook.reason).as_deref() {
+        "SessionEnd" | "sessionEnd" => Some(match plain(hook.reason).as_deref() {
             // The same process continues.
             Some("clear" | "resume") => "task= state=idle".to_owned(),
             // A person ended it, and the exit code does not show it.
-            Some("prompt_input_exit" | "logout") => "task= state=done stopping=1".to_owned(),
+            Some("prompt_input_exit" | "logout" | "user_exit") => {
+                "task= state=done stopping=1".to_owned()
+            }
             // The session is over because the process has ended: its exit code shows how.
             Some(_) | None => "task= state=done".to_owned(),
         }),

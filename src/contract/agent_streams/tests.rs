@@ -253,6 +253,7 @@ const HOOKS: &[(&str, &str, &str)] = &[
 fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
     let translated = |event: &str, more: &str| {
         hook(
+            None,
             format!(r#"{{"hook_event_name":"{event}","session_id":"s"{more}}}"#).as_bytes(),
             7,
         )
@@ -263,7 +264,52 @@ fn hooks_tell_what_the_agent_does_and_for_whom_it_waits() {
         assert_eq!(parsed.map(|line| line.unknown), Ok(0), "{line}");
     }
     assert_eq!(translated("WorktreeCreate", ""), None);
-    assert_eq!(hook(b"no json", 0), None);
+    assert_eq!(hook(None, b"no json", 0), None);
+    assert_eq!(hook(None, b"{}", 0), None);
+}
+
+/// As copilot gives them: the event is not in them.
+const COPILOTS_HOOKS: &[(&str, &str, &str)] = &[
+    (
+        "sessionStart",
+        r#""source":"new","initialPrompt":"secret""#,
+        "ready=1 state=idle",
+    ),
+    (
+        "userPromptSubmitted",
+        r#""prompt":"secret""#,
+        "state=waiting_model",
+    ),
+    (
+        "preToolUse",
+        r#""toolName":"bash","toolArgs":{"command":"secret","description":"run it"}"#,
+        r#"state=working task="bash: run it""#,
+    ),
+    (
+        "postToolUse",
+        r#""toolName":"bash","toolResult":{"resultType":"success"}"#,
+        "state=waiting_model",
+    ),
+    (
+        "agentStop",
+        r#""stopReason":"end_turn""#,
+        "task= state=idle tokens=0",
+    ),
+    (
+        "sessionEnd",
+        r#""reason":"user_exit""#,
+        "task= state=done stopping=1",
+    ),
+    ("sessionEnd", r#""reason":"complete""#, "task= state=done"),
+];
+
+#[test]
+fn a_hook_whose_input_has_no_event_is_given_it() {
+    for &(event, more, line) in COPILOTS_HOOKS {
+        let input = format!(r#"{{"sessionId":"s","timestamp":1795712896706,{more}}}"#);
+        let translated = hook(Some(event), input.as_bytes(), 0);
+        assert_eq!(translated.as_deref(), Some(line), "{event}");
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What is written into an incident about its page: where it belongs, and which receivers know of it.
 
-use super::{IncidentChangeKind, Ledger, LedgerEffect};
+use super::{IncidentChange, IncidentChangeKind, Ledger, LedgerEffect};
 use crate::wire::incident::{Incident, IncidentId, Notified};
 use std::sync::Arc;
 
 /// Entries about notifications that a record keeps; beyond it the oldest goes.
 pub(crate) const NOTIFIED_MAX: usize = 50;
+/// Nothing more is added to a sentence of this length.
+const SENTENCE_BYTES: usize = 400;
 
 impl Ledger {
     pub(super) fn paged(
@@ -33,6 +35,32 @@ impl Ledger {
                 }
                 incident.notified.push(notified.clone());
             });
+        }
+    }
+
+    /// Said after the incident's own sentence, once, also when the agent is back already.
+    pub(super) fn surroundings(
+        &mut self,
+        id: &IncidentId,
+        said: &str,
+        effects: &mut Vec<LedgerEffect>,
+    ) {
+        let before = effects.len();
+        self.note(id, effects, |incident| {
+            let has_room = incident.sentence.len() < SENTENCE_BYTES;
+            if has_room && !incident.sentence.contains(said) {
+                incident.sentence.push(' ');
+                incident.sentence.push_str(said);
+            }
+        });
+        if let Some(LedgerEffect::Store(incident)) = effects.get(before)
+            && !incident.is_closed()
+        {
+            let incident = Arc::clone(incident);
+            effects.push(LedgerEffect::Changed(IncidentChange {
+                kind: IncidentChangeKind::Updated,
+                incident,
+            }));
         }
     }
 

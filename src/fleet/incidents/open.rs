@@ -126,6 +126,7 @@ impl Ledger {
         incident.evidence.clone_from(&change.evidence);
         let incident = Arc::clone(&open.incident);
         self.publish(IncidentChangeKind::Updated, incident, effects);
+        effects.push(LedgerEffect::OtherReason(change.agent.clone()));
     }
 
     /// SplitMix64, twice: ids need to be unique, not secret.

@@ -33,7 +33,10 @@ impl Unsaved {
                     self.writes.insert(incident.id.clone(), write);
                 }
                 LedgerEffect::Remove(id) => drop(self.writes.insert(id.clone(), None)),
-                LedgerEffect::Changed(_) | LedgerEffect::Joined(_) | LedgerEffect::Resolved(_) => {}
+                LedgerEffect::Changed(_)
+                | LedgerEffect::Joined(_)
+                | LedgerEffect::OtherReason(_)
+                | LedgerEffect::Resolved(_) => {}
             }
         }
         if !self.writes.is_empty() && !self.is_out_of_reach {

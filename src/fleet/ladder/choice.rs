@@ -163,6 +163,7 @@ fn applies(rung: Rung, climb: &Climb, facts: &Facts, now: Moment) -> Applies {
     match rung {
         Rung::Sidecar => when(facts.sidecar_answers),
         Rung::Docker => when(may_be_container),
+        Rung::Pod => when(facts.sidecar_answers && facts.pod_restart),
         Rung::Kubernetes => when(facts.runtime == RuntimeKind::Kubernetes),
         Rung::Systemd => when(facts.runtime == RuntimeKind::Systemd),
         Rung::Exec => when(!climb.policy.exec.is_empty()),

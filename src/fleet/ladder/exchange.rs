@@ -31,6 +31,8 @@ pub struct Facts {
     pub exclusive: bool,
     /// Its user wants to be alerted when it hangs, and no restart.
     pub alert_only: bool,
+    /// Its pod restarts all containers when its sidecar ends for that.
+    pub pod_restart: bool,
     /// Since anything was last written about it, as the store knows it.
     pub silent: Duration,
     /// Its interval.

@@ -9,6 +9,8 @@ pub enum Rung {
     Sidecar,
     /// A restart of its container through the engine's API.
     Docker,
+    /// An order to its sidecar to end, so that the kubelet restarts all containers of the pod in place.
+    Pod,
     /// Eviction of its pod; the pod's controller makes another one.
     Kubernetes,
     /// A restart of its unit over D-Bus.
@@ -34,9 +36,10 @@ pub enum RungKind {
 
 impl Rung {
     /// Every rung, in the order of the default ladder.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Sidecar,
         Self::Docker,
+        Self::Pod,
         Self::Kubernetes,
         Self::Systemd,
         Self::Exec,
@@ -49,6 +52,7 @@ impl Rung {
         match self {
             Self::Sidecar => "sidecar",
             Self::Docker => "docker",
+            Self::Pod => "pod",
             Self::Kubernetes => "kubernetes",
             Self::Systemd => "systemd",
             Self::Exec => "exec",
@@ -66,7 +70,7 @@ impl Rung {
     pub const fn kind(self) -> Option<RungKind> {
         match self {
             Self::Sidecar => Some(RungKind::Restart),
-            Self::Docker | Self::Kubernetes | Self::Systemd | Self::Exec => {
+            Self::Docker | Self::Pod | Self::Kubernetes | Self::Systemd | Self::Exec => {
                 Some(RungKind::Container)
             }
             Self::Replace => Some(RungKind::Replacement),
@@ -79,6 +83,7 @@ impl Rung {
         match self {
             Self::Sidecar => "asks its sidecar to restart it",
             Self::Docker => "restarts its container",
+            Self::Pod => "has all containers of its pod restarted",
             Self::Kubernetes => "evicts its pod",
             Self::Systemd => "restarts its unit",
             Self::Exec => "runs the configured command",

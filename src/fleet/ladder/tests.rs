@@ -1,5 +1,7 @@
 //! Stories of one failing agent, and random ones of many.
 
+mod surroundings;
+
 use super::*;
 use crate::fleet::ladder::exchange::{Performed, RuntimeKind};
 use crate::wire::life::Reason;
@@ -27,6 +29,7 @@ fn killed() -> Facts {
         proof_of_death: true,
         exclusive: false,
         alert_only: false,
+        pod_restart: false,
         silent: Duration::ZERO,
         interval: Duration::from_secs(10),
         gate: None,
@@ -177,39 +180,6 @@ fn when_no_rung_is_left_people_are_paged_once() {
         }
     }
     assert_eq!(pages, 1);
-}
-
-#[test]
-fn a_silent_agent_without_proof_of_death_gets_no_replacement() {
-    let (mut story, effects) = Story::of(Facts {
-        reason: Some(Reason::HeartbeatLost),
-        sidecar_answers: false,
-        proof_of_death: false,
-        ..killed()
-    });
-    assert_eq!(claims(&effects), [Rung::Docker]);
-    story.climb(Rung::Docker);
-    let effects = story.after(120);
-    assert_eq!(page(&effects), Some("nothing that hb may do has helped"));
-}
-
-#[test]
-fn an_exclusive_agent_is_replaced_once_its_old_copy_has_ended_by_itself() {
-    let (mut story, _) = Story::of(Facts {
-        reason: Some(Reason::HeartbeatLost),
-        sidecar_answers: false,
-        proof_of_death: false,
-        exclusive: true,
-        silent: Duration::from_secs(100),
-        ..killed()
-    });
-    let ticket = story.ticket(Rung::Docker);
-    story.give(LadderInput::Claimed(ticket.clone(), Claim::Granted));
-    let no_container = Performed::NotApplicable("no such container".to_owned());
-    let effects = story.give(LadderInput::Performed(ticket, no_container));
-    assert_eq!(claims(&effects), []);
-    story.facts.borrow_mut().silent = Duration::from_secs(150);
-    assert_eq!(claims(&story.after(50)), [Rung::Replace]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::fleet::by_hand::{Answer, Ask, AskRefusal, Asked};
 use crate::fleet::detector::Silence;
 use crate::fleet::election::Role;
 use crate::fleet::gates::GatesInput;
+use crate::fleet::incidents::LedgerInput;
 use crate::fleet::ladder::exchange::{LadderInput, Planned};
 use crate::fleet::ladder::rung::Rung;
 use crate::fleet::machine::FleetInput;
@@ -38,6 +39,10 @@ impl Watch {
             }
             RecoveryInput::Begun(ticket, is_stored) => {
                 self.begun(ticket, is_stored, now, effects);
+            }
+            RecoveryInput::Surroundings(incident, said) => {
+                let said = LedgerInput::Surroundings(incident, said);
+                self.record(said, None, now, effects);
             }
             RecoveryInput::Performed(ticket, answer) => {
                 self.climb(LadderInput::Performed(ticket, answer), now, effects);
@@ -235,7 +240,9 @@ impl Watch {
             let deed = match action {
                 Action::Stop => "stopped",
                 Action::Unblock => "unblocked",
-                Action::Restart | Action::Hold | Action::Ping | Action::Unknown => "restarted",
+                Action::Restart | Action::Pod | Action::Hold | Action::Ping | Action::Unknown => {
+                    "restarted"
+                }
             };
             let why = format!("{id} cannot be {deed}: {why}");
             return Err(AskRefusal::Impossible(why));

@@ -62,6 +62,7 @@ pub(super) fn facts_of(
         proof_of_death: agent.state == State::Failed && has_ended(agent),
         exclusive: run.life.exclusive,
         alert_only: run.life.alert_only,
+        pod_restart: run.life.pod_restart,
         silent: now.since(run.beat_at.unwrap_or(run.first_at)),
         interval: run.detector.interval(),
         gate: gates
@@ -100,8 +101,8 @@ fn sidecar_acts(agent: &Agent, now: Moment) -> bool {
     };
     match run.life.phase {
         Phase::Restarting | Phase::Stopping => true,
-        // Another program starts it.
-        Phase::Waiting => is_young,
+        // Another program starts it, and in a crash loop that does not help.
+        Phase::Waiting => is_young && agent.reason != Some(Reason::CrashLoop),
         Phase::Running => agent.reason == Some(Reason::Hung) && is_young,
         Phase::Suspended | Phase::Detached | Phase::Ended => false,
     }

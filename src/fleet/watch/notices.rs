@@ -112,9 +112,12 @@ impl Watch {
         };
         let reason = match action {
             Action::Hold => "a person takes care of it",
-            Action::Restart | Action::Unblock | Action::Stop | Action::Ping | Action::Unknown => {
-                "it did not move, and its policy says restart"
-            }
+            Action::Restart
+            | Action::Unblock
+            | Action::Stop
+            | Action::Pod
+            | Action::Ping
+            | Action::Unknown => "it did not move, and its policy says restart",
         };
         let (epoch, incarnation) = (known.run.epoch, known.run.restarts());
         let order = Order {

@@ -5,7 +5,7 @@ use super::quiet::is_silenced;
 use super::{Watch, WatchEffect};
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
-use crate::fleet::agent::{Agent, State};
+use crate::fleet::agent::State;
 use crate::fleet::exchange::Change;
 use crate::fleet::incidents::LedgerInput;
 use crate::fleet::ladder::Ladder;
@@ -344,7 +344,8 @@ impl Watch {
             }
         };
         match ticket.rung {
-            Rung::Sidecar => self.order_restart(deed, now, effects),
+            Rung::Sidecar => self.order(Action::Restart, deed, now, effects),
+            Rung::Pod => self.order(Action::Pod, deed, now, effects),
             Rung::Docker
             | Rung::Kubernetes
             | Rung::Systemd
@@ -402,27 +403,13 @@ impl Watch {
         })
     }
 
-    /// An agent that works in what this rung would restart.
-    fn neighbour(&self, ticket: &Ticket, agent: &Agent) -> Option<AgentId> {
-        match ticket.rung {
-            Rung::Docker | Rung::Kubernetes | Rung::Systemd | Rung::Replace => {}
-            Rung::Sidecar | Rung::Exec | Rung::Alert => return None,
-        }
-        let own = runtime_of(agent).filter(|runtime| !runtime.id.is_empty())?;
-        let all = self.fleet.view().agents;
-        let found = all.iter().find(|(id, other)| {
-            let lives = matches!(other.state, State::Healthy | State::Missing);
-            lives && **id != ticket.agent && runtime_of(other).as_ref() == Some(&own)
-        });
-        found.map(|(id, _)| id.clone())
-    }
-
-    fn order_restart(&mut self, deed: Deed, now: Moment, effects: &mut Vec<WatchEffect>) {
+    /// A rung that its sidecar carries out.
+    fn order(&mut self, action: Action, deed: Deed, now: Moment, effects: &mut Vec<WatchEffect>) {
         let Deed { ticket, token, .. } = deed;
         let id = self.ledger.new_id(self.store_wall(now)).to_string();
         let order = Order {
             id: id.clone(),
-            action: Action::Restart,
+            action,
             epoch: ticket.epoch,
             incarnation: ticket.incarnation,
             ttl_ms: self.order_within(&ticket.agent),
@@ -437,7 +424,12 @@ impl Watch {
         self.recovery.orders.insert(id, ticket.clone());
         let give = RecoveryEffect::Order(ticket.agent.clone(), order);
         effects.push(WatchEffect::Recovery(give));
-        let done = Performed::Done("its sidecar was ordered to restart it".to_owned());
+        let what = if ticket.rung == Rung::Pod {
+            "its sidecar was ordered to have its pod restarted"
+        } else {
+            "its sidecar was ordered to restart it"
+        };
+        let done = Performed::Done(what.to_owned());
         self.climb(LadderInput::Performed(ticket, done), now, effects);
     }
 }

@@ -1,6 +1,7 @@
 //! How an incarnation ended, and whether that is the answer to a signal that was forwarded to it.
 
 use crate::base::moment::Moment;
+use crate::supervise::lifecycle::TRY_AGAIN;
 use crate::wire::beat::Exit;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// Shells and programs report a death by signal n as exit code 128+n.
 const SIGNAL_BASE: u8 = 128;
+const KILL: u8 = 9;
 
 /// The exit of an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,17 @@ pub struct Ended {
     pub announced: bool,
     /// Another program runs it, and it ended by the signal that asks it to stop: by that program's request.
     pub by_its_runner: bool,
+    /// The kernel ended it for memory.
+    pub out_of_memory: bool,
+}
+
+impl Ended {
+    /// Whether it failed by itself, as far as that is known: KILL comes from a person or another program, and an end of which
+    /// nothing is known accuses no agent.
+    pub(super) fn is_own_failure(&self) -> bool {
+        let killed = self.exit.signal == Some(KILL) && !self.out_of_memory;
+        !killed && self.exit != Exit::UNKNOWN && !matches!(self.exit.code, Some(0 | TRY_AGAIN))
+    }
 }
 
 /// Whether an exit is the answer to this signal: a death by it, or the code that stands for it.

@@ -30,7 +30,7 @@ impl CpuBoundTracker {
         clock: &ActiveClock,
     ) -> Option<Duration> {
         if !interval.cpu_bound {
-            if !interval.starved && std::mem::replace(&mut self.interrupted, true) {
+            if interval.granted >= 1.0 && std::mem::replace(&mut self.interrupted, true) {
                 self.cpu_bound_since = None;
             }
             return None;
@@ -56,7 +56,7 @@ impl LoneCpuTracker {
         clock: &ActiveClock,
     ) -> Option<Duration> {
         let Some((pid, _)) = lone else {
-            if !interval.starved {
+            if interval.granted >= 1.0 {
                 self.0 = None;
             }
             return None;

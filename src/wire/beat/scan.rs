@@ -221,6 +221,7 @@ impl<'a> Scan<'a> {
         let exclusive = self.skip(r#","exclusive":true"#).is_some();
         let alert_only = self.skip(r#","alertOnly":true"#).is_some();
         let restarts_stalled = self.skip(r#","restartsStalled":true"#).is_some();
+        let pod_restart = self.skip(r#","podRestart":true"#).is_some();
         let stall_ms = match self.skip(r#","stallMs":"#) {
             Some(()) => self.count()?,
             None => 0,
@@ -235,6 +236,7 @@ impl<'a> Scan<'a> {
             exclusive,
             alert_only,
             restarts_stalled,
+            pod_restart,
             stall_ms,
             ..Life::default()
         })

@@ -1,5 +1,7 @@
 //! Against answers in the shape of a real API server's, over TLS.
 
+mod asked;
+
 use super::*;
 use crate::recovery::tests::job;
 use base64::Engine as _;
