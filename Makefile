@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install dist demo test test-deps lint deny check simulate day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-peers bench-look bench-monitor screenshots clean
+.PHONY: help build install dist demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor screenshots clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -55,6 +55,11 @@ check: ## all tests
 # A failing seed is printed: SEED=17 make simulate tells its story, with AGENT=a3 each beat of an agent.
 simulate: ## agents and monitor in virtual time under every fault; SEEDS=100000, FAULT=Flush, SEED=17; half a minute, part of `make test`
 	$(CARGO) run --quiet --profile simulation -p simulation
+
+# Each point has a store and two monitors of its own; what the incidents show then is counted at the end.
+POINTS ?= 200
+kills: ## kill -9 of hbmonitor at POINTS random points of a recovery: no rung twice, no incident forgotten; five minutes
+	HB_KILL_POINTS=$(POINTS) $(CARGO) test --quiet -p heartbeat --test ladder -- --nocapture killed_anywhere
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
@@ -107,6 +112,9 @@ bench: ## figures of this commit beside their peers, kept in target/bench-histor
 
 bench-supervisors: ## hbsidecar beside tini, dumb-init, runit, s6, supervisord and PM2; installs them; ARGS=--rounds=10
 	@scripts/bench-supervisors $(ARGS)
+
+bench-recovery: ## from kill -9 to working again: each rung beside docker, systemd and PM2; root, five minutes; ARGS="--rounds 5"
+	@scripts/bench-recovery $(ARGS)
 
 bench-peers: ## what hbsidecar, tini, dumb-init, catatonit, runit and s6 do with a program; the table in docs/supervision.md
 	@scripts/bench-peers $(ARGS)

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Output, Stdio};
-use support::fleet::Fleet;
-use support::{Monitor, Redis, SOON, clean, eventually, program};
+use std::process::{Command, Output, Stdio};
+use support::fleet::{Agent, Fleet};
+use support::{Monitor, Redis, Running, SOON, clean, eventually, program};
 
 /// A command of this user, about the monitor at this address.
 fn command(address: &str, arguments: &[&str]) -> Output {
@@ -89,18 +89,11 @@ fn a_person_has_an_agent_unblocked_and_its_sidecar_says_that_there_is_nothing_to
     let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
     fleet.monitor.wait_for("a1", "healthy");
     let address = &fleet.monitor.address;
-    let said = done(&command(address, &["recover", "a1", "--rung", "unblock"]));
-    assert!(said.starts_with("ordered: its sidecar applies"), "{said}");
-    let outcome = eventually("its sidecar answers", || {
-        let mut events = fleet.events("a1").into_iter();
-        events
-            .find(|(kind, _)| kind == "order")
-            .map(|(_, detail)| detail)
-    });
-    assert!(
-        outcome["message"].as_str().unwrap().contains("refused"),
-        "{outcome}"
+    let why = refused(
+        &command(address, &["recover", "a1", "--rung", "unblock"]),
+        1,
     );
+    assert!(why.contains("order to unblock refused"), "{why}");
     let asked = audited(&fleet.redis);
     assert_eq!(
         (asked[0]["what"].as_str(), asked[0]["outcome"].as_str()),
@@ -111,6 +104,57 @@ fn a_person_has_an_agent_unblocked_and_its_sidecar_says_that_there_is_nothing_to
         &["recover", "a1", "--rung", "unblock", "--dry-run"],
     );
     assert!(String::from_utf8_lossy(&dry.stderr).contains("no dry run"));
+}
+
+/// An agent that was started elsewhere, under a sidecar that is only attached.
+#[test]
+fn a_restart_that_the_sidecar_refuses_ends_the_command_at_once_and_is_in_the_timeline() {
+    let fleet = Fleet::start();
+    ready(&fleet.monitor);
+    let agent = Running::start(Command::new("sleep").arg("1000"));
+    let pid = agent.pid().to_string();
+    let mut attached = fleet.hbsidecar(&["-q", "--id", "a1", "--pid", &pid]);
+    let _sidecar = Agent::start(attached.stdout(Stdio::null()));
+    fleet.monitor.wait_for("a1", "healthy");
+    let why = refused(&command(&fleet.monitor.address, &["restart", "a1"]), 1);
+    let reason = "restart the agent where it was started";
+    assert!(why.contains("refused") && why.contains(reason), "{why}");
+    let (_, answer) = fleet.monitor.get("/v1/agents/a1/timeline").unwrap();
+    let entries = answer["timeline"].as_array().unwrap();
+    let of_kind = |kind: &str| entries.iter().find(|entry| entry["kind"] == kind).unwrap();
+    let (asked, order) = (of_kind("asked"), of_kind("order"));
+    assert_eq!(order["facts"]["outcome"], "refused");
+    let id = order["facts"]["order"].as_str().unwrap();
+    assert_eq!(asked["detail"], format!("order {id}"));
+}
+
+/// The agent fails again at once, and nothing else can be done for it.
+#[test]
+fn a_recovery_that_does_not_help_ends_the_command_with_what_became_of_its_rung() {
+    let (redis, place) = (Redis::start(), support::place());
+    let config = place.path().join("hbmonitor.toml");
+    let policy = "[[policy]]\nladder = [\"exec\", \"alert\"]\nexec = [\"sh\", \"-c\", \"echo no such agent; exit 4\"]\nauto = false\n";
+    std::fs::write(&config, policy).unwrap();
+    let monitor = Monitor::start_with(&redis.url(), |command| {
+        command.arg("--config").arg(&config);
+    });
+    let fleet = Fleet {
+        redis,
+        monitor,
+        place,
+    };
+    ready(&fleet.monitor);
+    let mut agent = fleet.agent("a1", &["--restart", "never"], &["sh", "-c", "exit 3"]);
+    agent.0.wait();
+    fleet.monitor.wait_for("a1", "failed");
+    let outcome = command(&fleet.monitor.address, &["restart", "a1"]);
+    let why = refused(&outcome, 1);
+    assert!(
+        why.contains("exec: did not help") && why.contains("no such agent"),
+        "{why}"
+    );
+    let said = String::from_utf8(outcome.stdout).unwrap();
+    assert!(said.contains("begun: a rung of incident"), "{said}");
 }
 
 #[test]

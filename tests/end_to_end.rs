@@ -311,20 +311,6 @@ fn with_nothing_configured_both_use_the_redis_of_the_machine_whatever_a_killed_m
     assert_eq!(in_a_network_of_its_own(&script).0, Some(0));
 }
 
-#[test]
-fn the_story_of_the_demo_comes_true() {
-    let mut demo = support::clean(&support::program("hbmonitor"));
-    let output = demo
-        .args(["--listen", "127.0.0.1:0", "demo", "--once"])
-        .output()
-        .unwrap();
-    let story = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && story.contains("The story came true."),
-        "{story}"
-    );
-}
-
 fn node(script: &str, url: &str) -> String {
     let dir = format!("{}/tests/clients", env!("CARGO_MANIFEST_DIR"));
     let output = Command::new("timeout")

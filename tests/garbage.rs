@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use support::Redis;
 use support::fleet::{Agent, Fleet, INTERVAL};
+use support::{Redis, SOON, saw, within};
 
 /// What a beat may be late before hbmonitor would call the agent missing.
 const SLACK: Duration = Duration::from_millis(100);
 /// By so much memory may differ: a full queue, a full buffer.
 const GROWS_KIB: u64 = 512;
 
-/// `HB_GARBAGE_SECONDS` says for how long; ten without.
+/// `HB_GARBAGE_SECONDS` says for how long; six without.
 #[test]
 fn an_agent_that_writes_garbage_at_full_speed_delays_no_beat_and_takes_no_memory() {
     let given = std::env::var("HB_GARBAGE_SECONDS").ok();
-    let seconds: u64 = given.map_or(10, |seconds| seconds.parse().unwrap());
+    let seconds: u64 = given.map_or(6, |seconds| seconds.parse().unwrap());
     let fleet = Fleet::start();
     let (status, log) = (fleet.path("status"), fleet.path("log"));
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/garbage/mad.py");
@@ -29,7 +29,7 @@ fn an_agent_that_writes_garbage_at_full_speed_delays_no_beat_and_takes_no_memory
         .arg(&status)
         .args(["--", "python3"])
         .arg(program)
-        .arg(seconds.to_string());
+        .arg(fleet.path("over"));
     command
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log).unwrap());
@@ -41,31 +41,37 @@ fn an_agent_that_writes_garbage_at_full_speed_delays_no_beat_and_takes_no_memory
     fleet.tells("calm", &json!({"state": "healthy"}));
     let agent = fleet.health("mad")["pid"].clone();
 
-    let start = Instant::now();
-    let (mut beats, mut memory) = (Beats::new(), Vec::new());
-    // Two seconds at a time; the last two are the end's.
-    while start.elapsed() + Duration::from_secs(4) < Duration::from_secs(seconds) {
-        beats.extend(hear(&fleet.redis, Duration::from_secs(2)));
-        memory.push(private(mad.0.0.id()));
-        fleet.tells("mad", &sane);
-    }
-    let [of_mad, of_calm] = ["mad", "calm"].map(|id| lateness(&beats, id));
+    let mut memory = Vec::new();
+    // What the machine does to one of both for a while proves nothing: garbage would delay beats all the time.
+    within(
+        4 * SOON,
+        "beats are as late as those beside them",
+        String::new,
+        || {
+            let (start, mut beats) = (Instant::now(), Beats::new());
+            while start.elapsed() < Duration::from_secs(seconds) {
+                beats.extend(hear(&fleet.redis, Duration::from_secs(2)));
+                memory.push(private(mad.0.0.id()));
+                fleet.tells("mad", &sane);
+            }
+            let [of_mad, of_calm] = ["mad", "calm"].map(|id| lateness(&beats, id));
+            println!(
+                "{seconds} s of garbage: {} beats, most at most {of_mad:.1?} late, {of_calm:.1?} beside it; {:.1} s of CPU",
+                beats.len(),
+                cpu_seconds(mad.0.0.id())
+            );
+            saw("lateness of both", &(of_mad, of_calm));
+            (of_mad < of_calm + SLACK).then_some(())
+        },
+    );
     let (first, most) = (memory[0], *memory.iter().max().unwrap());
-    println!(
-        "{seconds} s of garbage: {} beats, most at most {of_mad:.1?} late, {of_calm:.1?} beside it; \
-         private memory {first} kB at first, {most} kB at most; {:.1} s of CPU",
-        beats.len(),
-        cpu_seconds(mad.0.0.id())
-    );
-    assert!(
-        of_mad < of_calm + SLACK,
-        "beats were {of_mad:?} late, {of_calm:?} beside it"
-    );
+    println!("private memory {first} kB at first, {most} kB at most");
     assert!(
         most < first + GROWS_KIB,
         "memory grew from {first} to {most} kB"
     );
 
+    std::fs::write(fleet.path("over"), "").unwrap();
     fleet.tells(
         "mad",
         &json!({"currentTask": "sane", "taskProgress": 43.0, "state": "healthy"}),

@@ -9,9 +9,12 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::fleet::path_with_programs;
 use support::{Monitor, Redis, Running, SOON, clean, eventually, place, program, signal};
@@ -304,25 +307,54 @@ fn a_pod_with_a_hung_agent_is_restarted_as_a_whole_and_its_next_sidecar_proves_i
     assert_eq!(health("state").unwrap(), "healthy");
 }
 
-/// Wherever the monitor is killed between the failure and the outcome: the rung is climbed once at most, and the next
-/// monitor brings the incident to people.
+/// How many random points are tried; `HB_KILL_POINTS` names another number.
+const KILL_POINTS: u64 = 6;
+/// Stores and monitors that run at a time.
+const AT_ONCE: u64 = 6;
+
+/// Wherever the monitor is killed, before the intent, between intent, rung and outcome, or behind it: the rung is climbed
+/// once at most, and the next monitor brings the incident to people.
 #[test]
 fn a_monitor_that_is_killed_anywhere_climbs_no_rung_twice_and_forgets_no_incident() {
+    let given = std::env::var("HB_KILL_POINTS").ok();
+    let points = given.map_or(KILL_POINTS, |given| {
+        given.parse().expect("a number of points")
+    });
     let seed = u64::from(std::process::id());
-    let rounds: Vec<_> = (0..6)
-        .map(|n| std::thread::spawn(move || killed_once(seed + n * 7919)))
+    let next = Arc::new(AtomicU64::new(0));
+    let rounds: Vec<_> = (0..AT_ONCE.min(points))
+        .map(|_| {
+            let next = Arc::clone(&next);
+            std::thread::spawn(move || {
+                let mut outcomes = Vec::new();
+                loop {
+                    let point = next.fetch_add(1, Ordering::Relaxed);
+                    if point >= points {
+                        return outcomes;
+                    }
+                    outcomes.push(killed_once(seed + point * 7919));
+                }
+            })
+        })
         .collect();
-    for round in rounds {
-        round.join().unwrap();
+    let outcomes = rounds.into_iter().flat_map(|round| round.join().unwrap());
+    let mut counts = BTreeMap::<String, u64>::new();
+    for outcome in outcomes {
+        *counts.entry(outcome).or_default() += 1;
     }
+    println!("{points} points, seed {seed}: {counts:?}");
 }
 
-fn killed_once(seed: u64) {
-    let stage = Stage::new("exit 0");
+/// The outcome that the incident shows, and how often the command was run.
+fn killed_once(seed: u64) -> String {
+    // The rung begins about 2 s after the failure, and waits 2 s for its effect; some take a while themselves.
+    let stage = Stage::new(["exit 0", "sleep 0.3"][usize::try_from(seed % 2).unwrap()]);
     let mut monitor = stage.monitor();
     Running::start(&mut stage.sidecar(&[], &["sh", "-c", "exit 3"])).wait();
-    // The rung begins about 2 s after the failure.
-    let after = Duration::from_millis(1900 + seed % 400);
+    let after = match seed % 3 {
+        0 => Duration::from_millis(1000 + seed / 3 % 4000),
+        _ => Duration::from_millis(1900 + seed / 3 % 500),
+    };
     std::thread::park_timeout(after);
     monitor.process.kill();
     monitor = stage.monitor();
@@ -331,7 +363,8 @@ fn killed_once(seed: u64) {
         let (_, health) = monitor.get("/health/agents/a1")?;
         health["next"].as_str()?.starts_with("People").then_some(())
     });
-    assert!(stage.noted().len() <= 1, "seed {seed}: {:?}", stage.noted());
+    let noted = stage.noted().len();
+    assert!(noted <= 1, "seed {seed}: {:?}", stage.noted());
     let incidents = eventually("its record has the outcome", || {
         let incidents = stage.incidents();
         let rung = incidents.first()?["rungs"].get(0)?;
@@ -339,11 +372,12 @@ fn killed_once(seed: u64) {
     });
     assert!(
         incidents.len() == 1 && incidents[0]["closedAt"].is_null(),
-        "{incidents:?}"
+        "seed {seed}: {incidents:?}"
     );
     let rungs = incidents[0]["rungs"].as_array().unwrap();
     assert_eq!(rungs.len(), 1, "seed {seed}: {rungs:?}");
-    assert!(rungs[0]["endedAt"].is_u64(), "{rungs:?}");
+    assert!(rungs[0]["endedAt"].is_u64(), "seed {seed}: {rungs:?}");
+    format!("{} after {noted} runs", rungs[0]["outcome"])
 }
 
 /// Which of these monitors leads, once one does and the others know it.

@@ -242,6 +242,19 @@ fn an_event_is_read_and_written_the_same() {
 }
 
 #[test]
+fn an_event_brings_what_became_of_an_order() {
+    let event = event("event_order");
+    let order = event.detail.order.clone().unwrap();
+    assert_eq!(
+        (order.id.as_str(), order.action, order.outcome.as_str()),
+        ("o-1", Action::Restart, "refused")
+    );
+    let written = event.encode().map(|(name, value)| (name.to_owned(), value));
+    let (written, golden) = (BTreeMap::from(written), fields("event_order"));
+    assert_eq!(json(&written["detail"]), json(&golden["detail"]));
+}
+
+#[test]
 fn an_event_that_cannot_be_is_refused_with_its_field() {
     let fields = fields("event");
     for (name, value) in [("agent", "a b"), ("epoch", "-1")] {

@@ -230,7 +230,7 @@ async fn deliver(receiver: &Receiver, batch: &[Notification], tools: &Tools) -> 
         }
         Kind::Email(mail) => email::deliver(receiver, mail, first, tools).await,
         Kind::Exec(command) => exec::deliver(receiver, command, first, tools).await,
-        Kind::Stdout => stdout::deliver(receiver, first, tools).await,
+        Kind::Stdout(form) => stdout::deliver(receiver, *form, first, tools).await,
     }
 }
 

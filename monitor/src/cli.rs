@@ -6,9 +6,10 @@ pub(crate) mod check_config;
 pub(crate) mod client;
 mod events;
 mod incidents;
+mod orders;
 mod reads;
 mod show;
-mod terminal;
+pub(crate) mod terminal;
 mod top;
 
 use crate::token::TokenPlace;
@@ -17,13 +18,8 @@ use client::{Client, ClientError};
 use hbshell::command_line::duration;
 use hbshell::log_writer::complain;
 use serde_json::{Value, json};
-use std::io::{BufRead, IsTerminal, Write};
-use std::time::{Duration, Instant};
-
-/// How often the monitor is asked what became of an order.
-const ASK_EVERY: Duration = Duration::from_millis(250);
-/// How long an order may take: the agent's grace, a start, a beat.
-const DONE_WITHIN: Duration = Duration::from_secs(90);
+use std::io::Write;
+use std::time::Duration;
 
 /// What is asked for.
 #[derive(Clone, Debug, Subcommand)]
@@ -109,8 +105,9 @@ enum CommandError {
     Unconfirmed(&'static str, String),
     #[error("nothing was done")]
     Declined,
+    /// What was asked for did not come true.
     #[error("{0}")]
-    NotYet(String),
+    Failed(String),
 }
 
 impl CommandError {
@@ -126,7 +123,7 @@ impl CommandError {
                 | ClientError::Refused(..),
             )
             | Self::Declined
-            | Self::NotYet(_) => 1,
+            | Self::Failed(_) => 1,
         }
     }
 }
@@ -156,11 +153,11 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
     let client = Client::new(target.url, target.token)?;
     let acted = match command {
         Command::Read(read) => return Ok(reads::run(read, &client).await?),
-        Command::Restart { id, yes } => restart(&client, id, *yes).await,
+        Command::Restart { id, yes } => orders::restart(&client, id, *yes).await,
         Command::Recover { id, rung, dry_run } => {
-            recover(&client, id, rung.as_deref(), *dry_run).await
+            orders::recover(&client, id, rung.as_deref(), *dry_run).await
         }
-        Command::Stop { id, yes } => stop(&client, id, *yes).await,
+        Command::Stop { id, yes } => orders::stop(&client, id, *yes).await,
         Command::Forget { id } => {
             let typed = format!("forget {id}");
             client.post(&path(id, "forget"), &wish(), &typed).await?;
@@ -245,131 +242,6 @@ async fn pause(client: &Client, lasts: Option<Duration>) -> Result<(), CommandEr
         "Recovery is paused for the whole fleet {until}. Detection and pages go on. Undo: hbmonitor resume"
     ));
     Ok(())
-}
-
-async fn restart(client: &Client, id: &str, yes: bool) -> Result<(), CommandError> {
-    let typed = format!("restart {id}");
-    let before = client.get(&agent(id), &typed).await?;
-    confirm(&before, id, "Restart it?", "restart", yes)?;
-    let begun = client.post(&path(id, "restart"), &wish(), &typed).await?;
-    say(&match begun["incident"]["id"].as_str() {
-        Some(incident) => format!("begun: a rung of incident {incident}"),
-        None => "ordered: its sidecar ends it and starts it again".to_owned(),
-    });
-    come_back(client, id, &typed, &before).await
-}
-
-async fn recover(
-    client: &Client,
-    id: &str,
-    rung: Option<&str>,
-    dry_run: bool,
-) -> Result<(), CommandError> {
-    let typed = format!("recover {id}");
-    let before = client.get(&agent(id), &typed).await?;
-    let mut wish = wish();
-    wish["rung"] = rung.into();
-    wish["dryRun"] = dry_run.into();
-    let begun = client.post(&path(id, "recover"), &wish, &typed).await?;
-    if begun["order"].is_object() {
-        say(
-            "ordered: its sidecar applies the remedy of its verdict, if there is one; its log and hb:events say what it did",
-        );
-        return Ok(());
-    }
-    if !dry_run {
-        let incident = begun["incident"]["id"].as_str().unwrap_or_default();
-        say(&format!("begun: a rung of incident {incident}"));
-        return come_back(client, id, &typed, &before).await;
-    }
-    for rung in begun["plan"].as_array().into_iter().flatten() {
-        let text = |key: &str| rung[key].as_str().unwrap_or_default();
-        let (when, name, detail) = (text("when"), text("rung"), text("detail"));
-        say(&format!("{when:<6} {name}: {detail}"));
-    }
-    say("Nothing was done.");
-    Ok(())
-}
-
-/// Waits for a fresh beat of a new incarnation.
-async fn come_back(
-    client: &Client,
-    id: &str,
-    typed: &str,
-    before: &Value,
-) -> Result<(), CommandError> {
-    let started = Instant::now();
-    let run = |health: &Value| (health["epoch"].as_u64(), health["restarts"].as_u64());
-    let new = |health: &Value| run(health) != run(before) && health["state"] == "healthy";
-    let after = until(client, id, typed, new).await?;
-    let seconds = started.elapsed().as_secs_f64();
-    let pid = after["pid"].as_u64().unwrap_or(0);
-    say(&format!(
-        "fresh beat: {id} is healthy, pid {pid}, after {seconds:.1} s"
-    ));
-    Ok(())
-}
-
-async fn stop(client: &Client, id: &str, yes: bool) -> Result<(), CommandError> {
-    let typed = format!("stop {id}");
-    let before = client.get(&agent(id), &typed).await?;
-    confirm(&before, id, "Stop it?", "stop", yes)?;
-    client.post(&path(id, "stop"), &wish(), &typed).await?;
-    say("ordered: its sidecar ends it");
-    until(client, id, &typed, |health| health["state"] == "stopped").await?;
-    say(&format!("{id} is stopped. It stays so until you start it."));
-    Ok(())
-}
-
-/// Asks before work that is open is given up.
-fn confirm(
-    health: &Value,
-    id: &str,
-    question: &str,
-    command: &'static str,
-    yes: bool,
-) -> Result<(), CommandError> {
-    let Some(task) = health["currentTask"].as_str().filter(|_| !yes) else {
-        return Ok(());
-    };
-    if !std::io::stdin().is_terminal() {
-        return Err(CommandError::Unconfirmed(command, task.to_owned()));
-    }
-    let done = health["taskProgress"].as_f64();
-    let done = done.map_or_else(String::new, |percent| format!(" ({percent:.0} %)"));
-    let mut out = std::io::stdout();
-    let _ = write!(out, "{id} has {task:?} open{done}. {question} [y/N] "); // no reader: no answer either
-    let _ = out.flush();
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer); // an unreadable answer is no yes
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        Ok(())
-    } else {
-        Err(CommandError::Declined)
-    }
-}
-
-/// Waits until the agent is as wanted.
-async fn until(
-    client: &Client,
-    id: &str,
-    typed: &str,
-    wanted: impl Fn(&Value) -> bool,
-) -> Result<Value, CommandError> {
-    let started = Instant::now();
-    loop {
-        let health = client.get(&agent(id), typed).await?;
-        if wanted(&health) {
-            return Ok(health);
-        }
-        if started.elapsed() >= DONE_WITHIN {
-            let state = health["state"].as_str().unwrap_or("unknown");
-            let sentence = health["sentence"].as_str().unwrap_or_default();
-            let why = format!("{id} is {state} after 90 s: {sentence}");
-            return Err(CommandError::NotYet(why));
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
 }
 
 fn agent(id: &str) -> String {

@@ -121,7 +121,7 @@ enum CommandArgs {
         #[arg(short, long = "quiet", id = "serve_quiet")]
         quiet: bool,
     },
-    /// Run a demo: an embedded store and three agents, one of which is killed
+    /// Run a demo: an embedded store and five agents that are killed, hang, crash or lose their sidecar, and come back
     Demo {
         /// Exit after the demo, with code 0 only if it went as expected
         #[arg(long)]

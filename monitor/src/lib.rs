@@ -212,7 +212,8 @@ struct Running {
     http: tokio::task::JoinHandle<()>,
     reload: reload::Reader,
     snapshots: snapshots::Snapshots,
-    changes: broadcast::Receiver<heartbeat::fleet::machine::Change>,
+    timelines: bus::timelines::Timelines,
+    desk: asks::Desk,
     /// Its name among the monitors of its store.
     instance: String,
 }
@@ -224,7 +225,7 @@ fn start(
     stopped: channel::Receiver<bool>,
     access: Access,
 ) -> anyhow::Result<Running> {
-    let (changes, changes_out) = broadcast::channel(CHANGES_KEPT);
+    let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let (url, shown_store) = (store.to_string(), store.clone());
     let instance = leader::instance(&bus::inbox::myself());
     let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone())?;
@@ -269,11 +270,11 @@ fn start(
         events,
         readers: http::events::Readers::default(),
         alerts: shown,
-        timelines,
+        timelines: timelines.clone(),
         histories,
         tallies,
         reading,
-        desk,
+        desk: desk.clone(),
         access,
     };
     let app = http::api::routes(app, hosts);
@@ -282,7 +283,8 @@ fn start(
         http: tokio::spawn(http::connections::serve(listener, app, stopped)),
         reload,
         snapshots,
-        changes: changes_out,
+        timelines,
+        desk,
         instance,
     })
 }

@@ -170,7 +170,7 @@ impl Recovery {
     /// Carries the rung out. It never fails otherwise than by its outcome, which names a remedy.
     pub async fn perform(&self, job: &Job) -> Performed {
         let result = match job.rung {
-            Rung::Docker => docker::restart(&self.engines, job).await,
+            Rung::Docker => docker::restart(&self.engines, &self.memory, job).await,
             Rung::Exec => exec::run(job, WITHIN).await,
             Rung::Replace => replace::replace(&self.engines, &self.memory, job).await,
             Rung::Systemd => self.systemd.restart(job).await,
@@ -188,6 +188,8 @@ impl Recovery {
 enum Obstacle {
     /// It cannot act on this agent; nothing was changed.
     NotHere(String),
+    /// The agent's container was removed; nothing was changed.
+    Gone(String),
     /// It should have, and could not.
     Failed(String),
     /// Refused for now: try again after this time.
@@ -208,6 +210,7 @@ impl From<Obstacle> for Performed {
     fn from(obstacle: Obstacle) -> Self {
         match obstacle {
             Obstacle::NotHere(why) => Self::NotApplicable(why),
+            Obstacle::Gone(why) => Self::Gone(why),
             Obstacle::Failed(why) => Self::Failed(why),
             Obstacle::Later(why, after) => Self::Later(why, after),
         }

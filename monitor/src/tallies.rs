@@ -140,6 +140,7 @@ impl Tallies {
                     | TimelineKind::Notified
                     | TimelineKind::Acknowledged
                     | TimelineKind::Asked
+                    | TimelineKind::Order
                     | TimelineKind::Unknown => {}
                 }
             }

@@ -14,10 +14,11 @@ use heartbeat::fleet::ladder::exchange::Performed;
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::beat::Runtime;
 use serde_json::Value;
+use std::process::Stdio;
 use std::sync::Arc;
 use support::docker::{Container, Docker};
-use support::eventually;
 use support::unix_redis::UnixRedis;
+use support::{Monitor, eventually};
 
 /// An agent in a container of the real engine, with the store that it reports to.
 struct Boxed {
@@ -284,82 +285,110 @@ fn entries(container: &Value) -> Vec<String> {
         .collect()
 }
 
+/// Settings of every sort, as flags of `docker run`.
+const RICH: [&str; 39] = [
+    "-e",
+    "KEY=a value",
+    "-e",
+    "REDIS_URL=redis://inside",
+    "-v",
+    "/data",
+    "--tmpfs",
+    "/scratch",
+    "--memory",
+    "64m",
+    "--cpus",
+    "0.5",
+    "--pids-limit",
+    "50",
+    "--user",
+    "0:0",
+    "--workdir",
+    "/tmp",
+    "--hostname",
+    "rich-host",
+    "--restart",
+    "unless-stopped",
+    "--stop-timeout",
+    "3",
+    "--ulimit",
+    "nofile=512:1024",
+    "--cap-drop",
+    "MKNOD",
+    "--network-alias",
+    "writer",
+    "--add-host",
+    "db:10.1.2.3",
+    "--log-opt",
+    "max-size=1m",
+    "-p",
+    "127.0.0.1::7000",
+    "--read-only",
+    "--entrypoint",
+    "/bin/hbsidecar",
+];
+
+/// A container with settings of every sort, in two networks.
+struct Rich<'a> {
+    agent: Boxed,
+    networks: [Removed<'a>; 2],
+}
+
+impl<'a> Rich<'a> {
+    fn start(docker: &'a Arc<Docker>, id: &'static str) -> Self {
+        let networks = ["one", "two"].map(|name| {
+            let network = format!("hb-{name}-{id}-{}", std::process::id());
+            docker.docker(&["network", "create", &network]);
+            Removed(docker, network)
+        });
+        let store = UnixRedis::start();
+        let mount = format!("{}:/store", store.dir.path().display());
+        let (named, labelled) = (format!("HB_AGENT_ID={id}"), "team=red");
+        let own = [
+            "--name", id, "--label", labelled, "-v", &mount, "-e", &named,
+        ];
+        let flags = [&own[..], &RICH].concat();
+        let sidecar = ["--redis-url", "redis+unix:///store/redis.sock", "--id", id];
+        let agent = ["--interval", "200ms", "--", "sh", "-c", "exec sleep 600"];
+        let command = [&sidecar[..], &agent].concat();
+        let container = docker.spawn_in(&networks[0].1, &flags, &command);
+        docker.docker(&["network", "connect", &networks[1].1, container.id()]);
+        let agent = Boxed {
+            docker: Arc::clone(docker),
+            store,
+            container,
+            id,
+        };
+        agent.beats_since(0);
+        Self { agent, networks }
+    }
+
+    /// The replacement has all settings of the old container, and what names its agent.
+    fn is_as_before(&self, old: &Value, new: &Value) {
+        let id = self.agent.id;
+        assert_eq!(settings(new), settings(old));
+        assert_eq!(new["Config"]["Hostname"], "rich-host");
+        assert_eq!(new["Config"]["Labels"]["team"], "red");
+        let environment = entries(new);
+        let named = [format!("AGENT_ID={id}"), format!("HB_AGENT_ID={id}")];
+        let added = named.iter().map(String::as_str).chain(["HB_TAKEOVER=1"]);
+        for entry in entries(old).iter().map(String::as_str).chain(added) {
+            let same = environment.iter().filter(|own| *own == entry);
+            assert_eq!(same.count(), 1, "{entry} in {environment:?}");
+        }
+        let aliases = &new["NetworkSettings"]["Networks"][&self.networks[0].1]["Aliases"];
+        for alias in ["writer", id] {
+            let all = aliases.as_array().unwrap();
+            assert!(all.contains(&alias.into()), "{alias} in {aliases}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_container_that_was_removed_is_replaced_with_all_its_settings() {
     let docker = Docker::shared();
-    let networks = ["one", "two"].map(|name| {
-        let network = format!("hb-{name}-{}", std::process::id());
-        docker.docker(&["network", "create", &network]);
-        Removed(&docker, network)
-    });
-    let flags = [
-        "--name",
-        "rich",
-        "--label",
-        "team=red",
-        "-e",
-        "KEY=a value",
-        "-e",
-        "REDIS_URL=redis://inside",
-        "-v",
-        "/data",
-        "--tmpfs",
-        "/scratch",
-        "--memory",
-        "64m",
-        "--cpus",
-        "0.5",
-        "--pids-limit",
-        "50",
-        "--user",
-        "0:0",
-        "--workdir",
-        "/tmp",
-        "--hostname",
-        "rich-host",
-        "--restart",
-        "unless-stopped",
-        "--stop-timeout",
-        "3",
-        "--ulimit",
-        "nofile=512:1024",
-        "--cap-drop",
-        "MKNOD",
-        "--network-alias",
-        "writer",
-        "--add-host",
-        "db:10.1.2.3",
-        "--log-opt",
-        "max-size=1m",
-        "-p",
-        "127.0.0.1::7000",
-        "--read-only",
-        "--entrypoint",
-        "/bin/hbsidecar",
-    ];
-    let sidecar = [
-        "--redis-url",
-        "redis+unix:///store/redis.sock",
-        "--id",
-        "rich",
-        "--interval",
-        "200ms",
-        "--",
-    ];
-    let store = UnixRedis::start();
-    let mount = format!("{}:/store", store.dir.path().display());
-    let flags = [&flags[..], &["-v", &mount, "-e", "HB_AGENT_ID=rich"]].concat();
-    let command = [&sidecar[..], &["sh", "-c", "exec sleep 600"]].concat();
-    let container = docker.spawn_in(&networks[0].1, &flags, &command);
-    docker.docker(&["network", "connect", &networks[1].1, container.id()]);
-    let agent = Boxed {
-        docker: Arc::clone(&docker),
-        store,
-        container,
-        id: "rich",
-    };
-    agent.beats_since(0);
-
+    let rich = Rich::start(&docker, "rich");
+    let agent = &rich.agent;
     let recovery = recovery(&docker);
     let job = Job {
         redis_url: Some("redis://monitors-own".to_owned()),
@@ -376,28 +405,7 @@ async fn a_container_that_was_removed_is_replaced_with_all_its_settings() {
         "{detail}"
     );
     let new = agent.inspect(&replacement.1);
-    assert_eq!(settings(&new), settings(&old));
-    assert_eq!(new["Config"]["Hostname"], "rich-host");
-    assert_eq!(new["Config"]["Labels"]["team"], "red");
-    let environment = entries(&new);
-    for entry in entries(&old).iter().map(String::as_str).chain([
-        "AGENT_ID=rich",
-        "HB_AGENT_ID=rich",
-        "HB_TAKEOVER=1",
-    ]) {
-        assert_eq!(
-            environment.iter().filter(|own| *own == entry).count(),
-            1,
-            "{entry} in {environment:?}"
-        );
-    }
-    let aliases = &new["NetworkSettings"]["Networks"][&networks[0].1]["Aliases"];
-    for alias in ["writer", "rich"] {
-        assert!(
-            aliases.as_array().unwrap().contains(&alias.into()),
-            "{alias} in {aliases}"
-        );
-    }
+    rich.is_as_before(&old, &new);
     agent.beats_since(epoch);
 }
 
@@ -482,4 +490,68 @@ async fn without_a_container_or_an_image_nothing_is_made_up() {
     let docker = Docker::shared();
     let why = not_applicable(&recovery(&docker), &job("unseen", Rung::Replace)).await;
     assert!(why.contains("replace_image"), "{why}");
+}
+
+/// hbmonitor itself, on this engine and the store of the agent.
+fn monitor(agent: &Boxed) -> Monitor {
+    let url = format!(
+        "redis+unix://{}/redis.sock",
+        agent.store.dir.path().display()
+    );
+    let monitor = Monitor::start_with(&url, |command| {
+        if let Some(host) = agent.docker.host() {
+            command.env("DOCKER_HOST", host);
+        }
+        command.stderr(Stdio::null());
+    });
+    monitor.wait_for(agent.id, "healthy");
+    monitor
+}
+
+/// The rungs of the agent's incident once that is over: name and outcome.
+fn climbed(monitor: &Monitor, agent: &str) -> Vec<(String, String)> {
+    let path = format!("/v1/incidents?agent={agent}");
+    let rungs = eventually("its incident is over", || {
+        let (_, answer) = monitor.get(&path)?;
+        let incident = answer["incidents"].as_array()?.first()?.clone();
+        incident["closedAt"]
+            .is_u64()
+            .then(|| incident["rungs"].clone())
+    });
+    let word = |rung: &Value, name: &str| rung[name].as_str().unwrap_or_default().to_owned();
+    let rungs = rungs.as_array().unwrap().iter();
+    rungs
+        .map(|rung| (word(rung, "rung"), word(rung, "outcome")))
+        .collect()
+}
+
+fn outcomes(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(rung, outcome): &(&str, &str)| ((*rung).to_owned(), (*outcome).to_owned());
+    expected.iter().map(owned).collect()
+}
+
+#[test]
+fn hbmonitor_restarts_the_container_whose_sidecar_and_agent_were_killed() {
+    let agent = Boxed::start("climbed", &[], &[]);
+    let (monitor, epoch) = (monitor(&agent), agent.epoch());
+    agent.container.docker(&["kill"]);
+    let expected = outcomes(&[("docker", "recovered")]);
+    assert_eq!(climbed(&monitor, agent.id), expected);
+    assert!(agent.epoch() > epoch);
+    assert_eq!(agent.runtime().id, agent.container.id());
+}
+
+#[test]
+fn hbmonitor_replaces_a_container_that_was_removed() {
+    let docker = Docker::shared();
+    let rich = Rich::start(&docker, "removed");
+    let agent = &rich.agent;
+    let (monitor, epoch, old) = (monitor(agent), agent.epoch(), agent.inspect(agent.id));
+    let replacement = agent.replacement(1);
+    agent.container.docker(&["rm", "-f"]);
+    let expected = outcomes(&[("docker", "not_applicable"), ("replace", "recovered")]);
+    assert_eq!(climbed(&monitor, agent.id), expected);
+    rich.is_as_before(&old, &agent.inspect(&replacement.1));
+    assert!(agent.epoch() > epoch, "the run before is fenced");
+    assert_eq!(agent.runtime().id, agent.inspect(&replacement.1)["Id"]);
 }

@@ -13,9 +13,10 @@ use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Performed;
 use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::wire::beat::Runtime;
+use std::process::Stdio;
 use support::systemd::{Machine, UNITS};
 use support::unix_redis::UnixRedis;
-use support::{eventually, program};
+use support::{Monitor, eventually, program};
 
 const HOST: &str = "the-only-host";
 
@@ -60,8 +61,12 @@ impl Reached {
         });
     }
 
+    fn bus(&self) -> String {
+        format!("unix:path={}/system_bus_socket", self.bus.path().display())
+    }
+
     async fn restart(&self, unit: &str) -> Performed {
-        let bus = format!("unix:path={}/system_bus_socket", self.bus.path().display());
+        let bus = self.bus();
         let variable = |name: &str| (name == "DBUS_SYSTEM_BUS_ADDRESS").then(|| bus.clone());
         let own = Own {
             host: HOST.to_owned(),
@@ -104,6 +109,33 @@ fn failure(performed: &Performed) -> &str {
     why
 }
 
+/// hbmonitor itself: the unit has no `Restart=`, and its sidecar is killed with its agent.
+fn the_ladder_restarts_it(machine: &Reached) {
+    let url = format!(
+        "redis+unix://{}/redis.sock",
+        machine.store.dir.path().display()
+    );
+    let monitor = Monitor::start_with(&url, |command| {
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", machine.bus());
+        command.stderr(Stdio::null());
+    });
+    monitor.wait_for("unit", "healthy");
+    let epoch = machine.epoch();
+    machine.systemctl(&["kill", "--signal=KILL", "agent.service"]);
+    let rungs = eventually("its incident is over", || {
+        let (_, answer) = monitor.get("/v1/incidents?agent=unit")?;
+        let incident = answer["incidents"].as_array()?.first()?.clone();
+        incident["closedAt"]
+            .is_u64()
+            .then(|| incident["rungs"].clone())
+    });
+    let rungs = rungs.as_array().unwrap();
+    assert_eq!(rungs.len(), 1, "{rungs:?}");
+    let (rung, outcome) = (&rungs[0]["rung"], &rungs[0]["outcome"]);
+    assert!(rung == "systemd" && outcome == "recovered", "{rungs:?}");
+    assert!(machine.epoch() > epoch);
+}
+
 /// One machine for the whole story: its boot is the costly part.
 #[tokio::test]
 async fn a_unit_is_restarted_over_dbus_and_each_refusal_names_a_remedy() {
@@ -137,6 +169,8 @@ async fn a_unit_is_restarted_over_dbus_and_each_refusal_names_a_remedy() {
         Performed::Done("systemd restarted agent.service".to_owned())
     );
     machine.beats_since(epoch);
+
+    the_ladder_restarts_it(&machine);
 
     let beyond_the_limit = machine.restart("limited.service").await;
     assert!(

@@ -222,12 +222,18 @@ fn a_program_that_is_still_being_written_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("agent");
     std::fs::copy("/bin/true", &path).unwrap();
-    let writer = std::fs::File::options().append(true).open(&path).unwrap();
-    let start = Running::spawn(&mut sidecar(&["--", path.to_str().unwrap()]));
-    std::thread::park_timeout(std::time::Duration::from_millis(50));
-    drop(writer);
-    let mut start = start;
-    assert_eq!(start.exit_code(), Some(0));
+    // It waits for 200 ms, and a busy machine may keep the file open for longer.
+    eventually("the program runs once it is written", || {
+        let writer = std::fs::File::options().append(true).open(&path).unwrap();
+        let mut start = Running::spawn(&mut sidecar(&["--", path.to_str().unwrap()]));
+        let children = format!("/proc/{0}/task/{0}/children", start.pid());
+        eventually("a process is there that cannot become the program", || {
+            let ended = start.0.try_wait().unwrap().is_some();
+            (ended || !text_of(children.as_ref()).is_empty()).then_some(())
+        });
+        drop(writer);
+        (start.exit_code() == Some(0)).then_some(())
+    });
 }
 
 /// Loads a filter of system calls that refuses `pidfd_open`, then runs the rest.

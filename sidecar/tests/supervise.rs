@@ -751,7 +751,12 @@ fn a_process_that_survives_kill_is_named_and_waited_for() {
         "1000",
     ]);
     let mut agent = Running::spawn(command.stderr(log(dir.path())));
-    let frozen = eventually("the agent runs", || children(agent.pid()).first().copied());
+    // A process that is no sleep yet is one that hbsidecar still waits for.
+    let frozen = eventually("the agent runs", || {
+        let child = children(agent.pid()).first().copied()?;
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        (name == "sleep\n").then_some(child)
+    });
     std::fs::write(group.join("cgroup.procs"), frozen.to_string()).unwrap();
     std::fs::write(group.join("freezer.state"), "FROZEN").unwrap();
     agent.signal("TERM");

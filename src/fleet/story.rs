@@ -3,26 +3,35 @@
 //! A machine beside the watch: it follows the watch's inputs and effects. What an incident shows is compared with what it
 //! showed before, so that a monitor that starts, and reads the incident from the store, writes nothing of it twice.
 
+<<<<<<< HEAD
 mod evidence;
 mod notices;
 mod people;
 
 use crate::base::duration::format_duration;
+=======
+mod incident;
+
+>>>>>>> main
 use crate::base::foreign;
 use crate::base::id::AgentId;
 use crate::fleet::agent::State;
-use crate::fleet::incidents::IncidentChange;
 use crate::fleet::ladder::exchange::RungOutcome;
-use crate::fleet::ladder::rung;
 use crate::fleet::machine::{Change, FleetEffect, FleetInput, Turn};
 use crate::fleet::recovery::RecoveryEffect;
 use crate::fleet::watch::{Watch, WatchEffect, WatchInput};
 use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
+<<<<<<< HEAD
 use crate::wire::notice::Notice;
+=======
+use crate::wire::order::{Action, DONE, OrderReport};
+use crate::wire::silence::Silence;
+>>>>>>> main
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
+use incident::{acknowledged, began, closed, ended, notified_of, opened};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,8 +80,14 @@ impl Story {
             WatchEffect::Fleet(FleetEffect::Turned(turn)) => {
                 vec![(turn.agent.clone(), of_turn(turn, wall_ms))]
             }
+<<<<<<< HEAD
             WatchEffect::IncidentChanged(change) => self.incident(change, wall_ms),
             WatchEffect::NoticeChanged(notice) => self.notice(notice, wall_ms),
+=======
+            WatchEffect::IncidentChanged(change) => self.incident(&change.incident, wall_ms),
+            // Who was notified changes the record alone.
+            WatchEffect::StoreIncident(incident) => self.incident(incident, wall_ms),
+>>>>>>> main
             WatchEffect::RemoveIncident(id) => {
                 self.written.remove(id);
                 Vec::new()
@@ -96,7 +111,6 @@ impl Story {
             )
             | WatchEffect::SendCanary(_)
             | WatchEffect::Reconnect
-            | WatchEffect::StoreIncident(_)
             | WatchEffect::AskForLead
             | WatchEffect::ReadRecords
             | WatchEffect::TookOver
@@ -130,8 +144,7 @@ impl Story {
     }
 
     /// What is new in an incident, for each of its agents.
-    fn incident(&mut self, change: &IncidentChange, wall_ms: u64) -> Vec<Line> {
-        let now = &change.incident;
+    fn incident(&mut self, now: &Arc<Incident>, wall_ms: u64) -> Vec<Line> {
         let before = self.written.insert(now.id.clone(), Arc::clone(now));
         let before = before.as_deref();
         let mut lines = Vec::new();
@@ -200,7 +213,13 @@ pub fn tone(entry: &TimelineEntry) -> Tone {
             Some(_) => Tone::Bad,
         },
         TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
+<<<<<<< HEAD
         TimelineKind::Evidence | TimelineKind::Unknown => Tone::Off,
+=======
+        TimelineKind::Order if fact("outcome") == Some(DONE) => Tone::Ok,
+        TimelineKind::Order => Tone::Warn,
+        TimelineKind::Unknown => Tone::Off,
+>>>>>>> main
     }
 }
 
@@ -254,6 +273,9 @@ fn of_turn(turn: &Turn, wall_ms: u64) -> TimelineEntry {
 /// What a sidecar reports of its processes; everything else that it reports shows as a state or a verdict.
 fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
     let detail = &event.detail;
+    if let (EventKind::Order, Some(report)) = (event.kind, &detail.order) {
+        return Some(of_order(report, at));
+    }
     let what = match event.kind {
         EventKind::Registered => match detail.host.as_deref().map(foreign::visible) {
             Some(host) => format!("registered on {host}"),
@@ -302,6 +324,26 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
     Some(entry)
 }
 
+/// What a sidecar made of an order. One that was carried out shows in the process, too.
+fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
+    let (action, outcome) = (report.action.as_str(), foreign::visible(&report.outcome));
+    let asked = match report.action {
+        Action::Pod => "restart the pod",
+        Action::Restart
+        | Action::Unblock
+        | Action::Hold
+        | Action::Stop
+        | Action::Ping
+        | Action::Unknown => action,
+    };
+    let what = format!("its sidecar: order to {asked} {outcome}");
+    let detail = foreign::visible(&report.detail);
+    TimelineEntry::new(at, TimelineKind::Order, &what, &detail)
+        .fact("order", report.id.as_str())
+        .fact("action", action)
+        .fact("outcome", report.outcome.as_str())
+}
+
 fn pid_text(detail: &Detail) -> String {
     detail
         .pid
@@ -318,6 +360,7 @@ fn exit_text(detail: &Detail) -> String {
     }
 }
 
+<<<<<<< HEAD
 fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {
     let what = format!("incident opened: {}", reason_text(incident.reason));
     of_incident(incident, wall_ms, TimelineKind::Incident, &what, "")
@@ -394,6 +437,40 @@ fn outcome_text(outcome: &str) -> &str {
         .into_iter()
         .find(|(known, _)| known.as_str() == outcome);
     text.map_or(outcome, |(_, text)| text)
+=======
+fn of_request(asked: &AuditEntry) -> Option<Line> {
+    let agent = AgentId::parse(&asked.agent).ok()?;
+    if asked.what == FORGET {
+        return None;
+    }
+    let by = foreign::visible(&asked.who);
+    let what = format!("{by} asked for {}: {}", asked.what, asked.outcome);
+    let entry = TimelineEntry::new(asked.at_ms, TimelineKind::Asked, &what, &asked.detail)
+        .fact("action", asked.what)
+        .fact("by", asked.who.as_str())
+        .fact("from", asked.from.as_str())
+        .fact("outcome", asked.outcome)
+        .fact("time", asked.at_ms.to_string());
+    Some((agent, entry))
+}
+
+/// A silence shows in the timelines of the agents that it names.
+fn of_silence(silence: &Silence, wall_ms: u64) -> Vec<Line> {
+    let named = silence
+        .matchers
+        .iter()
+        .filter(|matcher| matcher.name == AGENT_LABEL && matcher.is_equal && !matcher.is_regex);
+    let agents = named.filter_map(|matcher| AgentId::parse(&matcher.value).ok());
+    let by = foreign::visible(&silence.created_by);
+    let what = format!("silenced by {by}");
+    let comment = foreign::visible(&silence.comment);
+    let entry = TimelineEntry::new(wall_ms, TimelineKind::Asked, &what, &comment)
+        .fact("action", "silence")
+        .fact("by", silence.created_by.as_str())
+        .fact("silence", silence.id.to_string())
+        .fact("until", silence.ends_at.to_string());
+    agents.map(|agent| (agent, entry.clone())).collect()
+>>>>>>> main
 }
 
 fn is_same(one: &Rung, other: &Rung) -> bool {
@@ -405,7 +482,7 @@ fn is_same(one: &Rung, other: &Rung) -> bool {
 mod tests {
     use super::*;
     use crate::base::moment::Moment;
-    use crate::fleet::incidents::IncidentChangeKind;
+    use crate::fleet::incidents::{IncidentChange, IncidentChangeKind};
     use crate::fleet::machine::FleetSettings;
 
     const WALL_MS: u64 = 1_764_000_000_000;
@@ -457,12 +534,48 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_written_with_the_record_that_shows_it() {
+        let mut story = Story::default();
+        let watch = Watch::new(FleetSettings::default(), 1, Moment::default());
+        follow(&mut story, record(""));
+        let paged = r#","notified":[{"receiver":"oncall","at":8,"outcome":"paged"}]"#;
+        let stored = WatchEffect::StoreIncident(record(paged));
+        let mut written = || story.follow(&stored, &watch, WALL_MS).len();
+        assert_eq!((written(), written()), (1, 0));
+    }
+
+    #[test]
     fn what_the_store_held_at_the_start_is_not_written_again() {
         let mut story = Story::default();
         let held = record(&rung(""));
         let read = WatchInput::Incidents(vec![Incident::clone(&held)]);
         assert_eq!(story.read(&read, WALL_MS), None);
         assert_eq!(follow(&mut story, held), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_sidecar_made_of_an_order_is_an_entry() {
+        let order =
+            r#"{"order":{"id":"o-1","action":"restart","outcome":"refused","detail":"not now"}}"#;
+        let fields = |name| match name {
+            "event" => Some("order"),
+            "agent" => Some("w1"),
+            "detail" => Some(order),
+            _ => Some("5"),
+        };
+        let event = Event::decode(fields).unwrap();
+        let read = WatchInput::Fleet(FleetInput::Event(Box::new(event)));
+        let (_, entry) = Story::default().read(&read, WALL_MS).unwrap();
+        assert_eq!(
+            (entry.kind, &*entry.what, &*entry.detail),
+            (
+                TimelineKind::Order,
+                "its sidecar: order to restart refused",
+                "not now"
+            )
+        );
+        assert_eq!(entry.facts["order"], "o-1");
+        assert_eq!(tone(&entry), Tone::Warn);
     }
 
     #[test]

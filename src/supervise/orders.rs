@@ -1,7 +1,7 @@
 //! Orders of the monitor: each is checked and carried out once, and answered once.
 
 use crate::wire::beat::{OrderOutcome, cut};
-use crate::wire::order::{Action, Order};
+use crate::wire::order::{Action, DONE, Order, OrderReport};
 use std::collections::VecDeque;
 
 /// Order ids that are remembered: the store returns a pending order with every beat.
@@ -67,6 +67,8 @@ pub enum OrderEffect {
 pub struct Answer {
     /// For the event, for people.
     pub message: String,
+    /// The same for programs.
+    pub report: OrderReport,
     /// For the beat.
     pub outcome: OrderOutcome,
 }
@@ -96,7 +98,7 @@ impl Orders {
         self.token = self.token.max(order.token);
         let reason = order.reason.clone();
         match order.action {
-            Action::Ping => OrderEffect::Answer(answer(&order, "done", "")),
+            Action::Ping => OrderEffect::Answer(answer(&order, DONE, "")),
             Action::Unblock => OrderEffect::Unblock { order },
             Action::Hold => OrderEffect::Hold { order },
             Action::Stop => {
@@ -133,7 +135,7 @@ impl Orders {
     /// What became of an order that is settled at once: what was done, or why nothing was.
     pub fn settled(order: &Order, done: Result<&str, &str>) -> Answer {
         match done {
-            Ok(what) => answer(order, "done", what),
+            Ok(what) => answer(order, DONE, what),
             Err(why) => refused(order, why),
         }
     }
@@ -143,14 +145,14 @@ impl Orders {
         let order = self
             .pending
             .take_if(|order| order.action == Action::Restart)?;
-        Some(answer(&order, "done", ""))
+        Some(answer(&order, DONE, ""))
     }
 
     /// The agent has ended for good: a pending stop is done, a pending restart has failed.
     pub fn ended(&mut self) -> Option<Answer> {
         let order = self.pending.take()?;
         Some(match order.action {
-            Action::Stop | Action::Pod | Action::Ping => answer(&order, "done", ""),
+            Action::Stop | Action::Pod | Action::Ping => answer(&order, DONE, ""),
             Action::Restart | Action::Unblock | Action::Hold | Action::Unknown => {
                 answer(&order, "failed", "the agent could not be restarted")
             }
@@ -163,15 +165,7 @@ fn refused(order: &Order, why: &str) -> Answer {
 }
 
 fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
-    let action = match order.action {
-        Action::Restart => "restart",
-        Action::Unblock => "unblock",
-        Action::Hold => "hold",
-        Action::Stop => "stop",
-        Action::Pod => "restart of the pod",
-        Action::Ping => "ping",
-        Action::Unknown => "unknown action",
-    };
+    let action = order.action.as_str();
     let id = cut(order.id.clone(), ID_CHARS_MAX);
     let because = if detail.is_empty() {
         String::new()
@@ -180,6 +174,12 @@ fn answer(order: &Order, outcome: &str, detail: &str) -> Answer {
     };
     Answer {
         message: format!("{action} {id} {outcome}{because}"),
+        report: OrderReport {
+            id: id.clone(),
+            action: order.action,
+            outcome: outcome.to_owned(),
+            detail: detail.to_owned(),
+        },
         outcome: OrderOutcome {
             id,
             outcome: outcome.to_owned(),

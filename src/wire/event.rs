@@ -6,6 +6,7 @@ use crate::wire::beat::Exit;
 use crate::wire::evidence_snapshot::EvidenceSnapshot;
 use crate::wire::lenient;
 use crate::wire::life::{End, Life, Phase, Reason};
+use crate::wire::order::OrderReport;
 use crate::wire::roster::RosterEntry;
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,12 @@ pub struct Detail {
         deserialize_with = "number::count_or_zero"
     )]
     pub delayed_ms: u64,
+    /// What became of an order, at [`EventKind::Order`].
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
+    pub order: Option<OrderReport>,
     /// The whole sample, at [`EventKind::Evidence`].
     #[serde(
         skip_serializing_if = "Option::is_none",

@@ -64,6 +64,21 @@ pub enum Action {
     Unknown,
 }
 
+/// What became of an order, as the event `order` reports it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderReport {
+    /// The order's id.
+    pub id: String,
+    /// What it asked for.
+    pub action: Action,
+    /// `done`, `refused` or `failed`.
+    pub outcome: String,
+    /// What was done, or why nothing was, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
 /// Why an order is not carried out; the text goes back to the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -82,6 +97,24 @@ pub enum Refusal {
     /// The action is of a newer version.
     #[error("this version of hbsidecar does not know the action; upgrade it")]
     Action,
+}
+
+/// The outcome of an order that was carried out.
+pub const DONE: &str = "done";
+
+impl Action {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Unblock => "unblock",
+            Self::Hold => "hold",
+            Self::Stop => "stop",
+            Self::Pod => "pod",
+            Self::Ping => "ping",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Order {

@@ -54,6 +54,8 @@ pub enum TimelineKind {
     Acknowledged,
     /// A person asked for something: `action by from outcome time`.
     Asked,
+    /// Its sidecar carried an order out, or did not: `order action outcome`.
+    Order,
     /// A kind of a newer version: its words are shown.
     #[serde(other)]
     Unknown,
@@ -157,6 +159,7 @@ impl TimelineEntry {
             | TimelineKind::Notified
             | TimelineKind::Acknowledged
             | TimelineKind::Asked
+            | TimelineKind::Order
             | TimelineKind::Unknown => false,
         }
     }

@@ -11,7 +11,8 @@ fn has_no_figures(day: &Day, id: &str) {
     for field in ["currentTask", "taskProgress", "activity"] {
         assert_eq!(health[field], Value::Null, "{field} of {health}");
     }
-    for (name, figure) in health["metrics"].as_object().unwrap() {
+    // There are none of a run that only the roster knows any more.
+    for (name, figure) in health["metrics"].as_object().into_iter().flatten() {
         assert_eq!(figure.as_f64(), Some(0.0), "{name} of {health}");
     }
 }

@@ -1,5 +1,6 @@
 //! A day of an operator: a Redis, monitors, agents, and what must hold at the end of every story.
 
+use crate::machine;
 use crate::support::fleet::path_with_programs;
 use crate::support::{
     Redis, Running, clean, eventually, get, get_text, place, program, serving, signal, within,
@@ -95,6 +96,7 @@ impl Day {
             log: RefCell::default(),
             process: RefCell::default(),
             outdated_beats: Cell::default(),
+            begun: machine::now(),
         });
         monitor.start();
         self.monitors.borrow_mut().push(Rc::clone(&monitor));
@@ -486,6 +488,7 @@ pub(crate) struct Watcher {
     log: RefCell<PathBuf>,
     process: RefCell<Option<Running>>,
     outdated_beats: Cell<bool>,
+    begun: Instant,
 }
 
 impl Watcher {
@@ -600,7 +603,11 @@ impl Watcher {
     pub(crate) fn stays(&self, id: &str, state: &str, time: Duration) {
         self.holds(time, || {
             let health = self.health(id).unwrap();
-            assert_eq!(health["state"], state, "of {id}: {health}");
+            let is_late = state == "healthy" && health["state"] == "missing" && self.was_busy();
+            assert!(
+                health["state"] == state || is_late,
+                "{state} of {id}: {health}"
+            );
         });
     }
 
@@ -625,6 +632,10 @@ impl Watcher {
         std::fs::read_to_string(&*self.log.borrow()).unwrap()
     }
 
+    fn was_busy(&self) -> bool {
+        machine::was_busy_since(self.begun)
+    }
+
     /// The states that the log tells of an agent, in order.
     pub(crate) fn story(&self, id: &str) -> Vec<String> {
         let log = self.log();
@@ -633,12 +644,12 @@ impl Watcher {
     }
 
     pub(crate) fn story_is(&self, id: &str, states: &[&str]) {
-        let story = || format!("it is {:?}", self.story(id));
+        let story = || format!("it is {:?}, busy: {}", self.story(id), self.was_busy());
         within(
             PROMPTLY,
             &format!("the story of {id} is {states:?}"),
             story,
-            || (self.story(id) == states).then_some(()),
+            || tells(&self.story(id), states, self.was_busy()).then_some(()),
         );
     }
 
@@ -674,6 +685,42 @@ impl Watcher {
             }
             assert_eq!(self.beats(result), 0, "beats were thrown away as {result}");
         }
+    }
+}
+
+/// Whether a story is this one. On a busy machine beats are really late: an agent may be missing in between.
+fn tells(story: &[String], states: &[&str], busy: bool) -> bool {
+    let mut expected = states.iter().peekable();
+    let (mut before, mut last) = ("", "");
+    for state in story.iter().map(String::as_str) {
+        let is_late = state == "missing" || (before == "missing" && state == last);
+        if expected.peek().is_some_and(|next| **next == state) {
+            if state != "missing" {
+                last = state;
+            }
+            expected.next();
+        } else if !(busy && is_late) {
+            return false;
+        }
+        before = state;
+    }
+    expected.peek().is_none()
+}
+
+#[test]
+fn a_story_has_no_other_states_than_those_of_a_late_beat() {
+    let story = ["healthy", "missing", "healthy", "missing", "failed"].map(str::to_owned);
+    assert!(tells(&story, &["healthy", "failed"], true));
+    assert!(!tells(&story, &["healthy", "failed"], false));
+    assert!(tells(&story, &["healthy", "missing", "failed"], true));
+    assert!(!tells(&story, &["healthy", "missing", "failed"], false));
+    for other in [
+        &["healthy"][..],
+        &["healthy", "stopped"],
+        &["failed"],
+        &["healthy", "failed", "healthy"],
+    ] {
+        assert!(!tells(&story, other, true), "{other:?}");
     }
 }
 

@@ -14,6 +14,7 @@ mod asked_to_stop;
 mod figures;
 mod harness;
 mod healthcheck;
+mod machine;
 mod monitor_again;
 mod new_runs;
 mod no_process;

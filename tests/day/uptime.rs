@@ -24,9 +24,10 @@ fn an_attached_agent_shows_its_own_uptime() {
         });
         let _sidecar = day.agent("a1").attaches(agent.0.id());
         day.becomes("a1", "healthy");
+        is_up(day, "a1", 3);
         let shown = uptime(day, "a1");
         let most = started_at.elapsed().as_secs() + 1;
-        assert!((3..=most).contains(&shown), "{shown} s, not 3 to {most} s");
+        assert!(shown <= most, "{shown} s, not 3 to {most} s");
     });
 }
 

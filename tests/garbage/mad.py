@@ -1,7 +1,11 @@
-# An agent gone mad: for so many seconds it writes garbage, as fast as it can, into every way there is to speak.
+# An agent gone mad: until a file is there it writes garbage, as fast as it can, into every way there is to speak.
 import os, random, signal, socket, sys, threading, time
 
-until = time.monotonic() + float(sys.argv[1])
+
+def goes_on():
+    return not os.path.exists(sys.argv[1])
+
+
 noise = random.Random(7).randbytes(1 << 20)  # newlines and NULs are among it
 GARBAGE = [
     noise,
@@ -16,7 +20,7 @@ signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 def stream():
-    while time.monotonic() < until:
+    while goes_on():
         with socket.socket(socket.AF_UNIX) as s:
             s.settimeout(1)
             try:
@@ -30,7 +34,7 @@ def stream():
 def datagrams():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
         s.settimeout(1)
-        while time.monotonic() < until:
+        while goes_on():
             for garbage in GARBAGE:
                 try:
                     s.sendto(garbage[: random.randrange(1, 60000)], os.environ["NOTIFY_SOCKET"])
@@ -40,7 +44,7 @@ def datagrams():
 
 def file():
     path = os.environ["HB_STATUS_FILE"]
-    while time.monotonic() < until:
+    while goes_on():
         for garbage in GARBAGE:
             with open(path, random.choice(["wb", "ab"])) as f:
                 f.write(garbage)
@@ -50,7 +54,7 @@ def file():
 
 
 def output():
-    while time.monotonic() < until:
+    while goes_on():
         for garbage in GARBAGE:
             os.write(1, garbage)
 

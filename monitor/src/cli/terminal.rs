@@ -18,7 +18,7 @@ const COLUMNS_DEFAULT: usize = 80;
 
 /// What standard output can show.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     /// Columns; `None` in a pipe, where rows are whole.
     pub(super) columns: Option<usize>,
     has_colour: bool,
@@ -29,7 +29,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// That of this process; `wide`: as if it had 200 columns at least.
-    pub(super) fn detect(wide: bool) -> Self {
+    pub(crate) fn detect(wide: bool) -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let is_terminal = stdout().is_terminal();
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
@@ -63,13 +63,13 @@ impl Terminal {
     }
 
     /// The glyph of a word.
-    pub(super) fn glyph(&self, word: Word) -> char {
+    pub(crate) fn glyph(&self, word: Word) -> char {
         let (glyph, ascii) = word.glyph();
         if self.is_unicode { glyph } else { ascii }
     }
 
     /// Whether more than ASCII can be shown.
-    pub(super) fn is_unicode(&self) -> bool {
+    pub(crate) fn is_unicode(&self) -> bool {
         self.is_unicode
     }
 
@@ -79,7 +79,7 @@ impl Terminal {
     }
 
     /// Text in the colour of a word; the text alone where there are no colours.
-    pub(super) fn paint(&self, word: Word, text: &str) -> String {
+    pub(crate) fn paint(&self, word: Word, text: &str) -> String {
         if !self.has_colour {
             return text.to_owned();
         }
@@ -201,7 +201,7 @@ fn now_ms() -> u64 {
 }
 
 /// The text with spaces up to this many columns.
-pub(super) fn left(text: &str, columns: usize) -> String {
+pub(crate) fn left(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))
 }
 
@@ -237,7 +237,7 @@ pub(super) fn width(text: &str) -> usize {
 }
 
 /// Text that others wrote, on one line.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     visible(text).into_owned()
 }
 

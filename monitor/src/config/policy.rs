@@ -103,10 +103,11 @@ pub(crate) struct RecoverySettings {
 }
 
 impl RecoverySettings {
-    /// This ladder for every agent.
-    pub(crate) fn only(ladder: &[Rung]) -> Self {
+    /// This ladder for every agent, and the command of its rung `exec`.
+    pub(crate) fn only(ladder: &[Rung], exec: Vec<String>) -> Self {
         let policy = Policy {
             ladder: ladder.to_vec(),
+            exec,
             ..Policy::default()
         };
         Self {

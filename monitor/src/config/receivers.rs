@@ -5,7 +5,7 @@ mod kind;
 use super::secret::{Secret, SecretError};
 use heartbeat::alerts::exchange::Receiver as Rule;
 use heartbeat::wire::notification::{ReceiverName, Severity};
-pub(crate) use kind::{Bot, Deadman, Kind, Mail, Security, Target};
+pub(crate) use kind::{Bot, Deadman, Form, Kind, Mail, Security, Target};
 use kind::{is_url, server_of};
 use lettre::message::Mailbox;
 use serde::Deserialize;
@@ -159,6 +159,29 @@ fn fallbacks_end(receiver: &Receiver, all: &[Receiver]) -> Result<(), ReceiverEr
     Ok(())
 }
 
+impl Receiver {
+    /// A person who reads standard output.
+    pub(crate) fn reader(name: &str) -> Result<Self, ReceiverError> {
+        let kind = Kind::Stdout(Form::Text);
+        let name = ReceiverName::parse(name).map_err(|_| ReceiverError::Name(name.to_owned()))?;
+        Ok(Self {
+            rule: Rule {
+                name,
+                severities: kind.severities(),
+                fallback: None,
+                tracks: kind.tracks(),
+                takes_changes: false,
+                digests: false,
+                renews: false,
+                pace: None,
+            },
+            kind,
+            private: false,
+            include_output: true,
+        })
+    }
+}
+
 impl ReceiverFile {
     fn check(mut self) -> Result<Receiver, ReceiverError> {
         let name = self.name.clone();
@@ -196,7 +219,7 @@ impl ReceiverFile {
                 | Kind::Webhook { .. }
                 | Kind::Email(_)
                 | Kind::Exec(_)
-                | Kind::Stdout => None,
+                | Kind::Stdout(_) => None,
             },
         };
         Ok(Receiver {
@@ -264,7 +287,7 @@ impl ReceiverFile {
                 Some(command) if !command.is_empty() => Ok(Kind::Exec(command)),
                 Some(_) | None => Err(ReceiverError::Missing(self.name.clone(), "command")),
             },
-            "stdout" => Ok(Kind::Stdout),
+            "stdout" => Ok(Kind::Stdout(Form::Json)),
             _ => Err(ReceiverError::Kind(self.name.clone(), self.kind.clone())),
         }
     }

@@ -1,6 +1,7 @@
 //! The rung `docker`: a restart of the agent's container, with the stop timeout that it has.
 
 use super::engine::{Engine, Engines, Found, Listed};
+use super::replace::memory::Memory;
 use super::{Job, Obstacle, WITHIN};
 use hyper::Method;
 use serde_json::Value;
@@ -10,16 +11,23 @@ use std::time::Duration;
 const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// Restarts the agent's container.
-pub(super) async fn restart(engines: &Engines, job: &Job) -> Result<String, Obstacle> {
+pub(super) async fn restart(
+    engines: &Engines,
+    memory: &Memory,
+    job: &Job,
+) -> Result<String, Obstacle> {
     let mut stop_timeout = None;
     let done = tokio::time::timeout(WITHIN, async {
         let (engine, container) = match engines.find(job).await? {
             Found::Container(engine, container) => (engine, container),
+            Found::Absent(why) if was_removed(engines, memory, job) => {
+                return Err(Obstacle::Gone(why));
+            }
             Found::Absent(why) => return Err(Obstacle::not_here(why)),
         };
         may_be_restarted(&container)?;
         let Some(settings) = engine.inspect(&container.id).await? else {
-            return Err(Obstacle::not_here(format!(
+            return Err(Obstacle::Gone(format!(
                 "the container {} was removed meanwhile",
                 container.name
             )));
@@ -42,12 +50,21 @@ pub(super) async fn restart(engines: &Engines, job: &Job) -> Result<String, Obst
     }
 }
 
+/// Whether the engine that has the agent's container no more is the one that had it: another host's engine proves nothing.
+fn was_removed(engines: &Engines, memory: &Memory, job: &Job) -> bool {
+    let [asked, _] = engines.of(job.runtime_kind());
+    let known = memory.recall(&job.agent);
+    known.is_some_and(|(engine, settings)| {
+        engine == asked.name() && settings["Id"].as_str() == job.container_id()
+    })
+}
+
 async fn order(engine: &Engine, container: &Listed) -> Result<String, Obstacle> {
     let path = format!("/containers/{}/restart", container.id);
     let answer = engine.call(Method::POST, &path, None).await?;
     if answer.status == 404 {
         let why = format!("the container {} was removed meanwhile", container.name);
-        return Err(Obstacle::not_here(why));
+        return Err(Obstacle::Gone(why));
     }
     engine.good(answer, &format!("restart the container {}", container.name))?;
     Ok(format!(

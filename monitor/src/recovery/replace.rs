@@ -50,7 +50,7 @@ pub(super) async fn replace(
         (Obstacle::Failed(why), Err(_)) => Obstacle::failed(format!(
             "{why}; and what was begun could not be undone in time: look at docker ps -a"
         )),
-        (why @ (Obstacle::NotHere(_) | Obstacle::Later(..)), _) => why,
+        (why @ (Obstacle::NotHere(_) | Obstacle::Gone(_) | Obstacle::Later(..)), _) => why,
     })
 }
 
@@ -314,7 +314,10 @@ impl Attempt<'_> {
     /// As it was before. What was done, or what could not be.
     async fn undo(self) -> Result<String, String> {
         let text = |obstacle: Obstacle| match obstacle {
-            Obstacle::NotHere(why) | Obstacle::Failed(why) | Obstacle::Later(why, _) => why,
+            Obstacle::NotHere(why)
+            | Obstacle::Gone(why)
+            | Obstacle::Failed(why)
+            | Obstacle::Later(why, _) => why,
         };
         let mut done = Vec::new();
         if let Some(id) = &self.made {

@@ -78,6 +78,8 @@ fn receive(socket: impl AsFd, intake: &Intake, is_of_tree: &IsOfTree) -> io::Res
     }
     let cut_off = received.flags.contains(ReturnFlags::TRUNC) || received.bytes > LINE_BYTES_MAX;
     let taken = match bytes.get(..received.bytes) {
+        // It asks only that its descriptor be closed, and reports nothing.
+        Some(line) if line.trim_ascii() == b"BARRIER=1" => Taken::Good,
         Some(line) if !cut_off => intake.take(line),
         Some(_) | None => intake.refuse(LineError::TooLong),
     };

@@ -70,6 +70,7 @@ impl Hub {
             EventKind::Order,
             Detail {
                 message: Some(answer.message),
+                order: Some(answer.report),
                 ..Detail::default()
             },
         );

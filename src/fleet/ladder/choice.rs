@@ -168,7 +168,9 @@ fn applies(rung: Rung, climb: &Climb, facts: &Facts, now: Moment) -> Applies {
         Rung::Systemd => when(facts.runtime == RuntimeKind::Systemd),
         Rung::Exec => when(!climb.policy.exec.is_empty()),
         Rung::Replace if !may_be_container => Applies::Never,
-        Rung::Replace if facts.proof_of_death || climb.by_hand => Applies::From(now),
+        Rung::Replace if facts.proof_of_death || climb.by_hand || climb.is_gone(facts.epoch) => {
+            Applies::From(now)
+        }
         // Its old copy ends by itself, unless it still writes.
         Rung::Replace if facts.exclusive => {
             Applies::From(now + REPLACE_AFTER.saturating_sub(facts.silent))

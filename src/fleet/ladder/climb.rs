@@ -33,6 +33,8 @@ pub(super) struct Climb {
     pub(super) by_hand: bool,
     /// A person asked for the present rung.
     pub(super) asked_for: bool,
+    /// What this registration ran in was removed.
+    gone: Option<u64>,
 }
 
 /// Where a climb is.
@@ -68,6 +70,7 @@ impl Climb {
             is_paged: false,
             by_hand: false,
             asked_for: false,
+            gone: None,
         }
     }
 
@@ -99,6 +102,11 @@ impl Climb {
     /// Whether the grant of this claim is waited for.
     pub(super) fn is_claiming(&self, ticket: &Ticket) -> bool {
         matches!(&self.step, Step::Claiming(claimed, _) if claimed == ticket)
+    }
+
+    /// Whether what this registration ran in was removed: no process of it is left.
+    pub(super) fn is_gone(&self, epoch: u64) -> bool {
+        self.gone == Some(epoch)
     }
 
     /// Whether this rung is being carried out.
@@ -163,6 +171,10 @@ impl Climb {
                 return None;
             }
             Performed::NotApplicable(detail) => (RungOutcome::NotApplicable, detail),
+            Performed::Gone(detail) => {
+                self.gone = Some(ticket.epoch);
+                (RungOutcome::NotApplicable, detail)
+            }
             Performed::Failed(detail) | Performed::Later(detail, _) => {
                 (RungOutcome::Failed, detail)
             }

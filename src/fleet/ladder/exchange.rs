@@ -148,6 +148,8 @@ pub enum Performed {
     Done(String),
     /// This rung cannot act on this agent; nothing was changed.
     NotApplicable(String),
+    /// The same, for what it would restart was removed, and the agent with it: proof that no process of it is left.
+    Gone(String),
     /// It failed.
     Failed(String),
     /// It was refused for now: try again after this time.

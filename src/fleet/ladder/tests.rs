@@ -1,5 +1,6 @@
 //! Stories of one failing agent, and random ones of many.
 
+mod removed;
 mod surroundings;
 
 use super::*;

@@ -28,7 +28,16 @@ pub(crate) enum Kind {
     /// A command.
     Exec(Vec<String>),
     /// Standard output.
-    Stdout,
+    Stdout(Form),
+}
+
+/// How a message looks on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One JSON object a line, for programs.
+    Json,
+    /// Lines for a person.
+    Text,
 }
 
 /// The dead man's switch: a URL that is pinged each minute.
@@ -154,7 +163,7 @@ impl Kind {
             | Self::Webhook { .. }
             | Self::Email(_)
             | Self::Exec(_)
-            | Self::Stdout => {
+            | Self::Stdout(_) => {
                 vec![Severity::Info, Severity::Warning, Severity::Critical]
             }
         }
@@ -169,7 +178,7 @@ impl Kind {
             Self::Webhook { .. } => "webhook",
             Self::Email(_) => "email",
             Self::Exec(_) => "exec",
-            Self::Stdout => "stdout",
+            Self::Stdout(_) => "stdout",
         }
     }
 
@@ -188,7 +197,7 @@ impl Kind {
                 url.into_iter().chain(secret).collect()
             }
             Self::Email(mail) => mail.password.iter().collect(),
-            Self::Slack(Target::Url(_)) | Self::Exec(_) | Self::Stdout => Vec::new(),
+            Self::Slack(Target::Url(_)) | Self::Exec(_) | Self::Stdout(_) => Vec::new(),
         };
         secrets.into_iter().map(ToString::to_string).collect()
     }
@@ -201,7 +210,7 @@ impl Kind {
             | Self::Alertmanager { .. }
             | Self::Webhook { .. }
             | Self::Exec(_)
-            | Self::Stdout => true,
+            | Self::Stdout(_) => true,
             Self::Slack(_) | Self::Email(_) => false,
         }
     }

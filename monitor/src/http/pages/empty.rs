@@ -32,7 +32,7 @@ pub(super) fn empty() -> Markup {
                 }
                 div.panel.body {
                     h3 { "No agent at hand" }
-                    p { "Watch demo agents, one of which is killed. It takes about half a minute." }
+                    p { "Watch demo agents being killed, hung and crashed, and brought back. It takes about half a minute." }
                     (command("hbmonitor demo"))
                 }
             }
