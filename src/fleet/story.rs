@@ -3,16 +3,11 @@
 //! A machine beside the watch: it follows the watch's inputs and effects. What an incident shows is compared with what it
 //! showed before, so that a monitor that starts, and reads the incident from the store, writes nothing of it twice.
 
-<<<<<<< HEAD
 mod evidence;
+mod incident;
 mod notices;
 mod people;
 
-use crate::base::duration::format_duration;
-=======
-mod incident;
-
->>>>>>> main
 use crate::base::foreign;
 use crate::base::id::AgentId;
 use crate::fleet::agent::State;
@@ -23,12 +18,8 @@ use crate::fleet::watch::{Watch, WatchEffect, WatchInput};
 use crate::fleet::word::{Tone, Word, reason_text};
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
-<<<<<<< HEAD
 use crate::wire::notice::Notice;
-=======
 use crate::wire::order::{Action, DONE, OrderReport};
-use crate::wire::silence::Silence;
->>>>>>> main
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
 use incident::{acknowledged, began, closed, ended, notified_of, opened};
@@ -80,20 +71,19 @@ impl Story {
             WatchEffect::Fleet(FleetEffect::Turned(turn)) => {
                 vec![(turn.agent.clone(), of_turn(turn, wall_ms))]
             }
-<<<<<<< HEAD
-            WatchEffect::IncidentChanged(change) => self.incident(change, wall_ms),
-            WatchEffect::NoticeChanged(notice) => self.notice(notice, wall_ms),
-=======
             WatchEffect::IncidentChanged(change) => self.incident(&change.incident, wall_ms),
             // Who was notified changes the record alone.
             WatchEffect::StoreIncident(incident) => self.incident(incident, wall_ms),
->>>>>>> main
-            WatchEffect::RemoveIncident(id) => {
-                self.written.remove(id);
-                Vec::new()
+            // Who was notified changes the record alone.
+            WatchEffect::StoreNotice(notice) | WatchEffect::NoticeChanged(notice) => {
+                self.notice(notice, wall_ms)
             }
             WatchEffect::RemoveNotice(id) => {
                 self.notices.remove(id);
+                Vec::new()
+            }
+            WatchEffect::RemoveIncident(id) => {
+                self.written.remove(id);
                 Vec::new()
             }
             WatchEffect::Recovery(RecoveryEffect::Audit(asked)) => {
@@ -115,7 +105,6 @@ impl Story {
             | WatchEffect::ReadRecords
             | WatchEffect::TookOver
             | WatchEffect::SteppedDown
-            | WatchEffect::StoreNotice(_)
             | WatchEffect::GateClosed(_)
             | WatchEffect::GateOpened(_)
             | WatchEffect::Recovery(
@@ -165,12 +154,10 @@ impl Story {
         }
         let is_new = |one: &&Notified| before.is_none_or(|before| !before.notified.contains(one));
         let notified = now.notified.iter().filter(is_new);
-        let id = |entry: TimelineEntry| entry.fact("incident", now.id.to_string());
-        let notified = notified.map(|one| id(notices::notified_of(one)));
-        let mut common: Vec<TimelineEntry> = notified.collect();
+        let mut common: Vec<TimelineEntry> = notified.map(|one| notified_of(now, one)).collect();
         let acked_before = before.and_then(|before| before.acked_by.as_ref());
         if let Some(by) = now.acked_by.as_ref().filter(|by| Some(*by) != acked_before) {
-            common.push(id(notices::acknowledged(by, wall_ms)));
+            common.push(acknowledged(now, by, wall_ms));
         }
         if let Some(at) = now
             .closed_at
@@ -213,13 +200,9 @@ pub fn tone(entry: &TimelineEntry) -> Tone {
             Some(_) => Tone::Bad,
         },
         TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
-<<<<<<< HEAD
-        TimelineKind::Evidence | TimelineKind::Unknown => Tone::Off,
-=======
         TimelineKind::Order if fact("outcome") == Some(DONE) => Tone::Ok,
         TimelineKind::Order => Tone::Warn,
-        TimelineKind::Unknown => Tone::Off,
->>>>>>> main
+        TimelineKind::Evidence | TimelineKind::Unknown => Tone::Off,
     }
 }
 
@@ -358,119 +341,6 @@ fn exit_text(detail: &Detail) -> String {
         Some((None, Some(signal))) => format!(" by signal {signal}"),
         Some((None, None)) | None => String::new(),
     }
-}
-
-<<<<<<< HEAD
-fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {
-    let what = format!("incident opened: {}", reason_text(incident.reason));
-    of_incident(incident, wall_ms, TimelineKind::Incident, &what, "")
-        .fact("change", "opened")
-        .fact("reason", word(&incident.reason))
-}
-
-fn closed(incident: &Incident, at: u64) -> TimelineEntry {
-    let lasted = std::time::Duration::from_secs(at.saturating_sub(incident.opened_at) / 1000);
-    let lasted = format_duration(lasted);
-    let what = format!("incident closed, it lasted {lasted}");
-    of_incident(incident, at, TimelineKind::Incident, &what, "").fact("change", "closed")
-}
-
-fn began(incident: &Incident, rung: &Rung) -> TimelineEntry {
-    let name = foreign::visible(&rung.rung);
-    let does = rung::Rung::parse(&rung.rung);
-    let does = does.map_or_else(
-        || "begins".to_owned(),
-        |does| format!("hb {}", does.describe()),
-    );
-    of_rung(
-        incident,
-        rung,
-        rung.started_at,
-        &format!("rung {name}: {does}"),
-        "",
-    )
-}
-
-fn ended(incident: &Incident, rung: &Rung, at: u64) -> TimelineEntry {
-    let outcome = rung
-        .outcome
-        .as_deref()
-        .unwrap_or(RungOutcome::Unknown.as_str());
-    let name = foreign::visible(&rung.rung);
-    let what = format!("rung {name}: {}", outcome_text(outcome));
-    let detail = rung
-        .detail
-        .as_deref()
-        .map(foreign::visible)
-        .unwrap_or_default();
-    of_rung(incident, rung, at, &what, &detail).fact("outcome", outcome)
-}
-
-fn of_rung(incident: &Incident, rung: &Rung, at: u64, what: &str, detail: &str) -> TimelineEntry {
-    of_incident(incident, at, TimelineKind::Rung, what, detail)
-        .fact("rung", rung.rung.as_str())
-        .fact("epoch", rung.epoch.to_string())
-        .fact("incarnation", rung.incarnation.to_string())
-        .fact("started", rung.started_at.to_string())
-}
-
-fn of_incident(
-    incident: &Incident,
-    at: u64,
-    kind: TimelineKind,
-    what: &str,
-    detail: &str,
-) -> TimelineEntry {
-    TimelineEntry::new(at, kind, what, detail).fact("incident", incident.id.to_string())
-}
-
-/// What became of a rung, for people.
-fn outcome_text(outcome: &str) -> &str {
-    let known = [
-        (RungOutcome::Recovered, "it is back"),
-        (RungOutcome::Failed, "did not help"),
-        (RungOutcome::NotApplicable, "cannot act on it"),
-        (RungOutcome::NoBeat, "no fresh beat came"),
-        (RungOutcome::Unknown, "outcome not known"),
-    ];
-    let text = known
-        .into_iter()
-        .find(|(known, _)| known.as_str() == outcome);
-    text.map_or(outcome, |(_, text)| text)
-=======
-fn of_request(asked: &AuditEntry) -> Option<Line> {
-    let agent = AgentId::parse(&asked.agent).ok()?;
-    if asked.what == FORGET {
-        return None;
-    }
-    let by = foreign::visible(&asked.who);
-    let what = format!("{by} asked for {}: {}", asked.what, asked.outcome);
-    let entry = TimelineEntry::new(asked.at_ms, TimelineKind::Asked, &what, &asked.detail)
-        .fact("action", asked.what)
-        .fact("by", asked.who.as_str())
-        .fact("from", asked.from.as_str())
-        .fact("outcome", asked.outcome)
-        .fact("time", asked.at_ms.to_string());
-    Some((agent, entry))
-}
-
-/// A silence shows in the timelines of the agents that it names.
-fn of_silence(silence: &Silence, wall_ms: u64) -> Vec<Line> {
-    let named = silence
-        .matchers
-        .iter()
-        .filter(|matcher| matcher.name == AGENT_LABEL && matcher.is_equal && !matcher.is_regex);
-    let agents = named.filter_map(|matcher| AgentId::parse(&matcher.value).ok());
-    let by = foreign::visible(&silence.created_by);
-    let what = format!("silenced by {by}");
-    let comment = foreign::visible(&silence.comment);
-    let entry = TimelineEntry::new(wall_ms, TimelineKind::Asked, &what, &comment)
-        .fact("action", "silence")
-        .fact("by", silence.created_by.as_str())
-        .fact("silence", silence.id.to_string())
-        .fact("until", silence.ends_at.to_string());
-    agents.map(|agent| (agent, entry.clone())).collect()
->>>>>>> main
 }
 
 fn is_same(one: &Rung, other: &Rung) -> bool {
