@@ -129,3 +129,67 @@ fn the_units_start_report_survive_and_stop() {
         assert_eq!((unit, result.as_str()), (unit, "success"));
     }
 }
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nmessagebus:x:100:100::/:/usr/sbin/nologin\nalice:x:1000:1000::/home/alice:/bin/sh\n";
+/// There is no PAM here, which would name the directory.
+const NO_PAM: &str = "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n";
+
+fn boot_of_alice() -> Machine {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let hers = |path: &str, text: String| (format!("home/alice/.config/{path}"), text);
+    let unit = |name: &str| {
+        let text = shipped(&format!("user/{name}"));
+        hers(&format!("systemd/user/{name}"), text)
+    };
+    let agent = "AGENT_COMMAND=sleep 600\nHB_INTERVAL=200ms\n";
+    let files = [
+        file("etc/passwd", PASSWD),
+        file("etc/group", "root:x:0:\nmessagebus:x:100:\nalice:x:1000:\n"),
+        file(&format!("{UNITS}/user@.service.d/pam.conf"), NO_PAM),
+        unit("hbmonitor.service"),
+        unit("hbsidecar@.service"),
+        hers("hb/agents/first.env", agent.to_owned()),
+    ];
+    let home = "/home/alice/.local/bin";
+    let mounts = ["hbsidecar", "hbmonitor"]
+        .map(|name| format!("{}:{home}/{name}:ro", program(name).display()));
+    Machine::boot(&files, &mounts)
+}
+
+/// As docs/systemd.md has it for a laptop.
+#[test]
+fn the_units_of_a_user_who_lingers_run_without_a_session() {
+    let machine = boot_of_alice();
+    let owned =
+        "chown 1000:1000 /home/alice /home/alice/.local && chown -R 1000:1000 /home/alice/.config";
+    assert_eq!(machine.sh(owned), "");
+    assert_eq!(machine.sh("loginctl enable-linger alice"), "");
+    eventually("her manager runs", || {
+        (machine.show("user@1000", "ActiveState") == "active").then_some(())
+    });
+    let hers = |words: &str| {
+        let as_alice = "setpriv --reuid=1000 --regid=1000 --clear-groups env HOME=/home/alice XDG_RUNTIME_DIR=/run/user/1000";
+        machine.sh(&format!("{as_alice} systemctl --user {words}"))
+    };
+    let status = |unit: &str| hers(&format!("show --value -p StatusText {unit}"));
+    hers("enable --now hbmonitor");
+    assert_eq!(hers("start hbsidecar@first"), "");
+    eventually("her agent is in her fleet", || {
+        status("hbmonitor")
+            .contains("The one agent is fine")
+            .then_some(())
+    });
+    let runs = "the agent first runs as process ";
+    let before = status("hbsidecar@first");
+    let pid = before.trim_start_matches(runs).to_owned();
+    machine.sh(&format!("kill -KILL {pid}"));
+    eventually("another process is the agent", || {
+        let now = status("hbsidecar@first");
+        (now != before && now.starts_with(runs)).then_some(())
+    });
+    assert_eq!(hers("stop hbsidecar@first hbmonitor"), "");
+    for unit in ["hbsidecar@first", "hbmonitor"] {
+        let result = hers(&format!("show --value -p Result {unit}"));
+        assert_eq!((unit, result.as_str()), (unit, "success"));
+    }
+}

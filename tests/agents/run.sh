@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run.sh AGENT MODE [ARG…]: the real program, with a home of its own, against the fake model at ZOO_PEER.
-# MODE is what the model does, see model.py; `idle` asks it nothing. ZOO_AGENTS is where they are installed.
+# MODE is what the model does, see model.py; `idle` asks it nothing. ZOO_AGENTS is where they are installed; ZOO_NET says
+# that the row has a network namespace of its own.
 set -euo pipefail
 agent=$1 mode=$2
 shift 2
@@ -12,7 +13,7 @@ if [ "$mode" = idle ]; then
   : > "$ZOO_MARK"
 fi
 # In a network namespace of its row no name server can answer: a name that is looked up must fail at once, not after 20 s.
-if [ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/1/ns/net)" ]; then
+if [ -n "${ZOO_NET:-}" ]; then
   while read -r server; do
     ip route replace unreachable "$server" 2>/dev/null || true
   done < <(awk '/^nameserver/ {print $2}' /etc/resolv.conf)

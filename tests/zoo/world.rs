@@ -314,6 +314,9 @@ impl World {
         if let Some(peer) = &self.peer {
             command.env("ZOO_PEER", peer);
         }
+        if net.is_some() {
+            command.env("ZOO_NET", "own");
+        }
         if self.listens {
             command
                 .env("HB_SOCKET", dir.join("hb.sock"))

@@ -124,3 +124,6 @@ fn notification(kind: Option<&str>, message: Option<OrOther<String>>) -> String 
     };
     format!("state={}", if waits { "waiting_input" } else { "idle" })
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ pub(super) fn run(
     }
 }
 
-/// Its hooks are not told their event: the command names it.
+/// The input of its hooks does not name the event: the command does.
 fn copilot() -> String {
     let hook = |event: &str| {
         let command = format!("{} notify --hook={event}", program().for_shell);
