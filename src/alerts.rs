@@ -102,7 +102,9 @@ impl Alerts {
         AlertsView {
             receivers: self.outbox.view(),
             pages: self.pages.sent(),
+            firing: self.pages.firing(),
             muted: self.pages.muted(),
+            suppressed: self.pages.suppressed(),
         }
     }
 

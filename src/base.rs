@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod duration;
 pub mod figure;
 pub mod foreign;
+pub mod histogram;
 pub mod id;
 pub mod known_agents;
 pub mod moment;

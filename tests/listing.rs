@@ -1,4 +1,4 @@
-//! A listing of a large fleet over HTTP: complete for who reads it, small for who does not.
+//! Long answers about a large fleet over HTTP: complete for who reads them, small for who does not.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up must stop")]
 #![expect(clippy::disallowed_methods, reason = "tests run the real world")]
 
@@ -8,12 +8,29 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use support::{Monitor, Redis, SOON, eventually};
+use std::time::{Duration, Instant};
+use support::{Monitor, Redis, SOON, eventually, get_text};
 
 const AGENTS: usize = 10_000;
 const UNREAD: usize = 60;
+/// How often every agent stops and starts again: more events than the kernel keeps for a reader.
+const ROUNDS: usize = 6;
 /// What an unread listing may cost: the pieces on their way, and what the HTTP server buffers.
 const UNREAD_BYTES_MAX: usize = 1 << 20;
+
+/// Every agent beats, the `sequence`th time.
+fn beats(redis: &Redis, sequence: usize, status: &str) {
+    let mut connection = redis.client().get_connection().unwrap();
+    let mut all = redis::pipe();
+    let task = "x".repeat(150);
+    for n in 0..AGENTS {
+        let beat = format!(
+            r#"{{"agentId":"a{n:05}","agentType":"writer","timestamp":{sequence},"sequence":{sequence},"status":"{status}","currentTask":"{task}"}}"#
+        );
+        all.cmd("PUBLISH").arg("heartbeats").arg(beat).ignore();
+    }
+    let () = all.query(&mut connection).unwrap();
+}
 
 /// A fleet of [`AGENTS`] plain producers.
 fn fleet() -> (Redis, Monitor) {
@@ -25,17 +42,7 @@ fn fleet() -> (Redis, Monitor) {
         let (code, _) = monitor.get("/-/ready")?;
         (code == 200).then_some(())
     });
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_connection().unwrap();
-    let mut all = redis::pipe();
-    for n in 0..AGENTS {
-        let task = "x".repeat(150);
-        let beat = format!(
-            r#"{{"agentId":"a{n:05}","agentType":"writer","timestamp":1,"sequence":1,"status":"healthy","currentTask":"{task}"}}"#
-        );
-        all.cmd("PUBLISH").arg("heartbeats").arg(beat).ignore();
-    }
-    let () = all.query(&mut connection).unwrap();
+    beats(&redis, 1, "healthy");
     eventually("all of them are there", || {
         let (_, page) = monitor.get("/health/agents?limit=1")?;
         (page["total"] == AGENTS).then_some(())
@@ -90,4 +97,60 @@ fn unread_listings_cost_some_pieces_each_and_are_complete_when_they_are_read() {
         "a listing is larger than what it may cost: {}",
         answer.len()
     );
+}
+
+/// Follows the events, and reads none of them: little of it is kept by the kernel.
+fn follow(monitor: &Monitor) -> TcpStream {
+    use rustix::net::{AddressFamily, SocketType, connect, ipproto, socket, sockopt};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::TCP)).unwrap();
+    sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
+    let address: std::net::SocketAddr = monitor.address.parse().unwrap();
+    connect(&socket, &address).unwrap();
+    let mut stream = TcpStream::from(socket);
+    let request = format!(
+        "GET /v1/events HTTP/1.1\r\nHost: {}\r\n\r\n",
+        monitor.address
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+fn followers(monitor: &Monitor) -> Option<usize> {
+    let (_, metrics) = get_text(&monitor.address, "/metrics")?;
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("hb_sse_clients "))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn followers_that_never_read_cost_little_and_lose_their_places() {
+    let (redis, monitor) = fleet();
+    let unread: Vec<TcpStream> = (0..UNREAD).map(|_| follow(&monitor)).collect();
+    eventually("all of them follow", || {
+        (followers(&monitor)? == UNREAD).then_some(())
+    });
+    let before = resident(&monitor);
+    for round in 0..ROUNDS {
+        let (status, key) = match round % 2 {
+            0 => ("stopped", "stopped"),
+            _ => ("healthy", "healthy"),
+        };
+        beats(&redis, 2 + round, status);
+        eventually("every agent is another", || {
+            let (_, page) = monitor.get("/health/agents?limit=1")?;
+            (page[key] == AGENTS).then_some(())
+        });
+    }
+    let grown = resident(&monitor).saturating_sub(before);
+    assert!(
+        grown < UNREAD * UNREAD_BYTES_MAX,
+        "{grown} bytes for {UNREAD} unread followers"
+    );
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while followers(&monitor) != Some(0) {
+        assert!(Instant::now() < deadline, "places stay taken");
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    drop(unread);
 }

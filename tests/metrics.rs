@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use support::{Monitor, Redis, Running, eventually, get_text, sidecar};
 
 /// Every name that hbmonitor promises.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 53] = [
     "hb_build_info",
     "hb_agents",
     "hb_agent_info",
@@ -41,6 +41,8 @@ const NAMES: [&str; 44] = [
     "hb_notifications_total",
     "hb_notifications_failed_total",
     "hb_notifications_queued",
+    "hb_notifications_suppressed_total",
+    "hb_notification_latency_seconds",
     "hb_receiver_up",
     "hb_silences_active",
     "hb_incidents_open",
@@ -57,6 +59,13 @@ const NAMES: [&str; 44] = [
     "process_resident_memory_bytes",
     "process_start_time_seconds",
     "process_open_fds",
+    "process_max_fds",
+    "process_threads",
+    "hb_fleet_agents_max",
+    "hb_fleet_bytes",
+    "hb_fleet_bytes_max",
+    "hb_fleet_left_total",
+    "hb_fleet_refused_total",
 ];
 
 fn place(name: &str) -> PathBuf {
@@ -136,6 +145,12 @@ fn every_name_is_there_and_promtool_finds_no_fault_whatever_an_agent_calls_its_h
         (r#"hb_agent_resident_memory_bytes{agent="w2"}"#, 2e7),
         (r#"hb_detections_total{kind="crash"}"#, 1.0),
         (r#"hb_heartbeats_rejected_total{reason="malformed"}"#, 1.0),
+        (r#"hb_recovery_duration_seconds_count{rung="docker"}"#, 0.0),
+        (
+            r#"hb_notifications_suppressed_total{reason="silenced"}"#,
+            0.0,
+        ),
+        (r#"hb_alerts_firing{severity="critical"}"#, 0.0),
     ] {
         assert_eq!(value(&text, line), Some(wanted), "{line}");
     }
@@ -197,6 +212,20 @@ fn the_dashboard_uses_only_names_that_are_there_and_the_source_that_is_chosen() 
             panel["title"]
         );
     }
+}
+
+#[test]
+fn the_page_about_metrics_has_every_name_and_no_other() {
+    let page = include_str!("../docs/metrics.md");
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let first = |row: &&str| row.split('|').nth(1).unwrap().to_owned();
+    let cells: Vec<String> = rows.iter().map(first).collect();
+    let named = cells.iter().flat_map(|cell| cell.split('`'));
+    let named: BTreeSet<&str> = named.filter(|word| word.contains('_')).collect();
+    assert_eq!(named, BTreeSet::from(NAMES));
 }
 
 /// Names of ours that nothing exports.

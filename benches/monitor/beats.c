@@ -2,7 +2,7 @@
 
    beats publish PORT SHAPE AGENTS RATE SECONDS   RATE 0: as fast as Redis takes them
    beats discard PORT WAIT_MS                     until SIGTERM; WAIT_MS: pause after each read
-   beats fetch PORT PATH COUNT                    GET over HTTP, so many times; prints the median in ms, and the bytes
+   beats fetch PORT PATH COUNT                    GET over HTTP, so many times; prints the median and the 99th percentile in ms, and the bytes
 
    SHAPE: same      a sidecar's beat; from beat to beat only time, sequence and slot change
           varying   its figures, progress and evidence change too, as a real sidecar's do
@@ -248,7 +248,7 @@ static void fetch(int port, const char *path, int count)
         took[i] = (now_ns(CLOCK_MONOTONIC) - began) / 1e6;
     }
     qsort(took, count, sizeof *took, by_value);
-    printf("median %.3f bytes %ld\n", took[count / 2], bytes);
+    printf("median %.3f p99 %.3f bytes %ld\n", took[count / 2], took[count * 99 / 100], bytes);
 }
 
 int main(int argc, char **argv)

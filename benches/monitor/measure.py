@@ -19,8 +19,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FEEDERS, MEASURED = "0", "1"  # cores
+# With --first: before all that other users run, the one who asks before the one who answers.
+FIRST = {"asks": ["chrt", "-f", "10"], "answers": ["chrt", "-f", "5"], "feeds": ["nice", "-n", "-10"]}
+
+
+def pinned(role, core, command, first):
+    return [*(FIRST[role] if first else []), "taskset", "-c", core, *command]
 WITHIN = 60.0
 PAGES, LISTINGS = 40, 7
+# One request each 60 ms: enough of them for a 99th percentile.
+LOADED_PAGES, LOADED_RATE = 200, 50_000
+LOADED_PATHS = "/health/agents?limit=100", "/health/agents?limit=100&state=healthy&type=writer", "/health/agents/agent-000001", "/v1/status", "/"
 
 
 def free_port():
@@ -60,12 +69,12 @@ class Peer:
     def __init__(self, name, command, port=None, is_ours=False):
         self.name, self.command, self.port, self.is_ours = name, command, port, is_ours
 
-    def start(self, redis, directory):
+    def start(self, redis, directory, first=False):
         environment = {k: v for k, v in os.environ.items() if not re.match(r"HB_|REDIS_URL|AGENT_", k)}
         environment |= {"XDG_RUNTIME_DIR": directory, "XDG_STATE_HOME": directory, "HOME": directory}
         log = open(Path(directory) / "log", "wb")
         self.process = subprocess.Popen(
-            ["taskset", "-c", MEASURED, *self.command(redis.port, self.port)],
+            pinned("answers", MEASURED, self.command(redis.port, self.port), first),
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
         )
         until(lambda: redis.subscribers() == 1, f"{self.name} subscribes; its log: {log.name}")
@@ -89,12 +98,12 @@ class Peer:
 
 
 class Redis:
-    def __init__(self, directory):
+    def __init__(self, directory, first=False):
         self.port = free_port()
         limits = ["--client-output-buffer-limit", "pubsub 0 0 0"]
         self.process = subprocess.Popen(
-            ["taskset", "-c", FEEDERS, "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-             "--appendonly", "no", "--dir", directory, *limits],
+            pinned("feeds", FEEDERS, ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                                      "--appendonly", "no", "--dir", directory, *limits], first),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )
         until(lambda: answers(self.port), "redis-server starts")
@@ -152,13 +161,13 @@ def run(args, peer, shape, agents, rate):
             redis.stop()
 
 
-def fetch(args, peer, path, count):
-    """Median milliseconds to the last byte, bytes, and milliseconds of the peer's processor time each."""
+def fetch(args, peer, path, count, first=False):
+    """Milliseconds to the last byte (median, 99th percentile), bytes, and milliseconds of the peer's processor time each."""
     before = cpu_ns(peer.process.pid)
-    command = ["taskset", "-c", FEEDERS, str(args.beats), "fetch", str(peer.port), path, str(count)]
+    command = pinned("asks", FEEDERS, [str(args.beats), "fetch", str(peer.port), path, str(count)], first)
     line = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    median, size = re.match(r"median ([\d.]+) bytes (\d+)", line).groups()
-    return float(median), int(size), (cpu_ns(peer.process.pid) - before) / 1e6 / count
+    median, p99, size = re.match(r"median ([\d.]+) p99 ([\d.]+) bytes (\d+)", line).groups()
+    return float(median), float(p99), int(size), (cpu_ns(peer.process.pid) - before) / 1e6 / count
 
 
 def http_times(args, peer, agents):
@@ -170,6 +179,29 @@ def http_times(args, peer, agents):
             found = fetch(args, peer, "/health/agents?limit=100", PAGES), fetch(args, peer, "/health/agents", LISTINGS)
             peer.stop()
             return found
+        finally:
+            peer.process.kill()
+            redis.stop()
+
+
+def loaded_times(args, peer, agents):
+    """For each path the median, the 99th percentile and the bytes, while beats come in."""
+    seconds = len(LOADED_PATHS) * LOADED_PAGES * 0.1 + 20
+    with tempfile.TemporaryDirectory() as directory:
+        redis = Redis(directory, args.first)
+        load = [str(args.beats), "publish", str(redis.port), "varying", str(agents), str(LOADED_RATE), str(seconds)]
+        command = pinned("feeds", FEEDERS, load, args.first)
+        try:
+            peer.start(redis, directory, args.first)
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as generator:
+                if generator.stdout.readline() != "start\n":
+                    sys.exit("bench-monitor: the generator ended early")
+                until(lambda: redis.waiting() == 0, f"{peer.name} reads the first beats")
+                before, began = peer.received(), time.monotonic()
+                found = [(path, *fetch(args, peer, path, LOADED_PAGES, args.first)[:3]) for path in LOADED_PATHS]
+                rate = (peer.received() - before) / (time.monotonic() - began)
+                generator.kill()
+            return rate, found
         finally:
             peer.process.kill()
             redis.stop()
@@ -217,20 +249,35 @@ def main():
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--only", action="append", help="part of a peer's name")
     parser.add_argument("--no-http", action="store_true")
+    parser.add_argument("--http-only", action="store_true", help="only the answers while beats come in")
+    parser.add_argument("--first", action="store_true", help="these run before all else on the machine (chrt, as root): for answers on a busy one")
     args = parser.parse_args()
     print(f"{os.cpu_count()} cores, Linux {platform.release()}, load {os.getloadavg()[0]:.1f} at the start")
-    for agents in map(int, args.agents.split(",")):
+    agents = max(map(int, args.agents.split(",")))
+    if args.http_only:
+        return loaded_tables(args, agents)
+    for each in map(int, args.agents.split(",")):
         for shape in args.shapes.split(","):
-            load_table(args, shape, agents)
+            load_table(args, shape, each)
     if args.no_http:
         return
-    agents = max(map(int, args.agents.split(",")))
     print(f"\n{agents} agents over HTTP: milliseconds to the last byte (of the monitor's processor time)\n")
     print("| | `?limit=100` | all | all, MB |\n|---|---|---|---|", flush=True)
     for peer in peers(args):
         if peer.port:
-            (page, _, page_cpu), (whole, size, whole_cpu) = http_times(args, peer, agents)
+            (page, _, _, page_cpu), (whole, _, size, whole_cpu) = http_times(args, peer, agents)
             print(f"| {peer.name} | {page:.2f} ({page_cpu:.2f}) | {whole:.0f} ({whole_cpu:.0f}) | {size / 1e6:.1f} |", flush=True)
+    loaded_tables(args, agents)
+
+
+def loaded_tables(args, agents):
+    for peer in peers(args):
+        if peer.is_ours:
+            rate, found = loaded_times(args, peer, agents)
+            print(f"\n{peer.name}, {agents} agents while {rate / 1000:.0f}k beats/s come in: milliseconds to the last byte\n")
+            print("| | median | 99 of 100 within | kB |\n|---|---|---|---|")
+            for path, median, p99, size in found:
+                print(f"| `{path}` | {median:.2f} | {p99:.2f} | {size / 1e3:.0f} |", flush=True)
 
 
 main()

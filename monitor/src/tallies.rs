@@ -1,7 +1,9 @@
 //! What happened since the start, counted for `/metrics`: the hub writes, scrapes read.
 
+use heartbeat::base::histogram::Histogram;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent::State;
+use heartbeat::fleet::ladder::rung::Rung;
 use heartbeat::fleet::machine::{Change, FleetEffect, Turn};
 use heartbeat::fleet::story::Line;
 use heartbeat::fleet::watch::WatchEffect;
@@ -46,15 +48,6 @@ pub(crate) struct Figures {
     pub(crate) links_lost: u64,
 }
 
-/// Durations in buckets.
-#[derive(Clone, Debug)]
-pub(crate) struct Histogram {
-    bounds: &'static [f64],
-    /// Per bucket, the last one without a bound.
-    counts: Vec<u64>,
-    sum: f64,
-}
-
 /// The kinds of detections: each is there from the start.
 pub(crate) const KINDS: [&str; 5] = ["stuck", "crash", "heartbeat_missed", "crash_loop", "other"];
 
@@ -65,41 +58,15 @@ impl Default for Figures {
             silence: Histogram::new(&DELAY),
             attempts: BTreeMap::new(),
             failures: BTreeMap::new(),
-            durations: BTreeMap::new(),
+            durations: Rung::ALL
+                .into_iter()
+                .map(|rung| (rung.as_str().to_owned(), Histogram::new(&DELAY)))
+                .collect(),
             exits: BTreeMap::new(),
             ticks: Histogram::new(&TICK),
             answers: Histogram::new(&ANSWER),
             links_lost: 0,
         }
-    }
-}
-
-impl Histogram {
-    const fn new(bounds: &'static [f64]) -> Self {
-        Self {
-            bounds,
-            counts: Vec::new(),
-            sum: 0.0,
-        }
-    }
-
-    fn add(&mut self, seconds: f64) {
-        self.counts.resize(self.bounds.len() + 1, 0);
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        self.counts[bucket] += 1;
-        self.sum += seconds;
-    }
-
-    /// Bounds and how many were at most that long; then all of them, and their sum in seconds.
-    pub(crate) fn read(&self) -> (Vec<(f64, u64)>, u64, f64) {
-        let mut count = 0;
-        let mut buckets = Vec::new();
-        for (place, bound) in self.bounds.iter().enumerate() {
-            count += self.counts.get(place).copied().unwrap_or(0);
-            buckets.push((*bound, count));
-        }
-        let all = count + self.counts.get(self.bounds.len()).copied().unwrap_or(0);
-        (buckets, all, self.sum)
     }
 }
 
@@ -114,12 +81,12 @@ impl Tallies {
 
     /// One turn of the hub took so long.
     pub(crate) fn ticked(&self, took: Duration) {
-        self.with(|figures| figures.ticks.add(took.as_secs_f64()));
+        self.with(|figures| figures.ticks.add(took));
     }
 
     /// The store answered after so long.
     pub(crate) fn answered(&self, took: Duration) {
-        self.with(|figures| figures.answers.add(took.as_secs_f64()));
+        self.with(|figures| figures.answers.add(took));
     }
 
     /// The connection to the store is lost.
@@ -142,7 +109,7 @@ impl Tallies {
             self.with(|figures| {
                 *figures.detections.entry(kind).or_default() += 1;
                 if let Some(silent) = silent {
-                    figures.silence.add(silent.as_secs_f64());
+                    figures.silence.add(silent);
                 }
             });
         }
@@ -168,6 +135,7 @@ impl Tallies {
                     TimelineKind::Process => figures.end(agent, entry),
                     TimelineKind::State
                     | TimelineKind::Activity
+                    | TimelineKind::Evidence
                     | TimelineKind::Incident
                     | TimelineKind::Notified
                     | TimelineKind::Acknowledged
@@ -196,7 +164,7 @@ impl Figures {
                 let durations = self.durations.entry(rung);
                 durations
                     .or_insert_with(|| Histogram::new(&DELAY))
-                    .add(Duration::from_millis(took).as_secs_f64());
+                    .add(Duration::from_millis(took));
             }
             Some(_) => *self.failures.entry(rung).or_default() += 1,
         }
@@ -260,17 +228,6 @@ fn is_stuck(turn: &Turn) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bucket_counts_what_is_at_most_as_long_and_the_last_one_all() {
-        let mut histogram = Histogram::new(&DELAY);
-        for seconds in [0.5, 1.0, 3.0, 5000.0] {
-            histogram.add(seconds);
-        }
-        let (buckets, all, sum) = histogram.read();
-        assert_eq!(&buckets[..3], [(1.0, 2), (2.0, 2), (5.0, 3)]);
-        assert_eq!((buckets[7], all, sum), ((900.0, 3), 4, 5004.5));
-    }
 
     #[test]
     fn rungs_and_ends_are_counted_by_their_outcome() {

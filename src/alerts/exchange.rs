@@ -1,11 +1,13 @@
 //! Inputs, effects and the view of the alerts.
 
 use crate::alerts::matter::Matter;
+use crate::base::histogram::Histogram;
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::wire::incident::{GateKind, IncidentId, Notified};
 use crate::wire::notification::{Message, Notification, ReceiverName, Severity};
 use crate::wire::silence::Silence;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// When an input is applied: on the clock that decides, and on the one that is written into records.
@@ -138,12 +140,57 @@ pub struct AlertsView {
     pub receivers: Vec<ReceiverView>,
     /// Pages that are out.
     pub pages: usize,
+    /// The same by severity; each is there.
+    pub firing: BTreeMap<Severity, usize>,
     /// Pages that are held back: grouped, inhibited, acknowledged, flapping or repaired before they were due.
     pub muted: usize,
+    /// What was not sent since the start, by why; each is there.
+    pub suppressed: BTreeMap<Suppressed, u64>,
+}
+
+/// Why a page, or a part of one, is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Suppressed {
+    /// A person takes care of it.
+    Acknowledged,
+    /// It opens again and again.
+    Flapping,
+    /// It became part of another page.
+    Grouped,
+    /// A page about its host explains it.
+    Inhibited,
+    /// It was over before it was due: no person was needed.
+    Recovered,
+    /// A silence holds for it.
+    Silenced,
+}
+
+impl Suppressed {
+    /// Each of them.
+    pub const ALL: [Self; 6] = [
+        Self::Acknowledged,
+        Self::Flapping,
+        Self::Grouped,
+        Self::Inhibited,
+        Self::Recovered,
+        Self::Silenced,
+    ];
+
+    /// The word of metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acked",
+            Self::Flapping => "flapping",
+            Self::Grouped => "grouped",
+            Self::Inhibited => "inhibited",
+            Self::Recovered => "recovered",
+            Self::Silenced => "silenced",
+        }
+    }
 }
 
 /// A receiver at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReceiverView {
     /// Its name.
     pub name: ReceiverName,
@@ -157,4 +204,6 @@ pub struct ReceiverView {
     pub delivered_at: Option<u64>,
     /// Why it takes none, while that is so.
     pub error: Option<String>,
+    /// From when notifications were due to when it took them.
+    pub latency: Histogram,
 }

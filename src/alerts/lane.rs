@@ -4,6 +4,7 @@ use super::exchange::{AlertsEffect, Now, Receiver};
 use super::matter::outcome;
 use super::outbox::OutboxEffect;
 use crate::base::backoff::Backoff;
+use crate::base::histogram::Histogram;
 use crate::base::moment::Moment;
 use crate::base::patience::Patience;
 use crate::wire::incident::Notified;
@@ -22,6 +23,8 @@ const EXPIRES_MS: u64 = 24 * 3600 * 1000;
 const DIGEST_ABOVE: usize = 10;
 const DIGEST_MAX: usize = 50;
 
+/// Upper bounds of the buckets of a delivery, in seconds: at once, after retries, after the fallback took over, late.
+const LATENCY: [f64; 8] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 120.0, 900.0];
 /// Names of pages that are remembered.
 const RECEIPTS_MAX: usize = 10_000;
 
@@ -48,6 +51,7 @@ pub(super) struct Lane {
     pub(super) delivered_at: Option<u64>,
     pub(super) error: Option<String>,
     patience: Patience,
+    pub(super) latency: Histogram,
 }
 
 #[derive(Debug)]
@@ -76,6 +80,7 @@ impl Lane {
             delivered_at: None,
             error: None,
             patience,
+            latency: Histogram::new(&LATENCY),
         }
     }
 
@@ -83,6 +88,14 @@ impl Lane {
         self.backoff.reset();
         self.delivered_at = Some(now.wall_ms);
         (self.failures, self.failing_since, self.error, self.dead) = (0, None, None, false);
+    }
+
+    /// It took this record.
+    pub(super) fn took(&mut self, record: &Notification, now: Now) {
+        self.delivered += 1;
+        // The order of a notification is when it was due, Unix milliseconds, also across a restart of the monitor.
+        let late = now.wall_ms.saturating_sub(record.order);
+        self.latency.add(Duration::from_millis(late));
     }
 
     pub(super) fn fails(&mut self, error: &str, now: Now) {

@@ -223,7 +223,7 @@ impl Outbox {
             Outcome::Taken | Outcome::Posted(_) => {
                 for order in sent {
                     if let Some(Queued { record, .. }) = lane.queue.remove(&order) {
-                        lane.delivered += 1;
+                        lane.took(&record, now);
                         let page = record.message.page.clone();
                         if record.message.occasion == Occasion::Resolved {
                             lane.receipts.remove(&page);
@@ -316,6 +316,7 @@ impl Outbox {
             failed: lane.failed,
             delivered_at: lane.delivered_at,
             error: lane.error.clone(),
+            latency: lane.latency.clone(),
         };
         self.lanes.values().map(view).collect()
     }

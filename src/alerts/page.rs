@@ -1,5 +1,6 @@
 //! One page: matters with one cause, as one thing to its receivers from the first message to the last.
 
+use crate::alerts::exchange::Suppressed;
 use crate::alerts::matter::{Matter, Place};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
@@ -36,6 +37,8 @@ pub(super) struct Page {
     pub(super) sent_to: BTreeSet<ReceiverName>,
     /// Who acknowledged it, once its receivers know that.
     pub(super) acked_by: Option<String>,
+    /// Why it was last held back.
+    pub(super) held: Option<Suppressed>,
     /// How often its place opened within an hour, counted when it was about to be sent.
     pub(super) openings: Option<usize>,
     /// When it began here.
@@ -88,6 +91,7 @@ impl Page {
             stage: Stage::Waiting(None),
             sent_to: BTreeSet::new(),
             acked_by: None,
+            held: None,
             openings: None,
             since: now,
             patience,
@@ -248,7 +252,8 @@ impl Page {
     }
 
     /// It is held back: it is considered again soon.
-    pub(super) fn hold(&mut self, now: Moment) {
+    pub(super) fn hold(&mut self, why: Suppressed, now: Moment) {
+        self.held = Some(why);
         match &mut self.stage {
             Stage::Waiting(due) => *due = Some(now + self.patience.scale(RECHECK)),
             Stage::Sent { last, news, .. } => (*last, *news) = (now, false),

@@ -3,7 +3,7 @@
 //! Grouped by place and cause, and wider when many places open at once; held back while a silent host explains it, while a
 //! person takes care, while it flaps or comes back by itself. At most one page a cause.
 
-use crate::alerts::exchange::{Now, Receiver, Standing};
+use crate::alerts::exchange::{Now, Receiver, Standing, Suppressed};
 use crate::alerts::flaps::{Flaps, OPENINGS};
 use crate::alerts::matter::{Matter, Place};
 use crate::alerts::page::{Page, Want};
@@ -11,7 +11,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::base::patience::Patience;
 use crate::wire::incident::{GateKind, IncidentId};
-use crate::wire::notification::{Message, Notification, Occasion, PageId, ReceiverName};
+use crate::wire::notification::{Message, Notification, Occasion, PageId, ReceiverName, Severity};
 use crate::wire::silence::Silence;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,8 @@ pub(super) struct Pages {
     pub(super) renew_at: Option<Moment>,
     /// The last number that orders notifications.
     pub(super) order: u64,
+    /// What was not sent.
+    pub(super) suppressed: BTreeMap<Suppressed, u64>,
     /// Sent without a page: tests, repairs.
     pub(super) loose: Vec<Notification>,
     pub(super) patience: Patience,
@@ -67,6 +69,27 @@ impl Pages {
     /// Pages that are held back.
     pub(super) fn muted(&self) -> usize {
         self.pages.len() - self.sent()
+    }
+
+    /// Pages that are out, by severity.
+    pub(super) fn firing(&self) -> BTreeMap<Severity, usize> {
+        let none = [Severity::Info, Severity::Warning, Severity::Critical].map(|of| (of, 0));
+        let mut firing = BTreeMap::from(none);
+        for page in self.pages.values().filter(|page| page.is_sent()) {
+            *firing.entry(page.severity()).or_default() += 1;
+        }
+        firing
+    }
+
+    /// What was not sent, by why.
+    pub(super) fn suppressed(&self) -> BTreeMap<Suppressed, u64> {
+        let mut all: BTreeMap<_, _> = Suppressed::ALL.map(|why| (why, 0)).into();
+        all.extend(&self.suppressed);
+        all
+    }
+
+    pub(super) fn suppress(&mut self, why: Suppressed) {
+        *self.suppressed.entry(why).or_default() += 1;
     }
 
     pub(super) fn deadline(&self) -> Option<(Moment, &'static str)> {
@@ -126,6 +149,7 @@ impl Pages {
                 if let Some(page) = self.pages.get_mut(&id) {
                     page.put(matter, now.at);
                 }
+                self.suppress(Suppressed::Grouped);
                 id
             }
             None => {
@@ -167,7 +191,10 @@ impl Pages {
         match page.wants(now.at) {
             Want::Nothing => {}
             Want::Fire => self.fire(id, now, effects),
-            Want::Update if self.is_silenced(page, now) => self.hold(id, now),
+            Want::Update if self.is_silenced(page, now) => {
+                self.hold(id, Suppressed::Silenced, now);
+                self.suppress(Suppressed::Silenced);
+            }
             Want::Update => self.again(id, Occasion::Updated, now, effects),
             Want::Acknowledge => {
                 self.again(id, Occasion::Acknowledged, now, effects);
@@ -180,11 +207,13 @@ impl Pages {
     }
 
     fn fire(&mut self, id: &PageId, now: Now, effects: &mut Vec<PagesEffect>) {
-        let subject = match self.pages.get(id) {
-            Some(page) if self.is_muted(page, now) => return self.hold(id, now),
-            Some(page) => page.subject,
-            None => return,
+        let Some(page) = self.pages.get(id) else {
+            return;
         };
+        if let Some(why) = self.held_by(page, now) {
+            return self.hold(id, why, now);
+        }
+        let subject = page.subject;
         let waiting =
             |page: &&Page| !page.is_sent() && page.subject == subject && page.place != Place::Fleet;
         if self.is_wide(subject) || self.pages.values().filter(waiting).count() >= WIDE {
@@ -201,7 +230,7 @@ impl Pages {
             page.openings = Some(self.flaps.opened((place, subject), now.at));
         }
         if page.is_patient(OPENINGS, now.at) {
-            return self.hold(id, now);
+            return self.hold(id, Suppressed::Flapping, now);
         }
         let occasion = match subject.is_notice() {
             true => Occasion::Notice,
@@ -274,6 +303,7 @@ impl Pages {
             }
         }
         if !page.is_sent() {
+            self.suppress(page.held.unwrap_or(Suppressed::Recovered));
             return self.repaired(&page, now);
         }
         let Some(message) = page.message(Occasion::Resolved, now.wall_ms) else {
@@ -293,9 +323,17 @@ impl Pages {
         }
     }
 
-    fn is_muted(&self, page: &Page, now: Now) -> bool {
-        let cared_for = page.acker().is_some() || !page.needs_people();
-        cared_for || self.is_explained(page) || self.is_silenced(page, now)
+    /// Why a page does not go out now.
+    fn held_by(&self, page: &Page, now: Now) -> Option<Suppressed> {
+        if page.acker().is_some() {
+            Some(Suppressed::Acknowledged)
+        } else if !page.needs_people() {
+            Some(Suppressed::Recovered)
+        } else if self.is_explained(page) {
+            Some(Suppressed::Inhibited)
+        } else {
+            self.is_silenced(page, now).then_some(Suppressed::Silenced)
+        }
     }
 
     /// A silence holds for all that is open.
@@ -305,9 +343,9 @@ impl Pages {
         open.all(|member| member.matter.is_silenced(silences, now.wall_ms))
     }
 
-    fn hold(&mut self, id: &PageId, now: Now) {
+    fn hold(&mut self, id: &PageId, why: Suppressed, now: Now) {
         if let Some(page) = self.pages.get_mut(id) {
-            page.hold(now.at);
+            page.hold(why, now.at);
         }
     }
 

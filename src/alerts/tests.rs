@@ -1,6 +1,7 @@
 //! Stories of pages and deliveries: the machine with a store and receivers in virtual time.
 
 mod delivery;
+mod figures;
 mod paging;
 
 use super::Alerts;

@@ -1,6 +1,6 @@
 //! Common causes: of a host that is silent, and of the whole fleet.
 
-use super::exchange::Now;
+use super::exchange::{Now, Suppressed};
 use super::matter::{Matter, Place, kind};
 use super::page::Page;
 use super::pages::Pages;
@@ -78,7 +78,10 @@ impl Pages {
                 self.of_matter.insert(matter.clone(), into.clone());
             }
             match self.pages.get_mut(&into) {
-                Some(wide) => wide.absorb(page, now),
+                Some(wide) => {
+                    wide.absorb(page, now);
+                    self.suppress(Suppressed::Grouped);
+                }
                 None => {
                     page.place = Place::Fleet;
                     self.pages.insert(id, page);

@@ -3,7 +3,10 @@
 //! A machine beside the watch: it follows the watch's inputs and effects. What an incident shows is compared with what it
 //! showed before, so that a monitor that starts, and reads the incident from the store, writes nothing of it twice.
 
+mod evidence;
 mod incident;
+mod notices;
+mod people;
 
 use crate::base::foreign;
 use crate::base::id::AgentId;
@@ -13,21 +16,15 @@ use crate::fleet::machine::{Change, FleetEffect, FleetInput, Turn};
 use crate::fleet::recovery::RecoveryEffect;
 use crate::fleet::watch::{Watch, WatchEffect, WatchInput};
 use crate::fleet::word::{Tone, Word, reason_text};
-use crate::wire::audit::AuditEntry;
 use crate::wire::event::{Detail, Event, EventKind};
 use crate::wire::incident::{Incident, IncidentId, Notified, Rung};
+use crate::wire::notice::Notice;
 use crate::wire::order::{Action, DONE, OrderReport};
-use crate::wire::silence::Silence;
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
 use incident::{acknowledged, began, closed, ended, notified_of, opened};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The label by which a silence names one agent.
-const AGENT_LABEL: &str = "agent";
-/// What a person asks for when an agent is to leave: its timeline goes with it.
-const FORGET: &str = "forget";
 
 /// An entry, and whose timeline it belongs to.
 pub type Line = (AgentId, TimelineEntry);
@@ -37,6 +34,7 @@ pub type Line = (AgentId, TimelineEntry);
 pub struct Story {
     /// Each incident as its entries show it.
     written: BTreeMap<IncidentId, Arc<Incident>>,
+    notices: notices::Written,
 }
 
 impl Story {
@@ -45,6 +43,13 @@ impl Story {
         if let WatchInput::Incidents(records) = input {
             for record in records {
                 self.written
+                    .entry(record.id.clone())
+                    .or_insert_with(|| Arc::new(record.clone()));
+            }
+        }
+        if let WatchInput::Notices(records) = input {
+            for record in records {
+                self.notices
                     .entry(record.id.clone())
                     .or_insert_with(|| Arc::new(record.clone()));
             }
@@ -69,15 +74,23 @@ impl Story {
             WatchEffect::IncidentChanged(change) => self.incident(&change.incident, wall_ms),
             // Who was notified changes the record alone.
             WatchEffect::StoreIncident(incident) => self.incident(incident, wall_ms),
+            // Who was notified changes the record alone.
+            WatchEffect::StoreNotice(notice) | WatchEffect::NoticeChanged(notice) => {
+                self.notice(notice, wall_ms)
+            }
+            WatchEffect::RemoveNotice(id) => {
+                self.notices.remove(id);
+                Vec::new()
+            }
             WatchEffect::RemoveIncident(id) => {
                 self.written.remove(id);
                 Vec::new()
             }
             WatchEffect::Recovery(RecoveryEffect::Audit(asked)) => {
-                Vec::from_iter(of_request(asked))
+                Vec::from_iter(people::of_request(asked))
             }
             WatchEffect::Recovery(RecoveryEffect::StoreSilence(silence)) => {
-                of_silence(silence, wall_ms)
+                people::of_silence(silence, wall_ms)
             }
             WatchEffect::Fleet(
                 FleetEffect::Verify(_)
@@ -92,9 +105,6 @@ impl Story {
             | WatchEffect::ReadRecords
             | WatchEffect::TookOver
             | WatchEffect::SteppedDown
-            | WatchEffect::StoreNotice(_)
-            | WatchEffect::RemoveNotice(_)
-            | WatchEffect::NoticeChanged(_)
             | WatchEffect::GateClosed(_)
             | WatchEffect::GateOpened(_)
             | WatchEffect::Recovery(
@@ -113,6 +123,14 @@ impl Story {
                 | RecoveryEffect::Page(_),
             ) => Vec::new(),
         }
+    }
+
+    /// What is new in a notice.
+    fn notice(&mut self, notice: &Arc<Notice>, wall_ms: u64) -> Vec<Line> {
+        let before = self.notices.insert(notice.id.clone(), Arc::clone(notice));
+        let news = notices::news(before.as_deref(), notice, wall_ms);
+        let lines = news.into_iter().map(|entry| (notice.agent.clone(), entry));
+        lines.collect()
     }
 
     /// What is new in an incident, for each of its agents.
@@ -185,7 +203,7 @@ pub fn tone(entry: &TimelineEntry) -> Tone {
         TimelineKind::Notified | TimelineKind::Acknowledged | TimelineKind::Asked => Tone::You,
         TimelineKind::Order if fact("outcome") == Some(DONE) => Tone::Ok,
         TimelineKind::Order => Tone::Warn,
-        TimelineKind::Unknown => Tone::Off,
+        TimelineKind::Evidence | TimelineKind::Unknown => Tone::Off,
     }
 }
 
@@ -243,6 +261,7 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
             None => "registered".to_owned(),
         },
         EventKind::Restarted => format!("started again{}", pid_text(detail)),
+        EventKind::Evidence => return evidence::of_event(event, at),
         EventKind::Exited => format!("process ended{}{}", exit_text(detail), pid_text(detail)),
         EventKind::Ready
         | EventKind::Hung
@@ -254,7 +273,6 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
         | EventKind::CrashLoop
         | EventKind::Unkillable
         | EventKind::Duplicate
-        | EventKind::Evidence
         | EventKind::WaitingInput
         | EventKind::Unknown => return None,
     };
@@ -319,40 +337,6 @@ fn exit_text(detail: &Detail) -> String {
         Some((None, Some(signal))) => format!(" by signal {signal}"),
         Some((None, None)) | None => String::new(),
     }
-}
-
-fn of_request(asked: &AuditEntry) -> Option<Line> {
-    let agent = AgentId::parse(&asked.agent).ok()?;
-    if asked.what == FORGET {
-        return None;
-    }
-    let by = foreign::visible(&asked.who);
-    let what = format!("{by} asked for {}: {}", asked.what, asked.outcome);
-    let entry = TimelineEntry::new(asked.at_ms, TimelineKind::Asked, &what, &asked.detail)
-        .fact("action", asked.what)
-        .fact("by", asked.who.as_str())
-        .fact("from", asked.from.as_str())
-        .fact("outcome", asked.outcome)
-        .fact("time", asked.at_ms.to_string());
-    Some((agent, entry))
-}
-
-/// A silence shows in the timelines of the agents that it names.
-fn of_silence(silence: &Silence, wall_ms: u64) -> Vec<Line> {
-    let named = silence
-        .matchers
-        .iter()
-        .filter(|matcher| matcher.name == AGENT_LABEL && matcher.is_equal && !matcher.is_regex);
-    let agents = named.filter_map(|matcher| AgentId::parse(&matcher.value).ok());
-    let by = foreign::visible(&silence.created_by);
-    let what = format!("silenced by {by}");
-    let comment = foreign::visible(&silence.comment);
-    let entry = TimelineEntry::new(wall_ms, TimelineKind::Asked, &what, &comment)
-        .fact("action", "silence")
-        .fact("by", silence.created_by.as_str())
-        .fact("silence", silence.id.to_string())
-        .fact("until", silence.ends_at.to_string());
-    agents.map(|agent| (agent, entry.clone())).collect()
 }
 
 fn is_same(one: &Rung, other: &Rung) -> bool {

@@ -1,10 +1,14 @@
 //! The one word that a person reads of an agent: its state when that is not healthy, else its verdict. Page, terminal and
 //! messages use the same words, glyphs and ranks; the API keeps the codes.
 
+use crate::base::foreign;
 use crate::wire::beat::Verdict;
 use crate::wire::incident::GateKind;
 use crate::wire::life::Reason;
 use serde::{Deserialize, Serialize};
+
+/// Hosts that a sentence about gates names.
+const HOSTS_NAMED: usize = 3;
 
 /// The shown word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -300,6 +304,28 @@ pub fn code(text: &str) -> String {
     }
 }
 
+/// Where gates of one kind are closed beside the one that is shown: `Also on node-1, node-2 and 498 more hosts.`; empty for none.
+pub fn also_on(hosts: &[String]) -> String {
+    let named = hosts
+        .iter()
+        .take(HOSTS_NAMED)
+        .map(|host| foreign::visible(host));
+    let named: Vec<_> = named.collect();
+    let rest = hosts.len() - named.len();
+    match (named.as_slice(), rest) {
+        ([], _) => String::new(),
+        (all, 0) => format!("Also on {}.", all.join(", ")),
+        (all, rest) => format!("Also on {} and {rest} more hosts.", all.join(", ")),
+    }
+}
+
+/// The verdict that a filter names, by its code or its shown word; `None` when it names none.
+pub fn verdict(text: &str) -> Option<Verdict> {
+    let code = code(text);
+    let known: Option<Verdict> = serde_json::from_value(code.as_str().into()).ok();
+    known.filter(|verdict| crate::wire::word(verdict) == code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,6 +335,24 @@ mod tests {
     fn every_word_is_counted_once() {
         let all: BTreeSet<Word> = Word::ALL.into_iter().collect();
         assert_eq!(all.len(), Word::ALL.len());
+    }
+
+    #[test]
+    fn many_hosts_are_named_in_one_short_sentence() {
+        let hosts: Vec<String> = (1..=501).map(|n| format!("node-{n}")).collect();
+        assert_eq!(also_on(&[]), "");
+        assert_eq!(also_on(&hosts[..2]), "Also on node-1, node-2.");
+        assert_eq!(
+            also_on(&hosts),
+            "Also on node-1, node-2, node-3 and 498 more hosts."
+        );
+    }
+
+    #[test]
+    fn a_filter_names_a_verdict_or_none() {
+        assert_eq!(verdict("waiting-for-you"), Some(Verdict::WaitingInput));
+        assert_eq!(verdict("unknown"), Some(Verdict::Unknown));
+        assert_eq!((verdict("stuck"), verdict("")), (None, None));
     }
 
     #[test]

@@ -137,6 +137,22 @@ pub enum Source {
 }
 
 impl Verdict {
+    /// Each of them.
+    pub const ALL: [Self; 12] = [
+        Self::Starting,
+        Self::Working,
+        Self::WaitingModel,
+        Self::WaitingInput,
+        Self::Sleeping,
+        Self::Idle,
+        Self::Paused,
+        Self::Stalled,
+        Self::Spinning,
+        Self::Looping,
+        Self::Hung,
+        Self::Unknown,
+    ];
+
     /// What the verdict amounts to.
     pub fn class(self) -> VerdictClass {
         match self {

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 pub const SILENCE_BYTES_MAX: usize = 16 * 1024;
 /// Matchers of one silence.
 const MATCHERS_MAX: usize = 20;
-/// The longest value of a matcher, in bytes.
-const VALUE_BYTES_MAX: usize = 500;
+/// The longest value of a matcher, in characters.
+const VALUE_CHARS_MAX: usize = 500;
+/// What a matcher can be about.
+const LABELS: [&str; 6] = ["agent", "type", "host", "alertname", "reason", "severity"];
 /// The largest program of a pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
@@ -111,11 +113,36 @@ impl Matcher {
         } else {
             text.to_owned()
         };
-        Self::try_from(Written {
-            name: name.to_owned(),
+        Self::new(name.to_owned(), value, is_regex, true)
+    }
+
+    /// Any condition: that the label is this value, or fits it as a pattern, or the opposite.
+    ///
+    /// # Errors
+    /// The name is not a label, the value too long, or no pattern.
+    pub fn new(
+        name: String,
+        value: String,
+        is_regex: bool,
+        is_equal: bool,
+    ) -> Result<Self, SilenceError> {
+        let wrong = |why: &str| SilenceError::Matcher(name.clone(), why.to_owned());
+        if !LABELS.contains(&&*name) {
+            return Err(wrong(&format!("expected one of {}", LABELS.join(", "))));
+        }
+        if value.chars().count() > VALUE_CHARS_MAX {
+            return Err(wrong(&format!(
+                "the value may have {VALUE_CHARS_MAX} characters"
+            )));
+        }
+        let pattern = is_regex.then(|| whole(&value)).transpose();
+        let pattern = pattern.map_err(|error| wrong(&format!("no pattern: {error}")))?;
+        Ok(Self {
+            name,
             value,
             is_regex,
-            is_equal: true,
+            is_equal,
+            pattern,
         })
     }
 
@@ -148,32 +175,19 @@ impl TryFrom<Written> for Matcher {
             is_regex,
             is_equal,
         } = written;
-        let wrong = |why: &str| SilenceError::Matcher(name.clone(), why.to_owned());
-        if !["agent", "type", "host", "alertname", "reason", "severity"].contains(&&*name) {
-            return Err(wrong(
-                "expected agent, type, host, alertname, reason or severity",
-            ));
-        }
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(wrong("the value is too long"));
-        }
-        let pattern = match is_regex {
-            true => {
-                let pattern = RegexBuilder::new(&format!("^(?:{value})$"))
-                    .size_limit(PATTERN_BYTES_MAX)
-                    .build();
-                Some(pattern.map_err(|error| wrong(&error.to_string()))?)
-            }
-            false => None,
-        };
-        Ok(Self {
-            name,
-            value,
-            is_regex,
-            is_equal,
-            pattern,
-        })
+        Self::new(name, value, is_regex, is_equal)
     }
+}
+
+/// The pattern for the whole label. It is also checked alone: `a)|(b` is none, and between brackets it would fit parts.
+fn whole(value: &str) -> Result<Regex, regex_lite::Error> {
+    let build = |text: &str| {
+        RegexBuilder::new(text)
+            .size_limit(PATTERN_BYTES_MAX)
+            .build()
+    };
+    build(value)?;
+    build(&format!("^(?:{value})$"))
 }
 
 impl Silence {
@@ -214,7 +228,7 @@ mod tests {
         };
         assert!(fits("writer-*", "writer-12") && !fits("writer-*", "a-writer-1"));
         assert!(fits("a.b", "a.b") && !fits("a.b*", "axb1"));
-        assert!(Matcher::like("agent", &"x".repeat(VALUE_BYTES_MAX + 1)).is_err());
+        assert!(Matcher::like("agent", &"x".repeat(VALUE_CHARS_MAX + 1)).is_err());
     }
 
     fn silence(matchers: &str) -> Result<Silence, SilenceError> {
@@ -257,6 +271,7 @@ mod tests {
             "[]",
             r#"[{"name":"mood","value":"x"}]"#,
             r#"[{"name":"agent","value":"(","isRegex":true}]"#,
+            r#"[{"name":"agent","value":"a)|(b","isRegex":true}]"#,
         ] {
             assert!(silence(matchers).is_err(), "{matchers}");
         }

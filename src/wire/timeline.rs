@@ -42,13 +42,15 @@ pub enum TimelineKind {
     Activity,
     /// A process started or ended: `event epoch incarnation pid code signal reason`.
     Process,
+    /// What it looked like before it was ended: `epoch incarnation pid verdict`.
+    Evidence,
     /// An incident opened or closed: `incident change reason`.
     Incident,
     /// A rung began or ended: `incident rung epoch incarnation outcome`.
     Rung,
-    /// A notification about it: `incident receiver time outcome`.
+    /// A notification about it: `incident` or `notice`, `receiver time outcome`.
     Notified,
-    /// A person takes care of its incident: `incident by`.
+    /// A person takes care of it: `incident` or `notice`, `by`.
     Acknowledged,
     /// A person asked for something: `action by from outcome time`.
     Asked,
@@ -151,6 +153,7 @@ impl TimelineEntry {
         match self.kind {
             TimelineKind::State | TimelineKind::Activity => true,
             TimelineKind::Process
+            | TimelineKind::Evidence
             | TimelineKind::Incident
             | TimelineKind::Rung
             | TimelineKind::Notified

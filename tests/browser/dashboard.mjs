@@ -114,16 +114,32 @@ const flows = {
     below.end();
   },
 
-  async "a thousand agents have pages, and keys move through the rows"() {
-    for (let n = 0; n < 1000; n += 1) stage.beat({ id: `many-${String(n).padStart(4, "0")}` });
-    const page = await eventually("a thousand agents are known", async () => {
-      const page = await open("?sort=id");
-      return (await page.value(`document.querySelector(".pager")?.textContent || ""`)).includes("of 1063") && page;
-    });
+  async "ten thousand agents have pages of a hundred, and keys move through the rows"() {
+    for (const { target } of pages) await browser.send("Target.closeTarget", { targetId: target });
+    for (let n = 0; n < 10000; n += 1) stage.beat({ id: `many-${String(n).padStart(5, "0")}`, host: `node-${10 + (n % 20)}` });
+    const page = await open("?sort=id");
+    const total = (count) => `document.querySelector(".pager")?.textContent.includes("of ${count}")`;
+    await page.until("ten thousand agents are known", total(10063));
     assert.equal(await page.value(`document.querySelectorAll("#rows tr").length`), 100);
     await page.value(`document.querySelector("#rows a").focus()`);
     await page.value(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true }))`);
     assert.equal(await page.value("document.activeElement.textContent"), "calm-01");
+    await page.go(`${url}?sort=id&page=101`);
+    assert.equal(await page.value(`document.querySelectorAll("#rows tr").length`), 63);
+    await page.go(`${url}?host=node-13`);
+    await page.until("one host has five hundred of them", total(500));
+    await page.act(`document.querySelector("th a[href*='sort=cpu']").click()`);
+    await page.until("the filter stays with the order", `location.search.includes("host=node-13") && location.search.includes("sort=cpu") && ${total(500)}`);
+  },
+
+  async "a flip among ten thousand arrives, and focus and scroll stay"() {
+    const page = await open();
+    await page.until("the page is live", live);
+    await page.value(`window.scrollTo(0, 1500); document.querySelector("#theme").focus({ preventScroll: true })`);
+    stage.beat({ id: "many-07777", verdict: "stalled", sentence: "It owes work, but nothing has moved for 6 min 12 s (limit 5 min)." });
+    await page.until("many-07777 stands at the top", `${named("many-07777")}?.matches("li.item")`);
+    assert.equal(await page.value("document.activeElement.id"), "theme");
+    assert.ok((await page.value("window.scrollY")) >= 1500, "the page has scrolled");
   },
 
   async "a page whose monitor is gone is grey and says how old it is"() {

@@ -17,8 +17,15 @@ try {
   await page.until("a restart is offered", `!!document.querySelector("#confirm-restart")`);
   const process = await page.value(`document.querySelector(".kv").textContent.match(/Process(\\d+)/)[1]`);
   assert.equal(await page.value(`getComputedStyle(document.querySelector("#confirm-restart")).display`), "none");
-  await page.value(`document.querySelector(".moves a[href='#confirm-restart']").click()`);
-  await page.until("it asks first", `getComputedStyle(document.querySelector("#confirm-restart")).display === "block"`);
+  const asked = `getComputedStyle(document.querySelector("#confirm-restart")).display`;
+  const ask = `document.querySelector(".moves a[href='#confirm-restart']").click()`;
+  await page.value(ask);
+  await page.until("it asks first", `${asked} === "block"`);
+  await page.until("the harmless answer has the focus", `document.activeElement.textContent === "Keep it"`);
+  await page.value(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }))`);
+  await page.until("escape leaves the question", `${asked} === "none"`);
+  await page.value(ask);
+  await page.until("it asks again", `${asked} === "block"`);
   await page.act(`document.querySelector("#confirm-restart button").click()`);
   const shown = `document.querySelector(".kv").textContent.match(/Process(\\d+)/)?.[1]`;
   await page.until("another process runs", `(${shown} ?? "${process}") !== "${process}"`);

@@ -11,19 +11,22 @@ export class Stage {
     this.sequences = new Map();
   }
 
-  /// One beat: `agent` names id, verdict and what differs from the usual.
-  beat({ id, verdict = "working", task = "Draft the weekly report", sentence = "Progress reported: 42 %.", host = "node-1", type = "writer" }) {
+  /// One beat: the agent, its verdict, and what differs from the usual. Seconds where nothing else is named.
+  beat({
+    id, verdict = "working", task = "Draft the weekly report", progress = 42, sentence = "Progress reported: 42 %.", host = "node-1",
+    type = "writer", cpu = 3.14, memory = 182, interval = 600, since = 372, started = 9, restarts = 0, status = "busy",
+    evidence = [{ signal: "tcp.bytes_received", value: "18 kB in 30 s", source: "observed" }], runtime = null, pid = 4711, exit = null,
+  }) {
     const now = Date.now();
     const sequence = (this.sequences.get(id) ?? 0) + 1;
     this.sequences.set(id, sequence);
     this.command("PUBLISH", "heartbeats", JSON.stringify({
-      agentId: id, agentType: type, timestamp: now, sequence, status: "busy",
-      metrics: { cpuPercent: 3.14, memoryMB: 182, activeTasks: 1, queueDepth: 0, tokensUsedThisHour: 0, errorsLast5Min: 0 },
-      currentTask: task, taskProgress: 42,
+      agentId: id, agentType: type, timestamp: now, sequence, status,
+      metrics: { cpuPercent: cpu, memoryMB: memory, activeTasks: 1, queueDepth: 0, tokensUsedThisHour: 0, errorsLast5Min: 0 },
+      currentTask: task, taskProgress: progress,
       hb: {
-        v: 1, intervalMs: 600000, epoch: 7, slot: sequence, instance: `i-${id}`, host, pid: 4711,
-        startedAt: now - 9000, restarts: 0, ready: true,
-        activity: { verdict, since: now - 372000, sentence, evidence: [{ signal: "tcp.bytes_received", value: "18 kB in 30 s", source: "observed" }] },
+        v: 1, intervalMs: interval * 1000, epoch: 7, slot: sequence, instance: `i-${id}`, host, pid, startedAt: now - started * 1000,
+        restarts, ready: true, activity: { verdict, since: now - since * 1000, sentence, evidence }, runtime, exit,
       },
     }));
   }

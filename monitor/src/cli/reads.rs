@@ -4,13 +4,13 @@ use super::agents::{self, Shown};
 use super::check::{self, Finding};
 use super::client::{Client, ClientError};
 use super::events::{self, Wanted};
-use super::terminal::{Terminal, hint, print};
+use super::terminal::{Terminal, hint, plain, print};
 use super::{incidents, show, top};
 use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
 use hbshell::log_writer::complain;
-use heartbeat::fleet::word::code;
+use heartbeat::fleet::word::{also_on, code};
 use serde_json::Value;
 use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
@@ -153,11 +153,8 @@ fn print_agents(agents: &[Shown], status: &Value, ls: &Ls) {
             .iter()
             .for_each(|agent| print(&agent.json.to_string()));
     }
-    for gate in status["gates"].as_array().into_iter().flatten() {
-        let text = |name: &str| gate[name].as_str().unwrap_or_default();
-        let since = terminal.time(gate["since"].as_u64().unwrap_or(0));
-        let name = text("gate").to_uppercase().replace('_', " ");
-        hint(&format!("{name} since {since}: {}", text("sentence")));
+    for gate in gates(status, &terminal) {
+        hint(&gate);
     }
     let is_filtered = [&ls.state, &ls.agent_type, &ls.activity, &ls.text]
         .into_iter()
@@ -179,6 +176,32 @@ fn print_agents(agents: &[Shown], status: &Value, ls: &Ls) {
             hint(&format!("\n{}", agents::summary(agents)));
         }
     }
+}
+
+/// Why nothing is done by itself, a line each kind of gate.
+pub(super) fn gates(status: &Value, terminal: &Terminal) -> Vec<String> {
+    let mut kinds: Vec<(&Value, Vec<String>)> = Vec::new();
+    for gate in status["gates"].as_array().into_iter().flatten() {
+        match kinds
+            .iter_mut()
+            .find(|(first, _)| first["gate"] == gate["gate"])
+        {
+            Some((_, also)) => also.extend(gate["host"].as_str().map(str::to_owned)),
+            None => kinds.push((gate, Vec::new())),
+        }
+    }
+    let line = |(gate, also): (&Value, Vec<String>)| {
+        let text = |name: &str| plain(gate[name].as_str().unwrap_or_default());
+        let since = terminal.time(gate["since"].as_u64().unwrap_or(0));
+        let name = text("gate").to_uppercase().replace('_', " ");
+        let line = format!(
+            "{name} since {since}: {} {}",
+            text("sentence"),
+            also_on(&also)
+        );
+        line.trim_end().to_owned()
+    };
+    kinds.into_iter().map(line).collect()
 }
 
 async fn agents_of(client: &Client, ls: &Ls) -> Result<Vec<Shown>, ClientError> {

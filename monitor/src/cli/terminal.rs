@@ -11,6 +11,8 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::{SystemTime, UNIX_EPOCH};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// A colour begins with it and ends with `m`.
+const ESCAPE: char = '\x1b';
 /// Where nothing reports a width.
 const COLUMNS_DEFAULT: usize = 80;
 
@@ -112,6 +114,51 @@ impl Terminal {
         Cow::Owned(kept + mark)
     }
 
+    /// The same terminal with so many columns.
+    pub(super) const fn of_columns(self, columns: usize) -> Self {
+        Self {
+            columns: Some(columns),
+            ..self
+        }
+    }
+
+    /// Text that matters less.
+    pub(super) fn dim(&self, text: &str) -> String {
+        if self.has_colour {
+            format!("\x1b[2m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// As [`Terminal::fit`], for a line with colours, which take no room and end with it.
+    pub(super) fn fit_painted(&self, line: &str, columns: usize) -> String {
+        if painted_width(line) <= columns {
+            return line.to_owned();
+        }
+        if !line.contains(ESCAPE) {
+            return self.fit(line, columns).into_owned();
+        }
+        let mark = if self.is_unicode { "…" } else { "..." };
+        let room = columns.saturating_sub(mark.width());
+        let (mut kept, mut used) = (String::new(), 0);
+        for (is_colour, part) in parts(line) {
+            if is_colour {
+                kept.push_str(part);
+                continue;
+            }
+            for c in part.chars() {
+                let wide = c.width().unwrap_or(0);
+                if used + wide > room {
+                    return format!("{kept}{mark}\x1b[0m");
+                }
+                used += wide;
+                kept.push(c);
+            }
+        }
+        kept
+    }
+
     /// A time of day, with its day when that is another one.
     pub(super) fn time(&self, wall_ms: u64) -> String {
         local(wall_ms).near(local(self.now_ms))
@@ -163,6 +210,27 @@ pub(super) fn right(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(text.width())))
 }
 
+/// Columns of a line that may have colours.
+pub(super) fn painted_width(line: &str) -> usize {
+    let texts = parts(line).filter(|(is_colour, _)| !is_colour);
+    texts.map(|(_, text)| text.width()).sum()
+}
+
+/// A line as texts and colours, in order.
+fn parts(line: &str) -> impl Iterator<Item = (bool, &str)> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let is_colour = rest.starts_with(ESCAPE);
+        let end = match is_colour {
+            true => rest.find('m').map_or(rest.len(), |at| at + 1),
+            false => rest.find(ESCAPE).unwrap_or(rest.len()),
+        };
+        let (part, left) = rest.split_at(end);
+        rest = left;
+        (!part.is_empty()).then_some((is_colour, part))
+    })
+}
+
 /// Columns of a text.
 pub(super) fn width(text: &str) -> usize {
     text.width()
@@ -206,6 +274,18 @@ mod tests {
             assert_eq!(terminal(true).fit(text, columns), cut);
         }
         assert_eq!(terminal(false).fit("abcdefg", 6), "abc...");
+    }
+
+    #[test]
+    fn colours_take_no_room_and_end_with_a_line_that_is_cut() {
+        let line = "\x1b[31m✖ failed\x1b[0m  scraper-1";
+        assert_eq!(painted_width(line), 19);
+        assert_eq!(terminal(true).fit_painted(line, 19), line);
+        assert_eq!(
+            terminal(true).fit_painted(line, 13),
+            "\x1b[31m✖ failed\x1b[0m  sc…\x1b[0m"
+        );
+        assert_eq!(terminal(true).fit_painted("plain text", 6), "plain…");
     }
 
     #[test]

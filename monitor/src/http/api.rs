@@ -35,6 +35,9 @@ use heartbeat::base::id::AgentId;
 use heartbeat::fleet::agent;
 use heartbeat::fleet::card::Card;
 use heartbeat::fleet::view::{Filter, Listing};
+use heartbeat::fleet::word::verdict;
+use heartbeat::wire::beat::Verdict;
+use heartbeat::wire::word;
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -109,11 +112,15 @@ async fn fleet(
     if query.limit == Some(0) {
         return refuse(StatusCode::BAD_REQUEST, "limit must be at least 1");
     }
+    let activity = match query.activity.as_deref().map(known_verdict).transpose() {
+        Ok(activity) => activity,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    };
     let filter = Filter {
         state: query.state,
         agent_type: query.agent_type,
         host: query.host,
-        activity: query.activity,
+        activity,
         text: query.q,
         limit: query.limit,
         after: query.cursor,
@@ -122,6 +129,15 @@ async fn fleet(
         Some(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         None => ended(),
     }
+}
+
+/// The code of a verdict, which a filter may also name by its shown word.
+fn known_verdict(text: &str) -> Result<String, String> {
+    let verdict = verdict(text).map(|verdict| word(&verdict));
+    verdict.ok_or_else(|| {
+        let known = Verdict::ALL.map(|verdict| word(&verdict)).join(", ");
+        format!("activity: expected one of {known}, got {text:?}")
+    })
 }
 
 async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection>) -> Response {

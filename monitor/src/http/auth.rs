@@ -92,12 +92,13 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
         .then_some(token.trim_ascii())
 }
 
-/// Whether a browser sent it for a page of this server, or no browser sent it.
+/// Whether a browser sent it for a page of this server, or no browser sent it. What the browser itself compared counts first:
+/// a proxy may give this server another name than the page has.
 pub(super) fn is_same_site(headers: &HeaderMap) -> bool {
     let text = |value: &HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
     let site = headers.get("sec-fetch-site").map(text);
-    if site.is_some_and(|site| site != "same-origin" && site != "none") {
-        return false;
+    if let Some(site) = site {
+        return site == "same-origin" || site == "none";
     }
     let Some(origin) = headers.get(header::ORIGIN).map(text) else {
         return true;
@@ -128,6 +129,22 @@ mod tests {
             (&[("host", "hb:1"), ("origin", "null")], false),
             (&[("host", "hb:1"), ("sec-fetch-site", "cross-site")], false),
             (&[("host", "hb:1"), ("sec-fetch-site", "same-origin")], true),
+            (
+                &[
+                    ("host", "hb:1"),
+                    ("origin", "https://fleet.example"),
+                    ("sec-fetch-site", "same-origin"),
+                ],
+                true,
+            ),
+            (
+                &[
+                    ("host", "hb:1"),
+                    ("origin", "http://hb:1"),
+                    ("sec-fetch-site", "same-site"),
+                ],
+                false,
+            ),
         ] {
             assert_eq!(is_same_site(&headers(all)), fits, "{all:?}");
         }

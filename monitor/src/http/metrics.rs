@@ -255,10 +255,8 @@ impl Page {
             Kind::Histogram,
             "From the beginning of a rung to the beat that proved it.",
         );
-        for rung in Rung::ALL.map(Rung::as_str) {
-            if let Some(durations) = figures.durations.get(rung) {
-                self.histogram(name, &[("rung", rung)], durations);
-            }
+        for (rung, durations) in &figures.durations {
+            self.histogram(name, &[("rung", rung)], durations);
         }
     }
 
@@ -298,12 +296,34 @@ impl Page {
                 self.line(name, &labels, figure(receiver));
             }
         }
-        self.single(
-            "hb_alerts_firing",
+        let name = "hb_notification_latency_seconds";
+        self.family(
+            name,
+            Kind::Histogram,
+            "From when a notification was due to when its receiver took it.",
+        );
+        for receiver in &alerts.receivers {
+            let labels = [("receiver", receiver.name.as_str())];
+            self.histogram(name, &labels, &receiver.latency);
+        }
+        let name = "hb_notifications_suppressed_total";
+        self.family(
+            name,
+            Kind::Counter,
+            "Pages, or parts of one, that were not sent, by why.",
+        );
+        for (why, count) in &alerts.suppressed {
+            self.line(name, &[("reason", why.as_str())], count);
+        }
+        let name = "hb_alerts_firing";
+        self.family(
+            name,
             Kind::Gauge,
             "Pages that receivers know of and that are not over.",
-            alerts.pages,
         );
+        for (severity, count) in &alerts.firing {
+            self.line(name, &[("severity", &word(severity))], count);
+        }
         self.single(
             "hb_pages_held",
             Kind::Gauge,

@@ -12,6 +12,7 @@ pub(super) enum Key {
     Char(char),
     Enter,
     Escape,
+    Tab,
     Backspace,
     Up,
     Down,
@@ -57,6 +58,7 @@ fn parse(mut bytes: &[u8]) -> Vec<Key> {
                 bytes = &rest[length..];
             }
             b'\r' | b'\n' => keys.push(Key::Enter),
+            b'\t' => keys.push(Key::Tab),
             0x7f | 0x08 => keys.push(Key::Backspace),
             0x03 => keys.push(Key::Interrupt),
             0x20.. => {

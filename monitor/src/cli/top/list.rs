@@ -1,89 +1,79 @@
-//! What `hbmonitor top` shows, and what a key does: a machine, drawn into lines.
+//! What `hbmonitor top` shows, and what a key does: a machine; [`super::draw`] makes lines of it.
 
+use super::acts::Act;
 use super::keys::Key;
 use super::order::Order;
 use crate::cli::agents::{self, Shown};
-use crate::cli::show;
-use crate::cli::terminal::{Terminal, width};
 use heartbeat::fleet::word::Rank;
+use serde_json::Value;
+use std::collections::HashMap;
 
-/// Fewer rows than these show no detail below the list.
-const DETAIL_FROM_ROWS: usize = 20;
-const DETAIL_ROWS: usize = 3;
-const KEYS: &str = "enter details  a acknowledge  r restart…  s silence…  S stop…  / filter  f faults  o sort  ? keys  q quit";
-const HELP: [&str; 11] = [
-    "up down, page up, page down, home, end   move",
-    "enter   details of the agent, and back",
-    "a       acknowledge: receivers are quiet until it is over",
-    "r       restart it; asks first",
-    "s       silence it for an hour; asks first",
-    "S       stop it for good; asks first",
-    "/       filter by id, type, host, task or sentence; empty for all",
-    "f       only agents that need attention, and back",
-    "o       another order: worst first, name, progress, CPU, memory, restarts",
-    "q       quit",
-    "Any key closes this.",
-];
-
-/// What a person wants done about an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    Acknowledge,
-    Restart,
-    Silence,
-    Stop,
-}
+/// While a person types, rows stay where they are.
+const STILL_FOR_MS: u64 = 2000;
 
 /// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Quit,
+    /// This, to this agent; to the whole fleet an empty id.
     Do(Act, String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     List,
     Detail,
+    /// What was captured of the agent.
+    Output,
     Filter,
     Help,
-    /// Asks before it acts on this agent.
-    Confirm(Act, String),
+    /// Asks this before it acts on this agent.
+    Confirm(Act, String, String),
+}
+
+/// What is known of one agent beside the list.
+#[derive(Debug)]
+pub(super) struct Detail {
+    pub(super) id: String,
+    pub(super) incident: Option<Value>,
+    /// Newest first.
+    pub(super) timeline: Vec<Value>,
 }
 
 /// The machine.
 #[derive(Debug)]
 pub(super) struct List {
-    agents: Vec<Shown>,
+    pub(super) agents: Vec<Shown>,
     /// Those that are listed, in order.
-    listed: Vec<usize>,
-    selected: Option<String>,
+    pub(super) listed: Vec<usize>,
+    pub(super) selected: Option<String>,
     /// The first one on the screen.
-    first: usize,
+    pub(super) first: usize,
     /// Rows of the list when it was last drawn.
-    page: usize,
-    filter: String,
+    pub(super) page: usize,
+    pub(super) filter: String,
     only_faults: bool,
     order: Order,
-    mode: Mode,
+    pub(super) mode: Mode,
+    /// Every column, and no pane.
+    pub(super) is_wide: bool,
+    /// Keys move the detail and not the choice.
+    pub(super) in_pane: bool,
+    /// The first line of the detail on the screen.
+    pub(super) pane_first: usize,
+    /// Of the agent that was chosen when it was read.
+    pub(super) detail: Option<Detail>,
+    /// Why nothing is done by itself, one sentence a gate.
+    pub(super) gates: Vec<String>,
+    /// Recovery is paused.
+    pub(super) is_paused: bool,
     /// What became of the last request.
     pub(super) note: String,
     /// Why the list is not of now, if so.
     pub(super) stale: Option<String>,
-    /// When it was read, Unix milliseconds.
-    read_ms: u64,
-}
-
-impl Act {
-    /// The word of the command and of the path.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Acknowledge => "ack",
-            Self::Restart => "restart",
-            Self::Silence => "silence",
-            Self::Stop => "stop",
-        }
-    }
+    /// When it was read, and when a key was last pressed: Unix milliseconds.
+    pub(super) read_ms: u64,
+    pressed_ms: u64,
 }
 
 impl List {
@@ -99,30 +89,53 @@ impl List {
             only_faults: false,
             order: Order::Usual,
             mode: Mode::List,
+            is_wide: false,
+            in_pane: false,
+            pane_first: 0,
+            detail: None,
+            gates: Vec::new(),
+            is_paused: false,
             note: String::new(),
             stale: None,
             read_ms: 0,
+            pressed_ms: 0,
         }
     }
 
     /// The fleet as it is now.
     pub(super) fn take(&mut self, agents: Vec<Shown>, now_ms: u64) {
         let before = self.place().unwrap_or(0);
+        let is_still = now_ms.saturating_sub(self.pressed_ms) < STILL_FOR_MS;
+        let known: HashMap<String, usize> = match is_still {
+            true => self
+                .agents
+                .drain(..)
+                .map(|agent| agent.id)
+                .zip(0..)
+                .collect(),
+            false => HashMap::new(),
+        };
         self.agents = agents;
+        agents::sort(&mut self.agents);
+        if is_still {
+            let place = |agent: &Shown| known.get(&agent.id).copied().unwrap_or(usize::MAX);
+            self.agents.sort_by_key(place);
+        }
         self.read_ms = now_ms;
         self.stale = None;
         self.list_from(before);
     }
 
-    /// What a key means.
-    pub(super) fn press(&mut self, key: Key) -> Option<Wanted> {
+    /// What a key means that is pressed at this time, Unix milliseconds.
+    pub(super) fn press(&mut self, key: Key, now_ms: u64) -> Option<Wanted> {
+        self.pressed_ms = now_ms;
         if key == Key::Interrupt {
             return Some(Wanted::Quit);
         }
         match self.mode.clone() {
-            Mode::Help => self.mode = Mode::List,
+            Mode::Help | Mode::Output => self.mode = Mode::List,
             Mode::Filter => self.type_filter(key),
-            Mode::Confirm(act, id) => {
+            Mode::Confirm(act, id, _) => {
                 self.mode = Mode::List;
                 if matches!(key, Key::Char('y' | 'Y')) {
                     return Some(Wanted::Do(act, id));
@@ -145,11 +158,19 @@ impl List {
                 self.list();
             }
             Key::Enter => {
+                self.pane_first = 0;
                 self.mode = match self.mode {
                     Mode::Detail => Mode::List,
-                    Mode::List | Mode::Filter | Mode::Help | Mode::Confirm(..) => Mode::Detail,
+                    Mode::List | Mode::Output | Mode::Filter | Mode::Help | Mode::Confirm(..) => {
+                        Mode::Detail
+                    }
                 };
             }
+            Key::Tab => self.in_pane = !self.in_pane,
+            Key::Up | Key::Char('k') if self.in_pane => self.scroll(-1),
+            Key::Down | Key::Char('j') if self.in_pane => self.scroll(1),
+            Key::PageUp if self.in_pane => self.scroll(-page),
+            Key::PageDown if self.in_pane => self.scroll(page),
             Key::Up | Key::Char('k') => self.go(-1),
             Key::Down | Key::Char('j') => self.go(1),
             Key::PageUp => self.go(-page),
@@ -167,15 +188,15 @@ impl List {
                 self.list();
                 self.note = format!("Order: {}.", self.order.text());
             }
-            Key::Char('a') => {
-                return self
-                    .selected
-                    .clone()
-                    .map(|id| Wanted::Do(Act::Acknowledge, id));
-            }
-            Key::Char('r') => self.ask(Act::Restart),
-            Key::Char('s') => self.ask(Act::Silence),
-            Key::Char('S') => self.ask(Act::Stop),
+            Key::Char('w') => self.is_wide = !self.is_wide,
+            Key::Char('l') => self.mode = Mode::Output,
+            Key::Char('a') => return self.ask(Act::Acknowledge),
+            Key::Char('r') => return self.ask(Act::Restart),
+            Key::Char('s') => return self.ask(Act::Silence),
+            Key::Char('R') => return self.ask(Act::Recover),
+            Key::Char('S') => return self.ask(Act::Stop),
+            Key::Char('p') if self.is_paused => return self.ask(Act::Resume),
+            Key::Char('p') => return self.ask(Act::Pause),
             Key::Char(_) | Key::Backspace | Key::Interrupt => {}
         }
         None
@@ -196,15 +217,30 @@ impl List {
             | Key::PageDown
             | Key::Home
             | Key::End
+            | Key::Tab
             | Key::Interrupt => {}
         }
         self.list();
     }
 
-    fn ask(&mut self, act: Act) {
-        if let Some(id) = self.selected.clone() {
-            self.mode = Mode::Confirm(act, id);
+    /// Asks first, or reports why it is impossible; what loses nothing is wanted at once.
+    fn ask(&mut self, act: Act) -> Option<Wanted> {
+        let agent = self.chosen();
+        if let Some(why) = act.impossible(agent) {
+            self.note = format!("Not possible: {why}.");
+            return None;
         }
+        let id = agent.map_or_else(String::new, |agent| agent.id.clone());
+        let id = if act.is_of_fleet() { String::new() } else { id };
+        match act.question(agent) {
+            Some(question) => self.mode = Mode::Confirm(act, id, question),
+            None => return Some(Wanted::Do(act, id)),
+        }
+        None
+    }
+
+    fn scroll(&mut self, by: isize) {
+        self.pane_first = self.pane_first.saturating_add_signed(by);
     }
 
     /// Moves the choice by so many agents.
@@ -221,10 +257,11 @@ impl List {
     fn choose(&mut self, place: usize) {
         let agent = self.listed.get(place).map(|n| &self.agents[*n]);
         self.selected = agent.map(|agent| agent.id.clone());
+        self.pane_first = 0;
     }
 
     /// Where the chosen agent stands in the list.
-    fn place(&self) -> Option<usize> {
+    pub(super) fn place(&self) -> Option<usize> {
         let selected = self.selected.as_ref()?;
         self.listed
             .iter()
@@ -238,7 +275,6 @@ impl List {
 
     /// `before`: where the chosen agent stood.
     fn list_from(&mut self, before: usize) {
-        agents::sort(&mut self.agents);
         let wanted = self.filter.to_lowercase();
         let fits = |agent: &Shown| {
             let is_fault = matches!(agent.word.rank(), Rank::NeedsYou | Rank::OnIt);
@@ -262,144 +298,8 @@ impl List {
         }
     }
 
-    fn chosen(&self) -> Option<&Shown> {
+    pub(super) fn chosen(&self) -> Option<&Shown> {
         self.listed.get(self.place()?).map(|n| &self.agents[*n])
-    }
-
-    /// One line a row.
-    pub(super) fn lines(
-        &mut self,
-        terminal: &Terminal,
-        columns: usize,
-        rows: usize,
-    ) -> Vec<String> {
-        let mut lines = vec![self.head(terminal, columns), String::new()];
-        let has_detail = rows >= DETAIL_FROM_ROWS;
-        let below = 1 + if has_detail { DETAIL_ROWS + 2 } else { 0 };
-        let room = rows.saturating_sub(lines.len() + below);
-        match self.mode {
-            Mode::Help => lines.extend(HELP.map(str::to_owned)),
-            Mode::Detail => lines.extend(self.detail(terminal)),
-            Mode::List | Mode::Filter | Mode::Confirm(..) => {
-                let listed = self.rows(terminal, columns, room);
-                lines.extend(listed);
-            }
-        }
-        lines.truncate(rows.saturating_sub(below));
-        lines.resize(rows.saturating_sub(below), String::new());
-        if has_detail {
-            let rule = if terminal.is_unicode() { "─" } else { "-" }.repeat(columns);
-            lines.push(rule.clone());
-            lines.extend(self.sentences(columns));
-            lines.push(rule);
-        }
-        lines.push(self.foot(terminal));
-        lines.truncate(rows);
-        // Lines with colours are made to fit where they are made.
-        let fits = |line: String| {
-            if line.contains('\x1b') {
-                line
-            } else {
-                terminal.fit(&line, columns).into_owned()
-            }
-        };
-        lines.into_iter().map(fits).collect()
-    }
-
-    fn head(&self, terminal: &Terminal, columns: usize) -> String {
-        let summary = if self.agents.is_empty() {
-            "no agent yet".to_owned()
-        } else {
-            agents::summary(&self.agents)
-        };
-        let state = match &self.stale {
-            Some(why) => format!("as of {}: {why}", terminal.time(self.read_ms)),
-            None => format!("live {}", terminal.time(self.read_ms)),
-        };
-        let left = terminal
-            .fit(&format!("hb  {summary}"), columns)
-            .into_owned();
-        let gap = columns.saturating_sub(width(&left) + width(&state));
-        if gap < 2 && self.stale.is_none() {
-            return left;
-        }
-        format!("{left}{}{state}", " ".repeat(gap.max(2)))
-    }
-
-    /// The list around the choice.
-    fn rows(&mut self, terminal: &Terminal, columns: usize, room: usize) -> Vec<String> {
-        let shown = room.saturating_sub(1).max(1); // below the header
-        self.page = shown;
-        let place = self.place().unwrap_or(0);
-        self.first = self.first.clamp((place + 1).saturating_sub(shown), place);
-        self.first = self.first.min(self.listed.len().saturating_sub(shown));
-        let all: Vec<&Shown> = self.listed.iter().map(|n| &self.agents[*n]).collect();
-        let until = (self.first + shown).min(all.len());
-        let mark = if terminal.is_unicode() { "› " } else { "> " };
-        let table = agents::part(&all, self.first..until, terminal, columns.saturating_sub(2));
-        let mut lines = Vec::new();
-        for (n, line) in table {
-            let is_chosen = n == Some(place);
-            lines.push(format!("{}{line}", if is_chosen { mark } else { "  " }));
-        }
-        if all.is_empty() && !self.agents.is_empty() {
-            lines.push("  No agent matches. esc shows all.".to_owned());
-        }
-        lines
-    }
-
-    /// What is the matter with the chosen agent, and what happens next.
-    fn sentences(&self, columns: usize) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Some(agent) = self.chosen() {
-            let sentence = agent.text("sentence").unwrap_or_default();
-            lines.extend(Terminal::wrap(
-                &format!("{}: {sentence}", agent.id),
-                columns,
-            ));
-            let next = agent.text("next");
-            lines.truncate(DETAIL_ROWS - usize::from(next.is_some()));
-            if let Some(next) = next {
-                lines.extend(Terminal::wrap(&format!("Next: {next}"), columns));
-            }
-        }
-        lines.resize(DETAIL_ROWS, String::new());
-        lines
-    }
-
-    fn detail(&self, terminal: &Terminal) -> Vec<String> {
-        let none = || vec!["The agent has left the fleet.".to_owned()];
-        self.chosen()
-            .map_or_else(none, |agent| show::lines(agent, None, &[], terminal))
-    }
-
-    fn foot(&self, terminal: &Terminal) -> String {
-        match &self.mode {
-            Mode::Filter => format!(
-                "filter: {}{}",
-                self.filter,
-                if terminal.is_unicode() { "▏" } else { "_" }
-            ),
-            Mode::Confirm(act, id) => {
-                let agent = self.agents.iter().find(|agent| agent.id == *id);
-                let task = agent.and_then(|agent| agent.text("currentTask"));
-                let task = task.filter(|_| matches!(act, Act::Restart | Act::Stop));
-                let task =
-                    task.map_or_else(String::new, |task| format!(" It has \"{task}\" open."));
-                let does = match act {
-                    Act::Acknowledge => format!("Acknowledge {id}?"),
-                    Act::Restart => format!("Restart {id}?"),
-                    Act::Silence => format!("Silence {id} for 1 h?"),
-                    Act::Stop => format!("Stop {id} for good?"),
-                };
-                format!("{does}{task} y/n")
-            }
-            Mode::List | Mode::Detail | Mode::Help if !self.note.is_empty() => self.note.clone(),
-            Mode::List | Mode::Detail | Mode::Help if !self.filter.is_empty() => {
-                format!("filter: {}  (esc shows all)  {KEYS}", self.filter)
-            }
-            Mode::List | Mode::Detail | Mode::Help => KEYS.to_owned(),
-        }
     }
 }
 
@@ -415,7 +315,11 @@ fn has_text(agent: &Shown, lower: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use crate::cli::terminal::{Terminal, width};
+    use serde_json::json;
+
+    /// When the tests press keys: long before and after the readings.
+    const PRESSED_MS: u64 = 500_000;
 
     fn agent(id: &str, state: &str, attention: Value, memory: f64) -> Shown {
         Shown::of(json!({
@@ -449,61 +353,61 @@ mod tests {
         let mut list = list();
         assert_eq!(ids(&list), ["z", "a", "b"]);
         for _ in 0..4 {
-            list.press(Key::Char('o'));
+            list.press(Key::Char('o'), PRESSED_MS);
         }
         assert_eq!(ids(&list), ["a", "b", "z"], "{}", list.note);
-        list.press(Key::Char('f'));
+        list.press(Key::Char('f'), PRESSED_MS);
         assert_eq!(ids(&list), ["z"]);
-        list.press(Key::Char('f'));
+        list.press(Key::Char('f'), PRESSED_MS);
         for key in [Key::Char('/'), Key::Char('b'), Key::Enter] {
-            list.press(key);
+            list.press(key, PRESSED_MS);
         }
         assert_eq!(ids(&list), ["b"]);
-        list.press(Key::Escape);
+        list.press(Key::Escape, PRESSED_MS);
         assert_eq!(list.listed.len(), 3);
     }
 
     #[test]
     fn the_choice_stays_with_its_agent_and_goes_to_a_neighbour_when_that_leaves() {
         let mut list = list();
-        list.press(Key::Down);
+        list.press(Key::Down, PRESSED_MS);
         assert_eq!(list.selected.as_deref(), Some("a"));
         list.take(
             vec![
                 agent("0", "healthy", Value::Null, 1.0),
                 agent("a", "failed", "you".into(), 1.0),
             ],
-            2,
+            2_000_000,
         );
         assert_eq!(
             (list.selected.as_deref(), list.place()),
             (Some("a"), Some(0))
         );
-        list.take(vec![agent("0", "healthy", Value::Null, 1.0)], 3);
+        list.take(vec![agent("0", "healthy", Value::Null, 1.0)], 3_000_000);
         assert_eq!(list.selected.as_deref(), Some("0"));
-        list.take(Vec::new(), 4);
-        assert_eq!(list.press(Key::Char('r')), None);
+        list.take(Vec::new(), 4_000_000);
+        assert_eq!(list.press(Key::Char('r'), PRESSED_MS), None);
         assert_eq!(list.selected, None);
     }
 
     #[test]
     fn what_loses_something_asks_first() {
         let mut list = list();
-        assert_eq!(list.press(Key::Char('r')), None);
+        assert_eq!(list.press(Key::Char('r'), PRESSED_MS), None);
         assert!(
             shown(&mut list, 80, 24)
                 .last()
                 .unwrap()
-                .starts_with("Restart z? y/n")
+                .starts_with("Restart z? y/N")
         );
-        assert_eq!(list.press(Key::Char('n')), None);
+        assert_eq!(list.press(Key::Char('n'), PRESSED_MS), None);
         assert_eq!(list.note, "Nothing was done.");
-        list.press(Key::Char('S'));
+        list.press(Key::Char('S'), PRESSED_MS);
         assert_eq!(
-            list.press(Key::Char('y')),
+            list.press(Key::Char('y'), PRESSED_MS),
             Some(Wanted::Do(Act::Stop, "z".into()))
         );
-        assert_eq!(list.press(Key::Char('q')), Some(Wanted::Quit));
+        assert_eq!(list.press(Key::Char('q'), PRESSED_MS), Some(Wanted::Quit));
     }
 
     #[test]
@@ -516,10 +420,112 @@ mod tests {
                 for line in lines {
                     assert!(width(&line) <= columns.max(3), "{columns}x{rows}: {line:?}");
                 }
-                list.press(key);
+                list.press(key, PRESSED_MS);
             }
         }
         let lines = shown(&mut list, 80, 24);
-        assert!(lines[3].starts_with("› ✖ failed"), "{lines:#?}");
+        assert!(lines[4].starts_with("› ✖ failed"), "{lines:#?}");
+    }
+
+    #[test]
+    fn rows_stay_where_they_are_while_keys_are_pressed() {
+        let again = |read_ms: u64| {
+            let mut list = list();
+            list.press(Key::Down, 1_500_000);
+            let all = ["b", "a", "z"].map(|id| agent(id, "healthy", Value::Null, 1.0));
+            let newcomer = agent("0", "failed", "you".into(), 1.0);
+            list.take(all.into_iter().chain([newcomer]).collect(), read_ms);
+            ids(&list).join(" ")
+        };
+        assert_eq!(again(1_501_999), "z a b 0");
+        assert_eq!(again(1_502_000), "0 a b z");
+    }
+
+    #[test]
+    fn what_is_impossible_says_why_and_stays_in_the_help() {
+        let mut list = list();
+        list.press(Key::Down, PRESSED_MS);
+        assert_eq!(list.press(Key::Char('a'), PRESSED_MS), None);
+        assert_eq!(
+            list.note,
+            "Not possible: it has no open incident or notice."
+        );
+        list.press(Key::Char('R'), PRESSED_MS);
+        assert_eq!(list.note, "Not possible: it has no open incident.");
+        list.press(Key::Char('?'), PRESSED_MS);
+        let help = shown(&mut list, 80, 24);
+        let recover = help.iter().find(|line| line.starts_with('R')).unwrap();
+        assert!(
+            recover.ends_with("not possible: it has no open incident"),
+            "{recover}"
+        );
+        assert!(help.iter().any(|line| line == "tab     pane"), "{help:#?}");
+    }
+
+    #[test]
+    fn the_fleet_is_paused_and_resumed_after_a_question() {
+        let mut list = list();
+        for (is_paused, act) in [(false, Act::Pause), (true, Act::Resume)] {
+            list.is_paused = is_paused;
+            list.press(Key::Char('p'), PRESSED_MS);
+            let foot = shown(&mut list, 80, 24).pop().unwrap();
+            assert!(
+                foot.contains("whole fleet") && foot.ends_with("? y/N"),
+                "{foot}"
+            );
+            let wanted = list.press(Key::Char('y'), PRESSED_MS);
+            assert_eq!(wanted, Some(Wanted::Do(act, String::new())));
+        }
+    }
+
+    #[test]
+    fn a_wide_screen_has_the_detail_beside_the_list_which_tab_scrolls_and_w_takes_away() {
+        let mut list = list();
+        let entry = |n: u64| json!({"at": n, "kind": "state", "what": format!("entry {n}")});
+        list.detail = Some(Detail {
+            id: "z".to_owned(),
+            incident: None,
+            timeline: (0..60).map(entry).collect(),
+        });
+        let first = |list: &mut List| shown(list, 200, 50)[3].clone();
+        assert!(
+            first(&mut list).contains("│ ✖ z: failed"),
+            "{}",
+            first(&mut list)
+        );
+        list.press(Key::Tab, PRESSED_MS);
+        list.press(Key::Down, PRESSED_MS);
+        assert_eq!(list.selected.as_deref(), Some("z"), "the pane scrolls");
+        assert!(
+            !first(&mut list).contains("z: failed"),
+            "{}",
+            first(&mut list)
+        );
+        list.press(Key::Tab, PRESSED_MS);
+        list.press(Key::Down, PRESSED_MS);
+        assert_eq!(list.selected.as_deref(), Some("a"));
+        list.press(Key::Char('w'), PRESSED_MS);
+        assert!(
+            first(&mut list).contains("RESTARTS"),
+            "{}",
+            first(&mut list)
+        );
+    }
+
+    #[test]
+    fn l_shows_what_was_captured_before_the_agent_was_ended() {
+        let mut list = list();
+        let text = |list: &mut List| shown(list, 80, 24).join("\n");
+        list.press(Key::Char('l'), PRESSED_MS);
+        assert!(text(&mut list).contains("Nothing was captured"));
+        list.press(Key::Escape, PRESSED_MS);
+        let captured = json!({"at": 1, "kind": "evidence", "what": "captured before it was ended", "detail": "Last lines: batch 12"});
+        list.detail = Some(Detail {
+            id: "z".to_owned(),
+            incident: None,
+            timeline: vec![captured],
+        });
+        list.press(Key::Char('l'), PRESSED_MS);
+        assert!(text(&mut list).contains("Last lines: batch 12"));
     }
 }

@@ -55,7 +55,8 @@ impl Screen {
         }
         for (row, line) in lines.iter().enumerate() {
             if self.lines.get(row) != Some(line) {
-                out.push_str(&format!("\x1b[{};1H{line}\x1b[0m\x1b[K", row + 1));
+                // Erased first: behind a line that fills the row the cursor still stands on its last character.
+                out.push_str(&format!("\x1b[{};1H\x1b[K{line}\x1b[0m", row + 1));
             }
         }
         out.push_str(END);

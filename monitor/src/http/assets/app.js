@@ -1,5 +1,4 @@
-// Keeps a page current: fetches it again when something changed and brings the one on the screen into step, node by
-// node, so that focus, scroll and selection stay.
+// Fetches the page again when something changed, and brings the one on the screen into step: focus and scroll stay.
 
 const page = document.documentElement;
 const root = page.dataset.root || "./";
@@ -142,7 +141,7 @@ function busy() {
     lists.some((list) => list.matches(":hover")) ||
     inside(document.activeElement) ||
     (!selection.isCollapsed && inside(selection.anchorNode)) ||
-    $("dialog[open]") !== null
+    $("dialog:target") !== null
   );
 }
 
@@ -277,6 +276,7 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 addEventListener("pagehide", () => stream?.close());
+addEventListener("hashchange", () => $("dialog:target a")?.focus()); // the harmless answer
 
 setInterval(() => {
   if (document.hidden) return;
@@ -329,6 +329,7 @@ document.addEventListener("submit", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && $("dialog:target")) location.hash = "actions";
   if (event.target.matches("input,select,textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "/") {
     const search = $("input[type=search]");

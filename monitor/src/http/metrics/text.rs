@@ -1,6 +1,6 @@
 //! The text format 0.0.4 of Prometheus: families, lines, escaped labels.
 
-use crate::tallies::Histogram;
+use heartbeat::base::histogram::Histogram;
 use std::fmt::{Display, Write};
 
 /// A page of metrics that is being written.

@@ -16,6 +16,7 @@ use heartbeat::fleet::history::Curve;
 use heartbeat::wire::activity::{Activity, Source};
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::life::End;
+use heartbeat::wire::notice::Notice;
 use maud::{Markup, html};
 
 /// Incidents of one agent that are listed.
@@ -92,12 +93,17 @@ impl AgentPage<'_> {
                     }
                     (self.facts())
                 }
-                (moves::render(card, self.agent, self.acting, self.shown.at))
+                (moves::render(card, self.agent, self.notice(), self.acting, self.shown.at))
                 @if let Some(curve) = self.beside.curve { (drawings::charts(curve)) }
                 div.two { div { (self.beside.story) (self.evidence()) } div { (self.work()) (self.incarnations()) } }
                 (self.incidents())
             }
         }
+    }
+
+    fn notice(&self) -> Option<&Notice> {
+        let notices = &self.shown.snapshot.watch.notices.open;
+        notices.get(self.card.id).map(|notice| &**notice)
     }
 
     fn story(&self) -> Markup {

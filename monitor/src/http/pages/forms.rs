@@ -1,7 +1,7 @@
 //! What a person asks for on a page: forms that work without the script. A form is answered with the way back to its page.
 
 use super::{answer_page, layout, shown};
-use crate::http::actions::{self, Peer};
+use crate::http::actions::{self, Peer, wishes};
 use crate::http::api::{AppState, ended, refuse};
 use crate::http::auth::{self, Access};
 use axum::Router;
@@ -126,14 +126,10 @@ fn quiet(fields: &HashMap<String, String>) -> Result<Quiet, String> {
     if matchers.is_empty() {
         return Err("A silence needs an agent id, a type or a host".to_owned());
     }
-    let lasts = hbshell::command_line::duration(field("for"));
-    let lasts = lasts.map_err(|error| format!("For: {error}"))?;
-    let lasts = lasts.min(actions::SILENCE_MAX);
-    let comment = field("comment").chars().filter(|c| !c.is_control());
     Ok(Quiet {
         matchers,
-        lasts,
-        comment: comment.take(actions::COMMENT_CHARS_MAX).collect(),
+        lasts: wishes::silence_time(Some(field("for")))?,
+        comment: wishes::comment(field("comment")),
     })
 }
 
@@ -168,8 +164,20 @@ async fn pause(
     body: Body,
 ) -> Response {
     let lasts = field(body, "for").await;
-    let lasts = lasts.and_then(|lasts| hbshell::command_line::duration(&lasts).ok());
-    perform(&app, Ask::Pause(lasts), peer, "status", "").await
+    match lasts.as_deref().map(wishes::pause_time).transpose() {
+        Ok(lasts) => perform(&app, Ask::Pause(lasts), peer, "status", "").await,
+        Err(why) => {
+            let why = format!("{why}.");
+            problem(
+                &app,
+                StatusCode::BAD_REQUEST,
+                "Recovery was not paused",
+                &why,
+                "",
+            )
+            .await
+        }
+    }
 }
 
 async fn resume(State(app): State<AppState>, Extension(peer): Extension<Peer>) -> Response {

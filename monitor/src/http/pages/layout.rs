@@ -8,7 +8,7 @@ use heartbeat::base::duration::format_duration;
 use heartbeat::fleet::gates::GateKind;
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::ViewTime;
-use heartbeat::fleet::word::{Tone, gate_text};
+use heartbeat::fleet::word::{Tone, also_on, gate_text};
 use heartbeat::fleet::{gates::Gate, overview::Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -123,10 +123,17 @@ pub(super) fn blind(snapshot: &Snapshot) -> Option<&Gate> {
     snapshot.watch.gates.iter().find(is_blind)
 }
 
-/// One banner for each closed gate.
+/// One banner for each kind of closed gate: a storm of many hosts leaves room for the agents.
 fn banners(snapshot: &Snapshot, at: ViewTime) -> Markup {
+    let mut kinds: Vec<(&Gate, Vec<String>)> = Vec::new();
+    for gate in &snapshot.watch.gates {
+        match kinds.iter_mut().find(|(first, _)| first.gate == gate.gate) {
+            Some((_, also)) => also.extend(gate.host.clone()),
+            None => kinds.push((gate, Vec::new())),
+        }
+    }
     html! {
-        @for gate in &snapshot.watch.gates {
+        @for (gate, also) in kinds {
             @let (tone, name, title) = banner(gate);
             section class={ "banner " (tone.class()) } {
                 (parts::icon(name))
@@ -135,7 +142,8 @@ fn banners(snapshot: &Snapshot, at: ViewTime) -> Markup {
                     p {
                         (parts::sentence(&gate.sentence)) " Since "
                         (parts::time(super::wall(gate.since, at), Shape::Clock, at)) " ("
-                        (parts::time(super::wall(gate.since, at), Shape::Long, at)) ")."
+                        (parts::time(super::wall(gate.since, at), Shape::Long, at)) "). "
+                        (also_on(&also))
                     }
                     p.next { (gate_next(gate, at)) }
                 }

@@ -6,6 +6,7 @@ use heartbeat::fleet::agent::Agent;
 use heartbeat::fleet::card::Card;
 use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::watch::unreachable;
+use heartbeat::wire::notice::Notice;
 use maud::{Markup, html};
 
 /// One move.
@@ -22,8 +23,14 @@ struct Move {
 }
 
 /// The list of moves, and the dialogs that ask first.
-pub(super) fn render(card: &Card<'_>, agent: &Agent, acting: Acting, at: ViewTime) -> Markup {
-    let moves = moves(card, agent, at);
+pub(super) fn render(
+    card: &Card<'_>,
+    agent: &Agent,
+    notice: Option<&Notice>,
+    acting: Acting,
+    at: ViewTime,
+) -> Markup {
+    let moves = moves(card, agent, notice, at);
     html! {
         section aria-labelledby="actions" {
             div.bar {
@@ -51,7 +58,7 @@ fn offer(one: &Move, card: &Card<'_>, acting: Acting) -> Markup {
     html! {
         @match why {
             None if one.costs.is_empty() => {
-                form method="post" action={ (card.id) "/" (one.name) } { button type="submit" { (one.label) } }
+                form method="post" action=(address(one, card)) { button type="submit" { (one.label) } }
                 small { (one.does) }
             }
             None => {
@@ -75,13 +82,18 @@ fn confirm(one: &Move, card: &Card<'_>) -> Markup {
             ul { @for cost in &one.costs { li { bdi { (parts::sentence(cost)) } } } }
             div.acts {
                 a.btn href="#actions" { "Keep it" }
-                form method="post" action={ (card.id) "/" (one.name) } { button.bad type="submit" { (title) } }
+                form method="post" action=(address(one, card)) { button.bad type="submit" { (title) } }
             }
         }
     }
 }
 
-fn moves(card: &Card<'_>, agent: &Agent, at: ViewTime) -> [Move; 5] {
+/// Relative; an id with a colon would else read as the scheme of a URL.
+fn address(one: &Move, card: &Card<'_>) -> String {
+    format!("./{}/{}", card.id, one.name)
+}
+
+fn moves(card: &Card<'_>, agent: &Agent, notice: Option<&Notice>, at: ViewTime) -> [Move; 5] {
     let unreachable = unreachable(agent, at.now).map(|why| format!("{why}."));
     let health = &card.health;
     let lost = health.current_task.map(|task| {
@@ -96,8 +108,10 @@ fn moves(card: &Card<'_>, agent: &Agent, at: ViewTime) -> [Move; 5] {
     };
     let is_alive = agent.is_alive();
     let forget = is_alive.then(|| "its beats come. Stop it first.".to_owned());
-    let acknowledge = match card.incident.map(|open| open.acked_by.as_deref()) {
-        None => Some("it has no open incident.".to_owned()),
+    let incident = card.incident.map(|open| open.acked_by.as_deref());
+    let notice = notice.map(|open| open.acked_by.as_deref());
+    let acknowledge = match incident.or(notice) {
+        None => Some("it has no open incident or notice.".to_owned()),
         Some(Some(by)) => Some(format!("{} takes care of it already.", parts::foreign(by))),
         Some(None) => None,
     };
