@@ -1011,7 +1011,7 @@ severity = ["warning"]
         "agent     writer-1, type not given, host not given",
         "policy    2 of the file",
         "policy    1 of the file may come first; say --host",
-        "ladder    sidecar docker kubernetes systemd exec replace alert",
+        "ladder    sidecar docker pod kubernetes systemd exec replace alert",
         "auto      hb proposes, and a person decides (auto = false)",
         "stalled   a notice, then a restart",
         "page      warning: team",

@@ -163,6 +163,7 @@ fn nothing_wakes_up_while_nobody_says_anything() {
         });
     });
     let hub_tid = id.recv().unwrap();
+    // A thread takes its name itself, some time after it was started.
     let follower = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let named = |entry: &std::fs::DirEntry| {
@@ -174,12 +175,17 @@ fn nothing_wakes_up_while_nobody_says_anything() {
             .filter(named)
             .map(|e| e.file_name().to_str().unwrap().parse().unwrap())
             .max()
-            .unwrap()
     };
-    let file_tid: i32 = follower();
+    let start = Instant::now();
+    let file_tid: i32 = loop {
+        match follower() {
+            Some(tid) => break tid,
+            None => assert!(start.elapsed() < WITHIN, "no thread follows the file"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     let all = || (sleeps(hub_tid), sleeps(file_tid));
     // Starting is over when both have been asleep for a while; what wakes up each second never is.
-    let start = Instant::now();
     let mut before = all();
     let mut since = Instant::now();
     while since.elapsed() < Duration::from_millis(2500) {
