@@ -199,7 +199,8 @@ fn bodies(document: &Value) -> Vec<(String, String, Value)> {
             if !schema.is_null() {
                 let schema = resolved(document, schema).clone();
                 let path = path.replace("/silences/{id}", "/silences/none");
-                found.push((method.to_uppercase(), path.replace("{id}", "w1"), schema));
+                let path = path.replace("{id}", "w1").replace("{name}", "disk");
+                found.push((method.to_uppercase(), path, schema));
             }
         }
     }

@@ -163,14 +163,15 @@ async fn acknowledge_trouble(
     body: Body,
 ) -> Response {
     let kind = match path.map(|Path(name)| trouble(&app, name)) {
-        Ok(Some(kind)) => kind,
-        Ok(None) => return refuse(StatusCode::NOT_FOUND, "Trouble not found"),
+        Ok(kind) => kind,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    let ask = understand(body, |wish: Plain| {
-        Ok((Ask::AcknowledgeTrouble(kind), wish.by))
+    let wish = understand(body, |wish: Plain| Ok((kind, wish.by))).await;
+    let ask = wish.and_then(|(kind, by)| match kind {
+        Some(kind) => Ok((Ask::AcknowledgeTrouble(kind), by)),
+        None => Err(refuse(StatusCode::NOT_FOUND, "Trouble not found")),
     });
-    answer(&app.desk, ask.await, peer).await
+    answer(&app.desk, ask, peer).await
 }
 
 /// The trouble of hbmonitor itself of this name, while it lasts.
@@ -212,10 +213,10 @@ async fn about<T: DeserializeOwned>(
 }
 
 /// What a body asks for.
-async fn understand<T: DeserializeOwned>(
+async fn understand<T: DeserializeOwned, A>(
     body: Body,
-    ask: impl FnOnce(T) -> Result<(Ask, Who), String>,
-) -> Understood {
+    ask: impl FnOnce(T) -> Result<(A, Who), String>,
+) -> Result<(A, Who), Response> {
     let body = read(body).await?;
     let ask = wishes::parse(&body).and_then(ask);
     ask.map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))
