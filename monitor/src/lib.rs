@@ -235,12 +235,6 @@ fn start(
     let (desk, asks) = asks::pair(wake.clone());
     let events = events::Events::new();
     let (show, shown) = hub::shown();
-    let setup = alerts::Setup {
-        receivers: config.receivers.clone(),
-        deadman: config.deadman.clone(),
-        public_url: config.public_url.clone(),
-        patience: config.alert_patience,
-    };
     let (reread, reading, reload) = reload::pair(wake.clone());
     let histories = http::history::Histories::default();
     tokio::spawn(
@@ -256,7 +250,7 @@ fn start(
         changes,
         crew: hub::crew::Crew::new(url, inbox.sender.clone(), wake.clone()),
         events: events.clone(),
-        dispatch: alerts::Dispatch::new(setup, reread, wake)?,
+        dispatch: alerts::Dispatch::new(alerts_setup(config), reread, wake)?,
         show,
     };
     let hub = hub::Hub::new(config.settings, config.recovery.clone(), inbox, ends);
@@ -288,6 +282,15 @@ fn start(
         desk,
         instance,
     })
+}
+
+fn alerts_setup(config: &Config) -> alerts::Setup {
+    alerts::Setup {
+        receivers: config.receivers.clone(),
+        deadman: config.deadman.clone(),
+        public_url: config.public_url.clone(),
+        patience: config.alert_patience,
+    }
 }
 
 /// The fleet in one line, as of now; `None` when the hub has ended.
