@@ -166,11 +166,11 @@ async fn acknowledge_trouble(
         Ok(kind) => kind,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    let wish = understand(body, |wish: Plain| Ok((kind, wish.by))).await;
-    let ask = wish.and_then(|(kind, by)| match kind {
-        Some(kind) => Ok((Ask::AcknowledgeTrouble(kind), by)),
-        None => Err(refuse(StatusCode::NOT_FOUND, "Trouble not found")),
-    });
+    let ask = match understand(body, |wish: Plain| Ok((kind, wish.by))).await {
+        Ok((Some(kind), by)) => Ok((Ask::AcknowledgeTrouble(kind), by)),
+        Ok((None, _)) => Err(refuse(StatusCode::NOT_FOUND, "Trouble not found")),
+        Err(refused) => Err(refused),
+    };
     answer(&app.desk, ask, peer).await
 }
 
