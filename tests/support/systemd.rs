@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The machine; it does not outlive its test.
 pub(crate) struct Machine {
@@ -25,7 +26,10 @@ impl Machine {
     /// With these files in it, by path below the root, and these mounts as `docker run -v` takes them.
     pub(crate) fn boot(files: &[(String, String)], mounts: &[String]) -> Self {
         let docker = Docker::shared();
-        let image = format!("hb-systemd-{}", std::process::id());
+        // Machines of one process boot side by side, each from its own image.
+        static BOOTED: AtomicU32 = AtomicU32::new(0);
+        let n = BOOTED.fetch_add(1, Ordering::Relaxed);
+        let image = format!("hb-systemd-{}-{n}", std::process::id());
         let dir = tempfile::tempdir().unwrap();
         root(&dir.path().join("root"), files);
         let tar = dir.path().join("image.tar");
