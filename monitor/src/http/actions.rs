@@ -15,7 +15,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, post};
+use axum::routing::{MethodRouter, delete, post};
 use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::by_hand::{Answer, Ask, AskRefusal};
@@ -40,11 +40,11 @@ type AgentPath = Result<Path<String>, PathRejection>;
 /// The routes that act, for requests with access.
 pub(crate) fn routes(access: Access) -> Router<AppState> {
     Router::new()
-        .route("/v1/agents/{id}/restart", post(restart))
+        .route("/v1/agents/{id}/restart", plain(Ask::Restart))
         .route("/v1/agents/{id}/recover", post(recover))
-        .route("/v1/agents/{id}/stop", post(stop))
-        .route("/v1/agents/{id}/forget", post(forget))
-        .route("/v1/agents/{id}/ack", post(acknowledge))
+        .route("/v1/agents/{id}/stop", plain(Ask::Stop))
+        .route("/v1/agents/{id}/forget", plain(Ask::Forget))
+        .route("/v1/agents/{id}/ack", plain(Ask::Acknowledge))
         .route("/v1/agents/{id}/silence", post(silence_agent))
         .route("/v1/silences", post(silence))
         .route("/v1/silences/{id}", delete(unsilence))
@@ -57,16 +57,17 @@ pub(crate) fn routes(access: Access) -> Router<AppState> {
 /// Who asks for what, or the answer to a request that cannot be understood.
 type Understood = Result<(Ask, Who), Response>;
 
-async fn restart(
-    State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
-    path: AgentPath,
-    body: Body,
-) -> Response {
-    let ask = about(path, body, |agent, wish: Plain| {
-        Ok((Ask::Restart(agent), wish.by))
-    });
-    answer(&app.desk, ask.await, peer).await
+/// An action on an agent that needs nothing but who asks.
+fn plain(ask: fn(AgentId) -> Ask) -> MethodRouter<AppState> {
+    post(
+        move |State(app): State<AppState>,
+              Extension(peer): Extension<Peer>,
+              path: AgentPath,
+              body: Body| async move {
+            let ask = about(path, body, |agent, wish: Plain| Ok((ask(agent), wish.by)));
+            answer(&app.desk, ask.await, peer).await
+        },
+    )
 }
 
 async fn recover(
@@ -77,42 +78,6 @@ async fn recover(
 ) -> Response {
     let ask = about(path, body, |agent, wish: Recover| {
         Ok((wish.ask(agent)?, wish.by))
-    });
-    answer(&app.desk, ask.await, peer).await
-}
-
-async fn stop(
-    State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
-    path: AgentPath,
-    body: Body,
-) -> Response {
-    let ask = about(path, body, |agent, wish: Plain| {
-        Ok((Ask::Stop(agent), wish.by))
-    });
-    answer(&app.desk, ask.await, peer).await
-}
-
-async fn forget(
-    State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
-    path: AgentPath,
-    body: Body,
-) -> Response {
-    let ask = about(path, body, |agent, wish: Plain| {
-        Ok((Ask::Forget(agent), wish.by))
-    });
-    answer(&app.desk, ask.await, peer).await
-}
-
-async fn acknowledge(
-    State(app): State<AppState>,
-    Extension(peer): Extension<Peer>,
-    path: AgentPath,
-    body: Body,
-) -> Response {
-    let ask = about(path, body, |agent, wish: Plain| {
-        Ok((Ask::Acknowledge(agent), wish.by))
     });
     answer(&app.desk, ask.await, peer).await
 }
