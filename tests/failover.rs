@@ -244,19 +244,16 @@ fn an_address_that_moves_is_followed_when_the_old_server_becomes_a_replica() {
     let mut command = sidecar(&address.url(), "fo-6", INTERVAL);
     let _agent = Running::start(command.args(["sleep", "1000"]));
     monitor.wait_for("fo-6", "healthy");
+    let sequence = |of: &Redis| -> Option<u64> {
+        let held: Option<String> = of.run(&["HGET", "agent:fo-6", "sequence"]);
+        held?.parse().ok()
+    };
+    let before = sequence(old).unwrap();
     let _: String = new.run(&["REPLICAOF", "NO", "ONE"]);
     address.moves_to(new.port);
     let _: String = old.run(&["REPLICAOF", "127.0.0.1", "1"]); // and it gets nothing of the new one
     eventually("beats come to the new master", || {
-        let held: u64 = new
-            .run::<Option<String>>(&["HGET", "agent:fo-6", "sequence"])?
-            .parse()
-            .ok()?;
-        let old_one: u64 = old
-            .run::<Option<String>>(&["HGET", "agent:fo-6", "sequence"])?
-            .parse()
-            .ok()?;
-        (held > old_one).then_some(())
+        sequence(new).filter(|now| *now > before + 1)
     });
     eventually("the monitor listens at the new master", || {
         let clients: String = new.run(&["CLIENT", "LIST", "TYPE", "pubsub"]);

@@ -185,3 +185,42 @@ fn an_authority_that_is_not_trusted_is_named_and_the_agent_runs() {
         "{line}"
     );
 }
+
+#[test]
+fn a_url_without_tls_at_a_port_with_it_is_named() {
+    let store = Encrypted::start("no");
+    let url = store.url().replace("rediss://", "redis://");
+    let mut command = sidecar(&url, "tls-6", "500ms");
+    command.args(["sleep", "1000"]);
+    let line = refusal(&store, &mut command);
+    assert!(line.contains("write its URL as rediss://"), "{line}");
+}
+
+#[test]
+fn a_url_with_tls_at_a_port_without_it_is_named() {
+    let store = Encrypted::start("no");
+    let url = store.redis.url().replace("redis://", "rediss://");
+    let mut command = sidecar(&url, "tls-7", "500ms");
+    command.args(["sleep", "1000"]);
+    let line = refusal(&store, &mut command);
+    assert!(line.contains("write its URL as redis://"), "{line}");
+}
+
+/// What the server says on the way out is lost when a client speaks first.
+#[test]
+fn a_server_without_room_for_a_client_is_quoted() {
+    let store = Encrypted::start("no");
+    let _: String = store.redis.run(&["CONFIG", "SET", "maxclients", "1"]);
+    let _taken = eventually("the last place is taken", || {
+        let mut taken = store.redis.client().get_connection().ok()?;
+        redis::cmd("PING").query::<String>(&mut taken).ok()?;
+        Some(taken)
+    });
+    let mut command = sidecar(&store.redis.url(), "tls-8", "500ms");
+    command.args(["sleep", "1000"]);
+    let line = refusal(&store, &mut command);
+    assert!(
+        line.contains("max number of clients reached; raise its maxclients"),
+        "{line}"
+    );
+}

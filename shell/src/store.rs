@@ -9,7 +9,7 @@ use heartbeat::base::runtime_dir;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    RedisError,
+    RedisError, ServerErrorKind,
 };
 pub use replica::ReplicaWatch;
 use rustls::ClientConfig;
@@ -21,6 +21,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -234,6 +235,10 @@ fn is_local(address: &ConnectionAddr) -> bool {
     }
 }
 
+/// How long a server may take to say why it closes connections, and how much of that is read, in bytes.
+const WORDS_WITHIN: Duration = Duration::from_millis(500);
+const WORDS_MAX: usize = 256;
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -243,6 +248,12 @@ pub enum ConnectError {
     /// It was reached, but the two do not trust each other.
     #[error("TLS: {0}")]
     Tls(std::io::Error),
+    /// It was reached, and gave no answer to the greeting of TLS.
+    #[error("no answer to the greeting of TLS")]
+    NoTls,
+    /// It closes the connection, and says why.
+    #[error("it closes the connection: {0}")]
+    Closed(String),
     /// What it is reached with is not there any more.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -250,9 +261,6 @@ pub enum ConnectError {
     #[error(transparent)]
     Sentinel(#[from] SentinelError),
 }
-
-/// What to do about a connection that TLS refused.
-pub const TLS_REMEDY: &str = "name the certificate authority of the store with --redis-ca-file, and the client's own certificate with --redis-cert-file where the store asks for one";
 
 /// Connects, encrypted where the target is; `within` bounds the connection and its greeting each.
 ///
@@ -266,7 +274,14 @@ pub async fn connect(
     let named = target
         .must_be_master
         .then(|| target.info.addr().to_string());
-    let mut link = open(target, config, within).await?;
+    let mut link = match open(target.clone(), config, within).await {
+        Err(ConnectError::Store(error)) if is_closed(&error) => {
+            return Err(why_closed(&target)
+                .await
+                .unwrap_or(ConnectError::Store(error)));
+        }
+        opened => opened?,
+    };
     if let Some(named) = named {
         sentinel::check_role(&mut link, &named).await?;
     }
@@ -297,8 +312,11 @@ async fn open(
             Ok(stream)
         };
         let stream = reached.await.map_err(unreachable)?;
-        let encrypted = TlsConnector::from(tls).connect(name, stream).await;
-        let stream = encrypted.map_err(ConnectError::Tls)?;
+        let greeting = TlsConnector::from(tls).connect(name, stream);
+        let encrypted = tokio::time::timeout(within / 2, greeting).await;
+        let stream = encrypted
+            .map_err(|_| ConnectError::NoTls)?
+            .map_err(ConnectError::Tls)?;
         let settings = target.info.redis_settings();
         MultiplexedConnection::new_with_config(settings, stream, config)
             .await
@@ -311,6 +329,29 @@ async fn open(
     let (connection, driver) = connected?;
     tokio::spawn(driver); // it ends with the last handle of the connection
     Ok(connection)
+}
+
+fn is_closed(error: &RedisError) -> bool {
+    error.is_connection_dropped()
+        || error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal()
+}
+
+/// A server that has no room for a client says so and closes. What was sent to it meanwhile takes its words away; so it is
+/// listened to once without a word.
+async fn why_closed(target: &Target) -> Option<ConnectError> {
+    let (ConnectionAddr::Tcp(host, port), None) = (target.info.addr(), &target.tls) else {
+        return None;
+    };
+    let words = async {
+        let mut stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
+        let mut words = [0; WORDS_MAX];
+        let length = stream.read(&mut words).await.ok()?;
+        let text = String::from_utf8_lossy(words.get(..length)?);
+        let text = text.strip_prefix('-')?.trim_end();
+        Some(text.chars().filter(|c| !c.is_control()).collect())
+    };
+    let words = tokio::time::timeout(WORDS_WITHIN, words).await.ok()?;
+    words.map(ConnectError::Closed)
 }
 
 /// Since TLS 1.3 a store refuses the client's certificate after the handshake, where the first answer is read.
@@ -327,6 +368,52 @@ fn tls_or_store(error: RedisError) -> ConnectError {
         Some(refusal) => ConnectError::Tls(std::io::Error::other(refusal.clone())),
         None => ConnectError::Store(error),
     }
+}
+
+impl ConnectError {
+    /// What a person can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Store(error) => remedy_of_outage(error),
+            Self::Tls(_) => {
+                "name the certificate authority of the store with --redis-ca-file, and the client's own certificate with --redis-cert-file where the store asks for one"
+            }
+            Self::NoTls => "if it does not speak TLS, write its URL as redis://",
+            Self::Closed(_) => {
+                "raise its maxclients, or find out who holds its connections (CLIENT LIST)"
+            }
+            Self::Address(_) => "check --redis-url and the files that the options name",
+            Self::Sentinel(SentinelError::Silent(_)) => {
+                "start them, or name others with --redis-url"
+            }
+            Self::Sentinel(SentinelError::Unknown(_)) => "check the name at the end of --redis-url",
+            Self::Sentinel(SentinelError::Replica(_)) => {
+                "nothing needs to be done if this ends by itself"
+            }
+        }
+    }
+}
+
+/// What to do about a store that cannot be reached or refuses the user.
+pub fn remedy_of_outage(error: &RedisError) -> &'static str {
+    if error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+    {
+        return "check the user and the password (--redis-username, --redis-password-file)";
+    }
+    if error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading) {
+        return "it loads its data: nothing needs to be done if this ends by itself";
+    }
+    if error.is_timeout() {
+        return "it does not answer: check the network between here and there, and that it is not overloaded";
+    }
+    if is_closed(error) {
+        return "look at its log, or name another one with --redis-url; if it speaks TLS, write its URL as rediss://";
+    }
+    if error.is_io_error() {
+        return "start it, or name another one with --redis-url";
+    }
+    "look at its log, or name another one with --redis-url"
 }
 
 fn unreachable(error: std::io::Error) -> ConnectError {

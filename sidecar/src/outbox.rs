@@ -27,7 +27,7 @@ use heartbeat::wire::roster::RosterEntry;
 use pushes::Push;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Script};
-use refusal::remedy_of_outage;
+use refusal::remedy_of_loss;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +126,8 @@ struct StoreSession {
     fenced: Option<u64>,
     sent: u64,
     outage_logged: bool,
+    /// The session that ended last had registered.
+    was_registered: bool,
     /// Failed tries since the last registration.
     tries: u32,
     /// When a store that had been away was there again: events from before have waited for it.
@@ -185,6 +187,7 @@ impl Outbox {
             fenced: None,
             sent: 0,
             outage_logged: false,
+            was_registered: false,
             tries: 0,
             away_until: None,
             latest: latest_out,
@@ -287,9 +290,16 @@ impl StoreSession {
                 Err(error) if self.outage_logged => {
                     tracing::debug!("store still unreachable, retrying: {error:#}")
                 }
+                // One that is there again at once, as behind a proxy that closes idle connections, is no outage.
+                Err(error) if std::mem::take(&mut self.was_registered) => {
+                    tracing::debug!(
+                        "lost the store at {}, connecting again: {error:#}",
+                        self.address
+                    );
+                }
                 Err(error) => {
                     self.outage_logged = true;
-                    let (address, remedy) = (&self.address, remedy_of_outage(&error));
+                    let (address, remedy) = (&self.address, remedy_of_loss(&error));
                     tracing::warn!(
                         "store unreachable at {address}; continuing without heartbeats, retrying: {error:#}; {remedy}"
                     );
@@ -365,6 +375,7 @@ impl StoreSession {
 
     fn registered(&mut self) {
         self.outage_logged = false;
+        self.was_registered = true;
         self.tries = 0;
         tracing::info!(
             "registered {} with epoch {}",

@@ -25,7 +25,8 @@ const NONE: u8 = 255;
 /// The history of a fleet.
 #[derive(Debug, Default)]
 pub struct History {
-    agents: HashMap<AgentId, Ring>,
+    /// Boxed: a table has more places than entries, and moves them all when it grows.
+    agents: HashMap<AgentId, Box<Ring>>,
     /// The minute of the last sample, of the monitor's clock.
     minute: u32,
 }
@@ -227,7 +228,7 @@ impl History {
 
     /// The history of an agent; none of one that was never sampled.
     pub fn of(&self, agent: &AgentId) -> Option<Curve> {
-        let mut ring = self.agents.get(agent)?.clone();
+        let mut ring = Ring::clone(self.agents.get(agent)?);
         ring.advance(self.minute);
         let (minute, slot) = (self.minute, self.minute / MINUTES_A_SLOT);
         Some(Curve {
@@ -249,7 +250,7 @@ impl History {
         match self.agents.get_mut(agent) {
             Some(ring) => ring.add(minute, slot),
             None => {
-                let mut ring = Ring::empty(minute);
+                let mut ring = Box::new(Ring::empty(minute));
                 ring.add(minute, slot);
                 self.agents.insert(agent.clone(), ring);
             }

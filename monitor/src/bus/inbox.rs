@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
-use hbshell::store::{ConnectError, ReplicaWatch, SentinelError, TLS_REMEDY};
+use hbshell::store::{ConnectError, ReplicaWatch};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -403,14 +403,8 @@ impl StoreReader {
 }
 
 fn remedy(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<ConnectError>() {
-        Some(ConnectError::Tls(_)) => format!("; {TLS_REMEDY}"),
-        Some(ConnectError::Sentinel(SentinelError::Unknown(_))) => {
-            "; check the name at the end of --redis-url".to_owned()
-        }
-        Some(ConnectError::Store(_) | ConnectError::Address(_) | ConnectError::Sentinel(_))
-        | None => String::new(),
-    }
+    let error = error.downcast_ref::<ConnectError>();
+    error.map_or_else(String::new, |error| format!("; {}", error.remedy()))
 }
 
 /// Passes on what the hub reports of the connection of the beats, until that is lost.

@@ -1,7 +1,7 @@
 //! What the store answers instead of carrying out: whether it may do so later, and what a person can do about it.
 
-use hbshell::store::{ConnectError, SentinelError, TLS_REMEDY};
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use hbshell::store::{AddressError, ConnectError, remedy_of_outage};
+use redis::RedisError;
 
 /// How a living store says no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,43 +37,15 @@ pub(super) fn remedy_of_refusal(error: &RedisError) -> &'static str {
     }
 }
 
-/// What to do about a store that cannot be reached or refuses the user.
-pub(super) fn remedy_of_outage(error: &anyhow::Error) -> &'static str {
-    let refused = match error.downcast_ref::<ConnectError>() {
-        Some(ConnectError::Tls(_)) => return TLS_REMEDY,
-        Some(ConnectError::Sentinel(error)) => return remedy_of_sentinels(error),
-        Some(ConnectError::Address(_)) => {
-            return "check --redis-url and the files that the options name";
-        }
-        Some(ConnectError::Store(error)) => Some(error),
-        None => error.downcast_ref::<RedisError>(),
-    };
-    let Some(error) = refused else {
-        return "check --redis-url and the files that the options name";
-    };
-    if error.kind() == ErrorKind::AuthenticationFailed || is_unauthenticated(error) {
-        return "check the user and the password (--redis-username, --redis-password-file)";
+/// What to do about a store that cannot be reached, refuses the user, or was lost.
+pub(super) fn remedy_of_loss(error: &anyhow::Error) -> &'static str {
+    if let Some(error) = error.downcast_ref::<ConnectError>() {
+        error.remedy()
+    } else if let Some(error) = error.downcast_ref() {
+        remedy_of_outage(error)
+    } else if error.is::<AddressError>() {
+        "check --redis-url and the files that the options name"
+    } else {
+        "look whether it still runs"
     }
-    if error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading) {
-        return "it loads its data: nothing needs to be done if this ends by itself";
-    }
-    if error.is_timeout() {
-        return "it does not answer: check the network between here and there, and that it is not overloaded";
-    }
-    if error.is_io_error() {
-        return "start it, or name another one with --redis-url";
-    }
-    "look at its log, or name another one with --redis-url"
-}
-
-fn remedy_of_sentinels(error: &SentinelError) -> &'static str {
-    match error {
-        SentinelError::Silent(_) => "start them, or name others with --redis-url",
-        SentinelError::Unknown(_) => "check the name at the end of --redis-url",
-        SentinelError::Replica(_) => "nothing needs to be done if this ends by itself",
-    }
-}
-
-fn is_unauthenticated(error: &RedisError) -> bool {
-    matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }

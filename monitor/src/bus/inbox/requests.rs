@@ -65,7 +65,7 @@ impl Requests<'_> {
     ) -> anyhow::Result<()> {
         let mut batch = std::mem::take(self.kept);
         loop {
-            if batch.is_empty() && self.queue.recv_many(&mut batch, PAGE).await == 0 {
+            if batch.is_empty() && !take(self.queue, &mut batch).await {
                 return Ok(());
             }
             count_once(&mut batch);
@@ -174,6 +174,23 @@ impl Requests<'_> {
             Request::Timeline(lines) => timeline::write(question, lines),
         }
     }
+}
+
+/// Takes what waits, or what comes next, up to a page of records: timelines of a whole fleet are many in one request. False
+/// when no more will come.
+async fn take(queue: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>) -> bool {
+    let mut next = queue.recv().await;
+    let mut records = 0;
+    while let Some(request) = next {
+        records += if let Request::Timeline(lines) = &request {
+            lines.len()
+        } else {
+            1
+        };
+        batch.push(request);
+        next = (records < PAGE).then(|| queue.try_recv().ok()).flatten();
+    }
+    !batch.is_empty()
 }
 
 /// Of the counts that have gathered the last one is enough.
