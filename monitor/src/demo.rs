@@ -85,7 +85,7 @@ pub(crate) async fn play(mut config: Config, once: bool) -> anyhow::Result<u8> {
     let access = crate::access(&config);
     let dashboard = access.address(http, None);
     let dashboard = dashboard.unwrap_or_else(|| format!("http://{http}/"));
-    let running = crate::start(&config, listener, store.address, stopped, access)?;
+    let running = crate::start(&config, listener, store.address, true, stopped, access)?;
     let mut stage = Stage {
         cast,
         narration: Narration::new(running.timelines)?,

@@ -157,7 +157,15 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
     let store = found.address.clone();
-    let mut running = start(&config, listener, found.address, stopped, access)?;
+    let store_starts = found.embedded.is_some();
+    let mut running = start(
+        &config,
+        listener,
+        found.address,
+        store_starts,
+        stopped,
+        access,
+    )?;
     let above = ServiceManager::find();
     tokio::spawn(running.reload.run(args, hangup, above.clone()));
     let snapshots = running.snapshots;
@@ -222,13 +230,14 @@ fn start(
     config: &Config,
     listener: TcpListener,
     store: config::Address,
+    store_starts: bool,
     stopped: channel::Receiver<bool>,
     access: Access,
 ) -> anyhow::Result<Running> {
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let (url, shown_store) = (store.to_string(), store.clone());
     let instance = leader::instance(&bus::inbox::myself());
-    let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone())?;
+    let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone(), store_starts)?;
     let counters = inbox.counters.clone();
     let timelines = bus::timelines::Timelines::new(shown_store, counters.clone());
     let (snapshots, showcase) = snapshots::pair(wake.clone());

@@ -4,7 +4,7 @@
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::Moment;
-use crate::fleet::detector::{Detector, is_countable};
+use crate::fleet::detector::Detector;
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::retention::Over;
 use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
@@ -42,6 +42,8 @@ pub struct Agent {
     pub(crate) over: Option<Over>,
     /// It was seen more than once.
     seen_again: bool,
+    /// Beats that this monitor has received of it, whatever run they belong to.
+    pub beats: u32,
 }
 
 /// When a state began.
@@ -85,6 +87,7 @@ impl Agent {
             is_new: true,
             over: None,
             seen_again: false,
+            beats: 0,
         }
     }
 
@@ -196,6 +199,9 @@ impl Agent {
         let first = self.run.beat.is_none() && self.run.entry.is_none();
         let outcome = self.run.beat(beat, source, arrival);
         self.seen_again |= !first;
+        self.beats = self
+            .beats
+            .saturating_add(u32::from(outcome == BeatOutcome::Applied));
         if outcome != BeatOutcome::Applied {
             // A plain producer stops by its hash: the status changes, and no beat follows.
             if beat.hb.is_none() && outcome == BeatOutcome::Known && !life.has_process() {
@@ -348,13 +354,10 @@ impl Agent {
 
     /// Why a beat is none of this agent's present, if it is not.
     fn refusal(&mut self, beat: &BeatView<'_>, context: &ApplyContext<'_>) -> Option<BeatOutcome> {
-        let Some(hb) = &beat.hb else {
+        if beat.hb.is_none() {
             // It follows a registration that is over, and one such producer another.
             let over = self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped);
             return (!over).then_some(BeatOutcome::Outdated);
-        };
-        if !self.is_new && !is_countable(hb.slot, hb.interval) {
-            return Some(BeatOutcome::Implausible);
         }
         if self.admits(beat.epoch(), context) {
             return None;

@@ -56,7 +56,7 @@ pub enum Freshness {
 }
 
 /// Whether a sidecar can have counted so many slots.
-pub fn is_countable(slot: u64, interval: Duration) -> bool {
+fn is_countable(slot: u64, interval: Duration) -> bool {
     slot.saturating_mul(millis(interval)) <= millis(COUNTED_MAX)
 }
 
@@ -82,6 +82,8 @@ pub struct Detector {
     /// Nothing is concluded from silence before one whole period of observation after this.
     observed_from: Moment,
     timetable: Option<Timetable>,
+    /// The last beat carried a number that is no slot.
+    is_uncounted: bool,
     /// When the last late beat came, which may be the first of a timetable of its own: its agent has failed only when the next
     /// ones did not come either.
     late_at: Moment,
@@ -134,6 +136,7 @@ impl Detector {
             fresh_at: now,
             observed_from: now,
             timetable: None,
+            is_uncounted: false,
             late_at: Moment::default(),
         }
     }
@@ -152,6 +155,9 @@ impl Detector {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
             }
+            Stamp::Slot(slot, interval, _) if !is_countable(slot, interval) => {
+                self.uncounted(arrival)
+            }
             Stamp::Slot(_, interval, _) if !self.takes_interval(interval) => {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
@@ -159,6 +165,17 @@ impl Detector {
             // What was sent in the middle of a slot came that much after its beginning.
             Stamp::Slot(slot, interval, age) => self.slot(slot, arrival - age.min(interval)),
         }
+    }
+
+    /// A number that is no slot costs the beat that carries it. A producer that has no other numbers is measured from its arrivals.
+    fn uncounted(&mut self, arrival: Moment) -> Freshness {
+        let again = std::mem::replace(&mut self.is_uncounted, true);
+        if self.timetable.is_some() && !again {
+            return Freshness::Implausible;
+        }
+        self.timetable = None;
+        self.fresh_at = self.fresh_at.max(arrival);
+        Freshness::Renewed
     }
 
     /// The store holds a beat with this interval: it decides about one that was named once, and a longer one than ours makes
@@ -294,6 +311,7 @@ impl Detector {
     }
 
     fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
+        self.is_uncounted = false;
         let interval = self.interval;
         let offset = signed(arrival).saturating_sub(signed_product(slot, interval));
         let Some(timetable) = &mut self.timetable else {
@@ -537,6 +555,25 @@ mod tests {
         let mut d = beating(4);
         assert_eq!(d.beat(slot(1 << 50), at(140)), Freshness::Implausible);
         assert_eq!(d.beat(slot(5), at(150)), Freshness::Renewed);
+    }
+
+    #[test]
+    fn a_number_that_is_no_slot_costs_its_beat() {
+        let mut d = beating(4);
+        assert_eq!(d.beat(slot(u64::MAX), at(140)), Freshness::Implausible);
+        assert_eq!(d.beat(slot(5), at(150)), Freshness::Renewed);
+        assert_eq!(d.beat(slot(u64::MAX), at(170)), Freshness::Implausible);
+        assert_eq!(d.silence(at(180)), Silence::None);
+    }
+
+    #[test]
+    fn a_producer_whose_numbers_are_no_slots_is_measured_from_its_arrivals() {
+        let mut d = Detector::new(Duration::from_secs(30), at(0));
+        for n in 0..20 {
+            assert_eq!(d.beat(slot((1 << 50) + n), at(n * 30)), Freshness::Renewed);
+        }
+        assert_eq!(d.silence(at(19 * 30 + 34)), Silence::None);
+        assert_eq!(d.silence(at(19 * 30 + 95)), Silence::Failed);
     }
 
     #[test]

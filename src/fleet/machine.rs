@@ -144,6 +144,10 @@ impl Fleet {
             }
             FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
+            FleetInput::StoreStarted => {
+                self.observation.returned(now);
+                self.correct_deadlines();
+            }
             FleetInput::StoreMoved => {
                 self.observation.moved(now);
                 self.correct_deadlines();

@@ -37,8 +37,13 @@ impl Observation {
     pub(super) fn begin(&mut self, now: Moment, again: bool) {
         self.from = self.from.max(now);
         if again {
-            self.returned_by = self.returned_by.max(Some(now + RETURN_WITHIN));
+            self.returned(now);
         }
+    }
+
+    /// The store is there again, and its sidecars do not know yet.
+    pub(super) fn returned(&mut self, now: Moment) {
+        self.returned_by = self.returned_by.max(Some(now + RETURN_WITHIN));
     }
 
     /// The store is another server than before, and sidecars may not know.
@@ -58,7 +63,7 @@ impl Observation {
     pub(super) fn stall(&mut self, length: Duration, end: Moment) {
         self.gap(length, end);
         if length >= GIVEN_UP_AFTER {
-            self.returned_by = self.returned_by.max(Some(end + RETURN_WITHIN));
+            self.returned(end);
         }
     }
 

@@ -175,6 +175,8 @@ struct StoreReader {
     kept: Vec<Request>,
     /// The name of this monitor among those of its store.
     instance: String,
+    /// The store has started with this monitor, and was not connected to yet.
+    store_starts: bool,
     /// Failed tries in a row.
     tries: u32,
     up: bool,
@@ -192,11 +194,15 @@ struct Output {
 }
 
 impl Inbox {
-    /// Starts to read. `instance` names this monitor among those of its store.
+    /// Starts to read. `instance` names this monitor among those of its store, which may have started with this monitor.
     ///
     /// # Errors
     /// No descriptors are left.
-    pub(crate) fn open(address: Address, instance: String) -> std::io::Result<(Self, Wake)> {
+    pub(crate) fn open(
+        address: Address,
+        instance: String,
+        store_starts: bool,
+    ) -> std::io::Result<(Self, Wake)> {
         let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
         let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
@@ -220,6 +226,7 @@ impl Inbox {
             leaving: Vec::new(),
             kept: Vec::new(),
             instance,
+            store_starts,
             tries: 0,
             up: false,
             master: None,
@@ -322,6 +329,9 @@ impl StoreReader {
         self.tries = 0;
         self.up = true;
         self.output.send(FleetInput::LinkUp).await;
+        if std::mem::take(&mut self.store_starts) {
+            self.output.send(FleetInput::StoreStarted).await;
+        }
         let moved = before.is_some_and(|before| self.master.as_ref() != Some(&before));
         if moved {
             self.output.send(FleetInput::StoreMoved).await;

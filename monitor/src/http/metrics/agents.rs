@@ -77,8 +77,8 @@ const FAMILIES: [(&str, Kind, &str, Figure); 9] = [
     (
         "hb_agent_heartbeats_total",
         Kind::Counter,
-        "Beats that the agent's present sender has emitted.",
-        |_, agent| Some(agent.run.beat.as_ref()?.sequence as f64),
+        "Beats of the agent that this monitor has received.",
+        |_, agent| Some(f64::from(agent.beats)),
     ),
 ];
 
