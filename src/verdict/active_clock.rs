@@ -29,8 +29,8 @@ pub(super) struct ActiveClock {
     findings: BTreeMap<FindingId, (Duration, u32)>,
     asleep_since: BTreeMap<(u32, u32), (u64, Duration)>,
     timers: BTreeMap<(u32, u32), Timer>,
-    /// How often the root's first thread had been scheduled, and when it was last seen to fall asleep for as long as who looks
-    /// for something now and then.
+    /// How often the root's first thread had been scheduled when it was last seen to fall asleep for as long as who looks for
+    /// something now and then, and when it is to wake.
     polled: (u64, Option<Duration>),
     /// When the last sample was taken, and for how long the machine had been suspended by then.
     last: Option<(Moment, Duration)>,
@@ -194,7 +194,8 @@ impl ActiveClock {
         let Some(sleeper) = sleeper else { return };
         let (turns, _) = self.polled;
         if sleeper.turns != turns && sleeper.left >= self.scaled(thresholds::POLL_SLEEP) {
-            self.polled = (sleeper.turns, Some(self.elapsed));
+            let sleeps = sleeper.left.min(self.scaled(thresholds::POLLING_BUDGET));
+            self.polled = (sleeper.turns, Some(self.elapsed + sleeps));
         }
     }
 

@@ -129,15 +129,15 @@ impl VerdictMachine {
     }
 
     /// Work is owed, and nothing shows what it waits for. An agent that has asked its model may be backing off, and so may one
-    /// that goes on reporting the same: both have the model's budget. A program that looks for something now and then, over
-    /// connections too short to be seen, has more.
+    /// that goes on reporting the same: both have the model's budget, and so has who asks a database or by datagrams. A program
+    /// that looks for something now and then, over connections too short to be seen, has more.
     fn owed(&self, view: &TreeView<'_>) -> Assessment {
         let quiet = self.clock.unexcused_silence();
         let agent = view.sample.processes.iter().any(|p| p.agent);
         let polls = self.clock.polls() || timers::has_timer_descriptor(view);
         let budget = if polls && !agent {
             thresholds::POLLING_BUDGET
-        } else if self.asked_model || self.repeats_output {
+        } else if self.asked_model || self.repeats_output || view.asks_elsewhere() {
             thresholds::ANSWER_BUDGET
         } else {
             self.settings.stall_after

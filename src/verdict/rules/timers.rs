@@ -7,7 +7,9 @@ use crate::verdict::explain::describe_wait;
 use crate::verdict::finding::observed;
 use crate::verdict::known_programs::runtime_signals;
 use crate::verdict::rule::RuleId;
-use crate::verdict::sample::{Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait};
+use crate::verdict::sample::{
+    GO_THREAD, Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait,
+};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
 use std::collections::BTreeSet;
@@ -19,7 +21,8 @@ const ASKED_MAX: usize = 64;
 /// How the threads of a runtime begin their names. They sleep for up to a day beside a program that does not move.
 ///
 /// Java 17 and 21: `jstack` of an idle program. .NET 8: `/proc/PID/task/*/comm` of one.
-const RUNTIME_THREADS: [&str; 22] = [
+const RUNTIME_THREADS: [&str; 23] = [
+    GO_THREAD,
     "Attach Listener",
     "C1 CompilerThre",
     "C2 CompilerThre",
@@ -82,7 +85,8 @@ pub(in crate::verdict) fn sleepers(
         }
         if process.pid != view.sample.root {
             asked += 1;
-            let awaited = || view.is_tool(process, connections) || view.is_awaited_by_root(process);
+            let awaited =
+                || view.is_tool(process, connections) || view.may_be_awaited_by_root(process);
             if asked > ASKED_MAX || !awaited() {
                 continue;
             }
