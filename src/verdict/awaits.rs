@@ -1,4 +1,4 @@
-//! Who waits for whom in a tree: tools, commands, helpers; by their end, their output, a signal, a terminal.
+//! Which process waits for which in a tree: tools, commands, helpers; by their end, their output, a signal, a terminal.
 
 use crate::base::moment::millis;
 use crate::verdict::sample::{Channel, Kind, Process, Socket, TICKS_PER_SECOND, Target, Tcp, Wait};
