@@ -115,7 +115,7 @@ impl<'a> TreeView<'a> {
     }
 
     /// Whether the parent is informed of the end of a child, by a signal or a descriptor, and waits for nothing else that the
-    /// child does. A child that the parent feeds serves it, and is not to end.
+    /// child does. A child that the parent feeds serves it, and is not to end; one that prints elsewhere was put aside.
     fn may_be_awaited(&self, child: &Process) -> bool {
         const CHLD: u64 = 1 << 16;
         let Some(parent) = self.sample.process(child.parent) else {
@@ -141,7 +141,7 @@ impl<'a> TreeView<'a> {
             | Wait::Call(_)
             | Wait::Unreadable(_) => false,
         });
-        informed && !self.feeds(parent, child)
+        informed && child.outlet == parent.outlet && !self.feeds(parent, child)
     }
 
     /// Whether one process holds the writing end of the other's standard input.

@@ -224,6 +224,10 @@ pub struct Thread {
     pub blocked: Option<u64>,
     /// Everything in the kernel that its call waits on.
     pub watched: Watched,
+    /// Time left of the latest timer descriptor that it waits for.
+    pub timer: Option<Duration>,
+    /// The lock or condition that it waits for lies in memory that programs outside the tree can open by a name.
+    pub open_memory: bool,
 }
 
 /// What a thread waits for.

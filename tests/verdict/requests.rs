@@ -6,7 +6,8 @@ use super::{
 };
 use heartbeat::verdict::Settings;
 use heartbeat::verdict::sample::{
-    Channel, End, GO_THREAD, Kind, RunState, Socket, SocketKind, Tcp, TcpState, Thread, Until, Wait,
+    Channel, End, GO_THREAD, Kind, Outlet, RunState, Socket, SocketKind, Tcp, TcpState, Thread,
+    Until, Wait,
 };
 use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
@@ -190,7 +191,7 @@ fn g_keys_that_are_read_beside_a_tool_or_a_pause_are_not_waited_for() {
 }
 
 /// An event loop that is informed of the end of its children, one of which sleeps.
-fn loops_over_children(fed: bool) -> World {
+fn loops_over_children(fed: bool, outlet: Outlet) -> World {
     let own = target(9, Kind::Internal("eventfd".into()));
     let mut world = World::new()
         .owing()
@@ -199,19 +200,23 @@ fn loops_over_children(fed: bool) -> World {
     world.root().caught = Some(1 << 16);
     let inputs = [end(ROOT, 3, 8, false), end(CHILD, 0, 8, true)];
     world.sample.ends = inputs.into_iter().filter(|_| fed).collect();
+    world.root().outlet = Outlet::Pipe;
+    world.sample.processes[1].outlet = outlet;
     world
 }
 
 #[test]
 fn g_a_sleeping_command_may_be_awaited_by_the_signal_of_its_end() {
-    let world = loops_over_children(false).still(15 * MINUTE);
+    let world = loops_over_children(false, Outlet::Pipe).still(15 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
 }
 
 #[test]
 fn h_a_server_that_is_fed_over_its_input_excuses_nothing_by_its_timer() {
-    let world = loops_over_children(true).still(15 * MINUTE);
+    let world = loops_over_children(true, Outlet::Pipe).still(15 * MINUTE);
     world.is(Verdict::Stalled, 6 * MINUTE, "work is owed");
+    let put_aside = loops_over_children(false, Outlet::Other).still(15 * MINUTE);
+    put_aside.is(Verdict::Stalled, 6 * MINUTE, "work is owed");
 }
 
 /// Each quarter of a minute a thread reports some figures over a connection that it keeps.
@@ -337,4 +342,130 @@ fn g_a_child_of_vfork_may_work_before_it_starts_its_program() {
         .main_waits(Wait::Fork)
         .passes(10 * MINUTE, |w| w.sample.processes[1].threads[0].turns += 1);
     world.is_never_flagged();
+}
+
+/// Work is owed, and its first thread waits like this.
+fn owes(wait: Wait, change: impl FnOnce(&mut Thread)) -> World {
+    let mut world = World::new().owing().main_waits(wait);
+    change(&mut world.root().threads[0]);
+    world.passes(15 * MINUTE, wakes)
+}
+
+#[test]
+fn g_a_loop_that_ticks_may_have_its_deadline_in_a_timer_descriptor() {
+    let timer_descriptor = target(7, Kind::Internal("timerfd".into()));
+    let ticks = || event_loop(vec![timer_descriptor.clone()], timer(1000));
+    let left = Some(Duration::from_secs(1500));
+    let world = owes(ticks(), |thread| thread.timer = left);
+    assert_eq!(world.is_never_flagged().verdict(), Verdict::Sleeping);
+    owes(event_loop(Vec::new(), timer(1000)), |_| {}).is(Verdict::Stalled, 6 * MINUTE, "owed");
+}
+
+#[test]
+fn g_a_semaphore_that_programs_outside_can_open_may_be_posted_by_them() {
+    let waits = || Wait::Futex {
+        private: false,
+        until: Until::Never,
+        owner: None,
+    };
+    let world = owes(waits(), |thread| thread.open_memory = true);
+    world.is_never_flagged();
+    owes(waits(), |_| {}).is(Verdict::Stalled, 6 * MINUTE, "owed");
+}
+
+/// Each minute it asks the same small question over the connection that it keeps, and gets the same small answer.
+fn asks_each_minute(pauses: fn(u64) -> Wait) -> World {
+    let mut seconds = 0;
+    let rests = Tcp {
+        acked: 500,
+        sent_ago: Duration::from_secs(2),
+        received_ago: Duration::from_secs(1),
+        ..asked()
+    };
+    let world = World::new().owing().with_tcp(rests).main_waits(pauses(60));
+    world.passes(100 * MINUTE, |w| {
+        let before = std::mem::replace(&mut seconds, w.seconds());
+        let asks = before / 60 < seconds / 60;
+        let wait = if asks {
+            Wait::Running
+        } else {
+            pauses(60 - seconds % 60)
+        };
+        w.root().threads[0].wait = Some(wait);
+        if asks {
+            let tcp = w.tcp();
+            (tcp.acked, tcp.received) = (tcp.acked + 28, tcp.received + 90);
+            tcp.segments_in += 1;
+            wakes(w);
+        }
+    })
+}
+
+#[test]
+fn g_a_batch_that_is_looked_at_each_minute_may_take_hours() {
+    asks_each_minute(|left| Wait::Sleep(timer(left * 1000))).is_never_flagged();
+}
+
+#[test]
+fn a_loop_that_looks_each_minute_has_half_an_hour() {
+    let world = asks_each_minute(|left| event_loop(Vec::new(), timer(left * 1000)));
+    let first = world.judgements.iter().find(|(_, j)| j.verdict.is_flag());
+    assert!(first.is_some_and(|(at, _)| *at >= 30 * MINUTE), "{first:?}");
+}
+
+#[test]
+fn g_a_lock_whose_holder_works_by_fits_and_starts_is_waited_for() {
+    let waits = Wait::Futex {
+        private: true,
+        until: Until::Never,
+        owner: Some(ROOT + 1001),
+    };
+    let world = World::new()
+        .owing()
+        .with_threads(1, &Wait::Sleep(timer(5000)));
+    world
+        .main_waits(waits)
+        .passes(25 * MINUTE, |w| w.root().threads[1].turns += 1)
+        .is_never_flagged();
+}
+
+#[test]
+fn g_a_pipeline_with_a_slow_end_is_no_cycle() {
+    let full = |inode| Wait::Write(target(1, Kind::Pipe(inode)));
+    let mut world = World::new().with_child("seq", full(7));
+    let mut tee = process(CHILD + 1, ROOT, "tee");
+    tee.threads[0].wait = Some(full(8));
+    let mut slow = process(CHILD + 2, ROOT, "sleep");
+    slow.threads[0].wait = Some(Wait::Sleep(timer(900_000)));
+    world.sample.processes.extend([tee, slow]);
+    world.sample.ends = vec![
+        end(CHILD, 1, 7, false),
+        end(CHILD + 1, 0, 7, true),
+        end(CHILD + 1, 1, 8, false),
+        end(CHILD + 2, 0, 8, true),
+    ];
+    let world = world.still(9 * MINUTE);
+    world.is_never_flagged();
+    // The end waits for the first one.
+    let mut world = world;
+    world.sample.processes[3].threads[0].wait = Some(parked());
+    world
+        .still(9 * MINUTE)
+        .is(Verdict::Stalled, 16 * MINUTE, "pipe is full");
+}
+
+#[test]
+fn h_a_lone_thread_that_waits_for_its_own_lock_is_stuck_also_below_a_tracer() {
+    let own = Wait::Futex {
+        private: true,
+        until: Until::Never,
+        owner: Some(ROOT),
+    };
+    let mut world = World::new().main_waits(own.clone());
+    world.root().tracer = Some(9);
+    world
+        .still(2 * MINUTE)
+        .is(Verdict::Stalled, MINUTE, "itself");
+    let world = World::new().with_threads(1, &Wait::Sleep(timer(1000)));
+    world.main_waits(own).still(2 * MINUTE).is_never_flagged();
 }

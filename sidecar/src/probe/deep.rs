@@ -107,6 +107,7 @@ impl Sampler {
                     why,
                 });
             }
+            thread.timer = waits.timer(&wait);
             thread.wait = Some(wait);
         }
         process.outlet = output::outlet(&descriptors);
@@ -127,6 +128,7 @@ impl Sampler {
         for thread in &mut process.threads {
             let (status, rested) = self.statuses.of(&mut self.reader, key, through, thread);
             (thread.state, thread.blocked) = (status.state, status.blocked);
+            thread.open_memory = status.open_memory;
             if !status.shares_descriptors {
                 close.divided.insert(process.pid);
             }

@@ -1,9 +1,10 @@
 //! What a thread is doing: its system call, its state, the signals it blocks. A blocked thread that was not scheduled since
 //! is as it was, so each is read once per rest.
 
+use super::mappings::{self, Mapping};
 use super::read::Reader;
 use super::same;
-use super::waits::{Numbers, call};
+use super::waits::{Numbers, call, shared_futex};
 use heartbeat::verdict::sample::{RunState, Thread, Why};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub(super) struct Status {
     pub(super) call: Result<Option<Numbers>, Why>,
     pub(super) state: Option<RunState>,
     pub(super) blocked: Option<u64>,
+    /// The futex that it waits for without a limit lies in memory that any program can open.
+    pub(super) open_memory: bool,
     /// It provably has the same table of descriptors as the first thread.
     pub(super) shares_descriptors: bool,
 }
@@ -61,7 +64,11 @@ impl Statuses {
         if status.call != Err(Why::Hidden) {
             status.call = call;
         }
-        if matches!(status.call, Ok(Some(_))) {
+        if let Ok(Some(call)) = status.call {
+            status.open_memory = shared_futex(&call).is_some_and(|address| {
+                let mapping = mappings::at(reader, thread.tid, address);
+                mapping == Ok(Mapping::Open)
+            });
             self.known.insert(key, status);
         }
         (status, false)
@@ -113,6 +120,7 @@ fn read(reader: &mut Reader, pid: u32, first: u32, tid: u32) -> Status {
         call: Err(why),
         state,
         blocked,
+        open_memory: false,
         shares_descriptors: tid == first || same::descriptors(first, tid) == Some(true),
     }
 }
