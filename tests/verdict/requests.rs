@@ -469,3 +469,17 @@ fn h_a_lone_thread_that_waits_for_its_own_lock_is_stuck_also_below_a_tracer() {
     let world = World::new().with_threads(1, &Wait::Sleep(timer(1000)));
     world.main_waits(own).still(2 * MINUTE).is_never_flagged();
 }
+
+#[test]
+fn g_an_answer_that_has_come_is_read_though_a_busy_machine_lets_clients_wait() {
+    for unread in [90, 0] {
+        let answer = Tcp {
+            state: TcpState::CloseWait,
+            unread: Some(unread),
+            ..asked()
+        };
+        let mut world = World::new().main_waits(socket_read()).with_tcp(answer);
+        add(&mut world, ROOT, 99, listener(8000, 1));
+        world.still(9 * MINUTE).is_never_flagged();
+    }
+}

@@ -7,7 +7,7 @@ use crate::verdict::known_programs::SHELLS;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
-    FileLock, Kind, Process, RunState, Subject, Target, TcpState, Until, Wait,
+    FileLock, Kind, Process, RunState, Subject, Target, Tcp, TcpState, Until, Wait,
 };
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, awaited_alone};
@@ -169,7 +169,13 @@ pub(in crate::verdict) fn unserved(view: &TreeView<'_>, process: &Process) -> Op
     // A server that takes one client at a time lets the next one wait while a model thinks; that has a budget of its own. An
     // event loop may wait for what its child requested.
     let loops = matches!(main, Wait::Poll { .. });
+    // What it reads has come, and a busy machine has not let it run yet.
+    let has_come =
+        |tcp: &Tcp| tcp.state == TcpState::CloseWait || tcp.unread.is_some_and(|n| n > 0);
+    let reads = |kind: &Kind| matches!(main, Wait::Read(target) if target.kind == *kind);
+    let mut read = view.tcp().filter(|(s, _)| reads(&Kind::Socket(s.inode)));
     if !blocks
+        || read.any(|(_, tcp)| has_come(tcp))
         || !view.pending_requests().is_empty()
         || loops && !view.request_connections().is_empty()
     {
