@@ -2,6 +2,7 @@
 
 mod active_clock;
 mod assessment;
+mod awaits;
 mod cadence;
 mod counters;
 pub mod explain;

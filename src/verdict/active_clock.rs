@@ -29,11 +29,20 @@ pub(super) struct ActiveClock {
     findings: BTreeMap<FindingId, (Duration, u32)>,
     asleep_since: BTreeMap<(u32, u32), (u64, Duration)>,
     timers: BTreeMap<(u32, u32), Timer>,
-    /// How often the root's first thread had been scheduled, and when it was last seen to fall asleep for as long as who looks
-    /// for something now and then.
-    polled: (u64, Option<Duration>),
+    /// When the root was last seen to fall asleep for as long as who looks for something now and then.
+    polled: Option<Pause>,
     /// When the last sample was taken, and for how long the machine had been suspended by then.
     last: Option<(Moment, Duration)>,
+}
+
+/// A pause between two looks for something.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    turns: u64,
+    /// When it ends, on this clock.
+    until: Duration,
+    /// A plain sleep, as long as a deliberate one.
+    deliberate: bool,
 }
 
 /// One thread's timer.
@@ -59,7 +68,7 @@ impl ActiveClock {
             findings: BTreeMap::new(),
             asleep_since: BTreeMap::new(),
             timers: BTreeMap::new(),
-            polled: (0, None),
+            polled: None,
             last: None,
         }
     }
@@ -124,7 +133,7 @@ impl ActiveClock {
         self.findings.clear();
         self.asleep_since.clear();
         self.timers.clear();
-        self.polled = (0, None);
+        self.polled = None;
         self.progressed = self.elapsed;
         self.progressed_beyond_output = self.elapsed;
         self.track_sleeping_threads(sample);
@@ -189,20 +198,44 @@ impl ActiveClock {
         self.timers = timers;
     }
 
-    /// Takes the sleep of the root's first thread.
+    /// Takes the sleep of the root.
     pub(super) fn track_polling(&mut self, sleeper: Option<Sleeper>) {
         let Some(sleeper) = sleeper else { return };
-        let (turns, _) = self.polled;
-        if sleeper.turns != turns && sleeper.left >= self.scaled(thresholds::POLL_SLEEP) {
-            self.polled = (sleeper.turns, Some(self.elapsed));
+        let is_known = self
+            .polled
+            .is_some_and(|pause| pause.turns == sleeper.turns);
+        if !is_known && sleeper.left >= self.scaled(thresholds::POLL_SLEEP) {
+            let sleeps = sleeper.left.min(self.scaled(thresholds::POLLING_BUDGET));
+            let long = sleeper.left >= self.scaled(thresholds::SLEEP_DELIBERATE);
+            self.polled = Some(Pause {
+                turns: sleeper.turns,
+                until: self.elapsed + sleeps,
+                deliberate: long && !sleeper.loops,
+            });
         }
     }
 
     /// Whether it looks for something now and then.
     pub(super) fn polls(&self) -> bool {
+        self.pause().is_some()
+    }
+
+    /// Whether it does so after pauses that are deliberate each: between two of them it is awake.
+    pub(super) fn pauses(&self) -> bool {
+        self.pause().is_some_and(|pause| pause.deliberate)
+    }
+
+    /// Whether this thread of a process has woken within the time in which who works shows it.
+    pub(super) fn woke_recently(&self, thread: (u32, u32)) -> bool {
         let recent = self.scaled(thresholds::POLL_RECENT);
-        let (_, at) = self.polled;
-        at.is_some_and(|at| self.elapsed.saturating_sub(at) <= recent)
+        let since = self.asleep_since.get(&thread).map(|(_, since)| *since);
+        since.is_some_and(|since| self.elapsed.saturating_sub(since) < recent)
+    }
+
+    fn pause(&self) -> Option<Pause> {
+        let recent = self.scaled(thresholds::POLL_RECENT);
+        self.polled
+            .filter(|pause| self.elapsed <= pause.until + recent)
     }
 
     /// The thread with the latest timer. A short timer that recurs explains silence no longer than `stall_after`. One of an

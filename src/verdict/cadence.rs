@@ -67,11 +67,27 @@ impl ConnectionCadence {
         let (Some(small), Some(large)) = (sizes.iter().min(), sizes.iter().max()) else {
             return false;
         };
+        // Who asks each time is answered, and not kept alive.
+        let most = if self.deltas.iter().all(|s| s.acked == 0) {
+            thresholds::HEARTBEAT_BYTES
+        } else {
+            thresholds::PING_BYTES
+        };
         self.deltas.len() >= thresholds::CADENCE_SAMPLES
-            && *large <= thresholds::PING_BYTES
+            && *large <= most
             && large - small <= 2
             && elapsed.as_secs_f64()
                 >= thresholds::PING_INTERVAL_MIN.as_secs_f64() * segments as f64
+    }
+
+    /// Whether it says more than it hears: short messages, with shorter answers. So does telemetry.
+    pub(super) fn only_reports(&self) -> bool {
+        let reports = |s: &ConnectionDelta| {
+            s.acked > s.received
+                && s.acked <= thresholds::SMALL_EXCHANGE
+                && s.received <= thresholds::POLL_BYTES
+        };
+        self.exchanges.len() >= thresholds::EXCHANGES && self.exchanges.iter().all(reports)
     }
 
     /// Whether the client asks the same small question again and again and gets the same small answer, or none: it polls a
@@ -179,7 +195,11 @@ impl OutputCadence {
     pub(super) fn equal_lines(&self) -> Option<Duration> {
         let exact = self.lines.iter().filter(|l| l.bytes % l.writes.max(1) == 0);
         let length = exact.map(|l| l.bytes / l.writes.max(1)).max()?;
-        let paces = self.lines.iter().map(OutputSpan::pace);
+        // A line that comes just before a sample and one just after it look three samples apart, and then one: two together show
+        // the pace.
+        let lines = self.lines.iter();
+        let pairs = lines.clone().zip(lines.skip(1));
+        let paces = pairs.map(|(one, other)| one.plus(other).pace());
         let even = self.lines.len() >= thresholds::CADENCE_SAMPLES
             && self.lines.iter().all(|l| l.is_of_lines(length))
             && spread(paces) <= thresholds::PACE_SPREAD;
@@ -226,6 +246,14 @@ impl OutputSpan {
                 less % each == 0 && less / each <= self.writes / 2
             }
             (Some(_) | None, Some(_) | None) => false,
+        }
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            writes: self.writes + other.writes,
+            elapsed: self.elapsed + other.elapsed,
         }
     }
 

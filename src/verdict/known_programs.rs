@@ -3,10 +3,14 @@
 /// Shells: one that collects the output of a child can do nothing else.
 pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
 
-/// Ports whose clients wait idle until something happens (ssh, mail, queues, databases): no answer is due there.
-pub(super) const RESTING_PORTS: [u16; 24] = [
-    22, 23, 110, 143, 993, 995, 1883, 2181, 3306, 4222, 5222, 5432, 5671, 5672, 6379, 6380, 6667,
-    6697, 8883, 9092, 11211, 26379, 27017, 61613,
+/// Ports whose clients wait idle until something happens (ssh, mail, chat, directories, queues, databases, brokers, screens,
+/// players, telephone exchanges): no answer is due there. As their makers and `/etc/services` have them; none of a server of
+/// models.
+pub(super) const RESTING_PORTS: [u16; 53] = [
+    22, 23, 110, 143, 389, 636, 993, 995, 1433, 1521, 1883, 2181, 2947, 3306, 4222, 4730, 5038,
+    5222, 5223, 5432, 5552, 5671, 5672, 5900, 6000, 6010, 6379, 6380, 6432, 6600, 6650, 6667, 6697,
+    7419, 7687, 7711, 8021, 8883, 9042, 9092, 9093, 9094, 11211, 11300, 26257, 26379, 27017, 27018,
+    27019, 28015, 33060, 61613, 61616,
 ];
 
 /// Programs whose clients wait idle in a read: queues, databases, remote shells.

@@ -228,7 +228,7 @@ rules! {
         Some(|view| view.living().filter_map(|p| blocked::busy_lock(view, p)).collect());
     /// A wait that no signal can end.
     DiskWait = "disk-wait", Stalled, minutes(2), [], "zoo h38",
-        Some(|view| view.living().filter_map(blocked::disk).collect());
+        Some(|view| view.living().filter_map(|p| blocked::disk(view, p)).collect());
     /// Clients wait, and the main thread serves none.
     Unserved = "unserved", Stalled, minutes(2), [], "zoo h26",
         Some(|view| view.own().filter_map(|p| blocked::unserved(view, p)).collect());

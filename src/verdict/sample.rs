@@ -15,6 +15,10 @@ use std::time::Duration;
 /// Clock ticks of the kernel's counters in a second, on every machine hb runs on.
 pub const TICKS_PER_SECOND: u64 = 100;
 
+/// The name under which a sample shows a thread of Go's runtime, which has none: its monitor sleeps for a minute at a time
+/// (runtime/proc.go, `sysmon`).
+pub const GO_THREAD: &str = "Go runtime";
+
 /// How much of the tree a sample reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SampleDepth {
@@ -97,6 +101,8 @@ pub struct Process {
     pub group: i32,
     /// Its terminal's foreground group; none without a terminal.
     pub foreground: Option<i32>,
+    /// The number of the pseudo terminal that controls it (`/dev/pts/N`).
+    pub terminal: Option<u32>,
     /// Processor ticks of all its threads, including those that ended.
     pub cpu_ticks: u64,
     /// Processor ticks of children that it has reaped.
@@ -218,6 +224,10 @@ pub struct Thread {
     pub blocked: Option<u64>,
     /// Everything in the kernel that its call waits on.
     pub watched: Watched,
+    /// Time left of the latest timer descriptor that it waits for.
+    pub timer: Option<Duration>,
+    /// The lock or condition that it waits for lies in memory that programs outside the tree can open by a name.
+    pub open_memory: bool,
 }
 
 /// What a thread waits for.

@@ -45,7 +45,7 @@ pub const SLEEP_DELIBERATE: Duration = seconds(45);
 /// Who looks for something each ten seconds or less often sleeps at least this long at some sample; a loop that only ticks
 /// does not.
 pub const POLL_SLEEP: Duration = Duration::from_millis(5500);
-/// And was seen to sleep so within this time.
+/// And has slept so within this time: a back-off grows to minutes.
 pub const POLL_RECENT: Duration = seconds(60);
 /// Who looks for something now and then may wait for it this long: half an hour of a build or a deployment.
 pub const POLLING_BUDGET: Duration = seconds(1800);
@@ -115,6 +115,8 @@ pub const MEAN_SHARE_OVER: Duration = seconds(2);
 pub const SENT_BYTES: u64 = 512;
 /// Largest mean segment that may be a ping, with what TLS adds.
 pub const PING_BYTES: u64 = 96;
+/// The same of events that say what they are and where the work stands (`{"type":"heartbeat", …}`), with what carries them.
+pub const HEARTBEAT_BYTES: u64 = 256;
 /// Pings come at most this often, at any patience: a slow model's tokens come faster.
 pub const PING_INTERVAL_MIN: Duration = Duration::from_millis(750);
 /// Equal intervals that make a cadence.

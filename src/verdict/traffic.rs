@@ -133,10 +133,11 @@ impl Network {
         beside: bool,
         turn: &Turn,
     ) {
-        self.peer_alive |= delta.received > 0 && !beside;
+        let reports = turn.rests() && connection.only_reports();
+        self.peer_alive |= delta.received > 0 && !beside && !reports;
         // Telemetry, a look for updates: a small question with a small answer.
-        let housekeeping =
-            beside && delta.acked > 0 && delta.received <= thresholds::SMALL_EXCHANGE;
+        let small = beside && delta.acked > 0 && delta.received <= thresholds::SMALL_EXCHANGE;
+        let housekeeping = small || reports;
         if delta.received > 0 && !connection.is_keepalive() && !housekeeping {
             self.received += delta.received;
         }

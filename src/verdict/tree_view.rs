@@ -1,19 +1,15 @@
 //! A deep sample beside the agent's reports, with the questions that rules ask of it.
 
-use crate::base::moment::millis;
 use crate::verdict::known_programs::{RESTING_PEERS, RESTING_PORTS};
 use crate::verdict::sample::{
-    End, Kind, Process, RunState, Sample, Socket, SocketKind, Subject, TICKS_PER_SECOND, Target,
-    Tcp, TcpState, Thread, Until, Wait,
+    End, Kind, Process, RunState, Sample, Socket, SocketKind, Subject, Target, Tcp, TcpState,
+    Thread, Until, Wait,
 };
 use crate::verdict::self_report::SelfReport;
 use std::collections::BTreeSet;
 
 /// Signals that common runtimes handle in every program: INT, and the two that the C library reserves.
 const COMMON_SIGNALS: u64 = 1 << 1 | 1 << 31 | 1 << 32;
-
-/// Milliseconds of one clock tick. Start times of processes and times of samples both count from boot.
-const TICK_MS: u64 = 1000 / TICKS_PER_SECOND;
 
 /// One deep sample and the agent's reports.
 pub(super) struct TreeView<'a> {
@@ -74,7 +70,7 @@ impl<'a> TreeView<'a> {
         !writers.is_empty() && writers.iter().all(|end| self.is_inside(end.pid))
     }
 
-    fn others(&self, target: &Target, needs: fn(&End) -> bool) -> Vec<&'a End> {
+    pub(super) fn others(&self, target: &Target, needs: fn(&End) -> bool) -> Vec<&'a End> {
         let Some(channel) = self.sample.channel(&target.kind) else {
             return Vec::new();
         };
@@ -94,98 +90,6 @@ impl<'a> TreeView<'a> {
         self.sample.outsider(pid).is_some_and(|o| o.own)
     }
 
-    /// The tool that was started last, if there is one.
-    pub(super) fn tool(&self, asked: &[(&Socket, &Tcp)]) -> Option<&'a Process> {
-        self.own()
-            .filter(|process| self.is_tool(process, asked))
-            .max_by_key(|process| process.started)
-    }
-
-    /// A tool: a process below the one that holds the connections, started after the last byte on any of them arrived. The
-    /// model has answered, and the agent now waits for the tool.
-    pub(super) fn is_tool(&self, process: &Process, asked: &[(&Socket, &Tcp)]) -> bool {
-        let received_ago = asked.iter().map(|(_, tcp)| tcp.received_ago).min();
-        let received = received_ago.and_then(|ago| {
-            let at = self.sample.at.as_millis();
-            at.checked_sub(millis(ago))
-        });
-        let mut parent = process.parent;
-        while !asked.iter().any(|(socket, _)| socket.pid == parent) {
-            match self.sample.process(parent) {
-                Some(process) if process.pid != process.parent => parent = process.parent,
-                Some(_) | None => return false,
-            }
-        }
-        received.is_some_and(|received| process.started.saturating_mul(TICK_MS) > received)
-    }
-
-    /// Whether the root waits for this process, over as many processes as there are between them: for its end, or for what
-    /// it writes. One that was started and forgotten is not awaited.
-    pub(super) fn is_awaited_by_root(&self, process: &Process) -> bool {
-        let mut at = process;
-        // A tree is no deeper than it has processes.
-        for _ in &self.sample.processes {
-            let root = self.sample.root;
-            if at.pid == root {
-                return true;
-            }
-            let parent = self.sample.process(at.parent);
-            match (parent, self.reader_of(at)) {
-                (Some(parent), _) if self.is_awaited(at) => at = parent,
-                (_, Some(reader)) => at = reader,
-                (Some(_) | None, None) => return false,
-            }
-        }
-        false
-    }
-
-    /// A process of the tree, other than this one and its children, that waits for what this one writes.
-    fn reader_of(&self, writer: &Process) -> Option<&'a Process> {
-        self.living()
-            .filter(|p| p.pid != writer.pid && p.parent != writer.pid)
-            .find(|reader| {
-                let waits = reader.threads.iter().filter_map(|t| t.wait.as_ref());
-                waits.flat_map(Wait::targets).any(|target| {
-                    !target.full
-                        && self.is_written_by(target, writer.pid)
-                        && !self.is_written_by(target, reader.pid)
-                })
-            })
-    }
-
-    /// Whether an ancestor inside the tree waits for this process to end.
-    pub(super) fn is_awaited(&self, process: &Process) -> bool {
-        self.sample.process(process.parent).is_some_and(|parent| {
-            parent
-                .threads
-                .iter()
-                .filter_map(|t| t.wait.as_ref())
-                .any(|wait| match wait {
-                    Wait::Child(pid) => *pid <= 0 || u32::try_from(*pid) == Ok(process.pid),
-                    Wait::Read(target) => self.is_written_by(target, process.pid),
-                    Wait::Running
-                    | Wait::Write(_)
-                    | Wait::Accept(_)
-                    | Wait::Connect(_)
-                    | Wait::Poll { .. }
-                    | Wait::Sleep(_)
-                    | Wait::Futex { .. }
-                    | Wait::Fork
-                    | Wait::Lock(_)
-                    | Wait::Signal(_)
-                    | Wait::Sync(_)
-                    | Wait::Call(_)
-                    | Wait::Unreadable(_) => false,
-                })
-        })
-    }
-
-    /// Whether this process can write what the descriptor reads.
-    fn is_written_by(&self, target: &Target, pid: u32) -> bool {
-        let writers = self.others(target, |end| end.writes);
-        writers.iter().any(|end| end.pid == pid)
-    }
-
     /// TCP sockets of the tree.
     pub(super) fn tcp(&self) -> impl Iterator<Item = (&'a Socket, &'a Tcp)> {
         self.sample
@@ -203,15 +107,35 @@ impl<'a> TreeView<'a> {
             Subject::Process(pid) => s.pid == pid,
             Subject::Tree | Subject::Machine => true,
         };
-        self.sample
-            .sockets
-            .iter()
-            .filter(belongs)
-            .any(|s| match &s.kind {
-                SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
-                SocketKind::Unix { listens, .. } => *listens,
-                SocketKind::Other | SocketKind::Unreadable(_) => false,
-            })
+        let mut sockets = self.sample.sockets.iter().filter(belongs);
+        sockets.any(is_listener)
+    }
+
+    /// Whether the first thread of the root waits for another one without a limit. Runtimes that schedule tasks of their own on
+    /// threads, as Go and Java do, handle SEGV: there the first thread says nothing.
+    pub(super) fn main_is_parked(&self) -> bool {
+        const SEGV: u64 = 1 << 10;
+        let root = self.sample.root();
+        let plain = root.filter(|root| root.caught.is_some_and(|set| set & SEGV == 0));
+        let main = plain.and_then(Process::main);
+        main.and_then(|t| t.wait.as_ref()).is_some_and(is_parked)
+    }
+
+    /// Whether a thread of this process waits for clients.
+    pub(super) fn waits_for_clients(&self, process: &Process) -> bool {
+        let mut waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+        waits.any(|wait| self.is_for_clients(wait))
+    }
+
+    /// Whether this wait ends when a client connects.
+    pub(super) fn is_for_clients(&self, wait: &Wait) -> bool {
+        let accepts = |target: &Target| {
+            let Kind::Socket(inode) = target.kind else {
+                return false;
+            };
+            self.sample.socket(inode).is_some_and(is_listener)
+        };
+        wait.targets().iter().any(accepts)
     }
 
     /// Whether a client of the tree made this connection.
@@ -286,16 +210,35 @@ impl<'a> TreeView<'a> {
 
     /// Connections on which a request may be unanswered: one was sent after the last answer, or a thread reads only there.
     pub(super) fn pending_requests(&self) -> Vec<(&'a Socket, &'a Tcp)> {
-        let is_read = |socket: &Socket| {
-            self.waits().any(|(p, _, wait)| {
-                p.pid == socket.pid
-                    && awaited_alone(wait).is_some_and(|t| t.kind == Kind::Socket(socket.inode))
-            })
-        };
         self.request_connections()
             .into_iter()
-            .filter(|(socket, tcp)| is_unanswered(tcp) || is_read(socket))
+            .filter(|(socket, tcp)| is_unanswered(tcp) || self.is_read_alone(socket))
             .collect()
+    }
+
+    /// Whether a question is unanswered where an answer may also never be due: to a database or a queue, or by datagrams.
+    pub(super) fn asks_elsewhere(&self) -> bool {
+        let store = |(socket, tcp): (&Socket, &Tcp)| {
+            let open = tcp.state == TcpState::Established && !self.is_served(tcp) && tcp.acked > 1;
+            open && is_resting(tcp) && (is_unanswered(tcp) || self.is_read_alone(socket))
+        };
+        let mut waits = self.waits().filter_map(|(_, _, wait)| awaited_alone(wait));
+        let datagram = |target: &Target| {
+            let Kind::Socket(inode) = target.kind else {
+                return false;
+            };
+            let socket = self.sample.socket(inode);
+            socket.is_some_and(|socket| socket.kind == SocketKind::Other)
+        };
+        self.tcp().any(store) || waits.any(datagram)
+    }
+
+    /// Whether some thread reads from this socket and from nothing else.
+    fn is_read_alone(&self, socket: &Socket) -> bool {
+        self.waits().any(|(process, _, wait)| {
+            process.pid == socket.pid
+                && awaited_alone(wait).is_some_and(|t| t.kind == Kind::Socket(socket.inode))
+        })
     }
 
     /// Whether only the process itself could end this wait; not even a signal that it handles could.
@@ -379,6 +322,15 @@ impl<'a> TreeView<'a> {
                 Kind::Socket(_) => (0..=2).contains(&target.fd),
                 Kind::File(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
             })
+    }
+}
+
+/// Whether clients can connect to it.
+fn is_listener(socket: &Socket) -> bool {
+    match &socket.kind {
+        SocketKind::Tcp(tcp) => tcp.state == TcpState::Listen,
+        SocketKind::Unix { listens, .. } => *listens,
+        SocketKind::Other | SocketKind::Unreadable(_) => false,
     }
 }
 

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 pub(super) struct Turn {
     /// An answer is due.
     pub(super) owed: bool,
+    /// Work is owed, and the first thread of the root, which owes it, waits for another thread.
+    rests: bool,
     /// Known agents that hold connections on which something was requested. What they do beside is housekeeping.
     askers: BTreeSet<u32>,
     /// The connection with the longest request, and its length: a prompt is longer than a question for updates or a
@@ -31,12 +33,18 @@ impl Turn {
         let askers = connections.iter().filter(|(socket, _)| known(socket));
         Self {
             owed,
+            rests: view.report.owes_work() && view.main_is_parked(),
             askers: askers.map(|(socket, _)| socket.pid).collect(),
             main: connections
                 .iter()
                 .map(|(socket, tcp)| (longest(socket, tcp), socket.inode))
                 .max(),
         }
+    }
+
+    /// Work is owed, and the thread that owes it does nothing for it.
+    pub(super) fn rests(&self) -> bool {
+        self.rests
     }
 
     /// An agent asks, and its answer is due.

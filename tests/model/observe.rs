@@ -93,6 +93,7 @@ fn thread(script: &Script, state: &State, p: usize, t: usize, op: &Op) -> Thread
             RunState::Sleeping
         }),
         blocked: Some(0),
+        turns: 1,
         watched: Watched::All(objects),
         ..Thread::default()
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, reason = "a test that fails says why")]
 
 mod loops;
+mod requests;
 mod suspicion;
 mod unmodified;
 
@@ -717,7 +718,8 @@ fn h22_a_background_server_of_an_agent_that_takes_input_is_wanted() {
 
 #[test]
 fn h23_a_tool_that_became_a_server_is_stalled_and_ended() {
-    let mut world = World::new().with_child("node", event_loop(Vec::new(), Until::Never));
+    let clients = event_loop(vec![target(9, Kind::Socket(99))], Until::Never);
+    let mut world = World::new().with_child("node", clients);
     world.root().name = "bash".into();
     let mut world = world.main_waits(Wait::Read(target(3, Kind::Pipe(7))));
     world.sample.ends = vec![end(ROOT, 3, 7, true), end(CHILD, 1, 7, false)];

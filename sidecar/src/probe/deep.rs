@@ -7,8 +7,8 @@ use super::outside::{self, Held, Id};
 use super::waits::{Asked, Numbers, Waits};
 use super::{Sampler, drafts, output, process, sockets, tree, wakers};
 use heartbeat::verdict::sample::{
-    Channel, End, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample, SocketKind,
-    Subject, Until, Wait, Why,
+    Channel, End, GO_THREAD, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample,
+    SocketKind, Subject, Until, Wait, Why,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -107,6 +107,7 @@ impl Sampler {
                     why,
                 });
             }
+            thread.timer = waits.timer(&wait);
             thread.wait = Some(wait);
         }
         process.outlet = output::outlet(&descriptors);
@@ -127,6 +128,7 @@ impl Sampler {
         for thread in &mut process.threads {
             let (status, rested) = self.statuses.of(&mut self.reader, key, through, thread);
             (thread.state, thread.blocked) = (status.state, status.blocked);
+            thread.open_memory = status.open_memory;
             if !status.shares_descriptors {
                 close.divided.insert(process.pid);
             }
@@ -138,16 +140,26 @@ impl Sampler {
         calls
     }
 
-    /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which.
+    /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which. Go names no
+    /// threads: what its programs sleep is a limit of a poll, and a thread in a timed futex is of its runtime.
     fn name_sleepers(&mut self, process: &mut Process) {
-        let pid = process.pid;
+        let (pid, key) = (process.pid, (process.pid, process.started));
         for thread in process.threads.iter_mut().filter(|t| t.tid != pid) {
             let until = thread.wait.as_ref().map(Wait::until);
-            if matches!(until, Some(Until::In(time)) if time >= SHORT_SLEEP) {
-                let path = format!("/proc/{pid}/task/{}/comm", thread.tid);
-                let name = self.reader.text(&path);
-                thread.name = name.map(|n| n.trim_end().to_owned()).unwrap_or_default();
+            if !matches!(until, Some(Until::In(time)) if time >= SHORT_SLEEP) {
+                continue;
             }
+            let reader = &mut self.reader;
+            let waits = matches!(thread.wait, Some(Wait::Futex { .. }));
+            let words = self.words.get_mut(&key).filter(|_| waits);
+            let is_go =
+                words.is_some_and(|words| *words.go.get_or_insert_with(|| tree::is_of_go(pid)));
+            thread.name = if is_go {
+                GO_THREAD.to_owned()
+            } else {
+                let name = reader.text(&format!("/proc/{pid}/task/{}/comm", thread.tid));
+                name.map(|n| n.trim_end().to_owned()).unwrap_or_default()
+            };
         }
     }
 

@@ -69,6 +69,11 @@ impl Descriptors {
         self.kinds.iter().map(|(fd, kind)| (*fd, kind))
     }
 
+    /// Whether one of them leads to a device whose driver may report to an eventfd.
+    pub(super) fn has_driver(&self) -> bool {
+        self.kinds.values().any(is_driver)
+    }
+
     /// The ends of pipes, and masters of terminals.
     pub(super) fn ends(&self, reader: &mut Reader, pid: u32) -> Vec<End> {
         let named = self
@@ -166,6 +171,19 @@ pub(super) fn kind(target: String) -> Kind {
     }
 }
 
+/// Whether this is a device that does more than memory and terminals do, or something that such a device made (`kvm-vm`).
+fn is_driver(kind: &Kind) -> bool {
+    const PLAIN: [&str; 7] = ["null", "zero", "full", "random", "urandom", "ptmx", "tty"];
+    match kind {
+        Kind::File(path) => path.strip_prefix("/dev/").is_some_and(|device| {
+            let folders = ["shm/", "pts/", "mqueue/"];
+            !PLAIN.contains(&device) && !folders.iter().any(|folder| device.starts_with(folder))
+        }),
+        Kind::Internal(name) => ["kvm", "vfio"].iter().any(|maker| name.starts_with(maker)),
+        Kind::Pipe(_) | Kind::Socket(_) | Kind::Terminal(_) | Kind::Unreadable(_) => false,
+    }
+}
+
 fn is_slave(device: &str) -> bool {
     let number = device.strip_prefix("pts/");
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
@@ -188,6 +206,28 @@ mod tests {
             ("pipe:[x]", Kind::File("pipe:[x]".into())),
         ] {
             assert_eq!(kind(link.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn a_device_is_told_from_memory_and_terminals() {
+        for driver in [
+            "/dev/dri/renderD128",
+            "/dev/nvidia0",
+            "/dev/kvm",
+            "anon_inode:kvm-vm",
+        ] {
+            assert!(is_driver(&kind(driver.to_owned())), "{driver}");
+        }
+        for plain in [
+            "/dev/null",
+            "/dev/pts/3",
+            "/dev/shm/x",
+            "/tmp/dev/x",
+            "pipe:[3]",
+            "anon_inode:[eventfd]",
+        ] {
+            assert!(!is_driver(&kind(plain.to_owned())), "{plain}");
         }
     }
 

@@ -51,9 +51,22 @@ pub(super) fn threads(
     }
     let mut children = Vec::new();
     for tid in tids {
-        if let Ok(text) = reader.text(&format!("/proc/{pid}/task/{tid}/schedstat")) {
-            process.threads.push(thread(tid, &text));
-        }
+        let statistics = reader.text(&format!("/proc/{pid}/task/{tid}/schedstat"));
+        let counted = statistics.map(|text| thread(tid, &text)).ok();
+        let counted = counted.filter(|thread| thread.turns > 0);
+        let found = counted.or_else(|| {
+            // A kernel without scheduling statistics counts at least how often the thread was switched.
+            let status = reader
+                .text(&format!("/proc/{pid}/task/{tid}/status"))
+                .ok()?;
+            let turns = switches(&status);
+            Some(Thread {
+                tid,
+                turns,
+                ..Thread::default()
+            })
+        });
+        process.threads.extend(found);
         match reader.text(&format!("/proc/{pid}/task/{tid}/children")) {
             Ok(text) => children.extend(
                 text.split_whitespace()
@@ -108,7 +121,7 @@ pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
         .collect();
     let number = |n: usize| fields.get(n).and_then(|f| f.parse::<i64>().ok());
     let count = |n: usize| number(n).and_then(|n| u64::try_from(n).ok());
-    let terminal = number(4)? != 0;
+    let terminal = number(4)?;
     Some(Process {
         pid,
         parent: u32::try_from(number(1)?).ok()?,
@@ -116,15 +129,24 @@ pub(super) fn stat_line(pid: u32, line: &str) -> Option<Process> {
         name: cut(name.to_owned(), COMMAND_CHARS_MAX),
         state: state(fields.first()?),
         group: i32::try_from(number(2)?).ok()?,
-        foreground: terminal
-            .then(|| number(5).and_then(|n| i32::try_from(n).ok()))
-            .flatten(),
+        foreground: number(5)
+            .filter(|_| terminal != 0)
+            .and_then(|n| i32::try_from(n).ok()),
+        terminal: pseudo_terminal(terminal),
         cpu_ticks: count(11)? + count(12)?,
         reaped_ticks: count(13).unwrap_or(0) + count(14).unwrap_or(0),
         thread_count: u32::try_from(number(17)?).ok()?,
         memory: count(21).unwrap_or(0) * rustix::param::page_size() as u64,
         ..Process::default()
     })
+}
+
+/// The number of a pseudo terminal from its device, where it is one: major numbers 136 to 143.
+fn pseudo_terminal(device: i64) -> Option<u32> {
+    let device = u32::try_from(device).ok()?;
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+    let folder = major.checked_sub(136).filter(|folder| *folder < 8)?;
+    Some(folder << 20 | minor)
 }
 
 /// The kernel's letter of a state.
@@ -152,6 +174,15 @@ fn thread(tid: u32, schedstat: &str) -> Thread {
         turns: next(),
         ..Thread::default()
     }
+}
+
+/// How often a thread left a processor, of its own will or not, from its `status`.
+fn switches(status: &str) -> u64 {
+    let counts = status
+        .lines()
+        .filter_map(|line| line.split_once("voluntary_ctxt_switches:"))
+        .filter_map(|(_, count)| count.trim().parse::<u64>().ok());
+    counts.sum()
 }
 
 /// The text of `/proc/PID/io`.
@@ -197,6 +228,12 @@ mod tests {
     }
 
     #[test]
+    fn the_terminal_of_a_process_is_known_by_its_number() {
+        let numbers = [34_816, 34_821, 0x10_8805, 0, 1025].map(pseudo_terminal);
+        assert_eq!(numbers, [Some(0), Some(5), Some(261), None, None]);
+    }
+
+    #[test]
     fn a_line_that_is_cut_off_is_no_process() {
         for line in [
             "",
@@ -208,6 +245,12 @@ mod tests {
         ] {
             assert!(stat_line(7, line).is_none(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn switches_of_both_kinds_count() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t150\nnonvoluntary_ctxt_switches:\t8\n";
+        assert_eq!(switches(status), 158);
     }
 
     #[test]

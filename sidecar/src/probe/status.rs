@@ -1,9 +1,10 @@
 //! What a thread is doing: its system call, its state, the signals it blocks. A blocked thread that was not scheduled since
 //! is as it was, so each is read once per rest.
 
+use super::mappings::{self, Mapping};
 use super::read::Reader;
 use super::same;
-use super::waits::{Numbers, call};
+use super::waits::{Numbers, call, shared_futex};
 use heartbeat::verdict::sample::{RunState, Thread, Why};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ pub(super) struct Status {
     pub(super) call: Result<Option<Numbers>, Why>,
     pub(super) state: Option<RunState>,
     pub(super) blocked: Option<u64>,
+    /// The futex that it waits for without a limit lies in memory that any program can open.
+    pub(super) open_memory: bool,
     /// It provably has the same table of descriptors as the first thread.
     pub(super) shares_descriptors: bool,
 }
@@ -57,8 +60,15 @@ impl Statuses {
         // The call first: off the processor, the thread cannot change what is read after it without another turn.
         let call = call(reader, process.0, thread.tid);
         let mut status = read(reader, process.0, first, thread.tid);
-        (status.call, status.round, status.turns) = (call, self.round, thread.turns);
-        if matches!(call, Ok(Some(_))) {
+        (status.round, status.turns) = (self.round, thread.turns);
+        if status.call != Err(Why::Hidden) {
+            status.call = call;
+        }
+        if let Ok(Some(call)) = status.call {
+            status.open_memory = shared_futex(&call).is_some_and(|address| {
+                let mapping = mappings::at(reader, thread.tid, address);
+                mapping == Ok(Mapping::Open)
+            });
             self.known.insert(key, status);
         }
         (status, false)
@@ -94,21 +104,40 @@ fn read(reader: &mut Reader, pid: u32, first: u32, tid: u32) -> Status {
             .map(str::trim)
     };
     let letter = field("State:").and_then(|state| state.get(..1));
+    let filtered = field("Seccomp:") == Some("2");
+    let (state, blocked) = (
+        letter.map(super::process::state),
+        field("SigBlk:").and_then(|n| u64::from_str_radix(n, 16).ok()),
+    );
+    let why = if filtered && is_supervised(reader, pid, tid) {
+        Why::Hidden
+    } else {
+        Why::NotAsked
+    };
     Status {
         round: 0,
         turns: 0,
-        call: Err(Why::NotAsked),
-        state: letter.map(super::process::state),
-        blocked: field("SigBlk:").and_then(|n| u64::from_str_radix(n, 16).ok()),
+        call: Err(why),
+        state,
+        blocked,
+        open_memory: false,
         shares_descriptors: tid == first || same::descriptors(first, tid) == Some(true),
     }
+}
+
+/// Whether a supervisor that a filter names (`SECCOMP_RET_USER_NOTIF`) must answer the call in the kernel's place: then the
+/// thread waits for that, and not for what the call names.
+fn is_supervised(reader: &mut Reader, pid: u32, tid: u32) -> bool {
+    let place = reader.text(&format!("/proc/{pid}/task/{tid}/wchan"));
+    place.is_ok_and(|place| place.starts_with("seccomp"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::process::{counters, threads};
+    use super::super::trees::{Tree, until};
     use super::*;
-    use heartbeat::verdict::sample::Process;
+    use heartbeat::verdict::sample::{Process, Sample, Wait};
 
     fn process(pid: u32, reader: &mut Reader) -> Process {
         let mut process = counters(reader, pid).unwrap();
@@ -157,6 +186,28 @@ mod tests {
         drop(end);
         thread.join().unwrap();
         assert!(!shared);
+    }
+
+    #[test]
+    fn a_call_that_a_supervisor_answers_is_no_wait_for_its_object() {
+        // A filter that leaves flock to the holder of its descriptor: here the parent, which never answers.
+        let code = "import ctypes,struct,os,fcntl,tempfile
+libc=ctypes.CDLL(None); libc.prctl(38,1,0,0,0)
+call=73 if os.uname().machine=='x86_64' else 32
+ops=[(0x20,0,0,0),(0x15,0,1,call),(6,0,0,0x7fc00000),(6,0,0,0x7fff0000)]
+code=b''.join(struct.pack('HBBI',*op) for op in ops); code=ctypes.create_string_buffer(code,len(code))
+filter=ctypes.create_string_buffer(struct.pack('HP',len(ops),ctypes.addressof(code)))
+assert libc.syscall(317 if call==73 else 277,1,8,filter)>=0
+if os.fork()>0: os.wait()
+fcntl.flock(tempfile.TemporaryFile(),2)";
+        let supervised = |sample: &Sample| {
+            let child = sample.processes.get(1);
+            let wait = child.and_then(|child| child.threads[0].wait.clone());
+            wait == Some(Wait::Unreadable(Why::Hidden))
+        };
+        let tree = Tree::python(code);
+        let (_, sample) = until(tree.0.id(), supervised);
+        assert_eq!(sample.processes[1].state, RunState::Sleeping);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{
     Gap, GapKind, Io, Kind, Process, Sample, Socket, Subject, TICKS_PER_SECOND, Why,
 };
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -39,6 +41,8 @@ pub(super) struct CommandInfo {
     terminal: bool,
     /// Its word size is not this machine's.
     pub(super) foreign: bool,
+    /// It is written in Go; none before that matters.
+    pub(super) go: Option<bool>,
 }
 
 /// The tree under the root and under what it left behind.
@@ -65,7 +69,7 @@ pub(super) fn tree(reader: &mut Reader, root: u32, orphans: &[u32]) -> (Vec<Proc
         }
         let mut process = match counters(reader, pid) {
             Ok(process) => process,
-            Err(Why::Gone) => continue,
+            Err(Why::Gone) if !is_hidden(pid) => continue,
             Err(why) => {
                 gaps.push(Gap {
                     subject: Subject::Process(pid),
@@ -143,6 +147,7 @@ pub(super) fn name(
                     invocation,
                     terminal: invocation.is_some() && is_at_terminal(process.pid),
                     foreign: is_foreign(process.pid),
+                    go: None,
                 };
                 known.insert(key, words.clone());
                 words
@@ -161,6 +166,12 @@ pub(super) fn name(
     }
     let present: BTreeSet<(u32, u64)> = processes.iter().map(|p| (p.pid, p.started)).collect();
     known.retain(|key, _| present.contains(key));
+}
+
+/// Whether another user's process lives although /proc does not show it (`hidepid`): a signal to it would be refused.
+fn is_hidden(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::PERM))
 }
 
 fn is_watcher(pid: u32) -> bool {
@@ -212,6 +223,21 @@ fn is_foreign(pid: u32) -> bool {
     read == Ok(true) && head.starts_with(b"\x7fELF") && head[4] != native
 }
 
+/// Go's linker leaves a note of its own near the head of each program (cmd/link/internal/ld/elf.go, `elfwritegobuildid`).
+pub(super) fn is_of_go(pid: u32) -> bool {
+    const HEAD_BYTES: usize = 8192;
+    let mut head = vec![0; HEAD_BYTES];
+    let read =
+        open_file(&format!("/proc/{pid}/exe")).map(|exe| rustix::io::pread(exe, &mut head, 0));
+    let length = read.ok().and_then(Result::ok).unwrap_or(0);
+    has_note_of_go(&head[..length])
+}
+
+fn has_note_of_go(head: &[u8]) -> bool {
+    const NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
+    head.windows(NOTE.len()).any(|bytes| bytes == NOTE)
+}
+
 fn parents(reader: &mut Reader) -> Vec<(u32, u32)> {
     let pids = numbers("/proc", 65_536)
         .map(|(pids, _)| pids)
@@ -225,4 +251,18 @@ fn parents(reader: &mut Reader) -> Vec<(u32, u32)> {
         }
     }
     parents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_in_go_is_known_by_the_note_of_its_linker() {
+        let mut head = vec![0; 4000];
+        head.extend(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0");
+        assert!(has_note_of_go(&head));
+        assert!(!has_note_of_go(b"\x7fELF Go\0\0"));
+        assert!(!is_of_go(std::process::id()));
+    }
 }

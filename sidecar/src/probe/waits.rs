@@ -6,6 +6,7 @@ use super::descriptors::Descriptors;
 use super::memory::{From, Memory, Unit, milliseconds};
 use super::read::Reader;
 use heartbeat::verdict::sample::{Kind, Target, Until, Wait, Why};
+use std::time::Duration;
 
 /// The most descriptors of one `poll`, `select` or `epoll` that are read.
 const TARGETS_MAX: usize = 256;
@@ -63,6 +64,23 @@ pub(super) fn call(reader: &mut Reader, pid: u32, tid: u32) -> Result<Option<Num
     parse(&text).map(Some).ok_or(Why::Malformed)
 }
 
+/// The address of a futex that other processes may share, in a call without a time limit.
+pub(super) fn shared_futex([number, a @ ..]: &Numbers) -> Option<u64> {
+    let waits = matches!(calls::call(*number), Call::Futex) && a[1] & FUTEX_PRIVATE == 0;
+    (waits && a[3] == 0).then_some(a[0])
+}
+
+/// The time left of a timer descriptor, from its `fdinfo`; none when it is not armed.
+fn time_left(info: &str) -> Option<Duration> {
+    let value = info
+        .lines()
+        .find_map(|line| line.strip_prefix("it_value:"))?;
+    let numbers = value.trim().strip_prefix('(')?.strip_suffix(')')?;
+    let (seconds, nanos) = numbers.split_once(',')?;
+    let left = Duration::new(seconds.trim().parse().ok()?, nanos.trim().parse().ok()?);
+    Some(left).filter(|left| !left.is_zero())
+}
+
 /// Reads the waits of one process's threads.
 pub(super) struct Waits<'a> {
     pub(super) reader: &'a mut Reader,
@@ -83,6 +101,17 @@ impl Waits<'_> {
             Ok(None) => (Wait::Running, Asked::Unknown(Why::NotAsked)),
             Err(why) => (Wait::Unreadable(why), Asked::Unknown(why)),
         }
+    }
+
+    /// The time left of the latest timer descriptor among those that are waited for.
+    pub(super) fn timer(&mut self, wait: &Wait) -> Option<Duration> {
+        let is_timer = |t: &&Target| matches!(&t.kind, Kind::Internal(name) if name == "timerfd");
+        let timers = wait.targets().iter().filter(is_timer);
+        let left = timers.filter_map(|timer| {
+            let path = format!("/proc/{}/fdinfo/{}", self.pid, timer.fd);
+            time_left(&self.reader.text(&path).ok()?)
+        });
+        left.max()
     }
 
     fn asked(&mut self, number: u64, a: [u64; 6], wait: &Wait) -> Asked {
@@ -358,6 +387,23 @@ mod tests {
         for broken in ["", "x", "0 1 2", "202 0x1 0x2 0x3 0x4 0x5"] {
             assert_eq!(parse(broken), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn the_time_left_of_a_timer_descriptor_is_read() {
+        let info = "clockid: 1\nticks: 0\nit_value: (49, 500000000)\nit_interval: (0, 0)\n";
+        assert_eq!(time_left(info), Some(Duration::from_millis(49_500)));
+        for none in ["it_value: (0, 0)", "it_value: 3", "clockid: 1"] {
+            assert_eq!(time_left(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_futex_that_is_private_or_has_a_limit_is_not_shared() {
+        let call = |flags, limit| [nix::libc::SYS_futex as u64, 0x7f00, flags, 0, limit, 0, 0];
+        assert_eq!(shared_futex(&call(0, 0)), Some(0x7f00));
+        assert_eq!(shared_futex(&call(FUTEX_PRIVATE, 0)), None);
+        assert_eq!(shared_futex(&call(0, 0x7fff)), None);
     }
 
     #[test]

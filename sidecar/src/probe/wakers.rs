@@ -186,24 +186,26 @@ impl Resolving<'_> {
         let holders = self.held(&[], ids, side);
         let event = ids.iter().any(|id| matches!(id, Id::Event(_)));
         match &holders {
-            Holders::Known { inside, .. } if event && self.has_async_io(inside) => {
+            Holders::Known { inside, .. } if event && self.may_be_added_to(inside) => {
                 Holders::Unknown(Why::Hidden)
             }
             Holders::Known { .. } | Holders::Unknown(_) => holders,
         }
     }
 
-    /// Whether the kernel itself may add to an eventfd of these processes.
-    fn has_async_io(&mut self, pids: &[u32]) -> bool {
+    /// Whether the kernel itself may add to an eventfd of these processes: for asynchronous reads and writes, or for the driver
+    /// of a device (graphics, virtual machines).
+    fn may_be_added_to(&mut self, pids: &[u32]) -> bool {
         let reader = &mut *self.reader;
-        let on_machine = *self
+        let async_io = *self
             .async_io
             .get_or_insert_with(|| host::has_async_io(reader));
-        on_machine
-            && pids.iter().any(|pid| {
-                let descriptors = self.tree.descriptors.get(pid);
-                descriptors.is_none_or(|of| mappings::has_async_io(self.reader, of.through))
+        pids.iter().any(|pid| {
+            let descriptors = self.tree.descriptors.get(pid);
+            descriptors.is_none_or(|of| {
+                of.has_driver() || async_io && mappings::has_async_io(self.reader, of.through)
             })
+        })
     }
 
     fn processes(&self, pids: &[u32]) -> Holders {

@@ -6,7 +6,7 @@ use crate::verdict::Fix;
 use crate::verdict::assessment::Assessment;
 use crate::verdict::finding::observed;
 use crate::verdict::rule::RuleId;
-use crate::verdict::rules::{blocked, inputs, timers, waiting};
+use crate::verdict::rules::{blocked, deadlock, inputs, timers, waiting};
 use crate::verdict::sample::{Sample, Socket, Subject, Tcp};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::TreeView;
@@ -45,7 +45,9 @@ impl VerdictMachine {
         let mut connections: Connections<'_> = Vec::new();
         if due {
             connections = view.request_connections();
-            if !connections.iter().all(|(socket, _)| polled(socket)) {
+            // Who looks for something over the one connection that there is waits for no answer there.
+            let looks = self.clock.polls() && !view.sample.processes.iter().any(|p| p.agent);
+            if looks || !connections.iter().all(|(socket, _)| polled(socket)) {
                 connections.retain(|(socket, _)| !polled(socket));
             }
             by_request(&mut connections, longest);
@@ -128,22 +130,25 @@ impl VerdictMachine {
         waiting::idle(view)
     }
 
-    /// Work is owed, and nothing shows what it waits for. An agent that has asked its model may be backing off, and so may one
-    /// that goes on reporting the same: both have the model's budget. A program that looks for something now and then, over
-    /// connections too short to be seen, has more.
+    /// Work is owed, and nothing shows what it waits for. (A thread that holds its lock and wakes now and then is at work.) An agent that has asked its model may be backing off, and so may one
+    /// that goes on reporting the same: both have the model's budget, and so has who asks a database or by datagrams. A program
+    /// that looks for something now and then, over connections too short to be seen, has more.
     fn owed(&self, view: &TreeView<'_>) -> Assessment {
         let quiet = self.clock.unexcused_silence();
         let agent = view.sample.processes.iter().any(|p| p.agent);
         let polls = self.clock.polls() || timers::has_timer_descriptor(view);
-        let budget = if polls && !agent {
+        let holder = deadlock::holder(view);
+        let is_held = holder.is_some_and(|thread| self.clock.woke_recently(thread));
+        let budget = if (polls || is_held) && !agent {
             thresholds::POLLING_BUDGET
-        } else if self.asked_model || self.repeats_output {
+        } else if self.asked_model || self.repeats_output || view.asks_elsewhere() {
             thresholds::ANSWER_BUDGET
         } else {
             self.settings.stall_after
         };
         let limit = self.clock.scaled(budget.max(self.settings.stall_after));
-        waiting::owed(view, quiet, limit, quiet >= limit)
+        let awake = polls && !agent && self.clock.pauses();
+        waiting::owed(view, quiet, limit, quiet >= limit && !awake)
     }
 
     /// An answer may arrive over one of these connections.

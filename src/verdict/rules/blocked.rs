@@ -7,7 +7,7 @@ use crate::verdict::known_programs::SHELLS;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
-    FileLock, Kind, Process, RunState, Subject, Target, TcpState, Until, Wait,
+    FileLock, Kind, Process, RunState, Subject, Target, Tcp, TcpState, Until, Wait,
 };
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, awaited_alone};
@@ -130,13 +130,19 @@ pub(in crate::verdict) fn busy_lock(view: &TreeView<'_>, process: &Process) -> O
 }
 
 /// A wait that no signal ends, not even SIGKILL.
-pub(in crate::verdict) fn disk(process: &Process) -> Option<Finding> {
+pub(in crate::verdict) fn disk(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     if process.state != RunState::Disk || process.frozen {
         return None;
     }
     let wait = process.main()?.wait.as_ref();
+    let mut asleep = vec![(process.pid, process.pid)];
     let for_what = match wait {
-        Some(Wait::Fork) => "for its child to start a program",
+        Some(Wait::Fork) => {
+            // A child that wakes is at work before it starts its program.
+            let children = view.living().filter(|child| child.parent == process.pid);
+            asleep.extend(children.map(|child| (child.pid, child.pid)));
+            "for its child to start a program"
+        }
         Some(_) | None => "for a device or file system",
     };
     let sentence = format!(
@@ -148,7 +154,7 @@ pub(in crate::verdict) fn disk(process: &Process) -> Option<Finding> {
     let found = Finding::new(rule, subject, sentence);
     Some(
         found
-            .while_asleep([(process.pid, process.pid)])
+            .while_asleep(asleep)
             .observed("process.state", "D, it did not even wake"),
     )
 }
@@ -163,7 +169,13 @@ pub(in crate::verdict) fn unserved(view: &TreeView<'_>, process: &Process) -> Op
     // A server that takes one client at a time lets the next one wait while a model thinks; that has a budget of its own. An
     // event loop may wait for what its child requested.
     let loops = matches!(main, Wait::Poll { .. });
+    // What it reads has come, and a busy machine has not let it run yet.
+    let has_come =
+        |tcp: &Tcp| tcp.state == TcpState::CloseWait || tcp.unread.is_some_and(|n| n > 0);
+    let reads = |kind: &Kind| matches!(main, Wait::Read(target) if target.kind == *kind);
+    let mut read = view.tcp().filter(|(s, _)| reads(&Kind::Socket(s.inode)));
     if !blocks
+        || read.any(|(_, tcp)| has_come(tcp))
         || !view.pending_requests().is_empty()
         || loops && !view.request_connections().is_empty()
     {
@@ -229,7 +241,9 @@ pub(in crate::verdict) fn unserved(view: &TreeView<'_>, process: &Process) -> Op
 /// A tool that must end has become a server that waits for clients.
 pub(in crate::verdict) fn server_as_tool(view: &TreeView<'_>, server: &Process) -> Option<Finding> {
     let subject = Subject::Process(server.pid);
-    if !view.listens(subject) || server.pid == view.sample.root {
+    // One that asks a model or runs a command of its own is at work for the one that collects.
+    let works = || !view.pending_requests().is_empty() || view.awaits_child(server);
+    if server.pid == view.sample.root || !view.waits_for_clients(server) || works() {
         return None;
     }
     // An ancestor is blocked in a read of its output: a shell collects it, or work is owed.
@@ -316,8 +330,8 @@ pub(in crate::verdict) fn done(view: &TreeView<'_>) -> Option<Finding> {
     if last.is_none() && !is_reported
         || view.reads_external_input(root)
         || view.report.task_owed && last.is_none()
-        // A line of its output may end one part of the work: it has asked for the next.
-        || !is_reported && !view.pending_requests().is_empty()
+        // It has asked for the next part of the work, or finishes what it was asked before it ends.
+        || !view.pending_requests().is_empty()
     {
         return None;
     }

@@ -6,6 +6,7 @@ use crate::verdict::sample::{Process, RunState, Subject, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, handles_signals, is_parked, is_private_futex_wait};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Ends a child, never the agent itself.
 pub(in crate::verdict) fn end_or_restart(view: &TreeView<'_>, process: &Process) -> Fix {
@@ -17,6 +18,17 @@ pub(in crate::verdict) fn end_or_restart(view: &TreeView<'_>, process: &Process)
             started: process.started,
         }
     }
+}
+
+/// The thread of the root that holds the mutex which its first thread waits for, as the mutex itself shows.
+pub(in crate::verdict) fn holder(view: &TreeView<'_>) -> Option<(u32, u32)> {
+    let root = view.sample.root()?;
+    let Wait::Futex { owner, .. } = root.main()?.wait.as_ref()? else {
+        return None;
+    };
+    let owner = (*owner)?;
+    let holds = root.threads.iter().any(|t| t.tid == owner);
+    holds.then_some((root.pid, owner))
 }
 
 /// Stopped by a signal. In the background of a terminal that is job control, so a person did it.
@@ -71,8 +83,9 @@ pub(in crate::verdict) fn mutex_ring(view: &TreeView<'_>, process: &Process) -> 
         let mut at = thread.tid;
         while let Some(next) = owner(at) {
             if next == thread.tid {
-                // A thread's own number in its own memory may stand for anything.
-                return (ring.len() > 1).then_some(ring);
+                // A thread's own number in its own memory may stand for anything, unless nothing else could wake it.
+                let alone = process.thread_count == 1 && !handles_signals(process);
+                return (alone || ring.len() > 1).then_some(ring);
             }
             if ring.contains(&next) {
                 return None;
@@ -84,6 +97,10 @@ pub(in crate::verdict) fn mutex_ring(view: &TreeView<'_>, process: &Process) -> 
     })?;
     let chain: Vec<String> = ring.iter().map(|tid| format!("thread {tid}")).collect();
     let sentence = match chain.as_slice() {
+        [one] => format!(
+            "{one} of {} waits for a lock that it holds itself",
+            process.title()
+        ),
         [one, two] => format!(
             "{one} of {} waits for a lock held by {two}, which waits for a lock held by {one}",
             process.title()
@@ -200,15 +217,16 @@ pub(in crate::verdict) fn deadlock(view: &TreeView<'_>) -> Option<Finding> {
 pub(in crate::verdict) fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
     let root = view.sample.root()?;
     let alone = view.living().count() == 1;
-    let main = root.main()?.wait.as_ref()?;
-    let Wait::Poll { until, .. } = main else {
+    let main = root.main()?;
+    let Wait::Poll { until, .. } = main.wait.as_ref()? else {
         return None;
     };
+    let is_long = |time: Duration| time > thresholds::TIMER;
     let long = match until {
-        Until::In(time) => *time > thresholds::TIMER,
+        Until::In(time) => is_long(*time),
         Until::Never => false,
         Until::Unreadable(_) => true,
-    };
+    } || main.timer.is_some_and(is_long);
     let connected = view.sample.sockets.iter().any(|s| s.other().is_none());
     if !alone || long || connected || view.is_patient || view.listens(Subject::Tree) {
         return None;

@@ -112,12 +112,21 @@ pub(in crate::verdict) fn watched(view: &TreeView<'_>) -> Option<Assessment> {
     })
 }
 
-/// A full-screen program reads keys in a thread of its own while others wait for the model: it does not wait for a person.
+/// A program that reads keys in a thread of its own while others wait for the model, or its first thread for a tool or for a
+/// time, does not wait for a person.
 fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
+    let main = process.main().and_then(|t| t.wait.as_ref());
     let others = process.threads.iter().filter(|t| t.tid != keys.tid);
-    others
-        .filter_map(|t| t.wait.as_ref())
-        .any(|wait| view.can_be_woken_from_outside(process.pid, wait, &[]))
+    main.is_some_and(waits_for_another)
+        || others
+            .filter_map(|t| t.wait.as_ref())
+            .any(|wait| view.can_be_woken_from_outside(process.pid, wait, &[]))
+}
+
+/// For the end of a child, or for a time that is no tick.
+fn waits_for_another(wait: &Wait) -> bool {
+    matches!(wait, Wait::Child(_))
+        || matches!(wait, Wait::Sleep(until @ Until::In(_)) if !is_ticking(*until))
 }
 
 /// The one descriptor that is read, if the wait is for input alone.

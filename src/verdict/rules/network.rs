@@ -155,16 +155,21 @@ pub(in crate::verdict) fn no_connection(
         return None;
     }
     let process = view.sample.process(socket.pid)?;
+    // Telemetry of a server, which waits for its clients and owes nothing.
+    let main = process.main().and_then(|t| t.wait.as_ref());
+    let waits_for_it = |wait: &Wait| {
+        let mut targets = wait.targets().iter();
+        targets.any(|target| target.kind == Kind::Socket(socket.inode))
+    };
+    let is_aside = main.is_some_and(|wait| view.is_for_clients(wait) && !waits_for_it(wait));
+    if is_aside && !view.owes_turn() {
+        return None;
+    }
     let limited = process
         .threads
         .iter()
         .filter_map(|t| t.wait.as_ref())
-        .any(|wait| {
-            wait.targets()
-                .iter()
-                .any(|t| t.kind == Kind::Socket(socket.inode))
-                && matches!(wait.until(), Until::In(_))
-        });
+        .any(|wait| waits_for_it(wait) && matches!(wait.until(), Until::In(_)));
     // The program has a time limit of its own; it is in doubt only past the kernel's limit.
     let patience = if limited { 4 } else { 1 };
     let sentence = format!(
@@ -308,7 +313,9 @@ fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32,
         .iter()
         .map(
             |end| match (view.sample.process(end.pid), view.sample.outsider(end.pid)) {
-                (Some(p), _) if p.orphan => Some((p.pid, p.name.clone(), p.started)),
+                (Some(p), _) if p.orphan && !is_served(view, p, target) => {
+                    Some((p.pid, p.name.clone(), p.started))
+                }
                 (None, Some(o)) if o.parent == 1 && !o.own && is_pair(view, target) => {
                     Some((o.pid, o.name.clone(), o.started))
                 }
@@ -316,6 +323,11 @@ fn abandoned(view: &TreeView<'_>, pid: u32, target: &Target) -> Option<Vec<(u32,
             },
         )
         .collect()
+}
+
+/// Whether it is a server to which this socket leads, such as that of a terminal multiplexer: a daemon by design.
+fn is_served(view: &TreeView<'_>, holder: &Process, target: &Target) -> bool {
+    matches!(target.kind, Kind::Socket(_)) && view.listens(Subject::Process(holder.pid))
 }
 
 /// One of a pair of sockets that the tree made for itself. A server that listens was not left behind by a client.

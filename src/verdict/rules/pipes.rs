@@ -139,7 +139,10 @@ fn full_inside(
         let waits = reader.threads.iter().map(|t| t.wait.as_ref());
         let stuck = |wait: Option<&Wait>| match wait {
             Some(Wait::Child(_)) => waits_for_writer(view, reader, writer),
-            Some(Wait::Write(_) | Wait::Lock(_)) => true,
+            Some(Wait::Write(target)) => {
+                is_never_read(view, target, &mut vec![writer.pid, reader.pid])
+            }
+            Some(Wait::Lock(_)) => true,
             Some(Wait::Read(other)) => other.fd != end.fd,
             Some(wait) => is_parked(wait) || loops_past(view, reader, wait, end.fd, writer),
             None => false,
@@ -171,6 +174,29 @@ fn full_inside(
             .observed("reader", readers)
             .fix(end_or_restart(view, writer)),
     )
+}
+
+/// Whether every process that could read here waits for something else, or for room in a pipe that is never read either. One
+/// that sleeps reads on later; of one outside the tree nothing is known. `path`: the writers that lead here.
+fn is_never_read(view: &TreeView<'_>, target: &Target, path: &mut Vec<u32>) -> bool {
+    let readers = view.readers(target);
+    !readers.is_empty()
+        && readers.iter().all(|end| {
+            if path.contains(&end.pid) {
+                return true;
+            }
+            path.push(end.pid);
+            let Some(reader) = view.sample.process(end.pid) else {
+                return false;
+            };
+            reader.threads.iter().all(|thread| match &thread.wait {
+                Some(Wait::Write(next)) => is_never_read(view, next, path),
+                Some(Wait::Child(_) | Wait::Lock(_)) => true,
+                Some(Wait::Read(other)) => other.fd != end.fd,
+                Some(wait) => is_parked(wait),
+                None => false,
+            })
+        })
 }
 
 /// `SIGIO` announces asynchronous reading. A shell handles `SIGCHLD`, which is no reading.

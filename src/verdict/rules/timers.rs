@@ -7,9 +7,11 @@ use crate::verdict::explain::describe_wait;
 use crate::verdict::finding::observed;
 use crate::verdict::known_programs::runtime_signals;
 use crate::verdict::rule::RuleId;
-use crate::verdict::sample::{Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait};
+use crate::verdict::sample::{
+    GO_THREAD, Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait,
+};
 use crate::verdict::thresholds;
-use crate::verdict::tree_view::TreeView;
+use crate::verdict::tree_view::{TreeView, is_parked};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -19,7 +21,8 @@ const ASKED_MAX: usize = 64;
 /// How the threads of a runtime begin their names. They sleep for up to a day beside a program that does not move.
 ///
 /// Java 17 and 21: `jstack` of an idle program. .NET 8: `/proc/PID/task/*/comm` of one.
-const RUNTIME_THREADS: [&str; 22] = [
+const RUNTIME_THREADS: [&str; 23] = [
+    GO_THREAD,
     "Attach Listener",
     "C1 CompilerThre",
     "C2 CompilerThre",
@@ -43,6 +46,9 @@ const RUNTIME_THREADS: [&str; 22] = [
     "ZDriver",
     "ZStat",
 ];
+
+/// Go and Java handle it in every program.
+const SEGV: u64 = 1 << 10;
 
 /// A thread that wakes by itself.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +88,8 @@ pub(in crate::verdict) fn sleepers(
         }
         if process.pid != view.sample.root {
             asked += 1;
-            let awaited = || view.is_tool(process, connections) || view.is_awaited_by_root(process);
+            let awaited =
+                || view.is_tool(process, connections) || view.may_be_awaited_by_root(process);
             if asked > ASKED_MAX || !awaited() {
                 continue;
             }
@@ -92,10 +99,17 @@ pub(in crate::verdict) fn sleepers(
     found
 }
 
-/// The sleep of the root's first thread.
+/// The sleep of the root's first thread; where the runtime schedules tasks of its own, of the thread that polls for them.
 pub(in crate::verdict) fn root_sleep(view: &TreeView<'_>) -> Option<Sleeper> {
     let root = view.sample.root()?;
-    sleeper(root, root.main()?)
+    let main = root.main()?;
+    let own = sleeper(root, main);
+    let schedules = root.caught.is_some_and(|set| set & SEGV != 0);
+    if own.is_some() || !schedules || !main.wait.as_ref().is_some_and(is_parked) {
+        return own;
+    }
+    let threads = root.threads.iter().filter_map(|t| sleeper(root, t));
+    threads.filter(|s| s.loops).max_by_key(|s| s.left)
 }
 
 /// Whether the first thread of the root waits for a timer that is a descriptor.
@@ -109,9 +123,12 @@ pub(in crate::verdict) fn has_timer_descriptor(view: &TreeView<'_>) -> bool {
 /// No terminal input cuts it short, and it belongs to the program.
 fn sleeper(process: &Process, thread: &Thread) -> Option<Sleeper> {
     let wait = thread.wait.as_ref()?;
-    let Until::In(left) = wait.until() else {
-        return None;
+    let own = match wait.until() {
+        Until::In(left) => Some(left),
+        Until::Never | Until::Unreadable(_) => None,
     };
+    // A loop that ticks may have its deadline in a timer descriptor.
+    let left = own.max(thread.timer)?;
     let typed = |t: &Target| matches!(t.kind, Kind::Terminal(_));
     if wait.targets().iter().any(typed) || is_of_the_runtime(process, thread, wait) {
         return None;
@@ -177,7 +194,8 @@ pub(in crate::verdict) fn outside_event(view: &TreeView<'_>) -> Option<Assessmen
     }
     let waits = view.waits();
     let mut asked = waits.filter(|(process, thread, wait)| {
-        is_for_an_event(view, process, wait, thread.tid == process.pid)
+        let main = thread.tid == process.pid;
+        main && thread.open_memory || is_for_an_event(view, process, wait, main)
     });
     let (process, thread, wait) = asked.find(|(process, _, _)| view.is_awaited_by_root(process))?;
     let title = process.title();
@@ -226,7 +244,6 @@ fn is_for_an_event(view: &TreeView<'_>, process: &Process, wait: &Wait, main: bo
 /// SEGV, as Go and Java do, handles nearly all of them for itself.
 fn awaits_signal(process: &Process) -> bool {
     const SENT: u64 = 1 << 9 | 1 << 11 | 1 << 13 | 1 << 25 | 1 << 28;
-    const SEGV: u64 = 1 << 10;
     let own = runtime_signals(&process.name).iter();
     let own = own.fold(0, |all, signal| all | 1_u64 << (signal - 1));
     process

@@ -20,7 +20,18 @@ const FAILURES: [&str; 14] = [
 /// Answers of a service that refuses for now.
 const CODES: [&str; 6] = ["429", "500", "502", "503", "504", "529"];
 /// Keys before which such a number is an answer and no count.
-const CODE_KEYS: [&str; 4] = ["status", "code", "error", "http"];
+const CODE_KEYS: [&str; 6] = ["status", "code", "error", "http", "response", "answer"];
+/// And words that follow one.
+const REASONS: [&str; 8] = [
+    "too",
+    "overloaded",
+    "internal",
+    "server",
+    "bad",
+    "service",
+    "gateway",
+    "error",
+];
 /// Keys and kinds of a tool call in a stream of JSON lines.
 const CALLS: [&str; 5] = [
     "tool_use",
@@ -38,9 +49,9 @@ pub(in crate::verdict) fn names_failure(line: &str) -> bool {
     let failed = |word: &str| {
         line.match_indices(word).any(|(at, _)| {
             let (before, after) = (&line[..at], &line[at + word.len()..]);
-            !before.ends_with(is_of_word)
-                && !after.starts_with(is_of_word)
-                && !counts_none(before, after)
+            let is_part = before.ends_with(is_of_word) || after.starts_with(is_of_word);
+            let is_limit = word == "timeout" && sets_limit(after);
+            !is_part && !is_limit && !counts_none(before, after)
         })
     };
     FAILURES.iter().any(|word| failed(word)) || CODES.iter().any(|code| answers(&line, code))
@@ -81,11 +92,24 @@ fn answers(line: &str, code: &str) -> bool {
         if before.ends_with(part) || after.starts_with(is_of_word) {
             return false;
         }
-        let assigned = before.trim_end().ends_with(['=', ':']);
-        let mut words = before.split(|c| !is_of_word(c)).filter(|w| !w.is_empty());
-        let key = words.next_back().unwrap_or_default();
-        !assigned || CODE_KEYS.iter().any(|known| key.contains(known))
+        // `"GET / HTTP/1.1" 503`
+        let is_key = |word: &str| CODE_KEYS.iter().any(|known| word.contains(known));
+        let is_number = |word: &&str| word.bytes().all(|b| b.is_ascii_digit());
+        let key = words(before).rev().find(|word| !is_number(word));
+        let reason = words(after).next().unwrap_or_default();
+        key.is_some_and(is_key) || REASONS.contains(&reason)
     })
+}
+
+fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.split(|c| !is_of_word(c))
+        .filter(|word| !word.is_empty())
+}
+
+/// `timeout=30`, `(timeout 600s)`: a limit that is set, and not one that has passed.
+fn sets_limit(after: &str) -> bool {
+    let value = after.trim_start_matches(['"', '\'', ' ', '=', ':']);
+    value.starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -102,6 +126,9 @@ mod tests {
             "Error: rate limit",
             r#"{"level":"error","msg":"timed out"}"#,
             "request failed: errors=3",
+            "timeout after 30 s",
+            r#""GET / HTTP/1.1" 503 12"#,
+            "502 Bad Gateway",
         ] {
             assert!(names_failure(line), "{line}");
         }
@@ -116,6 +143,10 @@ mod tests {
             "done=500 of 2000",
             "terror_index 5",
             "took 3.500 s",
+            "waiting for the deployment (timeout 600s)",
+            r#"{"poll":1,"timeout":30}"#,
+            "pool of 500 workers, idle",
+            "status=ok rows 500",
         ] {
             assert!(!names_failure(line), "{line}");
         }

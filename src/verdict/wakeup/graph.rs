@@ -1,7 +1,7 @@
 //! The least set of live threads, and whether the agent's main thread is outside of it.
 
 use super::sources::{self, Source};
-use crate::verdict::sample::{Process, RunState, Sample, Thread, Wait};
+use crate::verdict::sample::{GapKind, Process, RunState, Sample, Thread, Wait};
 use std::collections::BTreeSet;
 
 /// The agent's main thread can never run again.
@@ -65,6 +65,11 @@ fn holds_mutex(sample: &Sample, pid: u32) -> bool {
 /// Whether the agent's main thread is doomed. Where that has ended and others live, all of them together are asked.
 pub fn doom(sample: &Sample) -> Option<Doom> {
     let root = sample.root()?;
+    // A process of the tree that was not read may wake, continue or end any of the others.
+    let unread = |what| matches!(what, GapKind::Process | GapKind::Processes);
+    if sample.gaps.iter().any(|gap| unread(gap.what)) {
+        return None;
+    }
     let mut nodes = nodes(sample);
     while spread(sample, &mut nodes) {}
     let asked = |node: &&Node<'_>| {

@@ -83,8 +83,6 @@ fn readable<'a>(
     thread: &'a Thread,
 ) -> Option<(&'a Wait, &'a [Object])> {
     let needed = [
-        GapKind::Process,
-        GapKind::Processes,
         GapKind::Threads,
         GapKind::Status,
         GapKind::Waits,
@@ -96,7 +94,9 @@ fn readable<'a>(
         && sample.space == Space::Own
         && process.is_whole()
         && needed.iter().all(|what| sample.gap(of, *what).is_none());
-    let wait = thread.wait.as_ref().filter(|_| read)?;
+    // Where the kernel does not count it, a thread may have been scheduled.
+    let counted = thread.turns > 0;
+    let wait = thread.wait.as_ref().filter(|_| read && counted)?;
     match (&thread.watched, wait) {
         (_, Wait::Running) => Some((wait, &[])),
         (Watched::All(objects), _) => Some((wait, objects)),

@@ -85,6 +85,7 @@ fn thread(tid: u32) -> Thread {
         tid,
         state: Some(RunState::Sleeping),
         blocked: Some(0),
+        turns: 1,
         wait: Some(futex()),
         watched: Watched::All(vec![object(ObjectKind::Memory, &[tid / 100 * 100])]),
         ..Thread::default()

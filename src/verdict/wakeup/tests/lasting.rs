@@ -83,7 +83,7 @@ fn three_samples_are_needed_however_far_they_are_apart() {
 #[test]
 fn a_thread_that_wakes_now_and_then_is_never_part_of_a_proof() {
     let judgements = watched(Settings::default(), 100, cycle(), |n, sample| {
-        main(sample, CHILD).turns = n / 2;
+        main(sample, CHILD).turns = 1 + n / 2;
     });
     assert_eq!(proof(&judgements), None);
 }

@@ -142,6 +142,7 @@ fn everything_that_the_argument_needs_must_have_been_read() {
             ("another pid namespace", |s| s.space = Space::Foreign),
             ("an unknown pid namespace", |s| s.space = Space::Unknown),
             ("a thread was left out", |s| of(s, CHILD).thread_count = 2),
+            ("turns are not counted", |s| main(s, CHILD).turns = 0),
             ("no wait", |s| main(s, CHILD).wait = None),
             ("unknown objects", |s| {
                 main(s, CHILD).watched = Watched::Unknown(Why::NotAsked);
@@ -163,6 +164,16 @@ fn everything_that_the_argument_needs_must_have_been_read() {
             sample.gaps.push(Gap { subject, what, why });
             assert!(!is_doomed(&sample), "{what:?} {subject:?}");
         }
+    }
+}
+
+#[test]
+fn a_process_that_could_not_be_read_may_wake_the_others() {
+    for what in [GapKind::Process, GapKind::Processes] {
+        let mut sample = cycle();
+        let (subject, why) = (Subject::Process(OTHER), Why::Denied);
+        sample.gaps.push(Gap { subject, what, why });
+        assert!(!is_doomed(&sample), "{what:?}");
     }
 }
 
