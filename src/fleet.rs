@@ -21,6 +21,7 @@ pub mod notices;
 mod observation;
 pub mod observer;
 pub mod overview;
+pub mod process_tree;
 mod producers;
 pub mod recovery;
 mod retention;

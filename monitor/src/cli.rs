@@ -11,6 +11,7 @@ mod reads;
 mod show;
 pub(crate) mod terminal;
 mod top;
+mod waits;
 
 use crate::token::TokenPlace;
 use clap::Subcommand;

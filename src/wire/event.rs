@@ -140,7 +140,7 @@ pub struct Detail {
         deserialize_with = "lenient::or_default"
     )]
     pub order: Option<OrderReport>,
-    /// The whole sample, at [`EventKind::Evidence`].
+    /// The sample, at [`EventKind::Evidence`] and where a verdict began to need attention.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "lenient::or_default"

@@ -4,8 +4,9 @@ use super::agents::{self, Shown};
 use super::check::{self, Finding};
 use super::client::{Client, ClientError};
 use super::events::{self, Wanted};
+use super::show::{self, Beside};
 use super::terminal::{Terminal, hint, plain, print};
-use super::{incidents, show, top};
+use super::{incidents, top, waits};
 use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
@@ -258,18 +259,25 @@ async fn one(client: &Client, id: &str, as_json: bool) -> Result<u8, ClientError
             None => None,
         };
         let path = format!(
-            "/v1/agents/{}/timeline?limit={TIMELINE}",
-            super::escaped(id)
+            "/v1/agents/{}/timeline?limit={}",
+            super::escaped(id),
+            waits::SEARCHED
         );
-        // Without the store the rest is shown all the same.
-        let mut timeline = client.get(&path, &command).await.unwrap_or_default();
+        let timeline = client.get(&path, &command).await;
+        let (mut timeline, unread) = match timeline {
+            Ok(timeline) => (timeline, None),
+            Err(error) => (Value::Null, Some(error)), // the rest is shown all the same
+        };
         let timeline = listed(&mut timeline["timeline"]);
-        show::show(
-            &agent,
-            incident.as_ref(),
-            &timeline,
-            &Terminal::detect(false),
-        );
+        let beside = Beside {
+            incident: incident.as_ref(),
+            timeline: &timeline,
+            entries: TIMELINE,
+        };
+        show::show(&agent, beside, &Terminal::detect(false));
+        if let Some(error) = unread {
+            hint(&format!("\nThe timeline is not here: {error}"));
+        }
     }
     Ok(if show::needs_attention(&agent) { 3 } else { 0 })
 }

@@ -2,6 +2,7 @@
 
 use super::agents::Shown;
 use super::terminal::{Terminal, plain, print, right};
+use super::waits;
 use heartbeat::base::duration::{format_duration, format_short};
 use heartbeat::base::figure;
 use heartbeat::base::foreign::cut;
@@ -14,14 +15,20 @@ const LABEL_COLUMNS: usize = 10;
 /// Columns of a sentence, in a pipe too.
 const TEXT_COLUMNS_MAX: usize = 100;
 
-/// Prints the agent, with the incident that it is in and the newest entries of its timeline.
-pub(super) fn show(
-    agent: &Shown,
-    incident: Option<&Value>,
-    timeline: &[Value],
-    terminal: &Terminal,
-) {
-    for line in lines(agent, incident, timeline, terminal) {
+/// What is known of an agent beside the list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside<'a> {
+    /// The incident that it is in.
+    pub(super) incident: Option<&'a Value>,
+    /// Newest first.
+    pub(super) timeline: &'a [Value],
+    /// How many entries of it are printed; in the others only the processes are searched for.
+    pub(super) entries: usize,
+}
+
+/// Prints the agent, with its incident, its processes and the newest entries of its timeline.
+pub(super) fn show(agent: &Shown, beside: Beside<'_>, terminal: &Terminal) {
+    for line in lines(agent, beside, terminal) {
         print(&line);
     }
 }
@@ -35,12 +42,7 @@ pub(super) fn needs_attention(agent: &Shown) -> bool {
 }
 
 /// The same as lines.
-pub(super) fn lines(
-    agent: &Shown,
-    incident: Option<&Value>,
-    timeline: &[Value],
-    terminal: &Terminal,
-) -> Vec<String> {
+pub(super) fn lines(agent: &Shown, beside: Beside<'_>, terminal: &Terminal) -> Vec<String> {
     let now = terminal.now_ms;
     let mut page = Page {
         columns: terminal
@@ -94,8 +96,10 @@ pub(super) fn lines(
     if let Some(restarts) = agent.json["restarts"].as_u64().filter(|count| *count > 0) {
         page.field("Restarts", Some(restarts.to_string()));
     }
-    page.rungs(incident, terminal);
-    page.timeline(timeline, terminal);
+    page.rungs(beside.incident, terminal);
+    page.waits(beside.timeline, terminal);
+    let printed = beside.timeline.len().min(beside.entries);
+    page.timeline(&beside.timeline[..printed], terminal);
     page.lines
 }
 
@@ -123,6 +127,14 @@ impl Page {
             let label = if n == 0 { "Evidence" } else { "" };
             let value = format!("{} {}  ({})", text("signal"), text("value"), text("source"));
             self.field(label, Some(value));
+        }
+    }
+
+    fn waits(&mut self, timeline: &[Value], terminal: &Terminal) {
+        let lines = waits::lines(timeline, terminal, self.columns);
+        if !lines.is_empty() {
+            self.lines.push(String::new());
+            self.lines.extend(lines);
         }
     }
 
