@@ -28,6 +28,7 @@ mod retention;
 pub mod run;
 pub mod story;
 mod stream_wait;
+pub mod versions;
 pub mod view;
 pub mod watch;
 pub mod word;

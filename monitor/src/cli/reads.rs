@@ -174,9 +174,25 @@ fn print_agents(agents: &[Shown], status: &Value, ls: &Ls) {
             for line in agents::table(agents, &terminal, columns) {
                 print(&line);
             }
-            hint(&format!("\n{}", agents::summary(agents)));
+            let versions = versions(status).unwrap_or_default();
+            hint(&format!("\n{}{versions}", agents::summary(agents)));
         }
     }
+}
+
+/// ` Sidecars of several versions: 0.2.0 (41), 0.1.0 (2).`, while there are several.
+fn versions(status: &Value) -> Option<String> {
+    let listed = status["sidecars"].as_array()?.iter();
+    let listed: Vec<String> = listed
+        .filter_map(|of| {
+            Some(format!(
+                "{} ({})",
+                plain(of["version"].as_str()?),
+                of["agents"]
+            ))
+        })
+        .collect();
+    (listed.len() > 1).then(|| format!(" Sidecars of several versions: {}.", listed.join(", ")))
 }
 
 /// Why nothing is done by itself, a line each kind of gate.

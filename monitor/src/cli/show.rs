@@ -1,12 +1,14 @@
 //! `hbmonitor show ID`: one agent on one screen.
 
 use super::agents::Shown;
-use super::terminal::{Terminal, plain, print, right};
+use super::terminal::{Terminal, left, plain, print, right, width};
 use super::waits;
 use heartbeat::base::duration::{format_duration, format_short};
 use heartbeat::base::figure;
 use heartbeat::base::foreign::cut;
-use heartbeat::fleet::word::Rank;
+use heartbeat::fleet::ladder::exchange::RungOutcome;
+use heartbeat::fleet::word::{Rank, Word, rung_text};
+use heartbeat::wire::incident::Rung;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -81,6 +83,7 @@ pub(super) fn lines(agent: &Shown, beside: Beside<'_>, terminal: &Terminal) -> V
     page.lines.push(String::new());
     page.field("Agent", Some(place(agent)));
     page.field("Process", Some(process(agent)));
+    page.field("Sidecar", agent.text("hbVersion"));
     page.field("Task", task(agent));
     page.field("Status", agent.text("statusText"));
     page.field("Beat", Some(beat(agent, terminal)));
@@ -162,18 +165,28 @@ impl Page {
         };
         self.lines.push(String::new());
         self.lines.push("Rungs".to_owned());
+        let rungs = rungs
+            .iter()
+            .filter_map(|rung| serde_json::from_value(rung.clone()).ok());
+        let rungs: Vec<Rung> = rungs.collect();
+        let names = rungs.iter().map(|rung| width(&plain(&rung.rung)));
+        let columns = names.max().unwrap_or(0);
         for (n, rung) in rungs.iter().enumerate() {
-            let text = |name: &str| plain(rung[name].as_str().unwrap_or_default());
-            let at = terminal.time(rung["startedAt"].as_u64().unwrap_or(0));
-            let became = match (rung["endedAt"].as_u64(), rung["outcome"].as_str()) {
-                (None, _) => "under way".to_owned(),
-                (Some(_), _) => [text("outcome"), text("detail")]
-                    .join(" ")
-                    .trim()
-                    .to_owned(),
+            let (mark, became) = match (rung.ended_at, rung.outcome.as_deref()) {
+                (None, _) => (Word::Returning, "under way".to_owned()),
+                (Some(at), Some(outcome)) if outcome == RungOutcome::Recovered.as_str() => {
+                    (Word::Healthy, rung_text(rung, at))
+                }
+                (Some(at), _) => (Word::Failed, rung_text(rung, at)),
             };
+            let became = match &rung.detail {
+                Some(detail) => format!("{became}: {}", plain(detail)),
+                None => became,
+            };
+            let (mark, name) = (terminal.glyph(mark), left(&plain(&rung.rung), columns));
+            let at = terminal.time(rung.started_at);
             self.lines
-                .push(format!("  {} {}  {at}  {became}", n + 1, text("rung")));
+                .push(format!("  {mark} {} {name}  {at}  {became}", n + 1));
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::base::duration::format_duration;
 use crate::base::foreign;
 use crate::fleet::ladder::exchange::RungOutcome;
 use crate::fleet::ladder::rung;
-use crate::fleet::word::reason_text;
+use crate::fleet::word::{reason_text, rung_text};
 use crate::wire::incident::{Incident, Notified, Rung};
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
@@ -70,8 +70,7 @@ pub(super) fn ended(incident: &Incident, number: usize, rung: &Rung, at: u64) ->
         .as_deref()
         .unwrap_or(RungOutcome::Unknown.as_str());
     let name = foreign::visible(&rung.rung);
-    let took = format_duration(Duration::from_millis(at.saturating_sub(rung.started_at)));
-    let what = format!("rung {number}, {name}: {}", outcome_text(outcome, &took));
+    let what = format!("rung {number}, {name}: {}", rung_text(rung, at));
     let detail = rung
         .detail
         .as_deref()
@@ -96,21 +95,4 @@ fn of_incident(
     detail: &str,
 ) -> TimelineEntry {
     TimelineEntry::new(at, kind, what, detail).fact("incident", incident.id.to_string())
-}
-
-/// What became of a rung, for people.
-fn outcome_text(outcome: &str, took: &str) -> String {
-    let known = [
-        (RungOutcome::Recovered, format!("it is back after {took}")),
-        (RungOutcome::Failed, format!("did not help after {took}")),
-        (RungOutcome::NotApplicable, "cannot act on it".to_owned()),
-        (
-            RungOutcome::NoBeat,
-            format!("no fresh beat came within {took}"),
-        ),
-        (RungOutcome::Unknown, "outcome not known".to_owned()),
-    ];
-    let mut known = known.into_iter();
-    let text = known.find(|(known, _)| known.as_str() == outcome);
-    text.map_or_else(|| foreign::visible(outcome).into_owned(), |(_, text)| text)
 }

@@ -186,6 +186,7 @@ impl AgentPage<'_> {
                     @if let Some(status) = health.status {
                         dt { "Status" } dd { (heartbeat::wire::word(&status)) }
                     }
+                    @if let Some(version) = health.hb_version { dt { "Sidecar" } dd { "hbsidecar " (version) } }
                     dt { "Last beat" } dd {
                         @match card.beat_ms {
                             Some(beat) => { (parts::time(beat, Shape::Ago, at)) }
