@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::Value;
 use std::time::Duration;
-use support::fleet::Agent;
+use support::fleet::{Agent, Fleet};
 use support::proxy::Proxy;
 use support::{Monitor, Redis, clean, eventually, get_text, program, sidecar};
 
@@ -69,6 +69,35 @@ fn what_each_process_of_a_stuck_agent_waits_for_is_on_its_page_and_in_the_termin
     assert!(
         drawn[0].starts_with("  sh    ") && drawn[1].starts_with("  └ sh  "),
         "{drawn:?}"
+    );
+}
+
+#[test]
+fn a_person_has_a_healthy_agent_captured_and_nothing_happens_to_it() {
+    let fleet = Fleet::start();
+    let _agent = fleet.agent("a1", &[], &["sleep", "1000"]);
+    fleet.monitor.wait_for("a1", "healthy");
+    let mut command = clean(&program("hbmonitor"));
+    command.args(["capture", "a1"]).env("LANG", "C.UTF-8");
+    command.env("HB_URL", format!("http://{}", fleet.monitor.address));
+    let output = command.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    let drawn = printed.lines().last().unwrap();
+    assert!(
+        drawn.starts_with("  sleep  ") && drawn.contains("the end of its sleep"),
+        "{printed}"
+    );
+    fleet.tells(
+        "a1",
+        &serde_json::json!({"state": "healthy", "restarts": 0}),
+    );
+    let (_, answer) = fleet.monitor.get("/v1/agents/a1/timeline").unwrap();
+    let whats = answer["timeline"].as_array().unwrap().iter();
+    let whats: Vec<&str> = whats.map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert!(
+        whats.iter().any(|what| what.starts_with("captured: ")),
+        "it was not ended: {whats:?}"
     );
 }
 

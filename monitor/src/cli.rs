@@ -46,6 +46,11 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Print what each process of an agent waits for now; nothing is done to them
+    Capture {
+        /// The agent
+        id: String,
+    },
     /// Stop an agent for good
     Stop {
         /// The agent
@@ -162,6 +167,7 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
         Command::Recover { id, rung, dry_run } => {
             orders::recover(&client, id, rung.as_deref(), *dry_run).await
         }
+        Command::Capture { id } => orders::capture(&client, id).await,
         Command::Stop { id, yes } => orders::stop(&client, id, *yes).await,
         Command::Forget { id } => {
             let typed = format!("forget {id}");

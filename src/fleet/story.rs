@@ -312,6 +312,7 @@ fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
         Action::Restart
         | Action::Unblock
         | Action::Hold
+        | Action::Capture
         | Action::Stop
         | Action::Ping
         | Action::Unknown => action,

@@ -215,18 +215,30 @@ impl Hub {
 
     /// Writes down what is there before something is done to it.
     pub(super) fn take_evidence(&mut self) {
-        let card = self.capture(SNAPSHOT_BYTES_MAX);
-        if card.is_some() {
-            let incarnation = Some(self.agent.life.incarnation());
-            self.report_event(
-                EventKind::Evidence,
-                Detail {
-                    incarnation,
-                    card,
-                    ..Detail::default()
-                },
-            );
+        self.report_evidence(false);
+    }
+
+    /// A person asks what its processes wait for. Answers what was done, or why nothing was.
+    pub(super) fn capture_by_order(&mut self) -> Result<&'static str, &'static str> {
+        match self.report_evidence(true) {
+            Some(()) => Ok("what its processes wait for is in its timeline"),
+            None => Err("it has no process now"),
         }
+    }
+
+    fn report_evidence(&mut self, requested: bool) -> Option<()> {
+        let card = Some(self.capture(SNAPSHOT_BYTES_MAX)?);
+        let incarnation = Some(self.agent.life.incarnation());
+        self.report_event(
+            EventKind::Evidence,
+            Detail {
+                incarnation,
+                card,
+                requested,
+                ..Detail::default()
+            },
+        );
+        Some(())
     }
 
     /// What its processes wait for now; none without a process.

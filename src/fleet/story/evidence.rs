@@ -16,7 +16,8 @@ const LINES: usize = 5;
 pub(super) fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
     let snapshot = event.detail.card.as_deref()?;
     let sentence = foreign::visible(&snapshot.sentence);
-    let when = if event.kind == EventKind::Evidence {
+    let ends = event.kind == EventKind::Evidence && !event.detail.requested;
+    let when = if ends {
         "captured before it was ended"
     } else {
         "captured"
