@@ -9,8 +9,20 @@ use support::fleet::{Agent, Fleet};
 use support::proxy::Proxy;
 use support::{Monitor, Redis, clean, eventually, get_text, program, sidecar};
 
-/// A shell that waits for its child, and the child for the shell.
-const RING: &str = "mkfifo \"$0\"; exec 3<>\"$0\"; sh -c 'read line <&3'";
+/// Two threads that each wait for a lock which the other one holds, with work that is owed.
+const DEADLOCK: &str = "
+import os, socket, threading
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.connect(os.environ['NOTIFY_SOCKET'])
+s.send(b'X_HB_TASK=dig')
+a, b = threading.Lock(), threading.Lock()
+met = threading.Barrier(2)
+def one():
+    with a:
+        met.wait(); b.acquire()
+threading.Thread(target=one).start()
+with b:
+    met.wait(); a.acquire()";
 
 fn ready(redis_url: &str) -> Monitor {
     let monitor = Monitor::start(redis_url);
@@ -39,22 +51,20 @@ fn show(monitor: &Monitor, id: &str) -> String {
 fn what_each_process_of_a_stuck_agent_waits_for_is_on_its_page_and_in_the_terminal() {
     let redis = Redis::start();
     let monitor = ready(&redis.url());
-    let files = support::place();
-    let pipe = files.path().join("pipe");
     let mut agent = sidecar(&redis.url(), "ring", "500ms");
     agent.env("HB_PATIENCE", "0.05").env("HB_ON_HUNG", "alert");
-    let _agent = Agent::start(agent.args(["sh", "-c", RING]).arg(&pipe));
+    let script = "python3 -c \"$0\"; exit $?";
+    let _agent = Agent::start(agent.args(["sh", "-c", script, DEADLOCK]));
     let tree = eventually("its tree is kept", || tree(&monitor, "ring"));
     let processes = tree.as_array().unwrap();
     let pids: Vec<&Value> = processes.iter().map(|process| &process["pid"]).collect();
     assert_eq!(processes[1]["parent"], *pids[0], "{tree}");
-    assert!(
-        processes.iter().all(|process| process["command"] == "sh"),
-        "without arguments: {tree}"
-    );
+    let command = |nth: usize| processes[nth]["command"].as_str().unwrap();
+    assert_eq!(command(0), "sh", "without arguments");
+    assert!(command(1).ends_with("python3"), "{tree}");
     let waits = |nth: usize| processes[nth]["waiting_on"][0].as_str().unwrap();
     assert!(waits(0).contains("child"), "{tree}");
-    assert!(waits(1).contains("data from"), "{tree}");
+    assert!(waits(1).contains("lock"), "{tree}");
     let page = eventually("the page has it", || {
         let (_, page) = get_text(&monitor.address, "/agents/ring")?;
         page.contains("Process tree").then_some(page)
@@ -67,7 +77,7 @@ fn what_each_process_of_a_stuck_agent_waits_for_is_on_its_page_and_in_the_termin
         .position(|line| line.starts_with("Waits, captured "));
     let drawn = &lines[title.unwrap() + 1..][..2];
     assert!(
-        drawn[0].starts_with("  sh    ") && drawn[1].starts_with("  └ sh  "),
+        drawn[0].starts_with("  sh         ") && drawn[1].starts_with("  └ python3  "),
         "{drawn:?}"
     );
 }

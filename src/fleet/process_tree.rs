@@ -15,6 +15,15 @@ pub struct Drawn<'a> {
     pub process: &'a SnapshotProcess,
 }
 
+impl Drawn<'_> {
+    /// The program, without the way to it.
+    pub fn program(&self) -> &str {
+        let command = self.process.command.as_str();
+        let name = command.rsplit('/').next().unwrap_or(command);
+        if name.is_empty() { command } else { name }
+    }
+}
+
 /// Every process once, below its parent. One whose parent is not among them is a root; so is one of a ring of parents.
 pub fn drawn(tree: &[SnapshotProcess]) -> Vec<Drawn<'_>> {
     let known: BTreeSet<u32> = tree.iter().map(|process| process.pid).collect();
@@ -102,6 +111,22 @@ mod tests {
             ["1", "├ 2", "│ ├ 3", "│ └ 4", "└ 5"]
         );
         assert_eq!(lines(&[(7, 1), (9, 8)]), ["7", "9"], "two roots");
+    }
+
+    #[test]
+    fn a_program_is_shown_without_the_way_to_it() {
+        let program = |command: &str| {
+            let process = SnapshotProcess {
+                command: command.to_owned(),
+                ..SnapshotProcess::default()
+            };
+            drawn(&[process])[0].program().to_owned()
+        };
+        assert_eq!(program("/root/.pyenv/bin/python3"), "python3");
+        assert_eq!(
+            (program("sh"), program("odd/")),
+            ("sh".to_owned(), "odd/".to_owned())
+        );
     }
 
     #[test]

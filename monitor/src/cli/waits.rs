@@ -40,12 +40,13 @@ pub(super) fn lines(timeline: &[Value], terminal: &Terminal, columns: usize) -> 
 
 fn row(line: &Drawn<'_>, terminal: &Terminal) -> [String; 3] {
     let Drawn { branch, process } = line;
+    let program = plain(line.program());
     let branch = if terminal.is_unicode() {
         branch.clone()
     } else {
         branch.replace('├', "|").replace('└', "`").replace('│', "|")
     };
-    let command = format!("{branch}{}", plain(&process.command));
+    let command = format!("{branch}{program}");
     let command = cut(&command, COMMAND_COLUMNS_MAX).into_owned();
     let waits: Vec<String> = process.waiting_on.iter().map(|wait| plain(wait)).collect();
     [command, process.pid.to_string(), waits.join("; ")]
@@ -75,7 +76,7 @@ mod tests {
         assert_eq!(
             lines[1..],
             [
-                "  node            4711  the end of process 4718",
+                "  node           4711  the end of process 4718",
                 "  └ sh\\u{1b}[2J  4718  room in a pipe (descriptor 1)",
                 "  and 7 more",
             ]

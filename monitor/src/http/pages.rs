@@ -52,7 +52,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// How long an agent's page waits for its timeline, and how long when its reader asks for it.
 const WAIT: Duration = Duration::from_secs(1);
-const WAIT_MAX: Duration = Duration::from_secs(15);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What every page is made of.
 #[derive(Clone, Copy, Debug)]

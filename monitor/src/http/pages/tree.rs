@@ -28,9 +28,10 @@ pub(super) fn section(captured: &TimelineEntry, at: ViewTime) -> Markup {
                         tr { th scope="col" { "Command" } th.n scope="col" { "Pid" } th.c2 scope="col" { "State" } th scope="col" { "Waits for" } }
                     }
                     tbody {
-                        @for Drawn { branch, process } in drawn(tree) {
+                        @for line in drawn(tree) {
+                            @let Drawn { branch, process } = &line;
                             tr {
-                                th.nw scope="row" { code aria-hidden="true" { (branch.replace(' ', NO_BREAK)) } code { (parts::foreign(&process.command)) } }
+                                th.nw scope="row" { code aria-hidden="true" { (branch.replace(' ', NO_BREAK)) } code title=(parts::foreign(&process.command)) { (parts::foreign(line.program())) } }
                                 td.n { (process.pid) }
                                 td.c2 { (parts::foreign(&process.state)) }
                                 td { (waits(process)) }
