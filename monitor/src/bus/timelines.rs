@@ -160,7 +160,7 @@ impl Link {
             return Ok(link.clone());
         }
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
-        let target = self.address.resolve()?;
+        let target = self.address.locate(ANSWER_WITHIN).await?;
         let link = hbshell::store::connect(target, config, ANSWER_WITHIN).await?;
         Ok(open.insert(link).clone())
     }
