@@ -101,7 +101,7 @@ impl Browser {
         let mut node = Command::new("node");
         node.arg(script).stdin(Stdio::piped());
         node.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut browser = Self(Running::start(&mut node));
+        let mut browser = Self(Running::spawn(&mut node));
         let mut ready = [0; 6];
         let stdout = browser.0.0.stdout.as_mut().unwrap();
         let is_ready = stdout.read_exact(&mut ready).is_ok();

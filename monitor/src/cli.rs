@@ -98,6 +98,25 @@ pub(crate) enum Command {
     Resume,
 }
 
+impl Command {
+    /// The agent that must be there.
+    fn agent(&self) -> Option<&str> {
+        match self {
+            Self::Restart { id, .. }
+            | Self::Recover { id, .. }
+            | Self::Capture { id }
+            | Self::Stop { id, .. }
+            | Self::Forget { id }
+            | Self::Ack { id: Some(id), .. } => Some(id),
+            Self::Read(_)
+            | Self::Ack { id: None, .. }
+            | Self::Silence { .. }
+            | Self::Pause { .. }
+            | Self::Resume => None,
+        }
+    }
+}
+
 /// Where the monitor is.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -202,7 +221,13 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
             Ok(())
         }
     };
-    acted.map(|()| 0)
+    match (acted, command.agent()) {
+        (Err(CommandError::Client(error)), Some(id)) if error.is_not_found() => {
+            let unknown = reads::unknown(&client, id).await?;
+            Err(unknown.map_or(error.into(), CommandError::Failed))
+        }
+        (acted, _) => acted.map(|()| 0),
+    }
 }
 
 async fn acknowledge(
@@ -251,6 +276,14 @@ async fn silence(
         _ => say(&format!(
             "{what} is silenced for {lasts}: no notification, no automatic action. Undo: hbmonitor silence {undo} --for 0"
         )),
+    }
+    // It holds for an agent that is still to come, and for no other of a name that was not meant.
+    if let Some(id) = id
+        && let Err(error) = client.get(&agent(id), "silence").await
+        && error.is_not_found()
+        && let Some(why) = reads::unknown(client, id).await?
+    {
+        complain("hbmonitor", &why);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `hbmonitor events`: what changed, and with `-f` what changes.
 
 use super::client::{Client, ClientError};
-use super::terminal::{Terminal, hint, plain, print};
+use super::terminal::{Terminal, hint, plain, print, reader_has_gone};
 use heartbeat::fleet::ladder::exchange::RungOutcome;
 use heartbeat::fleet::word::{Word, code, reason_text};
 use heartbeat::wire::beat::Verdict;
@@ -54,6 +54,7 @@ pub(super) async fn run(client: &Client, wanted: &Wanted) -> Result<(), ClientEr
         let outcome = read(client, wanted, &terminal, &mut last, &mut lost_at).await;
         match outcome {
             Ok(()) if !wanted.follows => return Ok(()),
+            _ if reader_has_gone() => return Ok(()),
             Err(error) if last.is_none() => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -78,6 +79,10 @@ async fn read(
     let mut reader = Reader::default();
     let mut caught_up = 0;
     while let Some(bytes) = stream.next().await {
+        // The monitor's comments come when nothing else does, so it is noticed within 15 s.
+        if reader_has_gone() {
+            return Ok(());
+        }
         for item in reader.take(&bytes) {
             match item {
                 Item::Live if !wanted.follows => return Ok(()),

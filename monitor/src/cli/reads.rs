@@ -299,19 +299,32 @@ async fn one(client: &Client, id: &str, as_json: bool) -> Result<u8, ClientError
 }
 
 async fn no_such_agent(client: &Client, id: &str) -> Result<u8, ClientError> {
+    if let Some(why) = unknown(client, id).await? {
+        complain("hbmonitor", &why);
+    }
+    Ok(4)
+}
+
+/// That no agent has this id, which one may be meant, and where all of them are; `None` when there is one.
+pub(super) async fn unknown(client: &Client, id: &str) -> Result<Option<String>, ClientError> {
     let all = client.get("/health/agents", "ls").await?;
     let ids = all["agents"].as_array().into_iter().flatten();
     let ids = ids.filter_map(|agent| agent["agentId"].as_str());
+    let ids: Vec<&str> = ids.collect();
+    if ids.contains(&id) {
+        return Ok(None);
+    }
     let near = ids
+        .into_iter()
         .map(|known| (distance(id, known), known))
         .filter(|(distance, _)| *distance <= NEAR)
         .min();
     let near = near.map_or_else(String::new, |(_, known)| {
         format!("\n  did you mean: {known}")
     });
-    let why = format!("no agent is called {id:?}{near}\n  all agents:   hbmonitor ls");
-    complain("hbmonitor", &why);
-    Ok(4)
+    Ok(Some(format!(
+        "no agent is called {id:?}{near}\n  all agents:   hbmonitor ls"
+    )))
 }
 
 /// Of two names; one that begins like the other is near.

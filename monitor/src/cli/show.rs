@@ -198,7 +198,7 @@ fn place(agent: &Shown) -> String {
         .map_or_else(String::new, |host| format!(" on {host}"));
     let runtime = &agent.json["runtime"];
     let text = |name: &str| plain(runtime[name].as_str().unwrap_or_default());
-    let runtime = if runtime.is_object() {
+    let runtime = if runtime.is_object() && runtime["kind"] != "unknown" {
         let id: String = text("id").chars().take(12).collect();
         format!(", {} {id}", text("kind"))
     } else {

@@ -169,7 +169,7 @@ impl AgentPage<'_> {
                 dl.kv {
                     dt { "Type" } dd { (parts::foreign(health.agent_type)) }
                     @if let Some(host) = health.host { dt { "Host" } dd { (parts::foreign(host)) } }
-                    @if let Some(runtime) = health.runtime {
+                    @if let Some(runtime) = health.runtime.filter(|runtime| runtime.kind != "unknown") {
                         dt { "Runtime" } dd {
                             (parts::foreign(runtime.kind)) " "
                             @if !runtime.id.is_empty() { code { (parts::foreign(short_id(runtime.id))) } }
