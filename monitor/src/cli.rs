@@ -188,14 +188,7 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
         }
         Command::Capture { id } => orders::capture(&client, id).await,
         Command::Stop { id, yes } => orders::stop(&client, id, *yes).await,
-        Command::Forget { id } => {
-            let typed = format!("forget {id}");
-            client.post(&path(id, "forget"), &wish(), &typed).await?;
-            say(&format!(
-                "{id} has left the fleet. It is back when it beats again."
-            ));
-            Ok(())
-        }
+        Command::Forget { id } => forget(&client, id).await,
         Command::Ack { id, trouble } => {
             acknowledge(&client, id.as_deref(), trouble.as_deref()).await
         }
@@ -228,6 +221,15 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
         }
         (acted, _) => acted.map(|()| 0),
     }
+}
+
+async fn forget(client: &Client, id: &str) -> Result<(), CommandError> {
+    let typed = format!("forget {id}");
+    client.post(&path(id, "forget"), &wish(), &typed).await?;
+    say(&format!(
+        "{id} has left the fleet. It is back when it beats again."
+    ));
+    Ok(())
 }
 
 async fn acknowledge(

@@ -23,6 +23,8 @@ try {
   await Promise.all(Object.entries(SCENES).map(async ([id, signs]) => {
     await eventually(`${id} is there`, async () => (await fetch(`${url}health/agents/${id}`)).ok);
     const page = await browser.page();
+    // A tab behind another one is hidden, and a hidden page is not kept current.
+    await page.send("Emulation.setFocusEmulationEnabled", { enabled: true });
     await page.go(`${url}agents/${id}`);
     await page.value("window.isFirstLoad = true");
     for (const sign of signs) {
