@@ -13,3 +13,4 @@ pub mod number;
 pub mod patience;
 pub mod runtime_dir;
 pub mod sliding;
+pub mod version;

@@ -63,6 +63,49 @@ fn texts(output: &Output) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn a_follower_of_events_ends_when_what_reads_it_has_gone() {
+    let place = Place::start();
+    for n in 0..5 {
+        place.beat(&format!("w{n}"), 1, "working", "t");
+    }
+    place.wait_for("w4", "working");
+    let mut follower = place.command(&["events", "-f"]);
+    let mut follower = Running::start(follower.stdout(Stdio::piped()));
+    let stdout = follower.0.stdout.take().unwrap();
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert!(!line.is_empty());
+    assert_eq!(follower.exit_code(), Some(0), "although nothing happens");
+}
+
+#[test]
+fn an_id_that_no_agent_has_is_answered_with_the_one_that_is_meant_by_every_command() {
+    let place = Place::start();
+    place.beat("writer-1", 1, "working", "t");
+    place.wait_for("writer-1", "working");
+    for command in [
+        &["show", "writer"][..],
+        &["restart", "writer"],
+        &["capture", "writer"],
+        &["stop", "writer"],
+        &["forget", "writer"],
+        &["ack", "writer"],
+        &["recover", "writer"],
+    ] {
+        let (code, _, errors) = place.run(command);
+        assert!(code == Some(1) || code == Some(4), "{command:?}: {code:?}");
+        assert!(
+            errors.contains("did you mean: writer-1"),
+            "{command:?}: {errors}"
+        );
+    }
+    let (code, said, warned) = place.run(&["silence", "writer", "--for", "1h"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("writer is silenced"), "it may come: {said}");
+    assert!(warned.contains("did you mean: writer-1"), "{warned}");
+}
+
+#[test]
 fn json_is_one_agent_a_line_those_that_need_a_person_first_and_no_line_for_none() {
     let place = Place::start();
     assert_eq!(

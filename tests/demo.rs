@@ -91,6 +91,39 @@ fn nothing_is_left(place: &Path) {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// A real Chromium that watches the scenes on the pages of their agents.
+struct Browser(Running);
+
+impl Browser {
+    /// It is there when the story begins.
+    fn start() -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/demo.mjs");
+        let mut node = Command::new("node");
+        node.arg(script).stdin(Stdio::piped());
+        node.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut browser = Self(Running::spawn(&mut node));
+        let mut ready = [0; 6];
+        let stdout = browser.0.0.stdout.as_mut().unwrap();
+        let is_ready = stdout.read_exact(&mut ready).is_ok();
+        if !is_ready {
+            browser.has_seen_all();
+        }
+        browser
+    }
+
+    fn open(&mut self, address: &str) {
+        let mut stdin = self.0.0.stdin.take().unwrap();
+        writeln!(stdin, "http://{address}/").unwrap();
+    }
+
+    fn has_seen_all(&mut self) {
+        let mut errors = String::new();
+        let stderr = self.0.0.stderr.as_mut().unwrap();
+        stderr.read_to_string(&mut errors).unwrap();
+        assert_eq!(self.0.exit_code(), Some(0), "{errors}");
+    }
+}
+
 /// All that followers of the monitor at this address are shown until it ends.
 fn followed(address: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -106,12 +139,16 @@ fn followed(address: &str) -> String {
 fn the_story_comes_true_also_twice_at_once_and_where_the_port_is_taken() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().to_string();
+    let mut browser = Browser::start();
     let mut demos = [(); 2].map(|()| Demo::start(&["--listen", &port, "demo", "--once"]));
     let followers = [0, 1].map(|n| {
         let line = demos[n].line();
         let address = line.split("http://").nth(1).unwrap();
         let address = address.split('/').next().unwrap().to_owned();
         assert_ne!(address, port);
+        if n == 0 {
+            browser.open(&address);
+        }
         std::thread::spawn(move || followed(&address))
     });
     for demo in &mut demos {
@@ -129,9 +166,11 @@ fn the_story_comes_true_also_twice_at_once_and_where_the_port_is_taken() {
         }
         demo.has_left();
     }
+    browser.has_seen_all();
     // The dashboard follows the same stream.
     for follower in followers {
         let shown = follower.join().unwrap();
+        assert!(shown.contains("event: rung\n"), "no rung in {shown}");
         for reason in ["hung", "crash_loop", "heartbeat_lost"] {
             let of_reason = format!(r#""reason":"{reason}""#);
             let is_incident =

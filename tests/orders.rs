@@ -93,6 +93,7 @@ impl Sidecar {
             epoch: self.epoch,
             started_at: 0,
             runtime: None,
+            hb_version: None,
             stopped_at: None,
             life: Some(self.life.clone()),
         }

@@ -145,6 +145,7 @@ impl Step {
             epoch: self.epoch,
             started_at: 0,
             runtime: None,
+            hb_version: None,
             stopped_at: self.code.map(u64::from),
             life: (self.step > 0).then(|| self.life()),
         })

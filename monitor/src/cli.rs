@@ -11,6 +11,7 @@ mod reads;
 mod show;
 pub(crate) mod terminal;
 mod top;
+mod waits;
 
 use crate::token::TokenPlace;
 use clap::Subcommand;
@@ -44,6 +45,11 @@ pub(crate) enum Command {
         /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Print what each process of an agent waits for now; nothing is done to them
+    Capture {
+        /// The agent
+        id: String,
     },
     /// Stop an agent for good
     Stop {
@@ -90,6 +96,25 @@ pub(crate) enum Command {
     },
     /// End a pause
     Resume,
+}
+
+impl Command {
+    /// The agent that must be there.
+    fn agent(&self) -> Option<&str> {
+        match self {
+            Self::Restart { id, .. }
+            | Self::Recover { id, .. }
+            | Self::Capture { id }
+            | Self::Stop { id, .. }
+            | Self::Forget { id }
+            | Self::Ack { id: Some(id), .. } => Some(id),
+            Self::Read(_)
+            | Self::Ack { id: None, .. }
+            | Self::Silence { .. }
+            | Self::Pause { .. }
+            | Self::Resume => None,
+        }
+    }
 }
 
 /// Where the monitor is.
@@ -161,15 +186,9 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
         Command::Recover { id, rung, dry_run } => {
             orders::recover(&client, id, rung.as_deref(), *dry_run).await
         }
+        Command::Capture { id } => orders::capture(&client, id).await,
         Command::Stop { id, yes } => orders::stop(&client, id, *yes).await,
-        Command::Forget { id } => {
-            let typed = format!("forget {id}");
-            client.post(&path(id, "forget"), &wish(), &typed).await?;
-            say(&format!(
-                "{id} has left the fleet. It is back when it beats again."
-            ));
-            Ok(())
-        }
+        Command::Forget { id } => forget(&client, id).await,
         Command::Ack { id, trouble } => {
             acknowledge(&client, id.as_deref(), trouble.as_deref()).await
         }
@@ -195,7 +214,22 @@ async fn perform(command: &Command, target: Target) -> Result<u8, CommandError> 
             Ok(())
         }
     };
-    acted.map(|()| 0)
+    match (acted, command.agent()) {
+        (Err(CommandError::Client(error)), Some(id)) if error.is_not_found() => {
+            let unknown = reads::unknown(&client, id).await?;
+            Err(unknown.map_or(error.into(), CommandError::Failed))
+        }
+        (acted, _) => acted.map(|()| 0),
+    }
+}
+
+async fn forget(client: &Client, id: &str) -> Result<(), CommandError> {
+    let typed = format!("forget {id}");
+    client.post(&path(id, "forget"), &wish(), &typed).await?;
+    say(&format!(
+        "{id} has left the fleet. It is back when it beats again."
+    ));
+    Ok(())
 }
 
 async fn acknowledge(
@@ -244,6 +278,14 @@ async fn silence(
         _ => say(&format!(
             "{what} is silenced for {lasts}: no notification, no automatic action. Undo: hbmonitor silence {undo} --for 0"
         )),
+    }
+    // It holds for an agent that is still to come, and for no other of a name that was not meant.
+    if let Some(id) = id
+        && let Err(error) = client.get(&agent(id), "silence").await
+        && error.is_not_found()
+        && let Some(why) = reads::unknown(client, id).await?
+    {
+        complain("hbmonitor", &why);
     }
     Ok(())
 }

@@ -8,9 +8,11 @@ use heartbeat::fleet::agent::State;
 use heartbeat::fleet::gates::Gate;
 use heartbeat::fleet::incidents::{IncidentChange, IncidentChangeKind};
 use heartbeat::fleet::machine::{Change, Turn};
+use heartbeat::fleet::story::Line;
 use heartbeat::wire::beat::Verdict;
 use heartbeat::wire::incident::{GateKind, IncidentId, Scope};
 use heartbeat::wire::life::Reason;
+use heartbeat::wire::timeline::TimelineKind;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -87,6 +89,21 @@ struct IncidentEvent<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct RungEvent<'a> {
+    at: u64,
+    change: &'static str,
+    agent_id: &'a str,
+    incident: Option<&'a str>,
+    rung: Option<&'a str>,
+    /// None while it is under way.
+    outcome: Option<&'a str>,
+    /// For people: `rung 2, docker: hb restarts its container`.
+    sentence: &'a str,
+    detail: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct GateEvent<'a> {
     at: u64,
     change: &'static str,
@@ -155,6 +172,30 @@ impl Events {
                 sentence: &incident.sentence,
             },
         );
+    }
+
+    /// The rungs among these entries of timelines.
+    pub(crate) fn rungs(&self, lines: &[Line]) {
+        let rungs = lines
+            .iter()
+            .filter(|(_, entry)| entry.kind == TimelineKind::Rung);
+        for (agent, entry) in rungs {
+            let fact = |name: &str| entry.facts.get(name).map(String::as_str);
+            let outcome = fact("outcome");
+            self.push(
+                "rung",
+                &RungEvent {
+                    at: clock::wall_ms(),
+                    change: if outcome.is_none() { "began" } else { "ended" },
+                    agent_id: agent.as_str(),
+                    incident: fact("incident"),
+                    rung: fact("rung"),
+                    outcome,
+                    sentence: &entry.what,
+                    detail: &entry.detail,
+                },
+            );
+        }
     }
 
     /// A gate closed, or opened.

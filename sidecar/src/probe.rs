@@ -195,7 +195,7 @@ body(0)";
             crate::clock::now(),
         );
         assert_eq!(card.tree.len(), 10);
-        let text = serde_json::to_string(&card.for_the_stream()).unwrap();
+        let text = serde_json::to_string(&card.for_the_stream(SNAPSHOT_BYTES_MAX)).unwrap();
         assert!(text.len() <= SNAPSHOT_BYTES_MAX);
     }
 

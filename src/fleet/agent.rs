@@ -4,6 +4,7 @@
 //! numbers, never by its time. How an agent is described stands in `explain`.
 
 use crate::base::moment::Moment;
+use crate::base::version::Version;
 use crate::fleet::detector::Detector;
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::retention::Over;
@@ -13,7 +14,6 @@ use crate::wire::beat::view::BeatView;
 use crate::wire::event::{Event, EventKind};
 use crate::wire::life::{Life, NextStart, Phase, Reason};
 use crate::wire::roster::RosterEntry;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::fleet::run::State;
@@ -99,6 +99,11 @@ impl Agent {
         agent
     }
 
+    /// The version of its sidecar, unless it has stopped; then it counts for none.
+    pub(crate) fn counted_version(&self) -> Option<Option<Version>> {
+        (self.state != State::Stopped).then(|| self.run.hb_version())
+    }
+
     /// Whether a process is there, as far as is known: only then has the agent figures, a task and an activity.
     pub fn is_alive(&self) -> bool {
         !self.is_over(self.state, self.reason)
@@ -131,7 +136,7 @@ impl Agent {
     /// The machine that it runs on, where that is known.
     pub fn host(&self) -> Option<&str> {
         let beat = self.run.beat.as_ref().and_then(LastBeat::host);
-        let entry = self.run.entry.as_deref();
+        let entry = self.run.entry();
         beat.or(entry.map(|entry| entry.host.as_str()))
             .filter(|host| !host.is_empty())
     }
@@ -196,7 +201,7 @@ impl Agent {
             run.detector.observe_from(context.now);
             self.replace(run, &life, context);
         }
-        let first = self.run.beat.is_none() && self.run.entry.is_none();
+        let first = self.run.beat.is_none() && self.run.entry().is_none();
         let outcome = self.run.beat(beat, source, arrival);
         self.seen_again |= !first;
         self.beats = self
@@ -243,10 +248,10 @@ impl Agent {
         }
         if let Some(entry) = entry.filter(|_| event.kind == EventKind::Registered) {
             let epoch = event.epoch;
-            self.run.entry = Some(Arc::new(RosterEntry {
+            self.run.register(RosterEntry {
                 epoch,
                 ..entry.clone()
-            }));
+            });
         }
         if let Some(life) = life.filter(|life| life.is_after(&self.run.life)) {
             self.run.sign_of_life();
@@ -274,8 +279,8 @@ impl Agent {
             self.replace(run.clone(), &life, context);
         }
         // The roster knows more than a hash that was only registered.
-        if entry.life.is_some() || self.run.entry.is_none() {
-            self.run.entry = Some(Arc::new(entry.clone()));
+        if entry.life.is_some() || self.run.entry().is_none() {
+            self.run.register(entry.clone());
         }
         if life.is_after(&self.run.life) {
             self.follow(life, context);
@@ -308,7 +313,7 @@ impl Agent {
     pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
         let Belief { state, reason } = self.run.belief(context.now);
         self.over = self.is_over(state, reason).then(|| Over {
-            seen_again: self.seen_again || self.run.entry.is_some(),
+            seen_again: self.seen_again || self.run.entry().is_some(),
             since: self.over.map_or(context.now, |over| over.since),
         });
         let is_new = std::mem::take(&mut self.is_new);

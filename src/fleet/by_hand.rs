@@ -43,6 +43,8 @@ pub enum Ask {
     },
     /// The fix that the agent's present verdict offers, below a restart; its sidecar applies it.
     Unblock(AgentId),
+    /// What each process of this agent waits for now; nothing is done to them.
+    Capture(AgentId),
     /// The end of this agent, for good.
     Stop(AgentId),
     /// The agent is over: it leaves the fleet and the roster.
@@ -123,6 +125,7 @@ impl Ask {
         match self {
             Self::Restart(id)
             | Self::Unblock(id)
+            | Self::Capture(id)
             | Self::Stop(id)
             | Self::Forget(id)
             | Self::Acknowledge(id) => Some(id),
@@ -141,6 +144,7 @@ impl Ask {
             Self::Restart(_) => "restart",
             Self::Recover { .. } => "recover",
             Self::Unblock(_) => "unblock",
+            Self::Capture(_) => "capture",
             Self::Stop(_) => "stop",
             Self::Forget(_) => "forget",
             Self::Acknowledge(_) | Self::AcknowledgeTrouble(_) => "ack",

@@ -4,6 +4,7 @@ use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agents::Agents;
 use crate::fleet::run::State;
+use crate::fleet::versions::Versions;
 use crate::fleet::watch::WatchView;
 use crate::wire::beat::{Beat, Evidence, INTERVAL_DEFAULT, Verdict};
 use crate::wire::event::Event;
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub agents: Agents,
     /// Agents by state.
     pub counts: Counts,
+    /// Agents by the version of their sidecar.
+    pub versions: Versions,
     /// What became of beats.
     pub beats: BeatCounters,
     /// Whether the monitor is connected to the store.

@@ -25,6 +25,7 @@ use crate::fleet::observation::Observation;
 use crate::fleet::retention::Retention;
 use crate::fleet::run::{BeatOutcome, BeatSource, Run};
 use crate::fleet::stream_wait::StreamWait;
+use crate::fleet::versions::Versions;
 use crate::wire::beat::view::{BeatView, Owned};
 use crate::wire::event::Event;
 use silence::Verification;
@@ -52,6 +53,7 @@ pub struct Fleet {
     settings: FleetSettings,
     agents: Slab,
     counts: Counts,
+    versions: Versions,
     beats: BeatCounters,
     link_up: bool,
     deadlines: Deadlines,
@@ -84,6 +86,7 @@ impl Fleet {
             settings,
             agents: Slab::default(),
             counts: Counts::default(),
+            versions: Versions::default(),
             beats: BeatCounters::default(),
             link_up: false,
             deadlines: Deadlines::default(),
@@ -222,6 +225,7 @@ impl Fleet {
         Snapshot {
             agents: self.agents.view(),
             counts: self.counts,
+            versions: self.versions.clone(),
             beats: self.beats,
             link_up: self.link_up,
             bounds: self.bounds,
@@ -376,6 +380,7 @@ impl Fleet {
         let mut transitions = Vec::new();
         let agent = self.agents.agent_mut(place);
         let (before, weighed, over) = (agent.state, agent.weight(), agent.over);
+        let version = agent.counted_version();
         let mut context = ApplyContext {
             now,
             loading: !self.loaded,
@@ -385,6 +390,7 @@ impl Fleet {
         let changed = change(agent, &mut context);
         *self.counts.of(before) -= 1;
         *self.counts.of(agent.state) += 1;
+        self.versions.change(version, agent.counted_version());
         self.bounds.bytes = self.bounds.bytes - weighed + agent.weight();
         let (state, is_over) = (agent.state, agent.over);
         if over != is_over {
@@ -747,6 +753,7 @@ mod tests {
             epoch: 1,
             started_at: 0,
             runtime: None,
+            hb_version: None,
             stopped_at,
             life: None,
         };

@@ -252,7 +252,7 @@ impl<'a> Overview<'a> {
 
     fn offer(&mut self, agent: &'a Agent) {
         let beat = agent.run.beat.as_ref().map(|beat| beat.agent_type());
-        let entry = agent.run.entry.as_deref();
+        let entry = agent.run.entry();
         let agent_type = beat.or(entry.map(|entry| entry.agent_type.as_str()));
         for (set, new) in [
             (&mut self.types, agent_type),

@@ -4,6 +4,7 @@
 //! before can stay. State and reason ([`Run::belief`]) are a function of these facts, so that no transition is forgotten.
 
 use crate::base::moment::Moment;
+use crate::base::version::Version;
 use crate::fleet::detector::{Detector, Freshness, Silence, Stamp};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::learnt::Learnt;
@@ -49,7 +50,9 @@ pub struct Run {
     /// When that report arrived.
     pub life_at: Moment,
     /// Its roster entry or registration.
-    pub entry: Option<Arc<RosterEntry>>,
+    entry: Option<Arc<RosterEntry>>,
+    /// The version of its sidecar, of that entry: here, since it is compared at each beat.
+    hb_version: Option<Version>,
     /// The last beat that was applied.
     pub beat: Option<LastBeat>,
     /// The last beat with a process, when the last beat has none.
@@ -119,6 +122,7 @@ impl Run {
             life: Life::default(),
             life_at: now,
             entry: None,
+            hb_version: None,
             beat: None,
             before_end: None,
             beat_at: None,
@@ -145,6 +149,22 @@ impl Run {
     /// Whether only old data of the store names it.
     pub fn is_unconfirmed(&self) -> bool {
         self.unconfirmed
+    }
+
+    /// Its roster entry or registration.
+    pub fn entry(&self) -> Option<&RosterEntry> {
+        self.entry.as_deref()
+    }
+
+    /// The version of its sidecar, where that is reported.
+    pub fn hb_version(&self) -> Option<Version> {
+        self.hb_version
+    }
+
+    /// It was registered like this.
+    pub fn register(&mut self, entry: RosterEntry) {
+        self.hb_version = entry.hb_version;
+        self.entry = Some(Arc::new(entry));
     }
 
     /// State and reason at `now`.

@@ -141,16 +141,18 @@ impl Story {
         let known = before.map_or(0, |before| before.agents.len());
         let joined = now.agents.get(known..).unwrap_or_default().iter();
         lines.extend(joined.map(|agent| (agent.clone(), opened(now, wall_ms))));
-        for rung in &now.rungs {
+        for (place, rung) in now.rungs.iter().enumerate() {
             let Some(agent) = &rung.agent else { continue };
+            let earlier = now.rungs.iter().take(place);
+            let number = 1 + earlier.filter(|one| one.agent == rung.agent).count();
             let old = before.and_then(|before| before.rungs.iter().find(|old| is_same(old, rung)));
             if old.is_none() {
-                lines.push((agent.clone(), began(now, rung)));
+                lines.push((agent.clone(), began(now, number, rung)));
             }
             if old.is_none_or(|old| old.ended_at.is_none())
                 && let Some(ended_at) = rung.ended_at
             {
-                lines.push((agent.clone(), ended(now, rung, ended_at)));
+                lines.push((agent.clone(), ended(now, number, rung, ended_at)));
             }
         }
         let is_new = |one: &&Notified| before.is_none_or(|before| !before.notified.contains(one));
@@ -261,11 +263,11 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
             None => "registered".to_owned(),
         },
         EventKind::Restarted => format!("started again{}", pid_text(detail)),
-        EventKind::Evidence => return evidence::of_event(event, at),
+        EventKind::Evidence | EventKind::Hung | EventKind::Stalled | EventKind::WaitingInput => {
+            return evidence::of_event(event, at);
+        }
         EventKind::Exited => format!("process ended{}{}", exit_text(detail), pid_text(detail)),
         EventKind::Ready
-        | EventKind::Hung
-        | EventKind::Stalled
         | EventKind::Recovered
         | EventKind::Stopped
         | EventKind::Fenced
@@ -273,7 +275,6 @@ fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
         | EventKind::CrashLoop
         | EventKind::Unkillable
         | EventKind::Duplicate
-        | EventKind::WaitingInput
         | EventKind::Unknown => return None,
     };
     let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
@@ -311,6 +312,7 @@ fn of_order(report: &OrderReport, at: u64) -> TimelineEntry {
         Action::Restart
         | Action::Unblock
         | Action::Hold
+        | Action::Capture
         | Action::Stop
         | Action::Ping
         | Action::Unknown => action,
@@ -381,17 +383,17 @@ mod tests {
         let begun = record(&rung(""));
         assert_eq!(
             follow(&mut story, Arc::clone(&begun)),
-            ["rung docker: hb restarts its container"]
+            ["rung 1, docker: hb restarts its container"]
         );
         assert_eq!(follow(&mut story, begun), [""; 0]);
-        let over = rung(r#","endedAt":9,"outcome":"no_beat""#);
+        let over = rung(r#","endedAt":3006,"outcome":"no_beat""#);
         let closed = record(&format!(
             r#"{over},"ackedBy":"ann","notified":[{{"receiver":"oncall","at":8,"outcome":"paged"}}],"closedAt":65005"#
         ));
         assert_eq!(
             follow(&mut story, closed),
             [
-                "rung docker: no fresh beat came",
+                "rung 1, docker: no fresh beat came within 3 s",
                 "oncall: paged",
                 "acknowledged by ann",
                 "incident closed, it lasted 1 min 5 s",

@@ -3,6 +3,7 @@
 use crate::base::duration::format_duration;
 use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
+use crate::base::version::Version;
 use crate::fleet::agent::{Agent, Since, State};
 use crate::fleet::card::{rank, word};
 use crate::fleet::last_beat::LastBeat;
@@ -53,6 +54,8 @@ pub struct HealthStatus<'a> {
     pub attention: Option<&'static str>,
     /// The store refuses what its sidecar writes.
     pub store_refuses: bool,
+    /// Of its sidecar; left out when it reports none.
+    pub hb_version: Option<Version>,
     pub runtime: Option<RuntimeView<'a>>,
 }
 
@@ -189,8 +192,9 @@ impl<'a> HealthStatus<'a> {
             incident: None,
             attention: None,
             store_refuses: living.and(hb).is_some_and(|hb| hb.store_refuses),
+            hb_version: run.hb_version(),
             runtime: beat.and_then(LastBeat::runtime).or_else(|| {
-                let entry = run.entry.as_deref()?;
+                let entry = run.entry()?;
                 entry.runtime.as_ref().map(RuntimeView::from)
             }),
         }
@@ -238,6 +242,7 @@ impl<'a> HealthStatus<'a> {
         if self.store_refuses {
             text(out, r#","badges":["store_refuses_writes"]"#);
         }
+        given(out, r#","hbVersion":"#, self.hb_version.as_ref());
         match self.runtime {
             Some(RuntimeView { kind, id }) => {
                 field(out, r#","runtime":{"kind":"#, kind);
@@ -393,7 +398,7 @@ fn restart_sentence(due_ms: u64, wall_ms: u64) -> String {
 
 pub(super) fn type_of(agent: &Agent) -> &str {
     let beat = agent.run.beat.as_ref().map(LastBeat::agent_type);
-    let entry = agent.run.entry.as_deref();
+    let entry = agent.run.entry();
     beat.or(entry.map(|entry| entry.agent_type.as_str()))
         .unwrap_or("")
 }

@@ -1,11 +1,14 @@
 //! The one word that a person reads of an agent: its state when that is not healthy, else its verdict. Page, terminal and
 //! messages use the same words, glyphs and ranks; the API keeps the codes.
 
+use crate::base::duration::format_duration;
 use crate::base::foreign;
+use crate::fleet::ladder::exchange::RungOutcome;
 use crate::wire::beat::Verdict;
-use crate::wire::incident::GateKind;
+use crate::wire::incident::{GateKind, Rung};
 use crate::wire::life::Reason;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Hosts that a sentence about gates names.
 const HOSTS_NAMED: usize = 3;
@@ -262,6 +265,27 @@ impl Tone {
             Self::Off => "s-off",
         }
     }
+}
+
+/// What became of a rung that ended then, Unix milliseconds: `no fresh beat came within 1 min 24 s`.
+pub fn rung_text(rung: &Rung, ended_at: u64) -> String {
+    let outcome = rung.outcome.as_deref();
+    let outcome = outcome.unwrap_or(RungOutcome::Unknown.as_str());
+    let took = Duration::from_millis(ended_at.saturating_sub(rung.started_at));
+    let took = format_duration(took);
+    let known = [
+        (RungOutcome::Recovered, format!("it is back after {took}")),
+        (RungOutcome::Failed, format!("did not help after {took}")),
+        (RungOutcome::NotApplicable, "cannot act on it".to_owned()),
+        (
+            RungOutcome::NoBeat,
+            format!("no fresh beat came within {took}"),
+        ),
+        (RungOutcome::Unknown, "outcome not known".to_owned()),
+    ];
+    let mut known = known.into_iter();
+    let text = known.find(|(known, _)| known.as_str() == outcome);
+    text.map_or_else(|| foreign::visible(outcome).into_owned(), |(_, text)| text)
 }
 
 /// A reason as a person reads it.

@@ -43,6 +43,11 @@ pub enum OrderEffect {
         /// The order to answer.
         order: Order,
     },
+    /// Report what its processes wait for; `Orders::settled` answers.
+    Capture {
+        /// The order to answer.
+        order: Order,
+    },
     /// Stop the agent; the answer follows when it has ended.
     Stop {
         /// Why, for people.
@@ -101,6 +106,7 @@ impl Orders {
             Action::Ping => OrderEffect::Answer(answer(&order, DONE, "")),
             Action::Unblock => OrderEffect::Unblock { order },
             Action::Hold => OrderEffect::Hold { order },
+            Action::Capture => OrderEffect::Capture { order },
             Action::Stop => {
                 let by_person = order.by.is_some();
                 self.pending = Some(order);
@@ -153,9 +159,11 @@ impl Orders {
         let order = self.pending.take()?;
         Some(match order.action {
             Action::Stop | Action::Pod | Action::Ping => answer(&order, DONE, ""),
-            Action::Restart | Action::Unblock | Action::Hold | Action::Unknown => {
-                answer(&order, "failed", "the agent could not be restarted")
-            }
+            Action::Restart
+            | Action::Unblock
+            | Action::Hold
+            | Action::Capture
+            | Action::Unknown => answer(&order, "failed", "the agent could not be restarted"),
         })
     }
 }

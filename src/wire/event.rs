@@ -55,7 +55,7 @@ pub enum EventKind {
     Unkillable,
     /// A second sidecar requested an id whose holder is alive.
     Duplicate,
-    /// What was sampled before it was killed.
+    /// What was sampled before it was killed, or when a person asked for it.
     Evidence,
     /// It waits for a person's answer.
     WaitingInput,
@@ -104,7 +104,7 @@ pub struct Detail {
         deserialize_with = "lenient::or_default"
     )]
     pub reason: Option<Reason>,
-    /// Whether the end was asked for.
+    /// Whether the end, or the evidence, was asked for.
     #[serde(
         skip_serializing_if = "std::ops::Not::not",
         deserialize_with = "lenient::or_default"
@@ -140,7 +140,7 @@ pub struct Detail {
         deserialize_with = "lenient::or_default"
     )]
     pub order: Option<OrderReport>,
-    /// The whole sample, at [`EventKind::Evidence`].
+    /// The sample, at [`EventKind::Evidence`] and where a verdict began to need attention.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "lenient::or_default"

@@ -4,10 +4,12 @@
 use crate::wire::beat::{Evidence, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// The longest snapshot, in bytes of JSON.
+/// The longest snapshot before an action, in bytes of JSON.
 pub const SNAPSHOT_BYTES_MAX: usize = 16 * 1024;
+/// The longest snapshot beside a verdict: a verdict that comes and goes must not push the rest out of the stream's memory.
+pub const VERDICT_SNAPSHOT_BYTES_MAX: usize = 4 * 1024;
 
-/// The evidence before an action.
+/// The evidence before an action, or beside a verdict that needs attention.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EvidenceSnapshot {
@@ -40,6 +42,7 @@ pub struct EvidenceSnapshot {
 
 /// One process of a snapshot or of a diagnosis.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SnapshotProcess {
     /// Its number.
     pub pid: u32,
@@ -54,14 +57,14 @@ pub struct SnapshotProcess {
 }
 
 impl EvidenceSnapshot {
-    /// For the stream of events: at most [`SNAPSHOT_BYTES_MAX`] of JSON. What does not fit is left out from the end of the lists
-    /// and counted in `missing`. Commands lose their arguments, which may hold secrets.
-    pub fn for_the_stream(mut self) -> Self {
+    /// For the stream of events: at most `bytes_max` of JSON, 1 kB at least. What does not fit is left out from the end of the
+    /// lists and counted in `missing`. Commands lose their arguments, which may hold secrets.
+    pub fn for_the_stream(mut self, bytes_max: usize) -> Self {
         for process in &mut self.tree {
             let program = process.command.split(' ').next().unwrap_or_default();
             process.command = program.to_owned();
         }
-        while serde_json::to_string(&self).map_or(0, |text| text.len()) > SNAPSHOT_BYTES_MAX {
+        while serde_json::to_string(&self).map_or(0, |text| text.len()) > bytes_max {
             self.halve();
         }
         self
@@ -90,7 +93,11 @@ impl EvidenceSnapshot {
             1 => ("sockets", half(&mut self.sockets)),
             2 => ("outside", half(&mut self.outside)),
             3 => ("lines", half(&mut self.last_lines)),
-            4 => ("missing", half(&mut self.missing)),
+            // At its end stands what was left out.
+            4 => (
+                "missing",
+                self.missing.drain(..self.missing.len().div_ceil(2)).count(),
+            ),
             _ => ("evidence", half(&mut self.evidence)),
         };
         if at != 4 {
@@ -126,15 +133,18 @@ mod tests {
             missing: vec!["m".repeat(200); 500],
             ..EvidenceSnapshot::default()
         };
-        let text = serde_json::to_string(&snapshot.for_the_stream()).unwrap();
-        assert!(text.len() <= SNAPSHOT_BYTES_MAX, "{}", text.len());
-        let back: EvidenceSnapshot = serde_json::from_str(&text).unwrap();
-        assert!(!back.tree.is_empty() && !back.sockets.is_empty());
-        assert!(
-            back.missing.iter().any(|m| m.ends_with("sockets left out")),
-            "{:?}",
-            back.missing
-        );
+        for bytes_max in [SNAPSHOT_BYTES_MAX, VERDICT_SNAPSHOT_BYTES_MAX] {
+            let cut = snapshot.clone().for_the_stream(bytes_max);
+            let text = serde_json::to_string(&cut).unwrap();
+            assert!(text.len() <= bytes_max, "{}", text.len());
+            let back: EvidenceSnapshot = serde_json::from_str(&text).unwrap();
+            assert!(!back.tree.is_empty() && !back.sockets.is_empty());
+            assert!(
+                back.missing.iter().any(|m| m.ends_with("sockets left out")),
+                "{:?}",
+                back.missing
+            );
+        }
     }
 
     #[test]
@@ -150,7 +160,7 @@ mod tests {
             ..EvidenceSnapshot::default()
         };
         assert_eq!(
-            snapshot("curl -H key:s3cret").for_the_stream(),
+            snapshot("curl -H key:s3cret").for_the_stream(SNAPSHOT_BYTES_MAX),
             snapshot("curl")
         );
     }

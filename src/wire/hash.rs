@@ -107,6 +107,7 @@ pub fn read(id: &AgentId, fields: &HashMap<String, String>) -> Result<Content, B
         epoch: epoch.unwrap_or(0),
         started_at: number("registeredAt").unwrap_or(0).min(COUNT_MAX),
         runtime: None,
+        hb_version: None,
         stopped_at: None,
         life: None,
     })))

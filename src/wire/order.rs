@@ -53,6 +53,8 @@ pub enum Action {
     Unblock,
     /// Do not restart the agent for its present suspicion: a person takes care of it.
     Hold,
+    /// Report what each of the agent's processes waits for; nothing is done to them.
+    Capture,
     /// End the agent for good.
     Stop,
     /// Exit with [`POD_RESTART`], so that the kubelet restarts all containers of the pod.
@@ -109,6 +111,7 @@ impl Action {
             Self::Restart => "restart",
             Self::Unblock => "unblock",
             Self::Hold => "hold",
+            Self::Capture => "capture",
             Self::Stop => "stop",
             Self::Pod => "pod",
             Self::Ping => "ping",
@@ -137,6 +140,7 @@ impl Order {
             Action::Restart
             | Action::Unblock
             | Action::Hold
+            | Action::Capture
             | Action::Stop
             | Action::Pod
             | Action::Ping => Ok(()),

@@ -2,6 +2,7 @@
 
 use crate::base::moment::millis;
 use crate::base::number;
+use crate::base::version::Version;
 use crate::wire::beat::{INTERVAL_DEFAULT, INTERVAL_MAX, INTERVAL_MIN, Runtime};
 use crate::wire::lenient;
 use crate::wire::life::{Life, Phase};
@@ -34,6 +35,13 @@ pub struct RosterEntry {
     /// What it runs in.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub runtime: Option<Runtime>,
+    /// The version of its sidecar.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::or_default"
+    )]
+    pub hb_version: Option<Version>,
     /// When it ended cleanly, Unix milliseconds of the sender; a tombstone.
     #[serde(
         default,
@@ -102,7 +110,7 @@ mod tests {
     #[test]
     fn a_field_that_is_odd_costs_itself_and_the_agent_is_known() {
         let entry = RosterEntry::decode(
-            r#"{"type":7,"host":null,"intervalMs":"30s","epoch":4,"startedAt":-1,"runtime":"docker","stoppedAt":"yesterday","life":7}"#,
+            r#"{"type":7,"host":null,"intervalMs":"30s","epoch":4,"startedAt":-1,"runtime":"docker","hbVersion":"latest","stoppedAt":"yesterday","life":7}"#,
         )
         .unwrap();
         assert_eq!((entry.epoch, entry.interval()), (4, INTERVAL_DEFAULT));

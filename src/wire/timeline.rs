@@ -1,6 +1,7 @@
 //! One agent's story, as the stream `hb:timeline:{agent:ID}` keeps it: what happened, when, and the codes behind the words.
 
 use crate::base::foreign;
+use crate::wire::evidence_snapshot::SnapshotProcess;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,6 +15,12 @@ const FACT_CHARS_MAX: usize = 200;
 const NAME_BYTES_MAX: usize = 64;
 /// Facts that are read of one entry.
 const FACTS_MAX: usize = 32;
+/// The longest tree, in bytes of JSON.
+const TREE_BYTES_MAX: usize = 3000;
+/// The longest text of a process in a tree, in characters.
+const PROCESS_CHARS_MAX: usize = 120;
+/// Waits of one process that are kept, the main thread's first.
+const WAITS_MAX: usize = 4;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +37,10 @@ pub struct TimelineEntry {
     /// The codes and numbers behind it. Entries of one kind with the same facts report the same thing.
     #[serde(default)]
     pub facts: BTreeMap<String, String>,
+    /// The processes and what each waits for, parents first; only of [`TimelineKind::Evidence`]. The fact `processes` counts
+    /// them when some are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tree: Vec<SnapshotProcess>,
 }
 
 /// What an entry is about.
@@ -42,7 +53,7 @@ pub enum TimelineKind {
     Activity,
     /// A process started or ended: `event epoch incarnation pid code signal reason`.
     Process,
-    /// What it looked like before it was ended: `epoch incarnation pid verdict`.
+    /// What it looked like when it began to need a person, or before it was ended: `epoch incarnation pid verdict time`.
     Evidence,
     /// An incident opened or closed: `incident change reason`.
     Incident,
@@ -81,7 +92,34 @@ impl TimelineEntry {
             what: foreign::cut(what, WHAT_CHARS_MAX).into_owned(),
             detail: foreign::cut(detail, DETAIL_CHARS_MAX).into_owned(),
             facts: BTreeMap::new(),
+            tree: Vec::new(),
         }
+    }
+
+    /// With this tree, as far as it fits: the last processes are left out.
+    pub fn with_tree(mut self, tree: &[SnapshotProcess]) -> Self {
+        let short = |text: &String| foreign::cut(text, PROCESS_CHARS_MAX).into_owned();
+        let mut bytes = 0;
+        for process in tree {
+            let process = SnapshotProcess {
+                pid: process.pid,
+                parent: process.parent,
+                command: short(&process.command),
+                state: short(&process.state),
+                waiting_on: process
+                    .waiting_on
+                    .iter()
+                    .take(WAITS_MAX)
+                    .map(short)
+                    .collect(),
+            };
+            bytes += serde_json::to_string(&process).map_or(0, |text| text.len() + 1);
+            if bytes >= TREE_BYTES_MAX {
+                return self.fact("processes", tree.len().to_string());
+            }
+            self.tree.push(process);
+        }
+        self
     }
 
     /// With this fact; an empty one is left out.
@@ -94,7 +132,7 @@ impl TimelineEntry {
         self
     }
 
-    /// The stream entry's fields and values: `at kind what detail` and the facts.
+    /// The stream entry's fields and values: `at kind what detail tree` and the facts.
     pub fn encode(&self) -> Vec<(&str, String)> {
         let mut fields = vec![
             ("at", self.at.to_string()),
@@ -103,6 +141,12 @@ impl TimelineEntry {
         ];
         if !self.detail.is_empty() {
             fields.push(("detail", self.detail.clone()));
+        }
+        if !self.tree.is_empty() {
+            fields.push((
+                "tree",
+                serde_json::to_string(&self.tree).unwrap_or_default(),
+            ));
         }
         let facts = self.facts.iter();
         fields.extend(facts.map(|(name, value)| (name.as_str(), value.clone())));
@@ -114,7 +158,7 @@ impl TimelineEntry {
         fields: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, TimelineError> {
         let (mut at, mut kind, mut what, mut detail) = (None, None, None, String::new());
-        let mut facts = BTreeMap::new();
+        let (mut facts, mut tree) = (BTreeMap::new(), Vec::new());
         for (name, value) in fields {
             match name.as_str() {
                 "at" => {
@@ -127,6 +171,10 @@ impl TimelineEntry {
                 }
                 "what" => what = Some(value),
                 "detail" => detail = value,
+                "tree" if value.len() <= TREE_BYTES_MAX => {
+                    tree = serde_json::from_str(&value).unwrap_or_default();
+                }
+                "tree" => {} // of no writer of ours: only the tree is lost
                 _ if facts.len() < FACTS_MAX && name.len() <= NAME_BYTES_MAX => {
                     facts.insert(name, foreign::cut(&value, FACT_CHARS_MAX).into_owned());
                 }
@@ -140,7 +188,11 @@ impl TimelineEntry {
             &what,
             &detail,
         );
-        Ok(Self { facts, ..entry })
+        Ok(Self {
+            facts,
+            tree,
+            ..entry
+        })
     }
 
     /// Whether an earlier entry reports the same thing.

@@ -662,6 +662,7 @@ impl Sidecar {
             epoch: self.epoch,
             started_at: EPOCH_MS,
             runtime: None,
+            hb_version: None,
             stopped_at: self.report.stopped_at(),
             life: Some(self.report.life().clone()),
         }

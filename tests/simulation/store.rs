@@ -321,6 +321,7 @@ fn entry_of(beat: &Beat) -> RosterEntry {
         epoch: beat.epoch(),
         started_at: 0,
         runtime: None,
+        hb_version: None,
         stopped_at: None,
         life: None,
     }

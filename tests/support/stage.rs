@@ -81,6 +81,7 @@ impl Agents {
             epoch: 1,
             started_at: 0,
             runtime: None,
+            hb_version: None,
             stopped_at: None,
             life: None,
         }

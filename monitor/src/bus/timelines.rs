@@ -10,21 +10,40 @@ use redis::{AsyncConnectionConfig, Value};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
 /// The most entries of one answer: as many as a timeline has.
 pub(crate) const PAGE_MAX: usize = keys::TIMELINE_KEPT;
-/// How long a reader waits for its turn and for the answer: a person waits.
-const WITHIN: Duration = Duration::from_secs(2);
+/// How long a question to a slow store may take, however long its reader waits.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Questions at one time; more readers than that get none.
+const QUESTIONS_MAX: usize = 64;
 
 /// The readers' end. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Timelines {
-    address: Address,
     counters: Counters,
-    /// The connection while it works; readers take turns.
-    link: Arc<Mutex<Option<MultiplexedConnection>>>,
+    link: Link,
+    questions: Arc<Semaphore>,
+}
+
+/// The connection while it works; all readers share it.
+#[derive(Clone, Debug)]
+struct Link {
+    address: Address,
+    open: Arc<Mutex<Option<MultiplexedConnection>>>,
+}
+
+/// Why a timeline is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TimelineUnread {
+    /// The store may answer later than the reader waits.
+    #[error("the store is slow: it has not answered within {} s", .0.as_secs())]
+    Slow(Duration),
+    /// It cannot be reached, or answers with an error.
+    #[error("the store cannot be asked: {0:#}")]
+    OutOfReach(anyhow::Error),
 }
 
 /// A part of one agent's story, newest first.
@@ -45,6 +64,13 @@ pub(crate) struct Place(String);
 #[error("before: expected the id of an entry, as in 1764000000000-0, or Unix milliseconds")]
 pub(crate) struct PlaceError;
 
+impl Place {
+    /// As in the store.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Place {
     type Err = PlaceError;
 
@@ -59,19 +85,23 @@ impl Timelines {
     /// Connects when it is first asked.
     pub(crate) fn new(address: Address, counters: Counters) -> Self {
         Self {
-            address,
             counters,
-            link: Arc::default(),
+            link: Link {
+                address,
+                open: Arc::default(),
+            },
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         }
     }
 
-    /// At most `limit` entries, those before that place or the newest.
+    /// At most `limit` entries, those before that place or the newest. The reader waits for `within`.
     pub(crate) async fn read(
         &self,
         agent: &AgentId,
         before: Option<&Place>,
         limit: usize,
-    ) -> anyhow::Result<Part> {
+        within: Duration,
+    ) -> Result<Part, TimelineUnread> {
         let limit = limit.clamp(1, PAGE_MAX);
         // Nothing is before the first place; Redis takes it for no interval.
         if before.is_some_and(|Place(id)| id == "0-0") {
@@ -79,9 +109,26 @@ impl Timelines {
         }
         let mut question = redis::cmd("XREVRANGE");
         let end = before.map_or_else(|| "+".to_owned(), |Place(id)| format!("({id}"));
-        let question = question.arg(keys::timeline(agent)).arg(end).arg("-");
+        question.arg(keys::timeline(agent)).arg(end).arg("-");
         question.arg("COUNT").arg(limit + 1);
-        let mut found = timeline::read(timeout(WITHIN, self.ask(question)).await??);
+        let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
+            return Err(TimelineUnread::Slow(Duration::ZERO));
+        };
+        let link = self.link.clone();
+        // A question goes on when its reader has left: so a slow connection is opened once, and not once a reader.
+        let asked = tokio::spawn(async move {
+            let _place = place;
+            link.ask(&question).await
+        });
+        let Ok(answered) = timeout(within, asked).await else {
+            return Err(TimelineUnread::Slow(within));
+        };
+        let answer = answered.map_err(anyhow::Error::new).flatten();
+        Ok(self.part(answer.map_err(TimelineUnread::OutOfReach)?, limit))
+    }
+
+    fn part(&self, answer: Value, limit: usize) -> Part {
+        let mut found = timeline::read(answer);
         let mut part = Part::default();
         for (id, entry) in found.by_ref().take(limit) {
             part.older = Some(id.clone());
@@ -93,25 +140,29 @@ impl Timelines {
         if found.next().is_none() {
             part.older = None;
         }
-        Ok(part)
+        part
     }
+}
 
+impl Link {
     async fn ask(&self, question: &redis::Cmd) -> anyhow::Result<Value> {
-        let mut held = self.link.lock().await;
-        // Taken out: a question that is given up half way leaves no connection in doubt.
-        let mut link = match held.take() {
-            Some(link) => link,
-            None => self.connect().await?,
-        };
-        let answer = question.query_async(&mut link).await?;
-        *held = Some(link);
-        Ok(answer)
+        let mut link = self.opened().await?;
+        let answer = question.query_async(&mut link).await;
+        if answer.is_err() {
+            *self.open.lock().await = None;
+        }
+        Ok(answer?)
     }
 
-    async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(WITHIN));
-        let target = self.address.locate(WITHIN).await?;
-        Ok(hbshell::store::connect(target, config, WITHIN).await?)
+    async fn opened(&self) -> anyhow::Result<MultiplexedConnection> {
+        let mut open = self.open.lock().await;
+        if let Some(link) = &*open {
+            return Ok(link.clone());
+        }
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
+        let target = self.address.locate(ANSWER_WITHIN).await?;
+        let link = hbshell::store::connect(target, config, ANSWER_WITHIN).await?;
+        Ok(open.insert(link).clone())
     }
 }
 

@@ -87,6 +87,13 @@ pub(crate) enum ClientError {
     Refused(StatusCode, String),
 }
 
+impl ClientError {
+    /// Whether the monitor does not have what it was asked about.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused(StatusCode::NOT_FOUND, _))
+    }
+}
+
 impl Client {
     /// A client of the monitor at this URL, or at the usual one.
     ///

@@ -1,7 +1,8 @@
 //! `hbmonitor events`: what changed, and with `-f` what changes.
 
 use super::client::{Client, ClientError};
-use super::terminal::{Terminal, hint, plain, print};
+use super::terminal::{Terminal, hint, plain, print, reader_has_gone};
+use heartbeat::fleet::ladder::exchange::RungOutcome;
 use heartbeat::fleet::word::{Word, code, reason_text};
 use heartbeat::wire::beat::Verdict;
 use heartbeat::wire::life::Reason;
@@ -53,6 +54,7 @@ pub(super) async fn run(client: &Client, wanted: &Wanted) -> Result<(), ClientEr
         let outcome = read(client, wanted, &terminal, &mut last, &mut lost_at).await;
         match outcome {
             Ok(()) if !wanted.follows => return Ok(()),
+            _ if reader_has_gone() => return Ok(()),
             Err(error) if last.is_none() => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -77,6 +79,10 @@ async fn read(
     let mut reader = Reader::default();
     let mut caught_up = 0;
     while let Some(bytes) = stream.next().await {
+        // The monitor's comments come when nothing else does, so it is noticed within 15 s.
+        if reader_has_gone() {
+            return Ok(());
+        }
         for item in reader.take(&bytes) {
             match item {
                 Item::Live if !wanted.follows => return Ok(()),
@@ -174,6 +180,7 @@ fn line(event: &Event, terminal: &Terminal) -> Option<String> {
             let what = format!("incident {}: {}", text("change"), text("sentence"));
             (word, super::incidents::subject(data), what)
         }
+        "rung" => (rung_word(data), text("agentId"), rung_text(data)),
         "gate" => {
             let word = if data["change"] == "closed" {
                 Word::Paused
@@ -194,6 +201,24 @@ fn line(event: &Event, terminal: &Terminal) -> Option<String> {
         "{at}  {mark} {}  {what}",
         super::terminal::left(&name, NAME_COLUMNS)
     ))
+}
+
+/// A turning arrow while it is under way, then how it ended.
+fn rung_word(data: &Value) -> Word {
+    match data["outcome"].as_str() {
+        None => Word::Returning,
+        Some(outcome) if outcome == RungOutcome::Recovered.as_str() => Word::Healthy,
+        Some(_) => Word::Failed,
+    }
+}
+
+fn rung_text(data: &Value) -> String {
+    let text = |name: &str| plain(data[name].as_str().unwrap_or_default());
+    let (sentence, detail) = (text("sentence"), text("detail"));
+    if detail.is_empty() {
+        return sentence;
+    }
+    format!("{sentence}: {detail}")
 }
 
 fn clock() -> String {
@@ -227,6 +252,35 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rung_is_a_line_when_it_begins_and_when_it_ends() {
+        let of = |outcome: Value, sentence: &str, detail: &str| {
+            let data = json!({"at": 0, "agentId": "w1", "outcome": outcome, "sentence": sentence, "detail": detail});
+            let event = Event {
+                id: Some(1),
+                kind: "rung".to_owned(),
+                data,
+            };
+            let line = line(&event, &Terminal::plain_at(0)).unwrap();
+            line.split_once("  ").unwrap().1.to_owned()
+        };
+        assert_eq!(
+            of(Value::Null, "rung 1, docker: hb restarts its container", ""),
+            "↻ w1                rung 1, docker: hb restarts its container"
+        );
+        assert_eq!(
+            of(
+                "failed".into(),
+                "rung 1, docker: did not help after 58 s",
+                "no \u{1b}[31m"
+            ),
+            "✖ w1                rung 1, docker: did not help after 58 s: no \\u{1b}[31m"
+        );
+        let back = of("recovered".into(), "rung 2, exec: it is back after 4 s", "");
+        assert!(back.starts_with("● w1 "), "{back}");
+    }
 
     #[test]
     fn events_are_whole_wherever_the_stream_is_cut() {

@@ -1,7 +1,8 @@
-//! `hbmonitor restart`, `recover` and `stop`: asked for, then followed on the agent's timeline until it is seen what came of it.
+//! `hbmonitor restart`, `recover`, `capture` and `stop`: asked for, then followed on the agent's timeline until it is seen what came of it.
 
 use super::client::{Client, ClientError};
 use super::terminal::{Terminal, plain};
+use super::waits::{self, SEARCHED};
 use super::{CommandError, agent, path, say, wish};
 use heartbeat::fleet::ladder::exchange::RungOutcome;
 use heartbeat::fleet::word::Word;
@@ -55,6 +56,22 @@ pub(super) async fn recover(
         say(&format!("{when:<6} {name}: {detail}"));
     }
     say("Nothing was done.");
+    Ok(())
+}
+
+/// Prints the tree of the entry that the order brings.
+pub(super) async fn capture(client: &Client, id: &str) -> Result<(), CommandError> {
+    let mut follow = Follow::begin(client, id, "capture").await?;
+    follow.ask(wish(), "capture").await?;
+    follow.until_answered().await?;
+    let path = format!("{}?limit={SEARCHED}", path(id, "timeline"));
+    let mut part = client.get(&path, &follow.typed).await?;
+    let timeline = part["timeline"].as_array_mut().map(std::mem::take);
+    let terminal = Terminal::detect(false);
+    let columns = terminal.columns.unwrap_or(usize::MAX);
+    for line in waits::lines(&timeline.unwrap_or_default(), &terminal, columns) {
+        say(&line);
+    }
     Ok(())
 }
 

@@ -4,8 +4,9 @@ use super::agents::{self, Shown};
 use super::check::{self, Finding};
 use super::client::{Client, ClientError};
 use super::events::{self, Wanted};
+use super::show::{self, Beside};
 use super::terminal::{Terminal, hint, plain, print};
-use super::{incidents, show, top};
+use super::{incidents, top, waits};
 use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
@@ -173,9 +174,25 @@ fn print_agents(agents: &[Shown], status: &Value, ls: &Ls) {
             for line in agents::table(agents, &terminal, columns) {
                 print(&line);
             }
-            hint(&format!("\n{}", agents::summary(agents)));
+            let versions = versions(status).unwrap_or_default();
+            hint(&format!("\n{}{versions}", agents::summary(agents)));
         }
     }
+}
+
+/// ` Sidecars of several versions: 0.2.0 (41), 0.1.0 (2).`, while there are several.
+fn versions(status: &Value) -> Option<String> {
+    let listed = status["sidecars"].as_array()?.iter();
+    let listed: Vec<String> = listed
+        .filter_map(|of| {
+            Some(format!(
+                "{} ({})",
+                plain(of["version"].as_str()?),
+                of["agents"]
+            ))
+        })
+        .collect();
+    (listed.len() > 1).then(|| format!(" Sidecars of several versions: {}.", listed.join(", ")))
 }
 
 /// Why nothing is done by itself, a line each kind of gate.
@@ -258,36 +275,56 @@ async fn one(client: &Client, id: &str, as_json: bool) -> Result<u8, ClientError
             None => None,
         };
         let path = format!(
-            "/v1/agents/{}/timeline?limit={TIMELINE}",
-            super::escaped(id)
+            "/v1/agents/{}/timeline?limit={}",
+            super::escaped(id),
+            waits::SEARCHED
         );
-        // Without the store the rest is shown all the same.
-        let mut timeline = client.get(&path, &command).await.unwrap_or_default();
+        let timeline = client.get(&path, &command).await;
+        let (mut timeline, unread) = match timeline {
+            Ok(timeline) => (timeline, None),
+            Err(error) => (Value::Null, Some(error)), // the rest is shown all the same
+        };
         let timeline = listed(&mut timeline["timeline"]);
-        show::show(
-            &agent,
-            incident.as_ref(),
-            &timeline,
-            &Terminal::detect(false),
-        );
+        let beside = Beside {
+            incident: incident.as_ref(),
+            timeline: &timeline,
+            entries: TIMELINE,
+        };
+        show::show(&agent, beside, &Terminal::detect(false));
+        if let Some(error) = unread {
+            hint(&format!("\nThe timeline is not here: {error}"));
+        }
     }
     Ok(if show::needs_attention(&agent) { 3 } else { 0 })
 }
 
 async fn no_such_agent(client: &Client, id: &str) -> Result<u8, ClientError> {
+    if let Some(why) = unknown(client, id).await? {
+        complain("hbmonitor", &why);
+    }
+    Ok(4)
+}
+
+/// That no agent has this id, which one may be meant, and where all of them are; `None` when there is one.
+pub(super) async fn unknown(client: &Client, id: &str) -> Result<Option<String>, ClientError> {
     let all = client.get("/health/agents", "ls").await?;
     let ids = all["agents"].as_array().into_iter().flatten();
     let ids = ids.filter_map(|agent| agent["agentId"].as_str());
+    let ids: Vec<&str> = ids.collect();
+    if ids.contains(&id) {
+        return Ok(None);
+    }
     let near = ids
+        .into_iter()
         .map(|known| (distance(id, known), known))
         .filter(|(distance, _)| *distance <= NEAR)
         .min();
     let near = near.map_or_else(String::new, |(_, known)| {
         format!("\n  did you mean: {known}")
     });
-    let why = format!("no agent is called {id:?}{near}\n  all agents:   hbmonitor ls");
-    complain("hbmonitor", &why);
-    Ok(4)
+    Ok(Some(format!(
+        "no agent is called {id:?}{near}\n  all agents:   hbmonitor ls"
+    )))
 }
 
 /// Of two names; one that begins like the other is near.

@@ -1,11 +1,14 @@
 //! `hbmonitor show ID`: one agent on one screen.
 
 use super::agents::Shown;
-use super::terminal::{Terminal, plain, print, right};
+use super::terminal::{Terminal, left, plain, print, right, width};
+use super::waits;
 use heartbeat::base::duration::{format_duration, format_short};
 use heartbeat::base::figure;
 use heartbeat::base::foreign::cut;
-use heartbeat::fleet::word::Rank;
+use heartbeat::fleet::ladder::exchange::RungOutcome;
+use heartbeat::fleet::word::{Rank, Word, rung_text};
+use heartbeat::wire::incident::Rung;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -14,14 +17,20 @@ const LABEL_COLUMNS: usize = 10;
 /// Columns of a sentence, in a pipe too.
 const TEXT_COLUMNS_MAX: usize = 100;
 
-/// Prints the agent, with the incident that it is in and the newest entries of its timeline.
-pub(super) fn show(
-    agent: &Shown,
-    incident: Option<&Value>,
-    timeline: &[Value],
-    terminal: &Terminal,
-) {
-    for line in lines(agent, incident, timeline, terminal) {
+/// What is known of an agent beside the list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beside<'a> {
+    /// The incident that it is in.
+    pub(super) incident: Option<&'a Value>,
+    /// Newest first.
+    pub(super) timeline: &'a [Value],
+    /// How many entries of it are printed; in the others only the processes are searched for.
+    pub(super) entries: usize,
+}
+
+/// Prints the agent, with its incident, its processes and the newest entries of its timeline.
+pub(super) fn show(agent: &Shown, beside: Beside<'_>, terminal: &Terminal) {
+    for line in lines(agent, beside, terminal) {
         print(&line);
     }
 }
@@ -35,12 +44,7 @@ pub(super) fn needs_attention(agent: &Shown) -> bool {
 }
 
 /// The same as lines.
-pub(super) fn lines(
-    agent: &Shown,
-    incident: Option<&Value>,
-    timeline: &[Value],
-    terminal: &Terminal,
-) -> Vec<String> {
+pub(super) fn lines(agent: &Shown, beside: Beside<'_>, terminal: &Terminal) -> Vec<String> {
     let now = terminal.now_ms;
     let mut page = Page {
         columns: terminal
@@ -79,6 +83,7 @@ pub(super) fn lines(
     page.lines.push(String::new());
     page.field("Agent", Some(place(agent)));
     page.field("Process", Some(process(agent)));
+    page.field("Sidecar", agent.text("hbVersion"));
     page.field("Task", task(agent));
     page.field("Status", agent.text("statusText"));
     page.field("Beat", Some(beat(agent, terminal)));
@@ -94,8 +99,10 @@ pub(super) fn lines(
     if let Some(restarts) = agent.json["restarts"].as_u64().filter(|count| *count > 0) {
         page.field("Restarts", Some(restarts.to_string()));
     }
-    page.rungs(incident, terminal);
-    page.timeline(timeline, terminal);
+    page.rungs(beside.incident, terminal);
+    page.waits(beside.timeline, terminal);
+    let printed = beside.timeline.len().min(beside.entries);
+    page.timeline(&beside.timeline[..printed], terminal);
     page.lines
 }
 
@@ -126,6 +133,14 @@ impl Page {
         }
     }
 
+    fn waits(&mut self, timeline: &[Value], terminal: &Terminal) {
+        let lines = waits::lines(timeline, terminal, self.columns);
+        if !lines.is_empty() {
+            self.lines.push(String::new());
+            self.lines.extend(lines);
+        }
+    }
+
     /// One line an entry, cut at the end.
     fn timeline(&mut self, timeline: &[Value], terminal: &Terminal) {
         if timeline.is_empty() {
@@ -150,18 +165,28 @@ impl Page {
         };
         self.lines.push(String::new());
         self.lines.push("Rungs".to_owned());
+        let rungs = rungs
+            .iter()
+            .filter_map(|rung| serde_json::from_value(rung.clone()).ok());
+        let rungs: Vec<Rung> = rungs.collect();
+        let names = rungs.iter().map(|rung| width(&plain(&rung.rung)));
+        let columns = names.max().unwrap_or(0);
         for (n, rung) in rungs.iter().enumerate() {
-            let text = |name: &str| plain(rung[name].as_str().unwrap_or_default());
-            let at = terminal.time(rung["startedAt"].as_u64().unwrap_or(0));
-            let became = match (rung["endedAt"].as_u64(), rung["outcome"].as_str()) {
-                (None, _) => "under way".to_owned(),
-                (Some(_), _) => [text("outcome"), text("detail")]
-                    .join(" ")
-                    .trim()
-                    .to_owned(),
+            let (mark, became) = match (rung.ended_at, rung.outcome.as_deref()) {
+                (None, _) => (Word::Returning, "under way".to_owned()),
+                (Some(at), Some(outcome)) if outcome == RungOutcome::Recovered.as_str() => {
+                    (Word::Healthy, rung_text(rung, at))
+                }
+                (Some(at), _) => (Word::Failed, rung_text(rung, at)),
             };
+            let became = match &rung.detail {
+                Some(detail) => format!("{became}: {}", plain(detail)),
+                None => became,
+            };
+            let (mark, name) = (terminal.glyph(mark), left(&plain(&rung.rung), columns));
+            let at = terminal.time(rung.started_at);
             self.lines
-                .push(format!("  {} {}  {at}  {became}", n + 1, text("rung")));
+                .push(format!("  {mark} {} {name}  {at}  {became}", n + 1));
         }
     }
 }
@@ -173,7 +198,7 @@ fn place(agent: &Shown) -> String {
         .map_or_else(String::new, |host| format!(" on {host}"));
     let runtime = &agent.json["runtime"];
     let text = |name: &str| plain(runtime[name].as_str().unwrap_or_default());
-    let runtime = if runtime.is_object() {
+    let runtime = if runtime.is_object() && runtime["kind"] != "unknown" {
         let id: String = text("id").chars().take(12).collect();
         format!(", {} {id}", text("kind"))
     } else {

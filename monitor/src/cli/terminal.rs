@@ -5,6 +5,7 @@ use heartbeat::base::foreign::visible;
 use heartbeat::fleet::word::{Rank, Tone, Word};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetwinsize;
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -244,6 +245,15 @@ pub(crate) fn plain(text: &str) -> String {
 /// A line of the answer. Without a reader there is no answer to give.
 pub(super) fn print(line: &str) {
     let _ = writeln!(stdout(), "{line}");
+}
+
+/// Whether what reads standard output has gone, as with `| head`.
+pub(super) fn reader_has_gone() -> bool {
+    let out = stdout();
+    let mut asked = [PollFd::new(&out, PollFlags::empty())];
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    let answered = poll(&mut asked, Some(&Timespec::default()));
+    answered.is_ok() && asked[0].revents().intersects(gone)
 }
 
 /// A hint: to a terminal only.

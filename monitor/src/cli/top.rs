@@ -11,6 +11,7 @@ use super::agents::Shown;
 use super::client::{Client, ClientError};
 use super::reads::gates;
 use super::terminal::Terminal;
+use super::waits::SEARCHED;
 use super::{escaped, path, wish};
 use acts::Act;
 use hbshell::log_writer::complain;
@@ -28,8 +29,6 @@ const READ_EVERY: Duration = Duration::from_secs(2);
 const READ_SHARE: u32 = 20;
 /// Ages are shown by the second; a changed size is seen as fast.
 const DRAW_EVERY: Duration = Duration::from_millis(500);
-/// Entries of the timeline of the chosen agent.
-const TIMELINE: usize = 40;
 /// The exit code where there is no terminal.
 const USAGE: u8 = 2;
 
@@ -178,7 +177,7 @@ async fn look(client: &Client, id: String, incident: Option<String>) -> Detail {
         }
         None => None,
     };
-    let path = format!("/v1/agents/{}/timeline?limit={TIMELINE}", escaped(&id));
+    let path = format!("/v1/agents/{}/timeline?limit={SEARCHED}", escaped(&id));
     let mut answer = client.get(&path, "top").await.unwrap_or_default();
     let timeline = answer["timeline"].as_array_mut().map(std::mem::take);
     Detail {

@@ -9,10 +9,12 @@ use heartbeat::fleet::word::{Tone, Word};
 use heartbeat::wire::timeline::{TimelineEntry, TimelineKind};
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Entries of one timeline that may come between two readings.
 const NEWEST: usize = 100;
+/// A reading that takes longer is repeated.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 const NAME_COLUMNS: usize = 10;
 
 /// What happened so far, on standard output.
@@ -67,7 +69,7 @@ impl Narration {
         let mut new = Vec::new();
         for agent in &self.agents {
             // A store that is slow to answer is asked again.
-            let part = self.timelines.read(agent, None, NEWEST).await;
+            let part = self.timelines.read(agent, None, NEWEST, READ_WITHIN).await;
             for (place, entry) in part.unwrap_or_default().entries.into_iter().rev() {
                 if self.read.insert((agent.clone(), place)) {
                     new.push((agent.clone(), entry));

@@ -1,4 +1,4 @@
-//! What people ask for: `POST /v1/agents/{id}/{restart,recover,stop,forget,ack,silence}`, `POST /v1/silences`,
+//! What people ask for: `POST /v1/agents/{id}/{restart,recover,capture,stop,forget,ack,silence}`, `POST /v1/silences`,
 //! `DELETE /v1/silences/{id}`, `POST /v1/troubles/{name}/ack`, `POST /v1/{pause,resume}`.
 //!
 //! The body is a JSON object or empty: `by` names the person, the rest is of each action ([`wishes`]). The answer is 202 with
@@ -42,6 +42,7 @@ pub(crate) fn routes(access: Access) -> Router<AppState> {
     Router::new()
         .route("/v1/agents/{id}/restart", plain(Ask::Restart))
         .route("/v1/agents/{id}/recover", post(recover))
+        .route("/v1/agents/{id}/capture", plain(Ask::Capture))
         .route("/v1/agents/{id}/stop", plain(Ask::Stop))
         .route("/v1/agents/{id}/forget", plain(Ask::Forget))
         .route("/v1/agents/{id}/ack", plain(Ask::Acknowledge))

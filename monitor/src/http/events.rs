@@ -1,4 +1,4 @@
-//! `GET /v1/events`: changes as they happen, as server-sent events (`state`, `notice`, `incident`, `gate`).
+//! `GET /v1/events`: changes as they happen, as server-sent events (`state`, `notice`, `incident`, `rung`, `gate`).
 //!
 //! `Last-Event-ID` goes on behind that event; when that is not possible any more `event: reset` comes first and the reader
 //! starts over. `?recent=N` begins with the newest N events. What was there before the request is followed by the comment

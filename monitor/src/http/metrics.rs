@@ -49,13 +49,13 @@ pub(crate) fn text(snapshot: &Snapshot, beside: &Beside<'_>) -> String {
     page.family(
         "hb_build_info",
         Kind::Gauge,
-        "1, with the version of hbmonitor.",
+        "1, with the version of hbmonitor and the commit that it was built from, where that is known.",
     );
-    page.line(
-        "hb_build_info",
-        &[("version", env!("CARGO_PKG_VERSION"))],
-        1,
-    );
+    let built = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("revision", option_env!("HB_REVISION").unwrap_or_default()),
+    ];
+    page.line("hb_build_info", &built, 1);
     page.counts(snapshot, beside);
     page.store(snapshot, beside.figures);
     page.watch(snapshot, beside.wall_ms);
@@ -86,6 +86,15 @@ impl Page {
             ("stopped", counts.stopped),
         ] {
             self.line("hb_agents", &[("state", state)], count);
+        }
+        self.family(
+            "hb_sidecars",
+            Kind::Gauge,
+            "Agents that have not stopped, by the version of their sidecar; empty where it is not reported.",
+        );
+        for (version, count) in snapshot.versions.listed() {
+            let version = version.map_or_else(String::new, |version| version.to_string());
+            self.line("hb_sidecars", &[("version", &version)], count);
         }
         self.family(
             "hb_beats_total",

@@ -16,8 +16,9 @@ mod query;
 mod silences;
 mod status;
 mod timeline;
+mod tree;
 
-use crate::bus::timelines::Place;
+use crate::bus::timelines::{Place, TimelineUnread};
 use crate::http::api::{AppState, ended};
 use crate::http::auth::Access;
 use crate::http::listing::reading;
@@ -35,6 +36,7 @@ use heartbeat::wire::incident::IncidentId;
 use maud::{Markup, html};
 use query::PageQuery;
 use std::sync::Arc;
+use std::time::Duration;
 use timeline::Story;
 
 const STYLE: &str = include_str!("assets/style.css");
@@ -47,6 +49,10 @@ const ASSETS_HASH: u64 = fnv(
 
 /// Nothing but our own style sheet, script and pages; the icon of the tab stands in the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// How long an agent's page waits for its timeline, and how long when its reader asks for it.
+const WAIT: Duration = Duration::from_secs(1);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What every page is made of.
 #[derive(Clone, Copy, Debug)]
@@ -105,17 +111,19 @@ async fn agent(
         .and_then(|id| Some((id, snapshot.agents.get(id)?)))
     {
         Some((id, agent)) => {
-            let before = query.as_deref().and_then(before);
+            let query = query.as_deref().unwrap_or_default();
+            let before = parameter(query, "before");
+            let before: Option<Place> = before.and_then(|place| place.parse().ok());
             let story = if snapshot.link_up {
-                let read = app.timelines.read(id, before.as_ref(), timeline::ENTRIES);
-                read.await.map_or(Story::OutOfReach, Story::Part)
+                let waits = parameter(query, "wait").is_some();
+                read_story(&app, id, before.as_ref(), waits).await
             } else {
                 Story::OutOfReach
             };
-            let story = timeline::section(&story, before.is_some(), reading());
             let curve = app.histories.of(id);
             let beside = agent::Beside {
                 story: &story,
+                before: before.as_ref(),
                 curve: curve.as_ref(),
             };
             let page = agent::page(&shown(&snapshot), id, agent, reloads, acting, beside);
@@ -176,11 +184,26 @@ async fn status(State(app): State<AppState>, headers: HeaderMap) -> Response {
     }
 }
 
-/// The place before which the timeline is shown; none of one that cannot be understood.
-fn before(query: &str) -> Option<Place> {
+/// The timeline. Everything else of the page is there at once, so it waits long only when its reader asks for that.
+async fn read_story(app: &AppState, id: &AgentId, before: Option<&Place>, waits: bool) -> Story {
+    let within = if waits { WAIT_MAX } else { WAIT };
+    let read = app.timelines.read(id, before, timeline::SEARCHED, within);
+    match read.await {
+        Ok(part) => Story::Part(part),
+        Err(TimelineUnread::Slow(waited)) => Story::Slow {
+            waited,
+            is_last: waits,
+        },
+        Err(TimelineUnread::OutOfReach(_)) => Story::OutOfReach,
+    }
+}
+
+/// The first value of a parameter.
+fn parameter<'a>(query: &'a str, wanted: &str) -> Option<std::borrow::Cow<'a, str>> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
-    let (_, place) = pairs.find(|(name, _)| name == "before")?;
-    place.parse().ok()
+    pairs
+        .find(|(name, _)| name == wanted)
+        .map(|(_, value)| value)
 }
 
 /// The key of the printed address becomes a cookie, and leaves the address.

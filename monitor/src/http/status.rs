@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use heartbeat::alerts::exchange::ReceiverView;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::{Moment, millis};
+use heartbeat::base::version::Version;
 use heartbeat::fleet::gates::Gate;
 use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::ViewTime;
@@ -33,6 +34,8 @@ const NEXT_MAX: usize = 100;
 struct Status {
     version: &'static str,
     store: Store,
+    /// The versions of the sidecars of agents that have not stopped, the newest first.
+    sidecars: Vec<Sidecars>,
     /// Whether this monitor leads those of its store: it acts and alerts.
     leader: bool,
     /// Which one leads, where that is known.
@@ -50,6 +53,13 @@ struct Status {
     pages: Pages,
     /// Payloads that were dropped, by kind.
     dropped: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct Sidecars {
+    /// None where it is not reported: by an older sidecar, or a producer without one.
+    version: Option<Version>,
+    agents: usize,
 }
 
 #[derive(Serialize)]
@@ -193,6 +203,7 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
             round_trip_ms: watch.round_trip.map(millis),
             answer_limit_ms: millis(watch.answer_limit),
         },
+        sidecars: sidecars(&snapshot),
         leader: watch.leads,
         led_by: watch.leader.clone(),
         gates: watch
@@ -227,6 +238,13 @@ pub(super) async fn status(State(app): State<AppState>) -> Response {
         dropped: app.counters.read(),
     })
     .into_response()
+}
+
+fn sidecars(snapshot: &Snapshot) -> Vec<Sidecars> {
+    let versions = snapshot.versions.listed();
+    versions
+        .map(|(version, agents)| Sidecars { version, agents })
+        .collect()
 }
 
 /// Silences in force and to come.

@@ -1,6 +1,6 @@
 //! `GET /v1/agents/{id}/timeline` (`?limit= before=`): one agent's story, newest first.
 
-use crate::bus::timelines::{PAGE_MAX, Part, Place};
+use crate::bus::timelines::{PAGE_MAX, Part, Place, TimelineUnread};
 use crate::http::api::{AppState, refuse};
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -10,9 +10,12 @@ use axum::response::{IntoResponse, Response};
 use heartbeat::base::id::AgentId;
 use heartbeat::wire::timeline::TimelineEntry;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Entries of one answer, unless `limit` names another number.
 const PAGE: usize = 100;
+/// How long a request waits for a slow store; clients give up after five seconds.
+const WITHIN: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct TimelineQuery {
@@ -60,17 +63,26 @@ pub(super) async fn timeline(
         return refuse(StatusCode::NOT_FOUND, "Agent not found");
     };
     let limit = query.limit.unwrap_or(PAGE).min(PAGE_MAX);
-    match app.timelines.read(&id, before.as_ref(), limit).await {
+    match app
+        .timelines
+        .read(&id, before.as_ref(), limit, WITHIN)
+        .await
+    {
         Ok(part) if part.entries.is_empty() && !is_there(&app, &id).await => {
             refuse(StatusCode::NOT_FOUND, "Agent not found")
         }
         Ok(part) => Json(Answer::of(part)).into_response(),
         Err(error) => {
-            tracing::debug!("cannot read the timeline of {id}: {error:#}");
-            refuse(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "hb cannot reach the store, which holds the timelines; try again when it is back",
-            )
+            tracing::debug!("cannot read the timeline of {id}: {error}");
+            let why = match error {
+                TimelineUnread::Slow(_) => {
+                    "the store, which holds the timelines, is slow to answer; try again"
+                }
+                TimelineUnread::OutOfReach(_) => {
+                    "hb cannot reach the store, which holds the timelines; try again when it is back"
+                }
+            };
+            refuse(StatusCode::SERVICE_UNAVAILABLE, why)
         }
     }
 }

@@ -67,6 +67,7 @@ impl Hub {
             tallies.follow(effect, |agent| self.watch.silent(agent, now));
         }
         tallies.follow_story(lines);
+        self.outputs.events.rungs(lines);
         let view = self.watch.view().watch;
         if view.leader.is_some() && !view.leads {
             lines.clear(); // the leader writes them

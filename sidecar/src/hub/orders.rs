@@ -33,6 +33,10 @@ impl Hub {
                 let done = done.as_deref().map_err(String::as_str);
                 self.answer_order(Orders::settled(&order, done));
             }
+            OrderEffect::Capture { order } => {
+                let done = self.capture_by_order();
+                self.answer_order(Orders::settled(&order, done));
+            }
             OrderEffect::Stop { reason, by_person } => {
                 tracing::warn!("order received: stop the agent: {reason}");
                 self.agent.facts.stopped_by = by_person.then_some(Reason::Operator);

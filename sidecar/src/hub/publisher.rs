@@ -92,6 +92,7 @@ impl Publisher {
                 epoch: 0,
                 started_at: started_ms,
                 runtime: Some(runtime.clone()),
+                hb_version: env!("CARGO_PKG_VERSION").parse().ok(),
                 stopped_at: None,
                 life: None,
             },

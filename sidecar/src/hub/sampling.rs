@@ -17,6 +17,9 @@ use heartbeat::verdict::{
 };
 use heartbeat::wire::beat::{self, Verdict, VerdictClass, cut};
 use heartbeat::wire::event::{Detail, EventKind};
+use heartbeat::wire::evidence_snapshot::{
+    EvidenceSnapshot, SNAPSHOT_BYTES_MAX, VERDICT_SNAPSHOT_BYTES_MAX,
+};
 use heartbeat::wire::life::Reason;
 use std::time::Duration;
 
@@ -212,9 +215,35 @@ impl Hub {
 
     /// Writes down what is there before something is done to it.
     pub(super) fn take_evidence(&mut self) {
-        let Some(pid) = self.pid() else {
-            return;
-        };
+        self.report_evidence(false);
+    }
+
+    /// A person asks what its processes wait for. Answers what was done, or why nothing was.
+    pub(super) fn capture_by_order(&mut self) -> Result<&'static str, &'static str> {
+        match self.report_evidence(true) {
+            Some(()) => Ok("what its processes wait for is in its timeline"),
+            None => Err("it has no process now"),
+        }
+    }
+
+    fn report_evidence(&mut self, requested: bool) -> Option<()> {
+        let card = Some(self.capture(SNAPSHOT_BYTES_MAX)?);
+        let incarnation = Some(self.agent.life.incarnation());
+        self.report_event(
+            EventKind::Evidence,
+            Detail {
+                incarnation,
+                card,
+                requested,
+                ..Detail::default()
+            },
+        );
+        Some(())
+    }
+
+    /// What its processes wait for now; none without a process.
+    fn capture(&mut self, bytes_max: usize) -> Option<Box<EvidenceSnapshot>> {
+        let pid = self.pid()?;
         let (root, orphans) = self.roots(pid);
         let lines = self
             .watch
@@ -231,16 +260,16 @@ impl Hub {
             lines,
             clock::now(),
         );
-        let incarnation = Some(self.agent.life.incarnation());
-        let card = Some(Box::new(card.for_the_stream()));
-        self.report_event(
-            EventKind::Evidence,
-            Detail {
-                incarnation,
-                card,
-                ..Detail::default()
-            },
-        );
+        Some(Box::new(card.for_the_stream(bytes_max)))
+    }
+
+    /// What to show beside a verdict that needs attention. What is restarted at once is captured before its end.
+    fn capture_for(&mut self, kind: EventKind) -> Option<Box<EvidenceSnapshot>> {
+        let captured_later = kind == EventKind::Hung && self.watch.policy.hung_is_restarted;
+        if kind == EventKind::Recovered || captured_later {
+            return None;
+        }
+        self.capture(VERDICT_SNAPSHOT_BYTES_MAX)
     }
 
     fn roots(&self, pid: i32) -> (u32, Vec<u32>) {
@@ -288,11 +317,13 @@ impl Hub {
             let message = Some(cut(judgement.sentence.clone(), SENTENCE_MAX));
             let incarnation = Some(self.agent.life.incarnation());
             tracing::warn!("{}: {}", heartbeat::wire::word(&kind), judgement.sentence);
+            let card = self.capture_for(kind);
             self.report_event(
                 kind,
                 Detail {
                     incarnation,
                     message,
+                    card,
                     ..Detail::default()
                 },
             );

@@ -28,6 +28,7 @@ impl Fleet {
         }
         let agent = Agent::new(run(), now);
         *self.counts.of(agent.state) += 1;
+        self.versions.change(None, agent.counted_version());
         self.bounds.bytes += agent.weight();
         Some(self.agents.insert(id, agent))
     }
@@ -56,6 +57,7 @@ impl Fleet {
         let id = self.agents.id(place).clone();
         let agent = self.agents.agent(place);
         *self.counts.of(agent.state) -= 1;
+        self.versions.change(agent.counted_version(), None);
         self.bounds.bytes -= agent.weight();
         self.bounds.left += 1;
         self.retention.update(&id, agent.over, None);

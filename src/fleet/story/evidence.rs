@@ -1,7 +1,8 @@
-//! What an agent looked like before its sidecar ended it: which process waits for what, and its last lines.
+//! What an agent looked like when it began to need a person, or before its sidecar ended it: which process waits for what, and
+//! its last lines.
 
 use crate::base::foreign;
-use crate::wire::event::Event;
+use crate::wire::event::{Event, EventKind};
 use crate::wire::evidence_snapshot::{EvidenceSnapshot, SnapshotProcess};
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
@@ -15,9 +16,15 @@ const LINES: usize = 5;
 pub(super) fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
     let snapshot = event.detail.card.as_deref()?;
     let sentence = foreign::visible(&snapshot.sentence);
+    let ends = event.kind == EventKind::Evidence && !event.detail.requested;
+    let when = if ends {
+        "captured before it was ended"
+    } else {
+        "captured"
+    };
     let what = match sentence.is_empty() {
-        true => "captured before it was ended".to_owned(),
-        false => format!("captured before it was ended: {sentence}"),
+        true => when.to_owned(),
+        false => format!("{when}: {sentence}"),
     };
     let incarnation = event.detail.incarnation.map(|n| n.to_string());
     let verdict = snapshot.verdict.map(|verdict| word(&verdict));
@@ -25,7 +32,9 @@ pub(super) fn of_event(event: &Event, at: u64) -> Option<TimelineEntry> {
         .fact("epoch", event.epoch.to_string())
         .fact("incarnation", incarnation.unwrap_or_default())
         .fact("pid", snapshot.pid.to_string())
-        .fact("verdict", verdict.unwrap_or_default());
+        .fact("verdict", verdict.unwrap_or_default())
+        .fact("time", event.at_ms.to_string())
+        .with_tree(&snapshot.tree);
     Some(entry)
 }
 
@@ -59,7 +68,7 @@ mod tests {
     use super::*;
     use crate::base::id::AgentId;
     use crate::wire::beat::Verdict;
-    use crate::wire::event::{Detail, EventKind};
+    use crate::wire::event::Detail;
 
     fn event(snapshot: Option<EvidenceSnapshot>) -> Event {
         Event {
@@ -105,6 +114,48 @@ mod tests {
             )
         );
         assert_eq!(entry.facts["verdict"], "hung");
+    }
+
+    #[test]
+    fn a_verdict_that_needs_attention_is_captured_each_time_and_its_tree_comes_back_from_the_store()
+    {
+        let snapshot = EvidenceSnapshot {
+            verdict: Some(Verdict::Stalled),
+            tree: vec![process(4711, "node", "child 4719")],
+            ..EvidenceSnapshot::default()
+        };
+        let stalled = |at_ms| Event {
+            kind: EventKind::Stalled,
+            at_ms,
+            ..event(Some(snapshot.clone()))
+        };
+        let entry = of_event(&stalled(5), 9).unwrap();
+        assert_eq!(entry.what, "captured");
+        assert_eq!(entry.tree, snapshot.tree);
+        let stored = entry.encode().into_iter();
+        let stored = stored.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(TimelineEntry::decode(stored).unwrap(), entry);
+        let again = of_event(&stalled(6), 9).unwrap();
+        assert!(!again.repeats(&entry), "it stalled twice");
+    }
+
+    #[test]
+    fn a_tree_that_is_too_long_for_the_store_says_how_long_it_was() {
+        let snapshot = EvidenceSnapshot {
+            tree: vec![process(1, &"ü".repeat(500), &"a\u{1b}".repeat(500)); 500],
+            ..EvidenceSnapshot::default()
+        };
+        let entry = of_event(&event(Some(snapshot)), 9).unwrap();
+        assert_eq!(entry.facts["processes"], "500");
+        let stored: Vec<_> = entry.encode().into_iter().collect();
+        let (_, tree) = stored.iter().find(|(name, _)| *name == "tree").unwrap();
+        assert!(
+            !entry.tree.is_empty() && tree.len() <= 3000,
+            "{}",
+            tree.len()
+        );
+        let stored = stored.iter().map(|(n, v)| ((*n).to_owned(), v.clone()));
+        assert_eq!(TimelineEntry::decode(stored).unwrap(), entry);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use crate::base::duration::format_duration;
 use crate::base::foreign;
 use crate::fleet::ladder::exchange::RungOutcome;
 use crate::fleet::ladder::rung;
-use crate::fleet::word::reason_text;
+use crate::fleet::word::{reason_text, rung_text};
 use crate::wire::incident::{Incident, Notified, Rung};
 use crate::wire::timeline::{TimelineEntry, TimelineKind};
 use crate::wire::word;
+use std::time::Duration;
 
 pub(super) fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {
     let what = format!("incident opened: {}", reason_text(incident.reason));
@@ -17,7 +18,7 @@ pub(super) fn opened(incident: &Incident, wall_ms: u64) -> TimelineEntry {
 }
 
 pub(super) fn closed(incident: &Incident, at: u64) -> TimelineEntry {
-    let lasted = std::time::Duration::from_secs(at.saturating_sub(incident.opened_at) / 1000);
+    let lasted = Duration::from_secs(at.saturating_sub(incident.opened_at) / 1000);
     let lasted = format_duration(lasted);
     let what = format!("incident closed, it lasted {lasted}");
     of_incident(incident, at, TimelineKind::Incident, &what, "").fact("change", "closed")
@@ -45,7 +46,8 @@ pub(super) fn notified_of(incident: &Incident, one: &Notified) -> TimelineEntry 
         .fact("time", one.at.to_string())
 }
 
-pub(super) fn began(incident: &Incident, rung: &Rung) -> TimelineEntry {
+/// A rung began; `number` counts those of its agent in the incident, from 1.
+pub(super) fn began(incident: &Incident, number: usize, rung: &Rung) -> TimelineEntry {
     let name = foreign::visible(&rung.rung);
     let does = rung::Rung::parse(&rung.rung);
     let does = does.map_or_else(
@@ -56,18 +58,19 @@ pub(super) fn began(incident: &Incident, rung: &Rung) -> TimelineEntry {
         incident,
         rung,
         rung.started_at,
-        &format!("rung {name}: {does}"),
+        &format!("rung {number}, {name}: {does}"),
         "",
     )
 }
 
-pub(super) fn ended(incident: &Incident, rung: &Rung, at: u64) -> TimelineEntry {
+/// A rung ended, with its outcome and the time it took.
+pub(super) fn ended(incident: &Incident, number: usize, rung: &Rung, at: u64) -> TimelineEntry {
     let outcome = rung
         .outcome
         .as_deref()
         .unwrap_or(RungOutcome::Unknown.as_str());
     let name = foreign::visible(&rung.rung);
-    let what = format!("rung {name}: {}", outcome_text(outcome));
+    let what = format!("rung {number}, {name}: {}", rung_text(rung, at));
     let detail = rung
         .detail
         .as_deref()
@@ -92,19 +95,4 @@ fn of_incident(
     detail: &str,
 ) -> TimelineEntry {
     TimelineEntry::new(at, kind, what, detail).fact("incident", incident.id.to_string())
-}
-
-/// What became of a rung, for people.
-fn outcome_text(outcome: &str) -> &str {
-    let known = [
-        (RungOutcome::Recovered, "it is back"),
-        (RungOutcome::Failed, "did not help"),
-        (RungOutcome::NotApplicable, "cannot act on it"),
-        (RungOutcome::NoBeat, "no fresh beat came"),
-        (RungOutcome::Unknown, "outcome not known"),
-    ];
-    let text = known
-        .into_iter()
-        .find(|(known, _)| known.as_str() == outcome);
-    text.map_or(outcome, |(_, text)| text)
 }

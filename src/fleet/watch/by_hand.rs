@@ -131,6 +131,7 @@ impl Watch {
                 dry_run,
             } => self.recover(&agent, rung, dry_run, now, effects),
             Ask::Unblock(id) => self.give(&id, Action::Unblock, by, now, effects),
+            Ask::Capture(id) => self.give(&id, Action::Capture, by, now, effects),
             Ask::Stop(id) => self.give(&id, Action::Stop, by, now, effects),
             Ask::Forget(id) => self.forget(id, now, effects),
             Ask::Acknowledge(id) => self.acknowledge(&id, by, now, effects),
@@ -248,6 +249,7 @@ impl Watch {
             let deed = match action {
                 Action::Stop => "stopped",
                 Action::Unblock => "unblocked",
+                Action::Capture => "captured",
                 Action::Restart | Action::Pod | Action::Hold | Action::Ping | Action::Unknown => {
                     "restarted"
                 }

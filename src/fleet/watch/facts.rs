@@ -153,6 +153,6 @@ pub(super) fn runtime_of(agent: &Agent) -> Option<Runtime> {
         kind: runtime.kind.to_owned(),
         id: runtime.id.to_owned(),
     });
-    let entry = agent.run.entry.as_deref();
+    let entry = agent.run.entry();
     last.or_else(|| entry?.runtime.clone())
 }

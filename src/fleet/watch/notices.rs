@@ -114,6 +114,7 @@ impl Watch {
             Action::Hold => "a person takes care of it",
             Action::Restart
             | Action::Unblock
+            | Action::Capture
             | Action::Stop
             | Action::Pod
             | Action::Ping

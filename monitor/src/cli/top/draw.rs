@@ -3,10 +3,12 @@
 use super::acts::Act;
 use super::list::{List, Mode};
 use crate::cli::agents::{self, Shown};
-use crate::cli::show;
+use crate::cli::show::{self, Beside};
 use crate::cli::terminal::{Terminal, painted_width, plain, width};
 use heartbeat::fleet::word::{Rank, Word};
 
+/// Entries of the timeline in the details.
+const TIMELINE: usize = 60;
 /// Fewer rows than these show no detail below the list.
 const DETAIL_FROM_ROWS: usize = 20;
 const DETAIL_ROWS: usize = 3;
@@ -200,12 +202,15 @@ impl List {
             return vec!["The agent has left the fleet.".to_owned()];
         };
         let known = self.detail.as_ref().filter(|known| known.id == agent.id);
-        let incident = known.and_then(|known| known.incident.as_ref());
-        let timeline = known.map_or(&[][..], |known| &known.timeline);
-        show::lines(agent, incident, timeline, &terminal.of_columns(columns))
+        let beside = Beside {
+            incident: known.and_then(|known| known.incident.as_ref()),
+            timeline: known.map_or(&[][..], |known| &known.timeline),
+            entries: TIMELINE,
+        };
+        show::lines(agent, beside, &terminal.of_columns(columns))
     }
 
-    /// What was captured of the chosen agent before it was ended.
+    /// What was captured of the chosen agent.
     fn output(&self, columns: usize) -> Vec<String> {
         let Some(agent) = self.chosen() else {
             return vec!["The agent has left the fleet.".to_owned()];
@@ -222,7 +227,7 @@ impl List {
             lines.push(String::new());
         }
         if lines.len() == 2 {
-            lines.push("Nothing was captured: hb captures it before it ends an agent.".to_owned());
+            lines.push("Nothing was captured: hb does so when an agent gets stuck, and before it ends one.".to_owned());
         }
         lines
     }

@@ -1,4 +1,4 @@
-// Fetches the page again when something changed, and brings the one on the screen into step: focus and scroll stay.
+// Fetches the page again when something changed, and brings the screen into step: focus and scroll stay.
 
 const page = document.documentElement;
 const root = page.dataset.root || "./";
@@ -7,7 +7,7 @@ const all = (selector, within = document) => [...within.querySelectorAll(selecto
 
 const POLL = 10000; // figures
 const BEAT = 2000; // fetches
-const STALE = 15000; // older data is grey
+const STALE = 15000; // grey
 const SAY = 5000;
 
 let offset = Number(page.dataset.now) - Date.now(); // the server's clock
@@ -233,6 +233,8 @@ function soon() {
 // ---- live or not
 
 function badge() {
+  const late = $("#late");
+  if (late) history.replaceState(0, "", late.href), soon();
   const live = $("#live");
   const age = Date.now() - fresh;
   const stale = age > STALE;
@@ -262,7 +264,7 @@ function open() {
     }
     badge();
   };
-  for (const kind of ["state", "notice", "incident", "gate", "reset"]) stream.addEventListener(kind, soon);
+  for (const kind of ["state", "notice", "incident", "rung", "gate", "reset"]) stream.addEventListener(kind, soon);
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -276,7 +278,7 @@ document.addEventListener("visibilitychange", () => {
   }
 });
 addEventListener("pagehide", () => stream?.close());
-addEventListener("hashchange", () => $("dialog:target a")?.focus()); // the harmless answer
+addEventListener("hashchange", () => $("dialog:target a")?.focus()); // harmless
 
 setInterval(() => {
   if (document.hidden) return;
@@ -313,7 +315,7 @@ for (const button of all(".copy")) {
     try {
       await navigator.clipboard.writeText(code.textContent);
       button.textContent = "Copied";
-    } catch { // not over plain HTTP
+    } catch { // plain HTTP
       getSelection().selectAllChildren(code);
       button.textContent = "Ctrl-C";
     }

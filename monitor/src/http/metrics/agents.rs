@@ -104,11 +104,14 @@ pub(super) fn write(page: &mut Page, snapshot: &Snapshot, figures: &Figures) {
     );
     for (card, _) in all() {
         let runtime = card.health.runtime.map_or("", |runtime| runtime.kind);
+        let version = card.health.hb_version;
+        let version = version.map_or_else(String::new, |version| version.to_string());
         let labels = [
             ("agent", card.id.as_str()),
             ("agent_type", card.health.agent_type),
             ("host", card.health.host.unwrap_or_default()),
             ("runtime", runtime),
+            ("hb_version", &version),
         ];
         page.line("hb_agent_info", &labels, 1);
     }

@@ -7,6 +7,9 @@ use super::incidents;
 use super::layout::{self, Frame, Here};
 use super::moves;
 use super::parts::{self, Shape};
+use super::timeline::{self, Story};
+use super::tree;
+use crate::bus::timelines::Place;
 use heartbeat::base::duration::format_duration;
 use heartbeat::base::figure;
 use heartbeat::base::id::AgentId;
@@ -25,8 +28,10 @@ const INCIDENTS: usize = 20;
 /// What is shown beside the snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beside<'a> {
-    /// Its timeline, drawn.
-    pub(super) story: &'a Markup,
+    /// Its timeline.
+    pub(super) story: &'a Story,
+    /// Where the timeline begins, if not with the newest entry.
+    pub(super) before: Option<&'a Place>,
     /// Its history, if it was sampled.
     pub(super) curve: Option<&'a Curve>,
 }
@@ -95,7 +100,10 @@ impl AgentPage<'_> {
                 }
                 (moves::render(card, self.agent, self.notice(), self.acting, self.shown.at))
                 @if let Some(curve) = self.beside.curve { (drawings::charts(curve)) }
-                div.two { div { (self.beside.story) (self.evidence()) } div { (self.work()) (self.incarnations()) } }
+                div.two {
+                    div { (timeline::section(self.beside.story, self.beside.before, self.shown.at)) (self.evidence()) }
+                    div { (self.tree()) (self.work()) (self.incarnations()) }
+                }
                 (self.incidents())
             }
         }
@@ -161,7 +169,7 @@ impl AgentPage<'_> {
                 dl.kv {
                     dt { "Type" } dd { (parts::foreign(health.agent_type)) }
                     @if let Some(host) = health.host { dt { "Host" } dd { (parts::foreign(host)) } }
-                    @if let Some(runtime) = health.runtime {
+                    @if let Some(runtime) = health.runtime.filter(|runtime| runtime.kind != "unknown") {
                         dt { "Runtime" } dd {
                             (parts::foreign(runtime.kind)) " "
                             @if !runtime.id.is_empty() { code { (parts::foreign(short_id(runtime.id))) } }
@@ -178,6 +186,7 @@ impl AgentPage<'_> {
                     @if let Some(status) = health.status {
                         dt { "Status" } dd { (heartbeat::wire::word(&status)) }
                     }
+                    @if let Some(version) = health.hb_version { dt { "Sidecar" } dd { "hbsidecar " (version) } }
                     dt { "Last beat" } dd {
                         @match card.beat_ms {
                             Some(beat) => { (parts::time(beat, Shape::Ago, at)) }
@@ -268,6 +277,12 @@ impl AgentPage<'_> {
                 }
             }
         }
+    }
+
+    /// Its processes as they were captured last.
+    fn tree(&self) -> Markup {
+        let captured = self.beside.story.captured();
+        html! { @if let Some(captured) = captured { (tree::section(captured, self.shown.at)) } }
     }
 
     fn incarnations(&self) -> Markup {

@@ -74,6 +74,7 @@ async fn about_agent(
     let back = format!("../{id}");
     match action.as_str() {
         "restart" => perform(&app, Ask::Restart(id), peer, &back, "../../").await,
+        "capture" => perform(&app, Ask::Capture(id), peer, &back, "../../").await,
         "stop" => perform(&app, Ask::Stop(id), peer, &back, "../../").await,
         "forget" => perform(&app, Ask::Forget(id), peer, "../../", "../../").await,
         "ack" => perform(&app, Ask::Acknowledge(id), peer, &back, "../../").await,

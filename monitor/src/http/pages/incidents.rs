@@ -4,7 +4,7 @@ use super::Shown;
 use super::layout::{self, Frame, Here};
 use super::parts::{self, Shape};
 use heartbeat::base::duration::format_duration;
-use heartbeat::fleet::word::{Tone, gate_text, reason_text};
+use heartbeat::fleet::word::{Tone, gate_text, reason_text, rung_text};
 use heartbeat::wire::incident::{Incident, Rung, Scope};
 use maud::{Markup, html};
 use std::time::Duration;
@@ -243,12 +243,13 @@ pub(super) fn rung_look(rung: &Rung) -> (Tone, &'static str) {
 
 /// What became of a rung, behind a comma; that it is under way.
 pub(super) fn rung_outcome(rung: &Rung) -> String {
-    let parts = [rung.outcome.as_deref(), rung.detail.as_deref()];
-    let parts: Vec<String> = parts.into_iter().flatten().map(parts::foreign).collect();
-    match (parts.is_empty(), rung.ended_at) {
-        (true, None) => ", under way".to_owned(),
-        (true, Some(_)) => String::new(),
-        (false, _) => format!(", {}", parts.join(": ")),
+    let Some(ended_at) = rung.ended_at else {
+        return ", under way".to_owned();
+    };
+    let outcome = rung_text(rung, ended_at);
+    match &rung.detail {
+        Some(detail) => format!(", {outcome}: {}", parts::foreign(detail)),
+        None => format!(", {outcome}"),
     }
 }
 

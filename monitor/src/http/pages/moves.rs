@@ -93,7 +93,7 @@ fn address(one: &Move, card: &Card<'_>) -> String {
     format!("./{}/{}", card.id, one.name)
 }
 
-fn moves(card: &Card<'_>, agent: &Agent, notice: Option<&Notice>, at: ViewTime) -> [Move; 5] {
+fn moves(card: &Card<'_>, agent: &Agent, notice: Option<&Notice>, at: ViewTime) -> [Move; 6] {
     let unreachable = unreachable(agent, at.now).map(|why| format!("{why}."));
     let health = &card.health;
     let lost = health.current_task.map(|task| {
@@ -128,6 +128,13 @@ fn moves(card: &Card<'_>, agent: &Agent, notice: Option<&Notice>, at: ViewTime) 
             label: "Silence 1 h",
             does: "No page and no rung for an hour.",
             impossible: None,
+            costs: Vec::new(),
+        },
+        Move {
+            name: "capture",
+            label: "Capture",
+            does: "Shows what each of its processes waits for now.",
+            impossible: unreachable.clone(),
             costs: Vec::new(),
         },
         Move {

@@ -8,6 +8,7 @@ use crate::hub::Shown as ShownAlerts;
 use heartbeat::alerts::exchange::{AlertsView, ReceiverView};
 use heartbeat::base::figure;
 use heartbeat::fleet::gates::GateKind;
+use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::ViewTime;
 use heartbeat::fleet::word::{Tone, gate_text};
 use heartbeat::wire::trouble::Trouble;
@@ -125,11 +126,31 @@ fn monitor(shown: &Shown<'_>) -> Markup {
                     dt { "Room" } dd { (count(bounds.agents_max)) " agents, " (megabytes(bounds.bytes)) " of " (megabytes(bounds.bytes_max)) }
                     dt { "Incidents" } dd { (count(watch.incidents.open.len())) " open, " (count(watch.incidents.closed.len())) " closed in 7 days" }
                     dt { "Version" } dd { (env!("CARGO_PKG_VERSION")) }
+                    dt { @if snapshot.versions.are_mixed() { "Sidecars, mixed" } @else { "Sidecars" } }
+                    dd { (sidecars(snapshot)) }
                 }
                 p.facts { a href="v1/status" { "JSON" } a href="metrics" { "Metrics" } }
             }
         }
     }
+}
+
+/// `0.2.0: 41, 0.1.0: 2`: agents by the version of their sidecar.
+fn sidecars(snapshot: &Snapshot) -> String {
+    let versions = snapshot.versions.listed();
+    let listed: Vec<String> = versions
+        .map(|(version, agents)| {
+            let agents = figure::count(agents as u64);
+            match version {
+                Some(version) => format!("{version}: {agents}"),
+                None => format!("version not reported: {agents}"),
+            }
+        })
+        .collect();
+    if listed.is_empty() {
+        return "none".to_owned();
+    }
+    listed.join(", ")
 }
 
 fn beats(shown: &Shown<'_>, dropped: &BTreeMap<&'static str, u64>) -> Markup {
