@@ -28,13 +28,11 @@ pub struct PrivateDir {
     path: PathBuf,
 }
 
-/// Why there is no such directory.
+/// Why there is no such directory. What to do about it depends on what the directory is for.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
     /// It is a link, another user's, or others may write to it.
-    #[error(
-        "{0:?} must be a directory of user {1} that no other user can write to; remove it, or set XDG_RUNTIME_DIR"
-    )]
+    #[error("{0:?} must be a directory of user {1} that no other user can write to")]
     NotOurs(PathBuf, u32),
     /// It cannot be opened or made.
     #[error("{0:?}: {1}")]
@@ -68,7 +66,13 @@ impl PrivateDir {
         let mut refused = Vec::new();
         for place in places {
             match open(place) {
-                Ok(dir) => return Ok((dir, refused)),
+                Ok(dir) => {
+                    // The last place is a volume, mounted where the others cannot be made: only an unsafe one is news.
+                    if places.last() == Some(place) {
+                        refused.retain(|error| matches!(error, PrivateDirError::NotOurs(..)));
+                    }
+                    return Ok((dir, refused));
+                }
                 Err(error) => refused.push(error),
             }
         }
@@ -220,6 +224,23 @@ mod tests {
         assert_eq!(mode.mode() & 0o777, 0o600);
         dir.remove("a");
         assert_eq!(dir.read("a"), None);
+    }
+
+    #[test]
+    fn of_the_places_before_a_volume_only_the_unsafe_are_reported() {
+        let parent = tempfile::tempdir().unwrap();
+        let (closed, link) = (parent.path().join("no/hb"), parent.path().join("link"));
+        symlink("/tmp", &link).unwrap();
+        let places = |last: &str| [closed.clone(), link.clone(), parent.path().join(last)];
+        let (dir, refused) = PrivateDir::first_safe(&places("volume"), PrivateDir::make).unwrap();
+        assert_eq!(dir.path(), parent.path().join("volume"));
+        assert!(
+            matches!(&refused[..], [PrivateDirError::NotOurs(path, _)] if *path == link),
+            "{refused:?}"
+        );
+        let behind = [&places("volume")[..], &[parent.path().join("other")]].concat();
+        let (_, refused) = PrivateDir::first_safe(&behind, PrivateDir::make).unwrap();
+        assert_eq!(refused.len(), 2, "{refused:?}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 /// The places for the directory of sockets and of [`STORE_FILE`], the first one first: `$XDG_RUNTIME_DIR/hb`, else `/run/hb`
 /// for root, else a directory under `/tmp`. Another user may have made that one before, so there is another behind it, in a
-/// directory of this user: `$XDG_STATE_HOME/hb-run`, by default `.hb-run` in the home directory. A place must be checked
-/// before it is used.
+/// directory of this user: `$XDG_STATE_HOME/hb-run`, by default `.hb-run` in the home directory. The last is in a volume that
+/// every user of a container may write to, mounted at `/run/hb`. A place must be checked before it is used.
 pub fn runtime_dirs(
     xdg_runtime_dir: Option<PathBuf>,
     xdg_state_home: Option<PathBuf>,
@@ -20,7 +20,8 @@ pub fn runtime_dirs(
     };
     let state = absolute(xdg_state_home).map(|dir| dir.join("hb-run"));
     let behind = state.or_else(|| Some(absolute(home)?.join(".hb-run")));
-    [usual].into_iter().chain(behind).collect()
+    let volume = PathBuf::from(format!("/run/hb/{uid}"));
+    [usual].into_iter().chain(behind).chain([volume]).collect()
 }
 
 /// The directory of what survives a restart: `$XDG_STATE_HOME/hb`, `/var/lib/hb` for root, else `~/.local/state/hb`; `None`
@@ -54,6 +55,7 @@ mod tests {
             runtime_dirs(xdg.map(PathBuf::from), None, Some("/home/u".into()), uid)
         };
         let behind = PathBuf::from("/home/u/.hb-run");
+        let volume = PathBuf::from("/run/hb/7");
         let first = |xdg, uid| places(xdg, uid).swap_remove(0);
         assert_eq!(
             first(Some("/run/user/7"), 7),
@@ -62,9 +64,12 @@ mod tests {
         assert_eq!(first(None, 0), PathBuf::from("/run/hb"));
         assert_eq!(
             places(Some("relative"), 7),
-            [PathBuf::from("/tmp/hb-7"), behind]
+            [PathBuf::from("/tmp/hb-7"), behind, volume.clone()]
         );
-        assert_eq!(runtime_dirs(None, None, None, 7).len(), 1);
+        assert_eq!(
+            runtime_dirs(None, None, None, 7),
+            [PathBuf::from("/tmp/hb-7"), volume]
+        );
     }
 
     #[test]
