@@ -40,7 +40,7 @@ fn without_any_place_to_write_to_the_agent_runs_and_the_remedy_is_logged_once() 
 #[test]
 fn an_empty_volume_at_either_place_is_where_the_sockets_of_any_user_are() {
     let docker = Docker::shared();
-    let asks = r#"test -S "$HB_SOCKET" && unset HB_SOCKET && hbsidecar healthcheck && hbsidecar notify progress=7"#;
+    let asks = r#"test -S "$HB_SOCKET" && hbsidecar notify progress=7 && unset HB_SOCKET && hbsidecar healthcheck"#;
     for volume in ["/run/hb", "/run/hb:mode=0777", "/tmp"] {
         for user in ["12345:12345", "0:0"] {
             let flags = ["--read-only", "--user", user, "--tmpfs", volume];
@@ -119,7 +119,7 @@ impl Beside {
         }
     }
 
-    /// Until the row of the agent is so: not healthy, and with these words.
+    /// Until it waits, with these words, and no one takes the agent for healthy.
     fn waits_with(&self, words: &str) {
         self.sidecar.wait_for_output(words);
         eventually("the fleet does not take it for healthy", || {
@@ -152,7 +152,8 @@ fn a_profile_that_forbids_what_attaching_needs_is_named_with_the_call() {
     let (_place, profile) = forbids("pidfd_open", None);
     let flags = ["--security-opt", &*profile];
     let beside = Beside::watch(&docker, true, &flags, &["--match", "^sleep"]);
-    beside.waits_with("a seccomp profile must allow pidfd_open");
+    beside.sidecar.wait_for_output("a seccomp profile must allow pidfd_open");
+    assert_eq!(beside.sidecar.exit_code(), 125);
 
     let (_place, profile) = forbids("pidfd_send_signal", None);
     let flags = ["--security-opt", &*profile];
