@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install dist reproducible demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor screenshots clean
+.PHONY: help build install dist reproducible demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor bench-detection screenshots clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -135,6 +135,9 @@ bench-look: test-deps ## what one sample of a tree of ten processes costs, besid
 # ARGS picks loads and peers: make bench-monitor ARGS="--agents 1000 --shapes varying --seconds 2".
 bench-monitor: ## hbmonitor beside the seed's monitor in Node and a subscriber that discards, on a real Redis; ten minutes
 	@scripts/bench-monitor $(ARGS)
+
+bench-detection: ## how long hbmonitor takes to see silent deaths, idle and under 50,000 beats a second; seven minutes; ARGS="--trials 10"
+	@scripts/bench-detection $(ARGS)
 
 screenshots: ## the pictures of docs/img, in a real Chromium; half an hour, so that there are curves
 	@scripts/screenshots

@@ -280,4 +280,5 @@ def loaded_tables(args, agents):
                 print(f"| `{path}` | {median:.2f} | {p99:.2f} | {size / 1e3:.0f} |", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,8 @@
 //! The store's address and what opens it, as both programs take them from their users; and the connection to it.
 
+mod replica;
+mod sentinel;
+
 use crate::private_dir::PrivateDir;
 use crate::tls::{self, TlsError, TlsFiles};
 use heartbeat::base::runtime_dir;
@@ -8,8 +11,11 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     RedisError,
 };
+pub use replica::ReplicaWatch;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+pub use sentinel::SentinelError;
+use sentinel::Sentinels;
 use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +28,8 @@ use tokio_rustls::TlsConnector;
 #[derive(Clone, Debug)]
 pub struct Address {
     info: Box<ConnectionInfo>,
+    /// Those that know which server is the master; without them it is the one of `info`.
+    sentinels: Option<Sentinels>,
     is_encrypted: bool,
     credentials: Credentials,
 }
@@ -64,6 +72,8 @@ pub struct Target {
     pub info: ConnectionInfo,
     /// The client of a connection that is encrypted.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Others named this server as the master, and it is asked whether it is.
+    pub must_be_master: bool,
 }
 
 /// Why there is no address. The URL itself is not repeated: it may hold a password.
@@ -126,9 +136,15 @@ impl Address {
     /// The text is not a URL of a store, or it asks for TLS without verification, or it does not ask for the TLS that files
     /// were given for.
     pub fn new(url: &str, credentials: Credentials) -> Result<Self, AddressError> {
-        let (plain, is_encrypted) = match url.split_once("://") {
-            Some(("rediss" | "valkeys", rest)) => (format!("redis://{rest}"), true),
-            Some(_) | None => (url.to_owned(), false),
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let scheme = scheme.replace("valkey", "redis");
+        let (scheme, is_encrypted) = match scheme.strip_prefix("rediss") {
+            Some(rest) => (format!("redis{rest}"), true),
+            None => (scheme, false),
+        };
+        let plain = match scheme.as_str() {
+            "" => rest.to_owned(),
+            scheme => format!("{scheme}://{rest}"),
         };
         if is_encrypted && plain.ends_with("#insecure") {
             return Err(AddressError::Url(
@@ -139,23 +155,43 @@ impl Address {
         if !is_encrypted && credentials.tls != TlsFiles::default() {
             return Err(AddressError::NoTls);
         }
-        let info = plain
-            .into_connection_info()
-            .map_err(|error| AddressError::Url(error.to_string()))?;
+        let (sentinels, info) = match plain.strip_prefix("redis-sentinel://") {
+            Some(rest) => {
+                let (sentinels, info) = Sentinels::parse(rest)?;
+                (Some(sentinels), info)
+            }
+            None => {
+                let info = plain.into_connection_info();
+                (
+                    None,
+                    info.map_err(|error| AddressError::Url(error.to_string()))?,
+                )
+            }
+        };
         let settings = info.redis_settings().clone();
         let settings = settings.set_protocol(redis::ProtocolVersion::RESP3);
         Ok(Self {
             info: Box::new(info.set_redis_settings(settings)),
+            sentinels,
             is_encrypted,
             credentials,
         })
     }
 
-    /// What one connection is made with.
+    /// What the next connection is made with. Sentinels are asked which server is the master, for `within` at most.
     ///
     /// # Errors
-    /// A file is not readable any more.
-    pub fn resolve(&self) -> Result<Target, AddressError> {
+    /// A file is not readable any more, or no sentinel names a master.
+    pub async fn locate(&self, within: Duration) -> Result<Target, ConnectError> {
+        let mut target = self.resolve()?;
+        if let Some(sentinels) = &self.sentinels {
+            let master = sentinels.locate(&target, within).await?;
+            target.info = target.info.set_addr(master);
+        }
+        Ok(target)
+    }
+
+    fn resolve(&self) -> Result<Target, AddressError> {
         let info = ConnectionInfo::clone(&self.info);
         let mut settings = info.redis_settings().clone();
         if let Some(username) = &self.credentials.username {
@@ -169,6 +205,7 @@ impl Address {
         Ok(Target {
             info: info.set_redis_settings(settings),
             tls,
+            must_be_master: self.sentinels.is_some(),
         })
     }
 
@@ -179,16 +216,21 @@ impl Address {
 
     /// Whether the store is on this machine: retries disturb no network.
     pub fn is_local(&self) -> bool {
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, _) => {
-                host == "localhost"
-                    || host
-                        .parse()
-                        .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-            }
-            ConnectionAddr::Unix(_) => true,
-            ConnectionAddr::TcpTls { .. } | _ => false,
+        match &self.sentinels {
+            Some(sentinels) => sentinels.are(is_local),
+            None => is_local(self.info.addr()),
         }
+    }
+}
+
+fn is_local(address: &ConnectionAddr) -> bool {
+    match address {
+        ConnectionAddr::Tcp(host, _) => {
+            let ip = host.parse::<std::net::IpAddr>();
+            host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        }
+        ConnectionAddr::Unix(_) => true,
+        ConnectionAddr::TcpTls { .. } | _ => false,
     }
 }
 
@@ -201,6 +243,12 @@ pub enum ConnectError {
     /// It was reached, but the two do not trust each other.
     #[error("TLS: {0}")]
     Tls(std::io::Error),
+    /// What it is reached with is not there any more.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No server is known that is the master.
+    #[error(transparent)]
+    Sentinel(#[from] SentinelError),
 }
 
 /// What to do about a connection that TLS refused.
@@ -209,8 +257,23 @@ pub const TLS_REMEDY: &str = "name the certificate authority of the store with -
 /// Connects, encrypted where the target is; `within` bounds the connection and its greeting each.
 ///
 /// # Errors
-/// The store cannot be reached, its certificate is not trusted, or it refuses the user.
+/// The store cannot be reached, its certificate is not trusted, it refuses the user, or it should be the master and is not.
 pub async fn connect(
+    target: Target,
+    config: AsyncConnectionConfig,
+    within: Duration,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let named = target
+        .must_be_master
+        .then(|| target.info.addr().to_string());
+    let mut link = open(target, config, within).await?;
+    if let Some(named) = named {
+        sentinel::check_role(&mut link, &named).await?;
+    }
+    Ok(link)
+}
+
+async fn open(
     target: Target,
     config: AsyncConnectionConfig,
     within: Duration,
@@ -270,10 +333,13 @@ fn unreachable(error: std::io::Error) -> ConnectError {
     ConnectError::Store(error.into())
 }
 
-/// Host and port, or the socket's path.
+/// Host and port, or the socket's path, or the master's name and its sentinels.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.info.addr().fmt(f)
+        match &self.sentinels {
+            Some(sentinels) => sentinels.fmt(f),
+            None => self.info.addr().fmt(f),
+        }
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod deliver;
 mod plain;
+mod pushes;
 mod refusal;
 mod register;
 
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
+use hbshell::store::ReplicaWatch;
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
@@ -22,8 +24,9 @@ use heartbeat::wire::keys::Channels;
 use heartbeat::wire::lease::{Holder, Lease};
 use heartbeat::wire::order::Order;
 use heartbeat::wire::roster::RosterEntry;
+use pushes::Push;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, PushInfo, PushKind, Script};
+use redis::{AsyncConnectionConfig, Script};
 use refusal::remedy_of_outage;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,10 +40,6 @@ const EVENTS_MAX: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Events that wait for the hub.
 const STORE_EVENTS_MAX: usize = 16;
-/// Orders that wait to be read.
-const PUSHES_MAX: usize = 16;
-/// The largest order, in bytes.
-const ORDER_BYTES_MAX: usize = 8 * 1024;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
@@ -139,6 +138,7 @@ struct StoreSession {
     refused: bool,
     /// A refusal was logged, and no script was carried out since.
     refusal_logged: bool,
+    replica: ReplicaWatch,
     events: mpsc::Receiver<Queued>,
     waiting: VecDeque<Queued>,
     store_events: mpsc::Sender<StoreEvent>,
@@ -157,18 +157,14 @@ struct Queued {
     at: Moment,
 }
 
-/// What the store pushes.
-enum Push {
-    Order(String),
-    Lost,
-}
-
 /// Why a session with the store ended.
 enum SessionEnd {
     /// The hub has nothing more to send, and everything is stored.
     Done,
     /// A higher epoch holds the id.
     Fenced(u64),
+    /// The server follows another one: perhaps since a failover, and its master is to be found again.
+    Replica,
 }
 
 impl Outbox {
@@ -196,6 +192,7 @@ impl Outbox {
             roster_written: None,
             refused: false,
             refusal_logged: false,
+            replica: ReplicaWatch::default(),
             events: events_out,
             waiting: VecDeque::new(),
             store_events: events_in,
@@ -283,6 +280,10 @@ impl StoreSession {
                     self.epoch = 0;
                     continue;
                 }
+                Ok(SessionEnd::Replica) => {
+                    self.wait(backoff.next(fastrand::f64())).await;
+                    continue;
+                }
                 Err(error) if self.outage_logged => {
                     tracing::debug!("store still unreachable, retrying: {error:#}")
                 }
@@ -303,6 +304,7 @@ impl StoreSession {
     /// One connection, from registration to its loss.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<SessionEnd> {
         let (mut connection, mut pushes) = self.connect().await?;
+        self.replica.connected(clock::now());
         if self.epoch == 0 && !self.acquire_lease(&mut connection).await? {
             return Ok(SessionEnd::Done);
         }
@@ -314,17 +316,7 @@ impl StoreSession {
             self.away_until = Some(clock::now());
         }
         backoff.reset();
-        self.outage_logged = false;
-        self.tries = 0;
-        tracing::info!(
-            "registered {} with epoch {}",
-            self.registration.id,
-            self.epoch
-        );
-        // A full channel means that the hub has not read the last connection yet: it will beat all the same.
-        let _ = self
-            .store_events
-            .try_send(StoreEvent::Connected(self.epoch));
+        self.registered();
         loop {
             if self.until_renewal().is_some_and(|left| left.is_zero())
                 && !self.renew_lease(&mut connection).await?
@@ -340,6 +332,9 @@ impl StoreSession {
                     return Ok(SessionEnd::Fenced(holder));
                 }
                 self.sent = offer.beat.sequence;
+                if self.replica.leaves(clock::now()) {
+                    return Ok(SessionEnd::Replica);
+                }
                 if delivered == Delivered::Stored {
                     self.check_roster(&mut connection).await?;
                     self.stored.send_replace(Some(Stored {
@@ -366,6 +361,20 @@ impl StoreSession {
                 },
             }
         }
+    }
+
+    fn registered(&mut self) {
+        self.outage_logged = false;
+        self.tries = 0;
+        tracing::info!(
+            "registered {} with epoch {}",
+            self.registration.id,
+            self.epoch
+        );
+        // A full channel means that the hub has not read the last connection yet: it will beat all the same.
+        let _ = self
+            .store_events
+            .try_send(StoreEvent::Connected(self.epoch));
     }
 
     fn unsent(&mut self) -> Option<Offer> {
@@ -413,18 +422,13 @@ impl StoreSession {
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let target = self.store.resolve(self.tries)?;
+        let address = self.store.address(self.tries)?;
+        self.address = address.to_string();
+        let target = address.locate(ANSWER_WITHIN).await?;
         self.address = target.info.addr().to_string();
         self.channels = Channels::of(target.info.redis_settings().db());
-        let (send, pushes) = mpsc::channel(PUSHES_MAX);
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(ANSWER_WITHIN))
-            .set_push_sender(move |push: PushInfo| {
-                if let Some(push) = pushed(&push) {
-                    let _ = send.try_send(push); // an order comes again with the next beat
-                }
-                Ok::<(), redis::aio::SendError>(())
-            });
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
+        let (config, pushes) = pushes::of(config);
         let connection = hbshell::store::connect(target, config, ANSWER_WITHIN).await?;
         Ok((connection, pushes))
     }
@@ -458,17 +462,5 @@ async fn due(left: Option<Duration>) {
     match left {
         Some(left) => tokio::time::sleep(left).await,
         None => std::future::pending().await,
-    }
-}
-
-fn pushed(push: &PushInfo) -> Option<Push> {
-    match (&push.kind, push.data.as_slice()) {
-        (PushKind::Disconnection, _) => Some(Push::Lost),
-        (PushKind::Message, [_, redis::Value::BulkString(payload)])
-            if payload.len() <= ORDER_BYTES_MAX =>
-        {
-            Some(Push::Order(String::from_utf8(payload.clone()).ok()?))
-        }
-        _ => None,
     }
 }

@@ -96,6 +96,8 @@ pub enum FleetInput {
     StoreClock(u64),
     /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
+    /// Since the connection before, another server has become the store's master: sidecars may still write to the one before.
+    StoreMoved,
     /// The connection to the store is lost.
     LinkDown,
     /// Time passed.

@@ -144,6 +144,10 @@ impl Fleet {
             }
             FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
+            FleetInput::StoreMoved => {
+                self.observation.moved(now);
+                self.correct_deadlines();
+            }
             // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.link_up = false,
             FleetInput::Tick => self.tick(now, &mut effects),

@@ -17,14 +17,17 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 /// A sidecar that gave it up is back within this time, or within its interval: it waits for a quarter of that, 0.2 s at least,
 /// and then connects and registers.
 const RETURN_WITHIN: Duration = Duration::from_secs(2);
+/// In a failover that was asked for, the old master takes writes for so long until it follows the new one: Sentinel lets it be
+/// for 8 s, and 11 s were measured. What is written there meanwhile is lost.
+const MOVED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What was not observed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observation {
     /// Nothing before this was observed.
     from: Moment,
-    /// When the store answered again: its sidecars come back one by one.
-    returned: Option<Moment>,
+    /// When all sidecars are back at the store: it answered again, and they come one by one.
+    returned_by: Option<Moment>,
     /// For each of [`LENGTHS_MS`]: when the last gap of at least that length ended.
     gaps: [Moment; LENGTHS_MS.len()],
 }
@@ -34,8 +37,13 @@ impl Observation {
     pub(super) fn begin(&mut self, now: Moment, again: bool) {
         self.from = self.from.max(now);
         if again {
-            self.returned = Some(now);
+            self.returned_by = self.returned_by.max(Some(now + RETURN_WITHIN));
         }
+    }
+
+    /// The store is another server than before, and sidecars may not know.
+    pub(super) fn moved(&mut self, now: Moment) {
+        self.returned_by = self.returned_by.max(Some(now + MOVED_WITHIN));
     }
 
     /// A gap of this length ended at `end`.
@@ -50,15 +58,14 @@ impl Observation {
     pub(super) fn stall(&mut self, length: Duration, end: Moment) {
         self.gap(length, end);
         if length >= GIVEN_UP_AFTER {
-            self.returned = self.returned.max(Some(end));
+            self.returned_by = self.returned_by.max(Some(end + RETURN_WITHIN));
         }
     }
 
     /// Since when an agent of this detector was observed without a gap that matters to it. It may be to come: an interval
     /// that is shorter than the wait of its sidecar is counted from the end of that.
     pub(super) fn since(&self, detector: &Detector) -> Moment {
-        let wait = RETURN_WITHIN.saturating_sub(detector.interval());
-        let returned = self.returned.map(|at| at + wait);
+        let returned = self.returned_by.map(|at| at - detector.interval());
         self.gapless(detector).max(returned.unwrap_or_default())
     }
 
@@ -93,6 +100,17 @@ mod tests {
         assert_eq!(since(1000, 500), at(9));
         assert_eq!(since(30_000, 1900), at(0));
         assert_eq!(since(30_000, 2000), at(9));
+    }
+
+    #[test]
+    fn after_a_failover_a_sidecar_has_the_time_in_which_the_old_master_takes_writes() {
+        let since = |interval: u64| {
+            let mut observation = Observation::default();
+            observation.begin(at(0), true);
+            observation.moved(at(0));
+            observation.since(&Detector::new(Duration::from_secs(interval), at(0)))
+        };
+        assert_eq!([since(1), since(5), since(30)], [at(14), at(10), at(0)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::spawn;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ struct Weather {
     /// Each way, in milliseconds.
     delay_ms: AtomicU64,
     hole: AtomicBool,
+    /// Where new connections go.
+    to: AtomicU16,
 }
 
 impl Proxy {
@@ -27,9 +29,11 @@ impl Proxy {
             port: listener.local_addr().unwrap().port(),
             weather: Arc::default(),
         };
+        proxy.moves_to(port);
         let weather = Arc::clone(&proxy.weather);
         spawn(move || {
             for client in listener.incoming().flatten() {
+                let port = weather.to.load(Ordering::Relaxed);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
                     continue; // the store is down: the client sees a closed connection
                 };
@@ -38,6 +42,11 @@ impl Proxy {
             }
         });
         proxy
+    }
+
+    /// New connections go to another server, as when an address moves: those that are open stay where they are.
+    pub(crate) fn moves_to(&self, port: u16) {
+        self.weather.to.store(port, Ordering::Relaxed);
     }
 
     pub(crate) fn url(&self) -> String {

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
-use hbshell::store::{ConnectError, TLS_REMEDY};
+use hbshell::store::{ConnectError, ReplicaWatch, SentinelError, TLS_REMEDY};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -178,6 +178,9 @@ struct StoreReader {
     /// Failed tries in a row.
     tries: u32,
     up: bool,
+    /// The server that sentinels named the last time.
+    master: Option<String>,
+    replica: ReplicaWatch,
 }
 
 /// Where inputs go, and what could not become one is counted.
@@ -219,6 +222,8 @@ impl Inbox {
             instance,
             tries: 0,
             up: false,
+            master: None,
+            replica: ReplicaWatch::default(),
         };
         tokio::spawn(reader.run());
         let inbox = Self {
@@ -302,6 +307,7 @@ impl StoreReader {
 
     /// One connection, until it is lost. `Ok` only when the hub has ended.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
+        let before = self.master.clone();
         let mut link = self.connect(ANSWER_WITHIN).await?;
         let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
         let reports = self.subscribe().await?;
@@ -309,13 +315,21 @@ impl StoreReader {
         self.reconnect.mark_unchanged();
         leave(&mut link, &mut self.leaving, &self.output).await?;
         // Before the records are read it is known whether they are this monitor's to go on with.
+        self.replica.connected(clock::now());
         lead::ask(&mut link, &self.instance, &self.output).await?;
         load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();
         self.tries = 0;
         self.up = true;
         self.output.send(FleetInput::LinkUp).await;
-        tracing::info!("connected to the store");
+        let moved = before.is_some_and(|before| self.master.as_ref() != Some(&before));
+        if moved {
+            self.output.send(FleetInput::StoreMoved).await;
+        }
+        match &self.master {
+            Some(master) => tracing::info!("connected to the store, its master is {master}"),
+            None => tracing::info!("connected to the store"),
+        }
         let (read_events, wanted) = mpsc::channel(1);
         let shared = Shared::new(link.clone(), self.output.counters.clone());
         let questions = Questions {
@@ -323,6 +337,7 @@ impl StoreReader {
             canary: &self.canary,
             instance: &self.instance,
             read_events,
+            replica: &mut self.replica,
         };
         let requests = Requests {
             queue: &mut self.requests,
@@ -362,18 +377,21 @@ impl StoreReader {
         (CONNECT_WITHIN * (1 << self.tries.min(3))).min(ANSWER_WITHIN)
     }
 
-    async fn connect(&self, answer_within: Duration) -> anyhow::Result<MultiplexedConnection> {
+    async fn connect(&mut self, answer_within: Duration) -> anyhow::Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_within));
-        let target = self.address.resolve()?;
+        let target = self.address.locate(self.connect_within()).await?;
+        self.master = target
+            .must_be_master
+            .then(|| target.info.addr().to_string());
         Ok(hbshell::store::connect(target, config, self.connect_within()).await?)
     }
 
     /// Subscribes, and hands the connection over to the hub.
     async fn subscribe(&self) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
-        let (address, channels) = (self.address.clone(), self.channels);
         let (canary, within) = (self.canary.clone(), self.connect_within());
+        let (target, channels) = (self.address.locate(within).await?, self.channels);
         let connected = tokio::task::spawn_blocking(move || {
-            Push::connect(&address, channels, &canary, within, clock::now())
+            Push::connect(&target, channels, &canary, within, clock::now())
         });
         let push = Box::new(connected.await??);
         let (report, reports) = mpsc::channel(INPUTS_MAX);
@@ -387,7 +405,11 @@ impl StoreReader {
 fn remedy(error: &anyhow::Error) -> String {
     match error.downcast_ref::<ConnectError>() {
         Some(ConnectError::Tls(_)) => format!("; {TLS_REMEDY}"),
-        Some(ConnectError::Store(_)) | None => String::new(),
+        Some(ConnectError::Sentinel(SentinelError::Unknown(_))) => {
+            "; check the name at the end of --redis-url".to_owned()
+        }
+        Some(ConnectError::Store(_) | ConnectError::Address(_) | ConnectError::Sentinel(_))
+        | None => String::new(),
     }
 }
 

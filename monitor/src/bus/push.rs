@@ -3,7 +3,6 @@
 //! A message of the channel has one head; what stands behind it is the payload, handed out where it was read. Any other frame
 //! goes to a real parser. The link answers pings, so that a quiet one and a dead one differ.
 
-use crate::config::Address;
 use anyhow::Context;
 use hbshell::store::{ConnectError, Target};
 use heartbeat::base::moment::Moment;
@@ -82,16 +81,15 @@ impl Push {
     /// # Errors
     /// The store cannot be reached, or it refuses; the text has no password.
     pub(crate) fn connect(
-        address: &Address,
+        target: &Target,
         channels: Channels,
         canary: &str,
         within: Duration,
         now: Moment,
     ) -> anyhow::Result<Self> {
-        let target = address.resolve()?;
         let info = &target.info;
         let mut push = Self {
-            socket: Socket::connect(&target, within)?,
+            socket: Socket::connect(target, within)?,
             heads: Heads::of(channels),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: 0,

@@ -110,7 +110,7 @@ impl Timelines {
 
     async fn connect(&self) -> anyhow::Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(WITHIN));
-        let target = self.address.resolve()?;
+        let target = self.address.locate(WITHIN).await?;
         Ok(hbshell::store::connect(target, config, WITHIN).await?)
     }
 }

@@ -125,6 +125,7 @@ impl StoreSession {
         }
         self.refused = false;
         self.refusal_logged = false;
+        self.replica.wrote();
         if !detail.is_empty() {
             self.order(&detail);
         }
@@ -234,6 +235,7 @@ impl StoreSession {
 
     fn report_refusal(&mut self, what: &str, error: &redis::RedisError) {
         self.refused = true;
+        self.replica.refused(error);
         if !std::mem::replace(&mut self.refusal_logged, true) {
             let (address, remedy) = (&self.address, remedy_of_refusal(error));
             tracing::warn!(

@@ -1,6 +1,6 @@
 //! What the store answers instead of carrying out: whether it may do so later, and what a person can do about it.
 
-use hbshell::store::{ConnectError, TLS_REMEDY};
+use hbshell::store::{ConnectError, SentinelError, TLS_REMEDY};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// How a living store says no.
@@ -41,6 +41,10 @@ pub(super) fn remedy_of_refusal(error: &RedisError) -> &'static str {
 pub(super) fn remedy_of_outage(error: &anyhow::Error) -> &'static str {
     let refused = match error.downcast_ref::<ConnectError>() {
         Some(ConnectError::Tls(_)) => return TLS_REMEDY,
+        Some(ConnectError::Sentinel(error)) => return remedy_of_sentinels(error),
+        Some(ConnectError::Address(_)) => {
+            return "check --redis-url and the files that the options name";
+        }
         Some(ConnectError::Store(error)) => Some(error),
         None => error.downcast_ref::<RedisError>(),
     };
@@ -60,6 +64,14 @@ pub(super) fn remedy_of_outage(error: &anyhow::Error) -> &'static str {
         return "start it, or name another one with --redis-url";
     }
     "look at its log, or name another one with --redis-url"
+}
+
+fn remedy_of_sentinels(error: &SentinelError) -> &'static str {
+    match error {
+        SentinelError::Silent(_) => "start them, or name others with --redis-url",
+        SentinelError::Unknown(_) => "check the name at the end of --redis-url",
+        SentinelError::Replica(_) => "nothing needs to be done if this ends by itself",
+    }
 }
 
 fn is_unauthenticated(error: &RedisError) -> bool {

@@ -1,7 +1,8 @@
 //! Tool calls: which programs an agent starts. Most live for a few milliseconds, far less than the pause between two samples,
 //! so its children are listed more often: for a fifth of the time, and all the time once one call follows another like it.
 //!
-//! One look costs what the threads of the agent cost: some 50 µs. It is taken only while the agent owes work.
+//! One look costs what the threads of the agent cost: some 50 µs. It is taken only while the agent owes work, and not where
+//! none of its children ends: the kernel adds the page faults of each that was waited for to its parent's.
 
 use super::read::{Reader, numbers};
 use heartbeat::base::moment::Moment;
@@ -15,6 +16,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// One spell of looking, and how often one begins.
 const SPELL: Duration = Duration::from_secs(1);
 const SPELLS: Duration = Duration::from_secs(5);
+/// After so many spells in which nothing was started and no child ended, the next one waits for a child that has ended.
+const IDLE_SPELLS: u32 = 3;
 /// The most threads whose children are listed.
 const THREADS_MAX: usize = 64;
 /// A child that is there in so many looks is not fleeting.
@@ -40,6 +43,10 @@ pub(crate) struct ToolCalls {
     known: Option<BTreeMap<u32, Seen>>,
     calls: Vec<ToolCall>,
     spell_began: Option<Moment>,
+    /// Spells in a row in which nothing was started.
+    idle_spells: u32,
+    /// The page faults of the children that have ended.
+    of_ended: u64,
     next: Option<Moment>,
 }
 
@@ -51,9 +58,13 @@ impl ToolCalls {
 
     /// Which processes are watched from now on. `eager`: all the time.
     pub(crate) fn watch(&mut self, parents: &[u32], eager: bool, now: Moment) {
+        let of_ended = parents.iter().map(|pid| self.faults_of_ended(*pid)).sum();
+        if std::mem::replace(&mut self.of_ended, of_ended) != of_ended {
+            self.idle_spells = 0;
+        }
         if parents.is_empty() {
             (self.next, self.known) = (None, None);
-        } else if self.next.is_none() || eager {
+        } else if eager || self.next.is_none() && self.idle_spells < IDLE_SPELLS {
             self.next = Some(self.next.map_or(now, |next| next.min(now + PAUSE)));
         }
     }
@@ -77,6 +88,7 @@ impl ToolCalls {
                     self.report(seen.command.take(), false);
                 }
             } else if let Some(command) = self.started(*parent, *child) {
+                self.idle_spells = 0;
                 let seen = Seen {
                     command: Some(command),
                     looks: 1,
@@ -95,6 +107,8 @@ impl ToolCalls {
         let over = !eager && now.since(began) >= SPELL;
         self.next = Some(if over { began + SPELLS } else { now + PAUSE });
         if over {
+            self.idle_spells = self.idle_spells.saturating_add(1);
+            self.next = self.next.filter(|_| self.idle_spells < IDLE_SPELLS);
             // What was started in between is not new when the next spell begins.
             let running = self.known.take().unwrap_or_default();
             for seen in running.into_values() {
@@ -115,6 +129,17 @@ impl ToolCalls {
     /// The calls since this was last asked, oldest first.
     pub(crate) fn take(&mut self) -> Vec<ToolCall> {
         std::mem::take(&mut self.calls)
+    }
+
+    /// Of the children that this process has waited for; 0 for one that is gone.
+    fn faults_of_ended(&mut self, pid: u32) -> u64 {
+        let Ok(text) = self.reader.text(&format!("/proc/{pid}/stat")) else {
+            return 0;
+        };
+        // The name, in parentheses, may hold anything. `cminflt` is the ninth field behind it.
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let faults = fields.split_whitespace().nth(8);
+        faults.and_then(|faults| faults.parse().ok()).unwrap_or(0)
     }
 
     fn children(&mut self, parent: u32, found: &mut BTreeSet<(u32, u32)>) {
@@ -171,5 +196,47 @@ mod tests {
         child.wait().unwrap();
         let times = seen.iter().filter(|seen| **seen == call).count();
         assert_eq!(times, 1, "{seen:?}");
+    }
+    /// Plays spells until none is due; how many there were.
+    fn spells(calls: &mut ToolCalls, parents: &[u32], now: &mut Moment) -> usize {
+        let mut spells = 0;
+        for _ in 0..10 {
+            *now = *now + SPELLS;
+            calls.watch(parents, false, *now);
+            let is_due = calls.deadline().is_some_and(|at| at <= *now);
+            spells += usize::from(is_due);
+            while calls.deadline().is_some_and(|at| at <= *now + SPELL) {
+                calls.look(parents, false, calls.deadline().unwrap_or_default());
+            }
+        }
+        spells
+    }
+
+    #[test]
+    fn a_process_without_calls_is_left_alone_until_a_child_of_it_has_ended() {
+        let script = "read line; sleep 0; read line";
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut lines = shell.stdin.take().unwrap();
+        let parents = [shell.id()];
+        let mut calls = ToolCalls::default();
+        let mut now = crate::clock::now();
+        assert_eq!(spells(&mut calls, &parents, &mut now), 3);
+        assert_eq!(spells(&mut calls, &parents, &mut now), 0);
+        std::io::Write::write_all(&mut lines, b"\n").unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while calls.faults_of_ended(shell.id()) == calls.of_ended {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "no child of the shell has ended"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(spells(&mut calls, &parents, &mut now) >= 3);
+        shell.kill().unwrap();
+        shell.wait().unwrap();
     }
 }

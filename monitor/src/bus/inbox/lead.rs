@@ -20,12 +20,20 @@ const GIVEN_UP_WITHIN: Duration = Duration::from_millis(500);
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(keys::LEADER_SCRIPT));
 
+/// What became of the wish to lead, which is a write.
+#[derive(Debug)]
+pub(super) enum Written {
+    Taken,
+    /// For this reason.
+    Refused(RedisError),
+}
+
 /// Asks for the lead and passes the answer on. An error is the connection's; a store that refuses is an answer.
 pub(super) async fn ask(
     link: &mut MultiplexedConnection,
     instance: &str,
     output: &Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Written>> {
     let asked_at = clock::now();
     let answer = stand(link, instance, LEAD_LASTS, "").await;
     pass_on(link, instance, (answer, asked_at), output).await
@@ -38,34 +46,42 @@ pub(super) fn add(question: &mut Pipeline, instance: &str) {
     call.arg(instance).arg(millis(LEAD_LASTS)).arg("");
 }
 
-/// Passes on what the store answered to the question of that moment. A store that has lost the script gets it again, and the
+/// Passes on what the store answered to the question of that moment, and gives what became of the write, if it was one. A store that has lost the script gets it again, and the
 /// lead of a monitor that is provably dead is broken.
 pub(super) async fn pass_on(
     link: &mut MultiplexedConnection,
     instance: &str,
     (mut answer, mut asked_at): (RedisResult<(String, String)>, Moment),
     output: &Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Written>> {
     let mut breakable = String::new();
     loop {
-        let input = match answer {
+        let (input, written) = match answer {
             Ok((word, value)) => match Standing::decode(&word, &value) {
                 Ok(Standing::Follows(leader))
                     if breakable.is_empty() && is_dead(&leader, instance) =>
                 {
                     breakable = leader.instance;
-                    None
+                    (None, None)
                 }
-                Ok(standing) => Some(WatchInput::Stands(asked_at, standing)),
-                Err(error) => Some(refused(&error, asked_at, output)),
+                Ok(standing) => {
+                    let wrote = matches!(standing, Standing::Leads(_)).then_some(Written::Taken);
+                    (Some(WatchInput::Stands(asked_at, standing)), wrote)
+                }
+                Err(error) => (Some(refused(&error, asked_at, output)), None),
             },
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => None,
-            Err(error) if is_refusal(&error) => Some(refused(&error, asked_at, output)),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                (None, None)
+            }
+            Err(error) if is_refusal(&error) => {
+                let input = refused(&error, asked_at, output);
+                (Some(input), Some(Written::Refused(error)))
+            }
             Err(error) => return Err(error.into()),
         };
         if let Some(input) = input {
             output.send(input).await;
-            return Ok(());
+            return Ok(written);
         }
         asked_at = clock::now();
         answer = stand(link, instance, LEAD_LASTS, &breakable).await;
@@ -76,7 +92,7 @@ pub(super) async fn pass_on(
 pub(crate) async fn give_up(address: &Address, instance: &str) {
     let given_up = async {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(GIVEN_UP_WITHIN));
-        let target = address.resolve()?;
+        let target = address.locate(GIVEN_UP_WITHIN).await?;
         let mut link = hbshell::store::connect(target, config, GIVEN_UP_WITHIN).await?;
         stand(&mut link, instance, Duration::ZERO, "").await?;
         anyhow::Ok(())

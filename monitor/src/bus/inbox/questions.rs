@@ -3,11 +3,13 @@
 //! Records have a queue of their own (`requests.rs`).
 
 use super::answers::is_own_fault;
+use super::lead::Written;
 use super::load::{ask, pass_on_hash, pass_on_time};
 use super::{Output, PAGE, lead};
 use crate::clock;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use hbshell::store::ReplicaWatch;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::keys;
@@ -43,6 +45,7 @@ pub(super) struct Questions<'a> {
     pub(super) instance: &'a str,
     /// Wakes the reader of the stream.
     pub(super) read_events: mpsc::Sender<()>,
+    pub(super) replica: &'a mut ReplicaWatch,
 }
 
 impl Questions<'_> {
@@ -57,6 +60,7 @@ impl Questions<'_> {
             canary,
             instance,
             read_events,
+            replica,
         } = self;
         let mut unanswered = FuturesUnordered::new();
         let mut batch = Vec::new();
@@ -72,26 +76,34 @@ impl Questions<'_> {
                     }
                     unanswered.push(settle(batch, link.clone(), canary, instance, output));
                 }
-                Some(settled) = unanswered.next() => settled?,
+                Some(settled) = unanswered.next() => {
+                    match settled? {
+                        None => {}
+                        Some(Written::Taken) => replica.wrote(),
+                        Some(Written::Refused(error)) => replica.refused(&error),
+                    }
+                    anyhow::ensure!(!replica.leaves(clock::now()), "it is a replica now, looking for its master");
+                }
             }
         }
     }
 }
 
-/// Asks one batch and passes its answers on.
+/// Asks one batch and passes its answers on; and whether the store took the one of them that writes.
 async fn settle(
     batch: Vec<Question>,
     mut link: MultiplexedConnection,
     canary: &str,
     instance: &str,
     output: &Output,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Written>> {
+    let mut written = None;
     let mut question = redis::pipe();
     for one in &batch {
         add(&mut question, one, canary, instance);
     }
     if question.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let asked_at = clock::now();
     let mut answers = ask(&mut link, &mut question, output).await?.into_iter();
@@ -114,13 +126,14 @@ async fn settle(
             Question::Lead => {
                 if let Some(answer) = answers.next() {
                     let answer = answer.and_then(|value| Ok(redis::from_redis_value(value)?));
-                    lead::pass_on(&mut link, instance, (answer, asked_at), output).await?;
+                    let answer = (answer, asked_at);
+                    written = lead::pass_on(&mut link, instance, answer, output).await?;
                 }
             }
             Question::ReadEvents => {}
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 fn add(question: &mut Pipeline, one: &Question, canary: &str, instance: &str) {
