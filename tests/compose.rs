@@ -213,23 +213,19 @@ fn the_story(fleet: &Composed<'_>) {
 }
 
 fn the_container_comes_back_where_the_socket_was_allowed(fleet: &Composed<'_>) {
-    // Without the engine's socket a person has to start it, and learns why.
+    // Without the engine's socket a person has to start it: its incident says why.
     let container = fleet.container("writer");
     fleet.docker.docker(&["kill", &container]);
-    fleet.wait_until("is failed", |agent| agent["state"] == "failed");
-    let tried = fleet.compose(&[
-        "exec",
-        "-T",
-        "hbmonitor",
-        "hbmonitor",
-        "recover",
-        "writer-1",
-        "--dry-run",
-    ]);
-    assert!(
-        tried.contains("there is no /var/run/docker.sock"),
-        "{tried}"
-    );
+    eventually("the rung docker names what is missing", || {
+        let address = format!("127.0.0.1:{}", fleet.port);
+        let (_, answer) = get(&address, "/v1/incidents?agent=writer-1")?;
+        let rungs = answer["incidents"][0]["rungs"].as_array()?.clone();
+        let docker = rungs.iter().find(|rung| rung["rung"] == "docker")?;
+        let detail = docker["detail"].as_str()?;
+        detail
+            .contains("mount its socket into hbmonitor's container")
+            .then_some(())
+    });
     fleet.docker.docker(&["start", &container]);
     fleet.wait_until("is healthy", |agent| agent["state"] == "healthy");
 
