@@ -32,7 +32,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 .NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
-test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, cargo-deny
+test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, Compose v2, cargo-deny
 	scripts/test-deps
 
 lint: ## format and clippy, warnings are errors
@@ -67,7 +67,7 @@ kills: ## kill -9 of hbmonitor at POINTS random points of a recovery: no rung tw
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
 
-# A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; ten minutes the first time.
+# A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; six minutes more the first time.
 test-k8s: ## hb in a real one-node Kubernetes, started for it; ARGS names rows, in part
 	scripts/kubernetes test $(ARGS)
 
