@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install dist demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor bench-detection screenshots clean
+.PHONY: help build install dist reproducible demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor bench-detection screenshots clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -19,8 +19,11 @@ install: build ## both programs into PREFIX/bin; PREFIX=/usr/local
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(TARGET)/release/hbsidecar $(TARGET)/release/hbmonitor $(DESTDIR)$(PREFIX)/bin
 
-dist: ## dist/: archive and Debian package for machines without Rust: static programs, manual pages, completions, units
+dist: ## dist/: archive and Debian package for machines without Rust: static programs, manual pages, completions, units; SBOM
 	scripts/dist
+
+reproducible: ## builds dist/ twice, from other paths, at other times: each byte must be the same; two release builds, a quarter of an hour
+	scripts/reproducible
 
 demo: ## builds and plays the demo; ARGS=--once ends it after the story
 	$(CARGO) build --quiet --bins -p hbsidecar -p hbmonitor
@@ -29,7 +32,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 .NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
-test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, cargo-deny
+test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, Compose v2, cargo-deny
 	scripts/test-deps
 
 lint: ## format and clippy, warnings are errors
@@ -64,7 +67,7 @@ kills: ## kill -9 of hbmonitor at POINTS random points of a recovery: no rung tw
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)
 
-# A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; ten minutes the first time.
+# A cluster of its own, unless KUBECONFIG names one that has the images of scripts/kubernetes. Root; six minutes more the first time.
 test-k8s: ## hb in a real one-node Kubernetes, started for it; ARGS names rows, in part
 	scripts/kubernetes test $(ARGS)
 

@@ -47,7 +47,9 @@ pub(crate) enum TokenError {
     )]
     StateDir(PathBuf, std::io::Error),
     /// The state directory is not this user's alone.
-    #[error("cannot keep a token in the state directory: {0}")]
+    #[error(
+        "cannot keep a token: {0}; change its owner and mode, or name another directory with --state-dir, or a file with --token-file"
+    )]
     NotOurs(#[from] PrivateDirError),
 }
 

@@ -216,9 +216,10 @@ fn a_store_over_tls_is_found_by_name_and_its_certificate_is_verified() {
 }
 
 /// No name, no home, no `/tmp`, no place to write to. Needs root, as the tests of Docker do.
+const STRANGER: [&str; 4] = ["--setuid", "12345", "--setgid", "12345"];
+
 #[test]
 fn a_user_that_the_system_does_not_know_is_served_all_the_same() {
-    const STRANGER: [&str; 4] = ["--setuid", "12345", "--setgid", "12345"];
     let redis = Redis::start();
 
     let root = Root::with("hbsidecar");
@@ -245,4 +246,33 @@ fn a_user_that_the_system_does_not_know_is_served_all_the_same() {
         let (_, agent) = get(&address, "/health/agents/a1")?;
         (agent["state"] == "stopped").then_some(())
     });
+}
+
+/// The fleet is watched all the same.
+#[test]
+fn a_monitor_that_cannot_keep_a_token_or_a_store_names_the_flags_for_it() {
+    let place = tempfile::tempdir().unwrap();
+    let redis = Redis::start();
+    let store = format!("redis://{NAME}:{}", redis.port);
+    for (flags, words) in [
+        (&[][..], "name a file with --token-file"),
+        (
+            &["--state-dir", "/etc"],
+            "name another directory with --state-dir",
+        ),
+    ] {
+        let root = Root::with("hbmonitor");
+        let log = place.path().join("log");
+        let monitor = [&["/hbmonitor", "--redis-url", &store][..], flags].concat();
+        let mut command = root.command(&STRANGER, &monitor);
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let (_running, address) = serving(&mut command);
+        eventually(&format!("it logs {words:?}"), || {
+            std::fs::read_to_string(&log)
+                .unwrap()
+                .contains(words)
+                .then_some(())
+        });
+        assert!(get(&address, "/health/agents").is_some());
+    }
 }

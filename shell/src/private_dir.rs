@@ -28,13 +28,11 @@ pub struct PrivateDir {
     path: PathBuf,
 }
 
-/// Why there is no such directory.
+/// Why there is no such directory. What to do about it depends on what the directory is for.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateDirError {
     /// It is a link, another user's, or others may write to it.
-    #[error(
-        "{0:?} must be a directory of user {1} that no other user can write to; remove it, or set XDG_RUNTIME_DIR"
-    )]
+    #[error("{0:?} must be a directory of user {1} that no other user can write to")]
     NotOurs(PathBuf, u32),
     /// It cannot be opened or made.
     #[error("{0:?}: {1}")]
@@ -45,8 +43,8 @@ pub enum PrivateDirError {
 }
 
 impl PrivateDir {
-    /// The runtime directory, made when it is missing: the first place that is safe. The places that are not, and why,
-    /// are returned with it.
+    /// The runtime directory, made when it is missing: the first place that is safe. The places before it that are
+    /// another user's are returned with it.
     ///
     /// # Errors
     /// No place is safe; the error is that of the first.
@@ -68,7 +66,11 @@ impl PrivateDir {
         let mut refused = Vec::new();
         for place in places {
             match open(place) {
-                Ok(dir) => return Ok((dir, refused)),
+                Ok(dir) => {
+                    // One that cannot be made is no news: that is why there are others.
+                    refused.retain(|error| matches!(error, PrivateDirError::NotOurs(..)));
+                    return Ok((dir, refused));
+                }
                 Err(error) => refused.push(error),
             }
         }
@@ -223,6 +225,20 @@ mod tests {
     }
 
     #[test]
+    fn of_the_places_before_the_first_safe_one_the_unsafe_are_reported() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        symlink("/tmp", at("link")).unwrap();
+        let places = [at("no/hb"), at("link"), at("good")];
+        let (dir, refused) = PrivateDir::first_safe(&places, PrivateDir::make).unwrap();
+        assert_eq!(dir.path(), at("good"));
+        assert!(
+            matches!(&refused[..], [PrivateDirError::NotOurs(path, _)] if *path == at("link")),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
     fn a_link_a_pipe_and_a_file_that_others_write_are_not_read() {
         let (parent, dir) = made();
         std::fs::write(parent.path().join("theirs"), "x").unwrap();
@@ -248,7 +264,7 @@ mod tests {
         let (dir, refused) = PrivateDir::first_safe(&places, PrivateDir::make).unwrap();
         assert_eq!(dir.path(), at("good"));
         assert_eq!(refused.len(), 2);
-        assert!(refused[0].to_string().contains("XDG_RUNTIME_DIR"));
+        assert!(refused[0].to_string().contains("no other user can write"));
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub(crate) enum Health {
 pub(crate) enum ContractError {
     /// No directory for the sockets, not even a private one.
     #[error(
-        "no directory for the agent's sockets: {0}; choose one with --socket, in a container that is read-only mount \
-         an empty volume at /tmp or /run/hb"
+        "no directory for the agent's sockets: {0}; choose a path with --socket, or mount an empty volume at /tmp or /run/hb, \
+         as a container with a read-only root needs it"
     )]
     NoPlace(std::io::Error),
     /// The runtime does not take a socket.

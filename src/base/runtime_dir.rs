@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 /// The places for the directory of sockets and of [`STORE_FILE`], the first one first: `$XDG_RUNTIME_DIR/hb`, else `/run/hb`
-/// for root, else a directory under `/tmp`. Another user may have made that one before, so there is another behind it, in a
-/// directory of this user: `$XDG_STATE_HOME/hb-run`, by default `.hb-run` in the home directory. A place must be checked
-/// before it is used.
+/// for root, else a directory under `/tmp`. Another user may have made that one before, or a root is read-only, so there are
+/// others behind it: `$XDG_STATE_HOME/hb-run`, by default `.hb-run` in the home directory, and directories of this user below
+/// `/run/hb` and `/tmp`, where containers have their volumes. A place must be checked before it is used.
 pub fn runtime_dirs(
     xdg_runtime_dir: Option<PathBuf>,
     xdg_state_home: Option<PathBuf>,
@@ -13,14 +13,17 @@ pub fn runtime_dirs(
     uid: u32,
 ) -> Vec<PathBuf> {
     let absolute = |dir: Option<PathBuf>| dir.filter(|dir| dir.is_absolute());
-    let usual = match absolute(xdg_runtime_dir) {
-        Some(dir) => dir.join("hb"),
-        None if uid == 0 => PathBuf::from("/run/hb"),
-        None => PathBuf::from(format!("/tmp/hb-{uid}")),
-    };
+    let temporary = PathBuf::from(format!("/tmp/hb-{uid}"));
+    let volume = PathBuf::from(format!("/run/hb/{uid}"));
     let state = absolute(xdg_state_home).map(|dir| dir.join("hb-run"));
     let behind = state.or_else(|| Some(absolute(home)?.join(".hb-run")));
-    [usual].into_iter().chain(behind).collect()
+    let (usual, last) = match absolute(xdg_runtime_dir) {
+        Some(dir) => (dir.join("hb"), Some(temporary)),
+        None if uid == 0 => (PathBuf::from("/run/hb"), Some(temporary)),
+        None => (temporary, None),
+    };
+    let places = [Some(usual), behind, Some(volume), last];
+    places.into_iter().flatten().collect()
 }
 
 /// The directory of what survives a restart: `$XDG_STATE_HOME/hb`, `/var/lib/hb` for root, else `~/.local/state/hb`; `None`
@@ -54,6 +57,7 @@ mod tests {
             runtime_dirs(xdg.map(PathBuf::from), None, Some("/home/u".into()), uid)
         };
         let behind = PathBuf::from("/home/u/.hb-run");
+        let volume = PathBuf::from("/run/hb/7");
         let first = |xdg, uid| places(xdg, uid).swap_remove(0);
         assert_eq!(
             first(Some("/run/user/7"), 7),
@@ -62,9 +66,15 @@ mod tests {
         assert_eq!(first(None, 0), PathBuf::from("/run/hb"));
         assert_eq!(
             places(Some("relative"), 7),
-            [PathBuf::from("/tmp/hb-7"), behind]
+            [PathBuf::from("/tmp/hb-7"), behind, volume.clone()]
         );
-        assert_eq!(runtime_dirs(None, None, None, 7).len(), 1);
+        assert_eq!(
+            runtime_dirs(None, None, None, 7),
+            [PathBuf::from("/tmp/hb-7"), volume]
+        );
+        let last = |xdg, uid| places(xdg, uid).pop();
+        assert_eq!(last(None, 0), Some("/tmp/hb-0".into()));
+        assert_eq!(last(Some("/run/user/7"), 7), Some("/tmp/hb-7".into()));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use super::static_program::repository;
 use super::{SOON, eventually, program, saw};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -316,6 +318,8 @@ pub(crate) fn busybox(root: &Path) {
     for dir in ["bin", "tmp", "proc", "run"] {
         std::fs::create_dir_all(root.join(dir)).unwrap();
     }
+    // As images have it; a tmpfs that is mounted there takes the mode over.
+    std::fs::set_permissions(root.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
     let busybox = said(Command::new("sh").args(["-c", "command -v busybox"]));
     std::fs::copy(&busybox, bin.join("busybox")).unwrap();
     for applet in said(Command::new(&busybox).arg("--list")).lines() {

@@ -39,12 +39,17 @@ impl UnixRedis {
     }
 
     pub(crate) fn beat(&self, id: &str) -> Option<serde_json::Value> {
-        let beat: Option<String> = redis::cmd("HGET")
-            .arg(&[&format!("agent:{id}"), "beat"])
+        serde_json::from_str(&self.field(id, "beat")?).ok()
+    }
+
+    /// Of an agent's hash.
+    pub(crate) fn field(&self, id: &str, field: &str) -> Option<String> {
+        let value: Option<String> = redis::cmd("HGET")
+            .arg(&[&format!("agent:{id}"), field])
             .query(&mut self.connection()?)
             .ok()?;
-        saw(&format!("the beat of {id}"), &beat);
-        serde_json::from_str(&beat?).ok()
+        saw(&format!("{field} of {id}"), &value);
+        value
     }
 
     pub(crate) fn events(&self) -> Vec<HashMap<String, String>> {

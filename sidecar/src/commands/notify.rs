@@ -75,7 +75,7 @@ enum NotifyError {
     WhichSocket(Vec<PathBuf>),
     #[error("no sidecar answers in {0:?}; if its socket is elsewhere, name it with --socket")]
     NoneAnswers(PathBuf),
-    #[error("no sidecar can be found: {0}")]
+    #[error("no sidecar can be found: {0}; name its socket with --socket")]
     NoDirectory(hbshell::private_dir::PrivateDirError),
     #[error("no sidecar answers at {0:?}: {1}")]
     NoAnswer(PathBuf, io::Error),

@@ -66,7 +66,7 @@ impl AgentIo {
 
     /// Opens sockets and file, when that was put off until the id is known.
     pub(super) fn open_contract(&mut self, config: &Config) {
-        if self.contract.is_none() {
+        if config.id_is_default {
             self.contract = contract(config, &self.root);
         }
     }

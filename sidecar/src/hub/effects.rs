@@ -145,7 +145,7 @@ impl Hub {
     /// Watches a process that another program started.
     pub(super) fn attach(&mut self, process: Process) -> std::io::Result<()> {
         tracing::info!("attached to process {}", process.pid);
-        if let Some(lack) = attach::lack(process.pid) {
+        for lack in attach::lacks(&process) {
             tracing::warn!("{lack}");
         }
         if matches!(self.config.work, Work::Transparent(_)) || shares_terminal(process.pid) {

@@ -119,8 +119,15 @@ fn open(pid: i32) -> Result<Process, AttachError> {
     })
 }
 
-/// What of the process cannot be read, with the remedy: root without capabilities is another user to it.
-pub(crate) fn lack(pid: i32) -> Option<String> {
+/// What hbsidecar cannot do with a process that it watches, with the remedies.
+pub(crate) fn lacks(process: &Process) -> impl Iterator<Item = String> {
+    [hidden(process.pid), unsignalled(process)]
+        .into_iter()
+        .flatten()
+}
+
+/// Root without capabilities is another user to it.
+fn hidden(pid: i32) -> Option<String> {
     let refused = std::fs::read_dir(format!("/proc/{pid}/fd")).err()?;
     if refused.kind() != std::io::ErrorKind::PermissionDenied {
         return None;
@@ -130,6 +137,22 @@ pub(crate) fn lack(pid: i32) -> Option<String> {
         "process {pid} of user {owner} hides its files and memory from hbsidecar, so no verdict on its work is possible; run \
          hbsidecar as the same user (in a pod: the same runAsUser) or with the capability SYS_PTRACE"
     ))
+}
+
+/// The signal 0 is a question.
+fn unsignalled(process: &Process) -> Option<String> {
+    let error = process.signal(0).err()?;
+    let refused = matches!(
+        error.raw_os_error(),
+        Some(nix::libc::EPERM | nix::libc::ENOSYS)
+    );
+    refused.then(|| {
+        format!(
+            "process {} cannot be sent a signal ({error}), so hbsidecar neither stops nor restarts it; a seccomp profile must \
+             allow pidfd_send_signal, for a process of another user hbsidecar needs the capability KILL",
+            process.pid
+        )
+    })
 }
 
 /// `PF_KTHREAD`: the flag of a thread of the kernel. In a container process 2 is an ordinary one.
