@@ -7,7 +7,7 @@ ARGS ?=
 
 PREFIX ?= /usr/local
 
-.PHONY: help build install dist reproducible demo test test-deps lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor bench-detection screenshots clean
+.PHONY: help build install dist reproducible demo test test-deps compose lint deny check simulate kills day zoo zoo-smoke zoo-random zoo-slow zoo-agents soak test-k8s smoke-k8s mutants fuzz bench bench-supervisors bench-recovery bench-peers bench-look bench-monitor bench-detection screenshots clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -32,7 +32,7 @@ demo: ## builds and plays the demo; ARGS=--once ends it after the story
 .NOTPARALLEL: test
 test: test-deps lint deny check ## everything: installs what tests need, format, lints, dependencies, all tests
 
-test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, Compose v2, cargo-deny
+test-deps: ## redis-server, node, Chromium, promtool, python clients, a Docker engine, cargo-deny
 	scripts/test-deps
 
 lint: ## format and clippy, warnings are errors
@@ -63,6 +63,10 @@ simulate: ## agents and monitor in virtual time under every fault; SEEDS=100000,
 POINTS ?= 200
 kills: ## kill -9 of hbmonitor at POINTS random points of a recovery: no rung twice, no incident forgotten; five minutes
 	HB_KILL_POINTS=$(POINTS) $(CARGO) test --quiet -p heartbeat --test ladder -- --nocapture killed_anywhere
+
+compose: ## docker-compose.yml on a real engine with Compose v1 and v2; builds v2 with Go where it is not here; five minutes
+	scripts/test-deps --compose-v2
+	$(CARGO) test -p heartbeat --test compose
 
 day: ## an operator's ordinary days, one story a test; ARGS names stories, in part; three minutes
 	$(CARGO) test -p heartbeat --test day -- --test-threads=4 $(ARGS)

@@ -159,11 +159,13 @@ fn was_calm(monitor: &Monitor) {
     );
 }
 
+/// Servers and sentinels ask for the same password.
 #[test]
 fn a_fleet_goes_on_at_the_new_master_when_the_old_one_is_killed() {
-    let mut store = Watched::start();
-    let monitor = Monitor::start(&store.url(""));
-    let _agent = store.agent("fo-1", "");
+    let mut store = Watched::start_with(Some(PASSWORD));
+    let user = format!(":{PASSWORD}@");
+    let monitor = Monitor::start(&store.url(&user));
+    let _agent = store.agent("fo-1", &user);
     monitor.wait_for("fo-1", "healthy");
     store.servers[0].down();
     store.beats_at_the_other("fo-1");
@@ -197,15 +199,6 @@ fn a_failover_that_was_asked_for_fails_no_agent() {
     store.beats_at_the_other("fo-3");
     monitor.wait_for("fo-3", "healthy");
     was_calm(&monitor);
-}
-
-#[test]
-fn one_password_opens_the_servers_and_the_sentinels() {
-    let store = Watched::start_with(Some(PASSWORD));
-    let user = format!(":{PASSWORD}@");
-    let monitor = Monitor::start(&store.url(&user));
-    let _agent = store.agent("fo-4", &user);
-    monitor.wait_for("fo-4", "healthy");
 }
 
 #[test]
