@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use support::{Monitor, Redis, Running, eventually, get_text, sidecar};
 
 /// Every name that hbmonitor promises.
-const NAMES: [&str; 53] = [
+const NAMES: [&str; 54] = [
     "hb_build_info",
     "hb_agents",
     "hb_agent_info",
@@ -44,6 +44,7 @@ const NAMES: [&str; 53] = [
     "hb_notifications_suppressed_total",
     "hb_notification_latency_seconds",
     "hb_receiver_up",
+    "hb_sidecars",
     "hb_silences_active",
     "hb_incidents_open",
     "hb_gate_closed",
