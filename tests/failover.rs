@@ -72,6 +72,14 @@ impl Watched {
         Running::start(command.args(["sleep", "1000"]))
     }
 
+    /// A monitor of it, and a healthy agent.
+    fn fleet(&self, id: &str, user: &str) -> (Monitor, Running) {
+        let monitor = Monitor::start(&self.url(user));
+        let agent = self.agent(id, user);
+        monitor.wait_for(id, "healthy");
+        (monitor, agent)
+    }
+
     /// The replica is the master, and the beats of the agent are there.
     fn beats_at_the_other(&self, id: &str) {
         let other = &self.servers[1];
@@ -164,9 +172,7 @@ fn was_calm(monitor: &Monitor) {
 fn a_fleet_goes_on_at_the_new_master_when_the_old_one_is_killed() {
     let mut store = Watched::start_with(Some(PASSWORD));
     let user = format!(":{PASSWORD}@");
-    let monitor = Monitor::start(&store.url(&user));
-    let _agent = store.agent("fo-1", &user);
-    monitor.wait_for("fo-1", "healthy");
+    let (monitor, _agent) = store.fleet("fo-1", &user);
     store.servers[0].down();
     store.beats_at_the_other("fo-1");
     monitor.wait_for("fo-1", "healthy");
@@ -176,9 +182,7 @@ fn a_fleet_goes_on_at_the_new_master_when_the_old_one_is_killed() {
 #[test]
 fn a_fleet_goes_on_at_the_new_master_when_the_old_one_stands_still() {
     let store = Watched::start();
-    let monitor = Monitor::start(&store.url(""));
-    let _agent = store.agent("fo-2", "");
-    monitor.wait_for("fo-2", "healthy");
+    let (monitor, _agent) = store.fleet("fo-2", "");
     signal(store.servers[0].pid(), "STOP");
     store.beats_at_the_other("fo-2");
     monitor.wait_for("fo-2", "healthy");
@@ -190,9 +194,7 @@ fn a_fleet_goes_on_at_the_new_master_when_the_old_one_stands_still() {
 #[test]
 fn a_failover_that_was_asked_for_fails_no_agent() {
     let store = Watched::start();
-    let monitor = Monitor::start(&store.url(""));
-    let _agent = store.agent("fo-3", "");
-    monitor.wait_for("fo-3", "healthy");
+    let (monitor, _agent) = store.fleet("fo-3", "");
     store.sentinels[0]
         .ask(&["SENTINEL", "FAILOVER", NAME])
         .unwrap();

@@ -95,6 +95,7 @@ fn write_certificates(directory: &Path) {
 /// What the sidecar logs of a store that it cannot use, while its agent runs.
 fn refusal(store: &Encrypted, command: &mut Command) -> String {
     let log = store.file("log");
+    command.args(["sleep", "1000"]);
     command.stderr(File::create(&log).unwrap());
     let mut running = Running::start(command);
     let line = eventually("the refusal is logged", || {
@@ -168,7 +169,6 @@ fn new_certificates_need_no_restart() {
 fn a_certificate_that_the_store_misses_is_named() {
     let store = Encrypted::start("yes");
     let mut command = sidecar(&store.url(), "tls-5", "500ms");
-    command.args(["sleep", "1000"]);
     command.env("HB_REDIS_CA_FILE", store.file("ca.pem"));
     let line = refusal(&store, &mut command);
     assert!(line.contains("--redis-cert-file"), "{line}");
@@ -178,7 +178,6 @@ fn a_certificate_that_the_store_misses_is_named() {
 fn an_authority_that_is_not_trusted_is_named_and_the_agent_runs() {
     let store = Encrypted::start("no");
     let mut command = sidecar(&store.url(), "tls-4", "500ms");
-    command.args(["sleep", "1000"]);
     let line = refusal(&store, &mut command);
     assert!(
         line.contains("certificate") && line.contains("--redis-ca-file"),
@@ -191,7 +190,6 @@ fn a_url_without_tls_at_a_port_with_it_is_named() {
     let store = Encrypted::start("no");
     let url = store.url().replace("rediss://", "redis://");
     let mut command = sidecar(&url, "tls-6", "500ms");
-    command.args(["sleep", "1000"]);
     let line = refusal(&store, &mut command);
     assert!(line.contains("write its URL as rediss://"), "{line}");
 }
@@ -201,7 +199,6 @@ fn a_url_with_tls_at_a_port_without_it_is_named() {
     let store = Encrypted::start("no");
     let url = store.redis.url().replace("redis://", "rediss://");
     let mut command = sidecar(&url, "tls-7", "500ms");
-    command.args(["sleep", "1000"]);
     let line = refusal(&store, &mut command);
     assert!(line.contains("write its URL as redis://"), "{line}");
 }
@@ -217,7 +214,6 @@ fn a_server_without_room_for_a_client_is_quoted() {
         Some(taken)
     });
     let mut command = sidecar(&store.redis.url(), "tls-8", "500ms");
-    command.args(["sleep", "1000"]);
     let line = refusal(&store, &mut command);
     assert!(
         line.contains("max number of clients reached; raise its maxclients"),
