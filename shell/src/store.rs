@@ -271,9 +271,6 @@ pub async fn connect(
     config: AsyncConnectionConfig,
     within: Duration,
 ) -> Result<MultiplexedConnection, ConnectError> {
-    let named = target
-        .must_be_master
-        .then(|| target.info.addr().to_string());
     let mut link = match open(target.clone(), config, within).await {
         Err(ConnectError::Store(error)) if is_closed(&error) => {
             return Err(why_closed(&target)
@@ -282,8 +279,8 @@ pub async fn connect(
         }
         opened => opened?,
     };
-    if let Some(named) = named {
-        sentinel::check_role(&mut link, &named).await?;
+    if target.must_be_master {
+        sentinel::check_role(&mut link, target.info.addr()).await?;
     }
     Ok(link)
 }

@@ -12,7 +12,7 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
-use hbshell::store::ReplicaWatch;
+use hbshell::store::{ConnectError, ReplicaWatch};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
@@ -433,7 +433,8 @@ impl StoreSession {
     }
 
     async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
-        let address = self.store.address(self.tries)?;
+        let address = self.store.address(self.tries);
+        let address = address.map_err(ConnectError::from)?;
         self.address = address.to_string();
         let target = address.locate(ANSWER_WITHIN).await?;
         self.address = target.info.addr().to_string();

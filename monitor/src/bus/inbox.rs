@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
-use hbshell::store::{ConnectError, ReplicaWatch};
+use hbshell::store::{ConnectError, ReplicaWatch, Target};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -180,7 +180,7 @@ struct StoreReader {
     /// Failed tries in a row.
     tries: u32,
     up: bool,
-    /// The server that sentinels named the last time.
+    /// The server that sentinels had named when the store was connected last.
     master: Option<String>,
     replica: ReplicaWatch,
 }
@@ -314,10 +314,11 @@ impl StoreReader {
 
     /// One connection, until it is lost. `Ok` only when the hub has ended.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
-        let before = self.master.clone();
-        let mut link = self.connect(ANSWER_WITHIN).await?;
-        let waiting = self.connect(EVENTS_BLOCK + ANSWER_WITHIN).await?;
-        let reports = self.subscribe().await?;
+        // Once for all three: in a failover the next answer may be another server.
+        let target = self.address.locate(self.connect_within()).await?;
+        let mut link = self.connect(&target, ANSWER_WITHIN).await?;
+        let waiting = self.connect(&target, EVENTS_BLOCK + ANSWER_WITHIN).await?;
+        let reports = self.subscribe(&target).await?;
         self.drop_questions();
         self.reconnect.mark_unchanged();
         leave(&mut link, &mut self.leaving, &self.output).await?;
@@ -332,13 +333,15 @@ impl StoreReader {
         if std::mem::take(&mut self.store_starts) {
             self.output.send(FleetInput::StoreStarted).await;
         }
-        let moved = before.is_some_and(|before| self.master.as_ref() != Some(&before));
-        if moved {
-            self.output.send(FleetInput::StoreMoved).await;
-        }
-        match &self.master {
-            Some(master) => tracing::info!("connected to the store, its master is {master}"),
-            None => tracing::info!("connected to the store"),
+        if target.must_be_master {
+            let master = target.info.addr().to_string();
+            tracing::info!("connected to the store, its master is {master}");
+            let before = self.master.replace(master);
+            if before.is_some() && before != self.master {
+                self.output.send(FleetInput::StoreMoved).await;
+            }
+        } else {
+            tracing::info!("connected to the store");
         }
         let (read_events, wanted) = mpsc::channel(1);
         let shared = Shared::new(link.clone(), self.output.counters.clone());
@@ -387,19 +390,19 @@ impl StoreReader {
         (CONNECT_WITHIN * (1 << self.tries.min(3))).min(ANSWER_WITHIN)
     }
 
-    async fn connect(&mut self, answer_within: Duration) -> anyhow::Result<MultiplexedConnection> {
+    async fn connect(
+        &self,
+        target: &Target,
+        answer_within: Duration,
+    ) -> anyhow::Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_within));
-        let target = self.address.locate(self.connect_within()).await?;
-        self.master = target
-            .must_be_master
-            .then(|| target.info.addr().to_string());
-        Ok(hbshell::store::connect(target, config, self.connect_within()).await?)
+        Ok(hbshell::store::connect(target.clone(), config, self.connect_within()).await?)
     }
 
     /// Subscribes, and hands the connection over to the hub.
-    async fn subscribe(&self) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
+    async fn subscribe(&self, target: &Target) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
         let (canary, within) = (self.canary.clone(), self.connect_within());
-        let (target, channels) = (self.address.locate(within).await?, self.channels);
+        let (target, channels) = (target.clone(), self.channels);
         let connected = tokio::task::spawn_blocking(move || {
             Push::connect(&target, channels, &canary, within, clock::now())
         });

@@ -205,13 +205,13 @@ async fn name_of(master: &str, target: Target, within: Duration) -> Answer {
 /// Refuses a server that is no master. A user who may not ask is believed.
 pub(super) async fn check_role(
     link: &mut redis::aio::MultiplexedConnection,
-    target: &str,
+    server: &ConnectionAddr,
 ) -> Result<(), ConnectError> {
     let answer: Result<Vec<redis::Value>, RedisError> = redis::cmd("ROLE").query_async(link).await;
     match answer {
         Ok(role) => match role.first() {
             Some(redis::Value::BulkString(word)) if word == b"master" => Ok(()),
-            Some(_) | None => Err(SentinelError::Replica(target.to_owned()).into()),
+            Some(_) | None => Err(SentinelError::Replica(server.to_string()).into()),
         },
         Err(error) if error.code() == Some("NOPERM") => Ok(()),
         Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
 //! What the store answers instead of carrying out: whether it may do so later, and what a person can do about it.
 
-use hbshell::store::{AddressError, ConnectError, remedy_of_outage};
+use hbshell::store::{ConnectError, remedy_of_outage};
 use redis::RedisError;
 
 /// How a living store says no.
@@ -43,8 +43,6 @@ pub(super) fn remedy_of_loss(error: &anyhow::Error) -> &'static str {
         error.remedy()
     } else if let Some(error) = error.downcast_ref() {
         remedy_of_outage(error)
-    } else if error.is::<AddressError>() {
-        "check --redis-url and the files that the options name"
     } else {
         "look whether it still runs"
     }

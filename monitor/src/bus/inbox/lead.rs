@@ -46,8 +46,8 @@ pub(super) fn add(question: &mut Pipeline, instance: &str) {
     call.arg(instance).arg(millis(LEAD_LASTS)).arg("");
 }
 
-/// Passes on what the store answered to the question of that moment, and gives what became of the write, if it was one. A store that has lost the script gets it again, and the
-/// lead of a monitor that is provably dead is broken.
+/// Passes on what the store answered to the question of that moment, and gives what became of the write, if it was one. A store
+/// that has lost the script gets it again, and the lead of a monitor that is provably dead is broken.
 pub(super) async fn pass_on(
     link: &mut MultiplexedConnection,
     instance: &str,
