@@ -33,6 +33,7 @@ pub struct Address {
     sentinels: Option<Sentinels>,
     is_encrypted: bool,
     credentials: Credentials,
+    public_url: String,
 }
 
 /// What a user gives beside the URL, as it was given: by flag, variable or configuration file.
@@ -176,7 +177,13 @@ impl Address {
             sentinels,
             is_encrypted,
             credentials,
+            public_url: without_secrets(url),
         })
+    }
+
+    /// The URL as it was given, without user and password: for programs that know those themselves.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
     }
 
     /// What the next connection is made with. Sentinels are asked which server is the master, for `within` at most.
@@ -222,6 +229,20 @@ impl Address {
             None => is_local(self.info.addr()),
         }
     }
+}
+
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let hosts = authority.rsplit('@').next().unwrap_or(authority);
+    let is_public = |pair: &&str| !["user=", "pass="].iter().any(|name| pair.starts_with(name));
+    let query: Vec<&str> = query.split('&').filter(is_public).collect();
+    let query = match query.join("&") {
+        query if query.is_empty() => query,
+        query => format!("?{query}"),
+    };
+    format!("{scheme}://{hosts}{path}{query}")
 }
 
 fn is_local(address: &ConnectionAddr) -> bool {
@@ -487,6 +508,25 @@ mod tests {
     fn password(address: &Address) -> String {
         let target = address.resolve().unwrap();
         target.info.redis_settings().password().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_url_that_others_get_holds_no_user_and_no_password() {
+        for (given, public) in [
+            ("h:7000", "redis://h:7000"),
+            ("redis://user:p@ss@h:7000/3", "redis://h:7000/3"),
+            ("rediss://:pass@h", "rediss://h"),
+            (
+                "redis-sentinel://user:pass@h1:1,h2:2/main/3",
+                "redis-sentinel://h1:1,h2:2/main/3",
+            ),
+            (
+                "redis+unix:///run/r.sock?db=2&user=me&pass=secret",
+                "redis+unix:///run/r.sock?db=2",
+            ),
+        ] {
+            assert_eq!(without_secrets(given), public);
+        }
     }
 
     #[test]
