@@ -434,6 +434,20 @@ pub fn remedy_of_outage(error: &RedisError) -> &'static str {
     "look at its log, or name another one with --redis-url"
 }
 
+/// What happened and its causes, each once: an error of the store repeats the one that it stems from.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 fn unreachable(error: std::io::Error) -> ConnectError {
     ConnectError::Store(error.into())
 }
@@ -508,6 +522,18 @@ mod tests {
     fn password(address: &Address) -> String {
         let target = address.resolve().unwrap();
         target.info.redis_settings().password().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = ConnectError::Store(refused().into());
+        assert_eq!(causes(&error), refused().to_string());
+        let file = AddressError::Password(PathBuf::from("/p"), refused());
+        assert_eq!(
+            causes(&file),
+            format!("cannot read the password file /p: {}", refused())
+        );
     }
 
     #[test]
