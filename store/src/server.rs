@@ -227,17 +227,21 @@ impl Server {
     /// Commands of the clients that are ready, of each in order.
     fn work_off(&mut self) {
         while let Some(id) = self.ready.pop_front() {
+            let mut has_run = false;
             while let Some(command) = self.clients.get_mut(&id).and_then(Client::next_command) {
                 if command.is_empty() {
                     continue;
                 }
+                has_run = true;
                 let reply = self.command(id, &command);
                 self.credit(id, &command, matches!(reply, Some(Reply::Error(_))));
                 if let Some(reply) = reply {
                     self.reply(id, &command[0], reply);
                 }
             }
-            self.part_with_clients();
+            if has_run {
+                self.part_with_clients();
+            }
         }
     }
 

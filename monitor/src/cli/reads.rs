@@ -64,8 +64,8 @@ pub(crate) enum Read {
     /// Check the fleet for Nagios and its kin: exit code 0 all well, 1 notices, 2 incidents, 3 cannot tell
     Check {
         /// Agents in this state only; several with commas
-        #[arg(long, value_name = "STATE", value_parser = StateWords::parse)]
-        state: Option<StateWords>,
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
     },
     /// Show the fleet on the whole screen, with keys to sort, filter and act
     Top,
@@ -118,10 +118,12 @@ pub(super) async fn run(read: &Read, client: &Client) -> Result<u8, ClientError>
         }
         Read::Incidents { all, json } => incident_list(client, *all, *json).await,
         Read::Check { state } => {
-            let Finding { code, line } = match finding(client, state.as_ref()).await {
-                Ok(finding) => finding,
-                Err(error) => check::unknown(&error.to_string()),
+            // A word that is none must not look like the exit code of an incident.
+            let found = match state.as_deref().map(StateWords::parse).transpose() {
+                Ok(state) => finding(client, state).await.map_err(|why| why.to_string()),
+                Err(why) => Err(why.to_string()),
             };
+            let Finding { code, line } = found.unwrap_or_else(|why| check::unknown(&why));
             print(&line);
             Ok(code)
         }
@@ -407,9 +409,10 @@ async fn incident_list(client: &Client, all: bool, as_json: bool) -> Result<u8, 
     Ok(0)
 }
 
-async fn finding(client: &Client, state: Option<&StateWords>) -> Result<Finding, ClientError> {
+async fn finding(client: &Client, state: Option<StateWords>) -> Result<Finding, ClientError> {
+    let is_part = state.is_some();
     let ls = Ls {
-        state: state.cloned(),
+        state,
         agent_type: None,
         activity: None,
         text: None,
@@ -423,9 +426,7 @@ async fn finding(client: &Client, state: Option<&StateWords>) -> Result<Finding,
     let terminal = Terminal::detect(false);
     // Of a part of the fleet only its own incidents count.
     let mut incidents = incidents;
-    if state.is_some()
-        && let Some(all) = incidents["incidents"].as_array_mut()
-    {
+    if is_part && let Some(all) = incidents["incidents"].as_array_mut() {
         all.retain(|one| {
             let named = one["agents"].as_array().into_iter().flatten();
             let mut named = named.filter_map(Value::as_str);

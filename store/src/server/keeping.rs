@@ -93,8 +93,16 @@ impl Server {
             others |= client.release(written);
             client.forget_ahead();
         }
-        self.ready.extend(self.clients.keys());
+        self.wake_waiting();
         self.reply_at = others.then(|| Instant::now() + REPLY_WITHIN);
+    }
+
+    fn wake_waiting(&mut self) {
+        let with_commands = self
+            .clients
+            .iter()
+            .filter(|(_, client)| !client.backlog.is_empty());
+        self.ready.extend(with_commands.map(|(id, _)| *id));
     }
 
     /// The disk had its time: what can go without it goes.
@@ -102,7 +110,7 @@ impl Server {
         self.disk_lags = true;
         self.reply_at = None;
         self.clients.values_mut().for_each(Client::release_hasty);
-        self.ready.extend(self.clients.keys());
+        self.wake_waiting();
     }
 
     /// Sends the reply to a command, at once or when the disk has what the command changed.
