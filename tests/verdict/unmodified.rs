@@ -194,6 +194,9 @@ fn a_thread_for_the_keys_of_a_full_screen_waits_for_no_person_while_another_wait
     let world = streaming().with_threads(1, &keys());
     let world = world.passes(9 * MINUTE, draws);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::WaitingModel);
+    let between = World::new().main_waits(Wait::Running);
+    let between = between.with_threads(1, &keys()).still(MINUTE);
+    assert_ne!(between.verdict(), Verdict::WaitingInput);
     let alone = World::new().with_threads(1, &keys()).still(MINUTE);
     alone.is(Verdict::WaitingInput, 30, "/dev/pts/1");
 }

@@ -112,15 +112,35 @@ pub(in crate::verdict) fn watched(view: &TreeView<'_>) -> Option<Assessment> {
     })
 }
 
-/// A program that reads keys in a thread of its own while others wait for the model, or its first thread for a tool or for a
-/// time, does not wait for a person.
+/// A program that reads keys in a thread of its own while others run or wait for the model, or its first thread for a tool or
+/// for a time, does not wait for a person. The thread that has the model's connection is seen between two waits at times.
 fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
     let main = process.main_wait();
     let others = process.threads.iter().filter(|t| t.tid != keys.tid);
     main.is_some_and(waits_for_another)
         || others
             .filter_map(|t| t.wait.as_ref())
-            .any(|wait| view.can_be_woken_from_outside(process.pid, wait, &[]))
+            .any(|wait| is_busy(wait) || view.can_be_woken_from_outside(process.pid, wait, &[]))
+}
+
+/// What it will wait for next is not known.
+fn is_busy(wait: &Wait) -> bool {
+    match wait {
+        Wait::Running | Wait::Unreadable(_) => true,
+        Wait::Read(_)
+        | Wait::Write(_)
+        | Wait::Accept(_)
+        | Wait::Connect(_)
+        | Wait::Poll { .. }
+        | Wait::Sleep(_)
+        | Wait::Futex { .. }
+        | Wait::Child(_)
+        | Wait::Fork
+        | Wait::Lock(_)
+        | Wait::Signal(_)
+        | Wait::Sync(_)
+        | Wait::Call(_) => false,
+    }
 }
 
 /// For the end of a child, or for a time that is no tick.
