@@ -13,6 +13,7 @@
 )]
 
 pub(crate) mod alone;
+pub(crate) mod cluster;
 pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod proxy;
@@ -282,6 +283,27 @@ impl Redis {
         let password = self.password.as_ref().map(|p| format!(":{p}@"));
         let address = format!("127.0.0.1:{}", self.port);
         redis::Client::open(format!("redis://{}{address}", password.unwrap_or_default())).unwrap()
+    }
+
+    /// Makes the users of docs/redis.md; their password is `x`.
+    pub(crate) fn make_users(&self) {
+        let page = include_str!("../../docs/redis.md");
+        let lines = page.lines().filter(|line| line.starts_with("ACL SETUSER "));
+        let made = lines.map(|line| {
+            let words: Vec<String> = line
+                .split(' ')
+                .map(|word| word.replace("SECRET", "x"))
+                .collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let () = self.run(&words);
+        });
+        assert_eq!(made.count(), 2, "one user for each program");
+    }
+
+    /// What its users were refused.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        let log: Vec<redis::Value> = self.run(&["ACL", "LOG"]);
+        log.iter().map(|entry| format!("{entry:?}")).collect()
     }
 
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {

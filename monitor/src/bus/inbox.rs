@@ -41,7 +41,6 @@ pub(crate) use lead::{give_up, myself};
 use load::load;
 pub(crate) use questions::Question;
 use questions::Questions;
-use redis::AsyncConnectionConfig;
 use requests::{Requests, is_kept, leave};
 use shared::Shared;
 use std::collections::BTreeMap;
@@ -326,8 +325,7 @@ impl StoreReader {
             connected,
             answered: EVENTS_BLOCK + answered,
         };
-        let config = AsyncConnectionConfig::new();
-        let waiting = Link::to_owner(&store, keys::EVENTS, within, config).await?;
+        let waiting = Link::to_any_owner(&store, keys::EVENTS, within).await?;
         let reports = self.subscribe(&store).await?;
         self.drop_questions();
         self.reconnect.mark_unchanged();
@@ -398,8 +396,13 @@ impl StoreReader {
             tracing::info!("connected to the store");
             return;
         }
-        let shown = masters.join(", ");
-        tracing::info!("connected to the store, its master is {shown}");
+        match masters.as_slice() {
+            [master] => tracing::info!("connected to the store, its master is {master}"),
+            several => tracing::info!(
+                "connected to the store, its masters are {}",
+                several.join(", ")
+            ),
+        }
         let before = std::mem::replace(&mut self.masters, masters);
         if !before.is_empty() && before != self.masters {
             self.output.send(FleetInput::StoreMoved).await;

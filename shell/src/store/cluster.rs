@@ -217,10 +217,7 @@ impl Slots {
         let mut slots = Self::default();
         for range in list(answer) {
             let mut parts = list(range).into_iter();
-            let mut number = || match parts.next() {
-                Some(Value::Int(number)) => u16::try_from(number).ok(),
-                Some(_) | None => None,
-            };
+            let mut number = || redis::from_redis_value::<u16>(parts.next()?).ok();
             let (Some(first), Some(last)) = (number(), number()) else {
                 continue;
             };
@@ -310,16 +307,9 @@ fn worse(one: Option<ConnectError>, other: ConnectError) -> ConnectError {
 
 fn read_node(value: Value, answers: &Node) -> Option<Node> {
     let mut parts = list(value).into_iter();
-    let host = match parts.next()? {
-        Value::BulkString(host) => String::from_utf8(host).ok()?,
-        Value::SimpleString(host) => host,
-        Value::Nil => String::new(),
-        _ => return None,
-    };
-    match parts.next()? {
-        Value::Int(port) => Some(Node::named(&host, u16::try_from(port).ok()?, answers)),
-        _ => None,
-    }
+    let host: Option<String> = redis::from_redis_value(parts.next()?).ok()?;
+    let port = redis::from_redis_value(parts.next()?).ok()?;
+    Some(Node::named(&host.unwrap_or_default(), port, answers))
 }
 
 fn list(value: Value) -> Vec<Value> {

@@ -49,7 +49,27 @@ impl Link {
                 // One that no node owns goes to any of them, which says so.
                 let at = slots.owner(slot).unwrap_or(any).clone();
                 let nodes = Nodes::new(store.server.clone(), slots.clone(), within);
-                Way::Cluster(nodes.anchored(at, slot, config).await?)
+                Way::Cluster(nodes.from(at, Some(slot), config).await?)
+            }
+        }))
+    }
+
+    /// Connects to the server, or to the owner of this key, and goes with the key when it moves.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn to_any_owner(
+        store: &Located,
+        key: &str,
+        within: Within,
+    ) -> Result<Self, ConnectError> {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(within.answered));
+        Ok(Self(match &store.cluster {
+            None => Way::Server(connect(store.server.clone(), config, within.connected).await?),
+            Some(Map { slots, any }) => {
+                let at = slots.owner(slot(key.as_bytes())).unwrap_or(any).clone();
+                let nodes = Nodes::new(store.server.clone(), slots.clone(), within);
+                Way::Cluster(nodes.from(at, None, config).await?)
             }
         }))
     }

@@ -266,11 +266,10 @@ impl Routes {
         let Value::ServerError(error) = answer else {
             return None;
         };
-        let asks = match error.kind()? {
-            ServerErrorKind::Ask => true,
-            ServerErrorKind::Moved => false,
-            _ => return None,
-        };
+        let asks = error.kind() == Some(ServerErrorKind::Ask);
+        if !asks && error.kind() != Some(ServerErrorKind::Moved) {
+            return None;
+        }
         let (slot, node) = error.details()?.split_once(' ')?;
         let slot = slot.parse().ok()?;
         let node = Node::parse(node, &step.node)?;
@@ -317,18 +316,18 @@ impl Nodes {
         }
     }
 
-    /// Connects to the node of this slot.
-    pub(super) async fn anchored(
+    /// Connects to this node first, perhaps for one slot.
+    pub(super) async fn from(
         self,
         at: Node,
-        slot: u16,
+        anchor: Option<u16>,
         config: AsyncConnectionConfig,
     ) -> Result<Routes, ConnectError> {
         let first = self.connect(&at, config).await?;
         Ok(Routes {
             at,
             first,
-            anchor: Some(slot),
+            anchor,
             nodes: Arc::new(self),
         })
     }
@@ -389,10 +388,10 @@ fn route(command: &Cmd) -> Route {
 }
 
 fn word(argument: Arg<&[u8]>) -> Option<&[u8]> {
-    match argument {
-        Arg::Simple(word) => Some(word),
-        _ => None,
+    if let Arg::Simple(word) = argument {
+        return Some(word);
     }
+    None
 }
 
 /// Steps to one node each, in the order of their commands.

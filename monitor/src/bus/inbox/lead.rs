@@ -9,9 +9,7 @@ use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys;
 use heartbeat::wire::leader::{LEAD_LASTS, Leader, Standing};
 use heartbeat::wire::lease::Holder;
-use redis::{
-    AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
-};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -96,8 +94,7 @@ pub(crate) async fn give_up(address: &Address, instance: &str) {
             connected: GIVEN_UP_WITHIN,
             answered: GIVEN_UP_WITHIN,
         };
-        let config = AsyncConnectionConfig::new();
-        let mut link = Link::to_owner(&store, keys::LEADER, within, config).await?;
+        let mut link = Link::to_any_owner(&store, keys::LEADER, within).await?;
         stand(&mut link, instance, Duration::ZERO, "").await?;
         anyhow::Ok(())
     };
