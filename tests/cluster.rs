@@ -41,9 +41,10 @@ fn was_calm(monitor: &Monitor) {
     assert_eq!(incidents["incidents"], none, "{incidents}");
 }
 
-/// The number of the last beat in the hash of an agent.
+/// The number of the last beat in the hash of an agent; none while its node refuses.
 fn sequence(at: &Redis, id: &str) -> Option<u64> {
-    let held: Option<String> = at.run(&["HGET", &format!("agent:{id}"), "sequence"]);
+    let hash = format!("agent:{id}");
+    let held: Option<String> = at.ask(&["HGET", &hash, "sequence"]).ok()?;
     held?.parse().ok()
 }
 

@@ -307,11 +307,16 @@ impl Redis {
     }
 
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = self.client().get_connection().unwrap();
+        self.ask(command).unwrap()
+    }
+
+    /// Where it may be away, or refuse.
+    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.client().get_connection()?;
         let (name, args) = command.split_first().unwrap();
-        let answer: redis::Value = redis::cmd(name).arg(args).query(&mut connection).unwrap();
+        let answer = redis::cmd(name).arg(args).query(&mut connection);
         saw(&command.join(" "), &answer);
-        T::from_redis_value(answer).unwrap()
+        Ok(T::from_redis_value(answer?)?)
     }
 }
 

@@ -137,7 +137,7 @@ impl Cluster {
         self.seeds.iter().all(|seed| place(&seed.address()))
     }
 
-    /// Whom to ask, in no order: neither one node nor one side of a divided network gets all the questions.
+    /// All of them, in no order: neither one node nor one side of a divided network gets all the questions.
     fn nodes(&self) -> Vec<Node> {
         let known = self.known.lock().map(|known| known.clone());
         let mut nodes = known.unwrap_or_default();
