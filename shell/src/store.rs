@@ -13,7 +13,7 @@ use crate::private_dir::PrivateDir;
 use crate::tls::{self, TlsError, TlsFiles};
 pub use cluster::ClusterError;
 use cluster::{Cluster, Node, Slots, slot};
-pub use connect::{ConnectError, remedy_of_outage};
+pub use connect::{ConnectError, causes, remedy_of_outage};
 pub use credentials::{Credentials, CredentialsGiven};
 use heartbeat::base::runtime_dir;
 pub use link::{Link, Within};
@@ -34,6 +34,7 @@ pub struct Address {
     names: Names,
     is_encrypted: bool,
     credentials: Credentials,
+    public_url: String,
 }
 
 /// What the URL names.
@@ -137,7 +138,13 @@ impl Address {
             names,
             is_encrypted,
             credentials,
+            public_url: without_secrets(url),
         })
+    }
+
+    /// The URL as it was given, without user and password: for programs that know those themselves.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
     }
 
     /// Where the store is now. Sentinels are asked which server is the master, nodes of a cluster who owns which keys, for
@@ -224,6 +231,20 @@ impl Located {
     }
 }
 
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let hosts = authority.rsplit('@').next().unwrap_or(authority);
+    let is_public = |pair: &&str| !["user=", "pass="].iter().any(|name| pair.starts_with(name));
+    let query: Vec<&str> = query.split('&').filter(is_public).collect();
+    let query = match query.join("&") {
+        query if query.is_empty() => query,
+        query => format!("?{query}"),
+    };
+    format!("{scheme}://{hosts}{path}{query}")
+}
+
 fn is_local(address: &ConnectionAddr) -> bool {
     match address {
         ConnectionAddr::Tcp(host, _) => {
@@ -276,6 +297,25 @@ mod tests {
     fn password(address: &Address) -> String {
         let target = address.resolve().unwrap();
         target.info.redis_settings().password().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_url_that_others_get_holds_no_user_and_no_password() {
+        for (given, public) in [
+            ("h:7000", "redis://h:7000"),
+            ("redis://user:p@ss@h:7000/3", "redis://h:7000/3"),
+            ("rediss://:pass@h", "rediss://h"),
+            (
+                "redis-sentinel://user:pass@h1:1,h2:2/main/3",
+                "redis-sentinel://h1:1,h2:2/main/3",
+            ),
+            (
+                "redis+unix:///run/r.sock?db=2&user=me&pass=secret",
+                "redis+unix:///run/r.sock?db=2",
+            ),
+        ] {
+            assert_eq!(without_secrets(given), public);
+        }
     }
 
     #[test]

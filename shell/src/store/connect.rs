@@ -31,6 +31,12 @@ pub enum ConnectError {
     /// It was reached, and gave no answer to the greeting of TLS.
     #[error("no answer to the greeting of TLS")]
     NoTls,
+    /// Its host's name has no address.
+    #[error("the name {0} has no address")]
+    UnknownName(String),
+    /// Whether its host's name has an address is not known.
+    #[error("no name server answers for {0}")]
+    NoNameServer(String),
     /// It closes the connection, and says why.
     #[error("it closes the connection: {0}")]
     Closed(String),
@@ -55,8 +61,8 @@ pub(super) async fn connect(
     within: Duration,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let mut link = match open(target.clone(), config, within).await {
-        Err(ConnectError::Store(error)) if is_closed(&error) => {
-            return Err(why_closed(&target)
+        Err(ConnectError::Store(error)) if !error.is_connection_refusal() => {
+            return Err(why_not(&target, &error)
                 .await
                 .unwrap_or(ConnectError::Store(error)));
         }
@@ -111,19 +117,32 @@ pub(super) async fn open(
     Ok(connection)
 }
 
+/// Whether there was a connection. The crate counts a refused one as dropped.
 fn is_closed(error: &RedisError) -> bool {
-    error.is_connection_dropped()
-        || error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal()
+    !error.is_connection_refusal()
+        && !error.is_timeout()
+        && (error.is_connection_dropped() || error.is_io_error())
+}
+
+/// What the error does not say: that the name has no address, or why the server hangs up.
+async fn why_not(target: &Target, error: &RedisError) -> Option<ConnectError> {
+    let ConnectionAddr::Tcp(host, port) = target.info.addr() else {
+        return None;
+    };
+    let address = tokio::net::lookup_host((host.as_str(), *port));
+    match tokio::time::timeout(WORDS_WITHIN, address).await {
+        Ok(Ok(_)) if target.tls.is_none() && is_closed(error) => why_closed(host, *port).await,
+        Ok(Ok(_)) => None,
+        Ok(Err(_)) => Some(ConnectError::UnknownName(host.clone())),
+        Err(_) => Some(ConnectError::NoNameServer(host.clone())),
+    }
 }
 
 /// A server that has no room for a client says so and closes. What was sent to it meanwhile takes its words away; so it is
 /// listened to once without a word.
-async fn why_closed(target: &Target) -> Option<ConnectError> {
-    let (ConnectionAddr::Tcp(host, port), None) = (target.info.addr(), &target.tls) else {
-        return None;
-    };
+async fn why_closed(host: &str, port: u16) -> Option<ConnectError> {
     let words = async {
-        let mut stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
+        let mut stream = TcpStream::connect((host, port)).await.ok()?;
         let mut words = [0; WORDS_MAX];
         let length = stream.read(&mut words).await.ok()?;
         let text = String::from_utf8_lossy(words.get(..length)?);
@@ -155,7 +174,7 @@ impl ConnectError {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Store(error) => error.code().is_none(),
-            Self::NoTls => true,
+            Self::NoTls | Self::UnknownName(_) | Self::NoNameServer(_) => true,
             Self::Tls(_)
             | Self::Closed(_)
             | Self::Address(_)
@@ -172,6 +191,10 @@ impl ConnectError {
                 "name the certificate authority of the store with --redis-ca-file, and the client's own certificate with --redis-cert-file where the store asks for one"
             }
             Self::NoTls => "if it does not speak TLS, write its URL as redis://",
+            Self::UnknownName(_) => {
+                "check its spelling in --redis-url, and the name servers of this machine (/etc/resolv.conf)"
+            }
+            Self::NoNameServer(_) => "check the name servers of this machine (/etc/resolv.conf)",
             Self::Closed(_) => {
                 "raise its maxclients, or find out who holds its connections (CLIENT LIST)"
             }
@@ -216,6 +239,73 @@ pub fn remedy_of_outage(error: &RedisError) -> &'static str {
     "look at its log, or name another one with --redis-url"
 }
 
+/// What happened and its causes, each once: an error of the store repeats the one that it stems from.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 pub(super) fn unreachable(error: std::io::Error) -> ConnectError {
     ConnectError::Store(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Address, Credentials};
+    use std::path::PathBuf;
+
+    /// `.invalid` has no addresses (RFC 6761); without a name server that answers that is not known.
+    #[test]
+    fn a_name_without_an_address_is_named() {
+        let address = Address::new("redis://store.invalid:6379", Credentials::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let within = Duration::from_secs(2);
+        let config = AsyncConnectionConfig::new();
+        let connected = runtime.block_on(connect(address.resolve().unwrap(), config, within));
+        runtime.shutdown_background();
+        let error = connected.map(drop).unwrap_err();
+        let (text, remedy) = (error.to_string(), error.remedy());
+        assert!(text.contains("store.invalid"), "{text}");
+        assert!(remedy.contains("/etc/resolv.conf"), "{text}; {remedy}");
+    }
+
+    #[test]
+    fn a_store_that_is_not_there_is_to_be_started_and_one_that_hangs_up_has_a_log() {
+        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, TimedOut};
+        let remedy = |kind: std::io::ErrorKind| {
+            remedy_of_outage(&RedisError::from(std::io::Error::from(kind)))
+        };
+        for (kind, begins) in [
+            (ConnectionRefused, "start it"),
+            (NotFound, "start it"),
+            (ConnectionReset, "look at its log"),
+            (TimedOut, "it does not answer"),
+        ] {
+            assert!(remedy(kind).starts_with(begins), "{kind}: {}", remedy(kind));
+        }
+    }
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = ConnectError::Store(refused().into());
+        assert_eq!(causes(&error), refused().to_string());
+        let file = AddressError::Password(PathBuf::from("/p"), refused());
+        assert_eq!(
+            causes(&file),
+            format!("cannot read the password file /p: {}", refused())
+        );
+    }
 }
