@@ -39,8 +39,6 @@ const EVENTS_MAX: usize = 64;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Events that wait for the hub.
 const STORE_EVENTS_MAX: usize = 16;
-/// With which of the beats the roster is looked at where that costs a connection to another node of a cluster.
-const ROSTER_EVERY: u64 = 10;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
@@ -352,9 +350,7 @@ impl StoreSession {
                     return Ok(SessionEnd::Replica);
                 }
                 if delivered == Delivered::Stored {
-                    if connection.reaches(keys::ROSTER) || self.sent.is_multiple_of(ROSTER_EVERY) {
-                        self.check_roster(&mut connection).await?;
-                    }
+                    self.check_roster(&mut connection).await?;
                     self.stored.send_replace(Some(Stored {
                         at: clock::now(),
                         sequence: self.sent,

@@ -13,6 +13,9 @@ use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
 use std::time::Duration;
 
+/// With which of the beats the roster is looked at where that costs a connection to another node of a cluster.
+const ROSTER_EVERY: u64 = 10;
+
 impl StoreSession {
     /// Writes the roster entry when it has changed. A registration that was replaced writes nothing. What the store refuses
     /// is tried again with the next beat.
@@ -46,6 +49,9 @@ impl StoreSession {
     /// Writes the roster entry again when the roster no longer holds the agent: a store that was emptied under a living
     /// connection has lost it.
     pub(super) async fn check_roster(&mut self, connection: &mut Link) -> anyhow::Result<()> {
+        if !connection.reaches(keys::ROSTER) && !self.sent.is_multiple_of(ROSTER_EVERY) {
+            return Ok(());
+        }
         let held: redis::RedisResult<bool> = redis::cmd("HEXISTS")
             .arg(keys::ROSTER)
             .arg(self.registration.id.as_str())
