@@ -4,31 +4,25 @@
 mod support;
 
 use std::process::Stdio;
+use support::cluster::Cluster;
 use support::{Monitor, Redis, Running, clean, eventually, program, signal};
 
-const PAGE: &str = include_str!("../docs/redis.md");
-
-/// Makes the users of the page; their password is `x`.
-fn users(redis: &Redis) {
-    let lines = PAGE.lines().filter(|line| line.starts_with("ACL SETUSER "));
-    let made = lines.map(|line| {
-        let words: Vec<String> = line
-            .split(' ')
-            .map(|word| word.replace("SECRET", "x"))
-            .collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        redis.run::<()>(&words);
-    });
-    assert_eq!(made.count(), 2, "one user for each program");
+/// One server, or several.
+struct Store<'a> {
+    url: &'a dyn Fn(&str) -> String,
+    nodes: &'a [Redis],
+    owner: &'a dyn Fn(&str) -> &'a Redis,
 }
 
-fn url(redis: &Redis, user: &str) -> String {
-    format!("redis://{user}:x@127.0.0.1:{}", redis.port)
-}
-
-fn sidecar(redis: &Redis, id: &str, flags: &[&str], agent: &[&str]) -> Running {
+fn sidecar(store: &Store<'_>, id: &str, flags: &[&str], agent: &[&str]) -> Running {
     let mut command = clean(&program("hbsidecar"));
-    command.args(["-q", "--redis-url", &url(redis, "hb-sidecar"), "--id", id]);
+    command.args([
+        "-q",
+        "--redis-url",
+        &(store.url)("hb-sidecar:x@"),
+        "--id",
+        id,
+    ]);
     command.args(["--interval", "300ms", "--backoff", "100ms"]);
     command.args(flags).arg("--").args(agent);
     Running::start(command.stdout(Stdio::null()))
@@ -45,26 +39,19 @@ fn person(monitor: &Monitor, words: &[&str]) {
     });
 }
 
-fn refused(redis: &Redis) -> Vec<String> {
-    let log: Vec<redis::Value> = redis.run(&["ACL", "LOG"]);
-    log.iter().map(|entry| format!("{entry:?}")).collect()
-}
-
-#[test]
-fn the_users_of_the_page_are_refused_nothing_in_a_day_of_the_fleet() {
-    let redis = Redis::start();
-    users(&redis);
-    let monitor = Monitor::start(&url(&redis, "hb-monitor"));
+/// A day of both programs over servers that share the keys, each of which has the users.
+fn day(store: &Store<'_>) {
+    let monitor = Monitor::start(&(store.url)("hb-monitor:x@"));
     let crashing = "[ -e /proc/self ] && sleep 0.3; exit 3";
     let _crashes = sidecar(
-        &redis,
+        store,
         "crashes",
         &["--max-restarts", "1"],
         &["sh", "-c", crashing],
     );
     let only = ["--exclusive"];
-    let mut only = sidecar(&redis, "only", &only, &["sleep", "1000"]);
-    let _asked = sidecar(&redis, "asked", &[], &["sleep", "1000"]);
+    let mut only = sidecar(store, "only", &only, &["sleep", "1000"]);
+    let _asked = sidecar(store, "asked", &[], &["sleep", "1000"]);
     for id in ["only", "asked"] {
         monitor.wait_for(id, "healthy");
     }
@@ -87,13 +74,16 @@ fn the_users_of_the_page_are_refused_nothing_in_a_day_of_the_fleet() {
     monitor.wait_for("only", "stopped");
     person(&monitor, &["forget", "only"]);
     eventually("it is forgotten", || {
-        (!redis.run::<bool>(&["HEXISTS", "hb:agents", "only"])).then_some(())
+        let roster = (store.owner)("hb:agents");
+        (!roster.run::<bool>(&["HEXISTS", "hb:agents", "only"])).then_some(())
     });
     eventually("its timeline is read", || {
         (monitor.get("/v1/agents/asked/timeline")?.0 == 200).then_some(())
     });
     for connections in ["pubsub", "normal"] {
-        redis.run::<u64>(&["CLIENT", "KILL", "TYPE", connections]);
+        for node in store.nodes {
+            node.run::<u64>(&["CLIENT", "KILL", "TYPE", connections]);
+        }
     }
     let (pid, restarts) = eventually("its process is known", || {
         let (_, health) = monitor.get("/health/agents/asked")?;
@@ -105,9 +95,38 @@ fn the_users_of_the_page_are_refused_nothing_in_a_day_of_the_fleet() {
         let (_, health) = monitor.get("/health/agents/asked")?;
         (health["restarts"].as_u64() > Some(restarts)).then_some(())
     });
-    assert_eq!(refused(&redis), [""; 0]);
-    let as_sidecar = redis::Client::open(url(&redis, "hb-sidecar")).unwrap();
+    let refused = store.nodes.iter().flat_map(Redis::refused);
+    assert_eq!(Vec::from_iter(refused), [""; 0]);
+}
+
+#[test]
+fn the_users_of_the_page_are_refused_nothing_in_a_day_of_the_fleet() {
+    let redis = Redis::start();
+    redis.make_users();
+    day(&Store {
+        url: &|user| format!("redis://{user}127.0.0.1:{}", redis.port),
+        nodes: std::slice::from_ref(&redis),
+        owner: &|_| &redis,
+    });
+    let url = format!("redis://hb-sidecar:x@127.0.0.1:{}", redis.port);
+    let as_sidecar = redis::Client::open(url).unwrap();
     let mut connection = as_sidecar.get_connection().unwrap();
     let keys = redis::cmd("KEYS").arg("*").exec(&mut connection);
-    assert!(keys.is_err() && refused(&redis).len() == 1, "{keys:?}");
+    assert!(keys.is_err() && redis.refused().len() == 1, "{keys:?}");
+}
+
+#[test]
+fn on_a_cluster_they_are_refused_nothing_with_the_rights_that_the_page_adds() {
+    let cluster = Cluster::start();
+    for node in &cluster.nodes {
+        node.make_users();
+        for user in ["hb-sidecar", "hb-monitor"] {
+            let () = node.run(&["ACL", "SETUSER", user, "+cluster|slots", "+asking"]);
+        }
+    }
+    day(&Store {
+        url: &|user| cluster.url(user),
+        nodes: &cluster.nodes,
+        owner: &|key| cluster.of(key),
+    });
 }

@@ -1,20 +1,29 @@
 //! The store's address and what opens it, as both programs take them from their users; and the connection to it.
 
+mod cluster;
 mod connect;
+mod credentials;
+mod hosts;
+mod link;
 mod replica;
+mod routes;
 mod sentinel;
 
 use crate::private_dir::PrivateDir;
 use crate::tls::{self, TlsError, TlsFiles};
-pub use connect::{ConnectError, causes, connect, remedy_of_outage};
+pub use cluster::ClusterError;
+use cluster::{Cluster, Node, Slots, slot};
+pub use connect::{ConnectError, causes, remedy_of_outage};
+pub use credentials::{Credentials, CredentialsGiven};
 use heartbeat::base::runtime_dir;
+pub use link::{Link, Within};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 pub use replica::ReplicaWatch;
 use rustls::ClientConfig;
 pub use sentinel::SentinelError;
 use sentinel::Sentinels;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,42 +31,36 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Address {
     info: Box<ConnectionInfo>,
-    /// Those that know which server is the master; without them it is the one of `info`.
-    sentinels: Option<Sentinels>,
+    names: Names,
     is_encrypted: bool,
     credentials: Credentials,
     public_url: String,
 }
 
-/// What a user gives beside the URL, as it was given: by flag, variable or configuration file.
-#[derive(Clone, Debug, Default)]
-pub struct CredentialsGiven {
-    /// The user's name in the store.
-    pub username: Option<String>,
-    /// A file with the password.
-    pub password_file: Option<PathBuf>,
-    /// A file with the certificate authorities to trust.
-    pub ca_file: Option<PathBuf>,
-    /// A file with the client's certificate.
-    pub cert_file: Option<PathBuf>,
-    /// A file with that certificate's key.
-    pub key_file: Option<PathBuf>,
+/// What the URL names.
+#[derive(Clone, Debug)]
+enum Names {
+    /// The server itself, which is the one of `info`.
+    Server,
+    /// Those that know which server is the master.
+    Sentinels(Sentinels),
+    /// Nodes that know which of them owns which keys.
+    Cluster(Cluster),
 }
 
-/// What a user gives beside the URL, checked; it overrides what the URL says.
-#[derive(Clone, Debug, Default)]
-pub struct Credentials {
-    username: Option<String>,
-    password: Option<Password>,
-    tls: TlsFiles,
+/// Where the store is at this time: one server, or the nodes of a cluster.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The server, or one of the masters.
+    server: Target,
+    cluster: Option<Map>,
 }
 
-/// A password in a file. The file is read again for each connection, so a new password needs no restart.
-#[derive(Clone)]
-struct Password {
-    file: PathBuf,
-    /// What a pipe delivered, as of a shell's `<(pass show redis)`: it cannot be read twice.
-    kept: Option<String>,
+/// Who owns which slots, and one of the masters, another one each time.
+#[derive(Clone, Debug)]
+struct Map {
+    slots: Slots,
+    any: Node,
 }
 
 /// What one connection is made with.
@@ -91,39 +94,6 @@ pub enum AddressError {
     Tls(#[from] TlsError),
 }
 
-impl CredentialsGiven {
-    /// Checks that each file can be used now.
-    ///
-    /// # Errors
-    /// One cannot, or half of a client's identity is missing.
-    pub fn open(self) -> Result<Credentials, AddressError> {
-        let identity = match (self.cert_file, self.key_file) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => return Err(AddressError::HalfIdentity),
-        };
-        let tls = TlsFiles {
-            ca: self.ca_file,
-            identity,
-        };
-        if tls != TlsFiles::default() {
-            tls::client(&tls)?;
-        }
-        Ok(Credentials {
-            username: self.username,
-            password: self.password_file.map(Password::open).transpose()?,
-            tls,
-        })
-    }
-}
-
-impl Credentials {
-    /// Whether nothing was given: no secret could go to the wrong store.
-    pub fn is_empty(&self) -> bool {
-        self.username.is_none() && self.password.is_none() && self.tls == TlsFiles::default()
-    }
-}
-
 impl Address {
     /// Parses a URL.
     ///
@@ -150,24 +120,22 @@ impl Address {
         if !is_encrypted && credentials.tls != TlsFiles::default() {
             return Err(AddressError::NoTls);
         }
-        let (sentinels, info) = match plain.strip_prefix("redis-sentinel://") {
-            Some(rest) => {
-                let (sentinels, info) = Sentinels::parse(rest)?;
-                (Some(sentinels), info)
-            }
-            None => {
-                let info = plain.into_connection_info();
-                (
-                    None,
-                    info.map_err(|error| AddressError::Url(error.to_string()))?,
-                )
-            }
+        let (names, info) = if let Some(rest) = plain.strip_prefix("redis-sentinel://") {
+            let (sentinels, info) = Sentinels::parse(rest)?;
+            (Names::Sentinels(sentinels), info)
+        } else if let Some(rest) = plain.strip_prefix("redis-cluster://") {
+            let (cluster, info) = Cluster::parse(rest)?;
+            (Names::Cluster(cluster), info)
+        } else {
+            let info = plain.into_connection_info();
+            let wrong = |error: redis::RedisError| AddressError::Url(error.to_string());
+            (Names::Server, info.map_err(wrong)?)
         };
         let settings = info.redis_settings().clone();
         let settings = settings.set_protocol(redis::ProtocolVersion::RESP3);
         Ok(Self {
             info: Box::new(info.set_redis_settings(settings)),
-            sentinels,
+            names,
             is_encrypted,
             credentials,
             public_url: without_secrets(url),
@@ -179,17 +147,32 @@ impl Address {
         &self.public_url
     }
 
-    /// What the next connection is made with. Sentinels are asked which server is the master, for `within` at most.
+    /// Where the store is now. Sentinels are asked which server is the master, nodes of a cluster who owns which keys, for
+    /// `within` at most.
     ///
     /// # Errors
-    /// A file is not readable any more, or no sentinel names a master.
-    pub async fn locate(&self, within: Duration) -> Result<Target, ConnectError> {
-        let mut target = self.resolve()?;
-        if let Some(sentinels) = &self.sentinels {
-            let master = sentinels.locate(&target, within).await?;
-            target.info = target.info.set_addr(master);
+    /// A file is not readable any more, no sentinel names a master, or no node of the cluster answers.
+    pub async fn locate(&self, within: Duration) -> Result<Located, ConnectError> {
+        let mut server = self.resolve()?;
+        let mut map = None;
+        match &self.names {
+            Names::Server => {}
+            Names::Sentinels(sentinels) => {
+                let master = sentinels.locate(&server, within).await?;
+                server.info = server.info.set_addr(master);
+            }
+            Names::Cluster(cluster) => {
+                let slots = cluster.locate(&server, within).await?;
+                if let Some(any) = fastrand::choice(slots.masters()) {
+                    server = any.target(&server);
+                    map = Some(Map { slots, any });
+                }
+            }
         }
-        Ok(target)
+        Ok(Located {
+            server,
+            cluster: map,
+        })
     }
 
     fn resolve(&self) -> Result<Target, AddressError> {
@@ -206,7 +189,7 @@ impl Address {
         Ok(Target {
             info: info.set_redis_settings(settings),
             tls,
-            must_be_master: self.sentinels.is_some(),
+            must_be_master: matches!(self.names, Names::Sentinels(_)),
         })
     }
 
@@ -217,9 +200,33 @@ impl Address {
 
     /// Whether the store is on this machine: retries disturb no network.
     pub fn is_local(&self) -> bool {
-        match &self.sentinels {
-            Some(sentinels) => sentinels.are(is_local),
-            None => is_local(self.info.addr()),
+        match &self.names {
+            Names::Server => is_local(self.info.addr()),
+            Names::Sentinels(sentinels) => sentinels.are(is_local),
+            Names::Cluster(cluster) => cluster.are(is_local),
+        }
+    }
+}
+
+impl Located {
+    /// The server; of a cluster one of the masters.
+    pub fn server(&self) -> &Target {
+        &self.server
+    }
+
+    /// The address of the server that owns this key.
+    pub fn address_of(&self, key: &str) -> String {
+        let owner = self.cluster.as_ref();
+        let owner = owner.and_then(|map| map.slots.owner(slot(key.as_bytes())));
+        owner.map_or_else(|| self.server.info.addr().to_string(), Node::to_string)
+    }
+
+    /// Where the masters are of which others say that they are it; none for a server that is known by its own address.
+    pub fn masters(&self) -> Vec<String> {
+        match &self.cluster {
+            Some(map) => map.slots.masters().iter().map(Node::to_string).collect(),
+            None if self.server.must_be_master => vec![self.server.info.addr().to_string()],
+            None => Vec::new(),
         }
     }
 }
@@ -249,37 +256,14 @@ fn is_local(address: &ConnectionAddr) -> bool {
     }
 }
 
-/// Host and port, or the socket's path, or the master's name and its sentinels.
+/// Host and port, or the socket's path, or the master's name and its sentinels, or the nodes of a cluster.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.sentinels {
-            Some(sentinels) => sentinels.fmt(f),
-            None => self.info.addr().fmt(f),
+        match &self.names {
+            Names::Server => self.info.addr().fmt(f),
+            Names::Sentinels(sentinels) => sentinels.fmt(f),
+            Names::Cluster(cluster) => cluster.fmt(f),
         }
-    }
-}
-
-impl Password {
-    /// Checks that the file is readable.
-    fn open(file: PathBuf) -> Result<Self, AddressError> {
-        let once = std::fs::metadata(&file).is_ok_and(|found| !found.is_file());
-        let text = read(&file)?;
-        let kept = once.then_some(text);
-        Ok(Self { file, kept })
-    }
-
-    fn read(&self) -> Result<String, AddressError> {
-        match &self.kept {
-            Some(kept) => Ok(kept.clone()),
-            None => read(&self.file),
-        }
-    }
-}
-
-/// Shows the file, never its content.
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Password").field(&self.file).finish()
     }
 }
 
@@ -297,16 +281,10 @@ pub fn published_url() -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-fn read(file: &Path) -> Result<String, AddressError> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-        Err(error) => Err(AddressError::Password(file.to_owned(), error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn of_file(file: &Path) -> Credentials {
         let given = CredentialsGiven {

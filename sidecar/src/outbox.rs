@@ -12,7 +12,7 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
-use hbshell::store::{ConnectError, ReplicaWatch, causes};
+use hbshell::store::{ConnectError, Link, ReplicaWatch, Within, causes};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
@@ -25,7 +25,6 @@ use heartbeat::wire::lease::{Holder, Lease};
 use heartbeat::wire::order::Order;
 use heartbeat::wire::roster::RosterEntry;
 use pushes::Push;
-use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Script};
 use refusal::remedy_of_loss;
 use std::collections::VecDeque;
@@ -358,6 +357,7 @@ impl StoreSession {
                     }));
                 }
             }
+            connection.rest();
             let renewal = due(self.until_renewal());
             tokio::select! {
                 biased;
@@ -408,10 +408,7 @@ impl StoreSession {
         }
     }
 
-    async fn finish(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<SessionEnd> {
+    async fn finish(&mut self, connection: &mut Link) -> anyhow::Result<SessionEnd> {
         while let Ok(event) = self.events.try_recv() {
             self.waiting.push_back(event);
         }
@@ -437,16 +434,20 @@ impl StoreSession {
         }
     }
 
-    async fn connect(&mut self) -> anyhow::Result<(MultiplexedConnection, mpsc::Receiver<Push>)> {
+    async fn connect(&mut self) -> anyhow::Result<(Link, mpsc::Receiver<Push>)> {
         let address = self.store.address(self.tries);
         let address = address.map_err(ConnectError::from)?;
         self.address = address.to_string();
-        let target = address.locate(ANSWER_WITHIN).await?;
-        self.address = target.info.addr().to_string();
-        self.channels = Channels::of(target.info.redis_settings().db());
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
-        let (config, pushes) = pushes::of(config);
-        let connection = hbshell::store::connect(target, config, ANSWER_WITHIN).await?;
+        self.channels = Channels::of(address.database());
+        let store = address.locate(ANSWER_WITHIN).await?;
+        let key = keys::agent(&self.registration.id);
+        self.address = store.address_of(&key);
+        let (config, pushes) = pushes::of(AsyncConnectionConfig::new());
+        let within = Within {
+            connected: ANSWER_WITHIN,
+            answered: ANSWER_WITHIN,
+        };
+        let connection = Link::to_owner(&store, &key, within, config).await?;
         Ok((connection, pushes))
     }
 

@@ -13,6 +13,7 @@
 )]
 
 pub(crate) mod alone;
+pub(crate) mod cluster;
 pub(crate) mod docker;
 pub(crate) mod fleet;
 pub(crate) mod proxy;
@@ -284,12 +285,38 @@ impl Redis {
         redis::Client::open(format!("redis://{}{address}", password.unwrap_or_default())).unwrap()
     }
 
+    /// Makes the users of docs/redis.md; their password is `x`.
+    pub(crate) fn make_users(&self) {
+        let page = include_str!("../../docs/redis.md");
+        let lines = page.lines().filter(|line| line.starts_with("ACL SETUSER "));
+        let made = lines.map(|line| {
+            let words: Vec<String> = line
+                .split(' ')
+                .map(|word| word.replace("SECRET", "x"))
+                .collect();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let () = self.run(&words);
+        });
+        assert_eq!(made.count(), 2, "one user for each program");
+    }
+
+    /// What its users were refused.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        let log: Vec<redis::Value> = self.run(&["ACL", "LOG"]);
+        log.iter().map(|entry| format!("{entry:?}")).collect()
+    }
+
     pub(crate) fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut connection = self.client().get_connection().unwrap();
+        self.ask(command).unwrap()
+    }
+
+    /// Where it may be away, or refuse.
+    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.client().get_connection()?;
         let (name, args) = command.split_first().unwrap();
-        let answer: redis::Value = redis::cmd(name).arg(args).query(&mut connection).unwrap();
+        let answer = redis::cmd(name).arg(args).query(&mut connection);
         saw(&command.join(" "), &answer);
-        T::from_redis_value(answer).unwrap()
+        Ok(T::from_redis_value(answer?)?)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
-use hbshell::store::{ConnectError, ReplicaWatch, Target, causes};
+use hbshell::store::{ConnectError, Link, Located, ReplicaWatch, Within, causes, remedy_of_outage};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -41,8 +41,6 @@ pub(crate) use lead::{give_up, myself};
 use load::load;
 pub(crate) use questions::Question;
 use questions::Questions;
-use redis::AsyncConnectionConfig;
-use redis::aio::MultiplexedConnection;
 use requests::{Requests, is_kept, leave};
 use shared::Shared;
 use std::collections::BTreeMap;
@@ -180,8 +178,8 @@ struct StoreReader {
     /// Failed tries in a row.
     tries: u32,
     up: bool,
-    /// The server that sentinels had named when the store was connected last.
-    master: Option<String>,
+    /// The masters, by those that know them, when the store was connected last.
+    masters: Vec<String>,
     replica: ReplicaWatch,
 }
 
@@ -229,7 +227,7 @@ impl Inbox {
             store_starts,
             tries: 0,
             up: false,
-            master: None,
+            masters: Vec::new(),
             replica: ReplicaWatch::default(),
         };
         tokio::spawn(reader.run());
@@ -314,11 +312,21 @@ impl StoreReader {
 
     /// One connection, until it is lost. `Ok` only when the hub has ended.
     async fn run_session(&mut self, backoff: &mut Backoff) -> anyhow::Result<()> {
+        let connected = self.connect_within();
         // Once for all three: in a failover the next answer may be another server.
-        let target = self.address.locate(self.connect_within()).await?;
-        let mut link = self.connect(&target, ANSWER_WITHIN).await?;
-        let waiting = self.connect(&target, EVENTS_BLOCK + ANSWER_WITHIN).await?;
-        let reports = self.subscribe(&target).await?;
+        let store = self.address.locate(connected).await?;
+        let answered = ANSWER_WITHIN;
+        let within = Within {
+            connected,
+            answered,
+        };
+        let mut link = Link::to_all(&store, within).await?;
+        let within = Within {
+            connected,
+            answered: EVENTS_BLOCK + answered,
+        };
+        let waiting = Link::to_any_owner(&store, keys::EVENTS, within).await?;
+        let reports = self.subscribe(&store).await?;
         self.drop_questions();
         self.reconnect.mark_unchanged();
         leave(&mut link, &mut self.leaving, &self.output).await?;
@@ -333,16 +341,7 @@ impl StoreReader {
         if std::mem::take(&mut self.store_starts) {
             self.output.send(FleetInput::StoreStarted).await;
         }
-        if target.must_be_master {
-            let master = target.info.addr().to_string();
-            tracing::info!("connected to the store, its master is {master}");
-            let before = self.master.replace(master);
-            if before.is_some() && before != self.master {
-                self.output.send(FleetInput::StoreMoved).await;
-            }
-        } else {
-            tracing::info!("connected to the store");
-        }
+        self.connected_to(store.masters()).await;
         let (read_events, wanted) = mpsc::channel(1);
         let shared = Shared::new(link.clone(), self.output.counters.clone());
         let questions = Questions {
@@ -365,10 +364,11 @@ impl StoreReader {
                 wanted?;
                 Err(anyhow::anyhow!("the store did not answer in time"))
             }
+            ended = link.watch_masters() => Err(ended.into()),
             ended = follow_link(reports, shared, &self.output) => ended,
             ended = questions.answer(link.clone(), &self.output) => ended,
             ended = requests.answer(link.clone(), &self.output) => ended,
-            ended = self.events.follow(waiting, link, wanted, &self.output) => ended,
+            ended = self.events.follow(waiting, link.clone(), wanted, &self.output) => ended,
         }
     }
 
@@ -390,19 +390,29 @@ impl StoreReader {
         (CONNECT_WITHIN * (1 << self.tries.min(3))).min(ANSWER_WITHIN)
     }
 
-    async fn connect(
-        &self,
-        target: &Target,
-        answer_within: Duration,
-    ) -> anyhow::Result<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_within));
-        Ok(hbshell::store::connect(target.clone(), config, self.connect_within()).await?)
+    /// Others name these as the masters. After a failover sidecars have to find the new one, too.
+    async fn connected_to(&mut self, masters: Vec<String>) {
+        if masters.is_empty() {
+            tracing::info!("connected to the store");
+            return;
+        }
+        match masters.as_slice() {
+            [master] => tracing::info!("connected to the store, its master is {master}"),
+            several => tracing::info!(
+                "connected to the store, its masters are {}",
+                several.join(", ")
+            ),
+        }
+        let before = std::mem::replace(&mut self.masters, masters);
+        if !before.is_empty() && before != self.masters {
+            self.output.send(FleetInput::StoreMoved).await;
+        }
     }
 
     /// Subscribes, and hands the connection over to the hub.
-    async fn subscribe(&self, target: &Target) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
+    async fn subscribe(&self, store: &Located) -> anyhow::Result<mpsc::Receiver<LinkReport>> {
         let (canary, within) = (self.canary.clone(), self.connect_within());
-        let (target, channels) = (target.clone(), self.channels);
+        let (target, channels) = (store.server().clone(), self.channels);
         let connected = tokio::task::spawn_blocking(move || {
             Push::connect(&target, channels, &canary, within, clock::now())
         });
@@ -416,8 +426,9 @@ impl StoreReader {
 }
 
 fn remedy(error: &anyhow::Error) -> String {
-    let error = error.downcast_ref::<ConnectError>();
-    error.map_or_else(String::new, |error| format!("; {}", error.remedy()))
+    let of_connection = error.downcast_ref().map(ConnectError::remedy);
+    let remedy = of_connection.or_else(|| error.downcast_ref().map(remedy_of_outage));
+    remedy.map_or_else(String::new, |remedy| format!("; {remedy}"))
 }
 
 /// Passes on what the hub reports of the connection of the beats, until that is lost.

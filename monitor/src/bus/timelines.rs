@@ -2,12 +2,11 @@
 
 use super::inbox::{Counters, timeline};
 use crate::config::Address;
-use hbshell::store::causes;
+use hbshell::store::{Link, Within, causes};
 use heartbeat::base::id::AgentId;
 use heartbeat::wire::keys;
 use heartbeat::wire::timeline::TimelineEntry;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Value};
+use redis::Value;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +24,15 @@ const QUESTIONS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Timelines {
     counters: Counters,
-    link: Link,
+    connection: Connection,
     questions: Arc<Semaphore>,
 }
 
 /// The connection while it works; all readers share it.
 #[derive(Clone, Debug)]
-struct Link {
+struct Connection {
     address: Address,
-    open: Arc<Mutex<Option<MultiplexedConnection>>>,
+    open: Arc<Mutex<Option<Link>>>,
 }
 
 /// Why a timeline is not there.
@@ -87,7 +86,7 @@ impl Timelines {
     pub(crate) fn new(address: Address, counters: Counters) -> Self {
         Self {
             counters,
-            link: Link {
+            connection: Connection {
                 address,
                 open: Arc::default(),
             },
@@ -115,11 +114,11 @@ impl Timelines {
         let Ok(place) = Arc::clone(&self.questions).try_acquire_owned() else {
             return Err(TimelineUnread::Slow(Duration::ZERO));
         };
-        let link = self.link.clone();
+        let connection = self.connection.clone();
         // A question goes on when its reader has left: so a slow connection is opened once, and not once a reader.
         let asked = tokio::spawn(async move {
             let _place = place;
-            link.ask(&question).await
+            connection.ask(&question).await
         });
         let Ok(answered) = timeout(within, asked).await else {
             return Err(TimelineUnread::Slow(within));
@@ -145,7 +144,7 @@ impl Timelines {
     }
 }
 
-impl Link {
+impl Connection {
     async fn ask(&self, question: &redis::Cmd) -> anyhow::Result<Value> {
         let mut link = self.opened().await?;
         let answer = question.query_async(&mut link).await;
@@ -155,14 +154,17 @@ impl Link {
         Ok(answer?)
     }
 
-    async fn opened(&self) -> anyhow::Result<MultiplexedConnection> {
+    async fn opened(&self) -> anyhow::Result<Link> {
         let mut open = self.open.lock().await;
         if let Some(link) = &*open {
             return Ok(link.clone());
         }
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
-        let target = self.address.locate(ANSWER_WITHIN).await?;
-        let link = hbshell::store::connect(target, config, ANSWER_WITHIN).await?;
+        let store = self.address.locate(ANSWER_WITHIN).await?;
+        let within = Within {
+            connected: ANSWER_WITHIN,
+            answered: ANSWER_WITHIN,
+        };
+        let link = Link::to_all(&store, within).await?;
         Ok(open.insert(link).clone())
     }
 }

@@ -1,5 +1,6 @@
 //! The connection to one server, encrypted or not, and why there is none.
 
+use super::cluster::ClusterError;
 use super::sentinel::{self, SentinelError};
 use super::{AddressError, Target};
 use redis::aio::MultiplexedConnection;
@@ -45,13 +46,16 @@ pub enum ConnectError {
     /// No server is known that is the master.
     #[error(transparent)]
     Sentinel(#[from] SentinelError),
+    /// The nodes of a cluster are not there, or are none.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 }
 
 /// Connects, encrypted where the target is; `within` bounds the connection and its greeting each.
 ///
 /// # Errors
 /// The store cannot be reached, its certificate is not trusted, it refuses the user, or it should be the master and is not.
-pub async fn connect(
+pub(super) async fn connect(
     target: Target,
     config: AsyncConnectionConfig,
     within: Duration,
@@ -166,6 +170,19 @@ fn tls_or_store(error: RedisError) -> ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the server gave no answer at all.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Store(error) => error.code().is_none(),
+            Self::NoTls | Self::UnknownName(_) | Self::NoNameServer(_) => true,
+            Self::Tls(_)
+            | Self::Closed(_)
+            | Self::Address(_)
+            | Self::Sentinel(_)
+            | Self::Cluster(_) => false,
+        }
+    }
+
     /// What a person can do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
@@ -189,6 +206,7 @@ impl ConnectError {
             Self::Sentinel(SentinelError::Replica(_)) => {
                 "nothing needs to be done if this ends by itself"
             }
+            Self::Cluster(error) => error.remedy(),
         }
     }
 }
@@ -202,6 +220,12 @@ pub fn remedy_of_outage(error: &RedisError) -> &'static str {
     }
     if error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading) {
         return "it loads its data: nothing needs to be done if this ends by itself";
+    }
+    if let ErrorKind::Server(
+        ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot,
+    ) = error.kind()
+    {
+        return "it is a node of a cluster, whose URL is written as in redis-cluster://h1:6379,h2:6379";
     }
     if error.is_timeout() {
         return "it does not answer: check the network between here and there, and that it is not overloaded";

@@ -1,4 +1,4 @@
-//! A server that follows another one, since a failover or because a replica was named: its master is to be found again.
+//! A server that takes no writes since it follows another one, or since its cluster is not whole: the master is to be found again.
 
 use heartbeat::base::moment::Moment;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -13,7 +13,7 @@ const DOUBLINGS: u32 = 6;
 #[derive(Debug, Default)]
 pub struct ReplicaWatch {
     refused: bool,
-    /// Connections in a row to a server that was a replica.
+    /// Connections in a row to a server that took no writes.
     replicas: u32,
     look_again: Moment,
 }
@@ -36,6 +36,11 @@ impl ReplicaWatch {
     /// The server refused a write, for this reason or another one.
     pub fn refused(&mut self, error: &RedisError) {
         self.refused |= error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+    }
+
+    /// The server refused this because it is cut off from its cluster, or the cluster has lost a part.
+    pub fn cut_off(&mut self, error: &RedisError) {
+        self.refused |= error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown);
     }
 
     /// Whether to leave the server now: a new connection may lead to the master.

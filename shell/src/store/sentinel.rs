@@ -3,10 +3,9 @@
 //! They are asked for each connection, all at once: one that is cut off from the others may name yesterday's master.
 
 use super::connect::{ConnectError, open, unreachable};
+use super::hosts::Hosts;
 use super::{AddressError, Target};
-use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
-};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisError};
 use std::fmt;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -47,33 +46,16 @@ impl Sentinels {
     /// master is connected with, at the address of the first of them.
     pub(super) fn parse(rest: &str) -> Result<(Self, ConnectionInfo), AddressError> {
         let wrong = |why: &str| AddressError::Url(format!("{why}: {EXAMPLE}"));
-        let (who, rest) = match rest.rsplit_once('@') {
-            Some((who, rest)) => (format!("{who}@"), rest),
-            None => (String::new(), rest),
-        };
-        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (master, database) = match path.trim_end_matches('/').split_once('/') {
+        let hosts = Hosts::of(rest);
+        let (master, database) = match hosts.path.split_once('/') {
             Some((master, database)) => (master, format!("/{database}")),
-            None => (path.trim_end_matches('/'), String::new()),
+            None => (hosts.path, String::new()),
         };
         let of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if master.is_empty() || !master.chars().all(of_name) {
             return Err(wrong("name the master that the sentinels watch, as in"));
         }
-        let connections = hosts.split(',').map(|host| {
-            let has_port = host
-                .rsplit_once(':')
-                .is_some_and(|(_, port)| !port.ends_with(']'));
-            let port = if has_port {
-                String::new()
-            } else {
-                format!(":{PORT}")
-            };
-            format!("redis://{who}{host}{port}{database}")
-                .into_connection_info()
-                .map_err(|error| AddressError::Url(error.to_string()))
-        });
-        let connections = connections.collect::<Result<Vec<_>, _>>()?;
+        let connections = hosts.connections(PORT, &database)?;
         if connections.len() > SENTINELS_MAX {
             return Err(wrong(
                 "at most 16 sentinels are asked, name some of them, as in",

@@ -3,6 +3,7 @@
 use super::refusal::{Refusal, refusal, remedy_of_refusal};
 use super::{Offer, Queued, StoreSession};
 use crate::clock;
+use hbshell::store::Link;
 use heartbeat::base::moment::millis;
 use heartbeat::base::number::COUNT_MAX;
 use heartbeat::wire::beat::Beat;
@@ -10,16 +11,15 @@ use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
-use redis::aio::MultiplexedConnection;
 use std::time::Duration;
+
+/// With which of the beats the roster is looked at where that costs a connection to another node of a cluster.
+const ROSTER_EVERY: u64 = 10;
 
 impl StoreSession {
     /// Writes the roster entry when it has changed. A registration that was replaced writes nothing. What the store refuses
     /// is tried again with the next beat.
-    pub(super) async fn write_roster(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn write_roster(&mut self, connection: &mut Link) -> anyhow::Result<()> {
         let offered = self.entry.borrow_and_update().clone();
         let Some(entry) = offered.filter(|entry| self.roster_written.as_ref() != Some(entry))
         else {
@@ -48,10 +48,10 @@ impl StoreSession {
 
     /// Writes the roster entry again when the roster no longer holds the agent: a store that was emptied under a living
     /// connection has lost it.
-    pub(super) async fn check_roster(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn check_roster(&mut self, connection: &mut Link) -> anyhow::Result<()> {
+        if !connection.reaches(keys::ROSTER) && !self.sent.is_multiple_of(ROSTER_EVERY) {
+            return Ok(());
+        }
         let held: redis::RedisResult<bool> = redis::cmd("HEXISTS")
             .arg(keys::ROSTER)
             .arg(self.registration.id.as_str())
@@ -67,7 +67,7 @@ impl StoreSession {
     /// Reports the end of this registration: a higher epoch has the id.
     pub(super) async fn write_fenced(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         holder: u64,
     ) -> anyhow::Result<()> {
         let event = Event {
@@ -91,7 +91,7 @@ impl StoreSession {
     /// Sends one beat. A store that refuses to write it publishes it all the same: the agent lives.
     pub(super) async fn deliver(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         Offer { beat, last }: &Offer,
     ) -> anyhow::Result<Delivered> {
         let id = &self.registration.id;
@@ -123,8 +123,8 @@ impl StoreSession {
         if answer == "fenced" {
             return Ok(Delivered::Fenced(detail.parse().unwrap_or(self.epoch)));
         }
-        self.refused = false;
-        self.refusal_logged = false;
+        // What was refused just before this beat is logged already.
+        self.refusal_logged &= std::mem::take(&mut self.refused);
         self.replica.wrote();
         if !detail.is_empty() {
             self.order(&detail);
@@ -135,7 +135,7 @@ impl StoreSession {
     /// Sends one beat by single commands, where the script is refused: what the store takes of them counts.
     async fn deliver_plainly(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         json: &str,
         fields: &[(&'static str, String)],
         time_to_live: u64,
@@ -176,10 +176,7 @@ impl StoreSession {
 
     /// Stores the events that wait, in order. One that the store refuses for good is dropped; one that it refuses for now
     /// waits, and no beat waits behind it.
-    pub(super) async fn deliver_events(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn deliver_events(&mut self, connection: &mut Link) -> anyhow::Result<()> {
         while let Some(Queued { event, at }) = self.waiting.front() {
             let delayed_ms = self.away_until.map_or(0, |until| millis(until.since(*at)));
             let mut add = redis::cmd("XADD");
@@ -236,6 +233,7 @@ impl StoreSession {
     fn report_refusal(&mut self, what: &str, error: &redis::RedisError) {
         self.refused = true;
         self.replica.refused(error);
+        self.replica.cut_off(error);
         if !std::mem::replace(&mut self.refusal_logged, true) {
             let (address, remedy) = (&self.address, remedy_of_refusal(error));
             tracing::warn!(

@@ -3,13 +3,13 @@
 //! moment both may go on, until the store takes a script again and fences the one with the lower epoch.
 
 use super::StoreSession;
+use hbshell::store::Link;
 use heartbeat::base::moment::millis;
 use heartbeat::base::number::COUNT_MAX;
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
 use heartbeat::wire::lease::{Grant, Holder, Lease};
 use heartbeat::wire::roster::RosterEntry;
-use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult, Value};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl StoreSession {
     /// Grants the id as the script would, unless a living holder has it.
     pub(super) async fn grant_plainly(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         breakable: &str,
     ) -> anyhow::Result<Grant> {
         let held = self.held(connection).await?;
@@ -50,7 +50,7 @@ impl StoreSession {
     /// Writes the roster entry unless a later registration has one; true when that is done.
     pub(super) async fn write_roster_plainly(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         entry: &RosterEntry,
     ) -> anyhow::Result<bool> {
         let id = self.registration.id.as_str();
@@ -70,7 +70,7 @@ impl StoreSession {
         Ok(answers.iter().all(RedisResult::is_ok))
     }
 
-    async fn held(&self, connection: &mut MultiplexedConnection) -> anyhow::Result<Held> {
+    async fn held(&self, connection: &mut Link) -> anyhow::Result<Held> {
         let id = &self.registration.id;
         let (hash, lease) = (keys::agent(id), keys::lease(id));
         let mut questions = redis::pipe();
@@ -102,11 +102,7 @@ impl StoreSession {
     }
 
     /// Writes what the store takes: nothing depends on it, since the first beat does the same.
-    async fn register_plainly(
-        &self,
-        connection: &mut MultiplexedConnection,
-        epoch: u64,
-    ) -> anyhow::Result<()> {
+    async fn register_plainly(&self, connection: &mut Link, epoch: u64) -> anyhow::Result<()> {
         let about = &self.registration;
         let key = keys::agent(&about.id);
         let interval = Duration::from_millis(about.entry.interval_ms);

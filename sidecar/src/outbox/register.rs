@@ -3,15 +3,18 @@
 use super::{RETRY_MAX, StoreEvent, StoreSession};
 use crate::clock;
 use crate::process::handle;
+use hbshell::store::Link;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::wire::hash;
 use heartbeat::wire::keys;
 use heartbeat::wire::lease::{Grant, Lease};
-use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 
-/// A holder on another machine is dead when it had no subscriber for this long, at every one of so many checks.
+/// A holder on another machine is dead when it had no subscriber for this long, at every one of so many checks. On a cluster a
+/// holder whose node has failed learns that with its next beat, and has to find another one then: there it is an interval and
+/// this much, or as long as a lease lasts.
 const SILENT_FOR: Duration = Duration::from_secs(2);
+const SILENT_ON_CLUSTER: Duration = Duration::from_secs(15);
 const SILENT_CHECKS: u32 = 8;
 /// How often a lost lease is checked: a quarter of the interval, within these.
 const CHECK_MIN: Duration = Duration::from_millis(100);
@@ -28,10 +31,7 @@ enum Holding {
 
 impl StoreSession {
     /// Acquires the lease, however long a living holder keeps it; false when the hub has ended before.
-    pub(super) async fn acquire_lease(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<bool> {
+    pub(super) async fn acquire_lease(&mut self, connection: &mut Link) -> anyhow::Result<bool> {
         if self.fenced.is_some() && !self.is_free_again(connection).await? {
             self.release_lease(connection).await?;
             return Ok(false);
@@ -95,7 +95,7 @@ impl StoreSession {
     /// What a newcomer does about a holder that is not provably dead.
     async fn holding(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         lease: &Lease,
         taken_over: bool,
     ) -> anyhow::Result<Holding> {
@@ -116,10 +116,7 @@ impl StoreSession {
     }
 
     /// Renews the exclusive lease; false when it is another's.
-    pub(super) async fn renew_lease(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<bool> {
+    pub(super) async fn renew_lease(&self, connection: &mut Link) -> anyhow::Result<bool> {
         let Some(terms) = &self.registration.exclusive else {
             return Ok(true);
         };
@@ -132,21 +129,14 @@ impl StoreSession {
     }
 
     /// Gives the exclusive lease up: nothing of the agent is left.
-    pub(super) async fn release_lease(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn release_lease(&self, connection: &mut Link) -> anyhow::Result<()> {
         if self.registration.exclusive.is_some() && self.leased.borrow().is_some() {
             self.lease(connection, 0).await?;
         }
         Ok(())
     }
 
-    async fn lease(
-        &self,
-        connection: &mut MultiplexedConnection,
-        time_to_live: u64,
-    ) -> anyhow::Result<bool> {
+    async fn lease(&self, connection: &mut Link, time_to_live: u64) -> anyhow::Result<bool> {
         let about = &self.registration;
         let mut call = self.lease.prepare_invoke();
         call.key(keys::lease(&about.id))
@@ -160,10 +150,7 @@ impl StoreSession {
 
     /// Waits until the holder has released the id, or its lease has expired; false when the hub has ended before. A
     /// holder that is restarted at once keeps the id.
-    async fn is_free_again(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> anyhow::Result<bool> {
+    async fn is_free_again(&mut self, connection: &mut Link) -> anyhow::Result<bool> {
         let interval = Duration::from_millis(self.registration.entry.interval_ms);
         let every = (interval / 4).clamp(CHECK_MIN, CHECK_MAX);
         let mut free = false;
@@ -184,11 +171,7 @@ impl StoreSession {
         }
     }
 
-    async fn grant(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        breakable: &str,
-    ) -> anyhow::Result<Grant> {
+    async fn grant(&mut self, connection: &mut Link, breakable: &str) -> anyhow::Result<Grant> {
         let about = &self.registration;
         let interval = Duration::from_millis(about.entry.interval_ms);
         let mut call = self.register.prepare_invoke();
@@ -218,14 +201,10 @@ impl StoreSession {
     }
 
     /// Whether this holder is dead although its lease has not expired: its machine has no such process, or it has had no
-    /// subscription to its order channel for 2 s. Who listens is alive: two machines that were made from one snapshot
+    /// subscription to its order channel for a while. Who listens is alive: two machines that were made from one snapshot
     /// share boot, names and numbers, and each would take the other's process for dead. An exclusive lease is broken only
     /// by the first, and only where its holder left its record: a clone of this machine from before has none.
-    async fn is_dead(
-        &self,
-        connection: &mut MultiplexedConnection,
-        lease: &Lease,
-    ) -> anyhow::Result<bool> {
+    async fn is_dead(&self, connection: &mut Link, lease: &Lease) -> anyhow::Result<bool> {
         let me = &self.registration.holder;
         let visible = lease.holder.as_ref();
         let visible = visible.filter(|holder| holder.is_visible_to(me));
@@ -237,6 +216,12 @@ impl StoreSession {
             return Ok(false);
         }
         let _ = self.store_events.send(StoreEvent::LeaseContested).await; // the hub is ending anyway
+        let interval = Duration::from_millis(self.registration.entry.interval_ms);
+        let silent_for = if connection.is_of_cluster() {
+            keys::time_to_live(interval).min(interval + SILENT_ON_CLUSTER)
+        } else {
+            SILENT_FOR
+        };
         for _ in 0..SILENT_CHECKS {
             let listening = self.is_listening(connection).await?;
             match (proven.is_some(), listening) {
@@ -244,18 +229,15 @@ impl StoreSession {
                 (false, true) => return Ok(false),
                 (true, true) | (false, false) => {}
             }
-            tokio::time::sleep(SILENT_FOR / SILENT_CHECKS).await;
+            tokio::time::sleep(silent_for / SILENT_CHECKS).await;
         }
         Ok(proven.is_none())
     }
 
     /// Whether a sidecar listens for orders to this agent.
-    async fn is_listening(&self, connection: &mut MultiplexedConnection) -> anyhow::Result<bool> {
-        let (_, listeners): (String, u64) = redis::cmd("PUBSUB")
-            .arg("NUMSUB")
-            .arg(self.channels.control(&self.registration.id))
-            .query_async(connection)
-            .await?;
+    async fn is_listening(&self, connection: &mut Link) -> anyhow::Result<bool> {
+        let channel = self.channels.control(&self.registration.id);
+        let listeners = connection.listeners(&channel).await?;
         Ok(listeners > 0)
     }
 }

@@ -2,10 +2,10 @@
 
 use super::answers::{Pair, bytes, is_own_fault, list, pairs};
 use super::{EVENTS_BLOCK, Output, PAGE};
+use hbshell::store::Link;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::event::Event;
 use heartbeat::wire::keys;
-use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -30,11 +30,7 @@ struct Entry {
 
 impl Events {
     /// Notes where the stream ends, at the first time; passes on what came meanwhile, later.
-    pub(super) async fn begin(
-        &mut self,
-        link: &mut MultiplexedConnection,
-        output: &Output,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn begin(&mut self, link: &mut Link, output: &Output) -> anyhow::Result<()> {
         if self.begun {
             return self.read(link, output).await;
         }
@@ -46,8 +42,8 @@ impl Events {
     /// Passes events on until the connection is lost; reads the stream to its end when it is `wanted`.
     pub(super) async fn follow(
         &mut self,
-        waiting: MultiplexedConnection,
-        mut link: MultiplexedConnection,
+        waiting: Link,
+        mut link: Link,
         mut wanted: mpsc::Receiver<()>,
         output: &Output,
     ) -> anyhow::Result<()> {
@@ -77,11 +73,7 @@ impl Events {
 
     /// Passes on what the stream holds after the last event. A stream that ends before it has started again: it is read
     /// from its beginning.
-    async fn read(
-        &mut self,
-        link: &mut MultiplexedConnection,
-        output: &Output,
-    ) -> anyhow::Result<()> {
+    async fn read(&mut self, link: &mut Link, output: &Output) -> anyhow::Result<()> {
         if newest(link, output).await?.unwrap_or_default() < self.last {
             self.last = EventId::default();
         }
@@ -145,10 +137,7 @@ impl std::fmt::Display for EventId {
 }
 
 /// The last event of the stream; `None` for an empty one.
-async fn newest(
-    link: &mut MultiplexedConnection,
-    output: &Output,
-) -> anyhow::Result<Option<EventId>> {
+async fn newest(link: &mut Link, output: &Output) -> anyhow::Result<Option<EventId>> {
     let mut question = redis::cmd("XREVRANGE");
     question
         .arg(keys::EVENTS)
@@ -162,7 +151,7 @@ async fn newest(
 
 /// `None` when the key is no stream, which is counted.
 async fn ask(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     question: &redis::Cmd,
     output: &Output,
 ) -> anyhow::Result<Option<Value>> {
@@ -176,10 +165,7 @@ async fn ask(
     }
 }
 
-async fn next_events(
-    mut waiting: MultiplexedConnection,
-    after: EventId,
-) -> (MultiplexedConnection, RedisResult<Vec<Entry>>) {
+async fn next_events(mut waiting: Link, after: EventId) -> (Link, RedisResult<Vec<Entry>>) {
     let block = u64::try_from(EVENTS_BLOCK.as_millis()).unwrap_or(u64::MAX);
     let mut question = redis::cmd("XREAD");
     question.arg("COUNT").arg(PAGE).arg("BLOCK").arg(block);

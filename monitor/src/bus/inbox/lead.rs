@@ -3,16 +3,13 @@
 use super::Output;
 use crate::clock;
 use crate::config::Address;
-use hbshell::store::causes;
+use hbshell::store::{Link, Within, causes};
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys;
 use heartbeat::wire::leader::{LEAD_LASTS, Leader, Standing};
 use heartbeat::wire::lease::Holder;
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
-};
+use redis::{ErrorKind, Pipeline, RedisError, RedisResult, Script, ServerErrorKind};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -31,7 +28,7 @@ pub(super) enum Written {
 
 /// Asks for the lead and passes the answer on. An error is the connection's; a store that refuses is an answer.
 pub(super) async fn ask(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     instance: &str,
     output: &Output,
 ) -> anyhow::Result<Option<Written>> {
@@ -50,7 +47,7 @@ pub(super) fn add(question: &mut Pipeline, instance: &str) {
 /// Passes on what the store answered to the question of that moment, and gives what became of the write, if it was one. A store
 /// that has lost the script gets it again, and the lead of a monitor that is provably dead is broken.
 pub(super) async fn pass_on(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     instance: &str,
     (mut answer, mut asked_at): (RedisResult<(String, String)>, Moment),
     output: &Output,
@@ -92,9 +89,12 @@ pub(super) async fn pass_on(
 /// Gives the lead up, so that another monitor need not wait until it has run out.
 pub(crate) async fn give_up(address: &Address, instance: &str) {
     let given_up = async {
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(GIVEN_UP_WITHIN));
-        let target = address.locate(GIVEN_UP_WITHIN).await?;
-        let mut link = hbshell::store::connect(target, config, GIVEN_UP_WITHIN).await?;
+        let store = address.locate(GIVEN_UP_WITHIN).await?;
+        let within = Within {
+            connected: GIVEN_UP_WITHIN,
+            answered: GIVEN_UP_WITHIN,
+        };
+        let mut link = Link::to_any_owner(&store, keys::LEADER, within).await?;
         stand(&mut link, instance, Duration::ZERO, "").await?;
         anyhow::Ok(())
     };
@@ -109,7 +109,7 @@ pub(crate) async fn give_up(address: &Address, instance: &str) {
 }
 
 async fn stand(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     instance: &str,
     lasts: Duration,
     breakable: &str,

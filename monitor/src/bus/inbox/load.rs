@@ -10,6 +10,7 @@ use super::answers::{Pair, agent_hash, bytes, is_own_fault, list, page, pairs};
 use super::events::Events;
 use super::{Input, Output, PAGE, recovery};
 use crate::clock;
+use hbshell::store::Link;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::RecoveryInput;
@@ -21,7 +22,6 @@ use heartbeat::wire::notification::Notification;
 use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Silence;
 use heartbeat::wire::trouble::Trouble;
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ const ENTRIES_MAX: usize = 1_000_000;
 
 /// Passes on what the store holds.
 pub(super) async fn load(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     events: &mut Events,
     output: &Output,
 ) -> anyhow::Result<()> {
@@ -53,10 +53,7 @@ pub(super) async fn load(
 }
 
 /// Passes on the records that a leader keeps. The incidents are the last of them: a monitor that takes over has them all then.
-pub(super) async fn records(
-    link: &mut MultiplexedConnection,
-    output: &Output,
-) -> anyhow::Result<()> {
+pub(super) async fn records(link: &mut Link, output: &Output) -> anyhow::Result<()> {
     let mut outbox = Vec::new();
     each_pair(link, keys::OUTBOX, "notification", output, |(_, record)| {
         outbox.push(Notification::decode(&record).map_err(|error| error.to_string())?);
@@ -105,9 +102,22 @@ pub(super) async fn pass_on_time(answer: Option<RedisResult<Value>>, output: &Ou
     }
 }
 
-/// Passes on every agent's hash. The question for a page of keys is sent with the one for the hashes of the page before.
-async fn hashes(link: &mut MultiplexedConnection, output: &Output) -> anyhow::Result<()> {
-    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+/// Passes on every agent's hash.
+async fn hashes(link: &Link, output: &Output) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    for mut master in link.each_master().await? {
+        hashes_of(&mut master, &mut seen, output).await?;
+    }
+    Ok(())
+}
+
+/// Passes on the hashes that one server holds. The question for a page of keys is sent with the one for the hashes of the page
+/// before.
+async fn hashes_of(
+    link: &mut Link,
+    seen: &mut HashSet<Vec<u8>>,
+    output: &Output,
+) -> anyhow::Result<()> {
     let mut cursor = Some(b"0".to_vec());
     let mut ids: Vec<AgentId> = Vec::new();
     while cursor.is_some() || !ids.is_empty() {
@@ -129,7 +139,7 @@ async fn hashes(link: &mut MultiplexedConnection, output: &Output) -> anyhow::Re
             pass_on_hash(&id, fields, &left, output).await?;
         }
         cursor = match answers.next() {
-            Some(found) => next_keys(found?, &mut seen, &mut ids, output),
+            Some(found) => next_keys(found?, seen, &mut ids, output),
             None => None,
         };
     }
@@ -180,7 +190,7 @@ pub(super) async fn pass_on_hash(
 
 /// Reads a hash in pages and passes on what `read` makes of each pair. A pair that is wrong is counted.
 async fn each_pair(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     key: &str,
     kind: &'static str,
     output: &Output,
@@ -226,7 +236,7 @@ async fn each_pair(
 
 /// Asks the store, and reports how long the answer took.
 pub(super) async fn ask(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     question: &mut Pipeline,
     output: &Output,
 ) -> anyhow::Result<Vec<RedisResult<Value>>> {

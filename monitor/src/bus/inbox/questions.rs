@@ -9,11 +9,10 @@ use super::{Output, PAGE, lead};
 use crate::clock;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hbshell::store::ReplicaWatch;
+use hbshell::store::{Link, ReplicaWatch};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::wire::keys;
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -50,11 +49,7 @@ pub(super) struct Questions<'a> {
 
 impl Questions<'_> {
     /// Asks and passes answers on until the connection is lost. `Ok` only when the hub has ended.
-    pub(super) async fn answer(
-        self,
-        link: MultiplexedConnection,
-        output: &Output,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn answer(self, link: Link, output: &Output) -> anyhow::Result<()> {
         let Self {
             queue,
             canary,
@@ -92,7 +87,7 @@ impl Questions<'_> {
 /// Asks one batch and passes its answers on; and whether the store took the one of them that writes.
 async fn settle(
     batch: Vec<Question>,
-    mut link: MultiplexedConnection,
+    mut link: Link,
     canary: &str,
     instance: &str,
     output: &Output,

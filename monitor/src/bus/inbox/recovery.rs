@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::load::ask;
+use hbshell::store::Link;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::fleet::recovery::RecoveryInput;
@@ -9,11 +10,10 @@ use heartbeat::wire::audit::AuditEntry;
 use heartbeat::wire::keys::{self, Channels};
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 
 /// Passes on the pause that the store holds.
-pub(super) async fn load(link: &mut MultiplexedConnection, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn load(link: &mut Link, output: &Output) -> anyhow::Result<()> {
     let mut question = redis::pipe();
     question.cmd("GET").arg(keys::PAUSE);
     match ask(link, &mut question, output).await?.into_iter().next() {

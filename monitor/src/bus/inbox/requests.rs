@@ -4,13 +4,12 @@
 use super::load::{ask, pass_on_hash, records};
 use super::timeline::{self, Timelines};
 use super::{Input, Output, PAGE, Request, recovery};
-use hbshell::store::causes;
+use hbshell::store::{Link, causes};
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys::{self, Channels};
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -27,7 +26,7 @@ pub(super) fn keep_leaving(leaving: &mut Vec<AgentId>, new: impl IntoIterator<It
 
 /// Removes roster entries that the connection before did not, so that they are not read again.
 pub(super) async fn leave(
-    link: &mut MultiplexedConnection,
+    link: &mut Link,
     leaving: &mut Vec<AgentId>,
     output: &Output,
 ) -> anyhow::Result<()> {
@@ -59,11 +58,7 @@ pub(super) struct Requests<'a> {
 
 impl Requests<'_> {
     /// Answers requests until the connection is lost. `Ok` only when the hub has ended.
-    pub(super) async fn answer(
-        mut self,
-        mut link: MultiplexedConnection,
-        output: &Output,
-    ) -> anyhow::Result<()> {
+    pub(super) async fn answer(mut self, mut link: Link, output: &Output) -> anyhow::Result<()> {
         let mut batch = std::mem::take(self.kept);
         loop {
             if batch.is_empty() && !take(self.queue, &mut batch).await {
@@ -118,7 +113,7 @@ impl Requests<'_> {
     }
 
     /// Reads the records beside everything else: they are many questions.
-    fn read_records(&mut self, link: &MultiplexedConnection, output: &Output) {
+    fn read_records(&mut self, link: &Link, output: &Output) {
         let (mut link, output) = (link.clone(), output.clone());
         while self.reading.try_join_next().is_some() {}
         self.reading.spawn(async move {

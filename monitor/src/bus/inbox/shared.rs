@@ -5,11 +5,11 @@
 
 use crate::bus::inbox::{Counters, OVERRUN};
 use crate::clock;
+use hbshell::store::Link;
 use heartbeat::base::moment::Moment;
 use heartbeat::wire::beat::Beat;
 use heartbeat::wire::beat::view::Owned;
 use heartbeat::wire::keys;
-use redis::aio::MultiplexedConnection;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const BATCH: usize = 1000;
 
 /// Beats of which it is not known yet whether they belong to this database.
 pub(super) struct Shared {
-    connection: MultiplexedConnection,
+    connection: Link,
     counters: Counters,
     waiting: VecDeque<Arrived>,
     pending: Option<PendingQuery>,
@@ -35,7 +35,7 @@ struct Arrived {
 type PendingQuery = Pin<Box<dyn Future<Output = redis::RedisResult<Vec<Arrived>>> + Send>>;
 
 impl Shared {
-    pub(super) fn new(connection: MultiplexedConnection, counters: Counters) -> Self {
+    pub(super) fn new(connection: Link, counters: Counters) -> Self {
         Self {
             connection,
             counters,
@@ -75,10 +75,7 @@ impl Shared {
 }
 
 /// The beats whose agent has a hash in this database.
-async fn own_beats(
-    mut connection: MultiplexedConnection,
-    batch: Vec<Arrived>,
-) -> redis::RedisResult<Vec<Arrived>> {
+async fn own_beats(mut connection: Link, batch: Vec<Arrived>) -> redis::RedisResult<Vec<Arrived>> {
     let mut lookups = redis::pipe();
     for arrived in &batch {
         lookups.cmd("EXISTS").arg(keys::agent(&arrived.beat.agent));

@@ -6,11 +6,11 @@
 use super::answers::{bytes, is_own_fault, list, pairs};
 use super::load::ask;
 use super::{Output, Request};
+use hbshell::store::Link;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::story::Line;
 use heartbeat::wire::keys;
 use heartbeat::wire::timeline::{TimelineEntry, TimelineError};
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 use std::collections::{HashMap, HashSet};
 
@@ -29,7 +29,7 @@ impl Timelines {
     /// Removes from the batch what the store holds already.
     pub(super) async fn leave_out_known(
         &mut self,
-        link: &mut MultiplexedConnection,
+        link: &mut Link,
         batch: &mut [Request],
         output: &Output,
     ) -> anyhow::Result<()> {
