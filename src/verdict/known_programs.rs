@@ -50,3 +50,14 @@ pub(super) fn runtime_signals(name: &str) -> &'static [u32] {
     let row = RUNTIME_SIGNALS.iter().find(|(program, _)| *program == name);
     row.map_or(&[], |(_, signals)| signals)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_is_known_by_its_name_and_by_its_path() {
+        let asked = ["bash", "/bin/sh", "node", "/usr/bin/bash-helper", ""];
+        assert_eq!(asked.map(is_shell), [true, true, false, false, false]);
+    }
+}
