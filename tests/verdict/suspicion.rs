@@ -6,8 +6,8 @@ use super::{
     socket_read, target, timer, wakes,
 };
 use heartbeat::verdict::sample::{
-    FileLock, Io, Kind, Object, ObjectKind, Outlet, Outsider, RunState, Socket, SocketKind, Tcp,
-    Until, Wait, Watched,
+    FileLock, Io, Kind, NAMED_PIPE, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until,
+    Wait,
 };
 use heartbeat::verdict::{Input, ToolCall};
 use heartbeat::wire::beat::Verdict;
@@ -358,23 +358,18 @@ fn g_who_asked_for_a_signal_or_for_a_change_of_a_file_waits_for_it_however_long(
 
 /// A root that owes work and reads from a pipe with a name.
 fn reads_orders() -> World {
-    let mut world = World::new()
-        .owing()
-        .main_waits(Wait::Read(target(3, Kind::Pipe(7))));
-    let orders = Object {
-        fd: 3,
-        kind: ObjectKind::Fifo,
-        ..Object::default()
-    };
-    world.root().threads[0].watched = Watched::All(vec![orders]);
-    world.sample.ends = vec![end(ROOT, 3, 7, true), end(ROOT, 3, 7, false)];
+    let orders = target(3, Kind::Pipe(ORDERS));
+    let mut world = World::new().owing().main_waits(Wait::Read(orders));
+    world.sample.ends = vec![end(ROOT, 3, ORDERS, true), end(ROOT, 3, ORDERS, false)];
     world
 }
+
+const ORDERS: u64 = NAMED_PIPE | 7;
 
 #[test]
 fn g_orders_that_come_over_a_pipe_with_a_name_may_come_late() {
     let mut world = reads_orders();
-    world.sample.ends.push(end(900, 4, 7, false));
+    world.sample.ends.push(end(900, 4, ORDERS, false));
     let world = world.still(120 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
 }
@@ -382,7 +377,7 @@ fn g_orders_that_come_over_a_pipe_with_a_name_may_come_late() {
 #[test]
 fn h_a_child_that_alone_writes_into_a_pipe_with_a_name_is_late() {
     let mut world = reads_orders().with_child("helper", parked());
-    world.sample.ends.push(end(CHILD, 4, 7, false));
+    world.sample.ends.push(end(CHILD, 4, ORDERS, false));
     let world = world.still(20 * MINUTE);
     assert_eq!(world.verdict(), Verdict::Stalled);
 }
