@@ -3,6 +3,11 @@
 /// Shells: one that collects the output of a child can do nothing else.
 const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
 
+/// Programs that start a command for each item of a list, or each second: the same one again is what they were asked for.
+const RUNNERS: [&str; 8] = [
+    "find", "xargs", "parallel", "make", "ninja", "watch", "entr", "git",
+];
+
 /// Ports whose clients wait idle until something happens (ssh, mail, chat, directories, queues, databases, brokers, screens,
 /// players, telephone exchanges): no answer is due there. As their makers and `/etc/services` have them; none of a server of
 /// models.
@@ -45,8 +50,30 @@ pub fn is_shell(program: &str) -> bool {
     SHELLS.contains(&program.rsplit('/').next().unwrap_or_default())
 }
 
+/// Whether a program of this name starts the commands that it was given.
+pub(super) fn runs_commands(program: &str) -> bool {
+    is_shell(program) || RUNNERS.contains(&program)
+}
+
 /// Signals that this program's runtime handles for itself.
 pub(super) fn runtime_signals(name: &str) -> &'static [u32] {
     let row = RUNTIME_SIGNALS.iter().find(|(program, _)| *program == name);
     row.map_or(&[], |(_, signals)| signals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_is_known_by_its_name_and_by_its_path() {
+        let asked = ["bash", "/bin/sh", "node", "/usr/bin/bash-helper", ""];
+        assert_eq!(asked.map(is_shell), [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_shell_or_a_runner_starts_the_commands_that_it_was_given() {
+        let asked = ["dash", "xargs", "python3"];
+        assert_eq!(asked.map(runs_commands), [true, true, false]);
+    }
 }

@@ -24,7 +24,7 @@ use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::{Assessment, paused, unseen};
 use crate::verdict::finding::{Finding, FindingId};
 use crate::verdict::judgement::rank;
-use crate::verdict::known_programs::is_shell;
+use crate::verdict::known_programs::runs_commands;
 use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::{CpuBoundTracker, LoneCpuTracker};
@@ -321,11 +321,11 @@ impl VerdictMachine {
         self.check_rules(sample, now)
     }
 
-    /// Known agents start tools; of another program that owes work, the root does, unless it is a shell that looks for something.
+    /// Known agents start tools; of another program that owes work, the root does, unless it starts what it was given.
     fn find_tool_starters(&mut self, sample: &Sample) {
         let agents = sample.processes.iter().filter(|p| p.agent);
         let agents: Vec<u32> = agents.map(|p| p.pid).collect();
-        let root = sample.root().filter(|p| !is_shell(&p.name));
+        let root = sample.root().filter(|p| !runs_commands(&p.name));
         self.is_known_agent = !agents.is_empty();
         self.starts_tools = match (self.history.owes_turn(), self.report.owes_work(), root) {
             (true, _, _) if self.is_known_agent => agents,

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Clock ticks of the kernel's counters in a second, on every machine hb runs on.
 pub const TICKS_PER_SECOND: u64 = 100;
 
+/// A pipe with a name carries this bit in its number: it lies on a file system, whose numbers may be those of nameless pipes.
+pub const NAMED_PIPE: u64 = 1 << 63;
+
 /// The name under which a sample shows a thread of Go's runtime, which has none: its monitor sleeps for a minute at a time
 /// (runtime/proc.go, `sysmon`).
 pub const GO_THREAD: &str = "Go runtime";
@@ -302,7 +305,7 @@ pub struct Target {
 /// What a descriptor refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A pipe, by inode.
+    /// A pipe, by inode; with [`NAMED_PIPE`] where anybody can open it by a name.
     Pipe(u64),
     /// A socket, by inode.
     Socket(u64),

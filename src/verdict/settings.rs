@@ -43,6 +43,8 @@ pub enum Input {
 pub struct ToolCall {
     /// Its command line.
     pub command: String,
+    /// Where it was started; empty where that could not be read.
+    pub directory: String,
     /// A shell in the same process became this program: what else the call did was not seen.
     pub is_tail: bool,
     /// So many other children ended since the call before and were too short to be seen.

@@ -6,7 +6,8 @@ use super::{
     socket_read, target, timer, wakes,
 };
 use heartbeat::verdict::sample::{
-    FileLock, Io, Kind, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until, Wait,
+    FileLock, Io, Kind, NAMED_PIPE, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until,
+    Wait,
 };
 use heartbeat::verdict::{Input, ToolCall};
 use heartbeat::wire::beat::Verdict;
@@ -355,6 +356,32 @@ fn g_who_asked_for_a_signal_or_for_a_change_of_a_file_waits_for_it_however_long(
     }
 }
 
+/// A root that owes work and reads from a pipe with a name.
+fn reads_orders() -> World {
+    let orders = target(3, Kind::Pipe(ORDERS));
+    let mut world = World::new().owing().main_waits(Wait::Read(orders));
+    world.sample.ends = vec![end(ROOT, 3, ORDERS, true), end(ROOT, 3, ORDERS, false)];
+    world
+}
+
+const ORDERS: u64 = NAMED_PIPE | 7;
+
+#[test]
+fn g_orders_that_come_over_a_pipe_with_a_name_may_come_late() {
+    let mut world = reads_orders();
+    world.sample.ends.push(end(900, 4, ORDERS, false));
+    let world = world.still(120 * MINUTE);
+    assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
+}
+
+#[test]
+fn h_a_child_that_alone_writes_into_a_pipe_with_a_name_is_late() {
+    let mut world = reads_orders().with_child("helper", parked());
+    world.sample.ends.push(end(CHILD, 4, ORDERS, false));
+    let world = world.still(20 * MINUTE);
+    assert_eq!(world.verdict(), Verdict::Stalled);
+}
+
 #[test]
 fn g_who_handles_a_signal_may_be_waiting_for_it() {
     let mut world = World::new().with_threads(1, &parked()).owing();
@@ -567,6 +594,7 @@ fn h_strace_around_an_agent_pauses_nothing() {
 fn call(command: &str) -> ToolCall {
     ToolCall {
         command: command.to_owned(),
+        directory: "/repo".to_owned(),
         is_tail: false,
         unseen: 0,
     }
@@ -633,6 +661,31 @@ fn g_calls_of_a_shell_that_only_end_alike_are_work() {
 fn g_one_tool_after_the_other_is_work() {
     let world = starting(|n| call(&format!("cat part {n}")), 60 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
+}
+
+#[test]
+fn g_the_same_command_in_one_directory_after_the_other_is_work() {
+    let elsewhere = |n: u64| ToolCall {
+        directory: format!("/repo/{n}"),
+        ..call("npm test")
+    };
+    starting(elsewhere, 60 * MINUTE).is_never_flagged();
+}
+
+#[test]
+fn h_a_shell_that_goes_elsewhere_is_the_same_call_before_and_after() {
+    let goes = |n: u64| {
+        let (command, directory) = match n % 3 {
+            0 => ("bash -c cd /repo; ls missing", "/"),
+            1 => ("bash -c cd /repo; ls missing", "/repo"),
+            _ => ("ls missing", "/repo"),
+        };
+        ToolCall {
+            directory: directory.to_owned(),
+            ..call(command)
+        }
+    };
+    starting(goes, 5 * MINUTE).is(Verdict::Looping, 3 * MINUTE, "ls missing");
 }
 
 #[test]

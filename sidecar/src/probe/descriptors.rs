@@ -1,7 +1,7 @@
 //! The open descriptors of one process: what each stands for, and the ends of pipes and terminals among them.
 
 use super::read::{Reader, link, numbers};
-use heartbeat::verdict::sample::{Channel, End, Kind, Target, Why};
+use heartbeat::verdict::sample::{Channel, End, Kind, NAMED_PIPE, Target, Why};
 use heartbeat::wire::beat::cut;
 use rustix::fs::{AtFlags, CWD, FileType, statat};
 use std::collections::BTreeMap;
@@ -12,8 +12,6 @@ const PATH_CHARS_MAX: usize = 200;
 /// Permissions of a link in `fd`: what the descriptor was opened for.
 const MAY_READ: u32 = 0o400;
 const MAY_WRITE: u32 = 0o200;
-/// Keeps inodes of file systems apart from those of nameless pipes.
-pub(super) const NAMED: u64 = 1 << 63;
 
 /// The descriptors of one process, by number.
 #[derive(Debug, Default)]
@@ -136,7 +134,7 @@ pub(super) fn named_pipe(pid: u32, fd: i32, kind: Kind) -> Kind {
     }
     match rustix::fs::stat(format!("/proc/{pid}/fd/{fd}")) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => {
-            Kind::Pipe(stat.st_ino | NAMED)
+            Kind::Pipe(stat.st_ino | NAMED_PIPE)
         }
         Ok(_) | Err(_) => kind,
     }

@@ -1,13 +1,14 @@
 //! What each descriptor that a thread waits on leads to, as objects whose holders are still to be found.
 
 use super::borrow::Lender;
-use super::descriptors::{Descriptors, NAMED};
+use super::descriptors::Descriptors;
 use super::diag;
 use super::outside::{Id, event_id};
 use super::read::{Reader, link};
 use super::same;
 use heartbeat::verdict::sample::{
-    Channel, End, Kind, ObjectKind, Sample, Socket, SocketKind, Tcp, TcpState, Until, Why,
+    Channel, End, Kind, NAMED_PIPE, ObjectKind, Sample, Socket, SocketKind, Tcp, TcpState, Until,
+    Why,
 };
 use std::collections::BTreeMap;
 
@@ -89,7 +90,7 @@ impl Objects<'_> {
             return Draft::unreadable(fd, self.descriptors.gap.unwrap_or(Why::Gone));
         };
         match kind {
-            Kind::Pipe(inode) if inode & NAMED != 0 => Draft::new(fd, ObjectKind::Fifo),
+            Kind::Pipe(inode) if inode & NAMED_PIPE != 0 => Draft::new(fd, ObjectKind::Fifo),
             Kind::Pipe(inode) => self.pipe(fd, *inode),
             Kind::Socket(inode) => self.socket(fd, *inode, direct),
             Kind::Terminal(path) if path.starts_with("/dev/pts/") => {

@@ -2,13 +2,13 @@
 //! an eventfd, of a file's lock, of shared memory. The kernel has no such list, so every process must be read. The search is
 //! repeated seldom; in between, known holders are only confirmed.
 
-use super::descriptors::{DESCRIPTORS_MAX, NAMED, end, kind, named_pipe};
+use super::descriptors::{DESCRIPTORS_MAX, end, kind, named_pipe};
 use super::mappings;
 use super::process::{io, stat_line};
 use super::read::{Reader, link, numbers};
 use super::same;
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::sample::{Channel, End, Outsider, RunState, Why};
+use heartbeat::verdict::sample::{Channel, End, NAMED_PIPE, Outsider, RunState, Why};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -79,7 +79,7 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn new(ids: &'a BTreeSet<Id>) -> Self {
         let is_fifo =
-            |id: &Id| matches!(id, Id::Channel(Channel::Pipe(inode)) if inode & NAMED != 0);
+            |id: &Id| matches!(id, Id::Channel(Channel::Pipe(inode)) if inode & NAMED_PIPE != 0);
         let space = |id: &Id| match id {
             Id::Space(pid) => Some(*pid),
             Id::Channel(_) | Id::Event(_) | Id::File(..) | Id::Mapped(..) => None,

@@ -7,7 +7,7 @@
 //! One look costs what the threads of the agent cost: some 50 µs. It is taken only while the agent owes work, and not where
 //! none of its children ends: the kernel adds the page faults of each that was waited for to its parent's.
 
-use super::read::{Reader, numbers};
+use super::read::{Reader, link, numbers};
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::{ToolCall, is_shell};
 use heartbeat::wire::beat::cut;
@@ -186,8 +186,10 @@ impl ToolCalls {
         let by_shell = parents.split('\0').next().is_some_and(is_shell);
         let is_tail = !by_shell && named(child).is_some_and(|name| named(parent) != Some(name));
         let words = own.replace(|c: char| c.is_control(), " ");
+        let directory = link(&format!("/proc/{child}/cwd")).unwrap_or_default();
         Some(ToolCall {
             command: cut(words, COMMAND_CHARS_MAX),
+            directory,
             is_tail,
             unseen: self.spell.unseen,
         })
@@ -249,6 +251,8 @@ mod tests {
         let own = std::process::id();
         let mut started = || calls.started(own, shell.id());
         let whole = look_until(&mut started);
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(whole.directory, here.to_string_lossy());
         std::io::Write::write_all(&mut shell.stdin.as_ref().unwrap(), b"\n").unwrap();
         let became = look_until(|| started().filter(|call| call.command == "sleep 4321"));
         shell.kill().unwrap();

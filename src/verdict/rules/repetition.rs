@@ -221,13 +221,23 @@ impl Calls {
     /// The last calls, newest first, as long as they are the same one or the same two: a shell that becomes the program it was
     /// asked to run may be seen as either.
     fn run(&self) -> impl Iterator<Item = &(Moment, ToolCall)> {
-        let mut known: Vec<&str> = Vec::new();
+        let mut known: Vec<(&str, &str)> = Vec::new();
         self.0.iter().rev().take_while(move |(_, call)| {
-            let is_known = known.contains(&call.command.as_str());
+            let what = (call.command.as_str(), place(call));
+            let is_known = known.contains(&what);
             if !is_known {
-                known.push(&call.command);
+                known.push(what);
             }
             is_known || known.len() <= 2
         })
+    }
+}
+
+/// Where a call works: the same command elsewhere is another one. A shell that goes elsewhere is seen before or after.
+fn place(call: &ToolCall) -> &str {
+    if starts_shell(&call.command) && call.command.contains("cd ") {
+        ""
+    } else {
+        &call.directory
     }
 }

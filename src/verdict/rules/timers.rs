@@ -8,7 +8,7 @@ use crate::verdict::finding::observed;
 use crate::verdict::known_programs::runtime_signals;
 use crate::verdict::rule::RuleId;
 use crate::verdict::sample::{
-    GO_THREAD, Kind, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait,
+    GO_THREAD, Kind, NAMED_PIPE, Process, Socket, Subject, Target, Tcp, Thread, Until, Wait,
 };
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, is_parked};
@@ -194,7 +194,8 @@ pub(in crate::verdict) fn outside_event(view: &TreeView<'_>) -> Option<Assessmen
     let waits = view.waits();
     let mut asked = waits.filter(|(process, thread, wait)| {
         let main = thread.tid == process.pid;
-        main && thread.open_memory || is_for_an_event(view, process, wait, main)
+        let open = main && (thread.open_memory || is_for_orders(view, process, wait));
+        open || is_for_an_event(view, process, wait, main)
     });
     let (process, thread, wait) = asked.find(|(process, _, _)| view.is_awaited_by_root(process))?;
     let title = process.title();
@@ -205,6 +206,16 @@ pub(in crate::verdict) fn outside_event(view: &TreeView<'_>) -> Option<Assessmen
         evidence: vec![observed("thread.wait", seen)],
         ..Assessment::new(RuleId::WorkOwed, sentence)
     })
+}
+
+/// Whether orders come to it over a pipe with a name, into which no other process of the tree writes.
+fn is_for_orders(view: &TreeView<'_>, process: &Process, wait: &Wait) -> bool {
+    let Wait::Read(target) = wait else {
+        return false;
+    };
+    let named = matches!(target.kind, Kind::Pipe(inode) if inode & NAMED_PIPE != 0);
+    let mut writers = view.writers(process.pid, target).into_iter();
+    named && !writers.any(|end| view.is_inside(end.pid))
 }
 
 fn is_for_an_event(view: &TreeView<'_>, process: &Process, wait: &Wait, main: bool) -> bool {

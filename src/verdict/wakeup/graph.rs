@@ -34,8 +34,8 @@ struct Node<'a> {
 }
 
 impl Doom {
-    /// Whether some process of it waits for nothing but itself, in no mutex that one of its threads holds. So does a worker on
-    /// an empty queue that nothing will ever fill: dead, and yet not stuck while it owes nothing.
+    /// Whether some process of it waits for nothing but itself, and for no lock that it holds. So does a worker on an empty
+    /// queue that nothing will ever fill: dead, and yet not stuck while it owes nothing.
     pub fn may_rest(&self, sample: &Sample) -> bool {
         let processes: BTreeSet<u32> = self.threads.iter().map(|t| t.pid).collect();
         processes.into_iter().any(|pid| {
@@ -44,21 +44,21 @@ impl Doom {
                 let other = |s: &Source| matches!(s, Source::Process(p) if *p != pid);
                 !t.sources.iter().any(other)
             };
-            threads.all(for_itself) && !holds_mutex(sample, pid)
+            threads.all(for_itself) && !holds_its_lock(sample, pid)
         })
     }
 }
 
-/// Whether a thread of this process waits for a mutex that a thread of it holds, as the mutex itself shows.
-fn holds_mutex(sample: &Sample, pid: u32) -> bool {
-    let threads = sample
-        .process(pid)
-        .map_or(&[][..], |p| p.threads.as_slice());
-    threads.iter().any(|thread| {
-        let Some(Wait::Futex { owner, .. }) = thread.wait else {
-            return false;
-        };
-        owner.is_some_and(|owner| threads.iter().any(|t| t.tid == owner))
+/// Whether a thread of this process, which waits for nothing but itself, waits for a lock on a file, or for a mutex that a
+/// thread of it holds, as the mutex itself shows.
+fn holds_its_lock(sample: &Sample, pid: u32) -> bool {
+    let Some(process) = sample.process(pid) else {
+        return false;
+    };
+    let owned = |owner: u32| process.threads.iter().any(|t| t.tid == owner);
+    process.waits().any(|wait| {
+        let mutex = matches!(wait, Wait::Futex { owner: Some(owner), .. } if owned(*owner));
+        mutex || matches!(wait, Wait::Lock(_))
     })
 }
 

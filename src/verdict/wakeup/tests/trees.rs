@@ -232,4 +232,8 @@ fn a_worker_that_waits_for_nothing_but_itself_may_rest() {
     };
     assert!(!owned(ROOT + 1), "a mutex that its other thread holds");
     assert!(owned(OTHER), "a number that is no thread of it");
+    let mut relocks = futexes();
+    let lock = vec![object(ObjectKind::FileLock, &[ROOT])];
+    waits(&mut relocks, ROOT, Wait::Lock(target()), lock);
+    assert!(!rests(&relocks), "a file that it has locked itself");
 }
