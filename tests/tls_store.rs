@@ -14,19 +14,36 @@ use support::{Monitor, Redis, Running, clean, eventually, place, program, sideca
 struct Encrypted {
     redis: Redis,
     port: u16,
+    scheme: &'static str,
     files: tempfile::TempDir,
 }
 
 impl Encrypted {
     /// With certificates of an authority that no machine trusts. `clients` is `yes` when they must show one too.
     fn start(clients: &str) -> Self {
+        Self::start_as("rediss", clients, &[])
+    }
+
+    /// A cluster of one node, which names no host: it is reached by the name that its clients were given.
+    fn start_cluster() -> Self {
+        let bus = unused_port().to_string();
+        let mut more = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
+        more.extend(["--tls-cluster", "yes"]); // or it names its port without TLS
+        let store = Self::start_as("rediss-cluster", "no", &more);
+        let all = ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"];
+        let () = store.redis.run(&all);
+        store
+    }
+
+    fn start_as(scheme: &'static str, clients: &str, more: &[&str]) -> Self {
         let (files, port) = (place(), unused_port());
         write_certificates(files.path());
         let file = |name: &str| files.path().join(name).display().to_string();
         let (server, key, authority) = (file("server.pem"), file("server.key"), file("ca.pem"));
-        let mut redis = Redis::absent(&[
+        let port_text = port.to_string();
+        let mut arguments = vec![
             "--tls-port",
-            &port.to_string(),
+            &port_text,
             "--tls-cert-file",
             &server,
             "--tls-key-file",
@@ -35,13 +52,20 @@ impl Encrypted {
             &authority,
             "--tls-auth-clients",
             clients,
-        ]);
+        ];
+        arguments.extend(more);
+        let mut redis = Redis::absent(&arguments);
         redis.up();
-        Self { redis, port, files }
+        Self {
+            redis,
+            port,
+            scheme,
+            files,
+        }
     }
 
     fn url(&self) -> String {
-        format!("rediss://localhost:{}", self.port)
+        format!("{}://localhost:{}", self.scheme, self.port)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -117,6 +141,17 @@ fn a_fleet_lives_behind_a_private_authority() {
     agent.signal("TERM");
     agent.wait();
     monitor.wait_for("tls-1", "stopped");
+}
+
+#[test]
+fn a_cluster_is_reached_by_tls_at_each_connection() {
+    let store = Encrypted::start_cluster();
+    let monitor = store.monitor(false);
+    let mut agent = store.agent("tls-c", false);
+    monitor.wait_for("tls-c", "healthy");
+    agent.signal("TERM");
+    agent.wait();
+    monitor.wait_for("tls-c", "stopped");
 }
 
 #[test]

@@ -227,6 +227,9 @@ pub fn remedy_of_outage(error: &RedisError) -> &'static str {
     {
         return "it is a node of a cluster, whose URL is written as in redis-cluster://h1:6379,h2:6379";
     }
+    if error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown) {
+        return "nothing needs to be done if this ends by itself; each slot needs a node that serves it (CLUSTER INFO)";
+    }
     if error.is_timeout() {
         return "it does not answer: check the network between here and there, and that it is not overloaded";
     }
