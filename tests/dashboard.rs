@@ -4,6 +4,7 @@
 
 mod support;
 
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -23,6 +24,32 @@ fn beat(redis: &Redis, id: &str, verdict: &str, task: &str) {
         now = sequence,
     );
     redis.run::<i64>(&["PUBLISH", "heartbeats", &json]);
+}
+
+/// The event of a stalled agent with two processes.
+fn captured(redis: &Redis, id: &str) {
+    let process = |pid: u32, parent: u32, wait: &str| json!({"pid": pid, "parent": parent, "command": "python3", "state": "sleeping", "waiting_on": [wait]});
+    let tree = [
+        process(7, 1, "the end of process 8"),
+        process(8, 7, "10.0.4.17:5432 over TCP"),
+    ];
+    let card = json!({"pid": 7, "verdict": "stalled", "sentence": "Nothing has moved for 6 min.", "tree": tree});
+    let detail = json!({"incarnation": 0, "card": card}).to_string();
+    redis.run::<String>(&[
+        "XADD",
+        "hb:events",
+        "*",
+        "event",
+        "stalled",
+        "agent",
+        id,
+        "epoch",
+        "7",
+        "at",
+        "1",
+        "detail",
+        &detail,
+    ]);
 }
 
 /// Grows with each call.
@@ -356,6 +383,11 @@ fn no_page_has_a_serious_fault_for_those_who_see_or_move_badly() {
     let _agent = Running::start(agent.args(["sh", "-c", "sleep 1; exit 7"]));
     beat(&redis, "w1", "working", "Draft the weekly report");
     beat(&redis, "w2", "stalled", "Index the archive");
+    captured(&redis, "w2");
+    eventually("its processes are on its page", || {
+        let (_, page) = get_text(&monitor.address, "/agents/w2")?;
+        page.contains("Process tree").then_some(())
+    });
     monitor.wait_for("failing", "failed");
     let incident = eventually("an incident is open", || {
         let (_, answer) = monitor.get("/v1/incidents?open=true")?;

@@ -235,7 +235,7 @@ fn start(
     access: Access,
 ) -> anyhow::Result<Running> {
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
-    let (url, shown_store) = (store.to_string(), store.clone());
+    let (url, shown_store) = (store.public_url().to_owned(), store.clone());
     let instance = leader::instance(&bus::inbox::myself());
     let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone(), store_starts)?;
     let counters = inbox.counters.clone();

@@ -1,29 +1,22 @@
 //! The store's address and what opens it, as both programs take them from their users; and the connection to it.
 
+mod connect;
 mod replica;
 mod sentinel;
 
 use crate::private_dir::PrivateDir;
 use crate::tls::{self, TlsError, TlsFiles};
+pub use connect::{ConnectError, causes, connect, remedy_of_outage};
 use heartbeat::base::runtime_dir;
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
-    RedisError, ServerErrorKind,
-};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 pub use replica::ReplicaWatch;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 pub use sentinel::SentinelError;
 use sentinel::Sentinels;
-use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// Where a store is. What stands in files is read when a connection is made.
 #[derive(Clone, Debug)]
@@ -33,6 +26,7 @@ pub struct Address {
     sentinels: Option<Sentinels>,
     is_encrypted: bool,
     credentials: Credentials,
+    public_url: String,
 }
 
 /// What a user gives beside the URL, as it was given: by flag, variable or configuration file.
@@ -176,7 +170,13 @@ impl Address {
             sentinels,
             is_encrypted,
             credentials,
+            public_url: without_secrets(url),
         })
+    }
+
+    /// The URL as it was given, without user and password: for programs that know those themselves.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
     }
 
     /// What the next connection is made with. Sentinels are asked which server is the master, for `within` at most.
@@ -224,6 +224,20 @@ impl Address {
     }
 }
 
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let hosts = authority.rsplit('@').next().unwrap_or(authority);
+    let is_public = |pair: &&str| !["user=", "pass="].iter().any(|name| pair.starts_with(name));
+    let query: Vec<&str> = query.split('&').filter(is_public).collect();
+    let query = match query.join("&") {
+        query if query.is_empty() => query,
+        query => format!("?{query}"),
+    };
+    format!("{scheme}://{hosts}{path}{query}")
+}
+
 fn is_local(address: &ConnectionAddr) -> bool {
     match address {
         ConnectionAddr::Tcp(host, _) => {
@@ -233,188 +247,6 @@ fn is_local(address: &ConnectionAddr) -> bool {
         ConnectionAddr::Unix(_) => true,
         ConnectionAddr::TcpTls { .. } | _ => false,
     }
-}
-
-/// How long a server may take to say why it closes connections, and how much of that is read, in bytes.
-const WORDS_WITHIN: Duration = Duration::from_millis(500);
-const WORDS_MAX: usize = 256;
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The store cannot be reached, or it refuses the user.
-    #[error(transparent)]
-    Store(#[from] RedisError),
-    /// It was reached, but the two do not trust each other.
-    #[error("TLS: {0}")]
-    Tls(std::io::Error),
-    /// It was reached, and gave no answer to the greeting of TLS.
-    #[error("no answer to the greeting of TLS")]
-    NoTls,
-    /// It closes the connection, and says why.
-    #[error("it closes the connection: {0}")]
-    Closed(String),
-    /// What it is reached with is not there any more.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// No server is known that is the master.
-    #[error(transparent)]
-    Sentinel(#[from] SentinelError),
-}
-
-/// Connects, encrypted where the target is; `within` bounds the connection and its greeting each.
-///
-/// # Errors
-/// The store cannot be reached, its certificate is not trusted, it refuses the user, or it should be the master and is not.
-pub async fn connect(
-    target: Target,
-    config: AsyncConnectionConfig,
-    within: Duration,
-) -> Result<MultiplexedConnection, ConnectError> {
-    let mut link = match open(target.clone(), config, within).await {
-        Err(ConnectError::Store(error)) if is_closed(&error) => {
-            return Err(why_closed(&target)
-                .await
-                .unwrap_or(ConnectError::Store(error)));
-        }
-        opened => opened?,
-    };
-    if target.must_be_master {
-        sentinel::check_role(&mut link, target.info.addr()).await?;
-    }
-    Ok(link)
-}
-
-async fn open(
-    target: Target,
-    config: AsyncConnectionConfig,
-    within: Duration,
-) -> Result<MultiplexedConnection, ConnectError> {
-    let config = config.set_connection_timeout(Some(within));
-    let (ConnectionAddr::Tcp(host, port), Some(tls)) = (target.info.addr(), target.tls) else {
-        let client = Client::open(target.info)?;
-        let connected = client.get_multiplexed_async_connection_with_config(&config);
-        return Ok(connected.await?);
-    };
-    let name = ServerName::try_from(host.clone()).map_err(|_| {
-        RedisError::from((
-            ErrorKind::InvalidClientConfig,
-            "the store's host is no name that a certificate could hold",
-        ))
-    })?;
-    let connected = async {
-        let reached = async {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        };
-        let stream = reached.await.map_err(unreachable)?;
-        let greeting = TlsConnector::from(tls).connect(name, stream);
-        let encrypted = tokio::time::timeout(within / 2, greeting).await;
-        let stream = encrypted
-            .map_err(|_| ConnectError::NoTls)?
-            .map_err(ConnectError::Tls)?;
-        let settings = target.info.redis_settings();
-        MultiplexedConnection::new_with_config(settings, stream, config)
-            .await
-            .map_err(tls_or_store)
-    };
-    let late = |_| unreachable(std::io::ErrorKind::TimedOut.into());
-    let connected: Result<_, ConnectError> = tokio::time::timeout(within, connected)
-        .await
-        .map_err(late)?;
-    let (connection, driver) = connected?;
-    tokio::spawn(driver); // it ends with the last handle of the connection
-    Ok(connection)
-}
-
-fn is_closed(error: &RedisError) -> bool {
-    error.is_connection_dropped()
-        || error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal()
-}
-
-/// A server that has no room for a client says so and closes. What was sent to it meanwhile takes its words away; so it is
-/// listened to once without a word.
-async fn why_closed(target: &Target) -> Option<ConnectError> {
-    let (ConnectionAddr::Tcp(host, port), None) = (target.info.addr(), &target.tls) else {
-        return None;
-    };
-    let words = async {
-        let mut stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
-        let mut words = [0; WORDS_MAX];
-        let length = stream.read(&mut words).await.ok()?;
-        let text = String::from_utf8_lossy(words.get(..length)?);
-        let text = text.strip_prefix('-')?.trim_end();
-        Some(text.chars().filter(|c| !c.is_control()).collect())
-    };
-    let words = tokio::time::timeout(WORDS_WITHIN, words).await.ok()?;
-    words.map(ConnectError::Closed)
-}
-
-/// Since TLS 1.3 a store refuses the client's certificate after the handshake, where the first answer is read.
-fn tls_or_store(error: RedisError) -> ConnectError {
-    // The crate hands its source out behind a pointer of its own.
-    let shared = error
-        .source()
-        .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
-    let of_tls = shared
-        .and_then(|shared| shared.downcast_ref())
-        .and_then(std::io::Error::get_ref)
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match of_tls {
-        Some(refusal) => ConnectError::Tls(std::io::Error::other(refusal.clone())),
-        None => ConnectError::Store(error),
-    }
-}
-
-impl ConnectError {
-    /// What a person can do about it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Store(error) => remedy_of_outage(error),
-            Self::Tls(_) => {
-                "name the certificate authority of the store with --redis-ca-file, and the client's own certificate with --redis-cert-file where the store asks for one"
-            }
-            Self::NoTls => "if it does not speak TLS, write its URL as redis://",
-            Self::Closed(_) => {
-                "raise its maxclients, or find out who holds its connections (CLIENT LIST)"
-            }
-            Self::Address(_) => "check --redis-url and the files that the options name",
-            Self::Sentinel(SentinelError::Silent(_)) => {
-                "start them, or name others with --redis-url"
-            }
-            Self::Sentinel(SentinelError::Unknown(_)) => "check the name at the end of --redis-url",
-            Self::Sentinel(SentinelError::Replica(_)) => {
-                "nothing needs to be done if this ends by itself"
-            }
-        }
-    }
-}
-
-/// What to do about a store that cannot be reached or refuses the user.
-pub fn remedy_of_outage(error: &RedisError) -> &'static str {
-    if error.kind() == ErrorKind::AuthenticationFailed
-        || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
-    {
-        return "check the user and the password (--redis-username, --redis-password-file)";
-    }
-    if error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading) {
-        return "it loads its data: nothing needs to be done if this ends by itself";
-    }
-    if error.is_timeout() {
-        return "it does not answer: check the network between here and there, and that it is not overloaded";
-    }
-    if is_closed(error) {
-        return "look at its log, or name another one with --redis-url; if it speaks TLS, write its URL as rediss://";
-    }
-    if error.is_io_error() {
-        return "start it, or name another one with --redis-url";
-    }
-    "look at its log, or name another one with --redis-url"
-}
-
-fn unreachable(error: std::io::Error) -> ConnectError {
-    ConnectError::Store(error.into())
 }
 
 /// Host and port, or the socket's path, or the master's name and its sentinels.
@@ -487,6 +319,25 @@ mod tests {
     fn password(address: &Address) -> String {
         let target = address.resolve().unwrap();
         target.info.redis_settings().password().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_url_that_others_get_holds_no_user_and_no_password() {
+        for (given, public) in [
+            ("h:7000", "redis://h:7000"),
+            ("redis://user:p@ss@h:7000/3", "redis://h:7000/3"),
+            ("rediss://:pass@h", "rediss://h"),
+            (
+                "redis-sentinel://user:pass@h1:1,h2:2/main/3",
+                "redis-sentinel://h1:1,h2:2/main/3",
+            ),
+            (
+                "redis+unix:///run/r.sock?db=2&user=me&pass=secret",
+                "redis+unix:///run/r.sock?db=2",
+            ),
+        ] {
+            assert_eq!(without_secrets(given), public);
+        }
     }
 
     #[test]

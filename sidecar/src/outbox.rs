@@ -12,7 +12,7 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
-use hbshell::store::{ConnectError, ReplicaWatch};
+use hbshell::store::{ConnectError, ReplicaWatch, causes};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
@@ -288,20 +288,25 @@ impl StoreSession {
                     continue;
                 }
                 Err(error) if self.outage_logged => {
-                    tracing::debug!("store still unreachable, retrying: {error:#}")
+                    tracing::debug!(
+                        "store still unreachable, retrying: {}",
+                        causes(error.as_ref())
+                    )
                 }
                 // One that is there again at once, as behind a proxy that closes idle connections, is no outage.
                 Err(error) if std::mem::take(&mut self.was_registered) => {
                     tracing::debug!(
-                        "lost the store at {}, connecting again: {error:#}",
-                        self.address
+                        "lost the store at {}, connecting again: {}",
+                        self.address,
+                        causes(error.as_ref())
                     );
                 }
                 Err(error) => {
                     self.outage_logged = true;
                     let (address, remedy) = (&self.address, remedy_of_loss(&error));
+                    let why = causes(error.as_ref());
                     tracing::warn!(
-                        "store unreachable at {address}; continuing without heartbeats, retrying: {error:#}; {remedy}"
+                        "store unreachable at {address}; continuing without heartbeats, retrying: {why}; {remedy}"
                     );
                     let _ = self.store_events.try_send(StoreEvent::Unreachable); // the hub has older events to read
                 }

@@ -50,7 +50,16 @@ const CAST = [
     sentence: "Progress reported: 12 %." },
 ];
 
+/// What the processes of the stalled one wait for.
+const TREE = [
+  { pid: 4711, parent: 4702, command: "python3", state: "sleeping", waiting_on: ["the end of process 4719", "3 × a lock or condition"] },
+  { pid: 4719, parent: 4711, command: "sh", state: "sleeping", waiting_on: ["the end of a child"] },
+  { pid: 4720, parent: 4719, command: "psql", state: "sleeping", waiting_on: ["10.0.4.17:5432 over TCP"] },
+  { pid: 4721, parent: 4719, command: "tee", state: "sleeping", waiting_on: ["data from a pipe (descriptor 0)"] },
+];
+
 const end = Number(minutes) * 60;
+let isCaptured = false;
 
 function beat() {
   CAST.forEach((of, n) => {
@@ -58,6 +67,10 @@ function beat() {
     if (of.until && left > of.until) return;
     const role = of.later && left > of.later.at ? { ...of, ...of.later } : of;
     const turned = role === of ? second() : left - of.later.at;
+    if (role.verdict === "stalled" && !isCaptured) {
+      stage.captured({ id: of.id, sentence: role.sentence, tree: TREE, lines: ["batch 71 of 100: 4,096 rows"] });
+      isCaptured = true;
+    }
     const { cpu, memory, later, until, since, ...rest } = role;
     stage.beat({
       verdict: "working", interval: EVERY, started: second() + 3600, ...rest, since: since ? since() : turned,

@@ -31,6 +31,13 @@ export class Stage {
     }));
   }
 
+  /// The event with which a sidecar reports such a verdict: what each process waits for, and the last lines.
+  captured({ id, verdict = "stalled", sentence, tree, lines = [], pid = 4711 }) {
+    const detail = { incarnation: 0, card: { pid, verdict, sentence, tree, lastLines: lines } };
+    const fields = { event: verdict, agent: id, epoch: "7", at: String(Date.now()), detail: JSON.stringify(detail) };
+    this.command("XADD", "hb:events", "*", ...Object.entries(fields).flat());
+  }
+
   command(...words) {
     const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
     this.socket.write(`*${words.length}\r\n${parts.join("")}`);

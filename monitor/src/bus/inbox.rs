@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
-use hbshell::store::{ConnectError, ReplicaWatch, Target};
+use hbshell::store::{ConnectError, ReplicaWatch, Target, causes};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -304,8 +304,8 @@ impl StoreReader {
             self.tries = self.tries.saturating_add(1);
             self.output.send(FleetInput::LinkDown).await;
             if !logged {
-                let remedy = remedy(&error);
-                tracing::error!("lost connection to the store, retrying: {error:#}{remedy}");
+                let (why, remedy) = (causes(error.as_ref()), remedy(&error));
+                tracing::error!("lost connection to the store, retrying: {why}{remedy}");
                 logged = true;
             }
             tokio::time::sleep(backoff.next(fastrand::f64())).await;

@@ -2,6 +2,7 @@
 
 use super::inbox::{Counters, timeline};
 use crate::config::Address;
+use hbshell::store::causes;
 use heartbeat::base::id::AgentId;
 use heartbeat::wire::keys;
 use heartbeat::wire::timeline::TimelineEntry;
@@ -42,7 +43,7 @@ pub(crate) enum TimelineUnread {
     #[error("the store is slow: it has not answered within {} s", .0.as_secs())]
     Slow(Duration),
     /// It cannot be reached, or answers with an error.
-    #[error("the store cannot be asked: {0:#}")]
+    #[error("the store cannot be asked: {}", causes(.0.as_ref()))]
     OutOfReach(anyhow::Error),
 }
 

@@ -171,7 +171,7 @@ fn line(event: &Event, terminal: &Terminal) -> Option<String> {
                 format!("{}: {}", word.text(), text("sentence")),
             )
         }
-        "incident" => {
+        "incident" if is_shown(data) => {
             let word = if data["change"] == "closed" {
                 Word::Healthy
             } else {
@@ -194,13 +194,18 @@ fn line(event: &Event, terminal: &Terminal) -> Option<String> {
                 format!("gate {}: {}", text("change"), text("sentence")),
             )
         }
-        _ => return None, // of a newer monitor
+        _ => return None, // shown by other lines, or of a newer monitor
     };
     let mark = terminal.paint(word, &terminal.glyph(word).to_string());
     Some(format!(
         "{at}  {mark} {}  {what}",
         super::terminal::left(&name, NAME_COLUMNS)
     ))
+}
+
+/// The states and rungs of an agent say what happens to it; an incident of several is one line when it opens and closes.
+fn is_shown(incident: &Value) -> bool {
+    incident["agentCount"] != 1 && incident["change"] != "updated"
 }
 
 /// A turning arrow while it is under way, then how it ended.
@@ -280,6 +285,21 @@ mod tests {
         );
         let back = of("recovered".into(), "rung 2, exec: it is back after 4 s", "");
         assert!(back.starts_with("● w1 "), "{back}");
+    }
+
+    #[test]
+    fn an_incident_is_a_line_where_it_has_several_agents() {
+        let is_line = |agents: u64, change: &str| {
+            let data = json!({"at": 0, "agents": ["w1"], "agentCount": agents, "change": change, "sentence": "No beat."});
+            let event = Event {
+                id: Some(1),
+                kind: "incident".to_owned(),
+                data,
+            };
+            line(&event, &Terminal::plain_at(0)).is_some()
+        };
+        assert!(is_line(3, "opened") && is_line(3, "closed"));
+        assert!(!is_line(1, "opened") && !is_line(3, "updated"));
     }
 
     #[test]

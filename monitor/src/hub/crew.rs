@@ -50,7 +50,7 @@ impl Crew {
         let job = self.job(deed);
         self.runtime.spawn(async move {
             let performed = recovery.perform(&job).await;
-            tracing::warn!("{} of {}: {performed:?}", job.rung.as_str(), job.agent);
+            tracing::warn!("rung {} for {}: {performed}", job.rung.as_str(), job.agent);
             let report = RecoveryInput::Performed(ticket, performed);
             if let Some(inputs) = inputs.upgrade() {
                 let _ = inputs.send(Input::Watch(WatchInput::from(report))).await; // the hub has ended

@@ -35,7 +35,7 @@ impl Outputs {
         match effect {
             RecoveryEffect::Order(agent, order) => {
                 let who = order.by.as_deref().unwrap_or("hb");
-                tracing::warn!("{who} orders: {:?} {agent}", order.action);
+                tracing::warn!("{who} orders: {} {agent}", order.action.as_str());
                 self.request(Request::Order(agent, order));
             }
             RecoveryEffect::Forget(agent) => {

@@ -296,6 +296,10 @@ impl Attempt<'_> {
         let path = format!("/containers/{id}/update");
         let body = json!({"RestartPolicy": policy});
         let answer = self.engine.call(Method::POST, &path, Some(&body)).await?;
+        // It is gone, or the engine is a Podman before 5.1: that starts nothing again which was asked to stop.
+        if answer.status == 404 {
+            return Ok(());
+        }
         let what = format!("change the restart policy of {name}");
         self.engine.good(answer, &what).map(drop)
     }

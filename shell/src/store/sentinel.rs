@@ -2,7 +2,8 @@
 //!
 //! They are asked for each connection, all at once: one that is cut off from the others may name yesterday's master.
 
-use super::{AddressError, ConnectError, Target, open, unreachable};
+use super::connect::{ConnectError, open, unreachable};
+use super::{AddressError, Target};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
 };

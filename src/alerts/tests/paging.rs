@@ -101,35 +101,51 @@ fn no_page_while_a_rung_is_coming_and_a_notice_when_it_helped() {
     );
 }
 
-#[test]
-fn three_thousand_agents_of_one_deploy_are_one_page() {
-    for gate in [true, false] {
-        let mut stage = Stage::new(vec![receiver("team")]);
-        for n in 0..3000_u64 {
-            if gate && n == 600 {
-                stage.input(AlertsInput::Gate(GateKind::MassCrash, None, true));
-            }
-            stage.opens(
-                n,
-                &format!("h{}", n % 300),
-                Reason::Exited,
-                &[&format!("a{n}")],
-            );
-            if n % 50 == 49 {
-                stage.run(1);
-            }
+/// 3,000 agents in a minute, with the gate that closes for it after 600 of them, or without one.
+fn three_thousand_fail(hosts: u64, reason: Reason, gate: Option<(GateKind, Option<&str>)>) {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    for n in 0..3000_u64 {
+        if let (Some((kind, scope)), 600) = (gate, n) {
+            stage.input(AlertsInput::Gate(kind, scope.map(str::to_owned), true));
         }
-        stage.run(600);
-        let firing = stage
+        stage.opens(n, &format!("h{}", n % hosts), reason, &[&format!("a{n}")]);
+        if n % 50 == 49 {
+            stage.run(1);
+        }
+    }
+    stage.run(600);
+    let of = |occasion| {
+        stage
             .occasions("team")
             .iter()
-            .filter(|o| **o == Occasion::Firing)
-            .count();
-        assert_eq!(firing, 1, "gate {gate}");
-        let last = &stage.got.last().unwrap().2;
-        assert_eq!((last.agents_total, last.agents.len()), (3000, 20));
-        assert!(stage.got.len() <= 3, "{} messages", stage.got.len());
+            .filter(|o| **o == occasion)
+            .count()
+    };
+    assert_eq!(of(Occasion::Firing), 1, "{gate:?}");
+    let last = &stage.got.last().unwrap().2;
+    assert_eq!((last.agents_total, last.agents.len()), (3000, 20));
+    assert!(stage.got.len() <= 3, "{} messages", stage.got.len());
+}
+
+#[test]
+fn three_thousand_agents_of_one_deploy_are_one_page() {
+    three_thousand_fail(300, Reason::Exited, None);
+    three_thousand_fail(300, Reason::Exited, Some((GateKind::MassCrash, None)));
+}
+
+#[test]
+fn three_thousand_agents_of_one_host_are_one_page() {
+    for reason in [Reason::Exited, Reason::HeartbeatLost] {
+        three_thousand_fail(1, reason, None);
+        three_thousand_fail(1, reason, Some((GateKind::Storm, Some("h0"))));
     }
+}
+
+/// As after an outage between the agents and the store: beats come to the monitor, and none of theirs.
+#[test]
+fn three_thousand_agents_that_lost_the_store_are_one_page() {
+    three_thousand_fail(300, Reason::HeartbeatLost, None);
+    three_thousand_fail(300, Reason::HeartbeatLost, Some((GateKind::Storm, None)));
 }
 
 #[test]

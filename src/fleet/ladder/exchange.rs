@@ -6,6 +6,7 @@ use crate::base::moment::Moment;
 use crate::fleet::ladder::policy::Policy;
 use crate::fleet::ladder::rung::Rung;
 use crate::wire::life::Reason;
+use std::fmt;
 use std::time::Duration;
 
 /// What the fleet knows of an agent at this moment.
@@ -154,6 +155,24 @@ pub enum Performed {
     Failed(String),
     /// It was refused for now: try again after this time.
     Later(String, Duration),
+}
+
+/// For the log.
+impl fmt::Display for Performed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(detail) => f.write_str(detail),
+            Self::NotApplicable(why) | Self::Gone(why) => write!(f, "cannot act on it: {why}"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Later(why, after) => {
+                write!(
+                    f,
+                    "refused for now, again in {}: {why}",
+                    format_duration(*after)
+                )
+            }
+        }
+    }
 }
 
 /// How a rung ended, as the incident shows it.

@@ -3,6 +3,7 @@
 use super::Output;
 use crate::clock;
 use crate::config::Address;
+use hbshell::store::causes;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::keys;
@@ -99,7 +100,10 @@ pub(crate) async fn give_up(address: &Address, instance: &str) {
     };
     match tokio::time::timeout(GIVEN_UP_WITHIN, given_up).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("the lead is not given up, it runs out: {error:#}"),
+        Ok(Err(error)) => {
+            let why = causes(error.as_ref());
+            tracing::debug!("the lead is not given up, it runs out: {why}");
+        }
         Err(_) => tracing::debug!("the lead is not given up, it runs out: the store is slow"),
     }
 }

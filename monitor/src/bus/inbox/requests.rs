@@ -4,6 +4,7 @@
 use super::load::{ask, pass_on_hash, records};
 use super::timeline::{self, Timelines};
 use super::{Input, Output, PAGE, Request, recovery};
+use hbshell::store::causes;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
@@ -122,7 +123,8 @@ impl Requests<'_> {
         while self.reading.try_join_next().is_some() {}
         self.reading.spawn(async move {
             if let Err(error) = records(&mut link, &output).await {
-                tracing::debug!("the records are read again after the next connection: {error:#}");
+                let why = causes(error.as_ref());
+                tracing::debug!("the records are read again after the next connection: {why}");
             }
         });
     }

@@ -5,8 +5,8 @@ use crate::recovery::Job;
 use crate::recovery::engine::{AGENT_LABEL, REPLACEMENT_LABEL};
 use serde_json::{Map, Value, json};
 
-/// Networks that each container may use without one being made.
-const BUILT_IN_NETWORKS: [&str; 4] = ["bridge", "default", "host", "none"];
+/// Networks that each container may use without one being made. They know no aliases.
+const BUILT_IN_NETWORKS: [&str; 5] = ["bridge", "default", "host", "none", "podman"];
 
 /// What a replacement is made from.
 pub(super) enum Origin {
@@ -99,8 +99,7 @@ pub(super) fn creation(origin: &Origin, defaults: Option<&Value>, image: &str, j
     if let Some(image) = defaults {
         without_defaults(&mut config, &image["Config"]);
     }
-    let mode = host.get("NetworkMode").and_then(Value::as_str);
-    let mode = mode.unwrap_or("default").to_owned();
+    as_it_is_asked_for(&mut host);
     config.insert("Image".to_owned(), json!(image));
     config.insert("Env".to_owned(), environment(&config, job));
     config.insert("Labels".to_owned(), labels(&config, origin, job));
@@ -112,13 +111,14 @@ pub(super) fn creation(origin: &Origin, defaults: Option<&Value>, image: &str, j
     if !hostname.is_empty() && id.starts_with(hostname) {
         config.remove("Hostname");
     }
+    let (mode, first, networks) = networks(origin, &old["NetworkSettings"]["Networks"], &host);
     if mode.starts_with("container:") {
         for belongs_to_the_other in ["Hostname", "Domainname", "ExposedPorts"] {
             config.remove(belongs_to_the_other);
         }
     }
+    host.insert("NetworkMode".to_owned(), json!(mode));
     keep_volumes(&mut host, &old["Mounts"]);
-    let (first, networks) = networks(origin, &old["NetworkSettings"]["Networks"], &mode);
     config.insert("HostConfig".to_owned(), Value::Object(host));
     config.insert(
         "NetworkingConfig".to_owned(),
@@ -176,6 +176,7 @@ fn environment(config: &Map<String, Value>, job: &Job) -> Value {
     let knows = |name| entries.iter().any(|entry| names(entry, name));
     if let Some(url) = &job.redis_url
         && !knows("REDIS_URL")
+        && !knows("HB_REDIS_URL")
     {
         entries.push(format!("REDIS_URL={url}"));
     }
@@ -228,28 +229,63 @@ fn keep_volumes(host: &mut Map<String, Value>, mounts: &Value) {
     host.insert("Binds".to_owned(), Value::Array(binds));
 }
 
-/// The network of the creation with its endpoint, and the others.
+/// Podman shows some settings in another form than the one it takes. Docker's form is left as it is.
+fn as_it_is_asked_for(host: &mut Map<String, Value>) {
+    for limit in host.get_mut("Ulimits").into_iter().flat_map(entries) {
+        let name = limit["Name"].as_str().unwrap_or_default();
+        if let Some(name) = name.strip_prefix("RLIMIT_") {
+            limit["Name"] = json!(name.to_ascii_lowercase());
+        }
+    }
+    for device in host.get_mut("Devices").into_iter().flat_map(entries) {
+        if device["CgroupPermissions"] == "" {
+            device["CgroupPermissions"] = json!("rwm");
+        }
+    }
+    // Both say the same, and it takes one of them.
+    if host.get("NanoCpus").and_then(Value::as_i64).unwrap_or(0) != 0 {
+        host.remove("CpuPeriod");
+        host.remove("CpuQuota");
+    }
+}
+
+fn entries(value: &mut Value) -> impl Iterator<Item = &mut Value> {
+    value
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.is_object())
+}
+
+/// The network mode of the creation, its endpoint, and the networks after it.
 fn networks(
     origin: &Origin,
     networks: &Value,
-    mode: &str,
-) -> (Map<String, Value>, Vec<(String, Value)>) {
-    let mut first = Map::new();
-    let mut others = Vec::new();
+    host: &Map<String, Value>,
+) -> (String, Map<String, Value>, Vec<(String, Value)>) {
+    let mode = host.get("NetworkMode").and_then(Value::as_str);
+    let mode = mode.unwrap_or("default");
     if matches!(mode, "host" | "none") || mode.starts_with("container:") {
-        return (first, others);
+        return (mode.to_owned(), Map::new(), Vec::new());
     }
-    let primary = if mode == "default" { "bridge" } else { mode };
-    for (name, endpoint) in object(networks) {
-        let own = endpoint_of(origin, &name, &endpoint);
-        // A network may be named by its id.
-        if name == primary || endpoint["NetworkID"].as_str() == Some(primary) {
-            first.insert(name, own);
-        } else {
-            others.push((name, own));
-        }
-    }
-    (first, others)
+    let asked = if mode == "default" { "bridge" } else { mode };
+    let networks = object(networks);
+    // A network may be named by its id.
+    let is_asked = |name: &str, endpoint: &Value| {
+        name == asked || endpoint["NetworkID"].as_str() == Some(asked)
+    };
+    let found = networks.iter().find(|(name, one)| is_asked(name, one));
+    // Podman calls each network of its own kind `bridge`; and a container may have left the one that it was made in.
+    let primary = found.or_else(|| networks.iter().next());
+    let Some((primary, _)) = primary else {
+        return (mode.to_owned(), Map::new(), Vec::new());
+    };
+    let mode = if found.is_some() { mode } else { primary };
+    let (first, others) = networks
+        .iter()
+        .map(|(name, endpoint)| (name.clone(), endpoint_of(origin, name, endpoint)))
+        .partition::<Vec<_>, _>(|(name, _)| name == primary);
+    (mode.to_owned(), first.into_iter().collect(), others)
 }
 
 /// What was asked for, without what the engine assigned.
@@ -342,6 +378,40 @@ mod tests {
         assert!(plan.body["Hostname"].is_null() && plan.body["ExposedPorts"].is_null());
         assert_eq!(plan.body["NetworkingConfig"]["EndpointsConfig"], json!({}));
         assert!(plan.networks.is_empty());
+    }
+
+    /// As Podman 4.3 shows what was given as `--ulimit nofile=512:600 --cpus 0.5 --device /dev/null:/dev/n`.
+    #[test]
+    fn what_podman_shows_is_written_as_it_takes_it() {
+        let shown = json!({
+            "Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 512, "Hard": 600}], "NanoCpus": 500_000_000,
+            "CpuPeriod": 100_000, "CpuQuota": 50_000,
+            "Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "/dev/n", "CgroupPermissions": ""}]
+        });
+        let host = plan(&old(&shown, &json!({}), &json!({})), None).body["HostConfig"].clone();
+        assert_eq!(host["Ulimits"][0]["Name"], "nofile");
+        assert_eq!(host["Devices"][0]["CgroupPermissions"], "rwm");
+        assert_eq!(host["NanoCpus"], 500_000_000);
+        assert!(host["CpuPeriod"].is_null() && host["CpuQuota"].is_null());
+    }
+
+    /// Podman shows the mode `bridge` for each network of that kind.
+    #[test]
+    fn a_network_that_the_mode_does_not_name_is_that_of_the_creation() {
+        let shown = json!({"NetworkMode": "bridge"});
+        let networks = json!({"own": {"Aliases": ["db"]}, "second": {}});
+        let plan = plan(&old(&shown, &json!({}), &networks), None);
+        assert_eq!(plan.body["HostConfig"]["NetworkMode"], "own");
+        assert_eq!(
+            plan.body["NetworkingConfig"]["EndpointsConfig"]["own"]["Aliases"],
+            json!(["db", "writer"])
+        );
+        let after: Vec<&str> = plan
+            .networks
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(after, ["second"]);
     }
 
     #[test]
