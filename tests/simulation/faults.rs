@@ -558,7 +558,6 @@ impl World {
         if self.seats[m].monitor.is_some() {
             return;
         }
-        self.seats[m].thaw(self.now); // on a machine that runs
         if m == FIRST {
             self.rivals.forget();
         }

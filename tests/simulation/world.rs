@@ -105,9 +105,9 @@ impl Seat {
         }
     }
 
-    /// What its machine's clock shows: it stands while the machine is frozen.
+    /// What its machine's clock shows.
     pub(crate) fn local(&self, now: u64) -> u64 {
-        self.frozen_at.unwrap_or(now) - self.lag
+        now - self.lag
     }
 
     pub(crate) fn thaw(&mut self, now: u64) {
@@ -661,9 +661,6 @@ impl World {
 
     pub(crate) fn resume_monitor(&mut self, m: usize) {
         let seat = &mut self.seats[m];
-        if seat.frozen_at.is_some() {
-            return; // the end of another fault does not start its machine
-        }
         let now = seat.local(self.now);
         let Some(monitor) = &mut seat.monitor else {
             return;
