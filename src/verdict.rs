@@ -31,6 +31,7 @@ pub use crate::base::patience::Patience;
 pub use crate::wire::activity::Confidence;
 pub use finding::Fix;
 pub use judgement::{EVIDENCE_MAX, Judgement};
+pub use known_programs::is_shell;
 pub use rule::{Gate, RULES, Rule, RuleId};
 pub use self_report::SelfReport;
 pub use settings::{Input, Settings, ToolCall};

@@ -68,7 +68,7 @@ impl<'a> TreeView<'a> {
         self.living()
             .filter(|p| p.pid != writer.pid && p.parent != writer.pid)
             .find(|reader| {
-                let waits = reader.threads.iter().filter_map(|t| t.wait.as_ref());
+                let waits = reader.waits();
                 waits.flat_map(Wait::targets).any(|target| {
                     let written = self.is_written_by(target, writer.pid)
                         && !self.is_written_by(target, reader.pid);
@@ -90,27 +90,23 @@ impl<'a> TreeView<'a> {
     /// Whether an ancestor inside the tree waits for this process to end.
     pub(super) fn is_awaited(&self, process: &Process) -> bool {
         self.sample.process(process.parent).is_some_and(|parent| {
-            parent
-                .threads
-                .iter()
-                .filter_map(|t| t.wait.as_ref())
-                .any(|wait| match wait {
-                    Wait::Child(pid) => *pid <= 0 || u32::try_from(*pid) == Ok(process.pid),
-                    Wait::Read(target) => self.is_written_by(target, process.pid),
-                    Wait::Running
-                    | Wait::Write(_)
-                    | Wait::Accept(_)
-                    | Wait::Connect(_)
-                    | Wait::Poll { .. }
-                    | Wait::Sleep(_)
-                    | Wait::Futex { .. }
-                    | Wait::Fork
-                    | Wait::Lock(_)
-                    | Wait::Signal(_)
-                    | Wait::Sync(_)
-                    | Wait::Call(_)
-                    | Wait::Unreadable(_) => false,
-                })
+            parent.waits().any(|wait| match wait {
+                Wait::Child(pid) => *pid <= 0 || u32::try_from(*pid) == Ok(process.pid),
+                Wait::Read(target) => self.is_written_by(target, process.pid),
+                Wait::Running
+                | Wait::Write(_)
+                | Wait::Accept(_)
+                | Wait::Connect(_)
+                | Wait::Poll { .. }
+                | Wait::Sleep(_)
+                | Wait::Futex { .. }
+                | Wait::Fork
+                | Wait::Lock(_)
+                | Wait::Signal(_)
+                | Wait::Sync(_)
+                | Wait::Call(_)
+                | Wait::Unreadable(_) => false,
+            })
         })
     }
 
@@ -123,7 +119,7 @@ impl<'a> TreeView<'a> {
         };
         let handles = parent.caught.is_some_and(|set| set & CHLD != 0);
         let is_child = |t: &Target| matches!(&t.kind, Kind::Internal(name) if name == "pidfd");
-        let mut waits = parent.threads.iter().filter_map(|t| t.wait.as_ref());
+        let mut waits = parent.waits();
         let informed = waits.any(|wait| match wait {
             Wait::Signal(_) => true,
             Wait::Poll { targets, .. } => handles || targets.iter().any(is_child),

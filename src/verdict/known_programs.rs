@@ -1,7 +1,7 @@
 //! Programs that hb knows by name: one table of everything a rule takes for granted about a product.
 
 /// Shells: one that collects the output of a child can do nothing else.
-pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
+const SHELLS: [&str; 7] = ["sh", "bash", "dash", "zsh", "ash", "ksh", "fish"];
 
 /// Ports whose clients wait idle until something happens (ssh, mail, chat, directories, queues, databases, brokers, screens,
 /// players, telephone exchanges): no answer is due there. As their makers and `/etc/services` have them; none of a server of
@@ -39,6 +39,11 @@ const RUNTIME_SIGNALS: [(&str, &[u32]); 1] = [
     // SIGUSR1 starts the inspector: https://nodejs.org/api/process.html#signal-events
     ("node", &[10]),
 ];
+
+/// Whether a program of this name or path is a shell.
+pub fn is_shell(program: &str) -> bool {
+    SHELLS.contains(&program.rsplit('/').next().unwrap_or_default())
+}
 
 /// Signals that this program's runtime handles for itself.
 pub(super) fn runtime_signals(name: &str) -> &'static [u32] {

@@ -24,7 +24,7 @@ use crate::verdict::active_clock::ActiveClock;
 use crate::verdict::assessment::{Assessment, paused, unseen};
 use crate::verdict::finding::{Finding, FindingId};
 use crate::verdict::judgement::rank;
-use crate::verdict::known_programs::SHELLS;
+use crate::verdict::known_programs::is_shell;
 use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::{CpuBoundTracker, LoneCpuTracker};
@@ -157,8 +157,8 @@ impl VerdictMachine {
     }
 
     /// Whether one tool call follows another like it, so that none may be missed.
-    pub fn repeats_tools(&self) -> bool {
-        self.repetition.repeats_calls()
+    pub fn repeats_tools(&self, now: Moment) -> bool {
+        self.repetition.repeats_calls(now, &self.clock)
     }
 
     fn same_call(&self, now: Moment) -> Option<Assessment> {
@@ -236,8 +236,8 @@ impl VerdictMachine {
             self.aimed = 0;
             return;
         }
-        let main = sample.root().and_then(Process::main);
-        let until = main.and_then(|t| t.wait.as_ref()).map(Wait::until);
+        let main = sample.root().and_then(Process::main_wait);
+        let until = main.map(Wait::until);
         let next = match until {
             Some(Until::In(left)) if self.aimed == 0 => now + left + thresholds::AIM_BEHIND,
             _ if self.aimed > 0 && interval.new_connection => now,
@@ -278,6 +278,9 @@ impl VerdictMachine {
         if sample.depth == SampleDepth::Waits {
             self.last_deep_sample = self.clock.elapsed();
             self.find_tool_starters(sample);
+        }
+        if interval.writes_files() {
+            self.repetition.observe_files(&self.clock);
         }
         let serves = !self.report.owes_work() && self.history.served();
         if let Some(assessment) = paused(sample, |p| self.history.stands_still(p)) {
@@ -322,7 +325,7 @@ impl VerdictMachine {
     fn find_tool_starters(&mut self, sample: &Sample) {
         let agents = sample.processes.iter().filter(|p| p.agent);
         let agents: Vec<u32> = agents.map(|p| p.pid).collect();
-        let root = sample.root().filter(|p| !SHELLS.contains(&p.name.as_str()));
+        let root = sample.root().filter(|p| !is_shell(&p.name));
         self.is_known_agent = !agents.is_empty();
         self.starts_tools = match (self.history.owes_turn(), self.report.owes_work(), root) {
             (true, _, _) if self.is_known_agent => agents,

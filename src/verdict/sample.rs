@@ -558,6 +558,16 @@ impl Process {
         self.threads.iter().find(|t| t.tid == self.pid)
     }
 
+    /// What its main thread waits for, where that was read.
+    pub fn main_wait(&self) -> Option<&Wait> {
+        self.main()?.wait.as_ref()
+    }
+
+    /// What its threads wait for, where that was read.
+    pub fn waits(&self) -> impl Iterator<Item = &Wait> {
+        self.threads.iter().filter_map(|t| t.wait.as_ref())
+    }
+
     /// Whether every thread was sampled.
     pub fn is_whole(&self) -> bool {
         self.threads.len() == self.thread_count as usize

@@ -43,6 +43,8 @@ pub enum Input {
 pub struct ToolCall {
     /// Its command line.
     pub command: String,
-    /// It lived so short that most others like it were not seen.
-    pub fleeting: bool,
+    /// A shell in the same process became this program: what else the call did was not seen.
+    pub is_tail: bool,
+    /// So many other children ended since the call before and were too short to be seen.
+    pub unseen: u32,
 }

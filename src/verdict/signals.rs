@@ -316,6 +316,12 @@ impl Interval {
         !self.output_grew && self.progress.iter().all(|s| s.kind == SignalKind::Output)
     }
 
+    /// Whether files were written, beyond the lines of a log.
+    pub(super) fn writes_files(&self) -> bool {
+        let mut kinds = self.progress.iter().map(|s| s.kind);
+        kinds.any(|kind| kind == SignalKind::FilesWritten)
+    }
+
     fn add(&mut self, kind: SignalKind, value: String) {
         self.progress.push(Signal { kind, value });
     }

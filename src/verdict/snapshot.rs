@@ -60,7 +60,7 @@ pub fn process(sample: &Sample, process: &Process) -> SnapshotProcess {
 fn waits(sample: &Sample, process: &Process) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut order = Vec::new();
-    for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
+    for wait in process.waits() {
         if matches!(wait, Wait::Unreadable(Why::Gone)) {
             continue;
         }

@@ -68,12 +68,13 @@ pub const CALLS_KEPT: usize = 128;
 /// So many calls like one another in a row are looked at closely.
 pub const CALLS_SUSPECTED: usize = 3;
 /// The same call of a known agent at this pace, at any patience, is a loop: no model answers, and no test runs, so fast that
-/// it could be one edit after the other. Calls that were too short to be seen make the pace look slower.
+/// it could be one edit after the other.
 pub const CALL_PACE: Duration = seconds(5);
 /// The same of any other program, which may look at a job each second or two.
 pub const CALL_PACE_UNKNOWN: Duration = Duration::from_millis(900);
-/// And where each lived so short that most were not seen.
-pub const CALL_PACE_FLEETING: Duration = seconds(4);
+/// Where a shell becomes the last program of its command, so many equal commands must be seen whole: calls that differ may
+/// end alike.
+pub const CALLS_WHOLE_MIN: usize = 3;
 /// The same action this many times is a loop (hangs.md h32).
 pub const REPEATS_MIN: u32 = 20;
 /// Share of a core in children or helper threads that counts as work.

@@ -294,7 +294,7 @@ fn without_wake_ups(io: Io) -> Io {
 }
 
 fn polls_counter(process: &Process) -> bool {
-    let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+    let waits = process.waits();
     waits
         .flat_map(Wait::targets)
         .any(|target| matches!(&target.kind, Kind::Internal(name) if name == "eventfd"))

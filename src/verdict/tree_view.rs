@@ -117,13 +117,13 @@ impl<'a> TreeView<'a> {
         const SEGV: u64 = 1 << 10;
         let root = self.sample.root();
         let plain = root.filter(|root| root.caught.is_some_and(|set| set & SEGV == 0));
-        let main = plain.and_then(Process::main);
-        main.and_then(|t| t.wait.as_ref()).is_some_and(is_parked)
+        let main = plain.and_then(Process::main_wait);
+        main.is_some_and(is_parked)
     }
 
     /// Whether a thread of this process waits for clients.
     pub(super) fn waits_for_clients(&self, process: &Process) -> bool {
-        let mut waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+        let mut waits = process.waits();
         waits.any(|wait| self.is_for_clients(wait))
     }
 
@@ -167,7 +167,7 @@ impl<'a> TreeView<'a> {
 
     /// Whether a process of the tree holds the writing end of its standard input.
     fn is_fed_inside(&self, process: &Process) -> bool {
-        let mut waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+        let mut waits = process.waits();
         waits.any(|wait| {
             let mut input = wait.targets().iter().filter(|target| target.fd == 0);
             input.any(|target| self.is_from_inside(process, target))
@@ -310,7 +310,7 @@ impl<'a> TreeView<'a> {
 
     /// Whether a thread of this process waits for a terminal or an input from outside the tree.
     pub(super) fn reads_external_input(&self, process: &Process) -> bool {
-        let waits = process.threads.iter().filter_map(|t| t.wait.as_ref());
+        let waits = process.waits();
         waits
             .flat_map(Wait::targets)
             .any(|target| match &target.kind {

@@ -400,6 +400,18 @@ fn h06_a_loop_that_is_awake_in_one_look_of_four_is_hung_all_the_same() {
 }
 
 #[test]
+fn g_an_event_loop_whose_scheduler_will_send_a_signal_is_not_dead() {
+    let poll = event_loop(
+        vec![target(9, Kind::Internal("eventfd".into()))],
+        Until::Never,
+    );
+    let mut world = World::new().main_waits(poll).owing();
+    // USR1.
+    world.root().caught = Some(1 << 9);
+    world.still(60 * MINUTE).is_never_flagged();
+}
+
+#[test]
 fn h06_a_socket_to_its_own_watcher_is_no_source_of_events_and_one_to_anybody_else_is() {
     let looks = |own, seconds| {
         let poll = event_loop(vec![target(5, Kind::Socket(55))], timer(1000));

@@ -567,17 +567,16 @@ fn h_strace_around_an_agent_pauses_nothing() {
 fn call(command: &str) -> ToolCall {
     ToolCall {
         command: command.to_owned(),
-        fleeting: false,
+        is_tail: false,
+        unseen: 0,
     }
 }
 
 /// A known agent whose tools are seen to start, one each two seconds.
-fn starting(tool: impl Fn(u64) -> String, seconds: u64) -> World {
+fn starting(tool: impl Fn(u64) -> ToolCall, seconds: u64) -> World {
     let mut last = 0;
     answering().passes(seconds, |w| {
-        let calls = (last / 2..w.seconds() / 2)
-            .map(|n| call(&tool(n)))
-            .collect();
+        let calls = (last / 2..w.seconds() / 2).map(&tool).collect();
         last = w.seconds();
         w.tcp().received += 300;
         w.tcp().segments_in += 1;
@@ -590,28 +589,49 @@ fn starting(tool: impl Fn(u64) -> String, seconds: u64) -> World {
 
 #[test]
 fn h_the_same_tool_again_and_again_is_a_loop_whoever_starts_it_though_answers_arrive() {
-    let world = starting(|_| "grep -c nothing a.txt".to_owned(), 5 * MINUTE);
+    let world = starting(|_| call("grep -c nothing a.txt"), 5 * MINUTE);
     let found = world.is(Verdict::Looping, 3 * MINUTE, "grep -c nothing a.txt");
     assert!(found.sentence.contains("limit 20"), "{found:?}");
     assert_eq!(world.verdict(), Verdict::Looping, "it stays so");
 }
 
+/// What a shell has become.
+fn tail(command: &str) -> ToolCall {
+    ToolCall {
+        is_tail: true,
+        ..call(command)
+    }
+}
+
 #[test]
 fn h_a_shell_that_becomes_its_tool_may_be_seen_as_either() {
-    let either = |n: u64| {
-        if n.is_multiple_of(3) {
-            "bash -c ls x"
-        } else {
-            "ls x"
+    for becomes in [call, tail] {
+        let either = |n: u64| match n % 3 {
+            0 => call("bash -c ls x"),
+            _ => becomes("ls x"),
+        };
+        starting(either, 5 * MINUTE).is(Verdict::Looping, 3 * MINUTE, "ls x");
+    }
+}
+
+#[test]
+fn g_calls_of_a_shell_that_only_end_alike_are_work() {
+    // Most are seen when the shell has become their last program: nearly never whole, each as another one.
+    for whole in [5, 30] {
+        for becomes in [call, tail] {
+            let varies = |n: u64| match n % whole {
+                4 => call(&format!("bash -c echo {n}; make")),
+                _ => becomes("make"),
+            };
+            starting(varies, 60 * MINUTE).is_never_flagged();
         }
-        .to_owned()
-    };
-    starting(either, 5 * MINUTE).is(Verdict::Looping, 3 * MINUTE, "ls x");
+    }
+    starting(|_| tail("make"), 60 * MINUTE).is_never_flagged();
 }
 
 #[test]
 fn g_one_tool_after_the_other_is_work() {
-    let world = starting(|n| format!("cat part {n}"), 60 * MINUTE);
+    let world = starting(|n| call(&format!("cat part {n}")), 60 * MINUTE);
     assert_eq!(world.is_never_flagged().verdict(), Verdict::Working);
 }
 
@@ -632,18 +652,61 @@ fn g_a_test_run_after_each_edit_is_no_loop() {
     world.is_never_flagged();
 }
 
+/// A program of somebody's own that owes work and starts the same tool again and again.
+fn repeating(tool: impl Fn(u64) -> Option<ToolCall>, also: impl Fn(&mut World)) -> World {
+    let mut last = 0;
+    let world = World::new().main_waits(Wait::Sleep(timer(1000))).owing();
+    world.passes(4 * MINUTE, |w| {
+        let calls = (last..w.seconds()).filter_map(&tool).collect();
+        last = w.seconds();
+        let now = w.now();
+        let found = w.machine.handle(Input::ToolCalls(calls), now);
+        let seconds = w.seconds();
+        w.judgements.extend(found.map(|j| (seconds, j)));
+        wakes(w);
+        also(w);
+    })
+}
+
 #[test]
 fn g_a_program_of_somebodys_own_that_looks_at_a_job_each_second_is_no_loop() {
-    let mut last = 0;
-    let world = World::new()
-        .main_waits(Wait::Sleep(timer(1000)))
-        .owing()
-        .passes(4 * MINUTE, |w| {
-            let calls = (last..w.seconds()).map(|_| call("kubectl get job"));
-            last = w.seconds();
-            let (calls, now) = (calls.collect(), w.now());
-            w.machine.handle(Input::ToolCalls(calls), now);
-            wakes(w);
-        });
+    let looks = |_| Some(call("kubectl get job"));
+    repeating(looks, |_| {}).is_never_flagged();
+    // Two of three looks are too short to be seen: they count all the same.
+    let short = |n: u64| {
+        n.is_multiple_of(3).then(|| ToolCall {
+            unseen: 2,
+            ..call("pgrep job")
+        })
+    };
+    repeating(short, |_| {}).is_never_flagged();
+}
+
+#[test]
+fn h_a_call_too_short_to_be_seen_each_time_loops_at_its_true_pace() {
+    // Three a second, of which one is seen.
+    let short = |_| {
+        Some(ToolCall {
+            unseen: 2,
+            ..call("ls missing")
+        })
+    };
+    let world = repeating(short, |_| {});
+    world.is(Verdict::Looping, 3 * MINUTE, "ls missing");
+}
+
+#[test]
+fn g_one_job_after_the_other_by_the_same_command_is_no_loop() {
+    let jobs = |_| {
+        Some(ToolCall {
+            unseen: 2,
+            ..call("./next-job")
+        })
+    };
+    let world = repeating(jobs, |w| {
+        let io = w.root().io.as_mut().unwrap();
+        io.written += 1 << 20;
+        io.disk_written += 1 << 20;
+    });
     world.is_never_flagged();
 }

@@ -142,7 +142,7 @@ impl Hub {
             .machine
             .handle(Input::Sample(Box::new(sample)), now);
         let machine = &self.watch.machine;
-        let eager = machine.repeats_tools();
+        let eager = machine.repeats_tools(now);
         self.watch
             .tool_calls
             .watch(machine.starts_tools(), eager, now);
@@ -154,7 +154,7 @@ impl Hub {
         if watch.tool_calls.deadline().is_none_or(|at| at > now) {
             return;
         }
-        let eager = watch.machine.repeats_tools();
+        let eager = watch.machine.repeats_tools(now);
         watch
             .tool_calls
             .look(watch.machine.starts_tools(), eager, now);

@@ -275,12 +275,7 @@ impl Sampler {
         let waiting: Vec<u32> = sample
             .processes
             .iter()
-            .filter(|p| {
-                p.threads
-                    .iter()
-                    .filter_map(|t| t.wait.as_ref())
-                    .any(may_want_lock)
-            })
+            .filter(|p| p.waits().any(may_want_lock))
             .map(|p| p.pid)
             .collect();
         if waiting.is_empty() {
@@ -364,7 +359,7 @@ fn socket_ends(sample: &Sample, close: &DeepSample) -> Vec<End> {
 fn wanted_channels(sample: &Sample) -> BTreeSet<Channel> {
     let mut wanted = BTreeSet::new();
     for process in &sample.processes {
-        for wait in process.threads.iter().filter_map(|t| t.wait.as_ref()) {
+        for wait in process.waits() {
             wanted.extend(written(sample, wait));
             wanted.extend(read(sample, process.pid, wait));
         }

@@ -1,18 +1,23 @@
 //! Tool calls: which programs an agent starts. Most live for a few milliseconds, far less than the pause between two samples,
 //! so its children are listed more often: for a fifth of the time, and all the time once one call follows another like it.
 //!
+//! A child that ends between two looks is not seen; that one has ended shows in what the kernel adds to its parent, so the pace
+//! is known. A call of a shell that becomes its last program is seen whole only before it does; what it became is marked.
+//!
 //! One look costs what the threads of the agent cost: some 50 µs. It is taken only while the agent owes work, and not where
 //! none of its children ends: the kernel adds the page faults of each that was waited for to its parent's.
 
 use super::read::{Reader, numbers};
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::ToolCall;
+use heartbeat::verdict::{ToolCall, is_shell};
 use heartbeat::wire::beat::cut;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Where calls may be alike, or too short for that: a shell becomes the last program of its command within milliseconds.
+const PAUSE_CLOSELY: Duration = Duration::from_millis(10);
 /// One spell of looking, and how often one begins.
 const SPELL: Duration = Duration::from_secs(1);
 const SPELLS: Duration = Duration::from_secs(5);
@@ -20,34 +25,36 @@ const SPELLS: Duration = Duration::from_secs(5);
 const IDLE_SPELLS: u32 = 3;
 /// The most threads whose children are listed.
 const THREADS_MAX: usize = 64;
-/// A child that is there in so many looks is not fleeting.
-const SHORT_LOOKS: u32 = 2;
 /// The most calls kept between two samples.
 const CALLS_MAX: usize = 256;
 const COMMAND_CHARS_MAX: usize = 160;
-
-/// A child as it was last seen.
-#[derive(Debug, Default)]
-struct Seen {
-    /// None: it was there before, and is no call.
-    command: Option<String>,
-    looks: u32,
-}
 
 /// What the children of some processes were started as.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCalls {
     reader: Reader,
-    /// Children that are known, with their command line and in how many looks they were there; none before the first look,
-    /// which counts for nothing.
-    known: Option<BTreeMap<u32, Seen>>,
+    /// Children that are known; none before the first look, which counts for nothing.
+    known: Option<BTreeSet<u32>>,
     calls: Vec<ToolCall>,
-    spell_began: Option<Moment>,
+    spell: Spell,
     /// Spells in a row in which nothing was started.
     idle_spells: u32,
-    /// The page faults of the children that have ended.
+    /// The page faults of the children that had ended at the last sample.
     of_ended: u64,
     next: Option<Moment>,
+}
+
+/// One spell of looking.
+#[derive(Debug, Default)]
+struct Spell {
+    began: Option<Moment>,
+    /// All children of the spell before were too short to be seen.
+    closely: bool,
+    started: bool,
+    /// The page faults of the children that had ended at the last look; none before the first.
+    of_ended: Option<u64>,
+    /// So many looks since the last call found that a child had ended which none had seen.
+    unseen: u32,
 }
 
 impl ToolCalls {
@@ -58,7 +65,7 @@ impl ToolCalls {
 
     /// Which processes are watched from now on. `eager`: all the time.
     pub(crate) fn watch(&mut self, parents: &[u32], eager: bool, now: Moment) {
-        let of_ended = parents.iter().map(|pid| self.faults_of_ended(*pid)).sum();
+        let of_ended = self.faults_of_ended(parents);
         if std::mem::replace(&mut self.of_ended, of_ended) != of_ended {
             self.idle_spells = 0;
         }
@@ -71,58 +78,61 @@ impl ToolCalls {
 
     /// Lists the children of these processes.
     pub(crate) fn look(&mut self, parents: &[u32], eager: bool, now: Moment) {
+        let began = *self.spell.began.get_or_insert(now);
         let mut children = BTreeSet::new();
         for parent in parents {
             self.children(*parent, &mut children);
         }
-        let known = self.known.take();
-        let is_first = known.is_none();
-        let mut known = known.unwrap_or_default();
+        let is_first = self.known.is_none();
+        let mut known = self.known.take().unwrap_or_default();
+        let there = |pid: &u32| children.iter().any(|(_, child)| child == pid);
+        let before = known.len();
+        known.retain(there);
+        let has_ended = known.len() < before;
         for (parent, child) in &children {
             if is_first {
-                known.insert(*child, Seen::default());
-            } else if let Some(seen) = known.get_mut(child) {
-                seen.looks += 1;
-                // It may have become the program that a shell was asked to run.
-                if seen.looks == SHORT_LOOKS {
-                    self.report(seen.command.take(), false);
-                }
-            } else if let Some(command) = self.started(*parent, *child) {
-                self.idle_spells = 0;
-                let seen = Seen {
-                    command: Some(command),
-                    looks: 1,
-                };
-                known.insert(*child, seen);
+                known.insert(*child);
+            } else if !known.contains(child)
+                && let Some(call) = self.started(*parent, *child)
+            {
+                known.insert(*child);
+                self.report(call);
             }
         }
-        let there = |pid: &u32| children.iter().any(|(_, child)| child == pid);
-        let (there, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            known.into_iter().partition(|(pid, _)| there(pid));
-        for seen in ended.into_values() {
-            self.report(seen.command, true);
-        }
-        self.known = Some(there);
-        let began = *self.spell_began.get_or_insert(now);
-        let over = !eager && now.since(began) >= SPELL;
-        self.next = Some(if over { began + SPELLS } else { now + PAUSE });
-        if over {
-            self.idle_spells = self.idle_spells.saturating_add(1);
-            self.next = self.next.filter(|_| self.idle_spells < IDLE_SPELLS);
-            // What was started in between is not new when the next spell begins.
-            let running = self.known.take().unwrap_or_default();
-            for seen in running.into_values() {
-                self.report(seen.command, false);
-            }
-            self.spell_began = None;
+        self.known = Some(known);
+        self.count_unseen(parents, has_ended);
+        let closely = eager || self.spell.closely;
+        self.next = Some(now + if closely { PAUSE_CLOSELY } else { PAUSE });
+        if !eager && now.since(began) >= SPELL {
+            self.end_spell(began);
         }
     }
 
-    fn report(&mut self, command: Option<String>, fleeting: bool) {
-        if let Some(command) = command
-            && self.calls.len() < CALLS_MAX
-        {
-            self.calls.push(ToolCall { command, fleeting });
+    /// Whether a child that no look has seen ended since the last one.
+    fn count_unseen(&mut self, parents: &[u32], has_ended: bool) {
+        let of_ended = self.faults_of_ended(parents);
+        let before = self.spell.of_ended.replace(of_ended);
+        let more = before.is_some_and(|before| before != of_ended);
+        self.spell.unseen += u32::from(more && !has_ended);
+    }
+
+    /// What is started until the next spell begins is not new then.
+    fn end_spell(&mut self, began: Moment) {
+        self.idle_spells = self.idle_spells.saturating_add(1);
+        self.next = (self.idle_spells < IDLE_SPELLS).then(|| began + SPELLS);
+        self.known = None;
+        self.spell = Spell {
+            closely: !self.spell.started && self.spell.unseen > 0,
+            ..Spell::default()
+        };
+    }
+
+    fn report(&mut self, call: ToolCall) {
+        self.idle_spells = 0;
+        self.spell.started = true;
+        self.spell.unseen = 0;
+        if self.calls.len() < CALLS_MAX {
+            self.calls.push(call);
         }
     }
 
@@ -131,8 +141,12 @@ impl ToolCalls {
         std::mem::take(&mut self.calls)
     }
 
-    /// Of the children that this process has waited for; 0 for one that is gone.
-    fn faults_of_ended(&mut self, pid: u32) -> u64 {
+    /// Of the children that these processes have waited for; 0 for one that is gone.
+    fn faults_of_ended(&mut self, parents: &[u32]) -> u64 {
+        parents.iter().map(|pid| self.faults_of(*pid)).sum()
+    }
+
+    fn faults_of(&mut self, pid: u32) -> u64 {
         let Ok(text) = self.reader.text(&format!("/proc/{pid}/stat")) else {
             return 0;
         };
@@ -157,16 +171,33 @@ impl ToolCalls {
         }
     }
 
-    /// The command line of a child, once it runs a program of its own.
-    fn started(&mut self, parent: u32, child: u32) -> Option<String> {
-        let mut line = |pid: u32| {
-            let text = self.reader.text(&format!("/proc/{pid}/cmdline")).ok()?;
+    /// A child, once it runs a program of its own.
+    fn started(&mut self, parent: u32, child: u32) -> Option<ToolCall> {
+        let mut text = |pid: u32, what: &str| {
+            let text = self.reader.text(&format!("/proc/{pid}/{what}")).ok()?;
             Some(text.trim_end_matches('\0').to_owned())
         };
-        let (own, parents) = (line(child)?, line(parent)?);
+        let (own, parents) = (text(child, "cmdline")?, text(parent, "cmdline")?);
+        if own.is_empty() || own == parents {
+            return None;
+        }
+        // Read last: a shell may become another program at any time. What a shell starts is named in any case.
+        let mut named = |pid: u32| last_command(&text(pid, "environ")?);
+        let by_shell = parents.split('\0').next().is_some_and(is_shell);
+        let is_tail = !by_shell && named(child).is_some_and(|name| named(parent) != Some(name));
         let words = own.replace(|c: char| c.is_control(), " ");
-        (!own.is_empty() && own != parents).then(|| cut(words, COMMAND_CHARS_MAX))
+        Some(ToolCall {
+            command: cut(words, COMMAND_CHARS_MAX),
+            is_tail,
+            unseen: self.spell.unseen,
+        })
     }
+}
+
+/// What a shell names in `_` for each program that it starts; others pass it on as it is.
+fn last_command(environment: &str) -> Option<String> {
+    let mut variables = environment.split('\0');
+    variables.find_map(|variable| variable.strip_prefix("_=").map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -184,19 +215,70 @@ mod tests {
         let mut child = Command::new("sleep").arg("1234").spawn().unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let mut seen = Vec::new();
-        let call = ToolCall {
-            command: "sleep 1234".to_owned(),
-            fleeting: false,
-        };
-        while !seen.contains(&call) && std::time::Instant::now() < deadline {
+        let is_it = |call: &ToolCall| call.command == "sleep 1234" && !call.is_tail;
+        while !seen.iter().any(is_it) && std::time::Instant::now() < deadline {
             calls.look(&own, true, crate::clock::now());
             seen.extend(calls.take());
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let times = seen.iter().filter(|seen| **seen == call).count();
+        let times = seen.iter().filter(|call| is_it(call)).count();
         assert_eq!(times, 1, "{seen:?}");
     }
+
+    /// Looks until something is there to see.
+    fn look_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(std::time::Instant::now() < deadline, "nothing was seen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_a_shell_has_become_is_marked_and_what_was_started_itself_is_not() {
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", "read line; sleep 4321"])
+            .stdin(std::process::Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut calls = ToolCalls::default();
+        let own = std::process::id();
+        let mut started = || calls.started(own, shell.id());
+        let whole = look_until(&mut started);
+        std::io::Write::write_all(&mut shell.stdin.as_ref().unwrap(), b"\n").unwrap();
+        let became = look_until(|| started().filter(|call| call.command == "sleep 4321"));
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert!(!whole.is_tail && became.is_tail, "{whole:?} {became:?}");
+    }
+
+    #[test]
+    fn children_that_end_between_two_looks_are_counted() {
+        let script = "while read line; do /bin/true; echo; done";
+        let mut shell = Command::new("sh");
+        let pipe = std::process::Stdio::piped;
+        shell.args(["-c", script]).stdin(pipe()).stdout(pipe());
+        let mut shell = shell.spawn().unwrap();
+        let parents = [shell.id()];
+        let mut lines = shell.stdin.take().unwrap();
+        let mut ends = shell.stdout.take().unwrap();
+        let mut calls = ToolCalls::default();
+        let now = crate::clock::now();
+        calls.look(&parents, true, now);
+        for _ in 0..3 {
+            std::io::Write::write_all(&mut lines, b"\n").unwrap();
+            std::io::Read::read_exact(&mut ends, &mut [0]).unwrap();
+            calls.look(&parents, true, now);
+        }
+        drop(lines);
+        shell.wait().unwrap();
+        assert_eq!((calls.spell.unseen, calls.take()), (3, Vec::new()));
+    }
+
     /// Plays spells until none is due; how many there were.
     fn spells(calls: &mut ToolCalls, parents: &[u32], now: &mut Moment) -> usize {
         let mut spells = 0;
@@ -228,7 +310,7 @@ mod tests {
         assert_eq!(spells(&mut calls, &parents, &mut now), 0);
         std::io::Write::write_all(&mut lines, b"\n").unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while calls.faults_of_ended(shell.id()) == calls.of_ended {
+        while calls.faults_of_ended(&parents) == calls.of_ended {
             assert!(
                 std::time::Instant::now() < deadline,
                 "no child of the shell has ended"

@@ -3,7 +3,7 @@
 
 use crate::verdict::explain::{describe_target, describe_wait};
 use crate::verdict::finding::{Finding, Fix};
-use crate::verdict::known_programs::SHELLS;
+use crate::verdict::known_programs::is_shell;
 use crate::verdict::rule::RuleId;
 use crate::verdict::rules::deadlock::end_or_restart;
 use crate::verdict::sample::{
@@ -98,12 +98,7 @@ pub(in crate::verdict) fn lock_at_work(view: &TreeView<'_>) -> Option<u32> {
 pub(in crate::verdict) fn busy_lock(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
     let short =
         |wait: &Wait| matches!(wait, Wait::Sleep(Until::In(t)) if *t <= thresholds::BUSY_WAIT);
-    if !process
-        .threads
-        .iter()
-        .filter_map(|t| t.wait.as_ref())
-        .any(short)
-    {
+    if !process.waits().any(short) {
         return None;
     }
     let foreign = |pid: u32| !view.is_inside(pid);
@@ -134,7 +129,7 @@ pub(in crate::verdict) fn disk(view: &TreeView<'_>, process: &Process) -> Option
     if process.state != RunState::Disk || process.frozen {
         return None;
     }
-    let wait = process.main()?.wait.as_ref();
+    let wait = process.main_wait();
     let mut asleep = vec![(process.pid, process.pid)];
     let for_what = match wait {
         Some(Wait::Fork) => {
@@ -161,7 +156,7 @@ pub(in crate::verdict) fn disk(view: &TreeView<'_>, process: &Process) -> Option
 
 /// Clients wait, and the main thread is blocked elsewhere.
 pub(in crate::verdict) fn unserved(view: &TreeView<'_>, process: &Process) -> Option<Finding> {
-    let main = process.main()?.wait.as_ref()?;
+    let main = process.main_wait()?;
     let blocks = matches!(
         main,
         Wait::Sleep(_) | Wait::Futex { .. } | Wait::Lock(_) | Wait::Read(_) | Wait::Poll { .. }
@@ -188,12 +183,7 @@ pub(in crate::verdict) fn unserved(view: &TreeView<'_>, process: &Process) -> Op
         matches!(wait, Wait::Accept(_) | Wait::Running)
             || matches!(wait, Wait::Poll { targets, .. } if targets.iter().any(beyond))
     };
-    if process
-        .threads
-        .iter()
-        .filter_map(|t| t.wait.as_ref())
-        .any(serves)
-    {
+    if process.waits().any(serves) {
         return None;
     }
     let (socket, tcp) = view.tcp().find(|(socket, tcp)| {
@@ -250,19 +240,15 @@ pub(in crate::verdict) fn server_as_tool(view: &TreeView<'_>, server: &Process) 
     let mut above = view.sample.process(server.parent);
     let collector = loop {
         let process = above?;
-        let collects = process
-            .threads
-            .iter()
-            .filter_map(|t| t.wait.as_ref())
-            .any(|wait| {
-                let Wait::Read(target) = wait else {
-                    return false;
-                };
-                view.writers(process.pid, target)
-                    .iter()
-                    .any(|end| end.pid == server.pid)
-            });
-        let shell = SHELLS.contains(&process.name.as_str());
+        let collects = process.waits().any(|wait| {
+            let Wait::Read(target) = wait else {
+                return false;
+            };
+            view.writers(process.pid, target)
+                .iter()
+                .any(|end| end.pid == server.pid)
+        });
+        let shell = is_shell(&process.name);
         if collects && (shell || view.report.owes_work()) {
             break process;
         }
@@ -291,7 +277,7 @@ pub(in crate::verdict) fn server_as_tool(view: &TreeView<'_>, server: &Process) 
 /// A child reads its standard input, which only its parent can write to, and the parent waits for the child.
 pub(in crate::verdict) fn held_input(view: &TreeView<'_>, child: &Process) -> Option<Finding> {
     let parent = view.sample.process(child.parent)?;
-    let input = awaited_alone(child.main()?.wait.as_ref()?)?;
+    let input = awaited_alone(child.main_wait()?)?;
     let writers = view.writers(child.pid, input);
     let held = !writers.is_empty() && writers.iter().all(|end| end.pid == parent.pid);
     if input.fd != 0 || !held || parent.thread_count != 1 || !view.is_awaited(child) {

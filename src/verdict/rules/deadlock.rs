@@ -2,6 +2,7 @@
 
 use crate::verdict::finding::{Finding, Fix};
 use crate::verdict::rule::RuleId;
+use crate::verdict::rules::timers::awaits_signal;
 use crate::verdict::sample::{Process, RunState, Subject, Until, Wait};
 use crate::verdict::thresholds;
 use crate::verdict::tree_view::{TreeView, handles_signals, is_parked, is_private_futex_wait};
@@ -23,7 +24,7 @@ pub(in crate::verdict) fn end_or_restart(view: &TreeView<'_>, process: &Process)
 /// The thread of the root that holds the mutex which its first thread waits for, as the mutex itself shows.
 pub(in crate::verdict) fn holder(view: &TreeView<'_>) -> Option<(u32, u32)> {
     let root = view.sample.root()?;
-    let Wait::Futex { owner, .. } = root.main()?.wait.as_ref()? else {
+    let Wait::Futex { owner, .. } = root.main_wait()? else {
         return None;
     };
     let owner = (*owner)?;
@@ -228,7 +229,8 @@ pub(in crate::verdict) fn dead_await(view: &TreeView<'_>) -> Option<Finding> {
         Until::Unreadable(_) => true,
     } || main.timer.is_some_and(is_long);
     let connected = view.sample.sockets.iter().any(|s| s.other().is_none());
-    if !alone || long || connected || view.is_patient || view.listens(Subject::Tree) {
+    let asked = *until == Until::Never && awaits_signal(root);
+    if !alone || long || connected || asked || view.is_patient || view.listens(Subject::Tree) {
         return None;
     }
     let mut kinds = BTreeSet::new();

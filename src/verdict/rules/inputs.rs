@@ -85,7 +85,7 @@ fn is_server_at_rest(view: &TreeView<'_>, process: &Process) -> bool {
 /// Work is owed by report, and all that can still come to the first thread from outside is its standard input: it asks.
 pub(in crate::verdict) fn watched(view: &TreeView<'_>) -> Option<Assessment> {
     let root = view.sample.root()?;
-    let main = root.main()?.wait.as_ref()?;
+    let main = root.main_wait()?;
     let Wait::Poll { targets, .. } = main else {
         return None;
     };
@@ -115,7 +115,7 @@ pub(in crate::verdict) fn watched(view: &TreeView<'_>) -> Option<Assessment> {
 /// A program that reads keys in a thread of its own while others wait for the model, or its first thread for a tool or for a
 /// time, does not wait for a person.
 fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
-    let main = process.main().and_then(|t| t.wait.as_ref());
+    let main = process.main_wait();
     let others = process.threads.iter().filter(|t| t.tid != keys.tid);
     main.is_some_and(waits_for_another)
         || others

@@ -156,7 +156,7 @@ pub(in crate::verdict) fn no_connection(
     }
     let process = view.sample.process(socket.pid)?;
     // Telemetry of a server, which waits for its clients and owes nothing.
-    let main = process.main().and_then(|t| t.wait.as_ref());
+    let main = process.main_wait();
     let waits_for_it = |wait: &Wait| {
         let mut targets = wait.targets().iter();
         targets.any(|target| target.kind == Kind::Socket(socket.inode))
@@ -166,9 +166,7 @@ pub(in crate::verdict) fn no_connection(
         return None;
     }
     let limited = process
-        .threads
-        .iter()
-        .filter_map(|t| t.wait.as_ref())
+        .waits()
         .any(|wait| waits_for_it(wait) && matches!(wait.until(), Until::In(_)));
     // The program has a time limit of its own; it is in doubt only past the kernel's limit.
     let patience = if limited { 4 } else { 1 };

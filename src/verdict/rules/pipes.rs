@@ -154,7 +154,7 @@ fn full_inside(
             return None;
         }
         still.extend(reader.threads.iter().map(|t| (reader.pid, t.tid)));
-        let main = reader.main().and_then(|t| t.wait.as_ref());
+        let main = reader.main_wait();
         let waits_for = main
             .map(|w| describe_wait(view.sample, w))
             .unwrap_or_default();

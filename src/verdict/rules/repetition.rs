@@ -3,6 +3,7 @@
 use crate::base::moment::Moment;
 use crate::verdict::ToolCall;
 use crate::verdict::active_clock::ActiveClock;
+use crate::verdict::known_programs::is_shell;
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
 use std::collections::VecDeque;
@@ -18,6 +19,8 @@ pub(in crate::verdict) struct RepetitionTracker {
     reported: u32,
     reported_at: Option<Moment>,
     calls: Calls,
+    /// When files were last written, on the active clock.
+    wrote_files: Option<Duration>,
 }
 
 /// The last tool calls, newest last.
@@ -103,34 +106,47 @@ impl RepetitionTracker {
         }
     }
 
-    /// Whether one tool call follows another like it.
-    pub(in crate::verdict) fn repeats_calls(&self) -> bool {
+    /// Takes note that files were written: the same call again then has an effect.
+    pub(in crate::verdict) fn observe_files(&mut self, clock: &ActiveClock) {
+        self.wrote_files = Some(clock.elapsed());
+    }
+
+    /// Whether one tool call follows another like it, and the last one is recent.
+    pub(in crate::verdict) fn repeats_calls(&self, now: Moment, clock: &ActiveClock) -> bool {
         self.calls.run().count() >= thresholds::CALLS_SUSPECTED
+            && self.calls.are_recent(thresholds::CALL_PACE, now, clock)
     }
 
     /// The tool call that is made again and again, how often it was seen, and over which time. `known`: of a known agent.
+    /// What another program does that writes files meanwhile is a job after the other.
     pub(in crate::verdict) fn same_call(
         &self,
         known: bool,
         now: Moment,
         clock: &ActiveClock,
     ) -> Option<(String, usize, Duration)> {
-        let times = self.calls.run().count();
-        let (last, call) = self.calls.0.back()?;
-        // Most of those that are too short to be seen are missing, so the pace is quicker than it looks.
-        let pace = match (known, self.calls.run().all(|(_, call)| call.fleeting)) {
-            (true, _) => thresholds::CALL_PACE,
-            (false, true) => thresholds::CALL_PACE_FLEETING,
-            (false, false) => thresholds::CALL_PACE_UNKNOWN,
+        let least = clock.scaled(thresholds::REPETITION);
+        let pace = if known {
+            thresholds::CALL_PACE
+        } else {
+            thresholds::CALL_PACE_UNKNOWN
         };
-        let (first, _) = self.calls.run().last()?;
-        let (lasted, least) = (last.since(*first), clock.scaled(thresholds::REPETITION));
-        let quick = lasted <= pace * u32::try_from(times).unwrap_or(u32::MAX);
-        let goes_on =
-            now.since(*last) <= (pace * 4).max(clock.scaled(thresholds::REPETITION_GAP_MAX));
-        let is_loop =
-            times >= thresholds::REPEATS_MIN as usize && lasted >= least && quick && goes_on;
-        is_loop.then(|| (call.command.clone(), times, lasted))
+        let written = |at: Duration| clock.elapsed().saturating_sub(at) < least;
+        let has_effect = !known && self.wrote_files.is_some_and(written);
+        if has_effect || !self.calls.are_recent(pace, now, clock) {
+            return None;
+        }
+        let (_, call) = self.calls.0.back()?;
+        let in_shells = self.calls.ends_in_shells(call);
+        let stretches = self.calls.stretches().filter(|stretch| {
+            let quick = stretch.lasted <= pace * stretch.made;
+            let often = stretch.seen >= thresholds::REPEATS_MIN as usize;
+            let whole = stretch.of_shells >= thresholds::CALLS_WHOLE_MIN
+                || !(in_shells || stretch.has_tails);
+            often && quick && stretch.lasted >= least && whole
+        });
+        let longest = stretches.last()?;
+        Some((call.command.clone(), longest.seen, longest.lasted))
     }
 
     /// Whether the output has repeated itself for long enough to be a loop.
@@ -146,7 +162,62 @@ impl RepetitionTracker {
     }
 }
 
+/// Some calls in a row that look like one another, up to the last one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stretch {
+    seen: usize,
+    /// With those that were too short to be seen.
+    made: u32,
+    lasted: Duration,
+    /// Of shells, and so whole.
+    of_shells: usize,
+    /// What a shell has become.
+    has_tails: bool,
+}
+
+impl Stretch {
+    fn with(mut self, call: &ToolCall, lasted: Duration) -> Self {
+        self.seen += 1;
+        self.made = self.made.saturating_add(1);
+        self.lasted = lasted;
+        self.of_shells += usize::from(!call.is_tail && starts_shell(&call.command));
+        self.has_tails |= call.is_tail;
+        self
+    }
+}
+
+/// Whether the first word of this command line is a shell.
+fn starts_shell(command: &str) -> bool {
+    command.split(' ').next().is_some_and(is_shell)
+}
+
 impl Calls {
+    /// Whether the last call is as recent as the next one like it would be.
+    fn are_recent(&self, pace: Duration, now: Moment, clock: &ActiveClock) -> bool {
+        let recent = (pace * 4).max(clock.scaled(thresholds::REPETITION_GAP_MAX));
+        let last = self.0.back();
+        last.is_some_and(|(last, _)| now.since(*last) <= recent)
+    }
+
+    /// Whether a shell was seen that may have become this call: not each shell marks what it becomes.
+    fn ends_in_shells(&self, call: &ToolCall) -> bool {
+        let mut commands = self.0.iter().map(|(_, known)| &known.command);
+        commands.any(|known| starts_shell(known) && known.contains(&call.command))
+    }
+
+    /// The last call alone, the last two, and so on, as long as they look like one another.
+    fn stretches(&self) -> impl Iterator<Item = Stretch> {
+        let last = self.0.back().map_or_else(Moment::default, |(at, _)| *at);
+        self.run()
+            .scan(Stretch::default(), move |stretch, (at, call)| {
+                let until_here = stretch.with(call, last.since(*at));
+                *stretch = until_here;
+                // What ended unseen before this call belongs to the stretch that goes on to the one before it.
+                stretch.made = stretch.made.saturating_add(call.unseen);
+                Some(until_here)
+            })
+    }
+
     /// The last calls, newest first, as long as they are the same one or the same two: a shell that becomes the program it was
     /// asked to run may be seen as either.
     fn run(&self) -> impl Iterator<Item = &(Moment, ToolCall)> {

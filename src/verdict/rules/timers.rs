@@ -114,8 +114,8 @@ pub(in crate::verdict) fn root_sleep(view: &TreeView<'_>) -> Option<Sleeper> {
 
 /// Whether the first thread of the root waits for a timer that is a descriptor.
 pub(in crate::verdict) fn has_timer_descriptor(view: &TreeView<'_>) -> bool {
-    let main = view.sample.root().and_then(Process::main);
-    let targets = main.and_then(|t| t.wait.as_ref()).map(Wait::targets);
+    let main = view.sample.root().and_then(Process::main_wait);
+    let targets = main.map(Wait::targets);
     let timer = |t: &Target| matches!(&t.kind, Kind::Internal(name) if name == "timerfd");
     targets.is_some_and(|targets| targets.iter().any(timer))
 }
@@ -148,10 +148,9 @@ fn is_of_the_runtime(process: &Process, thread: &Thread, wait: &Wait) -> bool {
         return false;
     }
     let loops = |w: &Wait| matches!(w, Wait::Poll { .. });
-    let waits = || process.threads.iter().filter_map(|t| t.wait.as_ref());
-    let main = process.main().and_then(|t| t.wait.as_ref());
+    let main = process.main_wait();
     let named = RUNTIME_THREADS.iter().any(|n| thread.name.starts_with(n));
-    let condition = matches!(wait, Wait::Futex { .. }) && waits().any(loops);
+    let condition = matches!(wait, Wait::Futex { .. }) && process.waits().any(loops);
     let ticks = |until| matches!(until, Until::In(time) if time <= thresholds::TIMER);
     let second = loops(wait) && main.is_some_and(|w| loops(w) && ticks(w.until()));
     named || condition || second
@@ -242,7 +241,7 @@ fn is_for_an_event(view: &TreeView<'_>, process: &Process, wait: &Wait, main: bo
 
 /// Whether it handles a signal that another program or a timer sends: USR1, USR2, ALRM, VTALRM, IO. A runtime that handles
 /// SEGV, as Go and Java do, handles nearly all of them for itself.
-fn awaits_signal(process: &Process) -> bool {
+pub(in crate::verdict) fn awaits_signal(process: &Process) -> bool {
     const SENT: u64 = 1 << 9 | 1 << 11 | 1 << 13 | 1 << 25 | 1 << 28;
     let own = runtime_signals(&process.name).iter();
     let own = own.fold(0, |all, signal| all | 1_u64 << (signal - 1));

@@ -273,10 +273,7 @@ pub(in crate::verdict) fn idle(view: &TreeView<'_>) -> Assessment {
     let accepts = view.tcp().any(|(_, tcp)| tcp.state == TcpState::Listen);
     let requests = |wait: &Wait| matches!(wait, Wait::Read(target) if target.fd == 0);
     let root = view.sample.root();
-    let served_by_input = root
-        .and_then(Process::main)
-        .and_then(|t| t.wait.as_ref())
-        .is_some_and(requests);
+    let served_by_input = root.and_then(Process::main_wait).is_some_and(requests);
     let sentence = if accepts || view.serves {
         "idle: waits for clients, with no work in progress that hb can see"
     } else if served_by_input {
@@ -293,8 +290,8 @@ pub(in crate::verdict) fn idle(view: &TreeView<'_>) -> Assessment {
 
 fn main_wait(view: &TreeView<'_>) -> Option<Evidence> {
     let root = view.sample.root()?;
-    let main = root.main()?.wait.as_ref()?;
-    let threads = root.threads.iter().filter_map(|t| t.wait.as_ref());
+    let main = root.main_wait()?;
+    let threads = root.waits();
     let parked = threads.filter(|w| is_parked(w)).count();
     let others = if parked > 1 {
         format!("; {parked} threads wait for locks")
