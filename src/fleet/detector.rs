@@ -75,8 +75,8 @@ pub enum Silence {
 #[derive(Clone, Debug)]
 pub struct Detector {
     interval: Duration,
-    /// Another interval that one beat has named: it counts when it is named again.
-    proposed: Option<Proposed>,
+    /// Another interval that one beat has named: it counts when it is named again. Boxed: few agents have one.
+    proposed: Option<Box<Proposed>>,
     /// When the freshest beat was due on our clock.
     fresh_at: Moment,
     /// Nothing is concluded from silence before one whole period of observation after this.
@@ -107,8 +107,8 @@ enum Stored {
 struct Timetable {
     slot: u64,
     offset: MinimumWindow,
-    /// The timetable of the last beat that contradicts this one.
-    rival: Option<Rival>,
+    /// The timetable of the last beat that contradicts this one. Boxed: few agents have one.
+    rival: Option<Box<Rival>>,
     /// The offset of the last beat, if it was late.
     late: Option<i64>,
 }
@@ -162,8 +162,7 @@ impl Detector {
                 self.fresh_at = self.fresh_at.max(arrival);
                 Freshness::Renewed
             }
-            // What was sent in the middle of a slot came that much after its beginning.
-            Stamp::Slot(slot, interval, age) => self.slot(slot, arrival - age.min(interval)),
+            Stamp::Slot(slot, interval, age) => self.slot(slot, age.min(interval), arrival),
         }
     }
 
@@ -186,7 +185,7 @@ impl Detector {
             Some(proposed) => proposed.stored = Stored::Another,
             None if interval > self.interval => {
                 let stored = Stored::Same;
-                self.proposed = Some(Proposed { interval, stored });
+                self.proposed = Some(Box::new(Proposed { interval, stored }));
             }
             None => {}
         }
@@ -204,22 +203,22 @@ impl Detector {
     /// Whether a beat with this interval belongs to the timetable, perhaps to a new one: slots count intervals. Another
     /// interval counts when it is named twice: one wrong number must make no agent late, nor hide that it is.
     fn takes_interval(&mut self, interval: Duration) -> bool {
-        let again = self.proposed.is_some_and(|one| one.interval == interval);
+        let again = (self.proposed.as_ref()).is_some_and(|one| one.interval == interval);
         if again || self.interval == interval {
             self.set_interval(interval);
             return true;
         }
-        self.proposed = Some(Proposed {
+        self.proposed = Some(Box::new(Proposed {
             interval,
             stored: Stored::Unknown,
-        });
+        }));
         false
     }
 
     /// How long after the freshest beat the next one is due. A longer interval that was named once makes no agent late, as far
     /// as the store holds it too; it counts for that one beat, for the producer names it again if it is true.
     fn next_within(&self) -> Duration {
-        let longer = match self.proposed {
+        let longer = match &self.proposed {
             Some(one) => match one.stored {
                 Stored::Unknown => one.interval.min(self.interval * LONGER_MAX),
                 Stored::Same => one.interval,
@@ -310,9 +309,11 @@ impl Detector {
         (self.fresh_at + first + self.interval * more).max(self.observed_from + first)
     }
 
-    fn slot(&mut self, slot: u64, arrival: Moment) -> Freshness {
+    /// A beat that was sent so long after the beginning of its slot.
+    fn slot(&mut self, slot: u64, age: Duration, came: Moment) -> Freshness {
         self.is_uncounted = false;
         let interval = self.interval;
+        let arrival = came - age; // of one sent at the beginning
         let offset = signed(arrival).saturating_sub(signed_product(slot, interval));
         let Some(timetable) = &mut self.timetable else {
             return self.begin_timetable(slot, offset, arrival);
@@ -322,7 +323,7 @@ impl Detector {
         if slot == timetable.slot {
             timetable.offset.lower(offset);
             if is_late {
-                self.late_at = arrival;
+                self.late_at = came;
             }
             return Freshness::Known;
         }
@@ -330,13 +331,13 @@ impl Detector {
         if !follows(last, slot, arrival, interval) {
             // One beat alone is no better known than the next: the later one counts.
             let agrees = timetable.offset.is_single()
-                || timetable.rival.is_some_and(|rival| {
+                || timetable.rival.as_ref().is_some_and(|rival| {
                     follows((rival.slot, rival.offset), slot, arrival, interval)
                 });
             if agrees {
                 return self.begin_timetable(slot, offset, arrival);
             }
-            timetable.rival = Some(Rival { slot, offset });
+            timetable.rival = Some(Box::new(Rival { slot, offset }));
             return Freshness::Implausible;
         }
         let stays =
@@ -346,7 +347,7 @@ impl Detector {
         }
         timetable.late = is_late.then_some(offset);
         if is_late {
-            self.late_at = arrival;
+            self.late_at = came;
         }
         timetable.rival = None;
         timetable.slot = slot;
@@ -534,6 +535,15 @@ mod tests {
             "slot 5 was due at 150 s"
         );
         assert_eq!(d.silence(at(265)), Silence::Failed);
+    }
+
+    /// Its clock stood, so it goes on in the slot that it was in: the two intervals count from when the beat came.
+    #[test]
+    fn a_late_beat_from_the_middle_of_a_slot_gives_as_long_as_any_other() {
+        let mut d = beating(4);
+        d.beat(Stamp::Slot(4, INTERVAL, Duration::from_secs(20)), at(300));
+        assert_eq!(d.silence(at(364)), Silence::Missing);
+        assert_eq!(d.silence(at(365)), Silence::Failed);
     }
 
     #[test]
