@@ -47,9 +47,12 @@ deny: ## licences, bans and sources of all dependencies
 	elif [ -x $(TARGET)/tools/bin/cargo-deny ]; then $(TARGET)/tools/bin/cargo-deny --workspace --log-level error check bans licenses sources; \
 	else echo "cargo-deny IS NOT HERE: licences, bans and sources were not checked" >&2; fi
 
-check: ## all tests
+# Most tests wait: twice as many at once as there are processors.
+TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
+
+check: ## all tests; TEST_THREADS at once
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace
+	RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace
 	$(MAKE) simulate
 	$(MAKE) day
 	$(MAKE) zoo-smoke

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agents;
+pub mod asked;
 pub mod by_hand;
 pub mod card;
 mod census;

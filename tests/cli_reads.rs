@@ -131,6 +131,51 @@ fn json_is_one_agent_a_line_those_that_need_a_person_first_and_no_line_for_none(
 }
 
 #[test]
+fn a_filter_takes_several_words_and_names_those_of_its_own_field() {
+    let place = Place::start();
+    for (id, verdict) in [
+        ("calm", "idle"),
+        ("stuck", "stalled"),
+        ("asks", "waiting_input"),
+    ] {
+        place.beat(id, 1, verdict, "t");
+        place.wait_for(id, verdict);
+    }
+    let listed = |filter: &[&str]| {
+        let (code, listed, why) = place.run(&[&["ls", "--json"], filter].concat());
+        assert_eq!(code, Some(0), "{filter:?}: {why}");
+        listed.lines().count()
+    };
+    for (filter, expected) in [
+        (&["--state", "missing,failed"][..], 0),
+        (&["--state", "failed,stalled,waiting-for-you"], 2),
+        (&["--state", "healthy,stalled"], 3),
+        (&["--activity", "idle,stalled"], 2),
+        (&["--state", "stalled,idle", "--activity", "idle"], 1),
+        (&["--type", "reader,writer"], 3),
+        (&["--type", "reader,editor"], 0),
+    ] {
+        assert_eq!(listed(filter), expected, "{filter:?}");
+    }
+    for (flag, known) in [
+        (
+            "--state",
+            "healthy, missing, failed, stopped; or a verdict: starting",
+        ),
+        ("--activity", "starting, working"),
+    ] {
+        let (code, _, why) = place.run(&["ls", flag, "failed,bogus"]);
+        assert_eq!(code, Some(2), "{why}");
+        assert!(why.contains(known), "{why}");
+    }
+    let (code, line, _) = place.run(&["check", "--state", "bogus"]);
+    assert!(
+        code == Some(3) && line.starts_with("UNKNOWN: state: expected one of healthy"),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_pipe_gets_rows_with_tabs_and_no_control_character_of_a_task() {
     let place = Place::start();
     place.beat("w1", 1, "working", "clear\u{1b}[2J\u{202e}\tit");

@@ -313,29 +313,37 @@ fn the_rungs_and_times_of_the_document_are_those_that_are_taken() {
 }
 
 #[test]
-fn the_verdicts_of_the_document_are_those_that_a_filter_takes() {
+fn the_words_of_the_document_are_those_that_a_filter_takes() {
     let document = document();
     let redis = Redis::start();
     let monitor = Monitor::start(&redis.url());
     let parameters = document["paths"]["/health/agents"]["get"]["parameters"].as_array();
-    let mut parameters = parameters.unwrap().iter();
-    let activity = parameters.find(|one| one["name"] == "activity").unwrap();
-    let code = |word: &str| {
-        monitor
-            .get(&format!("/health/agents?activity={word}"))
-            .unwrap()
-    };
-    for word in activity["schema"]["enum"].as_array().unwrap() {
-        assert_eq!(code(word.as_str().unwrap()).0, 200, "{word}");
-    }
-    assert_eq!(code("waiting-for-you").0, 200);
-    for word in ["stuck", "", "%3Cscript%3E"] {
-        let (code, answer) = code(word);
-        assert_eq!(code, 400, "{word}");
-        assert!(
-            answer["error"].as_str().unwrap().contains("stalled"),
-            "{answer}"
-        );
+    for (name, shown, known) in [
+        ("state", "Failed", "healthy, missing, failed, stopped"),
+        ("activity", "waiting-for-you", "stalled"),
+    ] {
+        let answer = |words: &str| {
+            let path = format!("/health/agents?{name}={words}");
+            monitor.get(&path).unwrap()
+        };
+        let one = parameters.unwrap().iter().find(|one| one["name"] == name);
+        let words = one.unwrap()["schema"]["items"]["enum"].as_array().unwrap();
+        let words: Vec<&str> = words.iter().map(|word| word.as_str().unwrap()).collect();
+        for word in words.iter().chain(&[shown, &words.join(",")[..]]) {
+            assert_eq!(answer(word).0, 200, "{name} {word}");
+        }
+        for wrong in [
+            "stuck",
+            "",
+            "%3Cscript%3E",
+            &format!("{},stuck", words[0])[..],
+        ] {
+            let (code, answer) = answer(wrong);
+            assert_eq!(code, 400, "{name} {wrong}");
+            let why = answer["error"].as_str().unwrap();
+            let field = format!("{name}: expected one of ");
+            assert!(why.starts_with(&field) && why.contains(known), "{answer}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::base::id::AgentId;
 use crate::fleet::agent::{Agent, State};
+use crate::fleet::asked::{AnyOf, state, words};
 use crate::fleet::card::{Card, rank, word};
 use crate::fleet::machine::Snapshot;
 use crate::fleet::view::ViewTime;
@@ -16,7 +17,8 @@ const NAMED: usize = 3;
 /// Types and hosts that are offered as filters.
 const OFFERED: usize = 200;
 
-/// Which agents are asked for, in which order. Every condition that is given must hold.
+/// Which agents are asked for, in which order. Every condition that is given must hold; of several words with commas between
+/// them one is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     /// The state: its code or the shown word.
@@ -26,9 +28,9 @@ pub struct Query {
     /// `you` or `hb`: those that need a person, or that hb looks after.
     pub attention: Option<String>,
     /// The type, exactly.
-    pub agent_type: Option<String>,
+    pub agent_type: Option<AnyOf>,
     /// The host, exactly.
-    pub host: Option<String>,
+    pub host: Option<AnyOf>,
     /// Part of id, type, host, task or sentence; upper and lower case are the same.
     pub text: Option<String>,
     /// The order; the usual one when absent.
@@ -105,36 +107,33 @@ impl Query {
             text,
             sort: _,
         } = self;
-        [state, activity, attention, agent_type, host, text]
-            .into_iter()
-            .all(Option::is_none)
+        let words = [state, activity, attention, text];
+        words.into_iter().all(Option::is_none) && agent_type.is_none() && host.is_none()
     }
 
     fn wants(&self, card: &Card<'_>, lower: Option<&str>) -> bool {
         let health = &card.health;
-        let state = |wanted: &String| code(wanted) == state_code(health.state);
-        let activity = |wanted: &String| {
+        let state = |wanted: &str| state(wanted) == Some(health.state);
+        let activity = |wanted: &str| {
             let verdict = health.activity.as_ref().map(|activity| activity.verdict);
             let verdict = verdict.filter(|_| health.state == State::Healthy);
             verdict.is_some_and(|verdict| code(wanted) == code(Word::of_verdict(verdict).text()))
                 || code(wanted) == code(card.word.text())
         };
-        let attention = |wanted: &String| match card.rank {
+        let attention = |wanted: &str| match card.rank {
             Rank::NeedsYou => wanted == "you",
             Rank::OnIt => wanted == "hb",
             Rank::Unknown | Rank::AtWork | Rank::AtRest | Rank::Stopped => false,
         };
-        self.state.as_ref().is_none_or(state)
-            && self.activity.as_ref().is_none_or(activity)
-            && self.attention.as_ref().is_none_or(attention)
-            && self
-                .agent_type
-                .as_ref()
-                .is_none_or(|wanted| wanted == health.agent_type)
-            && self
-                .host
-                .as_ref()
-                .is_none_or(|wanted| Some(wanted.as_str()) == health.host)
+        let text = |asked: &Option<AnyOf>, text: Option<&str>| {
+            let asked = asked.as_ref();
+            asked.is_none_or(|asked| text.is_some_and(|text| asked.fits(text)))
+        };
+        any(&self.state, state)
+            && any(&self.activity, activity)
+            && any(&self.attention, attention)
+            && text(&self.agent_type, Some(health.agent_type))
+            && text(&self.host, health.host)
             && lower.is_none_or(|text| has_text(card, text))
     }
 }
@@ -153,13 +152,9 @@ fn has_text(card: &Card<'_>, lower: &str) -> bool {
     parts.any(|part| part.to_lowercase().contains(lower))
 }
 
-fn state_code(state: State) -> &'static str {
-    match state {
-        State::Healthy => "healthy",
-        State::Missing => "missing",
-        State::Failed => "failed",
-        State::Stopped => "stopped",
-    }
+/// Whether one of the words fits, or none is asked for.
+fn any(asked: &Option<String>, fits: impl Fn(&str) -> bool) -> bool {
+    asked.as_deref().is_none_or(|asked| words(asked).any(fits))
 }
 
 impl Sort {
@@ -464,7 +459,7 @@ mod tests {
         };
         assert_eq!(ids(&snapshot, &attention), ["c", "a"]);
         let host = Query {
-            host: Some("h-b".to_owned()),
+            host: Some(AnyOf("h-b,h-z".to_owned())),
             ..Query::default()
         };
         assert_eq!(ids(&snapshot, &host), ["b"]);

@@ -5,13 +5,14 @@ use crate::base::id::AgentId;
 use crate::base::moment::{Moment, millis};
 use crate::base::version::Version;
 use crate::fleet::agent::{Agent, Since, State};
+use crate::fleet::asked::AnyOf;
 use crate::fleet::card::{rank, word};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
 use crate::fleet::watch::WatchView;
 use crate::fleet::word::Rank;
 use crate::wire::beat::view::{ActivityView, RuntimeView};
-use crate::wire::beat::{Metrics, Status};
+use crate::wire::beat::{Metrics, Status, Verdict};
 use crate::wire::incident::IncidentId;
 use crate::wire::life::{Reason, Standing};
 use serde::Serialize;
@@ -62,14 +63,14 @@ pub struct HealthStatus<'a> {
 /// Which agents are asked for. Every condition that is given must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// The agent's state.
-    pub state: Option<State>,
-    /// The agent's type, exactly.
-    pub agent_type: Option<String>,
-    /// The agent's host, exactly.
-    pub host: Option<String>,
-    /// The code of the verdict.
-    pub activity: Option<String>,
+    /// One of these states.
+    pub states: Option<Vec<State>>,
+    /// One of these types, exactly.
+    pub agent_type: Option<AnyOf>,
+    /// One of these hosts, exactly.
+    pub host: Option<AnyOf>,
+    /// One of these verdicts.
+    pub verdicts: Option<Vec<Verdict>>,
     /// Part of id, type, host or task; upper and lower case are the same.
     pub text: Option<String>,
     /// At most so many; all when absent.
@@ -347,23 +348,22 @@ fn counts(out: &mut Vec<u8>, counts: Counts) {
 
 fn fits(filter: &Filter, text: Option<&str>, id: &AgentId, agent: &Agent) -> bool {
     let beat = agent.run.beat.as_ref().filter(|_| agent.is_alive());
-    let activity = || {
-        let verdict = beat.and_then(|b| b.hb?.verdict);
-        verdict.and_then(|v| serde_json::to_value(v).ok())
+    let verdict = || beat.and_then(|beat| beat.hb?.verdict);
+    let of = |asked: &Option<AnyOf>, text: Option<&str>| {
+        asked
+            .as_ref()
+            .is_none_or(|asked| text.is_some_and(|text| asked.fits(text)))
     };
-    filter.state.is_none_or(|state| agent.state == state)
+    filter
+        .states
+        .as_ref()
+        .is_none_or(|states| states.contains(&agent.state))
+        && of(&filter.agent_type, Some(type_of(agent)))
+        && of(&filter.host, agent.host())
         && filter
-            .agent_type
-            .as_deref()
-            .is_none_or(|t| type_of(agent) == t)
-        && filter
-            .host
-            .as_deref()
-            .is_none_or(|h| agent.host() == Some(h))
-        && filter
-            .activity
-            .as_deref()
-            .is_none_or(|a| activity().is_some_and(|v| v == a))
+            .verdicts
+            .as_ref()
+            .is_none_or(|verdicts| verdict().is_some_and(|verdict| verdicts.contains(&verdict)))
         && text.is_none_or(|text| {
             let task = beat.and_then(|b| b.current_task());
             [Some(id.as_str()), Some(type_of(agent)), agent.host(), task]

@@ -1,23 +1,25 @@
 //! What each command means. Pure: keys and time in, a reply and publications out.
 //!
 //! Keys: DEL UNLINK EXISTS TYPE SCAN DBSIZE FLUSHALL FLUSHDB EXPIRE PEXPIRE TTL PTTL PERSIST.
-//! Text: GET SET INCR INCRBY. Hashes: HSET HGET HMGET HGETALL HDEL HEXISTS HLEN. Streams (`streams`): XADD XLEN XRANGE XREVRANGE.
+//! Text: GET SET INCR INCRBY. Hashes (`hashes`): HSET HGET HMGET HGETALL HSCAN HDEL HEXISTS HLEN. Streams (`streams`): XADD XLEN XRANGE XREVRANGE.
 //! Others: PING ECHO TIME PUBLISH EVAL EVALSHA SCRIPT. What belongs to one client (HELLO, AUTH, SUBSCRIBE, a blocking
 //! XREAD …) is answered by `server`.
 
+mod hashes;
 mod streams;
 mod words;
 
-use super::changes::Part;
-use super::keyspace::{Keyspace, Now, Value, cost};
+use super::keyspace::{Keyspace, Now, Value};
 use super::resp::Reply;
 use super::scripts::Script;
 use bytes::Bytes;
-use std::collections::HashMap;
 
 pub(super) use streams::{Since, read as read_streams, since};
-use words::grows;
-pub(super) use words::{arity, count, glob, not_a_number, number_of, syntax, wrong_type};
+pub(super) use words::{
+    PATTERN_BYTES_MAX, arity, count, glob, not_a_number, number_of, pattern_too_long, syntax,
+    wrong_type,
+};
+use words::{grows, too_large};
 
 /// How many keys one SCAN visits without COUNT.
 const SCAN_COUNT: usize = 10;
@@ -47,7 +49,8 @@ impl Context<'_> {
             );
         }
         self.keys(&name, args)
-            .or_else(|| self.text_or_hash(&name, args))
+            .or_else(|| self.texts(&name, args))
+            .or_else(|| self.hashes(&name, args))
             .or_else(|| self.other(&name, args))
             .unwrap_or_else(|| unknown(&name, args))
     }
@@ -103,7 +106,7 @@ impl Context<'_> {
         })
     }
 
-    fn text_or_hash(&mut self, name: &[u8], args: &[Bytes]) -> Option<Reply> {
+    fn texts(&mut self, name: &[u8], args: &[Bytes]) -> Option<Reply> {
         Some(match (name, args) {
             (b"GET", [key]) => match self.keys.get(key) {
                 Some(Value::Text(text)) => Reply::Bulk(text.clone()),
@@ -116,34 +119,7 @@ impl Context<'_> {
                 Some(by) => self.increment(key, by),
                 None => not_a_number(),
             },
-            (b"HSET", [key, pairs @ ..]) if !pairs.is_empty() && pairs.len().is_multiple_of(2) => {
-                self.hset(key, pairs)
-            }
-            (b"HDEL", [key, fields @ ..]) if !fields.is_empty() => self.hdel(key, fields),
-            (b"HGET", [key, field]) => self.hash(key, |hash| bulk(hash.get(field))),
-            (b"HEXISTS", [key, field]) => {
-                self.hash(key, |hash| count(usize::from(hash.contains_key(field))))
-            }
-            (b"HLEN", [key]) => self.hash(key, |hash| count(hash.len())),
-            (b"HMGET", [key, fields @ ..]) if !fields.is_empty() => self.hash(key, |hash| {
-                Reply::Array(fields.iter().map(|f| bulk(hash.get(f))).collect())
-            }),
-            (b"HGETALL", [key]) => self.hash(key, |hash| {
-                let pair =
-                    |(k, v): (&Bytes, &Bytes)| (Reply::Bulk(k.clone()), Reply::Bulk(v.clone()));
-                Reply::Map(hash.iter().map(pair).collect())
-            }),
-            // All in one page, as Redis answers for a small hash whatever COUNT is.
-            (b"HSCAN", [key, _cursor, ..]) => self.hash(key, |hash| {
-                let pairs = hash.iter().flat_map(|(k, v)| [k, v]);
-                let pairs = pairs.map(|text| Reply::Bulk(text.clone())).collect();
-                Reply::Array(vec![Reply::text("0"), Reply::Array(pairs)])
-            }),
-            (
-                b"GET" | b"SET" | b"INCR" | b"INCRBY" | b"HSET" | b"HDEL" | b"HGET" | b"HEXISTS"
-                | b"HLEN" | b"HMGET" | b"HGETALL" | b"HSCAN",
-                _,
-            ) => arity(name),
+            (b"GET" | b"SET" | b"INCR" | b"INCRBY", _) => arity(name),
             _ => return None,
         })
     }
@@ -203,6 +179,9 @@ impl Context<'_> {
         let (mut pattern, mut wanted, mut most) = (None, None, SCAN_COUNT);
         for option in options.chunks(2) {
             match (option[0].to_ascii_uppercase().as_slice(), option.get(1)) {
+                (b"MATCH", Some(text)) if text.len() > PATTERN_BYTES_MAX => {
+                    return pattern_too_long();
+                }
                 (b"MATCH", Some(text)) => pattern = Some(text),
                 (b"TYPE", Some(text)) => wanted = Some(text.to_ascii_lowercase()),
                 (b"COUNT", Some(text)) => {
@@ -293,7 +272,7 @@ impl Context<'_> {
             return Reply::Null;
         }
         let expiry = if keep { self.keys.expires(key) } else { expiry };
-        self.keys.set(key, text.clone());
+        self.keys.set(key, text);
         self.keys.set_expiry(key, expiry);
         Reply::ok()
     }
@@ -308,77 +287,9 @@ impl Context<'_> {
             return not_a_number();
         };
         let expiry = self.keys.expires(key);
-        self.keys.set(key, Bytes::from(next.to_string()));
+        self.keys.set(key, next.to_string().as_bytes());
         self.keys.set_expiry(key, expiry);
         Reply::Number(next)
-    }
-
-    fn hset(&mut self, key: &Bytes, pairs: &[Bytes]) -> Reply {
-        if !matches!(self.keys.get(key), None | Some(Value::Hash(_))) {
-            return wrong_type();
-        }
-        self.keys.change(
-            key,
-            || Value::Hash(HashMap::new()),
-            |value, touched| {
-                let Value::Hash(hash) = value else {
-                    return (wrong_type(), 0);
-                };
-                let (mut new, mut grown) = (0, 0);
-                for pair in pairs.chunks_exact(2) {
-                    // Copies: a slice of the client's buffer would keep all of it alive.
-                    let (field, text) = (
-                        Bytes::copy_from_slice(&pair[0]),
-                        Bytes::copy_from_slice(&pair[1]),
-                    );
-                    grown += cost([&field, &text]);
-                    touched.part(|| Part::Field(field.clone()));
-                    match hash.insert(field, text) {
-                        None => new += 1,
-                        Some(before) => grown -= cost([&pair[0], &before]),
-                    }
-                }
-                (count(new), grown)
-            },
-        )
-    }
-
-    fn hdel(&mut self, key: &Bytes, fields: &[Bytes]) -> Reply {
-        match self.keys.get(key) {
-            None => return count(0),
-            Some(Value::Hash(_)) => {}
-            Some(Value::Text(_) | Value::Stream(_)) => return wrong_type(),
-        }
-        let (gone, empty) = self.keys.change(
-            key,
-            || Value::Hash(HashMap::new()),
-            |value, touched| {
-                let Value::Hash(hash) = value else {
-                    return ((0, false), 0);
-                };
-                let (mut gone, mut grown) = (0, 0);
-                for field in fields {
-                    if let Some(text) = hash.remove(field) {
-                        gone += 1;
-                        grown -= cost([field, &text]);
-                        touched.part(|| Part::Field(Bytes::copy_from_slice(field)));
-                    }
-                }
-                ((gone, hash.is_empty()), grown)
-            },
-        );
-        if empty {
-            self.keys.remove(key);
-        }
-        count(gone)
-    }
-
-    fn hash(&self, key: &[u8], read: impl FnOnce(&HashMap<Bytes, Bytes>) -> Reply) -> Reply {
-        match self.keys.get(key) {
-            None => read(&HashMap::new()),
-            Some(Value::Hash(hash)) => read(hash),
-            Some(Value::Text(_) | Value::Stream(_)) => wrong_type(),
-        }
     }
 }
 
@@ -421,10 +332,6 @@ fn unknown(name: &[u8], args: &[Bytes]) -> Reply {
         "ERR unknown command '{}', with args beginning with: {args}",
         shown(name)
     ))
-}
-
-fn bulk(found: Option<&Bytes>) -> Reply {
-    found.map_or(Reply::Null, |data| Reply::Bulk(data.clone()))
 }
 
 fn type_name(value: &Value) -> &'static str {

@@ -253,16 +253,16 @@ fn read(database: &Database) -> Result<Rows, Fault> {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         Err(error) => return Err(redb::Error::from(error).into()),
     };
-    let (mut rows, mut unreadable) = (Vec::new(), 0_u64);
+    let (mut rows, mut unreadable, mut last) = (Vec::new(), 0_u64, Bytes::new());
     for row in table.iter().map_err(redb::Error::from)? {
         let (name, value) = row.map_err(redb::Error::from)?;
         let (key, kind, part) = name.value();
+        // Rows of one key stand together and share its name.
+        if last != key {
+            last = Bytes::copy_from_slice(key);
+        }
         match Part::decode(kind, part) {
-            Some(part) => rows.push((
-                Bytes::copy_from_slice(key),
-                part,
-                Bytes::copy_from_slice(value.value()),
-            )),
+            Some(part) => rows.push((last.clone(), part, Bytes::copy_from_slice(value.value()))),
             None => unreadable += 1, // of a later version: it costs itself
         }
     }

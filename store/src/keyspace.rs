@@ -3,15 +3,20 @@
 //! Keys without a time to live, or with a long one, are to be kept: [`Keyspace::take_writes`] says what to write,
 //! [`Keyspace::restore`] takes it back. A key with a short time to live is never written.
 
-use super::changes::{ChangeLog, Changed, Part, Touched, Write, decode_fields, encode_fields};
+use super::changes::{ChangeLog, Changed, Part, Touched, Write, decode_fields};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// What a key or an entry costs beside its bytes: a rough figure for the bound on memory.
-const OVERHEAD: usize = 64;
+/// What a key costs beside its bytes: its places in three indexes, and what the allocator adds. For the bound on memory.
+const KEY_OVERHEAD: usize = 320;
+/// The same of a field of a hash or an entry of a stream.
+const PART_OVERHEAD: usize = 128;
 
 /// A key that lives for so long is kept on disk, too: a monitor that starts again finds it.
 const LONG_MS: u64 = 3600 * 1000;
+
+/// Bytes of the keys that one page of a scan visits: each is compared with a pattern.
+const SCAN_BYTES: usize = 256 << 10;
 
 /// The two clocks of a command.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +89,8 @@ impl EntryId {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) id: EntryId,
-    pub(super) fields: Vec<Bytes>,
+    /// Names and values, encoded: one allocation, as on the disk.
+    pub(super) fields: Bytes,
 }
 
 /// A stream, oldest first.
@@ -118,14 +124,27 @@ pub(super) struct Keyspace {
     by_birth: BTreeMap<u64, Bytes>,
     by_expiry: BTreeSet<(u64, Bytes)>,
     births: u64,
+    /// Those before the command that runs.
+    known_births: u64,
     bytes: usize,
     /// `None` where nothing is kept.
     log: Option<ChangeLog>,
+    /// What was flushed and has not been taken to be dropped.
+    flushed: Option<Flushed>,
+}
+
+/// Keys of before a flush. To drop them takes a while.
+#[derive(Debug)]
+pub(super) struct Flushed {
+    _keys: HashMap<Bytes, Slot>,
+    _by_birth: BTreeMap<u64, Bytes>,
+    _by_expiry: BTreeSet<(u64, Bytes)>,
 }
 
 impl Keyspace {
     /// From now on changes are logged. With `everything` the first writes replace all that is on disk.
     pub(super) fn keep(&mut self, everything: bool) {
+        self.known_births = self.births;
         self.log = Some(ChangeLog {
             everything,
             ..ChangeLog::default()
@@ -144,14 +163,19 @@ impl Keyspace {
         self.log.as_ref().is_some_and(|log| !log.is_empty())
     }
 
-    /// Whether what was written since the last call is to be kept. What was only removed is not asked for.
-    pub(super) fn wrote_kept(&mut self) -> bool {
-        let written = self
-            .log
-            .as_mut()
-            .map(|log| std::mem::take(&mut log.written));
+    /// Whether one command, all since the last call, changed what is on the disk: it wrote what is to be kept, or took away
+    /// what was.
+    pub(super) fn touched_kept(&mut self) -> bool {
+        self.known_births = self.births;
+        let Some(log) = &mut self.log else {
+            return false;
+        };
+        let (written, lost) = (
+            std::mem::take(&mut log.written),
+            std::mem::take(&mut log.lost),
+        );
         let is_kept = |key: &Bytes| self.keys.get(key).is_some_and(Slot::is_kept);
-        written.is_some_and(|written| written.iter().any(is_kept))
+        lost || written.iter().any(is_kept)
     }
 
     /// What brings the disk into step with the keys.
@@ -196,10 +220,13 @@ impl Keyspace {
             }
             return false;
         }
-        let fields = match &part {
-            Part::Entry(_) => decode_fields(&bytes),
-            Part::Text | Part::Field(_) | Part::Last | Part::End => None,
+        let is_readable = match &part {
+            Part::Entry(_) => decode_fields(&bytes).is_some(),
+            Part::Text | Part::Field(_) | Part::Last | Part::End => true,
         };
+        if !is_readable {
+            return false;
+        }
         let new = || match part {
             Part::Text | Part::End => Value::Text(Bytes::new()),
             Part::Field(_) => Value::Hash(HashMap::new()),
@@ -219,12 +246,9 @@ impl Keyspace {
                 },
                 // The database gives entries in the order of their ids.
                 (Value::Stream(stream), Part::Entry(id)) => {
-                    let Some(fields) = fields else {
-                        return (false, 0);
-                    };
-                    let grown = cost(&fields);
+                    let grown = cost([&bytes]);
                     stream.last = stream.last.max(id);
-                    stream.entries.push_back(Entry { id, fields });
+                    stream.entries.push_back(Entry { id, fields: bytes });
                     return (true, grown);
                 }
                 (Value::Text(_) | Value::Hash(_) | Value::Stream(_), _) => return (false, 0),
@@ -256,7 +280,7 @@ impl Keyspace {
         {
             let (at, key) = (*at, key.clone());
             self.by_expiry.remove(&(at, key.clone()));
-            self.remove(&key);
+            self.take_out(&key);
         }
     }
 
@@ -275,10 +299,15 @@ impl Keyspace {
         let births = &mut self.births;
         let by_birth = &mut self.by_birth;
         let total = &mut self.bytes;
-        let slot = self.keys.entry(key.clone()).or_insert_with(|| {
+        // A copy of a new one: a slice of the client's buffer would keep all of it alive.
+        let name = match self.keys.contains_key(key) {
+            true => key.clone(),
+            false => Bytes::copy_from_slice(key),
+        };
+        let slot = self.keys.entry(name.clone()).or_insert_with(|| {
             *births += 1;
-            by_birth.insert(*births, key.clone());
-            let bytes = key.len() + OVERHEAD;
+            by_birth.insert(*births, name);
+            let bytes = key.len() + KEY_OVERHEAD;
             *total += bytes;
             Slot {
                 value: new(),
@@ -295,12 +324,12 @@ impl Keyspace {
     }
 
     /// Sets a text; its time to live is lost, as in Redis.
-    pub(super) fn set(&mut self, key: &Bytes, text: Bytes) {
+    pub(super) fn set(&mut self, key: &Bytes, text: &[u8]) {
         self.remove(key);
         let grown = isize::try_from(text.len()).unwrap_or(isize::MAX);
         self.change(
             key,
-            || Value::Text(text),
+            || Value::Text(Bytes::copy_from_slice(text)),
             |_, touched| {
                 touched.part(|| Part::Text);
                 ((), grown)
@@ -309,6 +338,16 @@ impl Keyspace {
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(slot) = self.keys.get(key) else {
+            return false;
+        };
+        if slot.is_kept() && slot.born <= self.known_births {
+            self.log.iter_mut().for_each(|log| log.lost = true);
+        }
+        self.take_out(key)
+    }
+
+    fn take_out(&mut self, key: &[u8]) -> bool {
         let Some((key, slot)) = self.keys.remove_entry(key) else {
             return false;
         };
@@ -324,13 +363,22 @@ impl Keyspace {
     }
 
     pub(super) fn clear(&mut self) {
+        self.flushed = Some(Flushed {
+            _keys: std::mem::take(&mut self.keys),
+            _by_birth: std::mem::take(&mut self.by_birth),
+            _by_expiry: std::mem::take(&mut self.by_expiry),
+        });
         // Births go on: a scan that is under way must not find a new key under an old number.
-        *self = Self {
-            births: self.births,
-            log: self.log.take(),
-            ..Self::default()
-        };
-        self.rewrite();
+        self.bytes = 0;
+        if let Some(log) = &mut self.log {
+            log.everything();
+            log.lost = true;
+        }
+    }
+
+    /// What was flushed since the last call.
+    pub(super) fn take_flushed(&mut self) -> Option<Flushed> {
+        self.flushed.take()
     }
 
     pub(super) fn expires(&self, key: &[u8]) -> Option<Expiry> {
@@ -341,7 +389,7 @@ impl Keyspace {
         let Some(slot) = self.keys.get_mut(key) else {
             return;
         };
-        let was_kept = slot.is_kept();
+        let (was_kept, is_known) = (slot.is_kept(), slot.born <= self.known_births);
         let before = std::mem::replace(&mut slot.expires, at);
         if let Some(before) = before {
             self.by_expiry.remove(&(before.steady_ms, key.clone()));
@@ -350,29 +398,29 @@ impl Keyspace {
             if was_kept != slot.is_kept() {
                 log.whole(key);
                 log.written(key);
+                log.lost |= was_kept && is_known;
             } else if was_kept && before != at {
                 Touched::new(key, Some(log)).part(|| Part::End);
             }
         }
-        if let Some(at) = at {
+        // The key of the table, not the one that was asked for: a slice of the client's buffer would keep all of it alive.
+        if let Some((key, at)) = self.keys.get_key_value(key).map(|(key, _)| key).zip(at) {
             self.by_expiry.insert((at.steady_ms, key.clone()));
         }
     }
 
-    /// Up to `count` keys born after `cursor`, and where to go on; 0 at the end.
+    /// Up to `count` keys born after `cursor`, fewer when they are long, and where to go on; 0 at the end.
     pub(super) fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<&Bytes>) {
-        let mut page: Vec<(&u64, &Bytes)> = self
-            .by_birth
-            .range(cursor.saturating_add(1)..)
-            .take(count + 1)
-            .collect();
-        let next = if page.len() > count {
-            page.pop();
-            page.last().map_or(0, |(born, _)| **born)
-        } else {
-            0
-        };
-        (next, page.into_iter().map(|(_, key)| key).collect())
+        let (mut page, mut bytes, mut last) = (Vec::new(), 0, 0);
+        for (born, key) in self.by_birth.range(cursor.saturating_add(1)..) {
+            if page.len() >= count || bytes > SCAN_BYTES {
+                return (last, page);
+            }
+            bytes += key.len();
+            last = *born;
+            page.push(key);
+        }
+        (0, page)
     }
 }
 
@@ -401,8 +449,7 @@ impl Value {
             (Self::Hash(hash), Part::Field(name)) => hash.get(name).cloned(),
             (Self::Stream(stream), Part::Entry(id)) => {
                 let at = stream.entries.binary_search_by_key(id, |entry| entry.id);
-                let entry = stream.entries.get(at.ok()?)?;
-                Some(encode_fields(&entry.fields))
+                Some(stream.entries.get(at.ok()?)?.fields.clone())
             }
             (Self::Stream(stream), Part::Last) => {
                 Some(Bytes::copy_from_slice(&stream.last.encode()))
@@ -432,7 +479,7 @@ fn put_whole(key: &Bytes, slot: &Slot, writes: &mut Vec<Write>) {
 /// What an entry of a hash or stream costs.
 pub(super) fn cost<'a>(parts: impl IntoIterator<Item = &'a Bytes>) -> isize {
     let bytes: usize = parts.into_iter().map(Bytes::len).sum();
-    isize::try_from(bytes + OVERHEAD).unwrap_or(isize::MAX)
+    isize::try_from(bytes + PART_OVERHEAD).unwrap_or(isize::MAX)
 }
 
 #[cfg(test)]
@@ -449,7 +496,7 @@ mod tests {
     #[test]
     fn a_key_is_gone_when_its_time_is_over_and_its_bytes_with_it() {
         let mut keys = Keyspace::default();
-        keys.set(&"a".into(), "x".into());
+        keys.set(&"a".into(), b"x");
         keys.set_expiry(&"a".into(), Some(at(0).after(10)));
         keys.expire(at(9));
         assert_eq!((keys.len(), keys.next_expiry()), (1, Some(10)));
@@ -461,13 +508,13 @@ mod tests {
     fn a_scan_sees_every_key_that_stays() {
         let mut keys = Keyspace::default();
         for n in 0..1000 {
-            keys.set(&Bytes::from(format!("k{n}")), "x".into());
+            keys.set(&Bytes::from(format!("k{n}")), b"x");
         }
         let (mut cursor, mut seen) = (0, 0);
         loop {
             let (next, page) = keys.scan(cursor, 7);
             seen += page.len();
-            keys.set(&Bytes::from(format!("new{cursor}")), "x".into());
+            keys.set(&Bytes::from(format!("new{cursor}")), b"x");
             keys.remove(format!("new{cursor}").as_bytes());
             if next == 0 {
                 break;
@@ -521,7 +568,7 @@ mod tests {
     #[test]
     fn only_what_changed_is_written_and_it_is_read_back() {
         let mut keys = kept();
-        keys.set(&"t".into(), "1".into());
+        keys.set(&"t".into(), b"1");
         hset(&mut keys, "h", "a", "1");
         hset(&mut keys, "h", "b", "2");
         let (_, disk) = on_disk(keys.take_writes(), BTreeMap::new());
@@ -546,7 +593,7 @@ mod tests {
     fn a_key_with_a_long_time_to_live_is_on_disk_with_its_end() {
         let mut keys = kept();
         let key = Bytes::from("hb:timeline:{agent:a}");
-        keys.set(&key, "1".into());
+        keys.set(&key, b"1");
         keys.set_expiry(&key, Some(at(0).after(2 * LONG_MS)));
         let (back, disk) = on_disk(keys.take_writes(), BTreeMap::new());
         assert_eq!(
@@ -611,13 +658,13 @@ mod tests {
     #[test]
     fn after_a_failure_or_a_flush_everything_is_written_again() {
         let mut keys = kept();
-        keys.set(&"gone".into(), "1".into());
+        keys.set(&"gone".into(), b"1");
         let (_, disk) = on_disk(keys.take_writes(), BTreeMap::new());
         keys.clear();
-        keys.set(&"new".into(), "2".into());
+        keys.set(&"new".into(), b"2");
         let (back, disk) = on_disk(keys.take_writes(), disk);
         assert_eq!((back.get(b"gone").is_some(), back.len()), (false, 1));
-        keys.set(&"lost".into(), "3".into());
+        keys.set(&"lost".into(), b"3");
         drop(keys.take_writes()); // the write failed
         keys.rewrite();
         let (back, _) = on_disk(keys.take_writes(), disk);

@@ -64,6 +64,24 @@ impl Reply {
         Self::Simple("OK")
     }
 
+    /// Roughly the bytes of it once encoded.
+    pub(super) fn bytes(&self) -> usize {
+        /// A type, a length and two line ends.
+        const FRAME: usize = 16;
+        let all = |replies: &[Self]| replies.iter().map(Self::bytes).sum::<usize>();
+        FRAME
+            + match self {
+                Self::Simple(text) => text.len(),
+                Self::Error(text) => text.len(),
+                Self::Bulk(data) => data.len(),
+                Self::Number(_) | Self::Null => 0,
+                Self::Array(items) | Self::Push(items) => all(items),
+                Self::Map(pairs) | Self::Pairs(pairs) => {
+                    pairs.iter().map(|(k, v)| k.bytes() + v.bytes()).sum()
+                }
+            }
+    }
+
     /// The bytes for a client of this version.
     pub(super) fn encode(self, version: Version) -> Bytes {
         let mut out = BytesMut::new();

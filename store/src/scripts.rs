@@ -167,7 +167,7 @@ impl Register<'_> {
             .max(sane(Some(self.floor.clone())))
             .max(store.now.unix_us / 1000)
             + 1;
-        store.keys.set(self.counter, Bytes::from(epoch.to_string()));
+        store.keys.set(self.counter, epoch.to_string().as_bytes());
         epoch
     }
 
@@ -229,7 +229,7 @@ fn left(store: &mut Context<'_>, key: &Bytes) -> i64 {
 }
 
 fn lend(store: &mut Context<'_>, lease: &Bytes, instance: &Bytes, ttl: &Bytes) {
-    store.keys.set(lease, instance.clone());
+    store.keys.set(lease, instance);
     store.run(&[Bytes::from_static(b"PEXPIRE"), lease.clone(), ttl.clone()]);
 }
 
@@ -305,7 +305,7 @@ fn lead(
     }
     let since = store.now.unix_us / 1000;
     let fence = fence.max(since) + 1;
-    store.keys.set(counter, Bytes::from(fence.to_string()));
+    store.keys.set(counter, fence.to_string().as_bytes());
     let instance = String::from_utf8_lossy(instance).into_owned();
     let value = Leader {
         instance,
@@ -363,7 +363,7 @@ impl Beat<'_> {
             return super::commands::wrong_type();
         }
         if counter < epoch {
-            store.keys.set(self.counter, self.epoch.clone());
+            store.keys.set(self.counter, self.epoch);
         }
         store.run(&[
             Bytes::from_static(b"HDEL"),

@@ -1,36 +1,37 @@
 //! The embedded store's server: one task owns the keys and the clients, one small task serves each connection.
 //!
-//! HELLO AUTH CLIENT SELECT INFO COMMAND CONFIG QUIT RESET, (P)SUBSCRIBE (P)UNSUBSCRIBE PUBSUB, XREAD BLOCK are answered in
-//! `commands`: they belong to a client. Everything is bounded: clients (`places`), bytes that wait for a slow one, memory,
-//! commands. What is to be kept is handed to the `keeper` in batches.
+//! HELLO AUTH CLIENT SELECT INFO COMMAND CONFIG QUIT RESET, XREAD BLOCK are answered in `commands`, (P)SUBSCRIBE
+//! (P)UNSUBSCRIBE PUBSUB in `subscriptions`: they belong to a client. Everything is bounded: clients (`places`), bytes that wait
+//! for a slow one (`waiting`), memory, commands, and what one client's command costs the others, who wait behind it. What is to
+//! be kept is handed to the `keeper` in batches (`keeping`).
 
 mod client;
 mod commands;
+mod keeping;
 mod places;
+mod subscriptions;
+mod waiting;
 mod xread;
 
 use super::commands::{Context, read_streams};
 use super::disk::Kept;
-use super::keeper::{Keeper, Outcome};
+use super::keeper::Keeper;
 use super::keyspace::{Keyspace, Now};
 use super::resp::Reply;
 use bytes::Bytes;
 use client::{Client, FromClient};
-use std::collections::HashMap;
+use keeping::outcome;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use subscriptions::Subscriptions;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use xread::Blocked;
 
 /// Commands of all clients together that may wait.
 const COMMANDS_MAX: usize = 1024;
-/// How long changes are collected before they are written; while the thread writes, the next ones collect by themselves.
-const WRITE_AFTER: Duration = Duration::from_millis(2);
-/// How long a reply waits for the disk. A disk that is slower gets no second chance until it has written: the fleet's
-/// sidecars wait a quarter of their interval, a quarter of a second at the least.
-const REPLY_WITHIN: Duration = Duration::from_millis(100);
-/// After a write that failed.
-const WRITE_RETRY: Duration = Duration::from_secs(5);
 /// How long the end waits for the last write.
 const LAST_WITHIN: Duration = Duration::from_secs(2);
 
@@ -39,8 +40,10 @@ const LAST_WITHIN: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// Connections at one time.
     pub clients: usize,
-    /// Bytes that wait for one client before it is cut off.
+    /// Bytes that wait for one client before it is cut off; a larger reply is refused.
     pub output_bytes: usize,
+    /// Bytes that wait for all clients together before the one with the most is cut off.
+    pub outputs_bytes: usize,
     /// Bytes of all keys, roughly, before commands that grow them are refused.
     pub memory_bytes: usize,
 }
@@ -50,6 +53,7 @@ impl Default for Limits {
         Self {
             clients: 1024,
             output_bytes: 8 << 20,
+            outputs_bytes: 64 << 20,
             memory_bytes: 256 << 20,
         }
     }
@@ -72,6 +76,11 @@ struct Server {
     limits: Limits,
     keys: Keyspace,
     clients: HashMap<u64, Client>,
+    subscriptions: Subscriptions,
+    /// Bytes that wait for all clients.
+    waiting: Arc<AtomicUsize>,
+    /// Clients whose commands can go on.
+    ready: VecDeque<u64>,
     started: Instant,
     run_id: String,
     /// `None`: everything is in memory.
@@ -128,13 +137,6 @@ pub async fn serve(
     Ok(())
 }
 
-async fn outcome(keeper: &mut Option<Keeper>) -> Outcome {
-    match keeper {
-        Some(keeper) => keeper.outcome().await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Server {
     fn new(limits: Limits) -> Self {
         let run_id = (0..40).map(|_| fastrand::digit(16)).collect();
@@ -142,6 +144,9 @@ impl Server {
             limits,
             keys: Keyspace::default(),
             clients: HashMap::new(),
+            subscriptions: Subscriptions::default(),
+            waiting: Arc::default(),
+            ready: VecDeque::new(),
             started: Instant::now(),
             run_id,
             keeper: None,
@@ -150,92 +155,6 @@ impl Server {
             batch: 1,
             reply_at: None,
             write_at: None,
-        }
-    }
-
-    /// Takes back what was kept, and keeps what changes from now on.
-    fn keep(&mut self, kept: Kept) -> std::io::Result<()> {
-        let (mut misfits, now) = (0_u64, self.now());
-        for (key, part, value) in kept.rows {
-            misfits += u64::from(!self.keys.restore(&key, part, value, now));
-        }
-        if misfits > 0 {
-            tracing::warn!("the embedded store left {misfits} rows out that do not fit their keys");
-        }
-        // A file that could be read and not written gets everything once it can be.
-        self.keys.keep(!kept.file.is_open());
-        self.keeper = Some(Keeper::start(kept.file)?);
-        self.plan_write(WRITE_AFTER);
-        Ok(())
-    }
-
-    /// Changes are collected for a moment before they are written.
-    fn plan_write(&mut self, wait: Duration) {
-        if self.keeper.is_some() && self.keys.has_writes() {
-            self.write_at.get_or_insert(Instant::now() + wait);
-        }
-    }
-
-    fn write(&mut self) {
-        self.write_at = None;
-        if let Some(keeper) = self.keeper.as_mut().filter(|keeper| !keeper.is_writing()) {
-            keeper.write(self.keys.take_writes());
-            self.batch += 1;
-        }
-    }
-
-    fn written(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Written => {
-                self.disk_fails = false;
-                self.disk_lags = false;
-                self.release(self.batch - 1);
-                self.plan_write(WRITE_AFTER);
-            }
-            Outcome::Failed => {
-                self.disk_fails = true;
-                self.release(u64::MAX);
-                self.keys.rewrite();
-                self.write_at = Some(Instant::now() + WRITE_RETRY);
-            }
-        }
-    }
-
-    /// Sends the replies that waited for this batch; the others get as long again.
-    fn release(&mut self, written: u64) {
-        let mut others = false;
-        for client in self.clients.values_mut() {
-            others |= client.release(written);
-        }
-        self.reply_at = others.then(|| Instant::now() + REPLY_WITHIN);
-    }
-
-    /// What was written for good is answered once it is on the disk: what a sidecar or a monitor was promised survives the
-    /// end of this process.
-    fn reply(&mut self, id: u64, reply: Reply) {
-        let wrote_kept = self.keys.wrote_kept();
-        let waits = wrote_kept && self.keeper.is_some() && !self.disk_fails && !self.disk_lags;
-        let Some(client) = self.clients.get_mut(&id) else {
-            return;
-        };
-        if waits {
-            client.send_after(self.batch, reply);
-            self.reply_at
-                .get_or_insert_with(|| Instant::now() + REPLY_WITHIN);
-        } else {
-            client.send(reply);
-        }
-    }
-
-    async fn write_last(&mut self) {
-        if self.keeper.as_ref().is_some_and(Keeper::is_writing) {
-            let outcome = outcome(&mut self.keeper).await;
-            self.written(outcome);
-        }
-        if self.keeper.is_some() && self.keys.has_writes() {
-            self.write();
-            let outcome = outcome(&mut self.keeper).await;
-            self.written(outcome);
         }
     }
 
@@ -249,20 +168,17 @@ impl Server {
         }
     }
 
-    /// The next expiry, the end of the next blocked read or the next write; far away when there is none.
+    /// The next expiry, the end of a client's wait or the next write; far away when there is none.
     fn next_wake(&self) -> Instant {
         let expiry = self
             .keys
             .next_expiry()
             .map(|at| self.started + Duration::from_millis(at));
-        let blocked = self
-            .clients
-            .values()
-            .filter_map(|client| client.blocked_until());
+        let waits = self.clients.values().filter_map(Client::waits_until);
         let is_writing = self.keeper.as_ref().is_some_and(Keeper::is_writing);
         let write = self.write_at.filter(|_| !is_writing);
         let far = Instant::now() + Duration::from_secs(3600);
-        let due = blocked.chain(expiry).chain(write).chain(self.reply_at);
+        let due = waits.chain(expiry).chain(write).chain(self.reply_at);
         due.min().unwrap_or(far)
     }
 
@@ -274,22 +190,14 @@ impl Server {
             self.write();
         }
         if self.reply_at.is_some_and(|at| at <= over) {
-            self.disk_lags = true;
-            self.release(u64::MAX);
+            self.disk_lags();
         }
-        let ids: Vec<u64> = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.blocked_until().is_some_and(|until| until <= over))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            if let Some(client) = self.clients.get_mut(&id) {
-                client.blocked = None;
-                client.send(Reply::Null);
+        for (id, client) in &mut self.clients {
+            if client.end_waits(over) {
+                self.ready.push_back(*id);
             }
-            self.work_off(id);
         }
+        self.work_off();
     }
 
     fn receive(&mut self, id: u64, message: FromClient) {
@@ -298,41 +206,72 @@ impl Server {
                 if let Some(client) = self.clients.get_mut(&id) {
                     client.last = Instant::now();
                     client.backlog.push_back(command);
-                    if client.backlog.len() > COMMANDS_MAX {
+                    if client.is_full() {
                         client.cut_off(); // it sends commands faster than its own blocked read lets them run
                     }
                 }
-                self.work_off(id);
+                self.ready.push_back(id);
+                self.work_off();
             }
             FromClient::Gone => {
-                self.clients.remove(&id);
+                self.remove(id);
             }
         }
     }
 
-    /// Commands of one client in order; a blocked one keeps the rest waiting.
-    fn work_off(&mut self, id: u64) {
-        while let Some(client) = self.clients.get_mut(&id).filter(|c| c.blocked.is_none()) {
-            let Some(command) = client.backlog.pop_front() else {
-                return;
-            };
-            if command.is_empty() {
-                continue;
+    fn remove(&mut self, id: u64) -> Option<Client> {
+        self.unsubscribe_all(id);
+        self.clients.remove(&id)
+    }
+
+    /// Commands of the clients that are ready, of each in order.
+    fn work_off(&mut self) {
+        while let Some(id) = self.ready.pop_front() {
+            let mut has_run = false;
+            while let Some(command) = self.clients.get_mut(&id).and_then(Client::next_command) {
+                if command.is_empty() {
+                    continue;
+                }
+                has_run = true;
+                let reply = self.command(id, &command);
+                self.credit(id, &command, matches!(reply, Some(Reply::Error(_))));
+                if let Some(reply) = reply {
+                    self.reply(id, &command[0], reply);
+                }
             }
-            let reply = self.command(id, &command);
-            self.credit(id, &command, matches!(reply, Some(Reply::Error(_))));
-            if let Some(reply) = reply {
-                self.reply(id, reply);
+            if has_run {
+                self.part_with_clients();
             }
-            self.clients.retain(|_, client| !client.is_cut_off());
+        }
+    }
+
+    /// Clients that were cut off leave. When too much waits for all together, the client with the most is one of them.
+    fn part_with_clients(&mut self) {
+        let gone: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.is_cut_off())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.remove(id);
+        }
+        if self.waiting.load(Ordering::Relaxed) > self.limits.outputs_bytes {
+            let most = self
+                .clients
+                .iter()
+                .max_by_key(|(_, client)| client.waiting());
+            if let Some(mut client) = most.map(|(id, _)| *id).and_then(|id| self.remove(id)) {
+                client.drop_connection();
+            }
         }
     }
 
     fn run(&mut self, command: &[Bytes]) -> Reply {
         let now = self.now();
         self.keys.expire(now);
-        let clients = &self.clients;
-        let subscribers = |channel: &[u8]| clients.values().map(|c| c.deliveries(channel)).sum();
+        let subscriptions = &self.subscriptions;
+        let subscribers = |channel: &[u8]| subscriptions.deliveries(channel);
         let mut context = Context {
             keys: &mut self.keys,
             now,
@@ -343,22 +282,26 @@ impl Server {
         let reply = context.run(command);
         let published = std::mem::take(&mut context.published);
         for (channel, payload) in published {
-            for client in self.clients.values_mut() {
-                client.deliver(&channel, &payload);
-            }
+            self.deliver(&channel, &payload);
         }
-        self.plan_write(WRITE_AFTER);
-        if command[0].eq_ignore_ascii_case(b"XADD") {
-            self.unblock();
+        if let Some(flushed) = self.keys.take_flushed() {
+            tokio::task::spawn_blocking(move || drop(flushed)); // of a million keys it takes a while
+        }
+        self.plan_write();
+        if let [name, key, ..] = command
+            && name.eq_ignore_ascii_case(b"XADD")
+        {
+            self.unblock(key);
         }
         reply
     }
 
-    /// Answers blocked readers whose streams have new entries.
-    fn unblock(&mut self) {
-        let mut freed = Vec::new();
+    /// Answers blocked readers of a stream that has new entries.
+    fn unblock(&mut self, key: &Bytes) {
         for (id, client) in &mut self.clients {
-            let Some(blocked) = &client.blocked else {
+            let is_reader =
+                |blocked: &&Blocked| blocked.read.wanted.iter().any(|since| since.key == key);
+            let Some(blocked) = client.blocked.as_ref().filter(is_reader) else {
                 continue;
             };
             let reply = match read_streams(&self.keys, &blocked.read.wanted, blocked.read.most) {
@@ -368,10 +311,7 @@ impl Server {
             };
             client.blocked = None;
             client.send(reply);
-            freed.push(*id);
-        }
-        for id in freed {
-            self.work_off(id);
+            self.ready.push_back(*id);
         }
     }
 }

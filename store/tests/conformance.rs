@@ -973,6 +973,142 @@ mod bounds {
     }
 
     #[test]
+    fn patterns_of_all_clients_together_are_bounded_and_given_back() {
+        let store = Store::embedded();
+        let c = &mut store.connect();
+        let wild = |client: usize| {
+            let patterns = (0..200).map(|n| format!(" *{}{client}-{n}", "a*".repeat(20)));
+            format!("PSUBSCRIBE{}\r\nPING\r\n", patterns.collect::<String>())
+        };
+        let mut greedy: Vec<_> = (0..20).map(|_| store.raw()).collect();
+        let mut answers = greedy.iter_mut().enumerate();
+        let refused = answers.any(|(n, client)| {
+            ask(client, wild(n).as_bytes(), "ong").contains("too many subscriptions")
+        });
+        assert!(refused);
+        assert!(run::<i64>(c, "PUBSUB NUMPAT") < 1000);
+        run::<i64>(c, &format!("PUBLISH {} x", "a".repeat(200)));
+        drop(greedy);
+        eventually("the patterns of clients that left are gone", || {
+            (run::<i64>(c, "PUBSUB NUMPAT") == 0).then_some(())
+        });
+        ask(&mut store.raw(), b"PSUBSCRIBE *\r\n", ":1\r\n");
+    }
+
+    #[test]
+    fn names_and_patterns_have_a_length() {
+        let store = Store::embedded();
+        let c = &mut store.connect();
+        let long = "*a".repeat(600);
+        assert!(error(c, &format!("SCAN 0 MATCH {long}")).contains("a pattern has at most"));
+        assert!(error(c, &format!("PUBSUB CHANNELS {long}")).contains("a pattern has at most"));
+        assert!(error(c, &format!("PSUBSCRIBE {long}")).contains("a pattern has at most"));
+        assert!(error(c, &format!("SUBSCRIBE {long}")).contains("the name of a channel"));
+    }
+
+    /// Each wakes the other up with its next command, a thousand times.
+    #[test]
+    fn blocked_readers_that_wake_each_other_up_do_not_end_the_store() {
+        let store = Store::embedded();
+        let mut players = [store.raw(), store.raw()];
+        for (player, (read, write)) in players.iter_mut().zip([("s", "t"), ("t", "s")]) {
+            let turn = format!("XREAD BLOCK 0 STREAMS {read} $\r\nXADD {write} * n 1\r\n");
+            player.write_all(turn.repeat(500).as_bytes()).unwrap();
+        }
+        let c = &mut store.connect();
+        eventually("both have had their turns", || {
+            // A reader that asked after the entry waits for the next one.
+            run::<String>(c, "XADD s * n 1");
+            run::<String>(c, "XADD t * n 1");
+            let lengths = ["XLEN s", "XLEN t"].map(|command| run::<i64>(c, command));
+            (lengths.iter().sum::<i64>() > 1000).then_some(())
+        });
+    }
+
+    #[test]
+    fn a_blocked_reader_that_goes_on_sending_is_cut_off() {
+        let store = Store::embedded();
+        let mut blocked = store.raw();
+        blocked.write_all(b"XREAD BLOCK 0 STREAMS s $\r\n").unwrap();
+        let command = format!("SET k {}\r\n", "x".repeat(10_000));
+        eventually("the store has ended the connection", || {
+            blocked.write_all(command.as_bytes()).err()
+        });
+        assert_eq!(run::<i64>(&mut store.connect(), "EXISTS k"), 0);
+    }
+
+    #[test]
+    fn a_reply_that_no_client_could_take_is_refused_with_the_way_out() {
+        let store = Store::embedded();
+        let c = &mut store.connect();
+        let text = "x".repeat(900_000);
+        for n in 0..12 {
+            c.hset::<_, _, _, ()>("h", n, &text).unwrap();
+            let entry = redis::cmd("XADD")
+                .arg(&["s", "*", "n", &text])
+                .query::<()>(c);
+            entry.unwrap();
+        }
+        assert!(error(c, "HGETALL h").contains("HSCAN"));
+        assert!(error(c, "HMGET h 1 1 1 1 1 1 1 1 1 1 1 1").contains("read it in parts"));
+        assert!(error(c, "XRANGE s - +").contains("COUNT"));
+        let part: Entries = run(c, "XRANGE s - + COUNT 2");
+        assert_eq!(part.len(), 2);
+        let read: Vec<(String, Entries)> = run(c, "XREAD STREAMS s 0");
+        assert!((1..12).contains(&read[0].1.len()), "as many as fit");
+    }
+
+    #[test]
+    fn a_large_hash_is_scanned_in_pages_and_no_field_is_missing_or_twice() {
+        let store = Store::embedded();
+        let c = &mut store.connect();
+        let fields: BTreeMap<String, String> = (0..5000)
+            .map(|n| (format!("f{n}"), n.to_string()))
+            .collect();
+        for part in fields.iter().collect::<Vec<_>>().chunks(1000) {
+            let mut set = redis::cmd("HSET");
+            set.arg("h").arg(part);
+            set.exec(c).unwrap();
+        }
+        let (mut cursor, mut pages, mut found) = (0_u64, 0, Vec::new());
+        loop {
+            let page: (u64, Vec<(String, String)>) = run(c, &format!("HSCAN h {cursor} COUNT 700"));
+            found.extend(page.1);
+            pages += 1;
+            run::<i64>(c, &format!("HSET h new{cursor} 1")); // what comes meanwhile hides nothing
+            cursor = page.0;
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert!(pages >= 7, "{pages} pages");
+        found.retain(|(field, _)| !field.starts_with("new"));
+        assert_eq!(found.len(), fields.len());
+        assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), fields);
+    }
+
+    #[test]
+    fn the_client_with_the_most_unread_is_cut_off_when_all_together_have_too_much() {
+        let store = Store::embedded_with(Limits {
+            outputs_bytes: 1 << 20,
+            ..Limits::default()
+        });
+        let mut deaf: Vec<_> = (0..4).map(|_| store.raw()).collect();
+        for client in &mut deaf {
+            ask(client, b"SUBSCRIBE heartbeats\r\n", ":1\r\n");
+        }
+        let c = &mut store.connect();
+        let payload = "x".repeat(200_000);
+        eventually("one after the other is cut off", || {
+            let publish = redis::cmd("PUBLISH")
+                .arg("heartbeats")
+                .arg(&payload)
+                .query::<i64>(c);
+            (publish.unwrap() == 0).then_some(())
+        });
+    }
+
+    #[test]
     fn it_is_not_served_to_other_machines() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -131,6 +131,41 @@ fn what_was_answered_is_in_the_file() {
     assert!(found > 10, "{in_the_file:?}");
 }
 
+/// What a person removed does not come back, however long the disk takes.
+#[test]
+fn what_was_answered_as_removed_is_gone_from_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path());
+    let c = &mut store.connect();
+    for removal in ["FLUSHALL", "FLUSHDB", "DEL k0 k1 k2", "UNLINK k0 k1 k2"] {
+        let mut load = redis::pipe();
+        for n in 0..3000 {
+            load.cmd("SET").arg(format!("k{}", n % 3)).arg(n).ignore();
+            load.cmd("HSET").arg(&["h", &n.to_string(), "x"]).ignore();
+        }
+        load.exec(c).unwrap();
+        run::<()>(c, removal);
+        let copy = copied(directory.path());
+        let killed = Store::open(copy.path());
+        let left: u64 = run(&mut killed.connect(), "EXISTS k0 k1 k2");
+        killed.end();
+        assert_eq!(left, 0, "{removal}");
+    }
+    store.end();
+}
+
+#[test]
+fn a_removal_of_what_was_there_before_the_start_is_on_the_disk_with_its_answer() {
+    let (directory, _) = written();
+    let store = Store::open(directory.path());
+    run::<()>(&mut store.connect(), "DEL hb:agents");
+    let copy = copied(directory.path());
+    let killed = Store::open(copy.path());
+    assert_eq!(run::<u64>(&mut killed.connect(), "EXISTS hb:agents"), 0);
+    killed.end();
+    store.end();
+}
+
 #[test]
 fn answers_come_in_the_order_of_the_commands_though_some_wait_for_the_disk() {
     let directory = tempfile::tempdir().unwrap();

@@ -11,8 +11,12 @@ use axum::http::StatusCode;
 use clap::{Args, Subcommand};
 use form_urlencoded::Serializer;
 use hbshell::log_writer::complain;
-use heartbeat::fleet::word::{also_on, code};
+use heartbeat::fleet::asked::{NoSuchWord, StateWords, verdicts};
+use heartbeat::fleet::word::also_on;
+use heartbeat::wire::beat::Verdict;
+use heartbeat::wire::word;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
@@ -20,8 +24,6 @@ use std::time::Duration;
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// Entries of a timeline below an agent.
 const TIMELINE: usize = 10;
-/// What the API takes for a state.
-const STATES: [&str; 4] = ["healthy", "missing", "failed", "stopped"];
 /// Letters that a suggestion may differ in.
 const NEAR: usize = 3;
 
@@ -61,7 +63,7 @@ pub(crate) enum Read {
     },
     /// Check the fleet for Nagios and its kin: exit code 0 all well, 1 notices, 2 incidents, 3 cannot tell
     Check {
-        /// Agents in this state only
+        /// Agents in this state only; several with commas
         #[arg(long, value_name = "STATE")]
         state: Option<String>,
     },
@@ -74,15 +76,15 @@ pub(crate) enum Read {
 /// Which agents are listed, and how.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Ls {
-    /// Agents in this state: healthy, missing, failed, stopped, or a shown word
-    #[arg(long, value_name = "STATE")]
-    state: Option<String>,
-    /// Agents of this type
+    /// Agents in this state: healthy, missing, failed, stopped, or a shown word; several with commas
+    #[arg(long, value_name = "STATE", value_parser = StateWords::parse)]
+    state: Option<StateWords>,
+    /// Agents of this type; several with commas
     #[arg(long = "type", value_name = "TYPE")]
     agent_type: Option<String>,
-    /// Agents with this verdict, as in stalled or waiting-for-you
-    #[arg(long, value_name = "VERDICT")]
-    activity: Option<String>,
+    /// Agents with this verdict, as in stalled or waiting-for-you; several with commas
+    #[arg(long, value_name = "VERDICT", value_parser = verdict_words)]
+    activity: Option<StateWords>,
     /// Agents with this text in id, type, host or task
     #[arg(short = 'q', value_name = "TEXT")]
     text: Option<String>,
@@ -116,10 +118,12 @@ pub(super) async fn run(read: &Read, client: &Client) -> Result<u8, ClientError>
         }
         Read::Incidents { all, json } => incident_list(client, *all, *json).await,
         Read::Check { state } => {
-            let Finding { code, line } = match finding(client, state.as_deref()).await {
-                Ok(finding) => finding,
-                Err(error) => check::unknown(&error.to_string()),
+            // A word that is none must not look like the exit code of an incident.
+            let found = match state.as_deref().map(StateWords::parse).transpose() {
+                Ok(state) => finding(client, state).await.map_err(|why| why.to_string()),
+                Err(why) => Err(why.to_string()),
             };
+            let Finding { code, line } = found.unwrap_or_else(|why| check::unknown(&why));
             print(&line);
             Ok(code)
         }
@@ -157,9 +161,8 @@ fn print_agents(agents: &[Shown], status: &Value, ls: &Ls) {
     for gate in gates(status, &terminal) {
         hint(&gate);
     }
-    let is_filtered = [&ls.state, &ls.agent_type, &ls.activity, &ls.text]
-        .into_iter()
-        .any(Option::is_some);
+    let is_filtered =
+        ls.state.is_some() || ls.activity.is_some() || ls.agent_type.is_some() || ls.text.is_some();
     match (agents.is_empty(), terminal.columns) {
         (true, _) if is_filtered => hint("No agent matches. All agents: hbmonitor ls"),
         (true, _) => hint(
@@ -222,30 +225,62 @@ pub(super) fn gates(status: &Value, terminal: &Terminal) -> Vec<String> {
 }
 
 async fn agents_of(client: &Client, ls: &Ls) -> Result<Vec<Shown>, ClientError> {
-    let mut query = Serializer::new(String::new());
-    // A shown word that is no state is a verdict.
-    let state = ls.state.as_deref().map(code);
-    let (state, verdict) = match state {
-        Some(word) if !STATES.contains(&word.as_str()) => (None, Some(word)),
-        state => (state, None),
-    };
-    let pairs = [
-        ("state", state),
-        ("type", ls.agent_type.clone()),
-        ("activity", ls.activity.as_deref().map(code).or(verdict)),
-        ("q", ls.text.clone()),
-    ];
-    query.extend_pairs(
-        pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    let path = format!("/health/agents?{}", query.finish());
-    let mut answer = client.get(&path, "ls").await?;
-    let listed = listed(&mut answer["agents"]);
-    let mut agents: Vec<Shown> = listed.into_iter().map(Shown::of).collect();
+    let mut found = BTreeMap::new();
+    for (states, verdicts) in ls.conditions() {
+        let mut query = Serializer::new(String::new());
+        let pairs = [
+            ("state", states),
+            ("type", ls.agent_type.clone()),
+            ("activity", verdicts),
+            ("q", ls.text.clone()),
+        ];
+        let given = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+        query.extend_pairs(pairs.into_iter().filter_map(given));
+        let path = format!("/health/agents?{}", query.finish());
+        let mut answer = client.get(&path, "ls").await?;
+        let agents = listed(&mut answer["agents"]).into_iter().map(Shown::of);
+        found.extend(agents.map(|agent| (agent.id.clone(), agent)));
+    }
+    let mut agents: Vec<Shown> = found.into_values().collect();
     agents::sort(&mut agents);
     Ok(agents)
+}
+
+impl Ls {
+    /// What the API is asked for, as `state` and `activity`: an agent that one of them lists is listed. Of `--state` a word
+    /// may be a verdict's.
+    fn conditions(&self) -> Vec<(Option<String>, Option<String>)> {
+        let activity = self.activity.as_ref().map(|of| &of.verdicts);
+        let Some(StateWords { states, verdicts }) = &self.state else {
+            return vec![(None, activity.map(|verdicts| joined(verdicts)))];
+        };
+        let mut conditions = Vec::new();
+        if !states.is_empty() {
+            conditions.push((
+                Some(joined(states)),
+                activity.map(|verdicts| joined(verdicts)),
+            ));
+        }
+        let is_asked = |verdict: &&Verdict| activity.is_none_or(|asked| asked.contains(verdict));
+        let verdicts: Vec<&Verdict> = verdicts.iter().filter(is_asked).collect();
+        if !verdicts.is_empty() {
+            conditions.push((None, Some(joined(&verdicts))));
+        }
+        conditions
+    }
+}
+
+fn joined<T: serde::Serialize>(words: &[T]) -> String {
+    words.iter().map(word).collect::<Vec<_>>().join(",")
+}
+
+/// `--activity`: verdicts alone.
+fn verdict_words(text: &str) -> Result<StateWords, NoSuchWord> {
+    let verdicts = verdicts(text)?;
+    Ok(StateWords {
+        states: Vec::new(),
+        verdicts,
+    })
 }
 
 /// The entries of an array.
@@ -374,9 +409,10 @@ async fn incident_list(client: &Client, all: bool, as_json: bool) -> Result<u8, 
     Ok(0)
 }
 
-async fn finding(client: &Client, state: Option<&str>) -> Result<Finding, ClientError> {
+async fn finding(client: &Client, state: Option<StateWords>) -> Result<Finding, ClientError> {
+    let is_part = state.is_some();
     let ls = Ls {
-        state: state.map(str::to_owned),
+        state,
         agent_type: None,
         activity: None,
         text: None,
@@ -390,9 +426,7 @@ async fn finding(client: &Client, state: Option<&str>) -> Result<Finding, Client
     let terminal = Terminal::detect(false);
     // Of a part of the fleet only its own incidents count.
     let mut incidents = incidents;
-    if state.is_some()
-        && let Some(all) = incidents["incidents"].as_array_mut()
-    {
+    if is_part && let Some(all) = incidents["incidents"].as_array_mut() {
         all.retain(|one| {
             let named = one["agents"].as_array().into_iter().flatten();
             let mut named = named.filter_map(Value::as_str);

@@ -1,6 +1,6 @@
 //! HTTP over snapshots:
 //!
-//! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`), `GET /health/agents/{id}`
+//! - `GET /health/agents` (`?state= type= host= activity= q= limit= cursor=`; `state=missing,failed`), `GET /health/agents/{id}`
 //! - `GET /v1/status`, `GET /v1/incidents` (`?open= agent= limit= cursor=`), `GET /v1/incidents/{id}`
 //! - `GET /v1/agents/{id}/timeline` (`?limit= before=`)
 //! - `GET /v1/events`: changes as they happen
@@ -32,12 +32,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use heartbeat::base::id::AgentId;
-use heartbeat::fleet::agent;
+use heartbeat::fleet::asked::{AnyOf, states, verdicts};
 use heartbeat::fleet::card::Card;
 use heartbeat::fleet::view::{Filter, Listing};
-use heartbeat::fleet::word::verdict;
-use heartbeat::wire::beat::Verdict;
-use heartbeat::wire::word;
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -91,7 +88,7 @@ pub(crate) fn routes(app: AppState, hosts: Hosts) -> Router {
 
 #[derive(Debug, Deserialize)]
 struct ListQuery {
-    state: Option<agent::State>,
+    state: Option<String>,
     #[serde(rename = "type")]
     agent_type: Option<String>,
     host: Option<String>,
@@ -112,15 +109,18 @@ async fn fleet(
     if query.limit == Some(0) {
         return refuse(StatusCode::BAD_REQUEST, "limit must be at least 1");
     }
-    let activity = match query.activity.as_deref().map(known_verdict).transpose() {
-        Ok(activity) => activity,
-        Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+    let asked = |text: &Option<String>| text.clone().map(AnyOf);
+    let states = query.state.as_deref().map(states).transpose();
+    let verdicts = query.activity.as_deref().map(verdicts).transpose();
+    let (states, verdicts) = match (states, verdicts) {
+        (Ok(states), Ok(verdicts)) => (states, verdicts),
+        (Err(why), _) | (_, Err(why)) => return refuse(StatusCode::BAD_REQUEST, &why.to_string()),
     };
     let filter = Filter {
-        state: query.state,
-        agent_type: query.agent_type,
-        host: query.host,
-        activity,
+        states,
+        agent_type: asked(&query.agent_type),
+        host: asked(&query.host),
+        verdicts,
         text: query.q,
         limit: query.limit,
         after: query.cursor,
@@ -129,15 +129,6 @@ async fn fleet(
         Some(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
         None => ended(),
     }
-}
-
-/// The code of a verdict, which a filter may also name by its shown word.
-fn known_verdict(text: &str) -> Result<String, String> {
-    let verdict = verdict(text).map(|verdict| word(&verdict));
-    verdict.ok_or_else(|| {
-        let known = Verdict::ALL.map(|verdict| word(&verdict)).join(", ");
-        format!("activity: expected one of {known}, got {text:?}")
-    })
 }
 
 async fn one(State(app): State<AppState>, id: Result<Path<String>, PathRejection>) -> Response {

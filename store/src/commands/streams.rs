@@ -1,7 +1,8 @@
 //! Streams: XADD XLEN XRANGE XREVRANGE, and what an XREAD would find.
 
-use super::{Context, arity, count, not_a_number, number_of, syntax, wrong_type};
-use crate::changes::Part;
+use super::words::REPLY_BYTES_MAX;
+use super::{Context, arity, count, not_a_number, number_of, syntax, too_large, wrong_type};
+use crate::changes::{Part, decode_fields, encode_fields};
 use crate::keyspace::{Entry, EntryId, Keyspace, Stream, Value, cost};
 use crate::resp::Reply;
 use bytes::Bytes;
@@ -62,7 +63,7 @@ impl Context<'_> {
             Ok(id) => id,
             Err(wrong) => return wrong,
         };
-        let fields: Vec<Bytes> = fields.iter().map(|f| Bytes::copy_from_slice(f)).collect();
+        let fields = encode_fields(fields);
         self.keys.change(
             key,
             || Value::Stream(Stream::default()),
@@ -70,7 +71,7 @@ impl Context<'_> {
                 let Value::Stream(stream) = value else {
                     return ((), 0);
                 };
-                let mut grown = cost(&fields);
+                let mut grown = cost([&fields]);
                 stream.last = id;
                 stream.entries.push_back(Entry { id, fields });
                 touched.part(|| Part::Last);
@@ -79,7 +80,7 @@ impl Context<'_> {
                     let Some(old) = stream.entries.pop_front() else {
                         break;
                     };
-                    grown -= cost(&old.fields);
+                    grown -= cost([&old.fields]);
                     touched.part(|| Part::Entry(old.id));
                 }
                 ((), grown)
@@ -109,12 +110,18 @@ impl Context<'_> {
         };
         let start = entries.partition_point(|e| e.id < from.0 || (from.1 && e.id == from.0));
         let end = entries.partition_point(|e| e.id < to.0 || (!to.1 && e.id == to.0));
-        let within = entries.iter().skip(start).take(end.saturating_sub(start));
-        Reply::Array(if back {
-            within.rev().take(most).map(shown).collect()
+        let within = entries.range(start..end.max(start));
+        let mut page = Page::default();
+        if back {
+            page.fill(within.rev().take(most));
         } else {
-            within.take(most).map(shown).collect()
-        })
+            page.fill(within.take(most));
+        }
+        // Who asked for all would take a part for all.
+        if page.is_cut {
+            return too_large();
+        }
+        Reply::Array(page.entries)
     }
 }
 
@@ -122,23 +129,53 @@ impl EntryId {
     fn text(self) -> String {
         format!("{}-{}", self.ms, self.seq)
     }
+
+    /// The smallest one behind it; none behind the last possible one.
+    fn next(self) -> Option<Self> {
+        let Self { ms, seq } = self;
+        let within = seq.checked_add(1).map(|seq| Self { ms, seq });
+        within.or_else(|| {
+            Some(Self {
+                ms: ms.checked_add(1)?,
+                seq: 0,
+            })
+        })
+    }
 }
 
-/// What an XREAD finds now: streams with entries, at most `most` of each.
+/// Entries for one reply, as many as fit into it.
+#[derive(Default)]
+struct Page {
+    entries: Vec<Reply>,
+    bytes: usize,
+    is_cut: bool,
+}
+
+impl Page {
+    fn fill<'a>(&mut self, entries: impl Iterator<Item = &'a Entry>) {
+        for entry in entries {
+            let entry = shown(entry);
+            self.bytes += entry.bytes();
+            if self.bytes > REPLY_BYTES_MAX {
+                self.is_cut = true;
+                return;
+            }
+            self.entries.push(entry);
+        }
+    }
+}
+
+/// What an XREAD finds now: streams with entries, at most `most` of each, and no more than fit into a reply: who reads on
+/// from the last one finds the others.
 pub(crate) fn read(keys: &Keyspace, wanted: &[Since], most: usize) -> Result<Option<Reply>, Reply> {
-    let mut found = Vec::new();
+    let (mut found, mut page) = (Vec::new(), Page::default());
     for Since { key, after } in wanted {
-        let Some(stream) = stream_at(keys, key)? else {
+        let Some(stream) = stream_at(keys, key)?.filter(|_| !page.is_cut) else {
             continue;
         };
         let start = stream.entries.partition_point(|entry| entry.id <= *after);
-        let entries: Vec<Reply> = stream
-            .entries
-            .iter()
-            .skip(start)
-            .take(most)
-            .map(shown)
-            .collect();
+        page.fill(stream.entries.range(start..).take(most));
+        let entries = std::mem::take(&mut page.entries);
         if !entries.is_empty() {
             found.push((Reply::Bulk(key.clone()), Reply::Array(entries)));
         }
@@ -168,11 +205,8 @@ fn stream_at<'a>(keys: &'a Keyspace, key: &[u8]) -> Result<Option<&'a Stream>, R
 }
 
 fn shown(entry: &Entry) -> Reply {
-    let fields = entry
-        .fields
-        .iter()
-        .map(|field| Reply::Bulk(field.clone()))
-        .collect();
+    let fields = decode_fields(&entry.fields).unwrap_or_default().into_iter();
+    let fields = fields.map(Reply::Bulk).collect();
     Reply::Array(vec![Reply::text(entry.id.text()), Reply::Array(fields)])
 }
 
@@ -180,14 +214,14 @@ fn new_id(text: &[u8], last: EntryId, now_ms: u64) -> Result<EntryId, Reply> {
     if text == b"*" {
         let next = EntryId { ms: now_ms, seq: 0 };
         // The clock may stand still or go back; ids never do.
-        return Ok(if next > last {
-            next
-        } else {
-            EntryId {
-                ms: last.ms,
-                seq: last.seq + 1,
-            }
-        });
+        return match last.next() {
+            _ if next > last => Ok(next),
+            Some(after) => Ok(after),
+            None => Err(Reply::Error(
+                "ERR The stream has exhausted the last possible ID, unable to add more items"
+                    .to_owned(),
+            )),
+        };
     }
     match parse(text, 0) {
         None => Err(bad_id()),

@@ -10,6 +10,11 @@ pub(crate) fn grows(name: &[u8]) -> bool {
     )
 }
 
+/// What is put together for one reply, in bytes: as much as may wait for a client, by default.
+pub(crate) const REPLY_BYTES_MAX: usize = 8 << 20;
+/// The longest pattern. With `*` in it a text is looked through once for each of its bytes, in the worst case.
+pub(crate) const PATTERN_BYTES_MAX: usize = 256;
+
 /// Glob as in Redis: `*`, `?`, and `\` before a literal. Bounded: each `*` only ever moves on.
 pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
@@ -62,6 +67,19 @@ pub(crate) fn syntax() -> Reply {
 
 pub(crate) fn not_a_number() -> Reply {
     Reply::Error("ERR value is not an integer or out of range".to_owned())
+}
+
+pub(crate) fn pattern_too_long() -> Reply {
+    Reply::Error(format!(
+        "ERR a pattern has at most {PATTERN_BYTES_MAX} bytes here"
+    ))
+}
+
+/// A reply that no client could take: it is not even put together.
+pub(crate) fn too_large() -> Reply {
+    Reply::Error(format!(
+        "ERR the reply has more than {REPLY_BYTES_MAX} bytes; read it in parts (HSCAN, HMGET, COUNT)"
+    ))
 }
 
 pub(crate) fn wrong_type() -> Reply {

@@ -2,21 +2,31 @@
 
 use super::Blocked;
 use super::places::Standing;
-use crate::commands::{arity, glob};
+use super::waiting::Waiting;
 use crate::resp::{Reply, Version, next_command};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-/// Channels and patterns of one client.
-const SUBSCRIPTIONS_MAX: usize = 1024;
-/// Replies of one client that wait for the disk: memory matters more than a reply that is kept.
+/// Replies of one client that wait for the disk. A client with more is served again once they are sent.
 const HELD_MAX: usize = 1024;
+/// What one client may have sent that has not been carried out, in units of [`UNIT`]: more than twice the largest command.
+/// A connection with more is not read.
+const IN_FLIGHT_UNITS: usize = 4096;
+/// Bytes of a command; each command counts as one at least.
+const UNIT: usize = 1024;
+/// Writes of one client that are not on the disk. One that is further ahead waits for the disk, so that a copy of a large
+/// data set loses no more than others do when the process is killed.
+const AHEAD_MAX: usize = 1024;
+/// How long it waits: a disk that stands still costs speed and stops no client.
+const AHEAD_WITHIN: Duration = Duration::from_secs(1);
+/// What takes the place of the reply to a removal that is not on the disk in time.
+const SLOW_DISK: &str =
+    "ERR removed, but the disk has not taken it yet: it may come back when hbmonitor is killed now";
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -24,6 +34,15 @@ const READ_BYTES: usize = 16 * 1024;
 pub(super) enum FromClient {
     Command(Vec<Bytes>),
     Gone,
+}
+
+/// A reply that waits for the disk, or for one that does.
+struct Held {
+    /// The batch of writes that must be there.
+    batch: u64,
+    /// Until when it is not sent before that; then an error is. `None`: it is sent when the disk takes too long.
+    patience: Option<Instant>,
+    bytes: Bytes,
 }
 
 /// The server's side of a client.
@@ -35,15 +54,20 @@ pub(super) struct Client {
     pub(super) standing: Standing,
     /// When it connected or sent its last command.
     pub(super) last: Instant,
-    channels: BTreeSet<Bytes>,
-    patterns: BTreeSet<Bytes>,
-    /// Replies that wait for the disk, each with the batch of writes that must be there, and all that follow them.
-    held: VecDeque<(u64, Reply)>,
+    pub(super) channels: BTreeSet<Bytes>,
+    pub(super) patterns: BTreeSet<Bytes>,
+    held: VecDeque<Held>,
+    /// Writes since the disk last took all that there was.
+    ahead: usize,
+    /// Until when its commands wait for the disk.
+    ahead_until: Option<Instant>,
     /// `None` once cut off: the connection writes what waits and ends.
     output: Option<mpsc::UnboundedSender<Bytes>>,
-    /// Bytes on their way to the client: the bound of the channel above.
-    waiting: Arc<AtomicUsize>,
+    /// The bound of the channel above, and of the replies that are held.
+    waiting: Arc<Waiting>,
     waiting_max: usize,
+    /// The bound of the backlog: the connection takes units, the server returns them.
+    in_flight: Arc<Semaphore>,
     connection: tokio::task::AbortHandle,
 }
 
@@ -52,15 +76,18 @@ impl Client {
         id: u64,
         stream: TcpStream,
         waiting_max: usize,
+        waiting: Waiting,
         commands: mpsc::Sender<(u64, FromClient)>,
     ) -> Self {
         let (output, lines) = mpsc::unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(waiting);
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_UNITS));
         let connection = Connection {
             id,
             commands,
             lines,
             waiting: Arc::clone(&waiting),
+            in_flight: Arc::clone(&in_flight),
         };
         let task = tokio::spawn(connection.run(stream));
         Self {
@@ -73,48 +100,132 @@ impl Client {
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             held: VecDeque::new(),
+            ahead: 0,
+            ahead_until: None,
             output: Some(output),
             waiting,
             waiting_max,
+            in_flight,
             connection: task.abort_handle(),
         }
     }
 
+    /// The next command, unless it has to wait.
+    pub(super) fn next_command(&mut self) -> Option<Vec<Bytes>> {
+        let waits =
+            self.blocked.is_some() || self.ahead_until.is_some() || self.held.len() >= HELD_MAX;
+        let command = self.backlog.pop_front_if(|_| !waits)?;
+        self.in_flight.add_permits(units(&command));
+        Some(command)
+    }
+
+    /// Whether it has sent as much as may wait behind its own blocked read: its end would not be noticed any more.
+    pub(super) fn is_full(&self) -> bool {
+        self.blocked.is_some() && self.in_flight.available_permits() < IN_FLIGHT_UNITS / 2
+    }
+
     /// Sends a reply behind those before it, or a message.
     pub(super) fn send(&mut self, reply: Reply) {
+        let bytes = self.encode(reply);
+        self.send_bytes(bytes);
+    }
+
+    /// As [`Self::send`], of what was encoded for clients of this version.
+    pub(super) fn send_bytes(&mut self, bytes: Bytes) {
         match self.held.back() {
-            Some((batch, _)) => self.send_after(*batch, reply),
-            None => self.output(reply),
+            Some(Held { batch, .. }) => self.hold(*batch, None, bytes),
+            None => self.output(bytes),
         }
     }
 
     /// Holds a reply back until this batch is on the disk.
-    pub(super) fn send_after(&mut self, batch: u64, reply: Reply) {
-        self.held.push_back((batch, reply));
-        if self.held.len() > HELD_MAX {
-            self.release(u64::MAX);
-        }
+    pub(super) fn send_after(&mut self, batch: u64, patience: Option<Instant>, reply: Reply) {
+        let bytes = self.encode(reply);
+        self.hold(batch, patience, bytes);
     }
 
     /// Sends the replies that waited for this batch or one before it. Returns whether others wait.
     pub(super) fn release(&mut self, written: u64) -> bool {
-        while let Some((_, reply)) = self.held.pop_front_if(|(batch, _)| *batch <= written) {
-            self.output(reply);
+        self.release_while(|held| held.batch <= written)
+    }
+
+    /// Sends the replies that do not wait for the disk any longer.
+    pub(super) fn release_hasty(&mut self) {
+        self.release_while(|held| held.patience.is_none());
+    }
+
+    fn release_while(&mut self, is_free: impl Fn(&Held) -> bool) -> bool {
+        while let Some(held) = self.held.pop_front_if(|held| is_free(held)) {
+            self.pass_on(held.bytes);
         }
         !self.held.is_empty()
     }
 
-    fn output(&mut self, reply: Reply) {
-        let Some(output) = &self.output else { return };
-        let bytes = reply.encode(self.version);
-        let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-        if waiting > self.waiting_max {
-            // It does not read its replies; memory is kept for clients that do.
-            self.connection.abort();
-            self.output = None;
-        } else if output.send(bytes).is_err() {
+    fn hold(&mut self, batch: u64, patience: Option<Instant>, bytes: Bytes) {
+        if self.admit(&bytes) {
+            self.held.push_back(Held {
+                batch,
+                patience,
+                bytes,
+            });
+        }
+    }
+
+    fn output(&mut self, bytes: Bytes) {
+        if self.admit(&bytes) {
+            self.pass_on(bytes);
+        }
+    }
+
+    /// Counts what is to wait. A client that does not read its replies ends: memory is kept for clients that do.
+    fn admit(&mut self, bytes: &Bytes) -> bool {
+        if self.output.is_some() && self.waiting.add(bytes.len()) > self.waiting_max {
+            self.drop_connection();
+        }
+        self.output.is_some()
+    }
+
+    fn pass_on(&mut self, bytes: Bytes) {
+        if self
+            .output
+            .as_ref()
+            .is_some_and(|output| output.send(bytes).is_err())
+        {
             self.output = None;
         }
+    }
+
+    /// A reply that is larger than what may wait for a client is refused before it takes that memory.
+    fn encode(&self, reply: Reply) -> Bytes {
+        let bytes = reply.bytes();
+        if bytes <= self.waiting_max {
+            return reply.encode(self.version);
+        }
+        let most = self.waiting_max;
+        Reply::Error(format!(
+            "ERR the reply has {bytes} bytes, more than the {most} that may wait for a client; read it in parts (HSCAN, HMGET, COUNT)"
+        ))
+        .encode(self.version)
+    }
+
+    /// It has written something that is not on the disk yet.
+    pub(super) fn count_ahead(&mut self) {
+        self.ahead += 1;
+        if self.ahead >= AHEAD_MAX {
+            self.ahead_until
+                .get_or_insert_with(|| Instant::now() + AHEAD_WITHIN);
+        }
+    }
+
+    /// The disk is in step again, or has had its time.
+    pub(super) fn forget_ahead(&mut self) {
+        self.ahead = 0;
+        self.ahead_until = None;
+    }
+
+    /// Bytes that wait for it.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.own()
     }
 
     /// Ends the connection once it has written what waits.
@@ -123,9 +234,10 @@ impl Client {
         self.output = None;
     }
 
-    /// Ends the connection at once.
-    pub(super) fn end(self) {
+    /// Ends the connection and drops what waits.
+    pub(super) fn drop_connection(&mut self) {
         self.connection.abort();
+        self.output = None;
     }
 
     pub(super) fn is_cut_off(&self) -> bool {
@@ -135,62 +247,46 @@ impl Client {
     pub(super) fn reset(&mut self) {
         self.version = Version::Two;
         self.name = Bytes::new();
-        self.channels.clear();
-        self.patterns.clear();
     }
 
-    pub(super) fn blocked_until(&self) -> Option<Instant> {
-        self.blocked.as_ref().map(|blocked| blocked.until)
+    /// When it goes on although nothing happened: the end of a blocked read, or of its wait for the disk.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        let blocked = self.blocked.as_ref().map(|blocked| blocked.until);
+        let patience = self.held.front().and_then(|held| held.patience);
+        [blocked, self.ahead_until, patience]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    pub(super) fn is_subscriber(&self) -> bool {
-        !self.channels.is_empty() || !self.patterns.is_empty()
-    }
-
-    /// How often the client receives a message on this channel: once for the channel, once for each pattern.
-    pub(super) fn deliveries(&self, channel: &[u8]) -> usize {
-        usize::from(self.channels.contains(channel))
-            + self
-                .patterns
-                .iter()
-                .filter(|pattern| glob(pattern, channel))
-                .count()
-    }
-
-    pub(super) fn is_subscribed(&self, channel: &[u8]) -> bool {
-        self.channels.contains(channel)
-    }
-
-    pub(super) fn patterns(&self) -> usize {
-        self.patterns.len()
-    }
-
-    pub(super) fn channels(&self) -> impl Iterator<Item = &Bytes> {
-        self.channels.iter()
-    }
-
-    pub(super) fn deliver(&mut self, channel: &Bytes, payload: &Bytes) {
-        if self.channels.contains(channel) {
-            self.send(Reply::Push(vec![
-                Reply::text("message"),
-                Reply::Bulk(channel.clone()),
-                Reply::Bulk(payload.clone()),
-            ]));
+    /// Ends the waits that are over. Returns whether there was one.
+    pub(super) fn end_waits(&mut self, now: Instant) -> bool {
+        let is_read_over = self
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.until <= now);
+        if is_read_over {
+            self.blocked = None;
+            self.send(Reply::Null);
         }
-        let fitting: Vec<Bytes> = self
-            .patterns
-            .iter()
-            .filter(|pattern| glob(pattern, channel))
-            .cloned()
-            .collect();
-        for pattern in fitting {
-            self.send(Reply::Push(vec![
-                Reply::text("pmessage"),
-                Reply::Bulk(pattern),
-                Reply::Bulk(channel.clone()),
-                Reply::Bulk(payload.clone()),
-            ]));
+        let is_ahead_over = self.ahead_until.is_some_and(|until| until <= now);
+        if is_ahead_over {
+            self.forget_ahead();
         }
+        let is_patience_over = |held: &mut Held| held.patience.is_some_and(|until| until <= now);
+        let mut is_held_over = false;
+        while let Some(held) = self.held.pop_front_if(is_patience_over) {
+            self.waiting.remove(held.bytes.len());
+            let slow = self.encode(Reply::Error(SLOW_DISK.to_owned()));
+            self.output(slow);
+            is_held_over = true;
+        }
+        is_read_over || is_ahead_over || is_held_over
+    }
+
+    /// How many channels and patterns it is subscribed to.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len()
     }
 
     /// CLIENT and its subcommands.
@@ -198,7 +294,7 @@ impl Client {
         let verb = args.first().map(|verb| verb.to_ascii_uppercase());
         match (verb.as_deref(), args.get(1..).unwrap_or_default()) {
             (Some(b"SETNAME"), [name]) => {
-                self.name = name.clone();
+                self.name = Bytes::copy_from_slice(name);
                 Reply::ok()
             }
             (Some(b"GETNAME"), []) => Reply::Bulk(self.name.clone()),
@@ -209,59 +305,6 @@ impl Client {
             ),
         }
     }
-
-    /// SUBSCRIBE and its three siblings; one confirmation for each name.
-    pub(super) fn subscription(&mut self, verb: &[u8], args: &[Bytes]) -> Option<Reply> {
-        let pattern = verb.starts_with(b"P");
-        let add = !verb.ends_with(b"UNSUBSCRIBE");
-        if add && args.is_empty() {
-            return Some(arity(verb));
-        }
-        let all: Vec<Bytes> = if pattern {
-            &self.patterns
-        } else {
-            &self.channels
-        }
-        .iter()
-        .cloned()
-        .collect();
-        let names = if args.is_empty() {
-            all.as_slice()
-        } else {
-            args
-        };
-        if names.is_empty() {
-            self.confirm(verb, Reply::Null);
-        }
-        for name in names {
-            if add && self.channels.len() + self.patterns.len() >= SUBSCRIPTIONS_MAX {
-                return Some(Reply::Error("ERR too many subscriptions".to_owned()));
-            }
-            let set = if pattern {
-                &mut self.patterns
-            } else {
-                &mut self.channels
-            };
-            if add {
-                set.insert(Bytes::copy_from_slice(name));
-            } else {
-                set.remove(name);
-            }
-            self.confirm(verb, Reply::Bulk(name.clone()));
-        }
-        None
-    }
-
-    fn confirm(&mut self, verb: &[u8], name: Reply) {
-        let verb = String::from_utf8_lossy(verb).to_lowercase();
-        let subscriptions =
-            i64::try_from(self.channels.len() + self.patterns.len()).unwrap_or(i64::MAX);
-        self.send(Reply::Push(vec![
-            Reply::text(verb),
-            name,
-            Reply::Number(subscriptions),
-        ]));
-    }
 }
 
 /// Refuses a client beyond the limit with Redis' own error.
@@ -270,11 +313,21 @@ pub(super) fn turn_away(stream: &TcpStream) {
     let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
 }
 
+/// What a command takes of [`IN_FLIGHT_UNITS`].
+fn units(command: &[Bytes]) -> usize {
+    let bytes: usize = command
+        .iter()
+        .map(|word| word.len() + size_of::<Bytes>())
+        .sum();
+    1 + bytes / UNIT
+}
+
 struct Connection {
     id: u64,
     commands: mpsc::Sender<(u64, FromClient)>,
     lines: mpsc::UnboundedReceiver<Bytes>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+    in_flight: Arc<Semaphore>,
 }
 
 impl Connection {
@@ -288,35 +341,68 @@ impl Connection {
 
     async fn talk(&mut self, stream: &mut TcpStream, buffer: &mut BytesMut) -> std::io::Result<()> {
         loop {
-            buffer.reserve(READ_BYTES);
+            let next = match next_command(buffer) {
+                Ok(next) => next,
+                Err(garbage) => {
+                    stream
+                        .write_all(format!("-ERR {garbage}\r\n").as_bytes())
+                        .await?;
+                    return stream.shutdown().await;
+                }
+            };
+            let is_over = match next {
+                Some(command) => self.hand_over(stream, command).await?,
+                None => self.read(stream, buffer).await?,
+            };
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands a command to the server once there is room for it. Returns whether the connection is over.
+    async fn hand_over(
+        &mut self,
+        stream: &mut TcpStream,
+        command: Vec<Bytes>,
+    ) -> std::io::Result<bool> {
+        let units = u32::try_from(units(&command)).unwrap_or(u32::MAX);
+        let in_flight = Arc::clone(&self.in_flight);
+        loop {
             tokio::select! {
-                line = self.lines.recv() => match line {
-                    Some(line) => {
-                        stream.write_all(&line).await?;
-                        self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
-                    }
-                    None => return stream.shutdown().await,
+                line = self.lines.recv() => if self.write(stream, line).await? {
+                    return Ok(true);
                 },
-                read = stream.read_buf(buffer) => {
-                    if read? == 0 {
-                        return Ok(());
-                    }
-                    loop {
-                        match next_command(buffer) {
-                            Ok(Some(command)) => {
-                                if self.commands.send((self.id, FromClient::Command(command))).await.is_err() {
-                                    return Ok(());
-                                }
-                            }
-                            Ok(None) => break,
-                            Err(garbage) => {
-                                stream.write_all(format!("-ERR {garbage}\r\n").as_bytes()).await?;
-                                return stream.shutdown().await;
-                            }
-                        }
-                    }
+                room = in_flight.acquire_many(units) => {
+                    let Ok(room) = room else { return Ok(true) };
+                    room.forget(); // the server gives it back
+                    let command = FromClient::Command(command);
+                    return Ok(self.commands.send((self.id, command)).await.is_err());
                 }
             }
         }
+    }
+
+    /// Reads more, or writes what waits. Returns whether the connection is over.
+    async fn read(
+        &mut self,
+        stream: &mut TcpStream,
+        buffer: &mut BytesMut,
+    ) -> std::io::Result<bool> {
+        buffer.reserve(READ_BYTES);
+        tokio::select! {
+            line = self.lines.recv() => self.write(stream, line).await,
+            read = stream.read_buf(buffer) => Ok(read? == 0),
+        }
+    }
+
+    async fn write(&self, stream: &mut TcpStream, line: Option<Bytes>) -> std::io::Result<bool> {
+        let Some(line) = line else {
+            stream.shutdown().await?;
+            return Ok(true);
+        };
+        stream.write_all(&line).await?;
+        self.waiting.remove(line.len());
+        Ok(false)
     }
 }

@@ -1,9 +1,8 @@
 //! Commands that belong to a client or to the server, not to the keys.
 
 use super::Server;
-use super::client::Client;
 use super::xread::{Blocked, Xread};
-use crate::commands::{arity, count, glob, read_streams, syntax};
+use crate::commands::{arity, count, read_streams, syntax};
 use crate::resp::{Reply, Version};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ impl Server {
         let args = &command[1..];
         let client = self.clients.get_mut(&id)?;
         if client.version == Version::Two
-            && client.is_subscriber()
+            && client.subscriptions() > 0
             && !allowed_while_subscribed(&name)
         {
             let name = String::from_utf8_lossy(&name).to_lowercase();
@@ -36,7 +35,7 @@ impl Server {
                 [_] => Reply::Error("ERR DB index is out of range".to_owned()),
                 _ => arity(&name),
             }),
-            b"PING" if client.version == Version::Two && client.is_subscriber() => {
+            b"PING" if client.version == Version::Two && client.subscriptions() > 0 => {
                 let text = args.first().cloned().unwrap_or_default();
                 Some(Reply::Array(vec![Reply::text("pong"), Reply::Bulk(text)]))
             }
@@ -47,11 +46,12 @@ impl Server {
             }
             b"RESET" => {
                 client.reset();
+                self.unsubscribe_all(id);
                 Some(Reply::Simple("RESET"))
             }
             b"CLIENT" => Some(client.command(id, args)),
             b"SUBSCRIBE" | b"PSUBSCRIBE" | b"UNSUBSCRIBE" | b"PUNSUBSCRIBE" => {
-                client.subscription(&name, args)
+                self.subscription(id, &name, args)
             }
             b"PUBSUB" => Some(self.pubsub(args)),
             b"INFO" => Some(Reply::text(self.info())),
@@ -83,7 +83,7 @@ impl Server {
         while let [option, rest @ ..] = options {
             options = match rest {
                 [name, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
-                    client.name = name.clone();
+                    client.name = Bytes::copy_from_slice(name);
                     rest
                 }
                 [_, _, ..] if option.eq_ignore_ascii_case(b"AUTH") => {
@@ -106,42 +106,6 @@ impl Server {
             pair("role", Reply::text("master")),
             pair("modules", Reply::Array(Vec::new())),
         ])
-    }
-
-    fn pubsub(&self, args: &[Bytes]) -> Reply {
-        let verb = args.first().map(|verb| verb.to_ascii_uppercase());
-        match (verb.as_deref(), args.get(1..).unwrap_or_default()) {
-            (Some(b"NUMSUB"), channels) => Reply::Array(
-                channels
-                    .iter()
-                    .flat_map(|channel| {
-                        let subscribers = self
-                            .clients
-                            .values()
-                            .filter(|c| c.is_subscribed(channel))
-                            .count();
-                        [Reply::Bulk(channel.clone()), count(subscribers)]
-                    })
-                    .collect(),
-            ),
-            (Some(b"NUMPAT"), []) => count(self.clients.values().map(Client::patterns).sum()),
-            (Some(b"CHANNELS"), pattern @ ([] | [_])) => {
-                let mut channels: Vec<&Bytes> =
-                    self.clients.values().flat_map(Client::channels).collect();
-                channels.sort_unstable();
-                channels.dedup();
-                channels.retain(|channel| pattern.first().is_none_or(|p| glob(p, channel)));
-                Reply::Array(
-                    channels
-                        .into_iter()
-                        .map(|c| Reply::Bulk(c.clone()))
-                        .collect(),
-                )
-            }
-            _ => Reply::Error(
-                "ERR unknown PUBSUB subcommand or wrong number of arguments".to_owned(),
-            ),
-        }
     }
 
     fn xread(&mut self, id: u64, args: &[Bytes]) -> Option<Reply> {

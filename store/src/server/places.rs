@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::client::{self, Client, FromClient};
+use super::waiting::Waiting;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -43,12 +44,14 @@ impl Server {
                 .filter(|(_, client)| client.standing < Standing::Member)
                 .min_by_key(|(_, client)| (client.standing, client.last))
                 .map(|(id, _)| *id);
-            match idlest.and_then(|id| self.clients.remove(&id)) {
-                Some(client) => client.end(),
+            match idlest.and_then(|id| self.remove(id)) {
+                Some(mut client) => client.drop_connection(),
                 None => return client::turn_away(&stream),
             }
         }
-        let client = Client::serve(id, stream, self.limits.output_bytes, commands.clone());
+        let most = self.limits.output_bytes;
+        let waiting = Waiting::new(&self.waiting);
+        let client = Client::serve(id, stream, most, waiting, commands.clone());
         self.clients.insert(id, client);
     }
 

@@ -6,6 +6,9 @@ use crate::resp::Reply;
 use bytes::Bytes;
 use std::time::Instant;
 
+/// Streams of one XREAD: a blocked one is looked through at every XADD. hb reads one.
+const STREAMS_MAX: usize = 64;
+
 pub(super) struct Xread {
     pub(super) wanted: Vec<Since>,
     pub(super) most: usize,
@@ -42,6 +45,11 @@ impl Xread {
                         return Err(Reply::Error(
                             "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.".to_owned(),
                         ));
+                    }
+                    if tail.len() / 2 > STREAMS_MAX {
+                        return Err(Reply::Error(format!(
+                            "ERR an XREAD reads at most {STREAMS_MAX} streams here"
+                        )));
                     }
                     let (keys, ids) = tail.split_at(tail.len() / 2);
                     let pairs = keys.iter().zip(ids);

@@ -9,6 +9,7 @@ use super::query::{Links, PageQuery};
 use crate::http::history::Histories;
 use heartbeat::base::figure;
 use heartbeat::fleet::agent::State;
+use heartbeat::fleet::asked::AnyOf;
 use heartbeat::fleet::card::Card;
 use heartbeat::fleet::overview::{Overview, SortBy};
 use heartbeat::fleet::view::ViewTime;
@@ -402,10 +403,14 @@ impl List<'_> {
 
     fn filter(&self) -> Markup {
         let filter = &self.query.filter;
-        let choice = |name: &str, any: &str, all: Vec<&str>, chosen: Option<&str>| {
+        let choice = |name: &str, any: &str, all: Vec<&str>, chosen: Option<&AnyOf>| {
+            let chosen = chosen.map(|of| of.0.as_str());
+            // Several that the address names stay chosen together.
+            let several = chosen.filter(|chosen| !all.contains(chosen));
             html! {
                 select name=(name) aria-label=(name) {
                     option value="" { (any) }
+                    @if let Some(several) = several { option value=(several) selected { (parts::foreign(several)) } }
                     @for one in all { option value=(one) selected[chosen == Some(one)] { (parts::foreign(one)) } }
                 }
             }
@@ -415,8 +420,8 @@ impl List<'_> {
         html! {
             form.filter method="get" action="./" role="search" aria-label="Filter agents" {
                 input type="search" name="q" placeholder="id, task or sentence" aria-label="Search" maxlength="128" value=[filter.text.as_deref()];
-                (choice("type", "any type", types, filter.agent_type.as_deref()))
-                (choice("host", "any host", hosts, filter.host.as_deref()))
+                (choice("type", "any type", types, filter.agent_type.as_ref()))
+                (choice("host", "any host", hosts, filter.host.as_ref()))
                 @for (name, value) in self.query.kept() { input type="hidden" name=(name) value=(value); }
                 button type="submit" { "Filter" }
             }

@@ -1,6 +1,7 @@
 //! The query of the fleet page: filters, order and page, and links that change one of them and keep the others.
 
 use form_urlencoded::{Serializer, parse};
+use heartbeat::fleet::asked::AnyOf;
 use heartbeat::fleet::overview::{Query, Sort};
 
 /// Characters of a filter.
@@ -42,8 +43,8 @@ impl PageQuery {
                 "state" => filter.state = Some(value),
                 "activity" => filter.activity = Some(value),
                 "attention" => filter.attention = Some(value),
-                "type" => filter.agent_type = Some(value),
-                "host" => filter.host = Some(value),
+                "type" => filter.agent_type = Some(AnyOf(value)),
+                "host" => filter.host = Some(AnyOf(value)),
                 "q" => filter.text = Some(value),
                 "sort" => {
                     filter.sort = Sort::parse(&value);
@@ -83,8 +84,8 @@ impl PageQuery {
             ("state", filter.state.as_deref()),
             ("activity", filter.activity.as_deref()),
             ("attention", filter.attention.as_deref()),
-            ("type", filter.agent_type.as_deref()),
-            ("host", filter.host.as_deref()),
+            ("type", filter.agent_type.as_ref().map(|of| of.0.as_str())),
+            ("host", filter.host.as_ref().map(|of| of.0.as_str())),
             ("q", filter.text.as_deref()),
             ("sort", self.sort.as_deref()),
         ];
