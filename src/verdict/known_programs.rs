@@ -55,6 +55,18 @@ pub(super) fn runs_commands(program: &str) -> bool {
     is_shell(program) || RUNNERS.contains(&program)
 }
 
+/// Whether a command does nothing but wait: `sleep 1`, itself or through a shell.
+pub(super) fn only_pauses(command: &str) -> bool {
+    let mut words = command.split(' ').peekable();
+    if words.next_if(|word| is_shell(word)).is_some() {
+        words.next_if_eq(&"-c");
+    }
+    let sleeps = words
+        .next()
+        .is_some_and(|word| word.rsplit('/').next() == Some("sleep"));
+    sleeps && words.all(|word| word.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+}
+
 /// Signals that this program's runtime handles for itself.
 pub(super) fn runtime_signals(name: &str) -> &'static [u32] {
     let row = RUNTIME_SIGNALS.iter().find(|(program, _)| *program == name);
@@ -69,6 +81,27 @@ mod tests {
     fn a_shell_is_known_by_its_name_and_by_its_path() {
         let asked = ["bash", "/bin/sh", "node", "/usr/bin/bash-helper", ""];
         assert_eq!(asked.map(is_shell), [true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_pause_is_a_sleep_and_nothing_else() {
+        for pause in [
+            "sleep 1",
+            "/bin/sleep 0.5",
+            "sh -c sleep 0.5",
+            "bash -c /bin/sleep 2",
+        ] {
+            assert!(only_pauses(pause), "{pause}");
+        }
+        for tool in [
+            "sh -c sleep 1; make",
+            "ls 1",
+            "sh -c ls",
+            "sleep 1 && make",
+            "bash 1",
+        ] {
+            assert!(!only_pauses(tool), "{tool}");
+        }
     }
 
     #[test]

@@ -690,19 +690,25 @@ fn h_a_shell_that_goes_elsewhere_is_the_same_call_before_and_after() {
 
 #[test]
 fn g_a_test_run_after_each_edit_is_no_loop() {
-    // One each half minute.
-    let mut last = 0;
-    let world = answering().passes(60 * MINUTE, |w| {
-        w.tcp().received += 300;
-        w.tcp().segments_in += 1;
-        if w.seconds() >= last + 30 {
-            last = w.seconds();
-            let now = w.now();
-            let calls = vec![call("npm test")];
-            w.machine.handle(Input::ToolCalls(calls), now);
-        }
-    });
-    world.is_never_flagged();
+    // Helpers of the agent are too short to be seen.
+    for (pause, unseen) in [(30, 0), (10, 9)] {
+        let mut last = 0;
+        let world = answering().passes(60 * MINUTE, |w| {
+            w.tcp().received += 300;
+            w.tcp().segments_in += 1;
+            if w.seconds() >= last + pause {
+                last = w.seconds();
+                let test = ToolCall {
+                    unseen,
+                    ..call("npm test")
+                };
+                let now = w.now();
+                let found = w.machine.handle(Input::ToolCalls(vec![test]), now);
+                w.judgements.extend(found.map(|j| (last, j)));
+            }
+        });
+        world.is_never_flagged();
+    }
 }
 
 /// A program of somebody's own that owes work and starts the same tool again and again.
@@ -733,6 +739,17 @@ fn g_a_program_of_somebodys_own_that_looks_at_a_job_each_second_is_no_loop() {
         })
     };
     repeating(short, |_| {}).is_never_flagged();
+}
+
+#[test]
+fn g_a_pause_between_two_looks_is_no_tool() {
+    let pauses = |_| {
+        Some(ToolCall {
+            unseen: 2,
+            ..call("sh -c sleep 0.3")
+        })
+    };
+    repeating(pauses, |_| {}).is_never_flagged();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::base::moment::Moment;
 use crate::verdict::ToolCall;
 use crate::verdict::active_clock::ActiveClock;
-use crate::verdict::known_programs::is_shell;
+use crate::verdict::known_programs::{is_shell, only_pauses};
 use crate::verdict::self_report::SelfReport;
 use crate::verdict::thresholds;
 use std::collections::VecDeque;
@@ -97,9 +97,11 @@ impl RepetitionTracker {
         self.output.is_some()
     }
 
-    /// Takes tool calls.
+    /// Takes tool calls. Who only lets some time pass, as between two looks at something, calls no tool; what a shell has
+    /// become is a part of a call.
     pub(in crate::verdict) fn observe_calls(&mut self, calls: Vec<ToolCall>, now: Moment) {
-        let calls = calls.into_iter().map(|call| (now, call));
+        let is_call = |call: &ToolCall| call.is_tail || !only_pauses(&call.command);
+        let calls = calls.into_iter().filter(is_call).map(|call| (now, call));
         self.calls.0.extend(calls);
         while self.calls.0.len() > thresholds::CALLS_KEPT {
             self.calls.0.pop_front();
@@ -124,7 +126,7 @@ impl RepetitionTracker {
         known: bool,
         now: Moment,
         clock: &ActiveClock,
-    ) -> Option<(String, usize, Duration)> {
+    ) -> Option<(String, u32, Duration)> {
         let least = clock.scaled(thresholds::REPETITION);
         let pace = if known {
             thresholds::CALL_PACE
@@ -139,8 +141,10 @@ impl RepetitionTracker {
         let (_, call) = self.calls.0.back()?;
         let in_shells = self.calls.ends_in_shells(call);
         let stretches = self.calls.stretches().filter(|stretch| {
-            let quick = stretch.lasted <= pace * stretch.made;
-            let often = stretch.seen >= thresholds::REPEATS_MIN as usize;
+            // A known agent has helpers, which may be what ended unseen.
+            let made = if known { stretch.seen } else { stretch.made };
+            let quick = stretch.lasted <= pace * made;
+            let often = stretch.seen >= thresholds::REPEATS_MIN;
             let whole = stretch.of_shells >= thresholds::CALLS_WHOLE_MIN
                 || !(in_shells || stretch.has_tails);
             often && quick && stretch.lasted >= least && whole
@@ -165,7 +169,7 @@ impl RepetitionTracker {
 /// Some calls in a row that look like one another, up to the last one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stretch {
-    seen: usize,
+    seen: u32,
     /// With those that were too short to be seen.
     made: u32,
     lasted: Duration,

@@ -138,7 +138,7 @@ pub(in crate::verdict) fn is_call(output: &Output) -> bool {
 }
 
 /// The same program is started again and again.
-pub(in crate::verdict) fn same_call(call: &str, times: usize, lasted: Duration) -> Assessment {
+pub(in crate::verdict) fn same_call(call: &str, times: u32, lasted: Duration) -> Assessment {
     let lasted = format_duration(lasted);
     let least = thresholds::REPEATS_MIN;
     let sentence = format!(

@@ -22,6 +22,6 @@ while True:
         time.sleep(0.2)
     elif MODE == "elsewhere":
         os.makedirs(f"case-{n}", exist_ok=True)
-        subprocess.run(["sleep", "0.3"], cwd=f"case-{n}", check=False)
+        subprocess.run(["timeout", "0.3", "tail", "-f", "/dev/null"], cwd=f"case-{n}", check=False)
     else:
         subprocess.run(["bash", "-c", f"test {n} -gt 0; sleep 0.3"], check=False)
