@@ -84,12 +84,14 @@ impl Watched {
     fn beats_at_the_other(&self, id: &str) {
         let other = &self.servers[1];
         eventually("the replica has become the master", || {
-            let info: String = other.run(&["INFO", "replication"]);
+            // It closes its connections when it is promoted.
+            let info: String = other.ask(&["INFO", "replication"]).ok()?;
             info.contains("role:master").then_some(())
         });
         let sequence = || -> Option<u64> {
             other
-                .run::<Option<String>>(&["HGET", &format!("agent:{id}"), "sequence"])?
+                .ask::<Option<String>>(&["HGET", &format!("agent:{id}"), "sequence"])
+                .ok()??
                 .parse()
                 .ok()
         };
