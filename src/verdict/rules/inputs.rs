@@ -125,22 +125,7 @@ fn is_aside(view: &TreeView<'_>, process: &Process, keys: &Thread) -> bool {
 
 /// What it will wait for next is not known.
 fn is_busy(wait: &Wait) -> bool {
-    match wait {
-        Wait::Running | Wait::Unreadable(_) => true,
-        Wait::Read(_)
-        | Wait::Write(_)
-        | Wait::Accept(_)
-        | Wait::Connect(_)
-        | Wait::Poll { .. }
-        | Wait::Sleep(_)
-        | Wait::Futex { .. }
-        | Wait::Child(_)
-        | Wait::Fork
-        | Wait::Lock(_)
-        | Wait::Signal(_)
-        | Wait::Sync(_)
-        | Wait::Call(_) => false,
-    }
+    matches!(wait, Wait::Running | Wait::Unreadable(_))
 }
 
 /// For the end of a child, or for a time that is no tick.
