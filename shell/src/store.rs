@@ -13,7 +13,7 @@ use crate::private_dir::PrivateDir;
 use crate::tls::{self, TlsError, TlsFiles};
 pub use cluster::ClusterError;
 use cluster::{Cluster, Node, Slots, slot};
-pub use connect::{ConnectError, causes, remedy_of_outage};
+pub use connect::{ConnectError, causes, remedy};
 pub use credentials::{Credentials, CredentialsGiven};
 use heartbeat::base::runtime_dir;
 pub use link::{Link, Within};

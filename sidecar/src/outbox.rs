@@ -12,7 +12,7 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
-use hbshell::store::{ConnectError, Link, ReplicaWatch, Within, causes};
+use hbshell::store::{ConnectError, Link, ReplicaWatch, Within, causes, remedy};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
@@ -26,7 +26,6 @@ use heartbeat::wire::order::Order;
 use heartbeat::wire::roster::RosterEntry;
 use pushes::Push;
 use redis::{AsyncConnectionConfig, Script};
-use refusal::remedy_of_loss;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -302,8 +301,8 @@ impl StoreSession {
                 }
                 Err(error) => {
                     self.outage_logged = true;
-                    let (address, remedy) = (&self.address, remedy_of_loss(&error));
-                    let why = causes(error.as_ref());
+                    let (address, why) = (&self.address, causes(error.as_ref()));
+                    let remedy = remedy(error.as_ref()).unwrap_or("look whether it still runs");
                     tracing::warn!(
                         "store unreachable at {address}; continuing without heartbeats, retrying: {why}; {remedy}"
                     );
@@ -443,10 +442,7 @@ impl StoreSession {
         let key = keys::agent(&self.registration.id);
         self.address = store.address_of(&key);
         let (config, pushes) = pushes::of(AsyncConnectionConfig::new());
-        let within = Within {
-            connected: ANSWER_WITHIN,
-            answered: ANSWER_WITHIN,
-        };
+        let within = Within::each(ANSWER_WITHIN);
         let connection = Link::to_owner(&store, &key, within, config).await?;
         Ok((connection, pushes))
     }

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
-use hbshell::store::{ConnectError, Link, Located, ReplicaWatch, Within, causes, remedy_of_outage};
+use hbshell::store::{Link, Located, ReplicaWatch, Within, causes, remedy};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::Ticket;
@@ -302,7 +302,9 @@ impl StoreReader {
             self.tries = self.tries.saturating_add(1);
             self.output.send(FleetInput::LinkDown).await;
             if !logged {
-                let (why, remedy) = (causes(error.as_ref()), remedy(&error));
+                let why = causes(error.as_ref());
+                let remedy = remedy(error.as_ref());
+                let remedy = remedy.map_or_else(String::new, |remedy| format!("; {remedy}"));
                 tracing::error!("lost connection to the store, retrying: {why}{remedy}");
                 logged = true;
             }
@@ -423,12 +425,6 @@ impl StoreReader {
         self.output.wake.wake();
         Ok(reports)
     }
-}
-
-fn remedy(error: &anyhow::Error) -> String {
-    let of_connection = error.downcast_ref().map(ConnectError::remedy);
-    let remedy = of_connection.or_else(|| error.downcast_ref().map(remedy_of_outage));
-    remedy.map_or_else(String::new, |remedy| format!("; {remedy}"))
 }
 
 /// Passes on what the hub reports of the connection of the beats, until that is lost.

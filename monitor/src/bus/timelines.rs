@@ -160,10 +160,7 @@ impl Connection {
             return Ok(link.clone());
         }
         let store = self.address.locate(ANSWER_WITHIN).await?;
-        let within = Within {
-            connected: ANSWER_WITHIN,
-            answered: ANSWER_WITHIN,
-        };
+        let within = Within::each(ANSWER_WITHIN);
         let link = Link::to_all(&store, within).await?;
         Ok(open.insert(link).clone())
     }

@@ -211,8 +211,15 @@ impl ConnectError {
     }
 }
 
-/// What to do about a store that cannot be reached or refuses the user.
-pub fn remedy_of_outage(error: &RedisError) -> &'static str {
+/// What to do about a store that cannot be reached, refuses the user, or was lost; `None` for what is no error of a store.
+pub fn remedy(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    chain(error).find_map(|error| {
+        let of_connection = error.downcast_ref().map(ConnectError::remedy);
+        of_connection.or_else(|| error.downcast_ref().map(remedy_of_outage))
+    })
+}
+
+fn remedy_of_outage(error: &RedisError) -> &'static str {
     if error.kind() == ErrorKind::AuthenticationFailed
         || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
     {
@@ -245,15 +252,23 @@ pub fn remedy_of_outage(error: &RedisError) -> &'static str {
 /// What happened and its causes, each once: an error of the store repeats the one that it stems from.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
+    for cause in chain(error) {
         let more = cause.to_string();
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
-        next = cause.source();
     }
     text
+}
+
+/// An error, then what it stems from.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(
+        Some(error),
+        |error: &&'a (dyn std::error::Error + 'static)| (*error).source(),
+    )
 }
 
 pub(super) fn unreachable(error: std::io::Error) -> ConnectError {

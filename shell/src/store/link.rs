@@ -18,6 +18,16 @@ pub struct Within {
     pub answered: Duration,
 }
 
+impl Within {
+    /// The same time for each of them.
+    pub fn each(time: Duration) -> Self {
+        Self {
+            connected: time,
+            answered: time,
+        }
+    }
+}
+
 /// A connection to the store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Link(Way);

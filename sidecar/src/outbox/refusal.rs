@@ -1,6 +1,5 @@
 //! What the store answers instead of carrying out: whether it may do so later, and what a person can do about it.
 
-use hbshell::store::{ConnectError, remedy_of_outage};
 use redis::RedisError;
 
 /// How a living store says no.
@@ -35,16 +34,5 @@ pub(super) fn remedy_of_refusal(error: &RedisError) -> &'static str {
         "NOPERM" => "allow its user the commands and keys that docs/wire.md names (ACL SETUSER)",
         "WRONGTYPE" => "another program uses a key of hb: rename or delete that key",
         _ => "look at its log",
-    }
-}
-
-/// What to do about a store that cannot be reached, refuses the user, or was lost.
-pub(super) fn remedy_of_loss(error: &anyhow::Error) -> &'static str {
-    if let Some(error) = error.downcast_ref::<ConnectError>() {
-        error.remedy()
-    } else if let Some(error) = error.downcast_ref() {
-        remedy_of_outage(error)
-    } else {
-        "look whether it still runs"
     }
 }

@@ -90,10 +90,7 @@ pub(super) async fn pass_on(
 pub(crate) async fn give_up(address: &Address, instance: &str) {
     let given_up = async {
         let store = address.locate(GIVEN_UP_WITHIN).await?;
-        let within = Within {
-            connected: GIVEN_UP_WITHIN,
-            answered: GIVEN_UP_WITHIN,
-        };
+        let within = Within::each(GIVEN_UP_WITHIN);
         let mut link = Link::to_any_owner(&store, keys::LEADER, within).await?;
         stand(&mut link, instance, Duration::ZERO, "").await?;
         anyhow::Ok(())
