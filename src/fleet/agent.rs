@@ -190,7 +190,11 @@ impl Agent {
         let arrival = self.arrival(beat, source, context.now);
         let life = beat.life();
         if let Some(refused) = self.refusal(beat, context) {
-            return refused;
+            let is_earlier = refused == BeatOutcome::Outdated && beat.hb.is_some();
+            if !(is_earlier && self.run.yields_to(beat, source, arrival)) {
+                return refused;
+            }
+            self.fence = beat.epoch();
         }
         if beat.epoch() != self.run.epoch {
             let known = (self.run.detector.interval(), Duration::ZERO);
