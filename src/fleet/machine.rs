@@ -1051,6 +1051,23 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_that_cannot_be_gives_a_silent_agent_no_new_beginning() {
+        let mut stage = Stage::with_beats(0);
+        let epoch = 1_764_000_000_000;
+        stage.apply(FleetInput::StoreClock(epoch), 0);
+        stage.apply(FleetInput::Beat(Box::new(beat(epoch, 0))), 0);
+        stage.tick_through(1..=60);
+        for odd in [1 << 50, 1 << 51] {
+            stage.apply(FleetInput::Beat(Box::new(beat(odd, 0))), 60);
+        }
+        let mut slower = beat(epoch, 0);
+        slower.hb.as_mut().unwrap().interval = Duration::from_secs(3600);
+        stage.apply(FleetInput::Beat(Box::new(slower)), 61);
+        stage.tick_through(61..=96);
+        assert_eq!(stage.state(), State::Failed, "{:?}", stage.announced);
+    }
+
+    #[test]
     fn a_registration_from_a_clock_that_was_far_ahead_is_followed_by_those_of_the_corrected_one() {
         let mut stage = Stage::with_beats(0);
         stage.apply(FleetInput::StoreClock(1_764_000_000_000), 0);

@@ -106,9 +106,10 @@ impl Producers {
         self.stray(beat, is_back(beat, last), followed, arrival)
     }
 
-    /// Whether the producer of this beat, which is of an earlier epoch, is followed from now on. Beside a later epoch the store
-    /// takes no such beat, unless it lost the later one and its clock went back: then this producer lives, and the other is silent.
-    pub(super) fn is_earlier_epoch_alive(
+    /// Whether the producer of this beat, whose epoch is of the past or cannot be, is followed from now on. Beside a later epoch the
+    /// store takes no beat of an earlier one, unless it lost the later one and its clock went back; behind its clock no epoch can
+    /// be. Then this producer lives, and the other one is silent.
+    pub(super) fn is_odd_epoch_alive(
         &mut self,
         beat: &BeatView<'_>,
         followed: Followed<'_>,

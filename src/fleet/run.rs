@@ -396,7 +396,7 @@ impl Run {
         last.replace(beat);
     }
 
-    /// Whether this beat of an earlier epoch begins what is known of the agent again: see [`Producers`].
+    /// Whether this beat, whose epoch is of the past or cannot be, begins what is known of the agent again: see [`Producers`].
     pub(super) fn yields_to(
         &mut self,
         beat: &BeatView<'_>,
@@ -409,7 +409,7 @@ impl Run {
         followed.is_some_and(|(last, at)| {
             let followed = Followed { last, at, interval };
             self.producers
-                .is_earlier_epoch_alive(beat, followed, arrival, stored)
+                .is_odd_epoch_alive(beat, followed, arrival, stored)
         })
     }
 
