@@ -161,3 +161,17 @@ fn help_names_every_exit_code_of_its_own() {
         assert!(out.contains(word), "{word}");
     }
 }
+
+#[test]
+fn a_child_that_ended_before_the_agent_started_is_reaped() {
+    let waits = "until [ ! -e /proc/$CHILD ]; do sleep 0.02; done; echo reaped";
+    let script = format!(
+        "true & export CHILD=$!; exec \"$HB\" -q --restart never --redis-url redis://127.0.0.1:1 -- timeout 60 sh -c '{waits}'"
+    );
+    let mut shell = support::clean("sh".as_ref());
+    shell
+        .args(["-c", &script])
+        .env("HB", support::program("hbsidecar"));
+    let output = shell.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "reaped\n");
+}
