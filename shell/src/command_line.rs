@@ -36,6 +36,11 @@ pub fn parse<A: Parser>(inherits: impl Fn(&str) -> bool) -> Result<A, clap::Erro
 /// Reports a bad command line in one line on standard error, or prints the help or version that was requested.
 /// Returns the exit code: 0 or [`USAGE`].
 pub fn refuse(program: &str, error: &clap::Error) -> u8 {
+    refuse_with(program, error, None)
+}
+
+/// The same, with advice of the program's own.
+pub fn refuse_with(program: &str, error: &clap::Error, advice: Option<&str>) -> u8 {
     if !error.use_stderr() {
         let _ = error.print(); // standard output is closed: the help has no reader
         return 0;
@@ -45,7 +50,8 @@ pub fn refuse(program: &str, error: &clap::Error) -> u8 {
         .lines()
         .map(|line| line.trim().trim_start_matches("error: "))
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
-        .filter(|line| !line.is_empty());
+        // What follows `--` is no value of ours.
+        .filter(|line| !line.is_empty() && !line.starts_with("tip: to pass "));
     let mut line = String::new();
     for part in said {
         // clap names what is missing on the next line, and what is possible in brackets.
@@ -59,8 +65,8 @@ pub fn refuse(program: &str, error: &clap::Error) -> u8 {
     if let Some(variable) = variable_at_fault(error) {
         line = format!("{line} (from the variable {variable})");
     }
-    if let Some(word) = command_without_dashes(error) {
-        line = format!("{line}; put -- before the command, as in: {program} -- {word}");
+    if let Some(advice) = advice {
+        line = format!("{line}; {advice}");
     }
     complain(program, &format!("{line}; see {program} --help"));
     USAGE
@@ -79,8 +85,8 @@ fn variable_at_fault(error: &clap::Error) -> Option<String> {
     (set && !given).then_some(variable)
 }
 
-/// The first word of a command that was written without `--`.
-fn command_without_dashes(error: &clap::Error) -> Option<String> {
+/// The word that was refused because it is neither a flag nor known.
+pub fn unknown_word(error: &clap::Error) -> Option<String> {
     let kind = if error.kind() == ErrorKind::UnknownArgument {
         ContextKind::InvalidArg
     } else if error.kind() == ErrorKind::InvalidSubcommand {

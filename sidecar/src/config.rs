@@ -9,7 +9,8 @@ pub(crate) use args::{Act, Reaction, ReadFrom};
 pub use hbshell::log::LogFormat;
 pub(crate) use store::Store;
 
-use hbshell::command_line::first_set;
+use clap::CommandFactory;
+use hbshell::command_line::{first_set, refuse_with, unknown_word};
 use hbshell::log::Log;
 use hbshell::store::{AddressError, CredentialsGiven};
 use heartbeat::base::id::{AgentId, IdError};
@@ -166,7 +167,24 @@ pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
 
 /// Reports a bad command line in one line, or prints the help that was requested; returns the exit code.
 pub fn refuse(error: &clap::Error) -> u8 {
-    hbshell::command_line::refuse("hbsidecar", error)
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let advice = unknown_word(error).and_then(|word| advise(&words, &word));
+    refuse_with("hbsidecar", error, advice.as_deref())
+}
+
+/// What to write instead of a command without `--`; a subcommand's own words are no command.
+fn advise(words: &[String], unknown: &str) -> Option<String> {
+    let at = words.iter().position(|word| word == unknown)?;
+    let (before, after) = words.split_at(at);
+    let command = Args::command();
+    let is_act = |word: &String| word == "help" || command.find_subcommand(word).is_some();
+    if before.iter().any(is_act) {
+        return None;
+    }
+    Some(match after.iter().position(|word| word == "--") {
+        None => format!("put -- before the command, as in: hbsidecar -- {unknown}"),
+        Some(_) => format!("only options stand before --, so leave out {unknown}"),
+    })
 }
 
 impl TryFrom<Args> for Config {

@@ -121,6 +121,7 @@ impl LogWriter {
                 .file
                 .map(LogFile::named)
                 .or(to.usual_file.map(LogFile::usual)),
+            file_refused: false,
             shared: Arc::clone(&shared),
         };
         // Every signal is blocked already: the thread takes none away.
@@ -185,29 +186,30 @@ impl LogWriter {
         if !taken {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
-        if level > Level::WARN || self.shared.screen() == Screen::Ours {
-            return;
-        }
-        let count = if level == Level::ERROR {
-            &self.shared.errors
-        } else {
-            &self.shared.warnings
-        };
-        count.fetch_add(1, Ordering::Relaxed);
         let text = String::from_utf8_lossy(line);
         let message = text
             .split_once(level.as_str())
             .map_or(&*text, |(_, message)| message);
-        let shown = cut(message.trim().to_owned(), SHOWN_CHARS_MAX);
-        *self
-            .shared
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some((clock::now(), shown));
+        self.shared.note(message, level);
     }
 }
 
 impl Shared {
+    /// A warning or error that no terminal shows is shown with the agent.
+    fn note(&self, message: &str, level: Level) {
+        if level > Level::WARN || self.screen() == Screen::Ours {
+            return;
+        }
+        let count = if level == Level::ERROR {
+            &self.errors
+        } else {
+            &self.warnings
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let shown = cut(message.trim().to_owned(), SHOWN_CHARS_MAX);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((clock::now(), shown));
+    }
+
     fn screen(&self) -> Screen {
         let screens = [Screen::Ours, Screen::Undecided, Screen::Agents];
         let now = usize::from(self.screen.load(Ordering::Relaxed));
@@ -248,11 +250,17 @@ struct Ways<W> {
     kept: Vec<Vec<u8>>,
     is_always_file: bool,
     file: Option<LogFile>,
+    /// The file refused the last line.
+    file_refused: bool,
     shared: Arc<Shared>,
 }
 
 impl<W: Write> Ways<W> {
     fn run(mut self, orders: &Receiver<Order>) {
+        // A file that the user named is made at once: that it cannot be is reported before it matters.
+        if self.file.as_ref().is_some_and(|file| !file.is_usual()) {
+            self.write(b"", true);
+        }
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Write(line, screen) => {
@@ -306,13 +314,29 @@ impl<W: Write> Ways<W> {
         }
     }
 
-    /// There is nowhere to report a log that cannot be written.
     fn write(&mut self, line: &[u8], to_file: bool) {
-        let written = match &mut self.file {
-            Some(file) if to_file => file.write(line).is_ok(),
-            Some(_) | None => false,
+        let refused = match &mut self.file {
+            Some(file) if to_file => match file.write(line) {
+                Ok(()) => {
+                    self.file_refused = false;
+                    return;
+                }
+                Err(error) => Some(format!("cannot log to {}: {error}", file.path().display())),
+            },
+            Some(_) | None => None,
         };
-        if !written && self.has_screen && self.shared.screen() == Screen::Ours {
+        if let Some(refused) = refused
+            && !std::mem::replace(&mut self.file_refused, true)
+        {
+            self.shared.note(&refused, Level::WARN);
+            self.screen(format!("hbsidecar: {refused}; logging to standard error\n").as_bytes());
+        }
+        self.screen(line);
+    }
+
+    /// There is nowhere to report a log that cannot be written.
+    fn screen(&mut self, line: &[u8]) {
+        if self.has_screen && self.shared.screen() != Screen::Agents {
             let _ = self.screen.write_all(line);
         }
     }
@@ -339,7 +363,8 @@ impl<W: Write> Ways<W> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let last = last.map_or(String::new(), |(_, line)| format!(", the last: {line}"));
-        let place = self.file.as_ref().map(LogFile::path);
+        let written = self.file.as_ref().filter(|_| !self.file_refused);
+        let place = written.map(LogFile::path);
         let place = place.map_or(String::new(), |path| format!("; see {}", path.display()));
         let _ = writeln!(
             self.screen,

@@ -27,6 +27,7 @@ mod sockets;
 mod space;
 mod spaces;
 mod status;
+mod table;
 mod tcp;
 mod tool_calls;
 mod tree;

@@ -88,10 +88,51 @@ fn bad_arguments_are_one_clear_line_and_exit_code_2() {
             vec!["--redis-password-file", "/no/such/file", "--", "true"],
             "/no/such/file",
         ),
+        (vec!["run", "--", "true"], "leave out run"),
+        (vec!["python3", "x.py"], "hbsidecar -- python3"),
     ] {
         let err = refused(&arguments, 2);
         assert!(err.contains(expected), "{arguments:?}: {err}");
     }
+}
+
+#[test]
+fn what_follows_a_subcommand_is_no_command_and_a_negative_number_no_flag() {
+    for arguments in [["healthcheck", "now"], ["diagnose", "-1"]] {
+        let output = support::clean(&support::program("hbsidecar"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && !err.contains("-- "),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written_is_reported_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("missing/log");
+    let flags = ["--log-file", path.to_str().unwrap(), "--", "true"];
+    let (code, _, err) = run(&flags);
+    assert_eq!(code, Some(0));
+    assert!(
+        err.contains("cannot log to") && err.contains("missing/log"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_switch_in_a_variable_is_yes_or_no() {
+    let output = sidecar(&["--", "true"])
+        .env("HB_EXCLUSIVE", "flase")
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("HB_EXCLUSIVE"), "{err}");
 }
 
 #[test]
@@ -160,4 +201,18 @@ fn help_names_every_exit_code_of_its_own() {
     for word in ["125", "126", "127", "128+n", "--interval", "HB_AGENT_ID"] {
         assert!(out.contains(word), "{word}");
     }
+}
+
+#[test]
+fn a_child_that_ended_before_the_agent_started_is_reaped() {
+    let waits = "until [ ! -e /proc/$CHILD ]; do sleep 0.02; done; echo reaped";
+    let script = format!(
+        "true & export CHILD=$!; exec \"$HB\" -q --restart never --redis-url redis://127.0.0.1:1 -- timeout 60 sh -c '{waits}'"
+    );
+    let mut shell = support::clean("sh".as_ref());
+    shell
+        .args(["-c", &script])
+        .env("HB", support::program("hbsidecar"));
+    let output = shell.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "reaped\n");
 }

@@ -4,7 +4,7 @@ use crate::commands::diagnose::DiagnoseArgs;
 use crate::commands::hooks::HooksArgs;
 use crate::commands::install::InstallArgs;
 use crate::commands::notify::{HealthcheckArgs, NotifyArgs};
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use hbshell::command_line::{duration, interval};
 use hbshell::log::LogFormat;
@@ -70,7 +70,7 @@ pub struct Args {
     #[arg(conflicts_with_all = ["transparent", "command"])]
     pub(super) matching: Option<Regex>,
     /// Fork the watcher away and become the agent: its PID and terminal are those of hbsidecar; no restarts
-    #[arg(long, env = "HB_TRANSPARENT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "HB_TRANSPARENT", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) transparent: bool,
 
     /// When to restart an agent that ended
@@ -98,20 +98,20 @@ pub struct Args {
     #[arg(long, env = "HB_REWRITE", value_name = "FROM:TO", value_parser = rewrite, value_delimiter = ',')]
     pub(super) rewrite: Vec<(i32, i32)>,
     /// Leave processes alone that the agent leaves behind
-    #[arg(long, env = "HB_KEEP_ORPHANS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "HB_KEEP_ORPHANS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) keep_orphans: bool,
     /// Never two agents of this id: start only with the store's lease, and stop before it runs out: after four intervals
     /// without a renewal
-    #[arg(long, env = "HB_EXCLUSIVE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "HB_EXCLUSIVE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) exclusive: bool,
     /// Kill the agent when hbsidecar is killed; without it the agent runs on, and the next sidecar of its id watches it
-    #[arg(long, env = "HB_DIE_WITH_SIDECAR", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "HB_DIE_WITH_SIDECAR", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) die_with_sidecar: bool,
     /// The pod declares RestartAllContainers for exit code 88: hbsidecar ends with it when hbmonitor orders that
-    #[arg(long, env = "HB_POD_RESTART", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "HB_POD_RESTART", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) pod_restart: bool,
     /// Take the id from a living sidecar
-    #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "HB_TAKEOVER", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) takeover: bool,
 
     /// What to do about an agent that provably cannot continue [default: restart; alert on a terminal]

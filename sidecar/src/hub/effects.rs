@@ -285,7 +285,11 @@ impl Hub {
         let policy = &self.config.policy;
         let window = humantime::format_duration(policy.window);
         let message = if self.config.work.starts_agents() {
-            let message = format!("{} restarts in {window} are used up", policy.restarts_max);
+            let message = match policy.restarts_max {
+                0 => "no restart is allowed (--max-restarts 0)".to_owned(),
+                1 => format!("the one restart in {window} is used up"),
+                count => format!("{count} restarts in {window} are used up"),
+            };
             tracing::error!("{message}; not restarting the agent");
             message
         } else {

@@ -72,6 +72,7 @@ impl Hub {
         let patient = self.config.exclusive;
         let mut until = Instant::now() + if patient { SILENT_WAIT } else { STORE_WITHIN };
         let mut waits = false;
+        child::reap(None); // children that ended before signals were read: a helper's, or of the program that became this one
         while self.records.are_of_another_command() && self.rename("an agent without a sidecar") {}
         loop {
             let event = tokio::select! {
@@ -225,7 +226,10 @@ impl Hub {
 /// What a signal means before there is an agent.
 fn interrupted(received: Received) -> Option<Outcome> {
     match received {
-        Received::Child => None,
+        Received::Child => {
+            child::reap(None);
+            None
+        }
         Received::Signal(sent) => matches!(
             sent.number,
             libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP

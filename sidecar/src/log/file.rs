@@ -36,6 +36,11 @@ impl LogFile {
         }
     }
 
+    /// Whether it is the one in the runtime directory.
+    pub(super) fn is_usual(&self) -> bool {
+        self.is_ours
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,13 +1,12 @@
 //! The open descriptors of one process: what each stands for, and the ends of pipes and terminals among them.
 
-use super::read::{Reader, link, numbers};
+use super::read::Reader;
+use super::table::{DESCRIPTORS_MAX, Table};
 use heartbeat::verdict::sample::{Channel, End, Kind, NAMED_PIPE, Target, Why};
 use heartbeat::wire::beat::cut;
 use rustix::fs::{AtFlags, CWD, FileType, statat};
 use std::collections::BTreeMap;
 
-/// The most descriptors read of one process.
-pub(super) const DESCRIPTORS_MAX: usize = 8192;
 const PATH_CHARS_MAX: usize = 200;
 /// Permissions of a link in `fd`: what the descriptor was opened for.
 const MAY_READ: u32 = 0o400;
@@ -26,16 +25,16 @@ pub(super) struct Descriptors {
 impl Descriptors {
     /// Reads them all, through a living thread of the process: under the number of one that has ended there are none.
     pub(super) fn of(through: u32) -> Self {
-        let (fds, gap) = match numbers(&format!("/proc/{through}/fd"), DESCRIPTORS_MAX) {
-            Ok((fds, cut)) => (fds, cut.then_some(Why::TooMany)),
-            Err(why) => (Vec::new(), Some(why)),
-        };
         let mut kinds = BTreeMap::new();
-        for fd in fds.into_iter().filter_map(|fd| i32::try_from(fd).ok()) {
-            if let Ok(target) = link(&format!("/proc/{through}/fd/{fd}")) {
-                kinds.insert(fd, named_pipe(through, fd, kind(target)));
+        let gap = match Table::open(through, DESCRIPTORS_MAX) {
+            Ok(table) => {
+                for (fd, target) in table.links() {
+                    kinds.insert(fd, named_pipe(through, fd, kind(target)));
+                }
+                table.is_cut.then_some(Why::TooMany)
             }
-        }
+            Err(why) => Some(why),
+        };
         Self {
             through,
             kinds,

@@ -2,22 +2,23 @@
 //! an eventfd, of a file's lock, of shared memory. The kernel has no such list, so every process must be read. The search is
 //! repeated seldom; in between, known holders are only confirmed.
 
-use super::descriptors::{DESCRIPTORS_MAX, end, kind, named_pipe};
+use super::descriptors::{end, kind, named_pipe};
 use super::mappings;
 use super::process::{io, stat_line};
 use super::read::{Reader, link, numbers};
 use super::same;
+use super::table::{DESCRIPTORS_MAX, Table};
 use heartbeat::base::moment::Moment;
-use heartbeat::verdict::sample::{Channel, End, NAMED_PIPE, Outsider, RunState, Why};
+use heartbeat::verdict::sample::{Channel, End, Kind, NAMED_PIPE, Outsider, RunState, Why};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The most processes of the machine that are searched.
 const PROCESSES_MAX: usize = 8192;
-/// Between two searches for the same objects, and so many times what one takes: a thousandth of a core.
+/// Between two searches for the same objects, and so many times what one takes: a two-thousandth of a core.
 const SEARCH_AGAIN: Duration = Duration::from_secs(20);
-const SEARCH_AGAIN_COSTS: u32 = 1000;
+const SEARCH_AGAIN_COSTS: u32 = 2000;
 /// A search for other objects waits so many times what the last one took.
 const SEARCH_OTHER_COSTS: u32 = 100;
 const PAGERS: [&str; 4] = ["less", "more", "most", "bat"];
@@ -70,6 +71,7 @@ struct Search {
 struct Wanted<'a> {
     ids: &'a BTreeSet<Id>,
     fifos: bool,
+    masters: bool,
     events: bool,
     files: bool,
     mapped: bool,
@@ -87,10 +89,23 @@ impl<'a> Wanted<'a> {
         Self {
             ids,
             fifos: ids.iter().any(is_fifo),
+            masters: ids
+                .iter()
+                .any(|id| matches!(id, Id::Channel(Channel::Terminal(_)))),
             events: ids.iter().any(|id| matches!(id, Id::Event(_))),
             files: ids.iter().any(|id| matches!(id, Id::File(..))),
             mapped: ids.iter().any(|id| matches!(id, Id::Mapped(..))),
             spaces: ids.iter().filter_map(space).collect(),
+        }
+    }
+
+    /// Whether what a link names may be the end of a wanted channel.
+    fn may_be(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::Pipe(inode) => self.ids.contains(&Id::Channel(Channel::Pipe(*inode))),
+            Kind::Socket(inode) => self.ids.contains(&Id::Channel(Channel::Socket(*inode))),
+            Kind::File(path) => self.fifos || self.masters && path.ends_with("/ptmx"),
+            Kind::Terminal(_) | Kind::Internal(_) | Kind::Unreadable(_) => false,
         }
     }
 }
@@ -142,11 +157,14 @@ impl Outside {
         }
         for pid in pids.into_iter().filter(|pid| !tree.contains(pid)) {
             match descriptors(reader, pid) {
-                Ok((through, fds, cut)) => {
-                    if cut {
-                        self.denied = Some(Why::TooMany);
+                Ok((through, table)) => {
+                    match table {
+                        // Part of a table excludes nothing, and the longest would cost the most.
+                        None => self.denied = Some(Why::TooMany),
+                        Some(table) => {
+                            self.search_one(reader, &wanted, (pid, through), &table);
+                        }
                     }
-                    self.search_one(reader, &wanted, (pid, through), &fds);
                     self.search_memory(reader, &wanted, (pid, through));
                 }
                 Err(Why::Gone) => {}
@@ -160,25 +178,22 @@ impl Outside {
         reader: &mut Reader,
         wanted: &Wanted<'_>,
         (pid, through): (u32, u32),
-        fds: &[u32],
+        table: &Table,
     ) {
-        for fd in fds.iter().filter_map(|fd| i32::try_from(*fd).ok()) {
-            let Ok(target) = link(&format!("/proc/{through}/fd/{fd}")) else {
-                continue;
-            };
+        for (fd, target) in table.links() {
             if wanted.events && target == "anon_inode:[eventfd]" {
                 let id = event_id(reader, through, fd).map(Id::Event);
                 self.found(wanted, id, (pid, through), fd);
             }
-            // Most descriptors are none of these, and their name alone shows it.
-            let nameless = ["pipe:", "socket:"].iter().any(|p| target.starts_with(p));
             if wanted.files && target.starts_with('/') {
                 self.found(wanted, file_id(through, fd), (pid, through), fd);
             }
-            if !nameless && !target.ends_with("ptmx") && !wanted.fifos {
+            // Most descriptors are none of these, and their name alone shows it.
+            let kind = kind(target);
+            if !wanted.may_be(&kind) {
                 continue;
             }
-            let kind = named_pipe(through, fd, kind(target));
+            let kind = named_pipe(through, fd, kind);
             if let Some(end) = end(reader, through, fd, &kind) {
                 let held = Held::by(pid, through, end);
                 if wanted.ids.contains(&held.id) {
@@ -244,11 +259,11 @@ fn spent() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The descriptors of a process, read through a living thread of it, and whether they were cut off.
-fn descriptors(reader: &mut Reader, pid: u32) -> Result<(u32, Vec<u32>, bool), Why> {
-    let (fds, cut) = numbers(&format!("/proc/{pid}/fd"), DESCRIPTORS_MAX)?;
-    if !fds.is_empty() {
-        return Ok((pid, fds, cut));
+/// The descriptors of a process, read through a living thread of it; none when they are too many.
+fn descriptors(reader: &mut Reader, pid: u32) -> Result<(u32, Option<Table>), Why> {
+    let found = Table::open_whole(pid, DESCRIPTORS_MAX)?;
+    if found.as_ref().is_none_or(|table| !table.is_empty()) {
+        return Ok((pid, found));
     }
     // The first thread of a process may have ended before the others.
     let stat = reader.text(&format!("/proc/{pid}/stat"))?;
@@ -257,11 +272,10 @@ fn descriptors(reader: &mut Reader, pid: u32) -> Result<(u32, Vec<u32>, bool), W
     if ended {
         let (tids, _) = numbers(&format!("/proc/{pid}/task"), 2)?;
         if let Some(tid) = tids.into_iter().find(|tid| *tid != pid) {
-            let (fds, cut) = numbers(&format!("/proc/{tid}/fd"), DESCRIPTORS_MAX)?;
-            return Ok((tid, fds, cut));
+            return Ok((tid, Table::open_whole(tid, DESCRIPTORS_MAX)?));
         }
     }
-    Ok((pid, fds, cut))
+    Ok((pid, found))
 }
 
 /// What identifies an eventfd.

@@ -1,7 +1,7 @@
 //! Bounded reads of /proc: one buffer, small files, reasons instead of panics.
 
 use heartbeat::verdict::sample::Why;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use std::borrow::Cow;
@@ -59,15 +59,15 @@ pub(super) fn open_file(path: &str) -> Result<OwnedFd, Why> {
 
 /// The numbers that name the entries of a directory of /proc, at most so many.
 pub(super) fn numbers(path: &str, max: usize) -> Result<(Vec<u32>, bool), Why> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    numbers_in(open(path, flags, Mode::empty()).map_err(why)?, max)
+}
+
+/// The same of a directory that is open.
+pub(super) fn numbers_in(directory: impl AsFd, max: usize) -> Result<(Vec<u32>, bool), Why> {
     let mut found = Vec::new();
-    let file = open(
-        path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(why)?;
     let mut space: [std::mem::MaybeUninit<u8>; 8192] = [std::mem::MaybeUninit::uninit(); 8192];
-    let mut entries = rustix::fs::RawDir::new(&file, &mut space);
+    let mut entries = rustix::fs::RawDir::new(directory.as_fd(), &mut space);
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(why)?;
         let number = entry

@@ -14,6 +14,8 @@ use nix::libc;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// What the agent is started with.
 #[derive(Debug)]
@@ -40,6 +42,9 @@ pub(crate) enum StartError {
     /// The command is there.
     #[error("cannot run {0:?}: {1}; is it executable, and is its interpreter installed?")]
     NotExecutable(OsString, std::io::Error),
+    /// The first line of a script names a program that is not there.
+    #[error("cannot run {0:?}: {1}")]
+    NoInterpreter(OsString, MissingInterpreter),
     /// The file is being written.
     #[error("cannot run {0:?}: its file is open for writing; start it when it is whole")]
     Busy(OsString),
@@ -53,12 +58,25 @@ pub(crate) enum StartError {
     Nul(OsString),
 }
 
+/// What the first line of a script names.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MissingInterpreter {
+    #[error("its interpreter {0:?} is not there; install it, or correct the script's first line")]
+    NotThere(OsString),
+    #[error(
+        "its first line ends as on Windows (CR LF), which names no interpreter; convert it with dos2unix"
+    )]
+    EndsInReturn,
+}
+
 impl StartError {
     /// What a shell would exit with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::NotFound(_) => exit::NOT_FOUND,
-            Self::NotExecutable(..) | Self::Busy(_) => exit::NOT_EXECUTABLE,
+            Self::NotExecutable(..) | Self::NoInterpreter(..) | Self::Busy(_) => {
+                exit::NOT_EXECUTABLE
+            }
             Self::NoProcess(..) | Self::Nul(_) => exit::OWN_FAILURE,
         }
     }
@@ -67,7 +85,7 @@ impl StartError {
     pub(crate) fn is_permanent(&self) -> bool {
         match self {
             Self::NotExecutable(_, error) => !may_pass(error),
-            Self::NotFound(_) | Self::Nul(_) => true,
+            Self::NotFound(_) | Self::NoInterpreter(..) | Self::Nul(_) => true,
             Self::NoProcess(..) | Self::Busy(_) => false,
         }
     }
@@ -202,18 +220,57 @@ fn start_error(program: &OsStr, error: std::io::Error) -> StartError {
     let program = program.to_owned();
     match error.raw_os_error() {
         // A script whose interpreter is missing gives the same error, although the script exists.
-        Some(libc::ENOENT) if !std::path::Path::new(&program).exists() => {
-            StartError::NotFound(program)
-        }
+        Some(libc::ENOENT) => match image::paths(&program)
+            .iter()
+            .find(|p| Path::new(p).exists())
+        {
+            None => StartError::NotFound(program),
+            Some(path) => match missing_interpreter(Path::new(path)) {
+                Some(missing) => StartError::NoInterpreter(program, missing),
+                None => StartError::NotExecutable(program, error),
+            },
+        },
         Some(libc::EAGAIN | libc::ENOMEM) => StartError::NoProcess(program, error),
         Some(libc::ETXTBSY) => StartError::Busy(program),
         _ => StartError::NotExecutable(program, error),
     }
 }
 
+/// What the first line of this script names, unless it is there.
+fn missing_interpreter(script: &Path) -> Option<MissingInterpreter> {
+    /// The kernel reads no more of a first line.
+    const FIRST_LINE_MAX: u64 = 256;
+    let mut start = Vec::new();
+    let file = std::fs::File::open(script).ok()?;
+    file.take(FIRST_LINE_MAX).read_to_end(&mut start).ok()?;
+    let line = start
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    if line.ends_with(b"\r") {
+        return Some(MissingInterpreter::EndsInReturn);
+    }
+    let mut words = line.split(|byte| byte.is_ascii_whitespace());
+    let name = OsStr::from_bytes(words.find(|word| !word.is_empty())?);
+    (!Path::new(name).exists()).then(|| MissingInterpreter::NotThere(name.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_whose_interpreter_is_missing_is_refused_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |first_line: &str| {
+            let path = dir.path().join("agent");
+            std::fs::write(&path, first_line).unwrap();
+            let error = std::io::Error::from_raw_os_error(libc::ENOENT);
+            start_error(path.as_os_str(), error).to_string()
+        };
+        assert!(refused("#! /no/such -x\necho").contains("\"/no/such\" is not there"));
+        assert!(refused("#!/bin/sh\r\necho\r\n").contains("dos2unix"));
+    }
 
     #[test]
     fn a_refusal_that_says_nothing_of_the_program_is_tried_again() {

@@ -198,7 +198,7 @@ fn write_number(room: &mut [u8], mut number: i32) {
 }
 
 /// The paths that a shell would try.
-fn paths(program: &OsStr) -> Vec<OsString> {
+pub(super) fn paths(program: &OsStr) -> Vec<OsString> {
     if program.as_bytes().contains(&b'/') {
         return vec![program.to_owned()];
     }
