@@ -1051,6 +1051,17 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_of_ours_that_stood_still_makes_no_agent_silent_whose_beats_come() {
+        let mut stage = Stage::with_beats(2);
+        stage.tick_through(31..=110);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 9))), 111);
+        stage.tick_through(111..=140);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 10))), 141);
+        let failed = stage.announced.iter().any(|(_, to)| *to == State::Failed);
+        assert_eq!((stage.state(), failed), (State::Healthy, false));
+    }
+
+    #[test]
     fn an_epoch_that_cannot_be_gives_a_silent_agent_no_new_beginning() {
         let mut stage = Stage::with_beats(0);
         let epoch = 1_764_000_000_000;

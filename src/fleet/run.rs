@@ -300,6 +300,10 @@ impl Run {
             self.channel_sequence = beat.sequence;
         }
         if self.detector.beat(stamp, arrival) == Freshness::Implausible {
+            // Its number cannot be; that it came shows that it is sent. Our own clock may have stood still.
+            if source == BeatSource::Channel {
+                self.detector.observe_from(arrival);
+            }
             return BeatOutcome::Implausible;
         }
         self.keep(beat);
