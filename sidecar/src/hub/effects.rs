@@ -233,6 +233,7 @@ impl Hub {
         let is_crash_loop = self.agent.life.has_to_last();
         let facts = &mut self.agent.facts;
         facts.incarnation = self.agent.life.incarnation();
+        facts.look_for_reader();
         facts.trouble = is_crash_loop.then_some(Reason::CrashLoop);
         facts.hung = false;
         let incarnation = Some(facts.incarnation);
