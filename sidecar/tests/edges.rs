@@ -194,6 +194,17 @@ fn an_agent_whose_reader_has_seen_enough_is_not_restarted() {
 }
 
 #[test]
+fn an_agent_that_goes_into_the_background_is_named_before_its_end() {
+    let leaves = "setsid sleep 60 & until [ $(ps -o sid= -p $!) = $! ]; do sleep 0.02; done";
+    let mut command = loud(&["--", "sh", "-c", leaves]);
+    let errors = text(&command.output().unwrap().stderr);
+    assert!(
+        errors.contains("left sleep (") && errors.contains("--keep-orphans"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn an_agent_that_fails_as_its_reader_goes_is_not_restarted() {
     let dir = tempfile::tempdir().unwrap();
     let prints =
