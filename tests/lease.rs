@@ -243,6 +243,7 @@ impl Sidecar {
                 alone: true,
                 by_person: false,
                 unread: false,
+                cut_off: false,
                 announced: false,
                 by_its_runner: false,
                 out_of_memory: false,

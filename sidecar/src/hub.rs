@@ -228,6 +228,7 @@ impl Hub {
     fn look_after(&mut self) {
         self.io.look_after(self.agent.pid());
         self.records.look_after();
+        self.agent.facts.look_for_reader();
     }
 
     fn answer_health_checks(&self) {

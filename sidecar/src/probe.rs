@@ -47,6 +47,7 @@ use local::Local;
 use outside::Outside;
 use read::Reader;
 use rustix::time::{ClockId, clock_gettime};
+use sockets::Remembered;
 use status::Statuses;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub(crate) struct Sampler {
     words: BTreeMap<(u32, u64), CommandInfo>,
     outside: Outside,
     local: Local,
-    pairs: BTreeMap<u64, Option<u64>>,
+    remembered: Remembered,
     history: History,
     statuses: Statuses,
     space: Space,

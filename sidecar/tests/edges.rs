@@ -194,6 +194,34 @@ fn an_agent_whose_reader_has_seen_enough_is_not_restarted() {
 }
 
 #[test]
+fn an_agent_that_goes_into_the_background_is_named_before_its_end() {
+    let leaves = "setsid sleep 60 & until [ $(ps -o sid= -p $!) = $! ]; do sleep 0.02; done";
+    let mut command = loud(&["--", "sh", "-c", leaves]);
+    let errors = text(&command.output().unwrap().stderr);
+    assert!(
+        errors.contains("left sleep (") && errors.contains("--keep-orphans"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn an_agent_that_fails_as_its_reader_goes_is_not_restarted() {
+    let dir = tempfile::tempdir().unwrap();
+    let prints =
+        "import itertools\nopen('starts','a').write('x\\n')\nfor n in itertools.count(): print(n)";
+    let script = "\"$HB\" --redis-url redis://127.0.0.1:1 -- python3 -c \"$PRINTS\" | head -1";
+    let mut shell = clean(Path::new("sh"));
+    shell
+        .args(["-c", script])
+        .env("PRINTS", prints)
+        .current_dir(dir.path());
+    let output = with_hb(shell);
+    assert_eq!(text(&output.stdout), "0\n");
+    assert_eq!(count(&dir.path().join("starts")), 1);
+    assert!(text(&output.stderr).contains("nothing reads the agent's output"));
+}
+
+#[test]
 fn an_agent_that_reloads_at_hup_and_crashes_later_is_restarted() {
     let dir = tempfile::tempdir().unwrap();
     let script = "echo >> starts; trap 'echo >> reloads' HUP; echo > up; \

@@ -334,7 +334,7 @@ impl Lifecycle {
         let exit = ended.exit;
         let was_crash_loop = std::mem::take(&mut self.crash_loop);
         let fatal = exit.code.is_some_and(|code| FATAL.contains(&code));
-        if (asked || fatal) && !self.is_followed() {
+        if (asked || fatal || ended.cut_off) && !self.is_followed() {
             return Then::End;
         }
         match (self.policy.restart, exit.code) {
@@ -521,6 +521,7 @@ mod tests {
             alone,
             by_person: false,
             unread: false,
+            cut_off: false,
             announced: false,
             by_its_runner: false,
             out_of_memory: false,
@@ -777,6 +778,7 @@ backing off + restart = starting [Start]
             alone: true,
             by_person: false,
             unread: false,
+            cut_off: false,
             announced: false,
             by_its_runner: false,
             out_of_memory: false,
@@ -814,6 +816,20 @@ backing off + restart = starting [Start]
     }
 
     #[test]
+    fn an_agent_that_failed_as_its_reader_went_has_failed_and_is_not_restarted() {
+        let mut life = running(POLICY);
+        let Input::Exited(failed) = ended(1, true) else {
+            panic!("an exit");
+        };
+        let cut_off = Ended {
+            cut_off: true,
+            ..failed
+        };
+        let effects = life.handle(Input::Exited(cut_off), at(1), 0.0);
+        assert_eq!((effects, life.requested()), (vec![Effect::End], false));
+    }
+
+    #[test]
     fn an_agent_whose_output_has_no_reader_any_more_has_ended_cleanly() {
         let mut life = running(POLICY);
         let pipe = Exit {
@@ -825,6 +841,7 @@ backing off + restart = starting [Start]
             alone: true,
             by_person: false,
             unread: true,
+            cut_off: false,
             announced: false,
             by_its_runner: false,
             out_of_memory: false,
@@ -832,6 +849,7 @@ backing off + restart = starting [Start]
         assert_eq!(life.handle(Input::Exited(ended), at(1), 0.0), [Effect::End]);
         let crashed = Ended {
             unread: false,
+            cut_off: false,
             ..ended
         };
         let effects = running(POLICY).handle(Input::Exited(crashed), at(1), 0.0);
@@ -1012,6 +1030,7 @@ backing off + restart = starting [Start]
                 alone: true,
                 by_person: false,
                 unread: false,
+                cut_off: false,
                 announced: false,
                 by_its_runner,
                 out_of_memory: false,
@@ -1052,6 +1071,7 @@ backing off + restart = starting [Start]
                 alone: true,
                 by_person: false,
                 unread: false,
+                cut_off: false,
                 announced: false,
                 by_its_runner: false,
                 out_of_memory: true,

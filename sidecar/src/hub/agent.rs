@@ -55,6 +55,8 @@ pub(super) struct ExitFacts {
     pub(super) unlogged_end: Option<String>,
     /// The incarnation that runs, or that was tried last.
     pub(super) incarnation: u64,
+    /// When it was first seen that nothing reads its output any more.
+    pub(super) unread_since: Option<Moment>,
     /// What is wrong although a process is there.
     pub(super) trouble: Option<Reason>,
     /// The present incarnation is being restarted because it is hung.
@@ -405,11 +407,17 @@ impl AgentProcess {
             tracing::error!("the agent was killed for memory by the kernel (OOM kill)");
         }
         let incarnation = self.facts.incarnation;
+        let is_child = matches!(self.body, Body::Child(_));
+        let cut_off = is_child && exits::failed_unread(exit, self.facts.unread_for());
+        if cut_off {
+            tracing::warn!("nothing reads the agent's output any more: it is not restarted");
+        }
         let effects = self.handle(Input::Exited(Ended {
             exit,
             alone,
             by_person: by.person,
-            unread: exits::output_is_unread(exit),
+            unread: exits::died_unread(exit),
+            cut_off,
             announced,
             by_its_runner: by.its_runner,
             out_of_memory: reason.is_some(),

@@ -13,6 +13,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
 use nix::libc;
+use rustix::process::getsid;
 use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -46,7 +47,10 @@ impl Hub {
                         self.beat();
                     }
                 }
-                Effect::CleanUp => self.agent.tree.signal(&[libc::SIGTERM, libc::SIGCONT]),
+                Effect::CleanUp => {
+                    self.warn_of_daemon();
+                    self.agent.tree.signal(&[libc::SIGTERM, libc::SIGCONT]);
+                }
                 Effect::TakeEvidence => self.take_evidence(),
                 Effect::Kill => {
                     if self.agent.kill() {
@@ -67,6 +71,29 @@ impl Hub {
                     self.outcome.get_or_insert(Outcome::Ended(exit));
                 }
             }
+        }
+    }
+
+    /// A program that goes into the background ends well and leaves a process with a session of its own: its user expects
+    /// that it runs on.
+    fn warn_of_daemon(&self) {
+        let ended_well = self
+            .agent
+            .facts
+            .last
+            .is_some_and(|exit| exit.code == Some(0));
+        if !ended_well || self.agent.life.requested() {
+            return;
+        }
+        let own = getsid(None).map_or(0, |session| session.as_raw_pid());
+        let left = self.agent.tree.members();
+        if let Some(daemon) = left.iter().find(|member| member.session != own) {
+            tracing::warn!(
+                "the agent has ended and left {} ({}) in the background: ending it; start the agent in the foreground, \
+                 or let such processes run on with --keep-orphans",
+                daemon.name,
+                daemon.pid
+            );
         }
     }
 
@@ -233,6 +260,7 @@ impl Hub {
         let is_crash_loop = self.agent.life.has_to_last();
         let facts = &mut self.agent.facts;
         facts.incarnation = self.agent.life.incarnation();
+        facts.look_for_reader();
         facts.trouble = is_crash_loop.then_some(Reason::CrashLoop);
         facts.hung = false;
         let incarnation = Some(facts.incarnation);

@@ -1,6 +1,6 @@
 //! What an exit of the agent means: who wanted it, what it died of.
 
-use super::agent::{AgentProcess, Body};
+use super::agent::{AgentProcess, Body, ExitFacts};
 use crate::clock;
 use crate::config::{Config, Work, exit};
 use crate::process::terminal::Terminal;
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How long the parent of an attached agent has to reap it; its exit is readable only then.
 const REAPED_WITHIN: Duration = Duration::from_millis(500);
+/// So long an end belongs to that of its output's reader: an agent that writes notices within a beat.
+const JUST_GONE: Duration = Duration::from_secs(30);
 pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
 
 /// Who wanted an end, as far as its exit shows it.
@@ -92,11 +94,32 @@ impl AgentProcess {
 }
 
 /// Whether it died of a broken pipe that is its standard output or error, and ours: its reader has what it wanted.
-pub(super) fn output_is_unread(exit: Exit) -> bool {
-    let pipe = libc::SIGPIPE as u8;
-    if exit.signal != Some(pipe) && exit.code != Some(exit::SIGNAL_BASE + pipe) {
-        return false;
+pub(super) fn died_unread(exit: Exit) -> bool {
+    is_by_signal(exit, libc::SIGPIPE as u8) && output_is_unread()
+}
+
+/// Whether it failed with a code of its own, as Python and Node do at a broken pipe, and its reader went a short time ago.
+/// One that ran on without a reader failed for another reason.
+pub(super) fn failed_unread(exit: Exit, unread_for: Duration) -> bool {
+    unread_for < JUST_GONE && exit.code.is_some_and(|code| code != 0) && output_is_unread()
+}
+
+impl ExitFacts {
+    /// Notes since when nothing reads the output.
+    pub(super) fn look_for_reader(&mut self) {
+        self.unread_since =
+            output_is_unread().then(|| self.unread_since.unwrap_or_else(clock::now));
     }
+
+    /// How long nothing has read the output, as far as that was seen.
+    pub(super) fn unread_for(&self) -> Duration {
+        self.unread_since
+            .map_or(Duration::ZERO, |at| clock::now().since(at))
+    }
+}
+
+/// Whether nothing reads our standard output or error any more, which are also the agent's.
+fn output_is_unread() -> bool {
     let unread = |fd: BorrowedFd<'_>| {
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
         poll(&mut fds, Some(&Timespec::default())).is_ok()

@@ -197,7 +197,7 @@ impl Sampler {
                 }
             }
         }
-        let (sockets, gaps) = sockets::describe(&wanted, &mut self.pairs);
+        let (sockets, gaps) = sockets::describe(&wanted, &mut self.remembered, sample.at);
         sample.sockets = sockets;
         self.local
             .name(&mut self.reader, &mut sample.sockets, sample.at);

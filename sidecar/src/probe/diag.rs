@@ -1,5 +1,5 @@
-//! Sockets by netlink (`sock_diag`), for trees whose descriptors may not be borrowed. Lists the connections of this
-//! network namespace, so it costs what the machine's sockets cost: only asked when nothing moved.
+//! Sockets by netlink (`sock_diag`), for trees whose descriptors may not be borrowed. A list of the connections of this
+//! network namespace costs what the machine's sockets cost; one that was listed before is asked by its name.
 
 use super::read::why;
 use super::tcp::{state, tcp};
@@ -31,37 +31,67 @@ const UNIX: u8 = 1;
 const ATTRIBUTE_INFO: u16 = 2;
 const WANT_INFO: u8 = 1 << 1;
 const MESSAGE_BYTES: usize = 72;
+const NAME_BYTES: usize = 48;
 const UNIX_NAME: u32 = 1;
 const UNIX_PEER: u32 = 4;
 const UNIX_QUEUE: u32 = 16;
 const TIMER_KEEP_ALIVE: u8 = 2;
 
+/// By what the kernel finds a TCP socket without a list: family, addresses, and a number that no other socket has.
+#[derive(Clone, Debug)]
+pub(super) struct TcpName {
+    family: u8,
+    id: [u8; NAME_BYTES],
+}
+
 /// The TCP sockets with these inodes, in any state.
-pub(super) fn tcp_sockets(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+pub(super) fn tcp_sockets(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, (TcpName, Tcp)>, Why> {
     sockets_in(u32::MAX, wanted)
 }
 
 /// The TCP sockets with these inodes whose connection request is unanswered: the kernel passes over the others.
-pub(super) fn connecting(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+pub(super) fn connecting(wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, (TcpName, Tcp)>, Why> {
     const SYN_SENT: u32 = 1 << 2;
     sockets_in(SYN_SENT, wanted)
 }
 
-fn sockets_in(states: u32, wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, SocketKind>, Why> {
+fn sockets_in(states: u32, wanted: &BTreeSet<u64>) -> Result<BTreeMap<u64, (TcpName, Tcp)>, Why> {
     let mut found = BTreeMap::new();
     for family in [INET, INET6] {
-        let mut request = vec![family, TCP, WANT_INFO, 0];
-        request.extend(states.to_ne_bytes());
-        request.extend([0; 48]);
+        let request = tcp_request(family, states, &[0; NAME_BYTES]);
         dump(&request, REQUEST_DUMP, |message| {
             if let Some((inode, tcp)) = connection(message)
                 && wanted.contains(&inode)
+                && let Some(name) = name(message)
             {
-                found.insert(inode, SocketKind::Tcp(Box::new(tcp)));
+                found.insert(inode, (name, tcp));
             }
         })?;
     }
     Ok(found)
+}
+
+/// The TCP socket of this name, with its inode; none when it is gone.
+pub(super) fn tcp_socket(name: &TcpName) -> Result<(u64, Tcp), Why> {
+    let request = tcp_request(name.family, u32::MAX, &name.id);
+    let mut found = None;
+    dump(&request, REQUEST, |message| found = connection(message))?;
+    found.ok_or(Why::Gone)
+}
+
+fn tcp_request(family: u8, states: u32, id: &[u8; NAME_BYTES]) -> Vec<u8> {
+    let mut request = vec![family, TCP, WANT_INFO, 0];
+    request.extend(states.to_ne_bytes());
+    request.extend(id);
+    request
+}
+
+/// `struct inet_diag_sockid` of an answer.
+fn name(message: &[u8]) -> Option<TcpName> {
+    Some(TcpName {
+        family: *message.first()?,
+        id: message.get(4..4 + NAME_BYTES)?.try_into().ok()?,
+    })
 }
 
 /// Inodes of the sockets that listen on these ports.
@@ -301,16 +331,28 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let wanted = BTreeSet::from([inode(&listener), inode(&client)]);
         let found = tcp_sockets(&wanted).unwrap();
-        let SocketKind::Tcp(listening) = &found[&inode(&listener)] else {
-            panic!("{found:?}")
-        };
+        let (_, listening) = &found[&inode(&listener)];
         assert_eq!((listening.state, listening.unacked), (TcpState::Listen, 1));
-        let SocketKind::Tcp(connected) = &found[&inode(&client)] else {
-            panic!("{found:?}")
-        };
+        let (_, connected) = &found[&inode(&client)];
         assert_eq!(connected.state, TcpState::Established);
         assert_eq!(connected.remote, listener.local_addr().unwrap().to_string());
         assert_eq!(connected.keep_alive, Some(false));
+    }
+
+    #[test]
+    fn a_socket_that_was_listed_is_found_by_its_name_until_it_is_gone() {
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, theirs) = (inode(&listener), inode(&client));
+        let found = tcp_sockets(&BTreeSet::from([ours, theirs])).unwrap();
+        let states = [ours, theirs].map(|inode| {
+            let (asked, tcp) = tcp_socket(&found[&inode].0).unwrap();
+            assert_eq!(asked, inode);
+            tcp.state
+        });
+        assert_eq!(states, [TcpState::Listen, TcpState::Established]);
+        drop((listener, client));
+        assert!(tcp_socket(&found[&ours].0).is_err());
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl Search {
 }
 
 /// Processor time of this thread.
-fn spent() -> Duration {
+pub(super) fn spent() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))

@@ -40,6 +40,7 @@ pub(crate) enum Tree {
 pub(crate) struct Member {
     pub(crate) pid: i32,
     pub(crate) started: u64,
+    pub(crate) session: i32,
     pub(crate) state: char,
     pub(crate) name: String,
 }
@@ -172,6 +173,7 @@ impl Table {
                 let member = Member {
                     pid: stat.pid,
                     started: stat.starttime,
+                    session: stat.session,
                     state: stat.state,
                     name: stat.comm,
                 };

@@ -23,6 +23,9 @@ pub struct Ended {
     pub by_person: bool,
     /// It died because nothing reads its output any more, as in `agent | head -1`.
     pub unread: bool,
+    /// It failed when the reader of its output had just gone: programs that ignore SIGPIPE exit with a code of their own, and
+    /// the next one would fail at its first line too.
+    pub cut_off: bool,
     /// It said before that it would end.
     pub announced: bool,
     /// Another program runs it, and it ended by the signal that asks it to stop: by that program's request.
