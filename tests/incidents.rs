@@ -830,6 +830,20 @@ fn what_a_monitor_wrote_that_led_beside_this_one_is_read_and_ends() {
 }
 
 #[test]
+fn an_old_record_that_another_one_wrote_late_is_written_again_within_a_minute() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.run(10);
+    let old = stage.open()[0].clone();
+    stage.revive(0..1, 1);
+    stage.run(60);
+    assert_eq!(stage.open().len(), 0);
+    stage.records.insert(old.id.clone(), old);
+    stage.run(60);
+    assert_eq!((stage.open().len(), stage.took_over), (0, 0));
+}
+
+#[test]
 fn a_leader_that_wakes_up_records_nothing_before_it_knows_who_leads() {
     for replaced in [true, false] {
         let mut stage = Stage::new(20);

@@ -257,6 +257,29 @@ fn a_store_that_answers_in_three_seconds_is_slow_and_not_dead_and_no_question_wa
     assert_eq!(logged.len(), 1, "the others live");
 }
 
+/// A sidecar that starts meanwhile, and one that was there before.
+#[test]
+fn a_sidecar_waits_longer_for_a_slow_store_and_its_beats_come() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let beating = |id: &str| Running::start(sidecar(&proxy.url(), id, "2s").args(SLEEP));
+    let sequence = |id: &str| -> Option<u64> {
+        let held: Option<String> = redis.run(&["HGET", &format!("agent:{id}"), "sequence"]);
+        held?.parse().ok()
+    };
+    let beats_from = |id: &str, first: u64| {
+        eventually(&format!("{id} beats"), || {
+            sequence(id).filter(|held| *held >= first)
+        })
+    };
+    let _before = beating("slow-1");
+    let before = beats_from("slow-1", 1);
+    proxy.delays(Duration::from_millis(1050));
+    let _new = beating("slow-2");
+    beats_from("slow-2", 1);
+    beats_from("slow-1", before + 3);
+}
+
 #[test]
 fn a_link_that_is_a_black_hole_is_noticed_and_made_again() {
     let redis = Redis::start();

@@ -34,7 +34,8 @@ use tokio::task::JoinHandle;
 
 /// Events that wait for the store; beyond it the oldest stay and the newest is dropped and logged.
 const EVENTS_MAX: usize = 64;
-/// How long a connection or an answer may take.
+/// How long a connection or an answer may take at first; twice as long after each failed try, up to four times: a slow store is
+/// not a dead one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Events that wait for the hub.
 const STORE_EVENTS_MAX: usize = 16;
@@ -438,11 +439,12 @@ impl StoreSession {
         let address = address.map_err(ConnectError::from)?;
         self.address = address.to_string();
         self.channels = Channels::of(address.database());
-        let store = address.locate(ANSWER_WITHIN).await?;
+        let answer_within = ANSWER_WITHIN * (1 << self.tries.min(2));
+        let store = address.locate(answer_within).await?;
         let key = keys::agent(&self.registration.id);
         self.address = store.address_of(&key);
         let (config, pushes) = pushes::of(AsyncConnectionConfig::new());
-        let within = Within::each(ANSWER_WITHIN);
+        let within = Within::each(answer_within);
         let connection = Link::to_owner(&store, &key, within, config).await?;
         Ok((connection, pushes))
     }

@@ -190,7 +190,10 @@ impl Agent {
         let arrival = self.arrival(beat, source, context.now);
         let life = beat.life();
         if let Some(refused) = self.refusal(beat, context) {
-            return refused;
+            if beat.hb.is_none() || !self.run.yields_to(beat, source, arrival) {
+                return refused;
+            }
+            self.fence = beat.epoch();
         }
         if beat.epoch() != self.run.epoch {
             let known = (self.run.detector.interval(), Duration::ZERO);
@@ -364,14 +367,10 @@ impl Agent {
             let over = self.run.epoch == 0 || matches!(self.state, State::Failed | State::Stopped);
             return (!over).then_some(BeatOutcome::Outdated);
         }
-        if self.admits(beat.epoch(), context) {
-            return None;
+        if beat.epoch() > context.epoch_max && self.fence <= context.epoch_max && !self.is_new {
+            return Some(BeatOutcome::Implausible);
         }
-        Some(if beat.epoch() > context.epoch_max {
-            BeatOutcome::Implausible
-        } else {
-            BeatOutcome::Outdated
-        })
+        (!self.admits(beat.epoch(), context)).then_some(BeatOutcome::Outdated)
     }
 
     /// Whether a message of this epoch counts: a lower one than the highest is of the past. An epoch beyond the plausible

@@ -238,6 +238,11 @@ impl Ledger {
         })
     }
 
+    /// Whether the records of the store are known.
+    pub fn is_restored(&self) -> bool {
+        self.restored
+    }
+
     /// Whether the store has everything, as far as it has answered.
     pub fn is_saved(&self) -> bool {
         self.unsaved.is_empty()

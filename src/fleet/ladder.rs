@@ -229,7 +229,7 @@ impl Ladder {
         }
         let mut climb = Climb::new(policy, now);
         for past in climbed {
-            climb.remember(&past.ticket);
+            climb.remember(past);
         }
         if let Some(last) = climbed.last().filter(|last| !last.settled) {
             let until = self.verify_until(&last.ticket, facts, now);

@@ -745,6 +745,72 @@ mod tests {
         );
     }
 
+    /// An agent with a later epoch that was silent until it had failed.
+    fn failed_in_epoch(epoch: u64) -> Stage {
+        let mut stage = Stage::with_beats(0);
+        stage.apply(FleetInput::Beat(Box::new(beat(epoch, 9))), 0);
+        stage.tick_through(1..=96);
+        assert_eq!(stage.state(), State::Failed);
+        stage
+    }
+
+    #[test]
+    fn a_copy_with_an_earlier_epoch_is_followed_when_the_later_one_is_silent() {
+        let mut stage = failed_in_epoch(9);
+        let mut states = Vec::new();
+        for slot in 13..=14 {
+            stage.apply(FleetInput::Beat(Box::new(beat(2, slot))), slot * 10);
+            states.push(stage.state());
+            stage.tick_through(slot * 10..=slot * 10 + 20);
+        }
+        assert_eq!(states, [State::Failed, State::Failed], "not at its pace");
+        stage.apply(FleetInput::Beat(Box::new(beat(2, 15))), 170);
+        assert_eq!(
+            (stage.state(), stage.fleet.view().agents[&id()].run.epoch),
+            (State::Healthy, 2)
+        );
+    }
+
+    #[test]
+    fn old_beats_that_are_replayed_with_holes_bring_no_earlier_epoch_back() {
+        let mut stage = failed_in_epoch(9);
+        for (n, slot) in [1, 2, 4, 5, 7, 8].into_iter().enumerate() {
+            let second = 130 + 30 * n as u64;
+            stage.apply(FleetInput::Beat(Box::new(beat(2, slot))), second);
+        }
+        assert_eq!(stage.state(), State::Failed);
+    }
+
+    #[test]
+    fn the_hash_of_an_earlier_epoch_counts_when_it_is_news_by_the_senders_own_clock() {
+        for (slot, state) in [(12, State::Healthy), (8, State::Failed)] {
+            let mut stage = Stage::with_beats(0);
+            stage.apply(FleetInput::Beat(Box::new(beat(9, 9))), 0);
+            stage.tick_through(1..=94);
+            stage.fleet.handle(FleetInput::Tick, at(95));
+            let held = Box::new(beat(2, slot));
+            stage.apply(FleetInput::AgedBeat(held, Duration::from_secs(5)), 95);
+            stage.apply(FleetInput::Verified(id()), 95);
+            stage.apply(FleetInput::Witnessed(at(95)), 95);
+            assert_eq!(stage.state(), state, "slot {slot}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_epoch_beside_one_that_beats_changes_nothing() {
+        let mut stage = Stage::with_beats(0);
+        for slot in 9..=20 {
+            let second = (slot - 9) * 30;
+            stage.apply(FleetInput::Beat(Box::new(beat(9, slot))), second);
+            stage.apply(FleetInput::Beat(Box::new(beat(2, slot))), second + 1);
+        }
+        let agent = &stage.fleet.view().agents[&id()];
+        assert_eq!(
+            (agent.state, agent.reason, agent.run.epoch),
+            (State::Healthy, None, 9)
+        );
+    }
+
     fn roster(stopped_at: Option<u64>) -> FleetInput {
         let entry = RosterEntry {
             agent_type: "test".into(),
@@ -982,6 +1048,23 @@ mod tests {
                 .filter(|(_, to)| *to == State::Failed);
             assert_eq!(failures.count(), 1, "{what}: {:?}", stage.announced);
         }
+    }
+
+    #[test]
+    fn an_epoch_that_cannot_be_gives_a_silent_agent_no_new_beginning() {
+        let mut stage = Stage::with_beats(0);
+        let epoch = 1_764_000_000_000;
+        stage.apply(FleetInput::StoreClock(epoch), 0);
+        stage.apply(FleetInput::Beat(Box::new(beat(epoch, 0))), 0);
+        stage.tick_through(1..=60);
+        for odd in [1 << 50, 1 << 51] {
+            stage.apply(FleetInput::Beat(Box::new(beat(odd, 0))), 60);
+        }
+        let mut slower = beat(epoch, 0);
+        slower.hb.as_mut().unwrap().interval = Duration::from_secs(3600);
+        stage.apply(FleetInput::Beat(Box::new(slower)), 61);
+        stage.tick_through(61..=96);
+        assert_eq!(stage.state(), State::Failed, "{:?}", stage.announced);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which of several producers a beat of one registration comes from: the one that is followed, or a rival.
+//! Which of several producers of an agent a beat comes from: the one that is followed, or a rival.
 //!
 //! Intuition: a producer counts its beats. A beat that does not continue the count belongs to a producer that started
 //! again, to a second one that lives beside it, or it is a stray: late, replayed, damaged. Which one it is shows in what
@@ -103,12 +103,38 @@ impl Producers {
         if same && !self.is_proven && !is_back(beat, last) {
             return self.succeed();
         }
-        self.stray(beat, followed, arrival)
+        self.stray(beat, is_back(beat, last), followed, arrival)
+    }
+
+    /// Whether the producer of this beat, whose epoch is of the past or cannot be, is followed from now on. Beside a later epoch the
+    /// store takes no beat of an earlier one, unless it lost the later one and its clock went back; behind its clock no epoch can
+    /// be. Then this producer lives, and the other one is silent.
+    pub(super) fn is_odd_epoch_alive(
+        &mut self,
+        beat: &BeatView<'_>,
+        followed: Followed<'_>,
+        arrival: Moment,
+        stored: bool,
+    ) -> bool {
+        if !is_silent(followed.at, arrival, followed.interval) {
+            return false;
+        }
+        // What a backup brought back, or a replay, is older by the sender's own clock.
+        let is_back = beat.timestamp_ms <= followed.last.timestamp_ms;
+        match stored {
+            true => !is_back,
+            false => self.stray(beat, is_back, followed, arrival) == Origin::Successor,
+        }
     }
 
     /// A beat of a sidecar's shape that does not continue the followed count.
-    fn stray(&mut self, beat: &BeatView<'_>, followed: Followed<'_>, arrival: Moment) -> Origin {
-        let is_back = is_back(beat, followed.last);
+    fn stray(
+        &mut self,
+        beat: &BeatView<'_>,
+        is_back: bool,
+        followed: Followed<'_>,
+        arrival: Moment,
+    ) -> Origin {
         let beats_needed = if is_back {
             BEATS_TO_TAKE_OVER_BACK
         } else {

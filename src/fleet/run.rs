@@ -396,6 +396,23 @@ impl Run {
         last.replace(beat);
     }
 
+    /// Whether this beat, whose epoch is of the past or cannot be, begins what is known of the agent again: see [`Producers`].
+    pub(super) fn yields_to(
+        &mut self,
+        beat: &BeatView<'_>,
+        source: BeatSource,
+        arrival: Moment,
+    ) -> bool {
+        let stored = source != BeatSource::Channel;
+        let interval = self.detector.interval();
+        let followed = self.beat.as_ref().zip(self.beat_at);
+        followed.is_some_and(|(last, at)| {
+            let followed = Followed { last, at, interval };
+            self.producers
+                .is_odd_epoch_alive(beat, followed, arrival, stored)
+        })
+    }
+
     fn origin(&mut self, beat: &BeatView<'_>, source: BeatSource, arrival: Moment) -> Origin {
         let (Some(last), Some(at)) = (self.beat.as_ref(), self.beat_at) else {
             return Origin::Followed;

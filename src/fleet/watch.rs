@@ -32,7 +32,7 @@ use crate::wire::beat::view::BeatView;
 use crate::wire::incident::GateKind;
 use crate::wire::life::Reason;
 use follows::Follows;
-use lead::Held;
+use lead::{Held, MIRROR_EVERY};
 use recovery::Recovery;
 use std::sync::Arc;
 use std::time::Duration;
@@ -200,7 +200,9 @@ impl Watch {
             Follows::LinkUp => {
                 self.last_tick = now;
                 self.elect(ElectionInput::LinkUp, now, effects);
+                self.mirror_at.get_or_insert(now + MIRROR_EVERY);
                 self.remember_failed(now, effects);
+                self.record_unrecorded(now, effects);
                 self.observe(ObserverInput::LinkUp, now, effects);
                 self.gate(GatesInput::Sighted, now, effects);
                 self.recovery_restored(now, effects);

@@ -563,6 +563,7 @@ impl World {
         }
         // On the same machine the new one proves that the old one is dead; elsewhere it waits.
         let seat = &mut self.seats[m];
+        seat.thaw(self.now);
         let was_leader = |leader: &Leader| seat.ended.as_ref() == Some(&leader.instance);
         let leader = self.store.data.leader.as_ref().map(|(leader, _)| leader);
         if leader.is_some_and(was_leader) && self.random.chance(0.5) {

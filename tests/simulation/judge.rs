@@ -157,10 +157,18 @@ impl World {
                     self.judge.note(self.now, || text);
                 }
                 WatchEffect::IncidentChanged(change) => {
-                    let text = format!("incident {:?} {:?}", change.kind, change.incident.agents);
+                    let text = format!(
+                        "incident {:?} {:?} of monitor {m}",
+                        change.kind, change.incident.agents
+                    );
                     self.judge.note(self.now, || text);
                 }
                 WatchEffect::Reconnect => self.judge.note(self.now, || "link given up".to_owned()),
+                WatchEffect::TookOver => self.judge.note(self.now, || format!("monitor {m} leads")),
+                WatchEffect::SteppedDown => {
+                    let text = || format!("monitor {m} leads no more");
+                    self.judge.note(self.now, text);
+                }
                 WatchEffect::Recovery(RecoveryEffect::Perform(deed)) => {
                     self.judge_action(m, &deed.ticket);
                 }
@@ -169,8 +177,6 @@ impl World {
                 | WatchEffect::SendCanary(_)
                 | WatchEffect::AskForLead
                 | WatchEffect::ReadRecords
-                | WatchEffect::TookOver
-                | WatchEffect::SteppedDown
                 | WatchEffect::StoreIncident(_)
                 | WatchEffect::RemoveIncident(_)
                 | WatchEffect::StoreNotice(_)
@@ -183,7 +189,7 @@ impl World {
     fn judge_change(&mut self, m: usize, change: &Change) {
         self.judge.changes += 1;
         let text = format!(
-            "{} {:?} {:?}: {}",
+            "{} {:?} {:?} of monitor {m}: {}",
             change.agent, change.to, change.reason, change.sentence
         );
         self.judge.note(self.now, || text);

@@ -23,7 +23,7 @@ use std::time::Duration;
 const RETRY_MIN: u64 = 200;
 const RETRY_MAX: u64 = 7000;
 /// How long a connection or an answer may take.
-pub(crate) const ANSWER_WITHIN: u64 = 2000;
+const ANSWER_WITHIN: u64 = 2000;
 const EVENTS_MAX: usize = 64;
 
 /// What an agent does by itself.
@@ -96,6 +96,8 @@ pub(crate) struct Sidecar {
     pub(crate) generation: u64,
     /// When the batch that is under way times out.
     pub(crate) answer_by: Option<u64>,
+    /// Of this connection.
+    answers_within: u64,
     /// When the store carried out or published its last beats, newest first.
     pub(crate) accepted: VecDeque<u64>,
     /// When its agent last started or ended.
@@ -165,6 +167,7 @@ impl Sidecar {
             connection: Connection::None,
             generation: 0,
             answer_by: None,
+            answers_within: ANSWER_WITHIN,
             accepted: VecDeque::new(),
             changed_at: now,
             ended_at: None,
@@ -336,9 +339,14 @@ impl Sidecar {
         self.carry_out(effects, now, random);
     }
 
+    /// A slow store is not a dead one: each try waits longer.
+    pub(crate) fn connect(&mut self, now: u64) {
+        self.answers_within = ANSWER_WITHIN << self.failures.min(2);
+        self.connection = Connection::Connecting(now + self.answers_within);
+    }
+
     pub(crate) fn connected(&mut self) {
         self.connection = Connection::Up;
-        self.failures = 0;
         self.sent = 0;
         self.answer_by = None;
         self.roster_due |= self.epoch > 0;
@@ -396,12 +404,13 @@ impl Sidecar {
             return None;
         }
         self.asked_at = now;
-        self.answer_by = Some(now + ANSWER_WITHIN);
+        self.answer_by = Some(now + self.answers_within);
         Some(batch)
     }
 
     pub(crate) fn answered(&mut self, answers: &[Answer], now: u64, random: &mut Random) {
         self.answer_by = None;
+        self.failures = 0;
         self.store_refuses = answers.contains(&Answer::Refused);
         for answer in answers {
             match answer {

@@ -5,8 +5,9 @@ use crate::judge::Judge;
 use crate::monitor::{self, Ask, CONNECT_WITHIN, Link, Monitor, Told, Wishes};
 use crate::random::Random;
 use crate::rivals::Rivals;
-use crate::sidecar::{ANSWER_WITHIN, Connection, Process, Role, Sidecar};
+use crate::sidecar::{Connection, Process, Role, Sidecar};
 use crate::store::{Answer, Data, Store, Write};
+use heartbeat::base::id::AgentId;
 use heartbeat::fleet::ladder::exchange::{Claim, Ticket};
 use heartbeat::fleet::machine::FleetInput;
 use heartbeat::fleet::recovery::Deed;
@@ -107,7 +108,7 @@ impl Seat {
 
     /// What its machine's clock shows.
     pub(crate) fn local(&self, now: u64) -> u64 {
-        now - self.lag
+        self.frozen_at.unwrap_or(now) - self.lag
     }
 
     pub(crate) fn thaw(&mut self, now: u64) {
@@ -322,6 +323,15 @@ impl World {
         }
     }
 
+    /// A store that lost an epoch and whose clock went back grants a lower one; it is that of the living.
+    fn grant_id(&mut self, id: &AgentId, epoch: u64, n: usize) {
+        let before = self.judge.holders.get(id);
+        if before.is_none_or(|(_, before)| !self.sidecars[*before].is_beating()) {
+            self.judge.holders.remove(id);
+        }
+        self.judge.granted(id, epoch, n);
+    }
+
     /// Carries out what a sidecar wants, and plans its next wake.
     fn drive(&mut self, n: usize) {
         let net = self.hosts[self.sidecars[n].host];
@@ -331,7 +341,7 @@ impl World {
             if net.is_refused || !self.store.is_up {
                 sidecar.disconnect(now, &mut self.random);
             } else {
-                sidecar.connection = Connection::Connecting(now + ANSWER_WITHIN);
+                sidecar.connect(now);
                 let generation = sidecar.generation;
                 if !net.is_hole {
                     let takes = 2 * net.takes(&mut self.random) + self.store.latency;
@@ -386,7 +396,7 @@ impl World {
                 }
             }
             if let Answer::Granted(epoch) = answer {
-                self.judge.granted(&id, epoch, n);
+                self.grant_id(&id, epoch, n);
             }
             if let Some(beat) = published {
                 let text = || format!("publishes {}, {answer:?}", brief(&beat));
@@ -661,6 +671,10 @@ impl World {
 
     pub(crate) fn resume_monitor(&mut self, m: usize) {
         let seat = &mut self.seats[m];
+        // Its machine stands still: it goes on with that.
+        if seat.frozen_at.is_some() {
+            return;
+        }
         let now = seat.local(self.now);
         let Some(monitor) = &mut seat.monitor else {
             return;

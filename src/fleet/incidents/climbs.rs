@@ -40,8 +40,12 @@ impl Ledger {
                 incarnation: rung.incarnation,
                 rung: rung::Rung::parse(&rung.rung)?,
             };
-            let settled = rung.ended_at.is_some();
-            Some(Climbed { ticket, settled })
+            let is = |outcome: RungOutcome| rung.outcome.as_deref() == Some(outcome.as_str());
+            Some(Climbed {
+                ticket,
+                settled: rung.ended_at.is_some(),
+                unseen: is(RungOutcome::NoBeat) || is(RungOutcome::Unknown),
+            })
         };
         let own = rungs.into_iter().flatten().filter(own);
         own.filter_map(climbed).collect()

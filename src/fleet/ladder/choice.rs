@@ -168,7 +168,8 @@ fn applies(rung: Rung, climb: &Climb, facts: &Facts, now: Moment) -> Applies {
         Rung::Systemd => when(facts.runtime == RuntimeKind::Systemd),
         Rung::Exec => when(!climb.policy.exec.is_empty()),
         Rung::Replace if !may_be_container => Applies::Never,
-        Rung::Replace if facts.proof_of_death || climb.by_hand || climb.is_gone(facts.epoch) => {
+        Rung::Replace if climb.by_hand || climb.is_gone(facts.epoch) => Applies::From(now),
+        Rung::Replace if facts.proof_of_death && !climb.may_work_unseen(facts) => {
             Applies::From(now)
         }
         // Its old copy ends by itself, unless it still writes.

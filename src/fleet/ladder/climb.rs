@@ -1,7 +1,9 @@
 //! One agent's climb: which rung, in which step, with what known outcome.
 
 use crate::base::moment::Moment;
-use crate::fleet::ladder::exchange::{LadderEffect, Next, Performed, RungOutcome, Ticket};
+use crate::fleet::ladder::exchange::{
+    Climbed, Facts, LadderEffect, Next, Performed, RungOutcome, Ticket,
+};
 use crate::fleet::ladder::policy::Policy;
 use crate::fleet::ladder::rung::{Rung, VerifyTimes};
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub(super) struct Climb {
     pub(super) asked_for: bool,
     /// What this registration ran in was removed.
     gone: Option<u64>,
+    /// The run, epoch and incarnation, in which a rung was carried out and no beat came.
+    unseen: Option<(u64, u64)>,
 }
 
 /// Where a climb is.
@@ -71,13 +75,24 @@ impl Climb {
             by_hand: false,
             asked_for: false,
             gone: None,
+            unseen: None,
         }
     }
 
     /// A rung that was climbed before this monitor knew of it.
-    pub(super) fn remember(&mut self, ticket: &Ticket) {
+    pub(super) fn remember(&mut self, past: &Climbed) {
+        let ticket = &past.ticket;
         self.place = self.place.max(self.place_of(ticket.rung) + 1);
         self.climbed.push(ticket.clone());
+        if past.unseen {
+            self.unseen = Some((ticket.epoch, ticket.incarnation));
+        }
+    }
+
+    /// Whether a rung may have started a process in this run that does not reach the store: what is known of the end of the one
+    /// before says nothing of it.
+    pub(super) fn may_work_unseen(&self, facts: &Facts) -> bool {
+        self.unseen == Some((facts.epoch, facts.incarnation))
     }
 
     /// Where this rung stands in the ladder; behind its end when it does not.
@@ -207,6 +222,7 @@ impl Climb {
                 } else {
                     RungOutcome::NoBeat
                 };
+                self.unseen = Some((ticket.epoch, ticket.incarnation));
                 let detail = std::mem::take(&mut self.detail);
                 Some(LadderEffect::Ended(ticket, outcome, detail))
             }

@@ -129,6 +129,8 @@ pub struct Climbed {
     pub ticket: Ticket,
     /// Its outcome is known.
     pub settled: bool,
+    /// It was carried out, perhaps, and no beat came.
+    pub unseen: bool,
 }
 
 /// What became of a claim.

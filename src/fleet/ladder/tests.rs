@@ -230,6 +230,7 @@ fn a_rung_that_a_dead_monitor_began_is_not_repeated() {
     let begun = Climbed {
         ticket,
         settled: false,
+        unseen: false,
     };
     let (mut story, effects) = Story::with(facts, Policy::default(), &[begun]);
     assert_eq!(effects, []);

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a follower reads what the leader records. One that stood still writes as a leader for so long at most.
-const MIRROR_EVERY: Duration = Duration::from_secs(10);
+pub(super) const MIRROR_EVERY: Duration = Duration::from_secs(10);
+/// How often a leader compares the records of the store with its own: another one that wakes up may have written an old one.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
 
 /// What waits for the answer whether this monitor still leads: of a moment, for the store is asked at once.
 #[derive(Debug, Default)]
@@ -120,9 +122,14 @@ impl Watch {
         now: Moment,
         effects: &mut Vec<WatchEffect>,
     ) {
+        let is_again = self.fleet.is_link_up() && self.ledger.is_restored();
+        let known = self.ledger.view().of_agent;
         self.record(LedgerInput::Restored(records), None, now, effects);
         if !self.election.records() {
             return self.show_next_of_leader(now);
+        }
+        if is_again && self.ledger.view().of_agent == known {
+            return;
         }
         self.settle_restored(now, effects);
         if self.fleet.is_link_up() {
@@ -152,24 +159,34 @@ impl Watch {
         self.not_understood = unknown;
     }
 
-    /// The records are read again when they are due: by a follower each time, by a leader once when another one may have
-    /// written what it learnt of too late.
+    /// The records are read again when they are due. A leader does so the first time when another one may have written what it
+    /// learnt of too late.
     pub(super) fn read_again(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
         if self.mirror_at.is_some_and(|at| at <= now) {
-            let follows = !self.election.records();
-            self.mirror_at = follows.then_some(now + MIRROR_EVERY);
+            let every = match self.election.records() {
+                true => COMPARE_EVERY,
+                false => MIRROR_EVERY,
+            };
+            self.mirror_at = Some(now + every);
             effects.extend(self.fleet.is_link_up().then_some(WatchEffect::ReadRecords));
         }
     }
 
     /// What the leader of before left: its records are known, and what it did not record any more is recorded.
     fn take_over(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
-        for change in self.unrecorded(now) {
-            self.record_change(change, now, effects);
-        }
+        self.record_unrecorded(now, effects);
         self.recovery_restored(now, effects);
         self.attend_all(now, effects);
         effects.push(WatchEffect::TookOver);
+    }
+
+    /// Each agent that has failed gets an incident, if this monitor records.
+    pub(super) fn record_unrecorded(&mut self, now: Moment, effects: &mut Vec<WatchEffect>) {
+        if self.election.records() {
+            for change in self.unrecorded(now) {
+                self.record_change(change, now, effects);
+            }
+        }
     }
 
     /// Agents that have failed and have no incident.

@@ -53,6 +53,44 @@ fn a_silent_agent_without_proof_of_death_gets_no_replacement() {
 }
 
 #[test]
+fn what_a_restart_started_may_work_out_of_reach_of_the_store_and_is_not_replaced() {
+    let dead = Facts {
+        sidecar_answers: false,
+        ..killed()
+    };
+    let (mut story, _) = Story::of(dead.clone());
+    story.climb(Rung::Docker);
+    let effects = story.after(120);
+    assert_eq!(page(&effects), Some("nothing that hb may do has helped"));
+    let climbed = Climbed {
+        ticket: story.ticket(Rung::Docker),
+        settled: true,
+        unseen: true,
+    };
+    let (_, effects) = Story::with(dead, Policy::default(), &[climbed]);
+    assert_eq!(claims(&effects), [], "for a monitor that starts later too");
+}
+
+#[test]
+fn an_agent_whose_container_cannot_be_started_or_that_ended_again_is_replaced() {
+    let dead = Facts {
+        sidecar_answers: false,
+        ..killed()
+    };
+    let (mut story, _) = Story::of(dead.clone());
+    let ticket = story.ticket(Rung::Docker);
+    story.give(LadderInput::Claimed(ticket.clone(), Claim::Granted));
+    let refused = Performed::Failed("the engine cannot start it".to_owned());
+    let effects = story.give(LadderInput::Performed(ticket, refused));
+    assert_eq!(claims(&effects), [Rung::Replace]);
+
+    let (mut story, _) = Story::of(dead);
+    story.climb(Rung::Docker);
+    story.facts.borrow_mut().incarnation += 1;
+    assert_eq!(claims(&story.after(120)), [Rung::Replace]);
+}
+
+#[test]
 fn an_exclusive_agent_is_replaced_once_its_old_copy_has_ended_by_itself() {
     let (mut story, _) = Story::of(Facts {
         reason: Some(Reason::HeartbeatLost),
