@@ -5,7 +5,8 @@
 mod support;
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use support::{Monitor, Redis, Running, SOON, clean, eventually, program};
@@ -237,6 +238,65 @@ fn check_is_0_all_well_1_notices_and_3_when_the_monitor_cannot_say() {
         line.starts_with("UNKNOWN: cannot reach the monitor at http://127.0.0.1:1: "),
         "{line}"
     );
+}
+
+/// Answers each request with this code and body, as a server that is no hbmonitor may.
+fn stranger(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
+            while request.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            let (code, body) = answer.split_once(' ').unwrap();
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {code} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn the_json_of_another_server_is_no_fleet_in_which_all_is_well() {
+    let url = stranger(r#"200 {"status":null,"data":[]}"#);
+    for (arguments, code) in [
+        (&["check"][..], 3),
+        (&["ls"], 1),
+        (&["ls", "--json"], 1),
+        (&["show", "w1"], 1),
+        (&["incidents"], 1),
+        (&["healthcheck"], 1),
+    ] {
+        let mut command = clean(&program("hbmonitor"));
+        command.args(arguments).env("HB_URL", &url);
+        let (exit, out, err) = texts(&command.output().unwrap());
+        assert_eq!(exit, Some(code), "{arguments:?}: {out}{err}");
+        assert!(
+            (out + &err).contains("is no hbmonitor"),
+            "{arguments:?} names the cause"
+        );
+    }
+}
+
+#[test]
+fn an_error_of_a_server_has_no_control_character_on_the_terminal() {
+    let url = stranger(r#"400 {"error":"red \u001b[31m"}"#);
+    for command in ["ls", "check"] {
+        let asked = clean(&program("hbmonitor"))
+            .arg(command)
+            .env("HB_URL", &url)
+            .output();
+        let (_, out, err) = texts(&asked.unwrap());
+        let shown = out + &err;
+        assert!(
+            shown.contains("red ") && !shown.contains('\x1b'),
+            "{shown:?}"
+        );
+    }
 }
 
 #[test]

@@ -73,6 +73,16 @@ impl Snapshots {
             latest.changed().await.ok()?;
         }
     }
+
+    /// The snapshot that was used before, or the next one: for what takes longer than the hub keeps one.
+    pub(crate) async fn present(&self, shown: &mut Shown) -> Option<Arc<Snapshot>> {
+        if let Some(snapshot) = shown.get() {
+            return Some(snapshot);
+        }
+        let snapshot = self.get().await?;
+        *shown = Shown::of(&snapshot);
+        Some(snapshot)
+    }
 }
 
 impl Showcase {
@@ -101,7 +111,7 @@ impl Shown {
     }
 
     /// The snapshot, if the hub still keeps it.
-    pub(crate) fn get(&self) -> Option<Arc<Snapshot>> {
+    fn get(&self) -> Option<Arc<Snapshot>> {
         self.0.upgrade()
     }
 }

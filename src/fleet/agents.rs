@@ -52,7 +52,7 @@ impl Agents {
 
     /// The agent of this id.
     pub fn get(&self, id: &AgentId) -> Option<&Agent> {
-        Some(&self.entry(*self.order.get(id)?).agent)
+        Some(&self.entry(self.place(id)?).agent)
     }
 
     /// Every agent, by id.
@@ -70,6 +70,26 @@ impl Agents {
         let start = id.map_or(Bound::Unbounded, |id| Bound::Excluded(id.clone()));
         let behind = self.order.range((start, Bound::Unbounded));
         behind.map(|(id, place)| (id, &self.entry(*place).agent))
+    }
+
+    /// Where the agent of this id stands.
+    pub(super) fn place(&self, id: &AgentId) -> Option<Place> {
+        self.order.get(id).copied()
+    }
+
+    /// How many places there are, also those that agents have left.
+    pub(super) fn places(&self) -> usize {
+        let last = self.pieces.last();
+        last.map_or(0, |last| (self.pieces.len() - 1) * PIECE + last.len())
+    }
+
+    /// What stands at each place, from this one on. An agent that has left counts as stopped.
+    pub(super) fn standing(&self, from: usize) -> impl Iterator<Item = (Place, &AgentId, &Agent)> {
+        (from..self.places()).map(|number| {
+            let place = Place::of(number);
+            let Entry { id, agent } = self.entry(place);
+            (place, id, agent)
+        })
     }
 
     fn entry(&self, place: Place) -> &Entry {

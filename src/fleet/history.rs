@@ -1,16 +1,21 @@
-//! What each agent's figures were: processor, memory, progress and state of the last 40 minutes and of the last 24 hours, in a
-//! ring of less than 300 bytes an agent. For drawings, not for decisions: figures are rounded to a few percent.
+//! What each agent's figures were: processor, memory, progress and state of the last 40 minutes and of the last 24 hours. For
+//! drawings, not for decisions: figures are rounded to a few percent.
+//!
+//! A span of time is a frame: three bytes of each agent, at the agent's place in the fleet. So a sample writes to two frames, a
+//! span that is too old leaves as a whole, and time that is not known yet takes no memory: 22 bytes an agent at the start, 220
+//! after a day.
 
 use crate::base::id::AgentId;
 use crate::fleet::agent::{Agent, State};
-use crate::fleet::machine::Snapshot;
-use std::collections::HashMap;
+use crate::fleet::agents::{Agents, Place};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Minutes of the fine ring.
-pub const MINUTES: usize = 40;
-/// Half hours of the coarse ring: a day.
+/// Spans of two minutes.
+pub const RECENT: usize = 20;
+/// Half hours: a day.
 pub const HALF_HOURS: usize = 48;
-const MINUTES_A_SLOT: u32 = 30;
+const RECENT_MINUTES: u32 = 2;
+const HALF_HOUR_MINUTES: u32 = 30;
 /// The smallest processor use that is not nothing, in percent of a core, and the ratio of two steps: up to 128 cores.
 const CPU_LEAST: f64 = 0.1;
 const CPU_RATIO: f64 = 1.21;
@@ -23,12 +28,14 @@ const MEMORY_STEPS: u8 = 255;
 const NONE: u8 = 255;
 
 /// The history of a fleet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
-    /// Boxed: a table has more places than entries, and moves them all when it grows.
-    agents: HashMap<AgentId, Box<Ring>>,
-    /// The minute of the last sample, of the monitor's clock.
-    minute: u32,
+    /// Whose figures stand at a place. An agent that has left stays until a newcomer has its place.
+    agents: Vec<Option<AgentId>>,
+    recent: Frames<RECENT>,
+    day: Frames<HALF_HOURS>,
+    /// States worse than well since the last sample, which takes them in.
+    changed: BTreeMap<AgentId, Slot>,
 }
 
 /// What was seen of an agent, the worst of a span.
@@ -60,18 +67,21 @@ pub struct Point {
 /// The spans of one agent, oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// One a minute.
-    pub minutes: [Point; MINUTES],
+    /// One each two minutes.
+    pub recent: [Point; RECENT],
     /// One each half hour.
     pub half_hours: [Point; HALF_HOURS],
 }
 
-#[derive(Clone, Debug)]
-struct Ring {
-    minutes: [Slot; MINUTES],
-    half_hours: [Slot; HALF_HOURS],
-    /// The minute of its last sample: the slots behind it are of an earlier round.
-    minute: u32,
+/// The last spans of one length, oldest first.
+#[derive(Debug)]
+struct Frames<const KEPT: usize> {
+    /// The length of a span.
+    minutes: u32,
+    /// The newest span, counted from the beginning of the monitor's clock.
+    newest: u32,
+    /// By place; a frame is as long as its span is known.
+    kept: VecDeque<Vec<Slot>>,
 }
 
 /// Three bytes: what was seen in the upper two bits, the step of the processor use below, the step of memory, the progress.
@@ -166,95 +176,150 @@ impl Seen {
     }
 }
 
-impl Ring {
-    const fn empty(minute: u32) -> Self {
+impl<const KEPT: usize> Frames<KEPT> {
+    fn of_minutes(minutes: u32) -> Self {
         Self {
-            minutes: [Slot::EMPTY; MINUTES],
-            half_hours: [Slot::EMPTY; HALF_HOURS],
-            minute,
+            minutes,
+            newest: 0,
+            kept: VecDeque::from([Vec::new()]),
         }
     }
 
-    /// Empties the slots between the last sample and this minute.
-    fn advance(&mut self, to: u32) {
-        let from = self.minute.min(to);
-        self.minute = to;
-        let steps = to.saturating_sub(from);
-        for minute in to - steps.min(MINUTES as u32)..to {
-            self.minutes[place(minute + 1, MINUTES)] = Slot::EMPTY;
-        }
-        let (from, to) = (from / MINUTES_A_SLOT, to / MINUTES_A_SLOT);
-        let steps = to.saturating_sub(from);
-        for slot in to - steps.min(HALF_HOURS as u32)..to {
-            self.half_hours[place(slot + 1, HALF_HOURS)] = Slot::EMPTY;
+    /// Begins the span of this minute. Spans in between are not known.
+    fn advance(&mut self, minute: u32) {
+        let newest = self.newest.max(minute / self.minutes);
+        let begun = std::mem::replace(&mut self.newest, newest);
+        let begin = usize::try_from(newest - begun).unwrap_or(KEPT).min(KEPT);
+        self.kept.extend((0..begin).map(|_| Vec::new()));
+        self.kept.drain(..self.kept.len().saturating_sub(KEPT));
+    }
+
+    /// Makes room for so many places.
+    fn reserve(&mut self, places: usize) {
+        if let Some(frame) = self.kept.back_mut() {
+            frame.reserve_exact(places.saturating_sub(frame.len()));
         }
     }
 
-    fn add(&mut self, minute: u32, new: Slot) {
-        self.advance(minute);
-        for slot in [
-            &mut self.minutes[place(minute, MINUTES)],
-            &mut self.half_hours[place(minute / MINUTES_A_SLOT, HALF_HOURS)],
-        ] {
-            *slot = slot.and(new);
+    fn add(&mut self, place: Place, new: Slot) {
+        let Some(frame) = self.kept.back_mut() else {
+            return;
+        };
+        if frame.len() <= place.number() {
+            frame.resize(place.number() + 1, Slot::EMPTY);
         }
+        let slot = &mut frame[place.number()];
+        *slot = slot.and(new);
+    }
+
+    /// Nothing is known of the newcomer at this place.
+    fn clear(&mut self, place: Place) {
+        let slots = self.kept.iter_mut();
+        for slot in slots.filter_map(|frame| frame.get_mut(place.number())) {
+            *slot = Slot::EMPTY;
+        }
+    }
+
+    /// What is known of a place, and what was seen since.
+    fn points(&self, place: Option<Place>, since: Slot) -> [Point; KEPT] {
+        let unknown = KEPT - self.kept.len();
+        std::array::from_fn(|n| {
+            let frame = n.checked_sub(unknown).and_then(|n| self.kept.get(n));
+            let slot = place.and_then(|place| frame?.get(place.number()).copied());
+            let slot = slot.unwrap_or(Slot::EMPTY);
+            let is_newest = n + 1 == KEPT;
+            if is_newest { slot.and(since) } else { slot }.point()
+        })
     }
 }
 
-fn place(number: u32, of: usize) -> usize {
-    number as usize % of
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            agents: Vec::new(),
+            recent: Frames::of_minutes(RECENT_MINUTES),
+            day: Frames::of_minutes(HALF_HOUR_MINUTES),
+            changed: BTreeMap::new(),
+        }
+    }
 }
 
 impl History {
-    /// Adds what a snapshot shows. `minute`: of the monitor's clock, it never goes back. Agents that have left are forgotten.
-    pub fn sample(&mut self, snapshot: &Snapshot, minute: u32) {
+    /// Adds what `count` agents are like, from this place on, and returns the place where the next call goes on: of a large
+    /// fleet it takes long. `None` when all have been sampled. `minute`: of the monitor's clock, it never goes back.
+    pub fn sample(
+        &mut self,
+        agents: &Agents,
+        minute: u32,
+        from: usize,
+        count: usize,
+    ) -> Option<usize> {
         self.advance(minute);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "each ring by itself: no order shows"
-        )]
+        let places = agents.places();
         self.agents
-            .retain(|id, _| snapshot.agents.get(id).is_some());
-        for (id, agent) in snapshot.agents.iter() {
-            self.add(id, Slot::of(agent));
+            .reserve_exact(places.saturating_sub(self.agents.len()));
+        self.recent.reserve(places);
+        self.day.reserve(places);
+        for (place, id, agent) in agents.standing(from).take(count) {
+            self.occupy(place, id);
+            let changed = self.changed.remove(id).unwrap_or(Slot::EMPTY);
+            let new = changed.and(Slot::of(agent));
+            self.recent.add(place, new);
+            self.day.add(place, new);
         }
+        let next = from + count;
+        if next < places {
+            return Some(next);
+        }
+        // Those that have left meanwhile.
+        self.changed.retain(|id, _| agents.place(id).is_some());
+        None
     }
 
-    /// A state changed: also what lasts less than a minute shows.
+    /// A state changed: also a failure that lasts less than the time between two samples shows.
     pub fn changed(&mut self, agent: &AgentId, to: State, minute: u32) {
         self.advance(minute);
-        self.add(agent, Slot::of_state(to));
+        if Seen::of(to) <= Seen::Well {
+            return;
+        }
+        let slot = self.changed.entry(agent.clone()).or_insert(Slot::EMPTY);
+        *slot = slot.and(Slot::of_state(to));
     }
 
-    /// The history of an agent; none of one that was never sampled.
-    pub fn of(&self, agent: &AgentId) -> Option<Curve> {
-        let mut ring = Ring::clone(self.agents.get(agent)?);
-        ring.advance(self.minute);
-        let (minute, slot) = (self.minute, self.minute / MINUTES_A_SLOT);
+    /// The history of one of these agents; none of one that was never seen.
+    pub fn of(&self, agents: &Agents, id: &AgentId) -> Option<Curve> {
+        let place = agents.place(id).filter(|place| self.is_at(*place, id));
+        let changed = self.changed.get(id);
+        if place.is_none() && changed.is_none() {
+            return None;
+        }
+        let since = changed.copied().unwrap_or(Slot::EMPTY);
         Some(Curve {
-            minutes: std::array::from_fn(|n| {
-                ring.minutes[place(minute + 1 + n as u32, MINUTES)].point()
-            }),
-            half_hours: std::array::from_fn(|n| {
-                ring.half_hours[place(slot + 1 + n as u32, HALF_HOURS)].point()
-            }),
+            recent: self.recent.points(place, since),
+            half_hours: self.day.points(place, since),
         })
     }
 
     fn advance(&mut self, minute: u32) {
-        self.minute = self.minute.max(minute);
+        self.recent.advance(minute);
+        self.day.advance(minute);
     }
 
-    fn add(&mut self, agent: &AgentId, slot: Slot) {
-        let minute = self.minute;
-        match self.agents.get_mut(agent) {
-            Some(ring) => ring.add(minute, slot),
-            None => {
-                let mut ring = Box::new(Ring::empty(minute));
-                ring.add(minute, slot);
-                self.agents.insert(agent.clone(), ring);
-            }
+    fn is_at(&self, place: Place, id: &AgentId) -> bool {
+        let known = self.agents.get(place.number());
+        known.is_some_and(|known| known.as_ref() == Some(id))
+    }
+
+    fn occupy(&mut self, place: Place, id: &AgentId) {
+        if self.is_at(place, id) {
+            return;
         }
+        self.recent.clear(place);
+        self.day.clear(place);
+        if self.agents.len() <= place.number() {
+            self.agents.resize(place.number() + 1, None);
+        }
+        self.agents[place.number()] = Some(id.clone());
     }
 }
 
@@ -287,9 +352,37 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::moment::Moment;
+    use crate::fleet::machine::{Fleet, FleetInput, FleetSettings};
+    use crate::wire::beat::Beat;
 
-    fn id() -> AgentId {
-        AgentId::parse("w1").unwrap()
+    const NOW: Moment = Moment::from_millis(1000);
+
+    fn id(number: usize) -> AgentId {
+        AgentId::parse(&format!("w{number}")).unwrap()
+    }
+
+    /// So many agents, each with another progress.
+    fn fleet(agents: usize) -> Fleet {
+        let mut fleet = Fleet::new(FleetSettings::default(), NOW);
+        fleet.handle(FleetInput::LinkUp, NOW);
+        for number in 0..agents {
+            let json = format!(
+                r#"{{"agentId":"w{number}","timestamp":5,"sequence":1,"status":"busy","taskProgress":{number}}}"#
+            );
+            let beat = Box::new(Beat::decode(json.as_bytes()).unwrap());
+            fleet.handle(FleetInput::Beat(beat), NOW);
+        }
+        fleet
+    }
+
+    fn sample(history: &mut History, fleet: &Fleet, minute: u32) {
+        assert_eq!(history.sample(&fleet.view().agents, minute, 0, 1000), None);
+    }
+
+    fn newest(history: &History, fleet: &Fleet, number: usize) -> Option<Point> {
+        let curve = history.of(&fleet.view().agents, &id(number))?;
+        curve.recent.last().copied()
     }
 
     fn used(cpu: f64, memory: f64, done: u8) -> Slot {
@@ -299,8 +392,51 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_of_an_agent_and_its_name_take_less_than_300_bytes() {
-        assert!(size_of::<(AgentId, Ring)>() <= 300);
+    fn a_day_of_an_agent_takes_220_bytes_and_its_beginning_22() {
+        let (mut history, fleet) = (History::default(), fleet(100));
+        let bytes = |history: &History| {
+            let frames = history.recent.kept.iter().chain(&history.day.kept);
+            let slots: usize = frames.map(Vec::capacity).sum();
+            (slots * size_of::<Slot>() + history.agents.capacity() * size_of::<AgentId>()) / 100
+        };
+        sample(&mut history, &fleet, 1);
+        assert_eq!(bytes(&history), 22);
+        for minute in 2..3000 {
+            sample(&mut history, &fleet, minute);
+        }
+        assert_eq!(bytes(&history), 220);
+    }
+
+    #[test]
+    fn a_sample_in_pieces_is_that_of_the_whole() {
+        let fleet = fleet(10);
+        let (mut whole, mut pieces) = (History::default(), History::default());
+        sample(&mut whole, &fleet, 7);
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = pieces.sample(&fleet.view().agents, 7, place, 3);
+        }
+        for number in 0..10 {
+            let done = newest(&whole, &fleet, number).unwrap();
+            assert_eq!(done.progress, Some(number as f64));
+            assert_eq!(newest(&pieces, &fleet, number), Some(done));
+        }
+    }
+
+    #[test]
+    fn a_newcomer_has_nothing_of_the_agent_that_had_its_place() {
+        let (mut history, mut fleet) = (History::default(), fleet(2));
+        sample(&mut history, &fleet, 7);
+        history.changed(&id(1), State::Failed, 7);
+        fleet.handle(FleetInput::Forget(id(1)), NOW);
+        let json = r#"{"agentId":"w5","timestamp":5,"sequence":1,"status":"busy"}"#;
+        let beat = Box::new(Beat::decode(json.as_bytes()).unwrap());
+        fleet.handle(FleetInput::Beat(beat), NOW);
+        assert_eq!(newest(&history, &fleet, 5), None);
+        sample(&mut history, &fleet, 8);
+        let point = newest(&history, &fleet, 5).unwrap();
+        assert_eq!((point.seen, point.progress), (Seen::Well, None));
+        assert!(history.changed.is_empty(), "what has left is forgotten");
     }
 
     #[test]
@@ -333,23 +469,20 @@ mod tests {
 
     #[test]
     fn time_that_passes_without_a_sample_is_empty_and_a_day_later_all_is() {
-        let mut history = History::default();
-        for (minute, to) in [(100, State::Healthy), (103, State::Failed)] {
-            history.changed(&id(), to, minute);
-        }
-        let seen = |history: &History| {
-            let minutes = history.of(&id()).unwrap().minutes;
-            minutes[MINUTES - 5..]
-                .iter()
-                .map(|p| p.seen)
-                .collect::<Vec<_>>()
-        };
+        let (mut history, fleet) = (History::default(), fleet(2));
+        sample(&mut history, &fleet, 100);
+        history.changed(&id(1), State::Failed, 106);
+        let agents = fleet.view().agents;
+        let curve = |history: &History| history.of(&agents, &id(1)).unwrap();
+        let seen = |history: &History| curve(history).recent[RECENT - 5..].to_vec();
+        let seen = |history: &History| seen(history).iter().map(|p| p.seen).collect::<Vec<_>>();
         use Seen::{Failed, Nothing, Well};
         assert_eq!(seen(&history), [Nothing, Well, Nothing, Nothing, Failed]);
-        history.advance(104);
+        sample(&mut history, &fleet, 106);
+        history.advance(108);
         assert_eq!(seen(&history), [Well, Nothing, Nothing, Failed, Nothing]);
-        assert_eq!(history.of(&id()).unwrap().hours().last(), Some(Failed));
-        history.advance(103 + 24 * 60 + 60);
-        assert_eq!(history.of(&id()).unwrap().alive_share(), None);
+        assert_eq!(curve(&history).hours().last(), Some(Failed));
+        history.advance(106 + 24 * 60 + 60);
+        assert_eq!(curve(&history).alive_share(), None);
     }
 }

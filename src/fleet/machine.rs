@@ -39,6 +39,9 @@ const EVENTS_WITHIN: Duration = Duration::from_secs(2);
 pub const TICK_MAX: Duration = Duration::from_secs(1);
 /// Deadlines of one agent that may be due at one moment: question, missing, verification.
 const STEPS_MAX: usize = 3;
+/// Deadlines that one tick looks at, some milliseconds: those of a fleet that was loaded, or seen again, at one moment are due
+/// at one moment. The rest is due at the next tick.
+const LOOKED_AT_MAX: usize = 10_000;
 /// How often a full fleet is reported.
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// An epoch is granted from the store's clock in milliseconds; beyond it by more than this no epoch was granted.
@@ -147,14 +150,8 @@ impl Fleet {
             }
             FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
-            FleetInput::StoreStarted => {
-                self.observation.returned(now);
-                self.correct_deadlines();
-            }
-            FleetInput::StoreMoved => {
-                self.observation.moved(now);
-                self.correct_deadlines();
-            }
+            FleetInput::StoreStarted => self.observation.returned(now),
+            FleetInput::StoreMoved => self.observation.moved(now),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.link_up = false,
             FleetInput::Tick => self.tick(now, &mut effects),
@@ -180,8 +177,9 @@ impl Fleet {
         self.apply_beat(found, beat, BeatSource::Channel, now, effects);
     }
 
-    /// When a tick next changes something, and why; `None` when nothing is due. Nothing changes by itself while the
-    /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late.
+    /// When a tick may next change something, and why; `None` when nothing is due. Nothing changes by itself while the
+    /// monitor is not connected to the store. A tick before this moment changes nothing, unless the tick itself is late; one at
+    /// this moment may find that its agent is due later.
     pub fn deadline(&self) -> Option<(Moment, &'static str)> {
         if !self.link_up {
             return None;
@@ -317,7 +315,6 @@ impl Fleet {
         self.last_tick = now;
         self.observation.begin(now, again);
         self.verifying.clear();
-        self.correct_deadlines();
         self.release(now, effects);
         self.announce(now, effects);
     }
@@ -336,11 +333,11 @@ impl Fleet {
         if self.announce_at.is_some_and(|at| at <= now) {
             self.announce(now, effects);
         }
+        let mut most = LOOKED_AT_MAX;
         for _ in 0..STEPS_MAX {
-            for place in self.take_due(now) {
+            for place in self.take_due(now, &mut most) {
                 self.due(place, now, effects);
             }
-            self.correct_deadlines();
         }
     }
 
@@ -401,9 +398,6 @@ impl Fleet {
         }
         let due = due_at(&self.agents, &self.verifying, place);
         self.deadlines.set(place, due);
-        if self.deadlines.is_first(place) {
-            self.correct_deadlines();
-        }
         match when {
             Occurred::Earlier => {
                 self.unannounced.insert(self.agents.id(place).clone());
@@ -425,12 +419,6 @@ impl Fleet {
 
     fn is_unannounced(&self, place: Place) -> bool {
         !self.unannounced.is_empty() && self.unannounced.contains(self.agents.id(place))
-    }
-
-    fn correct_deadlines(&mut self) {
-        let (agents, verifying) = (&self.agents, &self.verifying);
-        self.deadlines
-            .correct(|place| due_at(agents, verifying, place));
     }
 }
 
@@ -1183,21 +1171,29 @@ mod tests {
         assert_eq!(states, [State::Healthy, State::Stopped]);
     }
 
-    /// Ticks every millisecond up to the deadline; the first effect, when it came, and why it was due.
+    /// Ticks every millisecond up to each deadline; the first effect, when it came, and why it was due.
     fn effect_at_deadline(
         fleet: &mut Fleet,
-        from: Moment,
+        mut from: Moment,
     ) -> (Moment, &'static str, Vec<FleetEffect>) {
-        let (due, why) = fleet.deadline().unwrap();
-        for millis in from.as_millis()..due.as_millis() {
-            let early = fleet.handle(FleetInput::Tick, Moment::from_millis(millis));
-            assert_eq!(early, [], "{} ms before {why}", due.as_millis() - millis);
+        loop {
+            let (due, why) = fleet.deadline().unwrap();
+            for millis in from.as_millis()..due.as_millis() {
+                let early = fleet.handle(FleetInput::Tick, Moment::from_millis(millis));
+                assert_eq!(early, [], "{} ms before {why}", due.as_millis() - millis);
+            }
+            let effects = fleet.handle(FleetInput::Tick, due);
+            if !effects.is_empty() {
+                return (due, why, effects);
+            }
+            let next = fleet.deadline().unwrap().0;
+            assert!(next > due, "a deadline that was too early is corrected");
+            from = due;
         }
-        (due, why, fleet.handle(FleetInput::Tick, due))
     }
 
     #[test]
-    fn a_tick_at_the_deadline_changes_something_and_no_tick_before_it_does() {
+    fn no_tick_before_a_deadline_changes_anything_and_deadlines_lead_to_every_change() {
         let mut fleet = Stage::with_beats(1).fleet;
         let (due, why, effects) = effect_at_deadline(&mut fleet, at(0));
         assert_eq!(

@@ -183,6 +183,11 @@ impl Watch {
         view
     }
 
+    /// Gates, incidents and the link as they are now.
+    pub fn shown(&self) -> &Arc<WatchView> {
+        &self.shown
+    }
+
     fn fleet_input(&mut self, input: FleetInput, now: Moment, effects: &mut Vec<WatchEffect>) {
         let follows = Follows::of(&input);
         if let FleetInput::StoreClock(wall_ms) = input {

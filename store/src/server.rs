@@ -44,6 +44,8 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Bytes that wait for all clients together before the one with the most is cut off.
     pub outputs_bytes: usize,
+    /// Bytes of commands of all clients together that are not whole, or wait, before the client with the most is cut off.
+    pub inputs_bytes: usize,
     /// Bytes of all keys, roughly, before commands that grow them are refused.
     pub memory_bytes: usize,
 }
@@ -54,6 +56,7 @@ impl Default for Limits {
             clients: 1024,
             output_bytes: 8 << 20,
             outputs_bytes: 64 << 20,
+            inputs_bytes: 64 << 20,
             memory_bytes: 256 << 20,
         }
     }
@@ -79,6 +82,8 @@ struct Server {
     subscriptions: Subscriptions,
     /// Bytes that wait for all clients.
     waiting: Arc<AtomicUsize>,
+    /// Bytes that all clients have sent and that were not carried out.
+    inputs: Arc<AtomicUsize>,
     /// Clients whose commands can go on.
     ready: VecDeque<u64>,
     started: Instant,
@@ -146,6 +151,7 @@ impl Server {
             clients: HashMap::new(),
             subscriptions: Subscriptions::default(),
             waiting: Arc::default(),
+            inputs: Arc::default(),
             ready: VecDeque::new(),
             started: Instant::now(),
             run_id,
@@ -213,6 +219,7 @@ impl Server {
                 self.ready.push_back(id);
                 self.work_off();
             }
+            FromClient::Crowded => self.make_room_for_input(),
             FromClient::Gone => {
                 self.remove(id);
             }

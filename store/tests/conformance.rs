@@ -1109,6 +1109,48 @@ mod bounds {
     }
 
     #[test]
+    fn the_client_with_the_largest_unfinished_command_is_cut_off_when_all_together_have_too_much() {
+        let store = Store::embedded_with(Limits {
+            inputs_bytes: 1000,
+            ..Limits::default()
+        });
+        // What stands behind the PING is in the store when that is answered.
+        let begun = |bytes: usize| {
+            let mut client = store.raw();
+            let text = "x".repeat(bytes);
+            let sent = format!("PING\r\n*2\r\n$4\r\nECHO\r\n$700\r\n{text}");
+            assert_eq!(ask(&mut client, sent.as_bytes(), "\n"), "+PONG\r\n");
+            client
+        };
+        let (mut largest, mut other) = (begun(600), begun(300));
+        let rest = "x".repeat(200);
+        other.write_all(rest.as_bytes()).unwrap();
+        let refused = ask(&mut largest, b"", "\n");
+        assert!(
+            refused.contains("this client has sent the most"),
+            "{refused}"
+        );
+        let answer = ask(&mut other, format!("{rest}\r\n").as_bytes(), "x\r\n");
+        assert!(answer.starts_with("$700\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn commands_that_wait_behind_a_blocked_read_count_too() {
+        let store = Store::embedded_with(Limits {
+            inputs_bytes: 1000,
+            ..Limits::default()
+        });
+        let mut blocked = store.raw();
+        let ping = format!("PING {}\r\n", "x".repeat(2000));
+        let sent = format!("XREAD BLOCK 0 STREAMS s $\r\n{ping}");
+        let refused = ask(&mut blocked, sent.as_bytes(), "\n");
+        assert!(
+            refused.contains("this client has sent the most"),
+            "{refused}"
+        );
+    }
+
+    #[test]
     fn it_is_not_served_to_other_machines() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,5 +1,6 @@
 //! The client of a monitor's HTTP: one request, one JSON answer, and errors that name the way out.
 
+use super::terminal::plain;
 use crate::token::{Token, TokenError, TokenPlace};
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode, header};
@@ -133,6 +134,20 @@ impl Client {
         self.answer(request, command).await
     }
 
+    /// Reads an answer that has this field: what another server answers may be JSON too, and is no fleet in which all is well.
+    pub(crate) async fn get_with(
+        &self,
+        field: &str,
+        path: &str,
+        command: &str,
+    ) -> Result<Value, ClientError> {
+        let answer = self.get(path, command).await?;
+        if answer.get(field).is_none_or(Value::is_null) {
+            return Err(self.stranger(format!("its answer has no {field:?}")));
+        }
+        Ok(answer)
+    }
+
     /// Acts, with the token.
     pub(crate) async fn post(
         &self,
@@ -200,14 +215,14 @@ impl Client {
         if code.is_success() {
             return Ok(value);
         }
-        let why = value["error"].as_str().unwrap_or("it gives no reason");
+        let why = plain(value["error"].as_str().unwrap_or("it gives no reason"));
         if code == StatusCode::UNAUTHORIZED {
             return Err(ClientError::Token {
-                why: why.to_owned(),
+                why,
                 command: command.to_owned(),
             });
         }
-        Err(ClientError::Refused(code, why.to_owned()))
+        Err(ClientError::Refused(code, why))
     }
 
     async fn exchange(

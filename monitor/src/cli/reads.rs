@@ -128,7 +128,10 @@ pub(super) async fn run(read: &Read, client: &Client) -> Result<u8, ClientError>
             Ok(code)
         }
         Read::Top => top::run(client).await,
-        Read::Healthcheck => client.get("/-/ready", "healthcheck").await.map(|_| 0),
+        Read::Healthcheck => {
+            let ready = client.get_with("status", "/-/ready", "healthcheck");
+            ready.await.map(|_| 0)
+        }
     }
 }
 
@@ -138,7 +141,7 @@ async fn list(client: &Client, ls: &Ls) -> Result<u8, ClientError> {
         let gates = if ls.json {
             Value::Null
         } else {
-            client.get("/v1/status", "ls").await?
+            client.get_with("gates", "/v1/status", "ls").await?
         };
         if ls.watch && stdout().is_terminal() {
             let _ = write!(stdout(), "\x1b[H\x1b[J"); // no reader: the next line fails too
@@ -237,7 +240,7 @@ async fn agents_of(client: &Client, ls: &Ls) -> Result<Vec<Shown>, ClientError> 
         let given = |(name, value): (&'static str, Option<String>)| Some((name, value?));
         query.extend_pairs(pairs.into_iter().filter_map(given));
         let path = format!("/health/agents?{}", query.finish());
-        let mut answer = client.get(&path, "ls").await?;
+        let mut answer = client.get_with("agents", &path, "ls").await?;
         let agents = listed(&mut answer["agents"]).into_iter().map(Shown::of);
         found.extend(agents.map(|agent| (agent.id.clone(), agent)));
     }
@@ -291,7 +294,8 @@ fn listed(value: &mut Value) -> Vec<Value> {
 
 async fn one(client: &Client, id: &str, as_json: bool) -> Result<u8, ClientError> {
     let command = format!("show {id}");
-    let json = match client.get(&super::agent(id), &command).await {
+    let path = super::agent(id);
+    let json = match client.get_with("agentId", &path, &command).await {
         Ok(json) => json,
         Err(ClientError::Refused(StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, _)) => {
             return no_such_agent(client, id).await;
@@ -342,7 +346,7 @@ async fn no_such_agent(client: &Client, id: &str) -> Result<u8, ClientError> {
 
 /// That no agent has this id, which one may be meant, and where all of them are; `None` when there is one.
 pub(super) async fn unknown(client: &Client, id: &str) -> Result<Option<String>, ClientError> {
-    let all = client.get("/health/agents", "ls").await?;
+    let all = client.get_with("agents", "/health/agents", "ls").await?;
     let ids = all["agents"].as_array().into_iter().flatten();
     let ids = ids.filter_map(|agent| agent["agentId"].as_str());
     let ids: Vec<&str> = ids.collect();
@@ -376,7 +380,7 @@ async fn incident_list(client: &Client, all: bool, as_json: bool) -> Result<u8, 
     } else {
         "/v1/incidents?open=true&limit=10000"
     };
-    let mut answer = client.get(path, "incidents").await?;
+    let mut answer = client.get_with("incidents", path, "incidents").await?;
     let listed = listed(&mut answer["incidents"]);
     let terminal = Terminal::detect(false);
     match (as_json, terminal.columns) {
@@ -421,11 +425,11 @@ async fn finding(client: &Client, state: Option<StateWords>) -> Result<Finding, 
         watch: false,
     };
     let agents = agents_of(client, &ls).await?;
-    let incidents = client.get("/v1/incidents?open=true", "check").await?;
-    let status = client.get("/v1/status", "check").await?;
+    let path = "/v1/incidents?open=true";
+    let mut incidents = client.get_with("incidents", path, "check").await?;
+    let status = client.get_with("gates", "/v1/status", "check").await?;
     let terminal = Terminal::detect(false);
     // Of a part of the fleet only its own incidents count.
-    let mut incidents = incidents;
     if is_part && let Some(all) = incidents["incidents"].as_array_mut() {
         all.retain(|one| {
             let named = one["agents"].as_array().into_iter().flatten();

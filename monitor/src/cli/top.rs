@@ -153,8 +153,8 @@ impl Reading {
 async fn read(client: &Client, after: Duration) -> Result<Reading, ClientError> {
     tokio::time::sleep(after).await;
     let started = Instant::now();
-    let mut answer = client.get("/health/agents", "top").await?;
-    let status = client.get("/v1/status", "top").await?;
+    let mut answer = client.get_with("agents", "/health/agents", "top").await?;
+    let status = client.get_with("gates", "/v1/status", "top").await?;
     let listed = answer["agents"].as_array_mut().map(std::mem::take);
     let agents = listed
         .unwrap_or_default()

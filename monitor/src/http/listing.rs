@@ -6,12 +6,10 @@
 use crate::clock;
 use crate::snapshots::{Shown, Snapshots};
 use axum::body::{Body, Bytes, HttpBody};
-use heartbeat::fleet::machine::Snapshot;
 use heartbeat::fleet::view::{Listing, ViewTime};
 use http_body::Frame;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 
@@ -56,7 +54,7 @@ async fn write(
         let Ok(permit) = send.reserve().await else {
             return;
         };
-        let Some(snapshot) = present(snapshots, &mut shown).await else {
+        let Some(snapshot) = snapshots.present(&mut shown).await else {
             return;
         };
         let mut piece = Vec::with_capacity(PIECE + PIECE / 8);
@@ -66,16 +64,6 @@ async fn write(
             return;
         }
     }
-}
-
-/// The snapshot that was used before, or the next one.
-async fn present(snapshots: &Snapshots, shown: &mut Shown) -> Option<Arc<Snapshot>> {
-    if let Some(snapshot) = shown.get() {
-        return Some(snapshot);
-    }
-    let snapshot = snapshots.get().await?;
-    *shown = Shown::of(&snapshot);
-    Some(snapshot)
 }
 
 /// Pieces as the body of an answer.

@@ -120,7 +120,7 @@ async fn agent(
             } else {
                 Story::OutOfReach
             };
-            let curve = app.histories.of(id);
+            let curve = app.histories.over(&snapshot).of(id);
             let beside = agent::Beside {
                 story: &story,
                 before: before.as_ref(),

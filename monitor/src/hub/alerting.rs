@@ -204,7 +204,7 @@ impl Alerting {
                 .closed_at
                 .is_some_and(|at| at.saturating_add(CLOSED_WITHIN_MS) > wall_ms)
         };
-        let view = watch.view().watch;
+        let view = watch.shown();
         let closed = view.incidents.closed.values().filter(lately);
         let all = view.incidents.open.values().chain(closed);
         let incidents = all.map(|incident| matter(incident, watch));
@@ -252,7 +252,7 @@ impl Alerting {
             },
             WatchEffect::Fleet(FleetEffect::Changed(change)) => self.standing(change, now),
             WatchEffect::Recovery(RecoveryEffect::Page(page)) => {
-                let view = watch.view().watch;
+                let view = watch.shown();
                 let Some(incident) = view.incidents.open.get(&page.incident) else {
                     return Vec::new();
                 };

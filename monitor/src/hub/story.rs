@@ -68,7 +68,7 @@ impl Hub {
         }
         tallies.follow_story(lines);
         self.outputs.events.rungs(lines);
-        let view = self.watch.view().watch;
+        let view = self.watch.shown();
         if view.leader.is_some() && !view.leads {
             lines.clear(); // the leader writes them
         }

@@ -64,7 +64,6 @@ impl Fleet {
         self.unannounced.remove(&id);
         let epoch = agent.run.epoch;
         self.agents.remove(place);
-        self.correct_deadlines();
         effects.push(FleetEffect::Left(id, epoch));
     }
 }

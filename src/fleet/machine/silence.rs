@@ -2,7 +2,7 @@
 //! agent's hash holds, and a message of the monitor itself that came back over the channel of the beats. Either of the two
 //! ways may be dead without the other.
 
-use super::{Fleet, FleetEffect, Occurred};
+use super::{Fleet, FleetEffect, Occurred, due_at};
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;
 use crate::fleet::agent::State;
@@ -25,13 +25,11 @@ pub(super) struct Verification {
 }
 
 impl Fleet {
-    pub(super) fn take_due(&mut self, now: Moment) -> Vec<Place> {
-        let mut due = Vec::new();
-        while let Some(place) = self.deadlines.take(now) {
-            due.push(place);
-            self.correct_deadlines();
-        }
-        due
+    /// Agents that are due; looks at `most` deadlines at most, and counts them there.
+    pub(super) fn take_due(&mut self, now: Moment, most: &mut usize) -> Vec<Place> {
+        let (agents, verifying) = (&self.agents, &self.verifying);
+        let due = |place| due_at(agents, verifying, place);
+        std::iter::from_fn(|| self.deadlines.take(now, most, due)).collect()
     }
 
     pub(super) fn due(&mut self, place: Place, now: Moment, effects: &mut Vec<FleetEffect>) {

@@ -1,8 +1,8 @@
 //! One client of the embedded store: its connection and what the server keeps of it.
 
-use super::Blocked;
 use super::places::Standing;
 use super::waiting::Waiting;
+use super::{Blocked, Limits};
 use crate::resp::{Reply, Version, next_command};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeSet, VecDeque};
@@ -33,6 +33,8 @@ const READ_BYTES: usize = 16 * 1024;
 /// A message from a connection to the server.
 pub(super) enum FromClient {
     Command(Vec<Bytes>),
+    /// All clients together have sent more than [`Limits::inputs_bytes`] that was not carried out.
+    Crowded,
     Gone,
 }
 
@@ -66,6 +68,8 @@ pub(super) struct Client {
     /// The bound of the channel above, and of the replies that are held.
     waiting: Arc<Waiting>,
     waiting_max: usize,
+    /// What it has sent that was not carried out, also of a command that is not whole yet.
+    input: Arc<Waiting>,
     /// The bound of the backlog: the connection takes units, the server returns them.
     in_flight: Arc<Semaphore>,
     connection: tokio::task::AbortHandle,
@@ -75,18 +79,21 @@ impl Client {
     pub(super) fn serve(
         id: u64,
         stream: TcpStream,
-        waiting_max: usize,
-        waiting: Waiting,
+        limits: &Limits,
+        (waiting, input): (Waiting, Waiting),
         commands: mpsc::Sender<(u64, FromClient)>,
     ) -> Self {
         let (output, lines) = mpsc::unbounded_channel();
-        let waiting = Arc::new(waiting);
+        let (waiting, input) = (Arc::new(waiting), Arc::new(input));
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_UNITS));
         let connection = Connection {
             id,
             commands,
             lines,
             waiting: Arc::clone(&waiting),
+            input: Arc::clone(&input),
+            inputs_max: limits.inputs_bytes,
+            unfinished: 0,
             in_flight: Arc::clone(&in_flight),
         };
         let task = tokio::spawn(connection.run(stream));
@@ -104,7 +111,8 @@ impl Client {
             ahead_until: None,
             output: Some(output),
             waiting,
-            waiting_max,
+            waiting_max: limits.output_bytes,
+            input,
             in_flight,
             connection: task.abort_handle(),
         }
@@ -116,6 +124,7 @@ impl Client {
             self.blocked.is_some() || self.ahead_until.is_some() || self.held.len() >= HELD_MAX;
         let command = self.backlog.pop_front_if(|_| !waits)?;
         self.in_flight.add_permits(units(&command));
+        self.input.remove(bytes(&command));
         Some(command)
     }
 
@@ -228,6 +237,20 @@ impl Client {
         self.waiting.own()
     }
 
+    /// Bytes of it that were not carried out.
+    pub(super) fn input(&self) -> usize {
+        self.input.own()
+    }
+
+    /// Ends the connection and says why, unless the client does not read.
+    pub(super) fn refuse(&mut self, why: String) {
+        if self.waiting() > 0 {
+            return self.drop_connection();
+        }
+        self.send(Reply::Error(why));
+        self.cut_off();
+    }
+
     /// Ends the connection once it has written what waits.
     pub(super) fn cut_off(&mut self) {
         self.release(u64::MAX);
@@ -315,11 +338,13 @@ pub(super) fn turn_away(stream: &TcpStream) {
 
 /// What a command takes of [`IN_FLIGHT_UNITS`].
 fn units(command: &[Bytes]) -> usize {
-    let bytes: usize = command
-        .iter()
-        .map(|word| word.len() + size_of::<Bytes>())
-        .sum();
-    1 + bytes / UNIT
+    1 + bytes(command) / UNIT
+}
+
+/// The memory of a command.
+fn bytes(command: &[Bytes]) -> usize {
+    let words = command.iter();
+    words.map(|word| word.len() + size_of::<Bytes>()).sum()
 }
 
 struct Connection {
@@ -327,6 +352,10 @@ struct Connection {
     commands: mpsc::Sender<(u64, FromClient)>,
     lines: mpsc::UnboundedReceiver<Bytes>,
     waiting: Arc<Waiting>,
+    input: Arc<Waiting>,
+    inputs_max: usize,
+    /// What of the input is a command that is not whole yet.
+    unfinished: usize,
     in_flight: Arc<Semaphore>,
 }
 
@@ -352,7 +381,7 @@ impl Connection {
             };
             let is_over = match next {
                 Some(command) => self.hand_over(stream, command).await?,
-                None => self.read(stream, buffer).await?,
+                None => self.count(buffer.len()).await || self.read(stream, buffer).await?,
             };
             if is_over {
                 return Ok(());
@@ -376,10 +405,23 @@ impl Connection {
                 room = in_flight.acquire_many(units) => {
                     let Ok(room) = room else { return Ok(true) };
                     room.forget(); // the server gives it back
+                    self.input.add(bytes(&command));
                     let command = FromClient::Command(command);
                     return Ok(self.commands.send((self.id, command)).await.is_err());
                 }
             }
+        }
+    }
+
+    /// Counts what is there of a command that is not whole. Returns whether the connection is over.
+    async fn count(&mut self, unfinished: usize) -> bool {
+        self.input.add(unfinished);
+        self.input
+            .remove(std::mem::replace(&mut self.unfinished, unfinished));
+        let is_much = self.input.all() > self.inputs_max;
+        is_much && {
+            let crowded = (self.id, FromClient::Crowded);
+            self.commands.send(crowded).await.is_err()
         }
     }
 

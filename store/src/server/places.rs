@@ -1,9 +1,11 @@
-//! Who gets a place when all are taken: the fleet's own programs keep theirs, idle strangers give theirs up.
+//! Who gets a place when all are taken: the fleet's own programs keep theirs, idle strangers give theirs up. And who leaves when
+//! commands that were not carried out take too much memory.
 
 use super::Server;
 use super::client::{self, Client, FromClient};
 use super::waiting::Waiting;
 use bytes::Bytes;
+use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -49,10 +51,23 @@ impl Server {
                 None => return client::turn_away(&stream),
             }
         }
-        let most = self.limits.output_bytes;
-        let waiting = Waiting::new(&self.waiting);
-        let client = Client::serve(id, stream, most, waiting, commands.clone());
+        let shares = (Waiting::new(&self.waiting), Waiting::new(&self.inputs));
+        let client = Client::serve(id, stream, &self.limits, shares, commands.clone());
         self.clients.insert(id, client);
+    }
+
+    /// What clients have sent and was not carried out takes too much memory: the one with the most is cut off.
+    pub(super) fn make_room_for_input(&mut self) {
+        let most = self.limits.inputs_bytes;
+        if self.inputs.load(Ordering::Relaxed) <= most {
+            return; // another one has left since
+        }
+        let largest = self.clients.iter().max_by_key(|(_, client)| client.input());
+        if let Some(mut client) = largest.map(|(id, _)| *id).and_then(|id| self.remove(id)) {
+            client.refuse(format!(
+                "ERR the commands of all clients that are not whole, or wait, take more than {most} bytes, and this client has sent the most of them; connect and send again, less at once"
+            ));
+        }
     }
 
     /// A client whose command was carried out has shown what it is.

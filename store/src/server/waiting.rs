@@ -1,4 +1,5 @@
-//! Bytes that wait for one client to read them, and for all clients together.
+//! Bytes that wait in one client's connection, and in those of all clients together: replies that it has not read, and what it
+//! has sent that was not carried out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +32,11 @@ impl Waiting {
 
     pub(super) fn own(&self) -> usize {
         self.own.load(Ordering::Relaxed)
+    }
+
+    /// Of all clients.
+    pub(super) fn all(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
     }
 }
 

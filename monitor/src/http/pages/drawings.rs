@@ -6,9 +6,8 @@ use heartbeat::fleet::history::{Curve, Point, Seen};
 use maud::{Markup, html};
 use std::fmt::Write;
 
-/// A sparkline: its size, and its points, each of two minutes.
+/// The size of a sparkline.
 const SPARK: (f64, f64) = (44.0, 18.0);
-const SPARK_POINTS: usize = 20;
 /// A chart.
 const CHART: (f64, f64) = (288.0, 96.0);
 /// One hour of the bar.
@@ -60,14 +59,14 @@ pub(super) fn alive_text(curve: Option<&Curve>) -> Option<String> {
     Some(parts::figure(&figure::percent_exact(tenths)))
 }
 
-/// The charts of the agent page: of the last day, or of the last minutes while no more is known.
+/// The charts of the agent page: of the last day, or of the last 40 minutes while no more is known.
 pub(super) fn charts(curve: &Curve) -> Markup {
     let known = curve.half_hours.iter().filter(|p| p.seen != Seen::Nothing);
     let is_long = known.count() > 2;
     let (points, span, first): (&[Point], _, _) = if is_long {
         (&curve.half_hours, "Last 24 hours", "24 h ago")
     } else {
-        (&curve.minutes, "Last 40 minutes", "40 min ago")
+        (&curve.recent, "Last 40 minutes", "40 min ago")
     };
     let percent = |of: f64| figure::percent(of);
     let megabytes = |of: f64| figure::megabytes(of);
@@ -131,10 +130,7 @@ fn spark(curve: Option<&Curve>, of: Figure) -> Markup {
     let Some(curve) = curve else {
         return html! {};
     };
-    let span = curve.minutes.len() / SPARK_POINTS;
-    let spans = curve.minutes.chunks(span);
-    let most = |span: &[Point]| span.iter().filter_map(of).reduce(f64::max);
-    let values: Vec<Option<f64>> = spans.map(most).collect();
+    let values: Vec<Option<f64>> = curve.recent.iter().map(of).collect();
     let peak = values.iter().copied().flatten().fold(0.0, f64::max);
     let (width, height) = SPARK;
     html! {

@@ -6,7 +6,7 @@ use super::empty;
 use super::layout::{self, Frame, Here};
 use super::parts::{self, Shape};
 use super::query::{Links, PageQuery};
-use crate::http::history::Histories;
+use crate::http::history::{Curves, Histories};
 use heartbeat::base::figure;
 use heartbeat::fleet::agent::State;
 use heartbeat::fleet::asked::AnyOf;
@@ -42,7 +42,7 @@ pub(super) fn page(shown: &Shown<'_>, query: &PageQuery, histories: &Histories) 
             overview: &overview,
             query,
             at,
-            histories,
+            curves: histories.over(snapshot),
             is_blind: layout::blind(snapshot).is_some(),
         };
         list.render()
@@ -54,7 +54,7 @@ struct List<'a> {
     overview: &'a Overview<'a>,
     query: &'a PageQuery,
     at: ViewTime,
-    histories: &'a Histories,
+    curves: Curves<'a>,
     /// What is shown was known before.
     is_blind: bool,
 }
@@ -244,7 +244,7 @@ impl List<'_> {
 
     fn facts(&self, card: &Card<'_>) -> Markup {
         let health = &card.health;
-        let curve = self.histories.of(card.id);
+        let curve = self.curves.of(card.id);
         html! {
             @if let Some(task) = health.current_task {
                 span { "task " b { bdi { (parts::foreign(task)) } } }
@@ -373,7 +373,7 @@ impl List<'_> {
     fn row(&self, card: &Card<'_>) -> Markup {
         let health = &card.health;
         let figures = health.metrics.filter(|_| parts::has_figures(card));
-        let curve = self.histories.of(card.id);
+        let curve = self.curves.of(card.id);
         let (curve, drawn) = (curve.as_ref(), curve.as_ref().filter(|_| figures.is_some()));
         html! {
             tr id={ "a-" (card.id) } {
