@@ -30,7 +30,7 @@ impl Keeper {
         let (done, outcomes) = mpsc::unbounded_channel(); // at most one for each batch
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || write(file, &incoming, &done))?;
+            .spawn(move || write(file, &incoming, &done))?; // the file is closed before `done`
         Ok(Self {
             batches,
             outcomes,
@@ -59,6 +59,17 @@ impl Keeper {
             }
             None => std::future::pending().await, // the thread ends with the server only
         }
+    }
+
+    /// Ends the thread; the file is closed then.
+    pub(super) async fn close(self) {
+        let Self {
+            batches,
+            mut outcomes,
+            is_writing: _,
+        } = self;
+        drop(batches);
+        while outcomes.recv().await.is_some() {}
     }
 }
 

@@ -142,5 +142,9 @@ impl Server {
             let outcome = outcome(&mut self.keeper).await;
             self.written(outcome);
         }
+        // Whoever opens the file next finds it free.
+        if let Some(keeper) = self.keeper.take() {
+            keeper.close().await;
+        }
     }
 }
