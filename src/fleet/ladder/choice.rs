@@ -10,8 +10,10 @@ use std::time::Duration;
 
 /// A gate, a busy host and a sidecar at work are asked again after this time at the latest.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// With `--exclusive` the old copy has ended by itself after this silence: 4 intervals of 30 s, 10 s and 5 s to end it,
-/// 15 s for the difference of two clocks (detection.md E4).
+/// With `--exclusive` the old copy has ended by itself after the silence of 4 intervals and this: 10 s and 5 s to end it, 15 s for
+/// the difference of two clocks (detection.md E4).
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// It is replaced no earlier than one with the default interval of 30 s.
 const REPLACE_AFTER: Duration = Duration::from_secs(150);
 /// At most this many agents are acted upon at a time, and never more than a tenth of those that live.
 const AT_ONCE_MAX: usize = 10;
@@ -174,7 +176,8 @@ fn applies(rung: Rung, climb: &Climb, facts: &Facts, now: Moment) -> Applies {
         }
         // Its old copy ends by itself, unless it still writes.
         Rung::Replace if facts.exclusive => {
-            Applies::From(now + REPLACE_AFTER.saturating_sub(facts.silent))
+            let after = REPLACE_AFTER.max(facts.interval * 4 + ENDS_WITHIN);
+            Applies::From(now + after.saturating_sub(facts.silent))
         }
         Rung::Replace => Applies::Never,
         Rung::Alert => Applies::From(now),

@@ -91,6 +91,29 @@ fn an_agent_whose_container_cannot_be_started_or_that_ended_again_is_replaced() 
 }
 
 #[test]
+fn an_exclusive_agent_with_a_long_interval_has_ended_by_itself_later() {
+    let (mut story, _) = Story::of(Facts {
+        reason: Some(Reason::HeartbeatLost),
+        runtime: RuntimeKind::Docker,
+        sidecar_answers: false,
+        proof_of_death: false,
+        exclusive: true,
+        silent: Duration::from_secs(280),
+        interval: Duration::from_secs(90),
+        ..killed()
+    });
+    let ticket = story.ticket(Rung::Docker);
+    story.give(LadderInput::Claimed(ticket.clone(), Claim::Granted));
+    let no_container = Performed::NotApplicable("no such container".to_owned());
+    let effects = story.give(LadderInput::Performed(ticket, no_container));
+    assert_eq!(claims(&effects), []);
+    story.facts.borrow_mut().silent = Duration::from_secs(389);
+    assert_eq!(claims(&story.after(109)), []);
+    story.facts.borrow_mut().silent = Duration::from_secs(390);
+    assert_eq!(claims(&story.after(1)), [Rung::Replace]);
+}
+
+#[test]
 fn an_exclusive_agent_is_replaced_once_its_old_copy_has_ended_by_itself() {
     let (mut story, _) = Story::of(Facts {
         reason: Some(Reason::HeartbeatLost),
