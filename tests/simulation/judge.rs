@@ -43,6 +43,8 @@ pub(crate) struct Judge {
     active: BTreeSet<Fault>,
     /// Of each monitor.
     living_failed: Vec<VecDeque<(u64, AgentId)>>,
+    /// Of each monitor: agents that failed, and have not been healthy since.
+    down: Vec<BTreeSet<AgentId>>,
     story: Option<Vec<String>>,
     /// The agent whose every beat the story has.
     followed: Option<String>,
@@ -61,6 +63,7 @@ impl Judge {
             hashes_lost_at: None,
             active: BTreeSet::new(),
             living_failed: vec![VecDeque::new(); plan.monitors],
+            down: vec![BTreeSet::new(); plan.monitors],
             story: None,
             followed: None,
         }
@@ -118,6 +121,7 @@ impl Judge {
     /// It counts those that are silent now, not those that a monitor before it saw recover.
     pub(crate) fn monitor_started(&mut self, m: usize) {
         self.living_failed[m].clear();
+        self.down[m].clear();
     }
 
     /// Whether any monitor did this before, in this incident or in one that is still open.
@@ -193,6 +197,13 @@ impl World {
             change.agent, change.to, change.reason, change.sentence
         );
         self.judge.note(self.now, || text);
+        let down = &mut self.judge.down[m];
+        // One that was missing meanwhile, and not healthy, is no news.
+        let is_news = match change.to {
+            State::Failed => down.insert(change.agent.clone()),
+            State::Healthy | State::Stopped => down.remove(&change.agent),
+            State::Missing => false,
+        };
         if change.to != State::Failed || change.reason != Some(Reason::HeartbeatLost) {
             return;
         }
@@ -247,7 +258,9 @@ impl World {
             );
             return self.judge.wrong(now, what);
         }
-        self.judge_storm(m, &change.agent, change.host.as_deref());
+        if is_news {
+            self.judge_storm(m, &change.agent, change.host.as_deref());
+        }
     }
 
     /// Many living agents that fail together are a common cause: a gate must be closed.
