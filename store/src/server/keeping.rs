@@ -142,7 +142,7 @@ impl Server {
             let outcome = outcome(&mut self.keeper).await;
             self.written(outcome);
         }
-        // Whoever opens the file next finds it free.
+        // The next store finds the file free.
         if let Some(keeper) = self.keeper.take() {
             keeper.close().await;
         }
