@@ -14,8 +14,7 @@ use std::time::Duration;
 /// Programs keep their ports.
 const KEPT: Duration = Duration::from_secs(600);
 const PROCESSES_MAX: usize = 8192;
-/// Servers listen before they serve: their listeners have low numbers.
-const DESCRIPTORS_MAX: usize = 1024;
+const DESCRIPTORS_MAX: usize = 4096;
 
 /// Remembers who listens where.
 #[derive(Debug, Default)]
