@@ -849,7 +849,6 @@ backing off + restart = starting [Start]
         assert_eq!(life.handle(Input::Exited(ended), at(1), 0.0), [Effect::End]);
         let crashed = Ended {
             unread: false,
-            cut_off: false,
             ..ended
         };
         let effects = running(POLICY).handle(Input::Exited(crashed), at(1), 0.0);

@@ -90,22 +90,27 @@ fn an_agent_whose_container_cannot_be_started_or_that_ended_again_is_replaced() 
     assert_eq!(claims(&story.after(120)), [Rung::Replace]);
 }
 
-#[test]
-fn an_exclusive_agent_with_a_long_interval_has_ended_by_itself_later() {
+/// An exclusive agent that has been silent for so many seconds, after the engine had no container of it.
+fn exclusive_without_a_container(silent: u64, interval: Duration) -> (Story, Vec<LadderEffect>) {
     let (mut story, _) = Story::of(Facts {
         reason: Some(Reason::HeartbeatLost),
-        runtime: RuntimeKind::Docker,
         sidecar_answers: false,
         proof_of_death: false,
         exclusive: true,
-        silent: Duration::from_secs(280),
-        interval: Duration::from_secs(90),
+        silent: Duration::from_secs(silent),
+        interval,
         ..killed()
     });
     let ticket = story.ticket(Rung::Docker);
     story.give(LadderInput::Claimed(ticket.clone(), Claim::Granted));
     let no_container = Performed::NotApplicable("no such container".to_owned());
     let effects = story.give(LadderInput::Performed(ticket, no_container));
+    (story, effects)
+}
+
+#[test]
+fn an_exclusive_agent_with_a_long_interval_has_ended_by_itself_later() {
+    let (mut story, effects) = exclusive_without_a_container(280, Duration::from_secs(90));
     assert_eq!(claims(&effects), []);
     story.facts.borrow_mut().silent = Duration::from_secs(389);
     assert_eq!(claims(&story.after(109)), []);
@@ -115,18 +120,7 @@ fn an_exclusive_agent_with_a_long_interval_has_ended_by_itself_later() {
 
 #[test]
 fn an_exclusive_agent_is_replaced_once_its_old_copy_has_ended_by_itself() {
-    let (mut story, _) = Story::of(Facts {
-        reason: Some(Reason::HeartbeatLost),
-        sidecar_answers: false,
-        proof_of_death: false,
-        exclusive: true,
-        silent: Duration::from_secs(100),
-        ..killed()
-    });
-    let ticket = story.ticket(Rung::Docker);
-    story.give(LadderInput::Claimed(ticket.clone(), Claim::Granted));
-    let no_container = Performed::NotApplicable("no such container".to_owned());
-    let effects = story.give(LadderInput::Performed(ticket, no_container));
+    let (mut story, effects) = exclusive_without_a_container(100, killed().interval);
     assert_eq!(claims(&effects), []);
     story.facts.borrow_mut().silent = Duration::from_secs(150);
     assert_eq!(claims(&story.after(50)), [Rung::Replace]);
