@@ -18,6 +18,7 @@ use crate::wake::{self, Listener, Notifier, Request, Woken};
 use copier::{CAUGHT_UP, ENDED, PACKET_BYTES, TEXT, TEXT_AFTER_GAP};
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::contract::line::Line;
+use nix::unistd::tcgetpgrp;
 use reader::{Reader, Text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -258,10 +259,7 @@ impl Listening {
     fn follow_terminal(&mut self) {
         let keyboard = rustix::stdio::stdin();
         let group = self.group.load(Ordering::Relaxed);
-        let in_front = || {
-            rustix::termios::tcgetpgrp(keyboard)
-                .is_ok_and(|front| front.as_raw_nonzero().get() == group)
-        };
+        let in_front = || tcgetpgrp(keyboard).is_ok_and(|front| front.as_raw() == group);
         for ours in self
             .taps
             .iter_mut()

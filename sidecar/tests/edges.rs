@@ -477,6 +477,21 @@ fn in_a_container(own_proc: bool, script: &str) -> Output {
 }
 
 #[test]
+fn a_session_whose_leader_is_outside_the_container_is_a_session() {
+    let leaves = "setsid sleep 60 & until [ $(ps -o sid= -p $!) = $! ]; do sleep 0.02; done";
+    let script = format!(
+        "test $(ps -o sid= -p $$) = 0 || exit 9; \
+         \"$HB\" --redis-url redis://127.0.0.1:1 -- sh -c '{leaves}'"
+    );
+    let output = in_a_container(true, &script);
+    let errors = text(&output.stderr);
+    assert!(
+        output.status.success() && errors.contains("left sleep ("),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn process_2_of_a_container_is_no_thread_of_the_kernel() {
     let script = "sleep 0.5 & \"$HB\" --redis-url redis://127.0.0.1:1 --pid $!; echo code $?";
     let output = in_a_container(true, script);

@@ -13,7 +13,7 @@ use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::event::{Detail, EventKind};
 use heartbeat::wire::life::Reason;
 use nix::libc;
-use rustix::process::getsid;
+use nix::unistd::getsid;
 use rustix::time::{ClockId, clock_gettime};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -85,7 +85,8 @@ impl Hub {
         if !ended_well || self.agent.life.requested() {
             return;
         }
-        let own = getsid(None).map_or(0, |session| session.as_raw_pid());
+        // 0 where its leader is outside our pid namespace, in /proc too: rustix takes that for impossible.
+        let own = getsid(None).map_or(0, nix::unistd::Pid::as_raw);
         let left = self.agent.tree.members();
         if let Some(daemon) = left.iter().find(|member| member.session != own) {
             tracing::warn!(
