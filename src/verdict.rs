@@ -13,6 +13,7 @@ pub mod machine;
 mod notes;
 mod peers;
 mod restarts;
+mod retries;
 mod rule;
 mod rules;
 pub mod sample;

@@ -17,6 +17,10 @@ pub(super) struct ConnectionCadence {
     pub(super) first: Option<Moment>,
     /// The most that was sent in one interval: its longest request.
     pub(super) longest_request: u64,
+    /// For how long nothing was sent or received, as of the last sample.
+    pub(super) silent: Duration,
+    /// The last message was a request.
+    pub(super) is_unanswered: bool,
     deltas: VecDeque<ConnectionDelta>,
     /// The last intervals in which anything was transferred.
     exchanges: VecDeque<ConnectionDelta>,
@@ -37,6 +41,7 @@ impl ConnectionCadence {
         self.received = tcp.received;
         self.acked = tcp.acked;
         self.segments = tcp.segments_in;
+        self.silent = tcp.sent_ago.min(tcp.received_ago);
         self.longest_request = self.longest_request.max(delta.acked);
         if !known {
             return;

@@ -18,6 +18,7 @@
 //! the agent only in the measure of what it grants.
 
 mod silence;
+mod timetable;
 
 use crate::base::moment::Moment;
 use crate::verdict::active_clock::ActiveClock;
@@ -29,7 +30,7 @@ use crate::verdict::rule::{RULES, RuleId};
 use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::{CpuBoundTracker, LoneCpuTracker};
 use crate::verdict::rules::{spin, waiting};
-use crate::verdict::sample::{Process, Sample, SampleDepth, Until, Wait};
+use crate::verdict::sample::{Sample, SampleDepth};
 use crate::verdict::signals::{Interval, SampleHistory, Terms};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
@@ -184,7 +185,7 @@ impl VerdictMachine {
         if !moved || loops {
             return None;
         }
-        self.progress(false);
+        self.progress(false, false);
         let evidence = crate::verdict::finding::reported("progress", "a reported value changed");
         let sentence = "works: reports progress".to_owned();
         self.conclude(Assessment::working(sentence, vec![evidence]), now)
@@ -206,6 +207,7 @@ impl VerdictMachine {
                 .clock
                 .scaled(thresholds::REPETITION_GAP_MAX)
                 .max(thresholds::RESTART_GAP_MIN),
+            given_up_after: self.clock.scaled(thresholds::GIVEN_UP_AFTER),
         };
         let interval = self.history.advance(sample, &terms);
         self.schedule(sample, now);
@@ -229,38 +231,6 @@ impl VerdictMachine {
         self.conclude(assessment?, now)
     }
 
-    /// A connection that is shorter than the pause between two samples is seen only by a sample right after its owner woke.
-    fn aim(&mut self, sample: &Sample, interval: &Interval, now: Moment) {
-        let silent = self.clock.unexcused_silence() >= self.clock.scaled(thresholds::AIM_AFTER);
-        if self.progressed || !silent || !self.report.owes_work() {
-            self.aimed = 0;
-            return;
-        }
-        let main = sample.root().and_then(Process::main_wait);
-        let until = main.map(Wait::until);
-        let next = match until {
-            Some(Until::In(left)) if self.aimed == 0 => now + left + thresholds::AIM_BEHIND,
-            _ if self.aimed > 0 && interval.new_connection => now,
-            _ => self.next,
-        };
-        let sooner = next < self.next && self.aimed <= thresholds::AIM_MAX;
-        self.aimed = if sooner { self.aimed + 1 } else { 0 };
-        self.next = if sooner { next } else { self.next };
-    }
-
-    fn schedule(&mut self, sample: &Sample, now: Moment) {
-        let cost = self
-            .clock
-            .scaled(sample.cost * thresholds::SAMPLE_COST_SHARE);
-        let pause = self
-            .clock
-            .scaled(thresholds::SAMPLE_INTERVAL)
-            .max(cost)
-            .min(self.clock.scaled(thresholds::SAMPLE_INTERVAL_MAX));
-        self.next = now + pause;
-        self.depth = SampleDepth::Waits;
-    }
-
     fn evaluate(
         &mut self,
         sample: &Sample,
@@ -273,6 +243,10 @@ impl VerdictMachine {
         self.draws_turn = interval.draws_turn;
         self.repeats_output = interval.nothing_new.is_some() && sample.outputs.is_empty();
         if let Some(length) = interval.nothing_new {
+            self.clock.discount_output(length);
+        }
+        // What was said between two attempts was no answer.
+        if let Some(length) = interval.asked_for {
             self.clock.discount_output(length);
         }
         if sample.depth == SampleDepth::Waits {
@@ -296,7 +270,10 @@ impl VerdictMachine {
             return Some(assessment);
         }
         if let Some(first) = interval.progress.first() {
-            self.progress(interval.is_output_only());
+            // What it prints about a request that was given up is no more than output, wherever it goes.
+            let words = interval.is_output_only();
+            let gave_up = words && self.history.gave_up();
+            self.progress(words && (gave_up || !interval.output_grew), gave_up);
             let sentence = format!("works: {}, {}", first.kind.as_str(), first.value);
             // While counters move they are enough, except for a deep sample now and then.
             let since_deep = self.clock.elapsed().saturating_sub(self.last_deep_sample);
@@ -434,13 +411,17 @@ impl VerdictMachine {
         is_loop.then(|| spin::repeated_line(output))
     }
 
-    fn progress(&mut self, output_only: bool) {
+    /// `gave_up`: it may only have said that a request was given up.
+    fn progress(&mut self, output_only: bool, gave_up: bool) {
         self.progressed = true;
         self.doom.interrupt();
-        self.peer_alive = false;
-        self.awaits_model = false;
-        self.asked_model = false;
         self.clock.progress(output_only);
+        if !gave_up {
+            self.peer_alive = false;
+            self.awaits_model = false;
+            self.asked_model = false;
+            self.history.forget_given_up();
+        }
     }
 
     /// Timestamps an assessment and publishes it. An agent that is not ready yet is starting, unless it waits or is stuck.

@@ -50,6 +50,8 @@ pub(super) struct Interval {
     pub(super) notes: Vec<Evidence>,
     /// A connection is there that was not there before.
     pub(super) new_connection: bool,
+    /// For how long the same was asked over one connection after the other, without an answer.
+    pub(super) asked_for: Option<Duration>,
 }
 
 /// What a sample is compared under.
@@ -64,6 +66,8 @@ pub(super) struct Terms<'a> {
     pub(super) draws_turn: bool,
     /// Starts of a helper no further apart than this are in a row.
     pub(super) restart_gap: Duration,
+    /// A request whose connection is closed after this much silence was given up.
+    pub(super) given_up_after: Duration,
 }
 
 /// What the last samples showed.
@@ -94,8 +98,9 @@ impl SampleHistory {
                 ..Self::default()
             };
             self.see(sample, terms, Duration::ZERO);
-            self.connections.observe(sample, &self.turn);
-            self.outputs.written(sample, Io::default());
+            self.connections
+                .observe(sample, &self.turn, terms.given_up_after);
+            self.outputs.written(sample, Io::default(), 0);
             return None;
         };
         let mut interval = Interval {
@@ -132,9 +137,11 @@ impl SampleHistory {
             .notes
             .extend(self.growth.advance(sample, terms.immediate));
         if deep {
-            let network = self.connections.observe(sample, &self.turn);
+            let network = self
+                .connections
+                .observe(sample, &self.turn, terms.given_up_after);
             interval.network(&network);
-            self.written(sample, &bytes, &terms.floor, &mut interval);
+            self.written(sample, &bytes, &network, &terms.floor, &mut interval);
         }
         interval.lone_cpu = interval.lone_cpu.filter(|_| {
             interval
@@ -217,7 +224,27 @@ impl SampleHistory {
         then.is_some_and(|then| then.state == process.state && turns(then) == turns(process))
     }
 
-    /// For how long this connection has been known.
+    /// The agent works: what it asks from now on is a request of its own.
+    pub(super) fn forget_given_up(&mut self) {
+        self.connections.forget_given_up();
+    }
+
+    /// Whether a request was given up since the agent last worked.
+    pub(super) fn gave_up(&self) -> bool {
+        self.connections.gave_up()
+    }
+
+    /// Whether a request that was given up may still be answered at the next attempt, on this connection if there is one.
+    pub(super) fn may_be_answered(
+        &self,
+        inode: Option<u64>,
+        now: Moment,
+        moment: Duration,
+    ) -> bool {
+        self.connections.may_be_answered(inode, now, moment)
+    }
+
+    /// For how long this connection has been known, with those before it on which the same was asked.
     pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
         self.connections.age(inode, now)
     }
@@ -264,12 +291,12 @@ impl SampleHistory {
         &mut self,
         sample: &Sample,
         bytes: &Bytes,
+        network: &Network,
         floor: &ProgressFloor,
         interval: &mut Interval,
     ) {
-        let output = self
-            .outputs
-            .written(sample, bytes.work.plus(bytes.housekeeping));
+        let moved = bytes.work.plus(bytes.housekeeping);
+        let output = self.outputs.written(sample, moved, network.repeated);
         interval.output_grew = output.grew;
         let (work, own) = (bytes.work.disk_written, bytes.housekeeping.disk_written);
         let log = output.elsewhere == 0 && work <= thresholds::LOG_BYTES;
@@ -311,9 +338,9 @@ impl Interval {
         !self.progress.is_empty()
     }
 
-    /// Whether all progress is output whose content is unknown.
+    /// Whether all progress is output.
     pub(super) fn is_output_only(&self) -> bool {
-        !self.output_grew && self.progress.iter().all(|s| s.kind == SignalKind::Output)
+        self.progress.iter().all(|s| s.kind == SignalKind::Output)
     }
 
     /// Whether files were written, beyond the lines of a log.
@@ -443,6 +470,7 @@ impl Interval {
     fn network(&mut self, network: &Network) {
         self.peer_alive = network.peer_alive;
         self.new_connection = network.fresh;
+        self.asked_for = network.asked_for;
         if network.received > 0 {
             self.add(SignalKind::BytesReceived, describe_bytes(network.received));
         }

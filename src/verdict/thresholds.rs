@@ -34,6 +34,13 @@ pub const REPETITION: Duration = seconds(90);
 pub const ANSWER_BUDGET: Duration = seconds(612);
 /// The same when the peer at least sends keep-alive messages (15 min).
 pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
+/// What a server sends within this time of a request may be the end of the handshake: tickets, settings.
+pub const GREETING: Duration = Duration::from_millis(200);
+/// A handshake has no more than this, in bytes: certificates are most of it.
+pub const GREETING_BYTES: u64 = 8192;
+/// A request is given up when its connection was silent for at least this long before it was closed; a third attempt that
+/// is silent for as long fails like the two before.
+pub const GIVEN_UP_AFTER: Duration = seconds(20);
 /// A proof holds in this many samples in a row: two may share one moment, three do not.
 pub const DOOMED_SAMPLES: u32 = 3;
 /// How long past its deadline a timer may be.

@@ -6,10 +6,12 @@
 
 use crate::base::moment::Moment;
 use crate::verdict::cadence::{ConnectionCadence, ConnectionDelta, OutputCadence};
+use crate::verdict::retries::{GivenUp, Repeat};
 use crate::verdict::sample::{
-    Io, Kind, Outlet, Process, Sample, SampleDepth, SocketKind, TcpState, Wait,
+    Io, Kind, Outlet, Process, Sample, SampleDepth, SocketKind, Tcp, TcpState, Wait,
 };
 use crate::verdict::thresholds;
+use crate::verdict::tree_view::is_unanswered;
 use crate::verdict::turn::Turn;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,6 +36,10 @@ pub(super) struct Network {
     pub(super) peer_alive: bool,
     /// A connection is there that was not there before.
     pub(super) fresh: bool,
+    /// Sent again, after it was given up without an answer.
+    pub(super) repeated: u64,
+    /// For how long the same has been asked over one connection after the other.
+    pub(super) asked_for: Option<Duration>,
 }
 
 /// Where the written bytes went.
@@ -50,14 +56,19 @@ pub(super) struct Written {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     known: BTreeMap<u64, ConnectionCadence>,
+    /// The last request that was given up without an answer.
+    given_up: Option<GivenUp>,
+    /// Connections opened since, which may ask the same again.
+    repeats: BTreeMap<u64, GivenUp>,
     /// When sockets were last sampled.
     at: Option<Moment>,
 }
 
 impl Connections {
-    /// Takes a deep sample.
-    pub(super) fn observe(&mut self, sample: &Sample, turn: &Turn) -> Network {
+    /// Takes a deep sample. A request is given up when nothing came for at least `patience` before its connection was closed.
+    pub(super) fn observe(&mut self, sample: &Sample, turn: &Turn, patience: Duration) -> Network {
         let before = std::mem::take(&mut self.known);
+        self.see_given_up(&before, sample, patience);
         let elapsed = self.at.map_or(Duration::ZERO, |at| sample.at.since(at));
         let mut network = Network::default();
         for socket in &sample.sockets {
@@ -79,17 +90,88 @@ impl Connections {
             };
             connection.first.get_or_insert(sample.at);
             connection.record(tcp, delta, known.is_some());
+            connection.is_unanswered = is_unanswered(tcp) || turn.asks() && is_greeted_only(tcp);
             network.fresh |= known.is_none();
-            if known.is_some() || self.at.is_some() {
+            if let Some(given_up) = self.given_up.filter(|_| known.is_none()) {
+                self.repeats.insert(socket.inode, given_up);
+            }
+            if self.asks_again(socket.inode, &connection) {
+                network.repeated += delta.acked;
+            } else if known.is_some() || self.at.is_some() {
                 let beside = turn.is_beside(socket.inode, connection.longest_request);
                 network.count(&connection, delta, beside, turn);
             }
             self.known.insert(socket.inode, connection);
         }
+        let asked = self.repeats.iter().filter(|(inode, given_up)| {
+            let connection = self.known.get(inode);
+            connection.is_some_and(|c| given_up.is_sent_again(c.acked))
+        });
+        network.asked_for = asked
+            .map(|(_, given_up)| sample.at.since(given_up.first))
+            .max();
         if sample.depth == SampleDepth::Waits {
             self.at = Some(sample.at);
         }
         network
+    }
+
+    /// Remembers what the connections that are gone had asked for.
+    fn see_given_up(
+        &mut self,
+        before: &BTreeMap<u64, ConnectionCadence>,
+        sample: &Sample,
+        patience: Duration,
+    ) {
+        let here: BTreeSet<u64> = sample.sockets.iter().map(|s| s.inode).collect();
+        let gone = before.iter().filter(|(inode, _)| !here.contains(inode));
+        let given_up = gone.filter(|(_, c)| c.is_unanswered && c.silent >= patience);
+        if let Some((inode, connection)) = given_up.max_by_key(|(_, c)| c.acked) {
+            let earlier = self.repeats.get(inode).copied();
+            self.given_up = Some(GivenUp::with(connection, earlier, sample.at));
+        }
+        self.repeats.retain(|inode, _| here.contains(inode));
+    }
+
+    /// Whether all that this connection carried was carried by one that was given up: nothing new came of it.
+    fn asks_again(&mut self, inode: u64, connection: &ConnectionCadence) -> bool {
+        let Some(given_up) = self.repeats.get(&inode) else {
+            return false;
+        };
+        match given_up.repeat(connection.received, connection.acked) {
+            Repeat::Unanswered => true,
+            Repeat::Other => {
+                self.repeats.remove(&inode);
+                false
+            }
+            Repeat::Answered => {
+                self.forget_given_up();
+                false
+            }
+        }
+    }
+
+    /// The agent works: what it asks from now on is a request of its own.
+    pub(super) fn forget_given_up(&mut self) {
+        self.given_up = None;
+        self.repeats.clear();
+    }
+
+    /// Whether a request was given up since the agent last worked.
+    pub(super) fn gave_up(&self) -> bool {
+        self.given_up.is_some()
+    }
+
+    /// Whether a request that was given up may still be answered at the next attempt, on this connection if there is one.
+    pub(super) fn may_be_answered(
+        &self,
+        inode: Option<u64>,
+        now: Moment,
+        moment: Duration,
+    ) -> bool {
+        let since = inode.and_then(|inode| self.known.get(&inode)?.first);
+        let given_up = self.given_up;
+        given_up.is_some_and(|given_up| given_up.may_be_answered(since, now, moment))
     }
 
     /// Whether only the same small question with the same small answer goes over it.
@@ -99,9 +181,10 @@ impl Connections {
             .is_some_and(ConnectionCadence::is_polled)
     }
 
-    /// For how long this connection has been known.
+    /// For how long this connection has been known, with those before it on which the same was asked.
     pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
-        let first = self.known.get(&inode).and_then(|c| c.first);
+        let first = self.repeats.get(&inode).map(|given_up| given_up.first);
+        let first = first.or_else(|| self.known.get(&inode).and_then(|c| c.first));
         first.map_or(Duration::ZERO, |first| now.since(first))
     }
 
@@ -114,6 +197,13 @@ impl Connections {
     pub(super) fn since(&self, at: Moment) -> Option<Duration> {
         self.at.map(|then| at.since(then))
     }
+}
+
+/// The server's part of a handshake ends a moment after the request is sent: no model answers so soon.
+fn is_greeted_only(tcp: &Tcp) -> bool {
+    tcp.state == TcpState::Established
+        && tcp.received <= thresholds::GREETING_BYTES
+        && tcp.sent_ago <= tcp.received_ago + thresholds::GREETING
 }
 
 /// Bytes of data that were received.
@@ -249,9 +339,9 @@ impl Outputs {
         !self.files.is_empty()
     }
 
-    /// Where the bytes that the tree wrote went.
-    pub(super) fn written(&mut self, sample: &Sample, moved: Io) -> Written {
-        let written = moved.written;
+    /// Where the bytes that the tree wrote went. A request that was sent again went nowhere new.
+    pub(super) fn written(&mut self, sample: &Sample, moved: Io, repeated: u64) -> Written {
+        let written = moved.written.saturating_sub(repeated);
         let (mut into, mut fresh) = (0, false);
         for output in &sample.outputs {
             let before = self.files.insert(output.path.clone(), output.length);

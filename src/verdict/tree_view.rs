@@ -364,7 +364,7 @@ pub(super) fn awaited_alone(wait: &Wait) -> Option<&Target> {
 }
 
 /// Whether the last message was a request. One sent with the handshake has received nothing at all.
-fn is_unanswered(tcp: &Tcp) -> bool {
+pub(super) fn is_unanswered(tcp: &Tcp) -> bool {
     tcp.sent_ago < tcp.received_ago || tcp.sent_ago == tcp.received_ago && tcp.received <= 1
 }
 

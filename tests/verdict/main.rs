@@ -5,6 +5,7 @@
 
 mod loops;
 mod requests;
+mod retries;
 mod suspicion;
 mod unmodified;
 

@@ -148,7 +148,14 @@ impl VerdictMachine {
         };
         let limit = self.clock.scaled(budget.max(self.settings.stall_after));
         let awake = polls && !agent && self.clock.pauses();
-        waiting::owed(view, quiet, limit, quiet >= limit && !awake)
+        let is_late = quiet >= limit && !awake && !self.tries_again(None, view.sample.at);
+        waiting::owed(view, quiet, limit, is_late)
+    }
+
+    /// A client that gives up and asks again has some attempts.
+    fn tries_again(&self, connection: Option<u64>, now: Moment) -> bool {
+        let moment = self.clock.scaled(thresholds::GIVEN_UP_AFTER);
+        self.history.may_be_answered(connection, now, moment)
     }
 
     /// An answer may arrive over one of these connections.
@@ -174,14 +181,16 @@ impl VerdictMachine {
                     .map(|(_, tcp)| tcp.received_ago.min(tcp.sent_ago));
                 quiet.max(silent.min().unwrap_or_default())
             }
-            // An agent that opens a new connection has got its answer on the one before, or given up on it.
+            // An agent that opens a new connection has got its answer on the one before, unless it asks the same again.
             None => {
                 let age = pending.first().map(|(s, _)| self.history.age(s.inode, now));
                 quiet.min(age.unwrap_or(quiet))
             }
         };
         let limit = self.clock.scaled(budget.max(self.settings.stall_after));
-        let late = (quiet >= limit).then_some((quiet, limit));
+        let is_late =
+            quiet >= limit && !self.tries_again(pending.first().map(|(s, _)| s.inode), now);
+        let late = is_late.then_some((quiet, limit));
         let mut assessment = waiting::model(view, pending, self.peer_alive, late);
         if self.draws_turn {
             let frames = "only the frames of a spinner, which are no sign of work";
