@@ -89,6 +89,9 @@ pub fn run(args: Args) -> u8 {
     // The demo prints its story instead.
     let log =
         (config.mode == config::Mode::Serve).then(|| LogWriter::start(config.log, "hbmonitor"));
+    for note in hbshell::command_line::misspelled::<Args>(&["HB_REDIS_URL"]) {
+        tracing::warn!("{note}");
+    }
     let code = match work(config, args) {
         Ok(code) => code,
         Err(error) => report(&error, exit::FAILURE),

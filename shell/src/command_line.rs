@@ -62,6 +62,9 @@ pub fn refuse_with(program: &str, error: &clap::Error, advice: Option<&str>) -> 
         };
         line = format!("{line}{joint}{part}");
     }
+    if let Some(flag) = flag_before_negative(error) {
+        line = format!("{line}; a value of {flag} is never negative");
+    }
     if let Some(variable) = variable_at_fault(error) {
         line = format!("{line} (from the variable {variable})");
     }
@@ -83,6 +86,60 @@ fn variable_at_fault(error: &clap::Error) -> Option<String> {
     let given = std::env::args().any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
     let set = std::env::var_os(&variable).is_some_and(|value| !value.is_empty());
     (set && !given).then_some(variable)
+}
+
+/// The flag whose value looks like a flag itself: `--grace -1s`.
+fn flag_before_negative(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    let digits = word.strip_prefix('-').filter(|_| is_unknown)?;
+    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let given: Vec<String> = std::env::args().collect();
+    let at = given
+        .iter()
+        .position(|arg| arg.starts_with(word.as_str()))?;
+    let flag = given.get(at.checked_sub(1)?)?;
+    flag.starts_with("--").then(|| flag.clone())
+}
+
+/// What to say of variables that are no settings of `A` and look like one, as `HB_INTERVALL` does: with a few letters of
+/// difference to one. Variables of other programs begin with `HB_` too. `more`: settings that are read beside the command
+/// line.
+pub fn misspelled<A: Parser>(more: &[&str]) -> Vec<String> {
+    let command = A::command();
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    let known: Vec<String> = variables
+        .filter_map(OsStr::to_str)
+        .chain(more.iter().copied())
+        .map(str::to_owned)
+        .collect();
+    let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut notes: Vec<String> = given
+        .filter_map(|name| misspelling(&name, &known))
+        .collect();
+    notes.sort();
+    notes
+}
+
+fn misspelling(name: &str, known: &[String]) -> Option<String> {
+    let letters = name.strip_prefix("HB_")?.len();
+    if known.iter().any(|k| k == name) {
+        return None;
+    }
+    let most = if letters > 5 { 2 } else { 1 };
+    let meant = known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(k, name), k))
+        .filter(|(distance, _)| *distance <= most)
+        .min()?
+        .1;
+    Some(format!(
+        "the variable {name} is not a setting and is not used; did you mean {meant}?"
+    ))
 }
 
 /// The word that was refused because it is neither a flag nor known.
@@ -131,6 +188,17 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_looks_like_a_setting_is_named() {
+        let known = ["HB_INTERVAL", "HB_PID", "HB_RESTART"].map(str::to_owned);
+        let meant = |name| misspelling(name, &known);
+        assert!(meant("HB_INTERVALL").unwrap().contains("mean HB_INTERVAL?"));
+        assert!(meant("HB_RESTRAT").unwrap().contains("mean HB_RESTART?"));
+        for other in ["HB_PID", "HB_PORT", "HB_OPTIONS", "RESTART", "HB_"] {
+            assert_eq!(meant(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn durations_have_a_unit_and_an_end() {

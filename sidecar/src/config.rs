@@ -42,6 +42,16 @@ pub(crate) mod exit {
 
 /// Marks the environment of every process of an agent: the sidecar's instance and the agent's id.
 pub(crate) const INSTANCE: &str = "HB_INSTANCE";
+/// Settings that are no flag's alone.
+const BESIDE_FLAGS: [&str; 7] = [
+    "HB_AGENT_ID",
+    "HB_AGENT_TYPE",
+    "HB_REDIS_URL",
+    "HB_SOCKET",
+    "HB_STATUS_FILE",
+    "HB_POD_NAME",
+    "HB_POD_NAMESPACE",
+];
 
 /// Agents of one command on one host that get ids by themselves.
 const DEFAULT_IDS_MAX: u32 = 99;
@@ -199,7 +209,7 @@ impl TryFrom<Args> for Config {
         // Pods with the network of their node have its name.
         let place = first_set(&["HB_POD_NAME"]).unwrap_or_else(|| host.clone());
         let above = Above::find();
-        let mut notes = Vec::new();
+        let mut notes = hbshell::command_line::misspelled::<Args>(&BESIDE_FLAGS);
         let (id, id_is_default) = match given::id(args.id, &above, &mut notes)? {
             Some(id) => (id, false),
             None => (AgentId::nearest(&format!("{place}-{name}")), true),

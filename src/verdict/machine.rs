@@ -272,7 +272,7 @@ impl VerdictMachine {
         if let Some(first) = interval.progress.first() {
             // What it prints about a request that was given up is no more than output, wherever it goes.
             let words = interval.is_output_only();
-            let gave_up = words && self.history.gave_up();
+            let gave_up = words && self.history.connections.gave_up();
             self.progress(words && (gave_up || !interval.output_grew), gave_up);
             let sentence = format!("works: {}, {}", first.kind.as_str(), first.value);
             // While counters move they are enough, except for a deep sample now and then.
@@ -420,7 +420,7 @@ impl VerdictMachine {
             self.peer_alive = false;
             self.awaits_model = false;
             self.asked_model = false;
-            self.history.forget_given_up();
+            self.history.connections.forget_given_up();
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) struct SampleHistory {
     last: Option<Counters>,
     /// The sample before the last one: a deep sample right after a cheap one is compared with it.
     before_last: Option<Counters>,
-    connections: Connections,
+    pub(super) connections: Connections,
     outputs: Outputs,
     growth: MemoryGrowth,
     askers_cpu: MeanShare,
@@ -205,11 +205,6 @@ impl SampleHistory {
         self.served
     }
 
-    /// Whether only the same small question with the same small answer goes over this connection.
-    pub(super) fn is_polled(&self, inode: u64) -> bool {
-        self.connections.is_polled(inode)
-    }
-
     /// The longest request that was sent on a connection.
     pub(super) fn longest_request(&self, socket: &Socket, tcp: &Tcp) -> u64 {
         self.connections.longest_request(socket.inode, tcp.acked)
@@ -222,31 +217,6 @@ impl SampleHistory {
         let then = then.and_then(|c| c.processes.get(&key));
         let turns = |p: &Process| p.threads.iter().map(|t| t.turns).sum::<u64>();
         then.is_some_and(|then| then.state == process.state && turns(then) == turns(process))
-    }
-
-    /// The agent works: what it asks from now on is a request of its own.
-    pub(super) fn forget_given_up(&mut self) {
-        self.connections.forget_given_up();
-    }
-
-    /// Whether a request was given up since the agent last worked.
-    pub(super) fn gave_up(&self) -> bool {
-        self.connections.gave_up()
-    }
-
-    /// Whether a request that was given up may still be answered at the next attempt, on this connection if there is one.
-    pub(super) fn may_be_answered(
-        &self,
-        inode: Option<u64>,
-        now: Moment,
-        moment: Duration,
-    ) -> bool {
-        self.connections.may_be_answered(inode, now, moment)
-    }
-
-    /// For how long this connection has been known, with those before it on which the same was asked.
-    pub(super) fn age(&self, inode: u64, now: Moment) -> Duration {
-        self.connections.age(inode, now)
     }
 
     /// What the tree read and wrote, as far as the counters alone show it.

@@ -36,7 +36,7 @@ impl VerdictMachine {
     /// None: what was found before still holds.
     pub(super) fn explain_wait(&mut self, view: &TreeView<'_>, now: Moment) -> Option<Assessment> {
         let due = view.owes_turn() || self.draws_turn;
-        let polled = |socket: &Socket| self.history.is_polled(socket.inode);
+        let polled = |socket: &Socket| self.history.connections.is_polled(socket.inode);
         let mut pending: Connections<'_> = view.pending_requests();
         pending.retain(|(socket, _)| !polled(socket));
         let longest = |s: &Socket, tcp: &Tcp| self.history.longest_request(s, tcp);
@@ -155,7 +155,9 @@ impl VerdictMachine {
     /// A client that gives up and asks again has some attempts.
     fn tries_again(&self, connection: Option<u64>, now: Moment) -> bool {
         let moment = self.clock.scaled(thresholds::GIVEN_UP_AFTER);
-        self.history.may_be_answered(connection, now, moment)
+        self.history
+            .connections
+            .may_be_answered(connection, now, moment)
     }
 
     /// An answer may arrive over one of these connections.
@@ -183,7 +185,9 @@ impl VerdictMachine {
             }
             // An agent that opens a new connection has got its answer on the one before, unless it asks the same again.
             None => {
-                let age = pending.first().map(|(s, _)| self.history.age(s.inode, now));
+                let age = pending
+                    .first()
+                    .map(|(s, _)| self.history.connections.age(s.inode, now));
                 quiet.min(age.unwrap_or(quiet))
             }
         };
