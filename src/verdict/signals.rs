@@ -4,7 +4,6 @@
 //! process woke. Noise: keep-alives, screens, repeated lines, an event loop that wakes itself, helpers that end and restart,
 //! and an agent's housekeeping while it waits for an answer.
 
-use crate::base::moment::Moment;
 use crate::verdict::cadence::MeanShare;
 use crate::verdict::counters::Counters;
 use crate::verdict::explain::describe_bytes;
