@@ -19,8 +19,10 @@ const PROCESSES_MAX: usize = 8192;
 /// Between two searches for the same objects, and so many times what one takes: a two-thousandth of a core.
 const SEARCH_AGAIN: Duration = Duration::from_secs(20);
 const SEARCH_AGAIN_COSTS: u32 = 2000;
-/// A search for other objects waits so many times what the last one took.
+/// A search for other objects costs so many times what it takes in waiting,
 const SEARCH_OTHER_COSTS: u32 = 100;
+/// and so many may go before the first that waits: as a tree comes to rest, each sample may ask for one object more.
+const SEARCHES_AT_ONCE: u32 = 3;
 const PAGERS: [&str; 4] = ["less", "more", "most", "bat"];
 
 /// An object of the kernel, by what identifies it across processes.
@@ -64,6 +66,8 @@ pub(super) struct Outside {
 struct Search {
     at: Moment,
     cost: Duration,
+    /// What this one and those before it are to wait, as of then.
+    owed: Duration,
     ids: BTreeSet<Id>,
 }
 
@@ -129,11 +133,14 @@ impl Outside {
         {
             unsearched = (!wanted.is_subset(&search.ids)).then_some(Why::NotAsked);
         } else {
+            let owed = self.searched.take().map(|search| search.owed_at(now));
             let before = spent();
             self.search(reader, wanted, tree);
+            let cost = spent().saturating_sub(before);
             self.searched = Some(Search {
                 at: now,
-                cost: spent().saturating_sub(before),
+                cost,
+                owed: owed.unwrap_or_default() + cost * SEARCH_OTHER_COSTS,
                 ids: wanted.clone(),
             });
         }
@@ -243,12 +250,15 @@ impl Outside {
 
 impl Search {
     fn is_due(&self, wanted: &BTreeSet<Id>, now: Moment) -> bool {
-        let pause = if wanted.is_subset(&self.ids) {
-            SEARCH_AGAIN.max(self.cost * SEARCH_AGAIN_COSTS)
+        if wanted.is_subset(&self.ids) {
+            now.since(self.at) >= SEARCH_AGAIN.max(self.cost * SEARCH_AGAIN_COSTS)
         } else {
-            self.cost * SEARCH_OTHER_COSTS
-        };
-        now.since(self.at) >= pause
+            self.owed_at(now) <= self.cost * SEARCH_OTHER_COSTS * (SEARCHES_AT_ONCE - 1)
+        }
+    }
+
+    fn owed_at(&self, now: Moment) -> Duration {
+        self.owed.saturating_sub(now.since(self.at))
     }
 }
 
@@ -382,4 +392,25 @@ pub(super) fn outsider(reader: &mut Reader, pid: u32) -> Option<Outsider> {
         own: pid == std::process::id() || process.name == "hbsidecar",
         name: process.name,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_searches_for_other_objects_go_at_once_and_the_next_one_waits() {
+        let cost = Duration::from_millis(10);
+        let at = Moment::from_millis(1000);
+        let after = |searches: u32| Search {
+            at,
+            cost,
+            owed: cost * SEARCH_OTHER_COSTS * searches,
+            ids: BTreeSet::new(),
+        };
+        let other = BTreeSet::from([Id::Event(1)]);
+        assert!(after(1).is_due(&other, at) && after(2).is_due(&other, at));
+        assert!(!after(3).is_due(&other, at));
+        assert!(after(3).is_due(&other, at + cost * SEARCH_OTHER_COSTS));
+    }
 }
