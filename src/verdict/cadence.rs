@@ -59,6 +59,14 @@ impl ConnectionCadence {
         }
     }
 
+    /// Whether this interval sends again what was asked last, after a silence of at least `patience`.
+    pub(super) fn asks_again(&self, delta: &ConnectionDelta, patience: Duration) -> bool {
+        self.is_unanswered
+            && self.silent >= patience
+            && delta.received <= thresholds::PING_BYTES
+            && delta.acked.abs_diff(self.longest_request) <= self.longest_request / 4
+    }
+
     /// Whether all that arrives are keep-alive messages: equal small segments at a slow pace, in every interval.
     pub(super) fn is_keepalive(&self) -> bool {
         let sizes: Vec<u64> = self

@@ -1,4 +1,4 @@
-//! A request that got no answer and is sent again over a new connection: it goes on waiting for the same answer.
+//! A request that got no answer and is sent again: it goes on waiting for the same answer.
 
 use crate::base::moment::Moment;
 use crate::verdict::cadence::ConnectionCadence;
@@ -52,6 +52,20 @@ impl GivenUp {
             received: ended.received.min(before.received),
             ..ended
         })
+    }
+
+    /// The same where the request was sent again on that connection itself, as HTTP/2 allows: what has passed there is no
+    /// answer.
+    pub(super) fn on_the_same(
+        connection: &ConnectionCadence,
+        before: Option<Self>,
+        now: Moment,
+    ) -> Self {
+        Self {
+            received: connection.received,
+            sent: connection.acked,
+            ..Self::with(connection, before, now)
+        }
     }
 
     /// What a later connection is to it.

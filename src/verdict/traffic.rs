@@ -88,8 +88,15 @@ impl Connections {
                 segments: tcp.segments_in.saturating_sub(connection.segments),
                 elapsed,
             };
+            let again = known.is_some() && turn.asks() && connection.asks_again(&delta, patience);
             connection.first.get_or_insert(sample.at);
             connection.record(tcp, delta, known.is_some());
+            if again {
+                let earlier = self.repeats.get(&socket.inode).copied();
+                let given_up = GivenUp::on_the_same(&connection, earlier, sample.at);
+                (self.given_up, connection.first) = (Some(given_up), Some(sample.at));
+                self.repeats.insert(socket.inode, given_up);
+            }
             connection.is_unanswered = is_unanswered(tcp) || turn.asks() && is_greeted_only(tcp);
             network.fresh |= known.is_none();
             if let Some(given_up) = self.given_up.filter(|_| known.is_none()) {

@@ -22,6 +22,8 @@ struct Client {
     /// What is printed when an attempt ends.
     words: u64,
     known: bool,
+    /// All attempts go over one connection.
+    one_connection: bool,
 }
 
 const PATIENT: Client = Client {
@@ -31,6 +33,7 @@ const PATIENT: Client = Client {
     answered_from: 0,
     words: 0,
     known: true,
+    one_connection: false,
 };
 
 impl Client {
@@ -50,10 +53,15 @@ impl Client {
             world.seconds() / (self.limit + self.pause),
             world.seconds() % (self.limit + self.pause),
         );
-        world.sample.sockets.clear();
+        if !self.one_connection {
+            world.sample.sockets.clear();
+        }
         if at >= self.limit {
             if at < self.limit + 5 {
                 self.writes(world, self.words);
+            }
+            if self.one_connection {
+                self.ages(world);
             }
             return;
         }
@@ -61,9 +69,17 @@ impl Client {
             self.writes(world, REQUEST);
         }
         let is_answered = self.answer > 0 && attempt >= self.answered_from && at >= 5;
+        // Each attempt that is given up is cancelled in a few bytes.
+        let before = if self.one_connection { attempt } else { 0 };
         let tcp = Tcp {
-            acked: REQUEST,
-            received: GREETING + if is_answered { self.answer } else { 0 },
+            acked: REQUEST * (before + 1) + 13 * before,
+            received: GREETING
+                + 9 * before
+                + if is_answered {
+                    self.answer * (before + 1)
+                } else {
+                    0
+                },
             sent_ago: Duration::from_millis(1000 * at + 900),
             // The last ticket of the handshake follows the request.
             received_ago: Duration::from_millis(if is_answered {
@@ -73,12 +89,19 @@ impl Client {
             }),
             ..asked()
         };
+        world.sample.sockets.clear();
         world.sample.sockets.push(Socket {
             pid: super::ROOT,
             fd: 5,
-            inode: 55 + attempt,
+            inode: 55 + attempt - before,
             kind: SocketKind::Tcp(Box::new(tcp)),
         });
+    }
+
+    fn ages(self, world: &mut World) {
+        let tcp = world.tcp();
+        tcp.sent_ago += Duration::from_secs(5);
+        tcp.received_ago += Duration::from_secs(5);
     }
 
     fn writes(self, world: &mut World, bytes: u64) {
@@ -109,6 +132,20 @@ fn h_what_it_says_about_each_attempt_is_no_progress() {
 }
 
 #[test]
+fn h_asking_again_on_the_same_connection_is_no_progress_either() {
+    for words in [0, 1500] {
+        let client = Client {
+            one_connection: true,
+            words,
+            ..PATIENT
+        };
+        client
+            .runs(13 * MINUTE)
+            .is(Verdict::Stalled, 11 * MINUTE + 10, "no response");
+    }
+}
+
+#[test]
 fn h_a_long_limit_of_its_own_is_waited_for_twice() {
     let client = Client {
         limit: 600,
@@ -121,10 +158,11 @@ fn h_a_long_limit_of_its_own_is_waited_for_twice() {
 
 #[test]
 fn g_each_answer_is_progress_however_much_the_questions_are_alike() {
-    for known in [true, false] {
+    for (known, one_connection) in [(true, false), (false, false), (true, true), (false, true)] {
         let client = Client {
             answer: 900,
             known,
+            one_connection,
             ..PATIENT
         };
         client.runs(40 * MINUTE).is_never_flagged();
