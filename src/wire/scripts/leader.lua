@@ -4,7 +4,7 @@
 -- Returns {'leads', value}, {'follows', value}, or {'free', ''} when it was given up. The value is that of hb:leader.
 -- A fencing token is higher than the counter and the store's own clock in milliseconds, so that a store that came back
 -- empty, or from a backup, cannot grant one that it granted before. What another program wrote under the name, what has
--- no time to live, or a longer one since the store's clock went back, is no lead for ever.
+-- no time to live, or a longer one since the store's clock went back, is not a lead that stays.
 local limit = 9007199254740991
 local function sane(number)
   local n = tonumber(number or '0') or 0
