@@ -19,7 +19,7 @@ pub(super) struct ConnectionCadence {
     pub(super) longest_request: u64,
     /// For how long nothing was sent or received, as of the last sample.
     pub(super) silent: Duration,
-    /// The last message was a request.
+    /// The last message was a request, of an agent that owes a turn.
     pub(super) is_unanswered: bool,
     deltas: VecDeque<ConnectionDelta>,
     /// The last intervals in which anything was transferred.
@@ -64,7 +64,8 @@ impl ConnectionCadence {
         self.is_unanswered
             && self.silent >= patience
             && delta.received <= thresholds::PING_BYTES
-            && delta.acked.abs_diff(self.longest_request) <= self.longest_request / 4
+            && delta.acked <= self.longest_request + thresholds::SAME_REQUEST
+            && delta.acked + thresholds::HEADERS_KNOWN >= self.longest_request
     }
 
     /// Whether all that arrives are keep-alive messages: equal small segments at a slow pace, in every interval.

@@ -71,7 +71,7 @@ impl GivenUp {
     /// What a later connection is to it.
     pub(super) fn repeat(&self, received: u64, sent: u64) -> Repeat {
         let greeted = received <= self.received + thresholds::PING_BYTES;
-        if greeted && sent <= self.sent + self.sent / 4 {
+        if greeted && sent <= self.sent + thresholds::SAME_REQUEST {
             Repeat::Unanswered
         } else if self.is_sent_again(sent) {
             Repeat::Answered
@@ -80,9 +80,9 @@ impl GivenUp {
         }
     }
 
-    /// Whether so many bytes may be the same request: another attempt may say which one it is.
+    /// Whether so many bytes may be the same request.
     pub(super) fn is_sent_again(&self, sent: u64) -> bool {
-        sent.abs_diff(self.sent) <= self.sent / 4
+        sent.abs_diff(self.sent) <= thresholds::SAME_REQUEST
     }
 
     /// Whether an attempt may still be answered, however long ago the first was made: two may fail, as where a peer closes

@@ -38,6 +38,10 @@ pub const ANSWER_BUDGET_PEER_ALIVE: Duration = seconds(885);
 pub const GREETING: Duration = Duration::from_millis(200);
 /// A handshake has no more than this, in bytes: certificates are most of it.
 pub const GREETING_BYTES: u64 = 8192;
+/// Another attempt may say in its headers which one it is, in bytes; a conversation that got an answer grows by more.
+pub const SAME_REQUEST: u64 = 32;
+/// And HTTP/2 leaves out headers that the connection knows already, in bytes.
+pub const HEADERS_KNOWN: u64 = 1024;
 /// A request is given up when its connection was silent for at least this long before it was closed; a third attempt that
 /// is silent for as long fails like the two before.
 pub const GIVEN_UP_AFTER: Duration = seconds(20);

@@ -88,7 +88,7 @@ impl Connections {
                 segments: tcp.segments_in.saturating_sub(connection.segments),
                 elapsed,
             };
-            let again = known.is_some() && turn.asks() && connection.asks_again(&delta, patience);
+            let again = known.is_some() && connection.asks_again(&delta, patience);
             connection.first.get_or_insert(sample.at);
             connection.record(tcp, delta, known.is_some());
             if again {
@@ -97,7 +97,10 @@ impl Connections {
                 (self.given_up, connection.first) = (Some(given_up), Some(sample.at));
                 self.repeats.insert(socket.inode, given_up);
             }
-            connection.is_unanswered = is_unanswered(tcp) || turn.asks() && is_greeted_only(tcp);
+            // The answer may come between the last sample and the end of a connection. Only of an agent whose conversation
+            // grows with each answer does the same request again show that there was none.
+            connection.is_unanswered =
+                turn.is_asked_by(socket.pid) && (is_unanswered(tcp) || is_greeted_only(tcp));
             network.fresh |= known.is_none();
             if let Some(given_up) = self.given_up.filter(|_| known.is_none()) {
                 self.repeats.insert(socket.inode, given_up);

@@ -54,7 +54,12 @@ impl Turn {
 
     /// Whether this process asks for the answer that is due.
     pub(super) fn is_asker(&self, process: &Process) -> bool {
-        self.owed && self.askers.contains(&process.pid)
+        self.is_asked_by(process.pid)
+    }
+
+    /// Whether the answer that is due may come to this process.
+    pub(super) fn is_asked_by(&self, pid: u32) -> bool {
+        self.owed && self.askers.contains(&pid)
     }
 
     /// Whether this process was started by one that asks.

@@ -22,6 +22,8 @@ struct Client {
     /// What is printed when an attempt ends.
     words: u64,
     known: bool,
+    /// By how much each request is longer than the one before.
+    grows: u64,
     /// All attempts go over one connection.
     one_connection: bool,
 }
@@ -33,6 +35,7 @@ const PATIENT: Client = Client {
     answered_from: 0,
     words: 0,
     known: true,
+    grows: 0,
     one_connection: false,
 };
 
@@ -66,13 +69,13 @@ impl Client {
             return;
         }
         if at < 5 {
-            self.writes(world, REQUEST);
+            self.writes(world, REQUEST + self.grows * attempt);
         }
         let is_answered = self.answer > 0 && attempt >= self.answered_from && at >= 5;
         // Each attempt that is given up is cancelled in a few bytes.
         let before = if self.one_connection { attempt } else { 0 };
         let tcp = Tcp {
-            acked: REQUEST * (before + 1) + 13 * before,
+            acked: REQUEST * (before + 1) + 13 * before + self.grows * attempt,
             received: GREETING
                 + 9 * before
                 + if is_answered {
@@ -167,6 +170,26 @@ fn g_each_answer_is_progress_however_much_the_questions_are_alike() {
         };
         client.runs(40 * MINUTE).is_never_flagged();
     }
+}
+
+#[test]
+fn g_an_answer_that_no_sample_shows_makes_the_next_request_longer() {
+    let client = Client {
+        grows: 200,
+        limit: 300,
+        ..PATIENT
+    };
+    client.runs(40 * MINUTE).is_never_flagged();
+}
+
+#[test]
+fn g_a_program_that_hb_does_not_know_may_have_got_each_answer_between_two_samples() {
+    let client = Client {
+        known: false,
+        limit: 300,
+        ..PATIENT
+    };
+    client.runs(40 * MINUTE).is_never_flagged();
 }
 
 #[test]
