@@ -218,7 +218,9 @@ body(0)";
         let directory = tempfile::tempdir().unwrap();
         let sidecar = directory.path().join("hbsidecar-other");
         let shell = std::fs::canonicalize("/bin/sh").unwrap();
-        std::fs::copy(shell, &sidecar).unwrap();
+        // Not by this process: a test that forks meanwhile would hold the copy open for writing, and it would not run.
+        let copied = Command::new("cp").args([&shell, &sidecar]).status();
+        assert!(copied.unwrap().success());
         let busy = "while :; do echo; done";
         let code = format!(
             "import socket, subprocess

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use support::alone::{line, loud, sidecar};
-use support::{Running, clean, eventually, program, signal, text_of};
+use support::{Running, clean, copy_program, eventually, program, signal, text_of};
 
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let output = sidecar(arguments).output().unwrap();
@@ -619,7 +619,7 @@ ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('os').uname()
 fn another_build_of_hbsidecar_is_not_the_process_that_matches() {
     let dir = tempfile::tempdir().unwrap();
     let other = dir.path().join("hbsidecar-old");
-    std::fs::copy(program("hbsidecar"), &other).unwrap();
+    copy_program(&program("hbsidecar"), &other);
     let mark = format!("hb-match-{}", std::process::id());
     let mut first = clean(&other);
     first.args(["-q", "--redis-url", "redis://127.0.0.1:1", "--match", &mark]);

@@ -78,6 +78,13 @@ pub(crate) fn program(name: &str) -> PathBuf {
     dir.join(name)
 }
 
+/// Copies a program, by a process of its own: a test that forks while this one copies would hold the copy open for writing,
+/// and no program runs that is open so.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args([from, to]).status().unwrap();
+    assert!(copied.success(), "{} is not copied", from.display());
+}
+
 /// A process that does not outlive its test.
 pub(crate) struct Running(pub(crate) Child);
 

@@ -269,7 +269,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str, mode| {
             let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
+            let written = dir.path().join(format!("{name}.txt"));
+            std::fs::write(&written, text).unwrap();
+            // Not by this process: a test that forks meanwhile would hold it open for writing, which is another fault.
+            let copied = std::process::Command::new("cp")
+                .args([&written, &path])
+                .status();
+            assert!(copied.unwrap().success());
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             path.display().to_string()
         };
