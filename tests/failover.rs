@@ -245,7 +245,7 @@ fn an_address_that_moves_is_followed_when_the_old_server_becomes_a_replica() {
         let held: Option<String> = of.run(&["HGET", "agent:fo-6", "sequence"]);
         held?.parse().ok()
     };
-    let before = sequence(old).unwrap();
+    let before = eventually("a beat is in the store", || sequence(old));
     let _: String = new.run(&["REPLICAOF", "NO", "ONE"]);
     address.moves_to(new.port);
     let _: String = old.run(&["REPLICAOF", "127.0.0.1", "1"]); // and it gets nothing of the new one
