@@ -110,6 +110,12 @@ fn flag_before_negative(error: &clap::Error) -> Option<String> {
 /// difference to one. Variables of other programs begin with `HB_` too. `more`: settings that are read beside the command
 /// line.
 pub fn misspelled<A: Parser>(more: &[&str]) -> Vec<String> {
+    let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let given: Vec<String> = given.filter(|name| name.starts_with("HB_")).collect();
+    // Most starts have none: the settings need not be listed for them.
+    if given.is_empty() {
+        return Vec::new();
+    }
     let command = A::command();
     let variables = command.get_arguments().filter_map(clap::Arg::get_env);
     let known: Vec<String> = variables
@@ -117,9 +123,9 @@ pub fn misspelled<A: Parser>(more: &[&str]) -> Vec<String> {
         .chain(more.iter().copied())
         .map(str::to_owned)
         .collect();
-    let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut notes: Vec<String> = given
-        .filter_map(|name| misspelling(&name, &known))
+        .iter()
+        .filter_map(|name| misspelling(name, &known))
         .collect();
     notes.sort();
     notes

@@ -63,7 +63,6 @@ impl GivenUp {
     ) -> Self {
         Self {
             received: connection.received,
-            sent: connection.acked,
             ..Self::with(connection, before, now)
         }
     }
