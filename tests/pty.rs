@@ -387,9 +387,13 @@ fn a_background_agent_that_wants_input_is_a_stopped_job_until_fg() {
     terminal.type_line(&format!("{line} &"));
     let agent = ready(&mut terminal);
     stopped(&agent);
-    terminal.type_line("jobs");
-    terminal.wait_for("Stopped");
-    terminal.wait_for_prompt();
+    // The kernel tells the shell once the last thread has stopped, which is after the state shows it.
+    eventually("the shell lists a stopped job", || {
+        terminal.type_line("jobs");
+        terminal.wait_for("[1]+");
+        let job = terminal.wait_for_prompt();
+        job.contains("Stopped").then_some(())
+    });
     terminal.type_line("fg");
     foreground(&terminal, &agent);
     terminal.type_line("at last");
