@@ -117,20 +117,16 @@ impl ConnectionCadence {
         } else {
             thresholds::POLL_BYTES
         };
-        let last = self.exchanges.len().saturating_sub(1);
-        let same = |(n, s): (usize, &ConnectionDelta)| {
-            let asked = repeats(s.acked, question);
-            let answered = repeats(s.received, answer);
-            // The next sample may see the answer, and of the last question there may be none yet.
-            let pairs = |(asked, answered): (u64, u64)| {
-                let is_open = answered > 0 || n == last;
-                answer == 0 || asked == answered || is_open && asked.abs_diff(answered) == 1
-            };
-            s.acked > 0 && asked.zip(answered).is_some_and(pairs)
+        let count = |of: fn(&ConnectionDelta) -> u64, size: u64| -> Option<u64> {
+            self.exchanges.iter().map(|s| repeats(of(s), size)).sum()
         };
+        let (asked, answered) = (count(|s| s.acked, question), count(|s| s.received, answer));
+        // A sample may come between a question and its answer: only their sums are equal, but for one that is open.
+        let pairs = |(asked, answered): (u64, u64)| answer == 0 || asked.abs_diff(answered) <= 1;
         self.exchanges.len() >= thresholds::EXCHANGES
+            && question > 0
             && question.max(answer) <= most
-            && self.exchanges.iter().enumerate().all(same)
+            && asked.zip(answered).is_some_and(pairs)
     }
 }
 

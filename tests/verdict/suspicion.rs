@@ -439,6 +439,27 @@ fn g_an_idle_connection_with_pings_of_its_own_is_polled_and_owes_nothing() {
     world.is_never_flagged();
 }
 
+#[test]
+fn g_a_ping_whose_reply_falls_behind_a_sample_is_still_a_ping() {
+    // Of each ping and its reply: in one sample, in two, or two of each in a late one.
+    let mut seen = [(6, 10), (6, 0), (0, 10), (12, 20), (6, 10), (6, 0), (6, 20)]
+        .into_iter()
+        .cycle();
+    let world = World::new()
+        .main_waits(socket_read())
+        .with_tcp(asked())
+        .passes(120 * MINUTE, |w| {
+            ages(w);
+            if w.seconds() % 30 < 5 {
+                let (received, acked) = seen.next().unwrap();
+                w.tcp().acked += acked;
+                w.tcp().received += received;
+                w.tcp().segments_in += received / 6;
+            }
+        });
+    world.is_never_flagged();
+}
+
 // --- inputs ---
 
 #[test]
