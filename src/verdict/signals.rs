@@ -394,7 +394,7 @@ impl Interval {
                 if *key == now.root && thread.tid == process.pid {
                     self.main_cpu = used;
                     shares.wants = used + waited;
-                } else if history.turn.is_asker(process) {
+                } else if history.turn.is_asker(process.pid) {
                     shares.askers += used;
                 } else if *key == now.root {
                     shares.helpers += used;

@@ -100,7 +100,7 @@ impl Connections {
             // The answer may come between the last sample and the end of a connection. Only of an agent whose conversation
             // grows with each answer does the same request again show that there was none.
             connection.is_unanswered =
-                turn.is_asked_by(socket.pid) && (is_unanswered(tcp) || is_greeted_only(tcp));
+                turn.is_asker(socket.pid) && (is_unanswered(tcp) || is_greeted_only(tcp));
             network.fresh |= known.is_none();
             if let Some(given_up) = self.given_up.filter(|_| known.is_none()) {
                 self.repeats.insert(socket.inode, given_up);
@@ -314,7 +314,7 @@ impl Outputs {
                 bytes.screen = bytes.screen.plus(screen);
                 (part.written, part.writes) = (0, 0);
             }
-            let of = if turn.is_asker(process) {
+            let of = if turn.is_asker(process.pid) {
                 &mut bytes.housekeeping
             } else {
                 &mut bytes.work

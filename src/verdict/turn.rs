@@ -52,13 +52,8 @@ impl Turn {
         self.owed && !self.askers.is_empty()
     }
 
-    /// Whether this process asks for the answer that is due.
-    pub(super) fn is_asker(&self, process: &Process) -> bool {
-        self.is_asked_by(process.pid)
-    }
-
-    /// Whether the answer that is due may come to this process.
-    pub(super) fn is_asked_by(&self, pid: u32) -> bool {
+    /// Whether the process of this number asks for the answer that is due.
+    pub(super) fn is_asker(&self, pid: u32) -> bool {
         self.owed && self.askers.contains(&pid)
     }
 
