@@ -14,7 +14,7 @@ pub mod incident;
 pub mod keys;
 pub mod leader;
 pub mod lease;
-mod lenient;
+pub(crate) mod lenient;
 pub mod life;
 pub mod notice;
 pub mod notification;

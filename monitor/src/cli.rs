@@ -163,7 +163,12 @@ pub(crate) fn run(command: &Command, target: Target) -> u8 {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(perform(command, target)),
+        Ok(runtime) => {
+            let done = runtime.block_on(perform(command, target));
+            // Not dropped: that would wait for a name server that does not answer.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => {
             complain("hbmonitor", &error.to_string());
             return 1;

@@ -365,9 +365,8 @@ struct Above(Option<String>);
 impl Above {
     fn find() -> Self {
         let mark = std::env::var(INSTANCE).unwrap_or_default();
-        let marked = first_set(&["HB_AGENT_ID"])
-            .filter(|id| mark.split_once('/').is_some_and(|(_, given)| given == id));
-        Self(marked)
+        let id = mark.split_once('/').map(|(_, id)| id.to_owned());
+        Self(id.filter(|id| !id.is_empty()))
     }
 
     fn unless_given(&self, name: &str) -> Option<String> {

@@ -10,6 +10,7 @@ mod hooks;
 pub use hooks::{hook, turn_tokens};
 
 use crate::contract::line::{EXPECT_MAX, pair};
+use crate::wire::lenient;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -130,7 +131,7 @@ impl Events {
         if let Some(meaning) = dialects::read(&text) {
             return Some(self.line_of(meaning));
         }
-        let event: Event = serde_json::from_str(&text).ok()?;
+        let event: Event = lenient::parse(&text).ok()?;
         let step = self.step(&event.r#type);
         match (event.r#type.as_str(), event.subtype.as_deref()) {
             ("system", Some("init")) => Some("ready=1 state=waiting_model".to_owned()),

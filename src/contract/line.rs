@@ -16,6 +16,7 @@ mod reading;
 use crate::wire::beat::cut;
 use crate::wire::declared_state::DeclaredState;
 use reading::Reading;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The longest line, in bytes, its end not counted.
@@ -137,8 +138,12 @@ impl Line {
         if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
             return Err(LineError::Nul(at + 1));
         }
-        let text =
-            std::str::from_utf8(bytes).map_err(|e| LineError::NotUtf8(e.valid_up_to() + 1))?;
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            // As with systemd, a STATUS that is no text loses no READY or STOPPING beside it, and is shown as far as it is.
+            Err(_) if bytes[0].is_ascii_uppercase() => String::from_utf8_lossy(bytes),
+            Err(error) => return Err(LineError::NotUtf8(error.valid_up_to() + 1)),
+        };
         let mut reading = Reading::default();
         // Some editors and shells put a byte order mark before a file.
         let text = text.trim_start_matches('\u{feff}').trim();
@@ -415,6 +420,27 @@ mod tests {
         }
         assert!(why("task=index repo").contains(r#"task="index repo""#));
         assert_eq!(Line::parse(b"task=\xff"), Err(LineError::NotUtf8(6)));
+    }
+
+    #[test]
+    fn a_text_that_is_cut_within_a_character_loses_nothing_beside_it() {
+        let stopping = Line::parse(b"STOPPING=1\nSTATUS=caf\xe9").unwrap();
+        assert_eq!(
+            (stopping.stopping, stopping.status),
+            (true, Field::Set("caf\u{fffd}".to_owned()))
+        );
+        let cut = line(r#"{"task":"half \ud83d","state":"working"}"#);
+        assert_eq!(cut.task, Field::Set("half \u{fffd}".to_owned()));
+    }
+
+    #[test]
+    fn a_progress_that_was_rounded_is_a_progress() {
+        for (text, progress) in [("100.00000000000001", 100.0), ("-0.0001", 0.0)] {
+            assert_eq!(
+                line(&format!("progress={text}")).progress,
+                Field::Set(progress)
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use crate::wire::activity::{
 use crate::wire::lenient;
 use crate::wire::life::{End, Life, Phase};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The largest beat, in bytes; checked before a byte of it is parsed.
@@ -32,6 +33,8 @@ pub const TASK_CHARS_MAX: usize = 200;
 const NAME_CHARS_MAX: usize = 255;
 /// Progress is a percentage.
 const PROGRESS_MAX: f64 = 100.0;
+/// What other programs' rounding makes of 0 and of [`PROGRESS_MAX`] differs by less than this.
+const PROGRESS_ROUNDING: f64 = 0.5;
 
 /// One heartbeat.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,9 +197,6 @@ pub enum BeatError {
     /// More than [`BEAT_BYTES_MAX`]; not parsed.
     #[error("a beat may have {BEAT_BYTES_MAX} bytes, this one has {0}")]
     TooLarge(usize),
-    /// Not text.
-    #[error("a beat is UTF-8 text; byte {0} is not")]
-    NotUtf8(usize),
     /// Not JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -213,7 +213,6 @@ impl BeatError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "too_large",
-            Self::NotUtf8(_) => "not_utf8",
             Self::NotJson(_) => "not_json",
             Self::NotABeat(_) | Self::Interval(_) => "not_a_beat",
         }
@@ -224,9 +223,12 @@ impl Beat {
     /// Takes a payload from the channel or from the hash's field `beat`. It needs an id, a status, a number by which two
     /// beats differ and, with `hb`, what says when the next one is due; every other field costs only itself.
     pub fn decode(payload: &[u8]) -> Result<Self, BeatError> {
-        let text = payload_text(payload)?;
+        within_bounds(payload)?;
+        // A byte that is no text costs itself, and a byte order mark nothing.
+        let text = String::from_utf8_lossy(payload);
+        let text = text.trim_start_matches('\u{feff}');
         let wire = match json::Wire::parse(text) {
-            Err(BeatError::NotJson(why)) => match lenient::without_nan(text) {
+            Err(BeatError::NotJson(why)) => match mended(text) {
                 Some(text) => json::Wire::parse(&text)?,
                 None => return Err(BeatError::NotJson(why)),
             },
@@ -257,12 +259,27 @@ impl Beat {
     }
 }
 
-/// The payload as text, if it is not too large and UTF-8.
-fn payload_text(payload: &[u8]) -> Result<&str, BeatError> {
+/// Progress as a percentage, if it is one.
+pub(crate) fn percentage(reported: f64) -> Option<f64> {
+    let within = reported.clamp(0.0, PROGRESS_MAX);
+    // -0 would be shown with its sign.
+    ((reported - within).abs() < PROGRESS_ROUNDING).then_some(within.abs())
+}
+
+fn within_bounds(payload: &[u8]) -> Result<(), BeatError> {
     if payload.len() > BEAT_BYTES_MAX {
         return Err(BeatError::TooLarge(payload.len()));
     }
-    std::str::from_utf8(payload).map_err(|e| BeatError::NotUtf8(e.valid_up_to()))
+    Ok(())
+}
+
+/// What another language writes in its own way as JSON; `None` when it wrote nothing of that kind.
+fn mended(text: &str) -> Option<String> {
+    let whole = lenient::whole_characters(text);
+    lenient::without_nan(&whole).or(match whole {
+        Cow::Owned(whole) => Some(whole),
+        Cow::Borrowed(_) => None,
+    })
 }
 
 /// Where the process is, of a beat that does not report it: from its status and, with hb, process, restarts and exit.
@@ -337,6 +354,27 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_cut_within_a_character_costs_that_character() {
+        let whole = Beat::decode(SEED.as_bytes()).unwrap();
+        let with = |task: &[u8]| {
+            let (before, after) = SEED.split_once("\"sequence\":1").unwrap();
+            let task = [b"\"sequence\":1,\"currentTask\":\"".as_slice(), task, b"\""].concat();
+            Beat::decode(&[before.as_bytes(), &task, after.as_bytes()].concat()).unwrap()
+        };
+        for task in [
+            br"half \ud83d".as_slice(),
+            b"half \xf0\x9f",
+            br"half \udce9",
+        ] {
+            let beat = with(task);
+            assert_eq!(beat.current_task.as_deref(), Some("half \u{fffd}"));
+            assert_eq!(beat.agent, whole.agent);
+        }
+        let marked = format!("\u{feff}{SEED}");
+        assert_eq!(Beat::decode(marked.as_bytes()).unwrap(), whole);
+    }
+
+    #[test]
     fn fields_of_a_newer_version_are_ignored() {
         let text = SEED.replace("\"sequence\":1", "\"sequence\":1,\"mood\":{\"deep\":[1,2]}");
         assert!(Beat::decode(text.as_bytes()).is_ok());
@@ -347,7 +385,7 @@ mod tests {
         let wrong = |from: &str, to: &str| Beat::decode(SEED.replace(from, to).as_bytes());
         let kind = |r: Result<Beat, BeatError>| r.unwrap_err().kind();
         assert_eq!(kind(Beat::decode(&[b'x'; BEAT_BYTES_MAX + 1])), "too_large");
-        assert_eq!(kind(Beat::decode(b"\"\xff\xfe\"")), "not_utf8");
+        assert_eq!(kind(Beat::decode(b"\xff\xfe")), "not_json");
         assert_eq!(kind(Beat::decode(b"{oops")), "not_json");
         assert_eq!(kind(Beat::decode(b"")), "not_json");
         assert_eq!(kind(Beat::decode(b"[]")), "not_a_beat");

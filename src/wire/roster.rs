@@ -61,7 +61,7 @@ pub struct RosterEntry {
 impl RosterEntry {
     /// Takes a value of the hash. The error names what is wrong; the entry is dropped and counted.
     pub fn decode(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        lenient::parse(text)
     }
 
     /// Where its process is; without a report of it, a tombstone is a clean end.

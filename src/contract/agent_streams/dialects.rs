@@ -5,6 +5,7 @@
 
 use super::{Events, Usage, tool};
 use crate::contract::line::pair;
+use crate::wire::lenient;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -74,7 +75,7 @@ struct Event {
 
 /// The meaning of an event, if it is one of these dialects and says anything.
 pub(super) fn read(text: &str) -> Option<Meaning> {
-    let event: Event = serde_json::from_str(text).ok()?;
+    let event: Event = lenient::parse(text).ok()?;
     if event.opencode_session.is_some() {
         return opencode(event);
     }

@@ -2,6 +2,7 @@
 
 use super::{Block, Event, OrOther, plain, tool};
 use crate::contract::line::pair;
+use crate::wire::lenient;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ struct Hook {
 /// The status line that a hook's input amounts to, if any. `event` is the hook's name where the input does not have it;
 /// `turn_tokens` are those of the turn that just ended.
 pub fn hook(event: Option<&str>, input: &[u8], turn_tokens: u64) -> Option<String> {
-    let hook: Hook = serde_json::from_slice(input).ok()?;
+    let hook: Hook = lenient::parse(&String::from_utf8_lossy(input)).ok()?;
     let event = event.or(hook.hook_event_name.as_deref())?;
     let id = hook.tool_use_id.or(plain(hook.timestamp));
     let step = |what: &str| {
@@ -86,7 +87,7 @@ pub fn hook(event: Option<&str>, input: &[u8], turn_tokens: u64) -> Option<Strin
 pub fn turn_tokens(transcript: &str) -> u64 {
     let (mut sum, mut message) = (0_u64, (String::new(), 0));
     for line in transcript.lines() {
-        let Ok(event) = serde_json::from_str::<Event>(line) else {
+        let Ok(event) = lenient::parse::<Event>(line) else {
             continue; // the first line is cut off, others are none of ours
         };
         let Some(OrOther::This(sent)) = event.message else {

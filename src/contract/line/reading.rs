@@ -4,8 +4,9 @@ use crate::base::number::COUNT_MAX;
 use crate::contract::line::json::Object;
 use crate::contract::line::key::Key;
 use crate::contract::line::{EXPECT_MAX, Field, Line, LineError, quoted};
-use crate::wire::beat::TASK_CHARS_MAX;
+use crate::wire::beat::{TASK_CHARS_MAX, percentage};
 use crate::wire::declared_state::DeclaredState;
+use crate::wire::lenient;
 use serde::de::DeserializeSeed;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -51,7 +52,8 @@ impl Reading {
     }
 
     pub(super) fn object(&mut self, text: &str) -> Result<(), LineError> {
-        let mut json = serde_json::Deserializer::from_str(text);
+        let text = lenient::whole_characters(text);
+        let mut json = serde_json::Deserializer::from_str(&text);
         let mut failed = None;
         let read = Object {
             reading: self,
@@ -97,7 +99,9 @@ impl Reading {
             Key::Status => line.status = text_field(value),
             Key::Step => line.step = Field::of::<LineError>(value, |v| Ok(v.to_owned()))?,
             Key::Progress => {
-                line.progress = Field::of(value, |v| amount(v, 100.0).ok_or_else(wrong))?
+                line.progress = Field::of(value, |v| {
+                    v.parse().ok().and_then(percentage).ok_or_else(wrong)
+                })?
             }
             Key::State => {
                 line.state = Field::of(value, |v| DeclaredState::parse(v).ok_or_else(wrong))?

@@ -2,7 +2,7 @@
 
 use super::{
     Activity, Beat, BeatError, Exit, Extension, INTERVAL_MAX, INTERVAL_MIN, Metrics,
-    NAME_CHARS_MAX, OrderOutcome, PROGRESS_MAX, Runtime, Status, TASK_CHARS_MAX, cut,
+    NAME_CHARS_MAX, OrderOutcome, Runtime, Status, TASK_CHARS_MAX, cut, percentage,
 };
 use crate::base::id::AgentId;
 use crate::base::number;
@@ -10,9 +10,6 @@ use crate::wire::lenient;
 use crate::wire::life::Life;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// What other programs' rounding makes of 0 and of [`PROGRESS_MAX`] differs by less than this.
-const PROGRESS_ROUNDING: f64 = 0.5;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -131,7 +128,7 @@ impl TryFrom<Wire> for Beat {
                 .current_task
                 .filter(|t| !t.is_empty())
                 .map(|t| cut(t, TASK_CHARS_MAX)),
-            task_progress: wire.task_progress.and_then(progress),
+            task_progress: wire.task_progress.and_then(percentage),
             hb: wire.hb.map(Extension::try_from).transpose()?,
         })
     }
@@ -209,12 +206,6 @@ impl From<&Extension> for WireExtension {
             store_refuses: hb.store_refuses,
         }
     }
-}
-
-/// Progress as a percentage, if it is one.
-fn progress(reported: f64) -> Option<f64> {
-    let within = reported.clamp(0.0, PROGRESS_MAX);
-    ((reported - within).abs() < PROGRESS_ROUNDING).then_some(within)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

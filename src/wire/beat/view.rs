@@ -3,7 +3,7 @@
 use crate::wire::beat::{
     Activity, Beat, BeatError, Exit, Extension, Metrics, OrderOutcome, Runtime, Status, Verdict,
 };
-use crate::wire::beat::{life_of, payload_text, scan};
+use crate::wire::beat::{life_of, scan, within_bounds};
 use crate::wire::life::Life;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -78,8 +78,9 @@ pub fn read<'a>(
     payload: &'a [u8],
     owned: &'a mut Option<Owned>,
 ) -> Result<BeatView<'a>, BeatError> {
-    let text = payload_text(payload)?;
-    if let Some(view) = scan::beat(text) {
+    within_bounds(payload)?;
+    let text = std::str::from_utf8(payload).ok();
+    if let Some(view) = text.and_then(scan::beat) {
         return Ok(view);
     }
     let decoded = Owned::from(Box::new(Beat::decode(payload)?));

@@ -63,11 +63,11 @@ pub(super) fn agent_hash(
     fields: Value,
     left: &RedisResult<Value>,
 ) -> Result<Option<FleetInput>, String> {
-    let text = |bytes| String::from_utf8(bytes).ok();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let pairs = pairs(fields).into_iter();
-    // Fields that are no text are no fields of ours.
+    // A name that is no text is none of ours; in a value a byte costs itself.
     let fields: HashMap<String, String> = pairs
-        .filter_map(|(field, value)| text(field).zip(text(value)))
+        .filter_map(|(field, value)| Some((String::from_utf8(field).ok()?, text(value))))
         .collect();
     if fields.is_empty() {
         return Ok(None);

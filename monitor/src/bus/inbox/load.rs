@@ -44,9 +44,10 @@ pub(super) async fn load(
     events.begin(link, output).await?;
     hashes(link, output).await?;
     each_pair(link, keys::ROSTER, "roster", output, |(id, entry)| {
-        let text = |bytes| String::from_utf8(bytes).map_err(|error| error.to_string());
-        let id = AgentId::parse(&text(id)?).map_err(|error| error.to_string())?;
-        let entry = RosterEntry::decode(&text(entry)?).map_err(|error| error.to_string())?;
+        let id = String::from_utf8(id).map_err(|error| error.to_string())?;
+        let id = AgentId::parse(&id).map_err(|error| error.to_string())?;
+        let entry = String::from_utf8_lossy(&entry);
+        let entry = RosterEntry::decode(&entry).map_err(|error| error.to_string())?;
         Ok(Some(FleetInput::RosterEntry(id, Box::new(entry))))
     })
     .await
