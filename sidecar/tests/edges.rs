@@ -615,6 +615,72 @@ ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('os').uname()
     assert_eq!(watch.exit_code(), Some(0));
 }
 
+/// A file system of its own, in a mount namespace of its own, whose server stops answering once its one file is open. The
+/// program itself has that file as its output, and waits for a lock on it. Before, the server refuses a flush, and is never
+/// sent one again: the end of the program does not wait for it.
+const HUNG_FILES: &str = "import ctypes, fcntl, os, sys, time
+from struct import pack, unpack_from
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000) == 0 and libc.mount(b'none', b'/', None, 0x44000, None) == 0
+server = os.open('/dev/fuse', os.O_RDWR)
+options = b'fd=%d,rootmode=40000,user_id=0,group_id=0' % server
+assert libc.mount(b'hung', sys.argv[1].encode(), b'fuse', 0, options) == 0
+def serve():
+    call = 0
+    while call != 25:
+        _, call, unique, node = unpack_from('IIQQ', os.read(server, 1 << 17))
+        mode = 0o100644 if node > 1 or call == 1 else 0o40755
+        found = pack('6Q10I', 2, 5, 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+        answer = {1: pack('4Q2I', 2, 1, 0, 0, 0, 0) + found, 3: pack('Q2I', 0, 0, 0) + found, 14: bytes(16),
+                  26: pack('4I2H2I', 7, 31, 4096, 0, 0, 0, 4096, 1) + bytes(32)}.get(call, b'')
+        os.write(server, pack('IiQ', 16 + len(answer), -38 * (call == 25), unique) + answer)
+    time.sleep(1000)
+if os.fork() == 0: serve()
+os.close(server)
+first, second = (os.open(sys.argv[1] + '/output', os.O_RDWR) for _ in range(2))
+os.close(os.dup(first))
+os.dup2(first, 1)
+fcntl.flock(first, fcntl.LOCK_EX)
+print('hung', file=sys.stderr, flush=True)
+fcntl.flock(second, fcntl.LOCK_EX)
+";
+
+#[test]
+fn a_file_system_that_hangs_does_not_hold_who_looks_at_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let errors = dir.path().join("errors");
+    let mut python = clean(Path::new("python3"));
+    python
+        .args(["-c", HUNG_FILES, dir.path().to_str().unwrap()])
+        .stderr(std::fs::File::create(&errors).unwrap());
+    let mut agent = Running::start(&mut python);
+    let hangs = eventually("its files hang, or there is no FUSE here", || {
+        let ended = agent.0.try_wait().unwrap().is_some();
+        let hangs = text_of(&errors).contains("hung\n");
+        (ended || hangs).then_some(hangs)
+    });
+    if !hangs {
+        let why = text_of(&errors);
+        return assert!(why.contains("Assert") || why.contains("fuse"), "{why}");
+    }
+    let ends = |seconds: &str, command: &[&str]| {
+        let mut timeout = clean(Path::new("timeout"));
+        timeout.args(["-s", "KILL", seconds]).args(command);
+        let output = timeout.output().unwrap();
+        (output.status.code().is_some_and(|code| code < 128), output)
+    };
+    let pid = agent.pid().to_string();
+    let output = format!("/proc/{pid}/fd/1");
+    let (ended, _) = ends("1", &["stat", "-L", &output]);
+    assert!(!ended, "its server is asked for the attributes and silent");
+    let sidecar = program("hbsidecar");
+    let diagnose = [sidecar.to_str().unwrap(), "diagnose", &pid];
+    let (ended, output) = ends("20", &diagnose);
+    assert!(ended, "{output:?}");
+    let said = text(&output.stdout);
+    assert!(said.contains("lock"), "{said}");
+}
+
 #[test]
 fn another_build_of_hbsidecar_is_not_the_process_that_matches() {
     let dir = tempfile::tempdir().unwrap();

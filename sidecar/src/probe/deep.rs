@@ -6,6 +6,7 @@ use super::memory::Memory;
 use super::outside::{self, Held, Id};
 use super::waits::{Asked, Numbers, Waits};
 use super::{Sampler, drafts, output, process, sockets, tree, wakers};
+use crate::process::handle::file::attributes;
 use heartbeat::verdict::sample::{
     Channel, End, GO_THREAD, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample,
     SocketKind, Subject, Until, Wait, Why,
@@ -293,14 +294,10 @@ impl Sampler {
             for (fd, kind) in descriptors.iter() {
                 if let Kind::File(path) = kind
                     && files.len() < FILES_MAX
-                    && let Ok(stat) = rustix::fs::stat(format!("/proc/{pid}/fd/{fd}"))
+                    && let Ok(found) = attributes(&format!("/proc/{pid}/fd/{fd}"))
                 {
-                    let device = stat.st_dev;
-                    let key = (
-                        rustix::fs::major(device),
-                        rustix::fs::minor(device),
-                        stat.st_ino,
-                    );
+                    let (major, minor) = found.device;
+                    let key = (major, minor, found.inode);
                     files.push((pid, key, path.clone()));
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::read::Reader;
 use super::table::{DESCRIPTORS_MAX, Table};
+use crate::process::handle::file::attributes;
 use heartbeat::verdict::sample::{Channel, End, Kind, NAMED_PIPE, Target, Why};
 use heartbeat::wire::beat::cut;
 use rustix::fs::{AtFlags, CWD, FileType, statat};
@@ -131,10 +132,8 @@ pub(super) fn named_pipe(pid: u32, fd: i32, kind: Kind) -> Kind {
     if path.starts_with("/dev/") {
         return kind;
     }
-    match rustix::fs::stat(format!("/proc/{pid}/fd/{fd}")) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => {
-            Kind::Pipe(stat.st_ino | NAMED_PIPE)
-        }
+    match attributes(&format!("/proc/{pid}/fd/{fd}")) {
+        Ok(found) if found.kind == FileType::Fifo => Kind::Pipe(found.inode | NAMED_PIPE),
         Ok(_) | Err(_) => kind,
     }
 }

@@ -6,6 +6,7 @@ use super::diag;
 use super::outside::{Id, event_id};
 use super::read::{Reader, link};
 use super::same;
+use crate::process::handle::file::attributes;
 use heartbeat::verdict::sample::{
     Channel, End, Kind, NAMED_PIPE, ObjectKind, Sample, Socket, SocketKind, Tcp, TcpState, Until,
     Why,
@@ -283,10 +284,10 @@ impl Objects<'_> {
             return Err(Why::Denied);
         }
         let path = format!("/proc/{through}/fd/{}", entry.fd);
-        let stat = rustix::fs::stat(path).map_err(super::read::why)?;
-        let device = u64::from(rustix::fs::major(stat.st_dev)) << 20
-            | u64::from(rustix::fs::minor(stat.st_dev));
-        if (stat.st_ino, device) == (entry.inode, entry.device) {
+        let found = attributes(&path).map_err(super::read::why)?;
+        let (major, minor) = found.device;
+        let device = u64::from(major) << 20 | u64::from(minor);
+        if (found.inode, device) == (entry.inode, entry.device) {
             Ok(())
         } else {
             Err(Why::Gone)

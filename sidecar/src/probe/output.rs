@@ -3,25 +3,26 @@
 
 use super::descriptors::Descriptors;
 use super::read::open_file;
+use crate::process::handle::file::{Attributes, attributes, may_hang};
 use heartbeat::verdict::sample::{Kind, Outlet, Output};
 use heartbeat::wire::beat::cut;
+use rustix::fs::FileType;
 
 /// How much of the file's end is read, in bytes.
 const TAIL_BYTES: u64 = 16 * 1024;
 const LINE_CHARS_MAX: usize = 200;
 
-/// Reads the end of a file. None when it is not a file, empty or unreadable.
+/// Reads the end of a file. None when it is not a file, empty or unreadable, or where its server could make us wait.
 pub(super) fn output(pid: u32, fd: i32, path: &str) -> Option<Output> {
     // Through /proc it is the same file even where the path means another one here.
-    let file = open_file(&format!("/proc/{pid}/fd/{fd}")).ok()?;
-    let stat = rustix::fs::fstat(&file).ok()?;
-    let length = u64::try_from(stat.st_size).ok().filter(|n| *n > 0)?;
-    if is_own(stat.st_dev, stat.st_ino) {
+    let at = format!("/proc/{pid}/fd/{fd}");
+    let known = attributes(&at).ok()?;
+    if known.kind != FileType::RegularFile || is_own(&known) || may_hang(pid, &known) {
         return None;
     }
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-        return None;
-    }
+    let file = open_file(&at).ok()?;
+    let size = rustix::fs::fstat(&file).ok()?.st_size;
+    let length = u64::try_from(size).ok().filter(|n| *n > 0)?;
     let mut bytes = vec![0; usize::try_from(length.min(TAIL_BYTES)).ok()?];
     let read = rustix::io::pread(&file, &mut bytes, length.saturating_sub(TAIL_BYTES)).ok()?;
     bytes.truncate(read);
@@ -63,9 +64,9 @@ pub(super) fn outlet(descriptors: &Descriptors) -> Outlet {
 
 /// A file that this observer's log goes to as well says nothing about the agent. Its standard output, which it passes on
 /// and never writes to, does.
-fn is_own(device: u64, inode: u64) -> bool {
-    rustix::fs::fstat(rustix::stdio::stderr())
-        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (device, inode))
+fn is_own(file: &Attributes) -> bool {
+    attributes("/proc/self/fd/2")
+        .is_ok_and(|own| (own.device, own.inode) == (file.device, file.inode))
 }
 
 /// How many of the last lines are the same one or the same two.

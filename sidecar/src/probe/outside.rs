@@ -8,6 +8,7 @@ use super::process::{io, stat_line};
 use super::read::{Reader, link, numbers};
 use super::same;
 use super::table::{DESCRIPTORS_MAX, Table};
+use crate::process::handle::file::attributes;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::sample::{Channel, End, Kind, NAMED_PIPE, Outsider, RunState, Why};
 use rustix::time::{ClockId, clock_gettime};
@@ -299,15 +300,12 @@ pub(super) fn event_id(reader: &mut Reader, through: u32, fd: i32) -> Option<u64
 
 /// What identifies an open file.
 pub(super) fn file_id(through: u32, fd: i32) -> Option<Id> {
-    let stat = rustix::fs::stat(format!("/proc/{through}/fd/{fd}")).ok()?;
-    let (major, minor) = (
-        rustix::fs::major(stat.st_dev),
-        rustix::fs::minor(stat.st_dev),
-    );
+    let found = attributes(&format!("/proc/{through}/fd/{fd}")).ok()?;
+    let (major, minor) = found.device;
     // As `maps` writes a device.
     Some(Id::File(
         u64::from(major) << 32 | u64::from(minor),
-        stat.st_ino,
+        found.inode,
     ))
 }
 

@@ -2,6 +2,8 @@
 //!
 //! This room is part of the vocabulary, as `clock` is: the others may use it.
 
+pub(crate) mod file;
+
 use crate::clock;
 use heartbeat::base::moment::{Moment, millis};
 use heartbeat::wire::beat::Exit;
@@ -13,7 +15,6 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::sync::LazyLock;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -286,15 +287,15 @@ pub(crate) fn command_name(pid: i32) -> Option<String> {
 
 /// Whether it runs hbsidecar: this file, or another build's.
 pub(crate) fn is_sidecar(pid: i32) -> bool {
-    let file = |of: &str| {
-        let found = std::fs::metadata(format!("/proc/{of}/exe")).ok()?;
-        Some((found.dev(), found.ino()))
+    let program = |of: &str| {
+        let found = file::attributes(&format!("/proc/{of}/exe")).ok()?;
+        Some((found.device, found.inode))
     };
     let pid = pid.to_string();
     let name = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
     let name = name.as_deref().and_then(std::path::Path::file_name);
     name.is_some_and(|name| name.to_string_lossy().starts_with("hbsidecar"))
-        || file(&pid).is_some_and(|found| file("self") == Some(found))
+        || program(&pid).is_some_and(|found| program("self") == Some(found))
 }
 
 /// Whether it is neither a zombie nor about to become one. A process whose first thread has ended while others run is shown
