@@ -464,6 +464,10 @@ fn a_process_deep_below_the_agent_belongs_to_it() {
 
 /// In a pid namespace of its own, with or without its /proc.
 fn in_a_container(own_proc: bool, script: &str) -> Output {
+    with_hb(container(own_proc, script))
+}
+
+fn container(own_proc: bool, script: &str) -> Command {
     let mut unshare = clean(Path::new("unshare"));
     if !nix::unistd::geteuid().is_root() {
         unshare.arg("-r");
@@ -473,7 +477,7 @@ fn in_a_container(own_proc: bool, script: &str) -> Output {
         unshare.arg("--mount-proc");
     }
     unshare.args(["sh", "-c", script]).stdin(Stdio::null());
-    with_hb(unshare)
+    unshare
 }
 
 #[test]
@@ -576,6 +580,51 @@ fn where_proc_shows_another_namespace_that_is_logged_and_the_agent_runs() {
     let output = in_a_container(false, script);
     let error = text(&output.stderr);
     assert_eq!(text(&output.stdout), "ran\ncode 4\n", "{error}");
+    assert!(error.contains("another pid namespace"), "{error}");
+}
+
+#[test]
+fn where_proc_shows_the_outer_namespace_with_our_very_number_that_is_logged() {
+    // The next number of either namespace is set, and where that is possible the next process has the same in both.
+    let next = "/proc/sys/kernel/ns_last_pid";
+    let watched = "read -r n rest < /proc/self/stat; echo $$ $n; exec \"$HB\" --redis-url redis://127.0.0.1:1 --restart never -- echo ran";
+    let inner = format!("echo 1000 > {next}; sh -c '{watched}'; true");
+    let script = format!(
+        "echo 998 > {next}; unshare -p -f sh -c \"$INNER\" 2>&1; test -w {next}; echo set $?"
+    );
+    let mut command = container(true, &script);
+    let output = with_hb({
+        command.env("INNER", inner);
+        command
+    });
+    let said = text(&output.stdout);
+    assert!(said.contains("another pid namespace"), "{output:?}");
+    assert!(said.contains("ran\n"), "{output:?}");
+    let is_same = said.starts_with("1001 1001\n");
+    assert!(is_same || !said.ends_with("set 0\n"), "{output:?}");
+}
+
+#[test]
+fn where_proc_does_not_know_us_at_all_it_shows_another_namespace() {
+    let mut container = Running::start(&mut container(true, "sleep 1000; true"));
+    let first = eventually("its first process is there", || {
+        let pid = container.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let first = children.trim().parse::<i32>().ok()?;
+        let is_mounted = text_of(format!("/proc/{first}/cmdline").as_ref()).starts_with("sh\0");
+        is_mounted.then_some(first)
+    });
+    let mut enter = clean(Path::new("nsenter"));
+    enter.args(["-t", &first.to_string(), "-m"]);
+    if !nix::unistd::geteuid().is_root() {
+        enter.args(["-U", "--preserve-credentials"]);
+    }
+    let script = "test -e /proc/self || echo unknown; \"$HB\" --redis-url redis://127.0.0.1:1 --restart never -- echo ran";
+    enter.args(["sh", "-c", script]).stdin(Stdio::null());
+    let output = with_hb(enter);
+    container.kill();
+    assert_eq!(text(&output.stdout), "unknown\nran\n", "{output:?}");
+    let error = text(&output.stderr);
     assert!(error.contains("another pid namespace"), "{error}");
 }
 

@@ -206,7 +206,8 @@ fn kill(pid: i32, number: i32) -> io::Result<()> {
 /// Programs that run others and do no work of their own: a service manager, and what keeps the namespaces of a pod.
 const RUNNERS: [&str; 3] = ["systemd", "init", "pause"];
 
-/// Whose processes /proc shows. In a pid namespace without a mount of its own it shows others under the same numbers.
+/// Whose processes /proc shows. In a pid namespace without a mount of its own it shows others under the same numbers, and
+/// in another's mount namespace alone (`nsenter -m`) it does not show us at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProcShows {
     /// Those of our own pid namespace.
@@ -221,15 +222,32 @@ pub(crate) enum ProcShows {
 pub(crate) fn proc_shows() -> ProcShows {
     static SHOWS: LazyLock<ProcShows> = LazyLock::new(|| {
         let me = std::process::id().to_string();
-        std::fs::read_link("/proc/self").map_or(ProcShows::Unknown, |number| {
-            if number.as_os_str() == me.as_str() {
-                ProcShows::Ours
-            } else {
+        match std::fs::read_link("/proc/self") {
+            Ok(number) if number.as_os_str() != me.as_str() => ProcShows::Others,
+            // A process may have the same number in two namespaces.
+            Ok(_) if is_from_outside(&text("/proc/self/status").unwrap_or_default()) => {
                 ProcShows::Others
             }
-        })
+            Ok(_) => ProcShows::Ours,
+            // Only of a process that is not in its namespace does a mounted /proc know nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_mounted() => {
+                ProcShows::Others
+            }
+            Err(_) => ProcShows::Unknown,
+        }
     });
     *SHOWS
+}
+
+/// Whether this status is shown by a namespace around that of its process: it counts the process's numbers from its own
+/// inwards (Linux 4.1).
+fn is_from_outside(status: &str) -> bool {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
+}
+
+fn is_mounted() -> bool {
+    rustix::fs::statfs("/proc").is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
 /// The machine's first pid namespace (`PROC_PID_INIT_INO`).
@@ -442,6 +460,16 @@ mod tests {
     fn process_1_may_be_an_agent_unless_it_only_runs_others() {
         assert!(["python3", "docker-init", "sh"].into_iter().all(is_program));
         assert!(!RUNNERS.into_iter().any(is_program));
+    }
+
+    #[test]
+    fn a_status_with_a_number_further_inside_is_read_from_outside() {
+        assert!(is_from_outside("Pid:\t7\nNSpid:\t7\t7\nNSpgid:\t7\t7\n"));
+        for own in ["Pid:\t7\nNSpid:\t7\nNSpgid:\t7\n", "Pid:\t7\n", ""] {
+            assert!(!is_from_outside(own), "{own}");
+        }
+        assert!(is_mounted());
+        assert_eq!(proc_shows(), ProcShows::Ours);
     }
 
     #[test]
