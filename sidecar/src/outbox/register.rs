@@ -207,7 +207,7 @@ impl StoreSession {
     async fn is_dead(&self, connection: &mut Link, lease: &Lease) -> anyhow::Result<bool> {
         let me = &self.registration.holder;
         let visible = lease.holder.as_ref();
-        let visible = visible.filter(|holder| holder.is_visible_to(me));
+        let visible = visible.filter(|holder| handle::is_shown(holder, me));
         let proven = visible.map(|holder| handle::is_dead(holder, me));
         let left_here = self.registration.left_here.as_ref() == Some(&lease.instance);
         if proven == Some(false)

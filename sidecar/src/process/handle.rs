@@ -335,10 +335,31 @@ pub(crate) fn myself(host: &str) -> Holder {
     }
 }
 
-/// Whether this holder is provably dead: its process belongs to our machine and namespace, and does not exist.
+/// Whether /proc can tell here if this holder lives: its process is of our machine and namespace, and so is what is shown.
+pub(crate) fn is_shown(holder: &Holder, me: &Holder) -> bool {
+    can_show(proc_shows(), holder, me)
+}
+
+fn can_show(shows: ProcShows, holder: &Holder, me: &Holder) -> bool {
+    // Two namespaces that are unknown need not be the same one.
+    let has_namespace = me.pid_namespace != 0;
+    shows == ProcShows::Ours && has_namespace && holder.is_visible_to(me)
+}
+
+/// Whether this holder is provably dead: /proc would show its process, and does not.
 pub(crate) fn is_dead(holder: &Holder, me: &Holder) -> bool {
-    holder.is_visible_to(me)
-        && named_stat(holder.pid, holder.started).is_none_or(|stat| !is_alive(&stat))
+    is_shown(holder, me) && !lives(holder)
+}
+
+fn lives(holder: &Holder) -> bool {
+    match stat(holder.pid) {
+        Some(stat) => stat.starttime == holder.started && is_alive(&stat),
+        // Another user's may be hidden (`hidepid`): then the number is taken all the same.
+        None => {
+            let refused = kill(holder.pid, 0).err().and_then(|e| e.raw_os_error());
+            refused != Some(libc::ESRCH)
+        }
+    }
 }
 
 fn pid_namespace() -> Option<u64> {
@@ -512,5 +533,20 @@ mod tests {
             },
             &me
         ));
+    }
+
+    #[test]
+    fn nobody_is_dead_whom_proc_could_not_show() {
+        let me = myself("h");
+        assert!(can_show(ProcShows::Ours, &me, &me));
+        for foreign in [ProcShows::Others, ProcShows::Unknown] {
+            assert!(!can_show(foreign, &me, &me), "{foreign:?}");
+        }
+        let nowhere = Holder {
+            pid_namespace: 0,
+            started: me.started + 1,
+            ..me
+        };
+        assert!(!is_dead(&nowhere, &nowhere));
     }
 }
