@@ -5,7 +5,9 @@ use crate::config::Config;
 use crate::contract::{Belongs, Contract, Health, IsOfTree, Settings, StatusLine};
 use crate::output_tee::{AgentsEnds, OutputLine, Outputs, Tee};
 use crate::process::handle;
+use hbshell::runtime;
 use heartbeat::contract::report::Worth;
+use heartbeat::fleet::ladder::exchange::RuntimeKind;
 use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::event::{Detail, EventKind};
 use std::ffi::OsString;
@@ -19,7 +21,7 @@ use tokio::sync::mpsc;
 /// Processes between a sender and the agent.
 const ANCESTORS_MAX: usize = 4096;
 /// How long hbsidecar waits for the agent's last output. The copier passes on the rest, and needs no more than time: but
-/// with the first process of a container all others end.
+/// with the first process of a container all others end, and with hbsidecar an init or a script that is that process.
 const OUTPUT_WITHIN: Duration = Duration::from_millis(500);
 const OUTPUT_OF_CONTAINER_WITHIN: Duration = Duration::from_secs(10);
 /// The same when only its last line is waited for: the next incarnation waits too.
@@ -171,13 +173,11 @@ impl AgentIo {
         }
         if let Some((tee, ends)) = self.tee.take() {
             drop(ends);
-            let is_first = std::process::id() == 1;
-            let within = if is_first {
-                OUTPUT_OF_CONTAINER_WITHIN
-            } else {
-                OUTPUT_WITHIN
-            };
-            tee.caught_up(within).await;
+            let ends_with_us = std::process::id() == 1 || copies_itself();
+            // Of this process: the agent that we attached to may be in another place.
+            let runtime = runtime::detect("", None);
+            tee.caught_up(output_within(ends_with_us, &runtime.kind))
+                .await;
         }
     }
 }
@@ -209,6 +209,31 @@ impl Hub {
             );
         }
         self.listened();
+    }
+}
+
+/// Whether the copier was killed, and its work is done by a thread of ours, which is named like it.
+fn copies_itself() -> bool {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    let names = threads.flatten().map(|thread| thread.path().join("comm"));
+    let mut names = names.filter_map(|path| std::fs::read(path).ok());
+    names.any(|name| name == b"copier\n")
+}
+
+/// How long the rest of the output is waited for, by whether what copies it is known to end with us, and by what we run in.
+fn output_within(ends_with_us: bool, runtime: &str) -> Duration {
+    let may_end = match RuntimeKind::parse(runtime) {
+        // A container that has no name in here is unknown.
+        RuntimeKind::Docker
+        | RuntimeKind::Podman
+        | RuntimeKind::Kubernetes
+        | RuntimeKind::Unknown => true,
+        RuntimeKind::Systemd | RuntimeKind::Host => ends_with_us,
+    };
+    if may_end {
+        OUTPUT_OF_CONTAINER_WITHIN
+    } else {
+        OUTPUT_WITHIN
     }
 }
 
@@ -263,4 +288,33 @@ fn belongs_below(root: &Arc<AtomicI32>) -> IsOfTree {
         }
         Belongs::No
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_our_end_may_end_the_container_the_last_output_gets_more_time() {
+        for kind in ["docker", "podman", "kubernetes", "unknown"] {
+            assert_eq!(output_within(false, kind), OUTPUT_OF_CONTAINER_WITHIN);
+        }
+        for kind in ["host", "systemd"] {
+            assert_eq!(output_within(false, kind), OUTPUT_WITHIN, "{kind}");
+            assert_eq!(output_within(true, kind), OUTPUT_OF_CONTAINER_WITHIN);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_copies_in_place_of_a_killed_copier_is_known_by_its_name() {
+        let (wait, over) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("copier".to_owned());
+        let thread = thread.spawn(move || over.recv()).unwrap();
+        // A thread takes its name when it first runs.
+        while !copies_itself() {
+            std::thread::yield_now();
+        }
+        drop(wait);
+        assert!(thread.join().unwrap().is_err());
+    }
 }
