@@ -283,6 +283,27 @@ fn a_restart_of_a_matched_agent_ends_it_and_whoever_comes_next_is_followed() {
     assert_eq!(outcome(&redis, "a1", "o1")["outcome"], "done");
 }
 
+#[test]
+fn a_matched_agent_that_comes_later_is_reported_where_it_runs() {
+    let redis = Redis::start();
+    let mark = format!("hb-later-{}", std::process::id());
+    let _watcher = start(&redis, &["--id", "a1", "--match", &mark]);
+    let entry = || -> Option<Value> {
+        let entry: Option<String> = redis.run(&["HGET", "hb:agents", "a1"]);
+        serde_json::from_str(&entry?).ok()
+    };
+    eventually("it is registered", entry);
+    let mut agent = Command::new("python3");
+    agent.args(["-c", "import time; time.sleep(1000)", &mark]);
+    agent.envs([("HB_POD_NAME", "writer-0"), ("HB_POD_NAMESPACE", "prod")]);
+    let _agent = Running::start(&mut agent);
+    let runtime = json!({"kind":"kubernetes","id":"prod/writer-0"});
+    assert_eq!(beating(&redis, "a1", 0)["hb"]["runtime"], runtime);
+    eventually("the roster has it", || {
+        (entry()?["runtime"] == runtime).then_some(())
+    });
+}
+
 fn order_restart_of_pod(redis: &Redis) {
     let epoch = beating(redis, "a1", 0)["hb"]["epoch"].clone();
     let pod = json!({"id":"o1","action":"pod","epoch":epoch,"incarnation":0,"ttlMs":9000});

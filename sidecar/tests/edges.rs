@@ -392,7 +392,9 @@ fn a_wrong_value_of_a_variable_is_refused_with_its_name_and_an_empty_one_is_unse
 #[test]
 fn a_sidecar_inside_an_agent_does_not_take_the_settings_of_the_one_outside() {
     let dir = tempfile::tempdir().unwrap();
-    let script = "\"$HB\" -q --redis-url redis://127.0.0.1:1 -- sh -c 'echo >> inner; exit 0'";
+    // Both ways: as the agent's own process would start it, and under another id.
+    let script = "\"$HB\" -q --redis-url redis://127.0.0.1:1 -- sh -c 'echo >> inner; exit 0' && \
+                  HB_AGENT_ID=sub \"$HB\" -q --redis-url redis://127.0.0.1:1 -- sh -c 'echo >> inner; exit 0'";
     let mut outer = sidecar(&[
         "--id",
         "outer",
@@ -409,7 +411,7 @@ fn a_sidecar_inside_an_agent_does_not_take_the_settings_of_the_one_outside() {
         .current_dir(dir.path());
     let mut outer = Running::spawn(outer.env("HB", program("hbsidecar")));
     assert_eq!(outer.exit_code(), Some(0));
-    assert_eq!(count(&dir.path().join("inner")), 1);
+    assert_eq!(count(&dir.path().join("inner")), 2);
 }
 
 #[test]

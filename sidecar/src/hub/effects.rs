@@ -8,6 +8,7 @@ use crate::process::attach;
 use crate::process::child;
 use crate::process::handle::Process;
 use crate::process::terminal::shares_terminal;
+use hbshell::runtime;
 use heartbeat::supervise::lifecycle::{Effect, Input};
 use heartbeat::wire::beat::{Exit, cut};
 use heartbeat::wire::event::{Detail, EventKind};
@@ -184,6 +185,11 @@ impl Hub {
         let marker =
             matches!(self.config.work, Work::Transparent(_)).then(|| self.instance.env_marker());
         let is_ours = marker.is_some();
+        if !is_ours {
+            // It may have come after us, into a container or a unit of its own.
+            let runtime = runtime::detect(&self.config.host, Some(process.pid));
+            self.publisher.set_runtime(runtime);
+        }
         self.agent.attach(process, marker)?;
         if is_ours {
             self.record(&self.instance.env_marker());

@@ -61,7 +61,7 @@ pub(super) struct Publisher {
     about: About,
 }
 
-/// What never changes.
+/// What seldom changes.
 struct About {
     agent: AgentId,
     host: String,
@@ -127,6 +127,12 @@ impl Publisher {
     /// What the agent runs in.
     pub(super) fn runtime(&self) -> &Runtime {
         &self.about.runtime
+    }
+
+    /// The agent was found in this.
+    pub(super) fn set_runtime(&mut self, runtime: Runtime) {
+        self.about.entry.runtime = Some(runtime.clone());
+        self.about.runtime = runtime;
     }
 
     /// Whether beats are accepted by the store.
