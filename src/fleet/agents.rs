@@ -3,11 +3,13 @@
 //! An agent has a place in a slab; the pieces of the slab and the agents in them are copied when they change while a
 //! snapshot holds them, and only then. The order of ids changes with newcomers alone.
 
+mod order;
+
 use crate::base::id::AgentId;
 use crate::fleet::agent::Agent;
-use imbl::OrdMap;
+use order::Order;
 use std::collections::HashMap;
-use std::ops::{Bound, Index};
+use std::ops::Index;
 use std::sync::Arc;
 
 /// Agents per piece: so many pointers are copied when the first agent of a piece changes after a snapshot.
@@ -20,8 +22,8 @@ pub(super) struct Place(u32);
 /// Every agent by id, as a snapshot has them.
 #[derive(Clone, Debug, Default)]
 pub struct Agents {
-    pieces: Vec<Arc<Vec<Arc<Entry>>>>,
-    order: OrdMap<AgentId, Place>,
+    pieces: Vec<Arc<Piece>>,
+    order: Order,
 }
 
 /// Every agent by id, as the fleet has them.
@@ -32,6 +34,8 @@ pub(super) struct Slab {
     /// Places that agents have left.
     free: Vec<Place>,
 }
+
+type Piece = Vec<Arc<Entry>>;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -47,7 +51,7 @@ impl Agents {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.len() == 0
     }
 
     /// The agent of this id.
@@ -67,14 +71,17 @@ impl Agents {
 
     /// Agents by id, those behind this one.
     pub fn after(&self, id: Option<&AgentId>) -> impl Iterator<Item = (&AgentId, &Agent)> {
-        let start = id.map_or(Bound::Unbounded, |id| Bound::Excluded(id.clone()));
-        let behind = self.order.range((start, Bound::Unbounded));
-        behind.map(|(id, place)| (id, &self.entry(*place).agent))
+        let is_before = move |place| id.is_some_and(|id| self.entry(place).id <= *id);
+        self.order.behind(is_before).map(|place| {
+            let Entry { id, agent } = self.entry(place);
+            (id, agent)
+        })
     }
 
     /// Where the agent of this id stands.
     pub(super) fn place(&self, id: &AgentId) -> Option<Place> {
-        self.order.get(id).copied()
+        let mut behind = self.order.behind(|place| self.entry(place).id < *id);
+        behind.next().filter(|place| self.entry(*place).id == *id)
     }
 
     /// How many places there are, also those that agents have left.
@@ -93,13 +100,17 @@ impl Agents {
     }
 
     fn entry(&self, place: Place) -> &Entry {
-        &self.pieces[place.piece()][place.within()]
+        entry_at(&self.pieces, place)
     }
 
     fn entry_mut(&mut self, place: Place) -> &mut Entry {
         let piece = Arc::make_mut(&mut self.pieces[place.piece()]);
         Arc::make_mut(&mut piece[place.within()])
     }
+}
+
+fn entry_at(pieces: &[Arc<Piece>], place: Place) -> &Entry {
+    &pieces[place.piece()][place.within()]
 }
 
 impl Index<&AgentId> for Agents {
@@ -153,17 +164,19 @@ impl Slab {
         } else {
             self.push(entry)
         };
-        self.agents.order.insert(id.clone(), place);
+        let Agents { pieces, order } = &mut self.agents;
+        order.insert(place, |other| entry_at(pieces, other).id < id);
         self.places.insert(id, place);
         place
     }
 
     /// Takes an agent out. What stays in its place until a newcomer has it weighs little and is never due.
     pub(super) fn remove(&mut self, place: Place) {
-        let entry = self.agents.entry_mut(place);
-        entry.agent = Agent::gone();
-        let id = entry.id.clone();
-        self.agents.order.remove(&id);
+        let Entry { id, agent } = self.agents.entry_mut(place);
+        *agent = Agent::gone();
+        let id = id.clone();
+        let Agents { pieces, order } = &mut self.agents;
+        order.remove(|other| entry_at(pieces, other).id < id);
         self.places.remove(&id);
         self.free.push(place);
     }
