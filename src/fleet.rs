@@ -22,6 +22,7 @@ pub mod notices;
 mod observation;
 pub mod observer;
 pub mod overview;
+pub mod packed;
 pub mod process_tree;
 mod producers;
 pub mod recovery;

@@ -1,9 +1,9 @@
-//! The last beat of a run, as it is kept: figures by value, all texts in one allocation, the activity as its JSON.
+//! The last beat of a run, as it is kept: figures by value, all texts in one allocation, the activity packed.
 //!
 //! A beat that brings the same texts writes none; one with other evidence writes from the first text that differs.
 
-use crate::wire::activity;
-use crate::wire::beat::view::{ActivityView, BeatView, ExtensionView, RuntimeView};
+use crate::fleet::packed::{Packed, pack};
+use crate::wire::beat::view::{BeatView, ExtensionView, RuntimeView};
 use crate::wire::beat::{Activity, Metrics, Status, Verdict};
 use std::borrow::Cow;
 
@@ -91,7 +91,9 @@ impl LastBeat {
         self.metrics = beat.metrics;
         self.task_progress = beat.task_progress;
         self.hb = beat.hb.as_ref().map(LastExtension::of);
-        self.texts.replace(texts_of(beat));
+        let activity = beat.hb.as_ref().and_then(|hb| hb.activity);
+        let activity = activity.map_or_else(String::new, |activity| pack(activity.json));
+        self.texts.replace(texts_of(beat, &activity));
     }
 
     /// Whether a process was there, as far as the sender can say.
@@ -138,27 +140,25 @@ impl LastBeat {
         })
     }
 
-    /// What the agent is doing, as text.
-    pub fn activity_view(&self) -> Option<ActivityView<'_>> {
-        Some(ActivityView {
-            verdict: self.hb?.verdict?,
-            json: self.texts.get(Text::Activity),
-        })
+    /// What the agent is doing, as it is kept.
+    pub fn packed_activity(&self) -> Option<Packed<'_>> {
+        let verdict = self.hb?.verdict?;
+        Some(Packed::new(verdict, self.texts.get(Text::Activity)))
     }
 
     /// What the agent is doing.
     pub fn activity(&self) -> Option<Activity> {
-        self.activity_view()?.decode()
+        self.packed_activity()?.decode()
     }
 
     /// Since when the verdict holds, Unix milliseconds of the sender.
     pub fn activity_since(&self) -> Option<u64> {
-        activity::since_of(self.texts.filled(Text::Activity)?)
+        self.packed_activity()?.since()
     }
 
     /// The sentence of the verdict, if it has one.
     pub fn sentence(&self) -> Option<Cow<'_, str>> {
-        activity::sentence_of(self.texts.filled(Text::Activity)?)
+        self.packed_activity()?.sentence()
     }
 }
 
@@ -176,7 +176,7 @@ impl LastExtension {
 }
 
 /// In the order of [`Text`].
-fn texts_of<'a>(beat: &BeatView<'a>) -> [&'a str; TEXTS] {
+fn texts_of<'a>(beat: &BeatView<'a>, activity: &'a str) -> [&'a str; TEXTS] {
     let hb = beat.hb.as_ref();
     let runtime = hb.and_then(|hb| hb.runtime);
     [
@@ -187,7 +187,7 @@ fn texts_of<'a>(beat: &BeatView<'a>) -> [&'a str; TEXTS] {
         runtime.map_or("", |runtime| runtime.id),
         beat.current_task.unwrap_or(""),
         hb.and_then(|hb| hb.status_text).unwrap_or(""),
-        hb.and_then(|hb| hb.activity).map_or("", |a| a.json),
+        activity,
     ]
 }
 
@@ -233,10 +233,12 @@ mod tests {
     use super::*;
     use crate::wire::beat::view;
 
-    fn texts(kept: &LastBeat) -> [Option<&str>; 4] {
+    fn texts(kept: &LastBeat) -> [Option<String>; 4] {
         let runtime = kept.runtime().map(|runtime| runtime.id);
-        let activity = kept.activity_view().map(|activity| activity.json);
-        [kept.host(), kept.current_task(), runtime, activity]
+        let activity = kept.packed_activity().map(|activity| activity.json());
+        let texts = [kept.host(), kept.current_task(), runtime];
+        let [host, task, runtime] = texts.map(|text| text.map(str::to_owned));
+        [host, task, runtime, activity]
     }
 
     #[test]
@@ -263,31 +265,5 @@ mod tests {
             };
             assert_eq!(texts(kept), texts(&LastBeat::new(&beat)), "after beat {n}");
         }
-    }
-
-    #[test]
-    fn the_sentence_is_that_of_the_activity_also_with_escapes() {
-        let sentence = |text: &str| {
-            let activity = Activity {
-                verdict: Verdict::Working,
-                since: 1,
-                cause: None,
-                confidence: None,
-                sentence: text.to_owned(),
-                evidence: vec![crate::wire::beat::Evidence {
-                    signal: r#","sentence":"no""#.to_owned(),
-                    value: String::new(),
-                    source: crate::wire::beat::Source::Observed,
-                }],
-            };
-            let json = serde_json::to_string(&activity).unwrap();
-            activity::sentence_of(&json).map(Cow::into_owned)
-        };
-        for text in ["It works.", r#"It says "\ä" and"#, "\n"] {
-            assert_eq!(sentence(text).as_deref(), Some(text));
-        }
-        assert_eq!(sentence(""), None);
-        let since = activity::since_of(r#"{"verdict":"idle","since":12,"evidence":[]}"#);
-        assert_eq!(since, Some(12));
     }
 }

@@ -9,9 +9,10 @@ use crate::fleet::asked::AnyOf;
 use crate::fleet::card::{rank, word};
 use crate::fleet::last_beat::LastBeat;
 use crate::fleet::machine::{Counts, Snapshot};
+use crate::fleet::packed::Packed;
 use crate::fleet::watch::WatchView;
 use crate::fleet::word::Rank;
-use crate::wire::beat::view::{ActivityView, RuntimeView};
+use crate::wire::beat::view::RuntimeView;
 use crate::wire::beat::{Metrics, Status, Verdict};
 use crate::wire::incident::IncidentId;
 use crate::wire::life::{Reason, Standing};
@@ -32,7 +33,7 @@ pub struct HealthStatus<'a> {
     pub agent_type: &'a str,
     pub status: Option<Status>,
     pub reason: Option<Reason>,
-    pub activity: Option<ActivityView<'a>>,
+    pub activity: Option<Packed<'a>>,
     pub sentence: Cow<'a, str>,
     pub next: Option<String>,
     pub current_task: Option<&'a str>,
@@ -172,7 +173,7 @@ impl<'a> HealthStatus<'a> {
             agent_type: type_of(agent),
             status: status_of(agent),
             reason: agent.reason,
-            activity: living.and_then(LastBeat::activity_view),
+            activity: living.and_then(LastBeat::packed_activity),
             sentence: agent.sentence(at.now),
             next: agent.next(at.now),
             current_task: task(living),
@@ -212,7 +213,10 @@ impl<'a> HealthStatus<'a> {
         field(out, r#","status":"#, &self.status);
         field(out, r#","reason":"#, &self.reason);
         text(out, r#","activity":"#);
-        text(out, self.activity.map_or("null", |activity| activity.json));
+        match self.activity {
+            Some(activity) => activity.write(out),
+            None => text(out, "null"),
+        }
         field(out, r#","sentence":"#, &self.sentence);
         field(out, r#","next":"#, &self.next);
         field(out, r#","currentTask":"#, &self.current_task);

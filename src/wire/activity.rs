@@ -224,40 +224,6 @@ impl<'de> Deserialize<'de> for Cause {
     }
 }
 
-/// The sentence of an [`Activity`] in its JSON as this version encodes it; `None` when it has none.
-pub(crate) fn sentence_of(json: &str) -> Option<Cow<'_, str>> {
-    let rest = after_text(json.strip_prefix(r#"{"verdict":""#)?)?;
-    let since = rest.strip_prefix(r#","since":"#)?;
-    let mut rest = since.trim_start_matches(|c: char| c.is_ascii_digit());
-    for key in [r#","cause":""#, r#","confidence":""#] {
-        if let Some(word) = rest.strip_prefix(key) {
-            rest = after_text(word)?;
-        }
-    }
-    let rest = rest.strip_prefix(r#","sentence":""#)?;
-    let bytes = rest.as_bytes();
-    let end = bytes.iter().position(|b| matches!(b, b'"' | b'\\'))?;
-    if bytes[end] == b'"' {
-        return Some(Cow::Borrowed(&rest[..end]));
-    }
-    let from_quote = &json[json.len() - rest.len() - 1..];
-    let mut values = serde_json::Deserializer::from_str(from_quote).into_iter::<String>();
-    values.next()?.ok().map(Cow::Owned)
-}
-
-/// The time of an [`Activity`] in its JSON as this version encodes it.
-pub(crate) fn since_of(json: &str) -> Option<u64> {
-    let rest = after_text(json.strip_prefix(r#"{"verdict":""#)?)?;
-    let since = rest.strip_prefix(r#","since":"#)?;
-    let end = since.find(|c: char| !c.is_ascii_digit());
-    since.get(..end?)?.parse().ok()
-}
-
-/// What follows a text without escapes.
-fn after_text(rest: &str) -> Option<&str> {
-    rest.split_once('"').map(|(_, rest)| rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
