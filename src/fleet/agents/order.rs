@@ -1,7 +1,7 @@
 //! The order of the agents by id: their places in runs, which snapshots share. It takes some four bytes an agent, where a map by
 //! id takes sixty.
 //!
-//! The ids stand at the places, so whoever asks says which agents come before the one that is looked for.
+//! The ids stand at the places, so the caller says which agents come before the one that it looks for.
 
 use super::Place;
 use std::sync::Arc;
