@@ -34,7 +34,7 @@ pub(crate) fn attributes(path: &str) -> Result<Attributes, Errno> {
             device: (found.stx_dev_major, found.stx_dev_minor),
             mount: (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id),
         }),
-        Err(Errno::NOSYS) => synced(path),
+        Err(Errno::NOSYS | Errno::PERM) => synced(path),
         Err(errno) => Err(errno),
     }
 }
