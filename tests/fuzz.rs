@@ -131,7 +131,7 @@ fn check(line: &[u8], report: &mut Report, now: Moment) -> bool {
             assert!(said.error.as_deref().is_none_or(shown));
             assert!(!matches!(said.progress, Field::Set(p) if !(0.0..=100.0).contains(&p)));
             assert!(said.tokens <= COUNT_MAX && said.errors <= COUNT_MAX);
-            report.handle(said, std::str::from_utf8(line).unwrap(), now);
+            report.handle(said, &String::from_utf8_lossy(line), now);
             true
         }
         Err(error) => {
