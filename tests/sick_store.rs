@@ -299,6 +299,30 @@ fn a_link_that_is_a_black_hole_is_noticed_and_made_again() {
     observer.none_failed();
 }
 
+/// As where a pod is replaced: the old address still takes connections, which lead nowhere. The monitor is back while the sidecar is
+/// in a try that takes it 8 s.
+#[test]
+fn a_sidecar_whose_try_leads_nowhere_when_the_store_returns_is_not_failed() {
+    let mut redis = Redis::start();
+    let proxy = Proxy::to(redis.port);
+    let observer = Observer::start(&redis.url());
+    let _agent = Running::start(sidecar(&proxy.url(), "astray-1", "500ms").args(SLEEP));
+    observer.all_healthy(1);
+    proxy.leads_astray(true);
+    redis.down();
+    observer.is_ready(503);
+    wait(Duration::from_secs(8));
+    proxy.leads_astray(false);
+    redis.up();
+    observer.is_ready(200);
+    eventually("it beats again", || {
+        let held: Option<String> = redis.run(&["HGET", "agent:astray-1", "sequence"]);
+        held
+    });
+    observer.all_healthy(1);
+    observer.none_failed();
+}
+
 #[test]
 fn an_entry_that_is_wrong_costs_itself_and_the_reading_goes_on_behind_it() {
     let redis = Redis::start();

@@ -16,6 +16,7 @@ use hbshell::store::{ConnectError, Link, ReplicaWatch, Within, causes, remedy};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
+use heartbeat::fleet::machine::RETURN_WITHIN;
 use heartbeat::supervise::exclusive::Terms;
 use heartbeat::wire::beat::Beat;
 use heartbeat::wire::event::{Event, EventKind};
@@ -37,6 +38,9 @@ const EVENTS_MAX: usize = 64;
 /// How long a connection or an answer may take at first; twice as long after each failed try, up to four times: a slow store is
 /// not a dead one.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const ANSWER_DOUBLINGS: u32 = 2;
+/// The monitor gives an agent as long after an outage.
+const _: () = assert!(ANSWER_WITHIN.as_secs() << ANSWER_DOUBLINGS < RETURN_WITHIN.as_secs());
 /// Events that wait for the hub.
 const STORE_EVENTS_MAX: usize = 16;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
@@ -439,7 +443,7 @@ impl StoreSession {
         let address = address.map_err(ConnectError::from)?;
         self.address = address.to_string();
         self.channels = Channels::of(address.database());
-        let answer_within = ANSWER_WITHIN * (1 << self.tries.min(2));
+        let answer_within = ANSWER_WITHIN * (1 << self.tries.min(ANSWER_DOUBLINGS));
         let store = address.locate(answer_within).await?;
         let key = keys::agent(&self.registration.id);
         self.address = store.address_of(&key);

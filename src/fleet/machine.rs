@@ -15,6 +15,7 @@ mod turns;
 pub use crate::fleet::exchange::{
     BeatCounters, Bounds, Change, Counts, FleetEffect, FleetInput, FleetSettings, Snapshot, Turn,
 };
+pub use crate::fleet::observation::RETURN_WITHIN;
 
 use crate::base::id::AgentId;
 use crate::base::moment::Moment;

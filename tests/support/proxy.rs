@@ -18,6 +18,7 @@ struct Weather {
     /// Each way, in milliseconds.
     delay_ms: AtomicU64,
     hole: AtomicBool,
+    astray: AtomicBool,
     /// Where new connections go.
     to: AtomicU16,
 }
@@ -32,7 +33,12 @@ impl Proxy {
         proxy.moves_to(port);
         let weather = Arc::clone(&proxy.weather);
         spawn(move || {
+            let mut lost = Vec::new();
             for client in listener.incoming().flatten() {
+                if weather.astray.load(Ordering::Relaxed) {
+                    lost.push(client);
+                    continue;
+                }
                 let port = weather.to.load(Ordering::Relaxed);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
                     continue; // the store is down: the client sees a closed connection
@@ -62,6 +68,11 @@ impl Proxy {
     /// Nothing passes; what was sent passes later.
     pub(crate) fn holds(&self, holds: bool) {
         self.weather.hole.store(holds, Ordering::Relaxed);
+    }
+
+    /// Connections that are made now lead nowhere, for ever: as those to a server that is no more.
+    pub(crate) fn leads_astray(&self, astray: bool) {
+        self.weather.astray.store(astray, Ordering::Relaxed);
     }
 }
 
