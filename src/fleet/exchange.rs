@@ -99,7 +99,9 @@ pub enum FleetInput {
     StoreClock(u64),
     /// The store is connected (again) and what it holds has been passed on.
     LinkUp,
-    /// The store has just been started: sidecars are on their way back to it.
+    /// The store could not be reached until now: sidecars are on their way back to it.
+    StoreReturned,
+    /// The store has just been started on this machine, with this monitor: its sidecars too are on their way.
     StoreStarted,
     /// Since the connection before, another server has become the store's master: sidecars may still write to the one before.
     StoreMoved,

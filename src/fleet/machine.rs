@@ -151,7 +151,8 @@ impl Fleet {
             }
             FleetInput::StoreClock(wall_ms) => self.store_clock(wall_ms),
             FleetInput::LinkUp => self.link_up(now, &mut effects),
-            FleetInput::StoreStarted => self.observation.returned(now),
+            FleetInput::StoreReturned => self.observation.returned(now),
+            FleetInput::StoreStarted => self.observation.started(now),
             FleetInput::StoreMoved => self.observation.moved(now),
             // Beats that wait for the stream keep waiting: the next connection reads it first.
             FleetInput::LinkDown => self.link_up = false,

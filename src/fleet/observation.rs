@@ -17,6 +17,8 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(2);
 /// A sidecar that gave it up is back within this time, or within its interval: the try that it is in ends after 8 s if its way
 /// leads nowhere, as that to a server that is no more; it waits for a quarter of its interval, and then connects and registers.
 pub const RETURN_WITHIN: Duration = Duration::from_secs(10);
+/// One on the machine of its store is refused at once while that is away, and waits for 1 s at most.
+const START_WITHIN: Duration = Duration::from_secs(2);
 /// In a failover that was asked for, the old master takes writes for so long until it follows the new one: Sentinel lets it be
 /// for 8 s, and 11 s were measured. What is written there meanwhile is lost.
 const MOVED_WITHIN: Duration = Duration::from_secs(15);
@@ -44,6 +46,11 @@ impl Observation {
     /// The store is there again, and its sidecars do not know yet.
     pub(super) fn returned(&mut self, now: Moment) {
         self.returned_by = self.returned_by.max(Some(now + RETURN_WITHIN));
+    }
+
+    /// The store was started on this machine.
+    pub(super) fn started(&mut self, now: Moment) {
+        self.returned_by = self.returned_by.max(Some(now + START_WITHIN));
     }
 
     /// The store is another server than before, and sidecars may not know.
@@ -129,5 +136,14 @@ mod tests {
         assert_eq!([since(1, false, 0), since(1, true, 0)], [at(0), at(9)]);
         assert_eq!([since(5, true, 0), since(30, true, 0)], [at(5), at(0)]);
         assert_eq!([since(1, false, 2), since(30, false, 2)], [at(29), at(20)]);
+    }
+
+    #[test]
+    fn a_store_that_starts_on_this_machine_is_found_soon() {
+        let mut observation = Observation::default();
+        observation.begin(at(0), false);
+        observation.started(at(0));
+        let second = Detector::new(Duration::from_secs(1), at(0));
+        assert_eq!(observation.since(&second), at(1));
     }
 }

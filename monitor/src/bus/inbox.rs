@@ -337,9 +337,12 @@ impl StoreReader {
         lead::ask(&mut link, &self.instance, &self.output).await?;
         load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();
-        self.tries = 0;
+        let was_away = std::mem::take(&mut self.tries) > 0;
         self.up = true;
         self.output.send(FleetInput::LinkUp).await;
+        if was_away {
+            self.output.send(FleetInput::StoreReturned).await;
+        }
         if std::mem::take(&mut self.store_starts) {
             self.output.send(FleetInput::StoreStarted).await;
         }

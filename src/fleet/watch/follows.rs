@@ -29,6 +29,7 @@ impl Follows {
             | FleetInput::Gap(_)
             | FleetInput::Stall(_)
             | FleetInput::Forget(_)
+            | FleetInput::StoreReturned
             | FleetInput::StoreStarted
             | FleetInput::StoreMoved
             | FleetInput::StoreClock(_) => Self::Nothing,
