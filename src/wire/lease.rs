@@ -32,7 +32,7 @@ pub struct Holder {
     pub host: String,
     /// One start of one kernel.
     pub boot: String,
-    /// In which process numbers are counted.
+    /// In which process numbers are counted; 0: unknown.
     pub pid_namespace: u64,
     /// Its number.
     pub pid: i32,
@@ -100,10 +100,12 @@ impl Holder {
         })
     }
 
-    /// Whether processes of both have comparable process numbers: only then can one prove that the other has ended.
+    /// Whether processes of both have comparable process numbers: only then can one prove that the other has ended. Two
+    /// namespaces that are unknown need not be the same one.
     pub fn is_visible_to(&self, other: &Self) -> bool {
         !self.boot.is_empty()
             && self.boot == other.boot
+            && self.pid_namespace != 0
             && self.pid_namespace == other.pid_namespace
     }
 }
@@ -158,11 +160,19 @@ mod tests {
             pid_namespace: 5,
             ..holder()
         }));
-        let nameless = Holder {
-            boot: String::new(),
-            ..holder()
-        };
-        assert!(!nameless.is_visible_to(&nameless));
+        let unknown = [
+            Holder {
+                boot: String::new(),
+                ..holder()
+            },
+            Holder {
+                pid_namespace: 0,
+                ..holder()
+            },
+        ];
+        for holder in unknown {
+            assert!(!holder.is_visible_to(&holder), "{holder:?}");
+        }
     }
 
     #[test]

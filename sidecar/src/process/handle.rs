@@ -341,9 +341,7 @@ pub(crate) fn is_shown(holder: &Holder, me: &Holder) -> bool {
 }
 
 fn can_show(shows: ProcShows, holder: &Holder, me: &Holder) -> bool {
-    // Two namespaces that are unknown need not be the same one.
-    let has_namespace = me.pid_namespace != 0;
-    shows == ProcShows::Ours && has_namespace && holder.is_visible_to(me)
+    shows == ProcShows::Ours && holder.is_visible_to(me)
 }
 
 /// Whether this holder is provably dead: /proc would show its process, and does not.

@@ -3,6 +3,7 @@
 //! Only who has the terminal may give it: in the background nothing is taken. Every signal is blocked here, SIGTTOU with
 //! them, so the calls below never stop us.
 
+use crate::process::handle::file::attributes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid, tcgetpgrp, tcsetpgrp};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -28,11 +29,9 @@ pub(crate) fn can_be_resumed() -> bool {
 
 /// Whether the terminal on our standard error is also on one of a process's standard descriptors.
 pub(crate) fn shares_terminal(pid: i32) -> bool {
-    let ours = rustix::fs::fstat(rustix::stdio::stderr());
-    let is_ours = |fd| {
-        let theirs = rustix::fs::stat(format!("/proc/{pid}/fd/{fd}"));
-        matches!((&ours, theirs), (Ok(ours), Ok(theirs)) if ours.st_rdev != 0 && ours.st_rdev == theirs.st_rdev)
-    };
+    let device = |path: &str| attributes(path).ok().map(|found| found.stands_for);
+    let ours = device("/proc/self/fd/2").filter(|device| *device != (0, 0));
+    let is_ours = |fd| ours.is_some() && device(&format!("/proc/{pid}/fd/{fd}")) == ours;
     std::io::stderr().is_terminal() && (0..3).any(is_ours)
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Attributes {
     pub(crate) inode: u64,
     /// Major and minor number.
     pub(crate) device: (u32, u32),
+    /// Of a file that stands for a device, which one it stands for; zeros for any other file.
+    pub(crate) stands_for: (u32, u32),
     /// As `mountinfo` counts; none before Linux 5.8.
     mount: Option<u64>,
 }
@@ -32,6 +34,7 @@ pub(crate) fn attributes(path: &str) -> Result<Attributes, Errno> {
             kind: FileType::from_raw_mode(found.stx_mode.into()),
             inode: found.stx_ino,
             device: (found.stx_dev_major, found.stx_dev_minor),
+            stands_for: (found.stx_rdev_major, found.stx_rdev_minor),
             mount: (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id),
         }),
         Err(Errno::NOSYS | Errno::PERM) => synced(path),
@@ -46,6 +49,7 @@ fn synced(path: &str) -> Result<Attributes, Errno> {
         kind: FileType::from_raw_mode(found.st_mode),
         inode: found.st_ino,
         device: (major(found.st_dev), minor(found.st_dev)),
+        stands_for: (major(found.st_rdev), minor(found.st_rdev)),
         mount: None,
     })
 }
@@ -112,6 +116,7 @@ mod tests {
             kind: FileType::RegularFile,
             inode: 1,
             device,
+            stands_for: (0, 0),
             mount,
         };
         let found = |mount, device| file_system(mounts, &on(mount, device));
