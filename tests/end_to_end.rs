@@ -302,6 +302,15 @@ fn with_nothing_configured_a_sidecar_finds_the_store_that_the_monitor_embeds() {
 }
 
 #[test]
+fn where_a_cleaner_removed_the_runtime_directory_the_embedded_store_is_found_all_the_same() {
+    let cleaned = "rm -r $XDG_RUNTIME_DIR/hb
+        until [ -e $XDG_RUNTIME_DIR/hb/store-url ]; do sleep 0.05; done
+        hbsidecar --id near";
+    let script = NEARBY.replace("hbsidecar --id near", cleaned);
+    assert_eq!(in_a_network_of_its_own(&script).0, Some(0));
+}
+
+#[test]
 fn with_nothing_configured_both_use_the_redis_of_the_machine_whatever_a_killed_monitor_left_behind()
 {
     let left_behind = "mkdir -m 700 $XDG_RUNTIME_DIR/hb; echo redis://127.0.0.1:1 > $XDG_RUNTIME_DIR/hb/store-url";

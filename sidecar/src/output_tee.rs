@@ -27,7 +27,7 @@ use source::Ours;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -58,6 +58,8 @@ pub(crate) struct Tee {
     pub(crate) resized: mpsc::Receiver<()>,
     /// The agent's process group, for its terminal; 0: none.
     pub(crate) group: Arc<AtomicI32>,
+    /// A copier was killed, and hbsidecar copies itself.
+    pub(crate) copies_itself: Arc<AtomicBool>,
     notifier: Notifier,
 }
 
@@ -81,7 +83,7 @@ impl Tee {
         let (notifier, listener) = wake::pair()?;
         let (send, lines) = mpsc::channel(WAITING_MAX);
         let (tell, resized) = mpsc::channel(1);
-        let group = Arc::new(AtomicI32::new(0));
+        let (group, copies_itself) = (Arc::default(), Arc::default());
         let (mut ends, mut taps) = (Vec::new(), Vec::new());
         for source in outputs.sources {
             ends.push((source.agents, source.outputs));
@@ -97,6 +99,7 @@ impl Tee {
             reader: Reader::new(reads, send),
             resized: tell,
             group: Arc::clone(&group),
+            copies_itself: Arc::clone(&copies_itself),
             asked: Vec::new(),
         };
         std::thread::Builder::new()
@@ -107,6 +110,7 @@ impl Tee {
             lines,
             resized,
             group,
+            copies_itself,
             notifier,
         };
         Ok((tee, AgentsEnds(ends)))
@@ -125,6 +129,7 @@ struct Listening {
     reader: Reader,
     resized: mpsc::Sender<()>,
     group: Arc<AtomicI32>,
+    copies_itself: Arc<AtomicBool>,
     /// Who waits until what is there has passed.
     asked: Vec<Request>,
 }
@@ -247,6 +252,7 @@ impl Listening {
             Some(_) => {}
             None => {
                 tap.owes = false;
+                self.copies_itself.store(true, Ordering::Relaxed);
                 if let Err(error) = replace_copier(ours) {
                     tracing::error!("cannot copy the agent's output any more: {error}");
                     tap.ours = None;

@@ -772,3 +772,21 @@ fn a_health_check_finds_the_only_sidecar_however_long_its_id_is() {
         check.output().unwrap().status.success().then_some(())
     });
 }
+
+/// Its socket does not fit into the runtime directory, which only says where it is.
+#[test]
+fn a_health_check_finds_a_sidecar_whose_entry_a_cleaner_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("x".repeat(100));
+    std::fs::create_dir(&run).unwrap();
+    let mut command = sidecar(&["--id", "a1", "--interval", "200ms", "--", "sleep", "1000"]);
+    let _agent = Running::spawn(command.env("XDG_RUNTIME_DIR", &run));
+    let answers = || {
+        let mut check = clean(&program("hbsidecar"));
+        check.arg("healthcheck").env("XDG_RUNTIME_DIR", &run);
+        check.output().unwrap().status.success().then_some(())
+    };
+    eventually("it answers", answers);
+    std::fs::remove_dir_all(run.join("hb")).unwrap();
+    eventually("it answers again", answers);
+}
