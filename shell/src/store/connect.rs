@@ -5,16 +5,21 @@ use super::sentinel::{self, SentinelError};
 use super::{AddressError, Target};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, ServerErrorKind,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError,
+    RedisResult, ServerErrorKind,
 };
 use rustls::pki_types::ServerName;
 use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+/// How long a connection is waited for before another one is tried beside it: the kernel repeats its own question after 1 s.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long a server may take to say why it closes connections, and how much of that is read, in bytes.
 const WORDS_WITHIN: Duration = Duration::from_millis(500);
 const WORDS_MAX: usize = 256;
@@ -27,7 +32,7 @@ pub enum ConnectError {
     Store(#[from] RedisError),
     /// It was reached, but the two do not trust each other.
     #[error("TLS: {0}")]
-    Tls(std::io::Error),
+    Tls(io::Error),
     /// It was reached, and gave no answer to the greeting of TLS.
     #[error("no answer to the greeting of TLS")]
     NoTls,
@@ -80,39 +85,73 @@ pub(super) async fn open(
     within: Duration,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let config = config.set_connection_timeout(Some(within));
-    let (ConnectionAddr::Tcp(host, port), Some(tls)) = (target.info.addr(), target.tls) else {
+    let ConnectionAddr::Tcp(host, port) = target.info.addr() else {
         let client = Client::open(target.info)?;
         let connected = client.get_multiplexed_async_connection_with_config(&config);
         return Ok(connected.await?);
     };
-    let name = ServerName::try_from(host.clone()).map_err(|_| {
-        RedisError::from((
-            ErrorKind::InvalidClientConfig,
-            "the store's host is no name that a certificate could hold",
-        ))
-    })?;
+    let settings = target.info.redis_settings();
     let connected = async {
-        let reached = async {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
+        let stream = reach(host, *port).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let Some(tls) = target.tls else {
+            return Ok(greet(settings, stream, config).await?);
         };
-        let stream = reached.await.map_err(unreachable)?;
-        let greeting = TlsConnector::from(tls).connect(name, stream);
+        let greeting = TlsConnector::from(tls).connect(server_name(host)?, stream);
         let encrypted = tokio::time::timeout(within / 2, greeting).await;
         let stream = encrypted
             .map_err(|_| ConnectError::NoTls)?
             .map_err(ConnectError::Tls)?;
-        let settings = target.info.redis_settings();
-        MultiplexedConnection::new_with_config(settings, stream, config)
-            .await
-            .map_err(tls_or_store)
+        greet(settings, stream, config).await.map_err(tls_or_store)
     };
-    let late = |_| unreachable(std::io::ErrorKind::TimedOut.into());
-    let connected: Result<_, ConnectError> = tokio::time::timeout(within, connected)
+    let late = |_| unreachable(io::ErrorKind::TimedOut.into());
+    tokio::time::timeout(within, connected)
         .await
-        .map_err(late)?;
-    let (connection, driver) = connected?;
+        .map_err(late)?
+}
+
+/// Connects to the first of the host's addresses that answers. A way that leads nowhere is tried again while the older tries
+/// last: where a server was replaced, only new connections are led to the new one, and its name may have another address.
+async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut tries = JoinSet::new();
+    loop {
+        for address in tokio::net::lookup_host((host, port)).await? {
+            tries.spawn(TcpStream::connect(address));
+        }
+        if let Ok(reached) = tokio::time::timeout(TRIED_AGAIN_AFTER, first(&mut tries)).await {
+            return reached;
+        }
+    }
+}
+
+/// The first that succeeds, or the error of the last.
+async fn first(tries: &mut JoinSet<io::Result<TcpStream>>) -> io::Result<TcpStream> {
+    let mut last = Err(io::ErrorKind::NotFound.into());
+    while let Some(tried) = tries.join_next().await {
+        last = tried.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+        if last.is_ok() {
+            return last;
+        }
+    }
+    last
+}
+
+fn server_name(host: &str) -> RedisResult<ServerName<'static>> {
+    ServerName::try_from(host.to_owned()).map_err(|_| {
+        RedisError::from((
+            ErrorKind::InvalidClientConfig,
+            "the store's host is no name that a certificate could hold",
+        ))
+    })
+}
+
+async fn greet<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    settings: &RedisConnectionInfo,
+    stream: S,
+    config: AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    let greeted = MultiplexedConnection::new_with_config(settings, stream, config).await;
+    let (connection, driver) = greeted?;
     tokio::spawn(driver); // it ends with the last handle of the connection
     Ok(connection)
 }
@@ -161,10 +200,10 @@ fn tls_or_store(error: RedisError) -> ConnectError {
         .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
     let of_tls = shared
         .and_then(|shared| shared.downcast_ref())
-        .and_then(std::io::Error::get_ref)
+        .and_then(io::Error::get_ref)
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match of_tls {
-        Some(refusal) => ConnectError::Tls(std::io::Error::other(refusal.clone())),
+        Some(refusal) => ConnectError::Tls(io::Error::other(refusal.clone())),
         None => ConnectError::Store(error),
     }
 }
@@ -271,7 +310,7 @@ fn chain<'a>(
     )
 }
 
-pub(super) fn unreachable(error: std::io::Error) -> ConnectError {
+pub(super) fn unreachable(error: io::Error) -> ConnectError {
     ConnectError::Store(error.into())
 }
 
@@ -301,10 +340,9 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_there_is_to_be_started_and_one_that_hangs_up_has_a_log() {
-        use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, TimedOut};
-        let remedy = |kind: std::io::ErrorKind| {
-            remedy_of_outage(&RedisError::from(std::io::Error::from(kind)))
-        };
+        use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, TimedOut};
+        let remedy =
+            |kind: io::ErrorKind| remedy_of_outage(&RedisError::from(io::Error::from(kind)));
         for (kind, begins) in [
             (ConnectionRefused, "start it"),
             (NotFound, "start it"),
@@ -317,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_named_once() {
-        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let error = ConnectError::Store(refused().into());
         assert_eq!(causes(&error), refused().to_string());
         let file = AddressError::Password(PathBuf::from("/p"), refused());
