@@ -191,10 +191,9 @@ impl Gathering<'_> {
             .iter()
             .filter(|l| l.waits && l.pid == Some(process.pid));
         let files: BTreeSet<_> = waits.by_ref().map(|line| line.file).collect();
-        let held: Vec<&LockLine> = lines
-            .iter()
-            .filter(|line| !line.waits && files.contains(&line.file))
-            .collect();
+        let held = lines.iter();
+        let held = held.filter(|line| !line.waits && files.contains(&line.file));
+        let held: Vec<LockLine> = held.cloned().collect();
         let pids: Option<Vec<u32>> = held.iter().map(|line| line.pid).collect();
         let file = self
             .tree
@@ -203,13 +202,33 @@ impl Gathering<'_> {
             .and_then(|descriptors| file_id(descriptors.through, fd));
         match (pids, file) {
             (Some(pids), Some(file)) if !pids.is_empty() => {
-                // A lock of an open file belongs to all that inherited it.
+                // A lock of an open file belongs to all that inherited it, or were sent it: `/proc/locks` names who took it,
+                // although that one may have it no more.
                 let of_files = held.iter().any(|line| !line.of_process);
+                let mut own = held.iter().filter(|line| !line.of_process);
+                if !own.all(|line| self.is_in_a_table(line, &file)) {
+                    return Draft::unreadable(fd, Why::Hidden);
+                }
                 let ids = if of_files { vec![file] } else { Vec::new() };
                 Draft::new(fd, ObjectKind::FileLock).held(HeldBy::Either(pids, ids))
             }
             (Some(_) | None, _) => Draft::unreadable(fd, Why::Unsupported),
         }
+    }
+
+    /// Whether a descriptor holds this lock that a process of the tree took. One that was sent and not yet received is in no
+    /// table.
+    fn is_in_a_table(&mut self, lock: &LockLine, file: &Id) -> bool {
+        let is_of_tree = |pid| self.tree.sample.process(pid).is_some();
+        if !lock.pid.is_some_and(is_of_tree) {
+            return true; // who has it is looked for outside
+        }
+        let tables = self.tree.descriptors.values();
+        let mut files = tables.flat_map(|table| table.iter().map(|(fd, _)| (table.through, fd)));
+        files.any(|(through, fd)| {
+            file_id(through, fd).as_ref() == Some(file)
+                && host::holds(self.reader, through, fd, lock)
+        })
     }
 }
 

@@ -129,6 +129,17 @@ pub(super) fn all_locks(reader: &mut Reader) -> Result<Vec<LockLine>, Why> {
     lines.collect::<Option<_>>().ok_or(Why::Malformed)
 }
 
+/// Whether this descriptor is one of those that hold this lock of an open file.
+pub(super) fn holds(reader: &mut Reader, through: u32, fd: i32, lock: &LockLine) -> bool {
+    let info = reader.text(&format!("/proc/{through}/fdinfo/{fd}"));
+    let info = info.unwrap_or_default();
+    let mut locks = info.lines().filter_map(|line| line.strip_prefix("lock:"));
+    locks.any(|line| {
+        lock_line(line)
+            .is_some_and(|held| !held.waits && !held.of_process && held.file == lock.file)
+    })
+}
+
 /// `1: -> POSIX  ADVISORY  WRITE 1234 08:01:42 0 EOF`
 fn lock_line(line: &str) -> Option<LockLine> {
     let mut words = line.split_whitespace().peekable();

@@ -2,7 +2,12 @@
 
 use super::read::{Reader, TEXT_BYTES_MAX};
 use heartbeat::verdict::sample::Why;
+use rustix::fs::{major, minor};
 use std::collections::BTreeSet;
+use std::os::unix::fs::DirEntryExt;
+
+/// Names of shared memory that are looked through: more are taken to be one of its own.
+const NAMES_MAX: usize = 4096;
 
 /// The memory that an address lies in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +27,9 @@ pub(super) fn at(reader: &mut Reader, through: u32, address: u64) -> Result<Mapp
     let found = lines.into_iter().find(|line| line.range.contains(&address));
     match found {
         Some(line) if !line.shared => Ok(Mapping::Private),
-        Some(line) if line.is_closed() => Ok(Mapping::Shared(line.device, line.inode)),
+        Some(line) if line.is_closed() && !has_name(through, &line) => {
+            Ok(Mapping::Shared(line.device, line.inode))
+        }
         Some(_) => Ok(Mapping::Open),
         None if text.len() >= TEXT_BYTES_MAX => Err(Why::TooMany),
         None => Err(Why::Gone),
@@ -45,6 +52,40 @@ pub(super) fn has_async_io(reader: &mut Reader, through: u32) -> bool {
         Ok(text) => text.len() >= TEXT_BYTES_MAX || text.contains("/[aio]"),
         Err(_) => true,
     }
+}
+
+/// Whether shared memory has a name still. The kernel calls it deleted when the name is gone that it was opened by:
+/// `sem_open` makes a semaphore under another one, links it and removes the first (glibc). Who may not follow `map_files`
+/// looks for it in the directory.
+fn has_name(through: u32, line: &Line<'_>) -> bool {
+    if line.name.starts_with("/dev/zero") {
+        return false;
+    }
+    let (start, end) = (line.range.start, line.range.end);
+    let mapped = format!("/proc/{through}/map_files/{start:x}-{end:x}");
+    match rustix::fs::stat(mapped) {
+        Ok(found) => found.st_nlink > 0,
+        Err(_) => is_listed(through, line).unwrap_or(true),
+    }
+}
+
+/// Whether the directory of shared memory has this file; `None` where it cannot be read, or another one is there.
+fn is_listed(through: u32, line: &Line<'_>) -> Option<bool> {
+    let directory = format!("/proc/{through}/root/dev/shm");
+    let found = rustix::fs::stat(&directory).ok()?;
+    let (major, minor) = (major(found.st_dev), minor(found.st_dev));
+    if (u64::from(major) << 32 | u64::from(minor)) != line.device {
+        return None;
+    }
+    let entries = std::fs::read_dir(directory).ok()?;
+    for (count, entry) in entries.enumerate() {
+        let entry = entry.ok().filter(|_| count < NAMES_MAX)?;
+        // A directory may hold it too.
+        if entry.ino() == line.inode || entry.file_type().ok()?.is_dir() {
+            return Some(true);
+        }
+    }
+    Some(false)
 }
 
 struct Line<'a> {
@@ -90,6 +131,8 @@ fn line(text: &str) -> Option<Line<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::libc;
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn memory_is_told_apart_by_who_can_reach_it() {
@@ -103,6 +146,49 @@ mod tests {
         let private = "7f00-7f10 rw-p 00000000 00:00 0          [heap]";
         assert_eq!(of(private), Some((false, false, 0)));
         assert_eq!(of("garbage"), None);
+    }
+
+    /// As glibc makes a semaphore: linked under its name, and the first one removed.
+    #[test]
+    fn memory_that_the_kernel_calls_deleted_is_open_while_it_has_another_name() {
+        let name = |end: &str| format!("/dev/shm/hb-mapped-{}-{end}", std::process::id());
+        let [first, second] = ["first", "second"].map(name);
+        std::fs::write(&first, [0; 4096]).unwrap();
+        let file = std::fs::File::open(&first).unwrap();
+        #[expect(
+            unsafe_code,
+            reason = "only a mapping of our own shows what maps says of it"
+        )]
+        // SAFETY: a new mapping of a file that nothing else maps, which nothing reads.
+        let address = unsafe {
+            let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
+            libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                read,
+                shared,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(address, libc::MAP_FAILED);
+        let address = address as u64;
+        std::fs::hard_link(&first, &second).unwrap();
+        std::fs::remove_file(&first).unwrap();
+        let of = || at(&mut Reader::default(), std::process::id(), address);
+        let lines = |reader: &mut Reader| {
+            let maps = reader.text(&format!("/proc/{}/maps", std::process::id()));
+            maps.unwrap()
+                .lines()
+                .find(|text| line(text).is_some_and(|line| line.range.contains(&address)))
+                .unwrap()
+                .to_owned()
+        };
+        let text = lines(&mut Reader::default());
+        let listed = || is_listed(std::process::id(), &line(&text).unwrap());
+        assert_eq!((of(), listed()), (Ok(Mapping::Open), Some(true)));
+        std::fs::remove_file(&second).unwrap();
+        assert!(matches!(of(), Ok(Mapping::Shared(..))), "{:?}", of());
     }
 
     #[test]
