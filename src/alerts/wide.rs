@@ -91,14 +91,18 @@ impl Pages {
         }
     }
 
-    /// The host of its agents is silent, and there is a page of that.
+    /// The host of its agents fell silent after it, and there is a page of that. What is reported later comes from the host, which
+    /// lives then.
     pub(super) fn is_explained(&self, page: &Page) -> bool {
         let Place::Host(host) = &page.place else {
             return false;
         };
         let explains = |other: &Page| {
-            let silent =
-                |matter: &Matter| matter.scope == Scope::Host || self.storms.contains(host);
+            let silent = |matter: &Matter| {
+                let mut members = page.open();
+                (matter.scope == Scope::Host || self.storms.contains(host))
+                    && members.all(|member| member.matter.opened_at <= matter.opened_at)
+            };
             other.id != page.id
                 && other.place == page.place
                 && other.subject == Subject::HeartbeatMissed

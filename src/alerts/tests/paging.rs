@@ -176,6 +176,20 @@ fn a_silent_host_is_one_page_and_explains_what_else_fails_there() {
     );
 }
 
+/// Two sidecars of it were killed: silent are they, and not their host.
+#[test]
+fn what_fails_on_a_host_after_it_was_called_silent_shows_that_it_lives() {
+    let mut stage = Stage::new(vec![receiver("team")]);
+    stage.opens(1, "h1", Reason::HeartbeatLost, &["a1", "a2"]);
+    stage.run(30);
+    stage.opens(2, "h1", Reason::CrashLoop, &["a3"]);
+    stage.run(30);
+    assert_eq!(
+        stage.got.last().unwrap().2.title,
+        "a3: crash loop (no automatic action)"
+    );
+}
+
 #[test]
 fn a_failure_that_comes_later_gets_a_page_of_its_own() {
     let mut stage = Stage::new(vec![receiver("team")]);
