@@ -240,6 +240,27 @@ fn an_exclusive_agent_is_stopped_before_another_may_start_when_its_connection_br
     assert_eq!(room.faults(), "");
 }
 
+/// It worked, and nobody asked for its end: people must learn of it.
+#[test]
+fn an_agent_that_ended_for_its_lease_has_failed_and_was_not_stopped() {
+    let redis = Redis::start();
+    let room = Room::new();
+    let _sidecar = room.start(&redis.url(), &["--exclusive"]);
+    let agent = room.started(1);
+    eventually("it beats", || beat(&redis));
+    signal(redis.pid(), "STOP");
+    gone(agent);
+    signal(redis.pid(), "CONT");
+    let end = eventually("its end is stored", || {
+        let entry: Option<String> = redis.run(&["HGET", "hb:agents", "a1"]);
+        let entry: Value = serde_json::from_str(&entry?).ok()?;
+        let end = entry["life"]["end"].clone();
+        (entry["life"]["phase"] == "ended").then_some(end)
+    });
+    assert_eq!(end["reason"], "killed", "{end}");
+    assert!(!end["requested"].as_bool().unwrap_or_default(), "{end}");
+}
+
 #[test]
 fn an_agent_whose_sidecar_was_killed_is_adopted_and_restarted_as_its_own() {
     let redis = Redis::start();

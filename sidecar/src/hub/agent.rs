@@ -63,6 +63,8 @@ pub(super) struct ExitFacts {
     pub(super) hung: bool,
     /// Why it is being stopped for good, where that is known: a person ordered it, or a newer run took over.
     pub(super) stopped_by: Option<Reason>,
+    /// It is ended because its exclusive lease was not renewed, which was not asked for.
+    pub(super) lease_lost: bool,
     /// The sidecar has left it running.
     pub(super) detached: bool,
     /// The sidecar ends so that the kubelet restarts the pod, when its agent has ended.
@@ -389,6 +391,11 @@ impl AgentProcess {
         }
     }
 
+    /// Whether its present or last end was asked for.
+    pub(super) fn was_requested(&self) -> bool {
+        self.life.requested() && !self.facts.lease_lost
+    }
+
     /// The present incarnation has ended. `announced`: the agent reported a clean end before.
     pub(super) fn ended(
         &mut self,
@@ -423,12 +430,13 @@ impl AgentProcess {
             out_of_memory: reason.is_some(),
         }));
         self.body = Body::Absent;
-        let requested = self.life.requested();
+        let requested = self.was_requested();
         if was_there {
             self.facts.unlogged_end = Some(match reason {
                 Some(_) => "out of memory".to_owned(),
                 None => exits::how(exit),
             });
+            let reason = reason.or(self.facts.lease_lost.then_some(Reason::Killed));
             let crash_loop = self.life.is_crash_loop();
             let hung = std::mem::take(&mut self.facts.hung);
             self.facts.trouble = None;

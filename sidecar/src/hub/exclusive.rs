@@ -74,6 +74,7 @@ impl Hub {
             tracing::error!(
                 "the lease was not renewed for {after}: stopping the agent (--exclusive)"
             );
+            self.agent.facts.lease_lost = true;
             self.decide(Input::Stop);
         }
     }

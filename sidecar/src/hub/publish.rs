@@ -118,7 +118,8 @@ impl Hub {
         }
         let detached = outcome == Outcome::Detached && self.pid().is_some();
         let clean = match outcome {
-            Outcome::Ended(exit) => self.agent.life.requested() || exit == SUCCESS,
+            Outcome::Ended(_) if self.agent.facts.lease_lost => false,
+            Outcome::Ended(exit) => self.agent.was_requested() || exit == SUCCESS,
             Outcome::Detached if detached => {
                 tracing::info!("detached; the agent runs on");
                 true
@@ -139,7 +140,7 @@ impl Hub {
         self.agent.facts.detached = detached;
         if let Some(end) = &mut self.agent.facts.end {
             // A person who stops it during a back-off wants it to stay stopped.
-            end.requested |= self.agent.life.is_stop_requested();
+            end.requested |= self.agent.life.is_stop_requested() && !self.agent.facts.lease_lost;
         }
         if self.publisher.registered {
             self.report_life();
@@ -148,7 +149,7 @@ impl Hub {
             self.report_event(
                 EventKind::Stopped,
                 Detail {
-                    requested: outcome == Outcome::Detached || self.agent.life.requested(),
+                    requested: outcome == Outcome::Detached || self.agent.was_requested(),
                     message: detached.then(|| "detached; the agent runs on".to_owned()),
                     ..Detail::default()
                 },

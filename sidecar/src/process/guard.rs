@@ -57,7 +57,7 @@ impl Guard {
         if rustix::io::write(&self.pipe, &after_boot.to_ne_bytes()).is_err() && !self.lost {
             self.lost = true;
             tracing::error!(
-                "the guard process was killed: when this one is killed too, the agent's descendants run on"
+                "the guard process is gone: when this one is killed too, the agent's descendants run on"
             );
         }
     }
