@@ -13,3 +13,4 @@ pub mod runtime;
 pub mod service_manager;
 pub mod store;
 pub mod tls;
+pub mod tries;

@@ -3,6 +3,7 @@
 //! Beats are never queued: a slot holds the latest. Events are queued up to 64 and stay until stored. After each
 //! reconnection the first act is to register again; the hub gets an event and beats at once.
 
+mod connect;
 mod deliver;
 mod plain;
 mod pushes;
@@ -12,11 +13,10 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
-use hbshell::store::{ConnectError, Link, ReplicaWatch, Within, causes, remedy};
+use hbshell::store::{Link, ReplicaWatch, causes, remedy};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
 use heartbeat::base::moment::Moment;
-use heartbeat::fleet::machine::RETURN_WITHIN;
 use heartbeat::supervise::exclusive::Terms;
 use heartbeat::wire::beat::Beat;
 use heartbeat::wire::event::{Event, EventKind};
@@ -26,7 +26,7 @@ use heartbeat::wire::lease::{Holder, Lease};
 use heartbeat::wire::order::Order;
 use heartbeat::wire::roster::RosterEntry;
 use pushes::Push;
-use redis::{AsyncConnectionConfig, Script};
+use redis::Script;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +35,6 @@ use tokio::task::JoinHandle;
 
 /// Events that wait for the store; beyond it the oldest stay and the newest is dropped and logged.
 const EVENTS_MAX: usize = 64;
-/// How long a connection or an answer may take at first; twice as long after each failed try, up to four times: a slow store is
-/// not a dead one.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-const ANSWER_DOUBLINGS: u32 = 2;
-/// The monitor gives an agent as long after an outage.
-const _: () = assert!(ANSWER_WITHIN.as_secs() << ANSWER_DOUBLINGS < RETURN_WITHIN.as_secs());
 /// Events that wait for the hub.
 const STORE_EVENTS_MAX: usize = 16;
 /// The first wait between two tries, and the longest on a network: a fleet must not return as one herd.
@@ -326,9 +320,7 @@ impl StoreSession {
         if self.epoch == 0 && !self.acquire_lease(&mut connection).await? {
             return Ok(SessionEnd::Done);
         }
-        connection
-            .subscribe(self.channels.control(&self.registration.id))
-            .await?;
+        self.subscribe(&mut connection).await?;
         self.roster_written = None; // a store that lost its data gets the roster entry again
         if self.tries > 0 {
             self.away_until = Some(clock::now());
@@ -436,21 +428,6 @@ impl StoreSession {
             }
             tokio::time::sleep(RETRY_MIN).await;
         }
-    }
-
-    async fn connect(&mut self) -> anyhow::Result<(Link, mpsc::Receiver<Push>)> {
-        let address = self.store.address(self.tries);
-        let address = address.map_err(ConnectError::from)?;
-        self.address = address.to_string();
-        self.channels = Channels::of(address.database());
-        let answer_within = ANSWER_WITHIN * (1 << self.tries.min(ANSWER_DOUBLINGS));
-        let store = address.locate(answer_within).await?;
-        let key = keys::agent(&self.registration.id);
-        self.address = store.address_of(&key);
-        let (config, pushes) = pushes::of(AsyncConnectionConfig::new());
-        let within = Within::each(answer_within);
-        let connection = Link::to_owner(&store, &key, within, config).await?;
-        Ok((connection, pushes))
     }
 
     /// Waits before the next attempt; events are still queued, an end cuts the wait short.

@@ -61,8 +61,8 @@ pub(crate) enum Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     None,
-    /// Tries until this moment.
-    Connecting(u64),
+    /// Tries until then, and begins another try at the second moment, beside those that last.
+    Connecting(u64, u64),
     Up,
 }
 
@@ -279,7 +279,7 @@ impl Sidecar {
         }
         let connection = match self.connection {
             Connection::None => Some(self.retry_at),
-            Connection::Connecting(until) => Some(until),
+            Connection::Connecting(until, again_at) => Some(until.min(again_at)),
             Connection::Up => self.answer_by,
         };
         let beat = Some(self.slots.deadline().as_millis());
@@ -293,9 +293,16 @@ impl Sidecar {
 
     /// Whether it wants to connect now.
     pub(crate) fn wants_connection(&self, now: u64) -> bool {
-        self.process == Process::Running
-            && self.connection == Connection::None
-            && self.retry_at <= now
+        let is_due = match self.connection {
+            Connection::None => self.retry_at <= now,
+            Connection::Connecting(_, again_at) => again_at <= now,
+            Connection::Up => false,
+        };
+        self.process == Process::Running && is_due
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.connection, Connection::Connecting(..))
     }
 
     /// Time passed.
@@ -321,11 +328,11 @@ impl Sidecar {
             self.beat(now);
         }
         match self.connection {
-            Connection::Connecting(until) if until <= now => self.disconnect(now, random),
+            Connection::Connecting(until, _) if until <= now => self.disconnect(now, random),
             Connection::Up if self.answer_by.is_some_and(|by| by <= now) => {
                 self.disconnect(now, random);
             }
-            Connection::None | Connection::Connecting(_) | Connection::Up => {}
+            Connection::None | Connection::Connecting(..) | Connection::Up => {}
         }
         if self.ending_by.is_some_and(|by| by <= now) {
             self.process = Process::Ended;
@@ -339,13 +346,19 @@ impl Sidecar {
         self.carry_out(effects, now, random);
     }
 
-    /// A slow store is not a dead one: each try waits longer.
+    /// A slow store is not a dead one: each try waits longer, and others begin meanwhile.
     pub(crate) fn connect(&mut self, now: u64) {
+        if let Connection::Connecting(_, again_at) = &mut self.connection {
+            *again_at = now + ANSWER_WITHIN;
+            return;
+        }
         self.answers_within = ANSWER_WITHIN << self.failures.min(2);
-        self.connection = Connection::Connecting(now + self.answers_within);
+        self.connection = Connection::Connecting(now + self.answers_within, now + ANSWER_WITHIN);
     }
 
-    pub(crate) fn connected(&mut self) {
+    /// By a try that took so long: an answer may take as long as four of them.
+    pub(crate) fn connected(&mut self, took: u64) {
+        self.answers_within = (took * 4).clamp(ANSWER_WITHIN, self.answers_within);
         self.connection = Connection::Up;
         self.sent = 0;
         self.answer_by = None;

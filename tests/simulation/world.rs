@@ -51,7 +51,7 @@ const QUIET_TRIES: u32 = 500;
 pub(crate) enum Happening {
     Wake(usize),
     WakeMonitor(usize),
-    SidecarConnected(usize, u64),
+    SidecarConnected(usize, u64, u64),
     FromSidecar(usize, u64, Vec<Write>),
     ToSidecar(usize, u64, Vec<Answer>),
     MonitorConnected(usize, u64),
@@ -281,10 +281,11 @@ impl World {
                     self.tick_rivals();
                 }
             }
-            Happening::SidecarConnected(n, generation) => {
+            Happening::SidecarConnected(n, generation, took) => {
                 let sidecar = &mut self.sidecars[n];
-                if sidecar.generation == generation && sidecar.is_beating() {
-                    sidecar.connected();
+                let is_wanted = sidecar.generation == generation && sidecar.is_connecting();
+                if is_wanted && sidecar.is_beating() {
+                    sidecar.connected(took);
                     self.drive(n);
                 }
             }
@@ -338,15 +339,17 @@ impl World {
         let now = self.sidecars[n].local(self.now);
         if self.sidecars[n].wants_connection(now) {
             let sidecar = &mut self.sidecars[n];
-            if net.is_refused || !self.store.is_up {
+            let is_refused = net.is_refused || !self.store.is_up;
+            if is_refused && !sidecar.is_connecting() {
                 sidecar.disconnect(now, &mut self.random);
             } else {
                 sidecar.connect(now);
                 let generation = sidecar.generation;
-                if !net.is_hole {
+                if !net.is_hole && !is_refused {
                     let takes = 2 * net.takes(&mut self.random) + self.store.latency;
                     let at = (self.now + takes).max(self.store.busy_until);
-                    self.at(at, Happening::SidecarConnected(n, generation));
+                    let took = at - self.now;
+                    self.at(at, Happening::SidecarConnected(n, generation, took));
                 }
             }
         }

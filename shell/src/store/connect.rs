@@ -3,6 +3,7 @@
 use super::cluster::ClusterError;
 use super::sentinel::{self, SentinelError};
 use super::{AddressError, Target};
+use crate::tries;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError,
@@ -118,22 +119,11 @@ async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
         for address in tokio::net::lookup_host((host, port)).await? {
             tries.spawn(TcpStream::connect(address));
         }
-        if let Ok(reached) = tokio::time::timeout(TRIED_AGAIN_AFTER, first(&mut tries)).await {
+        let reached = tokio::time::timeout(TRIED_AGAIN_AFTER, tries::first(&mut tries));
+        if let Ok(Some(reached)) = reached.await {
             return reached;
         }
     }
-}
-
-/// The first that succeeds, or the error of the last.
-async fn first(tries: &mut JoinSet<io::Result<TcpStream>>) -> io::Result<TcpStream> {
-    let mut last = Err(io::ErrorKind::NotFound.into());
-    while let Some(tried) = tries.join_next().await {
-        last = tried.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
-        if last.is_ok() {
-            return last;
-        }
-    }
-    last
 }
 
 fn server_name(host: &str) -> RedisResult<ServerName<'static>> {

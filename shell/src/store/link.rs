@@ -102,6 +102,14 @@ impl Link {
         }))
     }
 
+    /// How long an answer may take from now on; those of other owners than that of this link's key stay as they were.
+    pub fn answers_within(&mut self, time: Duration) {
+        match &mut self.0 {
+            Way::Server(server) => server.set_response_timeout(time),
+            Way::Cluster(routes) => routes.first.set_response_timeout(time),
+        }
+    }
+
     /// Subscribes to a channel, at the server or at the owner of this link's key.
     ///
     /// # Errors
