@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// last beat's slot, and it may be sent at the end of it.
 const INTERVALS_TO_FAIL: u64 = 2;
 /// Within this time a sidecar that lost the store is back, or within its interval if that is longer, in milliseconds.
-const RETURN_WITHIN: u64 = 3000;
+const RETURN_WITHIN: u64 = 3500;
 /// Until a tick has looked at what arrived, in milliseconds.
 pub(crate) const UNDER_WAY: u64 = 100;
 /// Living agents that fail within a minute are a storm from so many, and from this share of the fleet.
