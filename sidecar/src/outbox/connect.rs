@@ -83,7 +83,7 @@ async fn connect(
     loop {
         let left = patience.saturating_sub(clock::now().since(begun));
         tries.spawn(try_once(address.clone(), key.to_owned(), left));
-        // One that begins later would have less time than the first one has at least.
+        // The next one would have no time left.
         let is_last = left < ANSWER_WITHIN * 3 / 2;
         let wait = if is_last {
             Duration::MAX
