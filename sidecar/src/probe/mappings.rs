@@ -1,8 +1,8 @@
 //! Mapped memory of a process: what a shared futex lies in, and who else maps it.
 
 use super::read::{Reader, TEXT_BYTES_MAX};
+use crate::process::handle::file::attributes;
 use heartbeat::verdict::sample::Why;
-use rustix::fs::{major, minor};
 use std::collections::BTreeSet;
 use std::os::unix::fs::DirEntryExt;
 
@@ -72,9 +72,7 @@ fn has_name(through: u32, line: &Line<'_>) -> bool {
 /// Whether the directory of shared memory has this file; `None` where it cannot be read, or another one is there.
 fn is_listed(through: u32, line: &Line<'_>) -> Option<bool> {
     let directory = format!("/proc/{through}/root/dev/shm");
-    let found = rustix::fs::stat(&directory).ok()?;
-    let (major, minor) = (major(found.st_dev), minor(found.st_dev));
-    if (u64::from(major) << 32 | u64::from(minor)) != line.device {
+    if device_number(attributes(&directory).ok()?.device) != line.device {
         return None;
     }
     let entries = std::fs::read_dir(directory).ok()?;
@@ -86,6 +84,11 @@ fn is_listed(through: u32, line: &Line<'_>) -> Option<bool> {
         }
     }
     Some(false)
+}
+
+/// Major and minor number of a device as one.
+pub(super) fn device_number((major, minor): (u32, u32)) -> u64 {
+    u64::from(major) << 32 | u64::from(minor)
 }
 
 struct Line<'a> {
@@ -116,7 +119,8 @@ fn line(text: &str) -> Option<Line<'_>> {
     let shared = words.next()?.as_bytes().get(3) == Some(&b's');
     words.next()?;
     let (major, minor) = words.next()?.split_once(':')?;
-    let device = hexadecimal(major)? << 32 | hexadecimal(minor)?;
+    let number = |word: &str| u32::from_str_radix(word, 16).ok();
+    let device = device_number((number(major)?, number(minor)?));
     let inode = words.next()?.parse().ok()?;
     let name = words.next().unwrap_or_default().trim();
     Some(Line {

@@ -301,12 +301,7 @@ pub(super) fn event_id(reader: &mut Reader, through: u32, fd: i32) -> Option<u64
 /// What identifies an open file.
 pub(super) fn file_id(through: u32, fd: i32) -> Option<Id> {
     let found = attributes(&format!("/proc/{through}/fd/{fd}")).ok()?;
-    let (major, minor) = found.device;
-    // As `maps` writes a device.
-    Some(Id::File(
-        u64::from(major) << 32 | u64::from(minor),
-        found.inode,
-    ))
+    Some(Id::File(mappings::device_number(found.device), found.inode))
 }
 
 impl Held {
