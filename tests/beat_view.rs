@@ -201,6 +201,7 @@ fn extension(words: BoxedStrategy<String>) -> impl Strategy<Value = Extension> {
             life,
             order: None,
             store_refuses: false,
+            fenced: false,
         }
     })
 }

@@ -128,6 +128,7 @@ impl Sidecar {
                 life: Some(self.life.clone()),
                 order: None,
                 store_refuses: false,
+                fenced: false,
             }),
         })));
     }

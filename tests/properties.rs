@@ -123,6 +123,7 @@ impl Step {
             life: (self.step > 0).then(|| self.life()),
             order: None,
             store_refuses: false,
+            fenced: false,
         });
         Box::new(Beat {
             agent: self.id(),

@@ -188,6 +188,11 @@ impl Agent {
         context: &mut ApplyContext<'_>,
     ) -> BeatOutcome {
         let arrival = self.arrival(beat, source, context.now);
+        if beat.is_fenced() {
+            self.run.beside(beat, arrival);
+            self.settle(context);
+            return BeatOutcome::Known;
+        }
         let life = beat.life();
         if let Some(refused) = self.refusal(beat, context) {
             if beat.hb.is_none() || !self.run.yields_to(beat, source, arrival) {
@@ -314,6 +319,7 @@ impl Agent {
 
     /// Brings the state into step with what is known.
     pub(crate) fn settle(&mut self, context: &mut ApplyContext<'_>) {
+        self.run.note_silence(context.now);
         let Belief { state, reason } = self.run.belief(context.now);
         self.over = self.is_over(state, reason).then(|| Over {
             seen_again: self.seen_again || self.run.entry().is_some(),

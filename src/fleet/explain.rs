@@ -239,7 +239,7 @@ impl Agent {
                 return format!("{ended}Its sidecar is waiting for {what}.{obstacle}");
             }
             (Phase::Restarting, _) => "It ended cleanly. Its sidecar starts it again.",
-            (Phase::Waiting | Phase::Ended | Phase::Running, _) => "It ended cleanly.",
+            (Phase::Waiting | Phase::Ended | Phase::Running, _) => stopped(life.end.as_ref()),
         };
         text.to_owned()
     }
@@ -323,6 +323,16 @@ impl Agent {
             | Phase::Ended
             | Phase::Running => None,
         }
+    }
+}
+
+const SIGKILL: u8 = 9;
+
+/// How an agent ended that counts as stopped: by itself, or because it was asked to.
+fn stopped(end: Option<&End>) -> &'static str {
+    match end.and_then(|end| end.exit.signal) {
+        Some(SIGKILL) => "It was asked to stop, and had to be killed.",
+        Some(_) | None => "It ended cleanly.",
     }
 }
 

@@ -169,7 +169,10 @@ impl Fleet {
         let found = self.agents.find(beat.agent);
         let run = found.map(|place| &self.agents.agent(place).run);
         let (epoch, step) = run.map_or((0, 0), |run| (run.epoch, run.life.step));
-        if self.ahead.holds(beat, epoch, step) {
+        if beat.is_fenced() && found.is_none() {
+            return; // the holder shows that the agent exists
+        }
+        if !beat.is_fenced() && self.ahead.holds(beat, epoch, step) {
             let is_first = beat
                 .to_owned()
                 .is_some_and(|beat| self.ahead.push(beat, now));
@@ -490,6 +493,7 @@ mod tests {
                 life: None,
                 order: None,
                 store_refuses: false,
+                fenced: false,
             }),
         }
     }
@@ -639,6 +643,18 @@ mod tests {
         assert_eq!(stage.state(), State::Missing);
         stage.tick_through(108..=143);
         assert_eq!(stage.state(), State::Failed, "35 s after the gap");
+    }
+
+    #[test]
+    fn a_gap_in_the_observation_takes_no_silence_back() {
+        let mut stage = Stage::with_beats(1);
+        stage.tick_through(1..=40);
+        stage.apply(FleetInput::Gap(Duration::from_secs(12)), 41);
+        stage.tick_through(41..=60);
+        stage.apply(FleetInput::Beat(Box::new(beat(1, 2))), 61);
+        let states = [State::Healthy, State::Missing, State::Healthy];
+        let announced: Vec<State> = stage.announced.iter().map(|(_, to)| *to).collect();
+        assert_eq!((announced, stage.announced[2].0), (states.to_vec(), 61));
     }
 
     #[test]
@@ -1119,6 +1135,39 @@ mod tests {
         assert_eq!(reason(&stage), Some(crate::wire::life::Reason::Duplicate));
         beating(&mut stage, 20..30, |_, _| {});
         assert_eq!((stage.state(), reason(&stage)), (State::Healthy, None));
+    }
+
+    #[test]
+    fn an_agent_that_lives_beside_the_holder_is_a_duplicate_and_never_takes_its_place() {
+        let mut stage = Stage::with_beats(0);
+        let beside = |slot| {
+            let mut beat = beat(1, slot);
+            let hb = beat.hb.as_mut().unwrap();
+            (hb.instance, hb.fenced) = ("j".into(), true);
+            FleetInput::Beat(Box::new(beat))
+        };
+        stage.apply(beside(0), 0);
+        let unknown = stage.fleet.view().agents.is_empty();
+        for slot in 0..10 {
+            stage.apply(FleetInput::Beat(Box::new(beat(2, slot))), slot * 30);
+            stage.apply(beside(slot), slot * 30 + 9);
+            stage.tick_through(slot * 30 + 10..=slot * 30 + 29);
+        }
+        let reason = stage.fleet.view().agents[&id()].reason;
+        for slot in 10..20 {
+            stage.apply(beside(slot), slot * 30);
+            stage.tick_through(slot * 30..=slot * 30 + 29);
+        }
+        assert_eq!(
+            (unknown, reason, stage.state()),
+            (
+                true,
+                Some(crate::wire::life::Reason::Duplicate),
+                State::Failed
+            ),
+            "{:?}",
+            stage.announced
+        );
     }
 
     #[test]

@@ -140,6 +140,28 @@ impl Producers {
         } else {
             BEATS_TO_TAKE_OVER
         };
+        let beats = self.rival_beats(beat, is_back, followed.interval, arrival);
+        if beats >= beats_needed && is_silent(followed.at, arrival, followed.interval) {
+            self.succeed()
+        } else {
+            Origin::Stray
+        }
+    }
+
+    /// Takes a beat of a producer that does not hold the id, and lives beside the one that is followed. It replaces that one only
+    /// by a registration.
+    pub(super) fn beside(&mut self, beat: &BeatView<'_>, interval: Duration, arrival: Moment) {
+        self.rival_beats(beat, false, interval, arrival);
+    }
+
+    /// Counts a beat of a count that is not followed: how many came of it at their own pace, or none when it is another rival's.
+    fn rival_beats(
+        &mut self,
+        beat: &BeatView<'_>,
+        is_back: bool,
+        interval: Duration,
+        arrival: Moment,
+    ) -> u32 {
         match &mut self.rival {
             // Of old beats each one is there: what is replayed has holes.
             Some(rival)
@@ -147,25 +169,17 @@ impl Producers {
                     && (!is_back || beat.sequence == rival.sequence + 1) =>
             {
                 rival.sequence = beat.sequence;
-                if arrival.since(rival.at) >= followed.interval / 2 {
+                if arrival.since(rival.at) >= interval / 2 {
                     rival.beats = rival.beats.saturating_add(1);
                     rival.at = arrival;
                 }
-                let takes_over = rival.beats >= beats_needed
-                    && is_silent(followed.at, arrival, followed.interval);
-                if takes_over {
-                    self.succeed()
-                } else {
-                    Origin::Stray
-                }
+                rival.beats
             }
             // A rival that lives is not replaced by a stray.
-            Some(rival) if rival.beats > 1 && !is_silent(rival.at, arrival, followed.interval) => {
-                Origin::Stray
-            }
+            Some(rival) if rival.beats > 1 && !is_silent(rival.at, arrival, interval) => 0,
             Some(_) | None => {
                 self.rival = Some(Box::new(Rival::new(beat.sequence, instance(beat), arrival)));
-                Origin::Stray
+                1
             }
         }
     }

@@ -69,6 +69,8 @@ pub struct Run {
     lost: bool,
     /// Known only from old data of the store: no sign of life yet.
     unconfirmed: bool,
+    /// A beat is overdue, by this interval: a stretch that was not observed does not take it back.
+    overdue: Option<Duration>,
     question: Question,
     producers: Producers,
     /// Of a producer that does not report its interval.
@@ -131,6 +133,7 @@ impl Run {
             channel_sequence: 0,
             lost: false,
             unconfirmed: false,
+            overdue: None,
             question: Question::Due,
             producers: Producers::default(),
             learnt: None,
@@ -170,12 +173,10 @@ impl Run {
     /// State and reason at `now`.
     pub fn belief(&self, now: Moment) -> Belief {
         let belief = |state, reason| Belief { state, reason };
-        let silence = if self.unconfirmed {
-            Silence::Missing
-        } else if now < self.missing_at() {
-            Silence::None
-        } else {
-            self.detector.silence(now)
+        let was_overdue = self.overdue == Some(self.detector.interval());
+        let silence = match self.silence(now) {
+            Silence::None if self.unconfirmed || was_overdue => Silence::Missing,
+            silence @ (Silence::None | Silence::Missing | Silence::Failed) => silence,
         };
         match self.life.standing() {
             Standing::Off => belief(State::Stopped, self.life.stopped_by()),
@@ -198,6 +199,22 @@ impl Run {
                 Silence::None => belief(State::Healthy, None),
                 Silence::Missing | Silence::Failed => belief(State::Missing, None),
             },
+        }
+    }
+
+    fn silence(&self, now: Moment) -> Silence {
+        if now < self.missing_at() {
+            Silence::None
+        } else {
+            self.detector.silence(now)
+        }
+    }
+
+    /// Notes that a beat is overdue, where one is.
+    pub(crate) fn note_silence(&mut self, now: Moment) {
+        match self.silence(now) {
+            Silence::None => {}
+            Silence::Missing | Silence::Failed => self.overdue = Some(self.detector.interval()),
         }
     }
 
@@ -303,15 +320,21 @@ impl Run {
             // Its number cannot be; that it came shows that it is sent. Our own clock may have stood still.
             if source == BeatSource::Channel {
                 self.detector.observe_from(arrival);
+                self.overdue = None;
             }
             return BeatOutcome::Implausible;
         }
         self.keep(beat);
         self.beat_at = Some(arrival.max(self.beat_at.unwrap_or(arrival)));
-        self.lost = false;
-        self.unconfirmed = false;
+        self.sign_of_life();
         self.question = Question::Due;
         BeatOutcome::Applied
+    }
+
+    /// Takes a beat of a sidecar that does not hold the id: its agent lives beside this one.
+    pub(crate) fn beside(&mut self, beat: &BeatView<'_>, arrival: Moment) {
+        let interval = self.detector.interval();
+        self.producers.beside(beat, interval, arrival);
     }
 
     /// Takes a report of the process; the caller has seen that it is news.
@@ -325,6 +348,7 @@ impl Run {
     pub fn sign_of_life(&mut self) {
         self.lost = false;
         self.unconfirmed = false;
+        self.overdue = None;
     }
 
     /// Silence was verified: there is no beat.

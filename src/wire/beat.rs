@@ -140,6 +140,8 @@ pub struct Extension {
     pub order: Option<OrderOutcome>,
     /// The store takes the beat and refuses what the sidecar writes: read-only, full, or not allowed.
     pub store_refuses: bool,
+    /// The sidecar does not hold the id: its agent runs beside the holder's, and no hash holds this beat.
+    pub fenced: bool,
 }
 
 /// What the agent runs in; decides which rung can reach it.

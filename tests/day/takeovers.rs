@@ -100,6 +100,29 @@ fn a_sidecar_that_stood_still_finds_its_id_taken() {
 }
 
 #[test]
+fn where_both_live_after_one_stood_still_the_fleet_says_so_until_one_has_gone() {
+    a_day(|day| {
+        day.monitor();
+        let mut first = day.start("a1");
+        day.has_beaten("a1", 2);
+        first.signal("STOP");
+        day.becomes("a1", "failed");
+        let second = day.agent("a1").apart("second").starts();
+        day.becomes("a1", "healthy");
+        first.signal("CONT");
+        first.logs("has the id");
+        day.shows("a1", "reason", "duplicate");
+        day.shows("a1", "pid", second.agent());
+        first.stop();
+        day.shows("a1", "reason", serde_json::Value::Null);
+        day.story(
+            "a1",
+            &["healthy", "missing", "failed", "healthy", "healthy"],
+        );
+    });
+}
+
+#[test]
 fn a_second_start_by_mistake_leaves_no_trace() {
     a_day(|day| {
         day.monitor().expects_outdated_beats();

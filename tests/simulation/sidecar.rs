@@ -672,6 +672,7 @@ impl Sidecar {
                 exit: life.end.as_ref().map(|end| end.exit),
                 life: Some(life),
                 store_refuses: self.store_refuses,
+                fenced: false,
                 order: None,
             }),
         }

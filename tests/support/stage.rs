@@ -115,6 +115,7 @@ impl Agents {
                 life: None,
                 order: None,
                 store_refuses: false,
+                fenced: false,
             }),
         }
     }

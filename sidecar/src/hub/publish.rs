@@ -66,12 +66,15 @@ impl Hub {
     pub(super) fn beat_as(&mut self, status: Status, last: bool) {
         let now = clock::now();
         self.publisher.slots.beat(now);
-        if !self.publisher.registered {
+        let is_fenced = self.publisher.fenced;
+        if is_fenced && (self.config.exclusive || self.pid().is_none()) {
+            return; // no agent lives beside the holder's, or not for long
+        }
+        if !self.publisher.registered && !is_fenced {
             return;
         }
         self.report_life();
-        let epoch = self.publisher.epoch.filter(|_| !self.publisher.fenced);
-        if let Some(epoch) = epoch {
+        if let Some(epoch) = self.publisher.beat_epoch() {
             let reading = self.reading(now);
             self.publisher.beat(epoch, reading, status, last);
         }

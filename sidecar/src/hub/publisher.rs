@@ -140,6 +140,11 @@ impl Publisher {
         self.epoch.is_some() && !self.fenced
     }
 
+    /// The epoch for a beat. One without the id beats too: that its agent lives beside the holder's must be seen.
+    pub(super) fn beat_epoch(&self) -> Option<u64> {
+        self.epoch.or(self.fenced.then_some(0))
+    }
+
     /// The sequence number of the next beat.
     pub(super) fn next_sequence(&self) -> u64 {
         self.sequence + 1
@@ -252,6 +257,7 @@ impl Publisher {
                 life: Some(life),
                 order: self.order_outcome.clone(),
                 store_refuses: false, // the session with the store knows
+                fenced: self.fenced,
             }),
         };
         self.outbox.offer(beat, last);

@@ -88,6 +88,25 @@ impl StoreSession {
         self.deliver_events(connection).await
     }
 
+    /// Publishes the beat of an agent that runs without the id: nothing holds it, and monitors see that there are two.
+    pub(super) async fn publish_beside(&mut self, connection: &mut Link) -> anyhow::Result<()> {
+        let latest = self.latest.borrow_and_update().clone();
+        let is_new = |offer: &Offer| offer.beat.sequence > self.sent;
+        let Some(Offer { beat, .. }) = latest.filter(is_new) else {
+            return Ok(());
+        };
+        if beat.hb.as_ref().is_some_and(|hb| hb.fenced) {
+            self.sent = beat.sequence;
+            let published = redis::cmd("PUBLISH")
+                .arg(self.channels.beats())
+                .arg(beat.encode())
+                .exec_async(connection)
+                .await;
+            self.taken("a beat", published)?;
+        }
+        Ok(())
+    }
+
     /// Sends one beat. A store that refuses to write it publishes it all the same: the agent lives.
     pub(super) async fn deliver(
         &mut self,

@@ -72,6 +72,7 @@ impl StoreSession {
                 };
                 let _ = self.store_events.send(event).await; // the hub is ending anyway
             }
+            self.publish_beside(connection).await?;
             self.wait(RETRY_MAX.min(interval).min(left)).await;
             if self.latest.has_changed().is_err() {
                 self.finish(connection).await?;
@@ -155,11 +156,14 @@ impl StoreSession {
         let every = (interval / 4).clamp(CHECK_MIN, CHECK_MAX);
         let mut free = false;
         loop {
-            let holder: Option<String> = redis::cmd("HGET")
+            let (holder, takeover): (Option<String>, Option<String>) = redis::cmd("HMGET")
                 .arg(keys::agent(&self.registration.id))
-                .arg("instance")
+                .arg(&["instance", hash::TAKEOVER])
                 .query_async(connection)
                 .await?;
+            if takeover.as_deref() != Some(hash::TAKEN) {
+                self.publish_beside(connection).await?;
+            }
             let was_free = std::mem::replace(&mut free, holder.is_none_or(|id| id.is_empty()));
             if free && was_free {
                 return Ok(true);
@@ -169,6 +173,17 @@ impl StoreSession {
                 return Ok(false);
             }
         }
+    }
+
+    /// What the hash holds of this registration.
+    pub(super) fn registration_fields(&self) -> Vec<(&'static str, String)> {
+        let about = &self.registration;
+        hash::registration(
+            &about.entry,
+            about.registered_ms,
+            &about.holder,
+            about.takeover,
+        )
     }
 
     async fn grant(&mut self, connection: &mut Link, breakable: &str) -> anyhow::Result<Grant> {
@@ -187,7 +202,7 @@ impl StoreSession {
                     .exclusive
                     .map_or(0, |terms| millis(terms.time_to_live())),
             );
-        for (field, value) in hash::registration(&about.entry, about.registered_ms, &about.holder) {
+        for (field, value) in self.registration_fields() {
             call.arg(field).arg(value);
         }
         let answer = call.invoke_async::<Vec<String>>(connection).await;

@@ -110,6 +110,12 @@ struct WireExtension {
         deserialize_with = "lenient::or_default"
     )]
     store_refuses: bool,
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "lenient::or_default"
+    )]
+    fenced: bool,
 }
 
 impl TryFrom<Wire> for Beat {
@@ -163,6 +169,7 @@ impl TryFrom<WireExtension> for Extension {
             life: wire.life,
             order: wire.order,
             store_refuses: wire.store_refuses,
+            fenced: wire.fenced,
         })
     }
 }
@@ -204,6 +211,7 @@ impl From<&Extension> for WireExtension {
             life: hb.life.clone(),
             order: hb.order.clone(),
             store_refuses: hb.store_refuses,
+            fenced: hb.fenced,
         }
     }
 }

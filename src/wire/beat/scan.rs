@@ -145,6 +145,7 @@ impl<'a> Scan<'a> {
             life,
             order: None,
             store_refuses: false,
+            fenced: false,
         })
     }
 

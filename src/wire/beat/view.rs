@@ -44,6 +44,7 @@ pub struct ExtensionView<'a> {
     pub life: Option<Cow<'a, Life>>,
     pub order: Option<&'a OrderOutcome>,
     pub store_refuses: bool,
+    pub fenced: bool,
 }
 
 /// What the agent is doing.
@@ -99,6 +100,11 @@ impl From<Box<Beat>> for Owned {
 }
 
 impl BeatView<'_> {
+    /// Whether its sidecar does not hold the id: the agent runs beside the holder's.
+    pub fn is_fenced(&self) -> bool {
+        self.hb.as_ref().is_some_and(|hb| hb.fenced)
+    }
+
     /// The beat without the evidence and the sentence of its verdict, which are most of a large one.
     pub fn without_evidence(&self) -> Self {
         let mut beat = self.clone();
@@ -159,6 +165,7 @@ impl Owned {
             life: hb.life.as_ref().map(Cow::Borrowed),
             order: hb.order.as_ref(),
             store_refuses: hb.store_refuses,
+            fenced: hb.fenced,
         }
     }
 }
@@ -217,6 +224,7 @@ impl ExtensionView<'_> {
             life: self.life.as_deref().cloned(),
             order: self.order.cloned(),
             store_refuses: self.store_refuses,
+            fenced: self.fenced,
         }
     }
 }
