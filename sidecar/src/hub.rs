@@ -226,7 +226,9 @@ impl Hub {
 
     /// What was made or found once and may have been removed by another program.
     fn look_after(&mut self) {
-        self.io.look_after(self.agent.pid());
+        let pid = self.agent.pid();
+        pid.inspect(|pid| self.agent.programs.note(*pid));
+        self.io.look_after(pid);
         self.records.look_after();
         self.agent.facts.look_for_reader();
     }

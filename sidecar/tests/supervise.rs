@@ -534,6 +534,36 @@ fn a_match_is_waited_for_and_its_re_creation_followed() {
 }
 
 #[test]
+fn an_editor_of_its_file_is_not_taken_for_the_agent_that_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = format!("hb-edited-{}", std::process::id());
+    let agent = || Running::spawn(Command::new("sh").args(["-c", "sleep 1000; true", &mark]));
+    let mut first = agent();
+    let sleeper = eventually("it sleeps", || children(first.pid()).first().copied());
+    let mut command = loud(&["--match", &mark, "--id", "x", "--interval", "200ms"]);
+    let _watcher = Running::spawn(command.stderr(log(dir.path())));
+    let logged = |words: String| {
+        let log = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+        eventually(&words, || log().contains(&words).then_some(()));
+    };
+    logged(format!("attached to process {}\n", first.pid()));
+    let editor = Running::spawn(
+        Command::new("python3")
+            .args(["-c", "input()", &mark])
+            .stdin(Stdio::piped()),
+    );
+    first.kill();
+    signal(sleeper, "KILL");
+    logged("runs another program than the agent did".to_owned());
+    logged(format!("process {} ", editor.pid()));
+    let second = agent();
+    logged(format!("attached to process {}\n", second.pid()));
+    for sleeper in children(second.pid()) {
+        signal(sleeper, "KILL");
+    }
+}
+
+#[test]
 fn two_candidates_are_refused_with_their_names() {
     let mark = format!("hb-two-{}", std::process::id());
     let two = [(); 2].map(|()| {

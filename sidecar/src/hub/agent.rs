@@ -5,6 +5,7 @@
 use super::exits::{self, EndedBy};
 use crate::clock;
 use crate::config::{Config, Reaction, Work};
+use crate::process::attach::Programs;
 use crate::process::child::{self, Start, StartError};
 use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
@@ -99,6 +100,8 @@ pub(super) struct AgentProcess {
     pub(super) next_search: Option<Moment>,
     /// Why it is not found, where more is known than that it is not there.
     pub(super) obstacle: Option<String>,
+    /// What it ran: what is searched for runs one of them.
+    pub(super) programs: Programs,
     /// When the present incarnation started, Unix milliseconds.
     pub(super) started_ms: u64,
     /// The present incarnation is the child of a sidecar that was killed; the next one is ours.
@@ -140,6 +143,7 @@ impl AgentProcess {
             suspension: None,
             next_search: None,
             obstacle: None,
+            programs: Programs::default(),
             started_ms: clock::wall_ms(),
             adopted: false,
             dies_with_us: config.exclusive || config.die_with_sidecar,
@@ -271,6 +275,7 @@ impl AgentProcess {
             env_marker,
         };
         let ended = process.until_ended()?;
+        self.programs.note(process.pid);
         self.body = Body::Attached { process, ended };
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! Finding a running process to watch: by number, or by its command line.
 
 mod pods;
+mod programs;
 
 use crate::config::Target;
 use crate::process::handle::{self, Process, is_alive};
+pub(crate) use programs::Programs;
 use regex_lite::Regex;
 use std::os::unix::fs::MetadataExt;
 
@@ -52,6 +54,12 @@ pub(crate) enum AttachError {
     /// Several match and none is above all others.
     #[error("{count} processes match: {named}; make the expression match one, or use --pid")]
     Ambiguous { count: usize, named: String },
+    /// The agent has ended, and what matches is not its next incarnation.
+    #[error(
+        "process {0} matches and runs another program than the agent did, so it is not taken for the agent; start the agent again, or \
+         hbsidecar with --pid"
+    )]
+    OtherProgram(String),
 }
 
 impl AttachError {
@@ -65,7 +73,8 @@ impl AttachError {
             | Self::Foreign { .. }
             | Self::NoDescriptor(..)
             | Self::Refused(..)
-            | Self::Ambiguous { .. } => false,
+            | Self::Ambiguous { .. }
+            | Self::OtherProgram(_) => false,
         }
     }
 
@@ -79,7 +88,8 @@ impl AttachError {
             | Self::Foreign { .. }
             | Self::NoDescriptor(..)
             | Self::Refused(..)
-            | Self::Ambiguous { .. } => Some(self.to_string()),
+            | Self::Ambiguous { .. }
+            | Self::OtherProgram(_) => Some(self.to_string()),
         }
     }
 }
@@ -89,6 +99,22 @@ pub(crate) fn find(target: &Target) -> Result<Process, AttachError> {
     match target {
         Target::Pid(pid) => open(*pid),
         Target::Match(regex) => open(the_one(&matching(regex))?),
+    }
+}
+
+/// The agent's next incarnation: what matches, and runs a program that the agent ran.
+pub(crate) fn find_again(target: &Target, programs: &Programs) -> Result<Process, AttachError> {
+    match target {
+        Target::Pid(pid) => open(*pid),
+        Target::Match(regex) => {
+            let (agents, others): (Vec<_>, Vec<_>) = matching(regex)
+                .into_iter()
+                .partition(|candidate| programs.may_run_in(candidate.pid));
+            match others.first().filter(|_| agents.is_empty()) {
+                Some(other) => Err(AttachError::OtherProgram(other.to_string())),
+                None => open(the_one(&agents)?),
+            }
+        }
     }
 }
 
@@ -195,6 +221,12 @@ fn matching(regex: &Regex) -> Vec<Candidate> {
         .collect()
 }
 
+impl std::fmt::Display for Candidate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.pid, shown(&self.command))
+    }
+}
+
 /// A command line as it may be shown: what another program put into it is not sent to a terminal.
 fn shown(command: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
@@ -214,9 +246,7 @@ fn the_one(candidates: &[Candidate]) -> Result<i32, AttachError> {
         [only] => Ok(only.pid),
         _ => {
             let named = tops.iter().take(NAMED_MAX);
-            let named: Vec<String> = named
-                .map(|c| format!("{} {}", c.pid, shown(&c.command)))
-                .collect();
+            let named: Vec<String> = named.map(|candidate| candidate.to_string()).collect();
             Err(AttachError::Ambiguous {
                 count: tops.len(),
                 named: named.join("; "),
