@@ -311,6 +311,25 @@ fn where_a_cleaner_removed_the_runtime_directory_the_embedded_store_is_found_all
 }
 
 #[test]
+fn an_agent_that_ended_well_while_hbmonitor_was_away_with_its_store_is_stopped() {
+    let script = r#"
+ip link set lo up
+cd $XDG_RUNTIME_DIR
+shows() { until curl -s http://127.0.0.1:7410/health/agents/near | grep -q "\"state\":\"$1\""; do sleep 0.05; done; }
+hbmonitor --listen 127.0.0.1:7410 >/dev/null & monitor=$!
+until curl -sf http://127.0.0.1:7410/-/ready >/dev/null; do sleep 0.05; done
+hbsidecar --id near --interval 300ms -- sh -c 'until [ -e done ]; do sleep 0.05; done' & sidecar=$!
+shows healthy
+kill $monitor; wait $monitor
+touch done; wait $sidecar
+hbmonitor --listen 127.0.0.1:7410 >/dev/null & monitor=$!
+shows stopped
+curl -s http://127.0.0.1:7410/health/agents/near | grep -q "It ended cleanly."; said=$?
+kill $monitor; wait $monitor; exit $said"#;
+    assert_eq!(in_a_network_of_its_own(script).0, Some(0));
+}
+
+#[test]
 fn with_nothing_configured_both_use_the_redis_of_the_machine_whatever_a_killed_monitor_left_behind()
 {
     let left_behind = "mkdir -m 700 $XDG_RUNTIME_DIR/hb; echo redis://127.0.0.1:1 > $XDG_RUNTIME_DIR/hb/store-url";

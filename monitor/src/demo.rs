@@ -8,6 +8,7 @@ mod cast;
 mod narration;
 
 use crate::asks::Desk;
+use crate::bus::find_store::Origin;
 use crate::config::policy::RecoverySettings;
 use crate::config::receivers::Receiver;
 use crate::config::{Config, exit};
@@ -69,7 +70,7 @@ pub(crate) async fn play(mut config: Config, once: bool) -> anyhow::Result<u8> {
     let mut end = Box::pin(asked_to_end()?);
     let (stop, stopped) = watch::channel(false);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let store = crate::bus::find_store::embed(listener, None, stopped.clone())?;
+    let store = crate::bus::find_store::embed(listener, None, Origin::Demo, stopped.clone())?;
     // Another monitor may use the usual port; any other will do.
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
@@ -85,7 +86,14 @@ pub(crate) async fn play(mut config: Config, once: bool) -> anyhow::Result<u8> {
     let access = crate::access(&config);
     let dashboard = access.address(http, None);
     let dashboard = dashboard.unwrap_or_else(|| format!("http://{http}/"));
-    let running = crate::start(&config, listener, store.address, true, stopped, access)?;
+    let running = crate::start(
+        &config,
+        listener,
+        store.address,
+        store.origin,
+        stopped,
+        access,
+    )?;
     let mut stage = Stage {
         cast,
         narration: Narration::new(running.timelines)?,

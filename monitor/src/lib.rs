@@ -33,6 +33,7 @@ use http::session::Session;
 
 use heartbeat::wire::leader;
 
+use bus::find_store::Origin;
 use config::{Args, Config, ConfigError, LogFormat, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
@@ -163,12 +164,11 @@ async fn serve(config: Config, args: Args) -> anyhow::Result<u8> {
     // A parent may have closed standard output, or not read it: no reason not to serve.
     let _ = tokio::time::timeout(PRINTED_WITHIN, printed).await;
     let store = found.address.clone();
-    let store_starts = found.embedded.is_some();
     let mut running = start(
         &config,
         listener,
         found.address,
-        store_starts,
+        found.origin,
         stopped,
         access,
     )?;
@@ -236,14 +236,14 @@ fn start(
     config: &Config,
     listener: TcpListener,
     store: config::Address,
-    store_starts: bool,
+    origin: Origin,
     stopped: channel::Receiver<bool>,
     access: Access,
 ) -> anyhow::Result<Running> {
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let (url, shown_store) = (store.public_url().to_owned(), store.clone());
     let instance = leader::instance(&bus::inbox::myself());
-    let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone(), store_starts)?;
+    let (inbox, wake) = bus::inbox::Inbox::open(store, instance.clone(), origin)?;
     let counters = inbox.counters.clone();
     let timelines = bus::timelines::Timelines::new(shown_store, counters.clone());
     let (snapshots, showcase) = snapshots::pair(wake.clone());

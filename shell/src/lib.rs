@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod command_line;
 pub mod descriptors;
+pub mod left_exits;
 pub mod log;
 pub mod log_writer;
 pub mod pages;

@@ -22,8 +22,40 @@ pub(crate) struct Found {
     pub(crate) address: Address,
     pub(crate) description: String,
     pub(crate) published: Option<Published>,
+    pub(crate) origin: Origin,
     /// The embedded store; it ends once it has written what it keeps.
     pub(crate) embedded: Option<JoinHandle<()>>,
+}
+
+/// How a store was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its URL was given.
+    Configured,
+    /// Redis in its usual place, where sidecars without a URL look for it too.
+    Usual,
+    /// Served by this program, for the sidecars without a URL.
+    Embedded,
+    /// Served by this program, for the agents of its demo.
+    Demo,
+}
+
+impl Origin {
+    /// Whether it has started with this program.
+    pub(crate) fn starts_with_us(self) -> bool {
+        match self {
+            Self::Configured | Self::Usual => false,
+            Self::Embedded | Self::Demo => true,
+        }
+    }
+
+    /// Whether sidecars without a URL use it.
+    pub(crate) fn is_nearby(self) -> bool {
+        match self {
+            Self::Usual | Self::Embedded => true,
+            Self::Configured | Self::Demo => false,
+        }
+    }
 }
 
 /// The file that names the embedded store's URL to the sidecars of this user. It is written again when the directory was
@@ -45,6 +77,7 @@ pub(crate) async fn find(
             address: address.clone(),
             description: format!("{address}, as configured"),
             published: None,
+            origin: Origin::Configured,
             embedded: None,
         });
     }
@@ -53,6 +86,7 @@ pub(crate) async fn find(
             address: Address::new(runtime_dir::STORE_URL_DEFAULT, credentials)?,
             description: format!("Redis on {USUAL}"),
             published: None,
+            origin: Origin::Usual,
             embedded: None,
         });
     }
@@ -65,7 +99,7 @@ pub(crate) async fn find(
         Some(kept) => format!("keeps its data in {}", kept.path().display()),
         None => "in memory only".to_owned(),
     };
-    let mut found = embed(listener, kept, stop)?;
+    let mut found = embed(listener, kept, Origin::Embedded, stop)?;
     let url = found.description.clone();
     match Published::start(&url) {
         Ok(published) => found.published = Some(published),
@@ -101,6 +135,7 @@ async fn keep(state: Option<PathBuf>) -> anyhow::Result<Option<Kept>> {
 pub(crate) fn embed(
     listener: TcpListener,
     kept: Option<Kept>,
+    origin: Origin,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Found> {
     let bound: SocketAddr = listener.local_addr()?;
@@ -117,6 +152,7 @@ pub(crate) fn embed(
         address: Address::new(&url, Credentials::default())?,
         description: url,
         published: None,
+        origin,
         embedded: Some(embedded),
     })
 }

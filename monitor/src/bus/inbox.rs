@@ -7,6 +7,7 @@
 mod answers;
 mod events;
 mod lead;
+mod left_exits;
 mod load;
 mod questions;
 mod recovery;
@@ -14,6 +15,7 @@ mod requests;
 mod shared;
 pub(super) mod timeline;
 
+use crate::bus::find_store::Origin;
 use crate::bus::push::Push;
 use crate::clock;
 use crate::config::Address;
@@ -173,6 +175,7 @@ struct StoreReader {
     kept: Vec<Request>,
     /// The name of this monitor among those of its store.
     instance: String,
+    origin: Origin,
     /// The store has started with this monitor, and was not connected to yet.
     store_starts: bool,
     /// Failed tries in a row.
@@ -192,14 +195,14 @@ struct Output {
 }
 
 impl Inbox {
-    /// Starts to read. `instance` names this monitor among those of its store, which may have started with this monitor.
+    /// Starts to read. `instance` names this monitor among those of its store.
     ///
     /// # Errors
     /// No descriptors are left.
     pub(crate) fn open(
         address: Address,
         instance: String,
-        store_starts: bool,
+        origin: Origin,
     ) -> std::io::Result<(Self, Wake)> {
         let (wake, sleeper) = wake::pair()?;
         let (inputs_in, inputs) = mpsc::channel(INPUTS_MAX);
@@ -224,7 +227,8 @@ impl Inbox {
             leaving: Vec::new(),
             kept: Vec::new(),
             instance,
-            store_starts,
+            origin,
+            store_starts: origin.starts_with_us(),
             tries: 0,
             up: false,
             masters: Vec::new(),
@@ -335,6 +339,9 @@ impl StoreReader {
         // Before the records are read it is known whether they are this monitor's to go on with.
         self.replica.connected(clock::now());
         lead::ask(&mut link, &self.instance, &self.output).await?;
+        if self.origin.is_nearby() {
+            left_exits::deliver(&mut link).await?;
+        }
         load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();
         let was_away = std::mem::take(&mut self.tries) > 0;

@@ -3,14 +3,17 @@
 use super::publisher::Reading;
 use super::{Hub, Outcome};
 use crate::clock;
+use crate::config::{Config, Store};
 use crate::outbox::StoreEvent;
 use crate::process::child;
 use crate::process::usage::Sample;
+use hbshell::left_exits;
 use heartbeat::base::moment::Moment;
 use heartbeat::contract::report;
 use heartbeat::supervise::lifecycle::Input;
 use heartbeat::wire::beat::{Exit, Metrics, Status};
 use heartbeat::wire::event::{Detail, EventKind};
+use heartbeat::wire::roster::RosterEntry;
 use std::time::Duration;
 
 /// How long an exit waits for the store. The agent has ended by then; only the caller waits.
@@ -193,11 +196,10 @@ impl Hub {
             Status::Healthy
         };
         self.beat_as(status, true);
+        let exit = self.publisher.last_entry();
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         if !self.publisher.outbox.close(left).await {
-            tracing::warn!(
-                "could not deliver the exit to the store; the monitor will detect it by timeout"
-            );
+            leave_exit(&self.config, &exit);
         }
     }
 
@@ -208,4 +210,16 @@ impl Hub {
         let stored = self.publisher.outbox.close(EXIT_STORED_WITHIN).await;
         tracing::debug!("ends without an agent; all events stored: {stored}");
     }
+}
+
+/// The store did not take it. Where no URL names the store, that may be the one that hbmonitor serves on this machine.
+fn leave_exit(config: &Config, exit: &RosterEntry) {
+    let then = match &config.store {
+        Store::Configured(_) => "hbmonitor will detect it by timeout".to_owned(),
+        Store::Nearby => match left_exits::leave(&config.id, exit) {
+            Ok(()) => "it is kept for the next hbmonitor of this user".to_owned(),
+            Err(error) => format!("hbmonitor will detect it by timeout: {error}"),
+        },
+    };
+    tracing::warn!("could not deliver the exit to the store; {then}");
 }

@@ -181,6 +181,14 @@ impl Publisher {
         }
     }
 
+    /// What the roster of this registration is to hold in the end.
+    pub(super) fn last_entry(&self) -> RosterEntry {
+        RosterEntry {
+            epoch: self.epoch.unwrap_or(0),
+            ..self.entry()
+        }
+    }
+
     /// Queues an event. Those about the process carry its report.
     pub(super) fn event(&mut self, kind: EventKind, detail: Detail) {
         let life = match kind {
