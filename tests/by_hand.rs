@@ -174,9 +174,8 @@ fn an_agent_that_a_person_stops_is_stopped_by_the_operator_and_can_then_be_forgo
     let why = refused(&command(address, &["restart", "a1"]), 1);
     assert!(why.contains("its sidecar has ended"), "{why}");
     done(&command(address, &["forget", "a1"]));
-    eventually("the fleet does not know it any more", || {
-        (fleet.monitor.get("/health/agents/a1")?.0 == 404).then_some(())
-    });
+    let known = fleet.monitor.get("/health/agents/a1").unwrap();
+    assert_eq!(known.0, 404, "the answer came when it was forgotten");
     eventually("the store holds nothing of it", || {
         let held: (bool, usize) = (
             fleet.redis.run(&["HEXISTS", "hb:agents", "a1"]),

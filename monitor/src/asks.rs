@@ -80,6 +80,11 @@ impl Asks {
         })
     }
 
+    /// Whether a request waits for its answer.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// Answers the request of this number.
     pub(crate) fn answer(&mut self, number: u64, answer: Answered) {
         if let Some(waiting) = self.unanswered.remove(&number) {

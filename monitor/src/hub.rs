@@ -150,6 +150,9 @@ impl Hub {
                 effects.append(&mut self.watch.handle(FleetInput::Tick.into(), now));
                 self.last_tick = now;
             }
+            if self.asks.is_waited_for() {
+                self.showcase.outdate();
+            }
             self.perform(&mut effects, now);
             self.showcase.serve(now, || self.watch.view());
             self.chronicle.ticked(clock::now().since(now));

@@ -86,6 +86,11 @@ impl Snapshots {
 }
 
 impl Showcase {
+    /// A reader gets another snapshot from now on: a person who was answered sees what was done.
+    pub(crate) fn outdate(&self) {
+        self.latest.send_replace(None);
+    }
+
     /// Makes a snapshot if a reader waits for one, and lets go of those that were kept long enough.
     pub(crate) fn serve(&mut self, now: Moment, view: impl FnOnce() -> Snapshot) {
         while self
