@@ -26,8 +26,6 @@ const SIGNALS: [(u8, &str); 11] = [
     (15, "SIGTERM"),
 ];
 
-const DUPLICATE: &str = "Two living agents use this id. Stop one, or give it another --id.";
-
 impl Agent {
     /// What is the matter with the agent at `now`.
     pub fn sentence(&self, now: Moment) -> Cow<'_, str> {
@@ -70,7 +68,7 @@ impl Agent {
     /// What happens next when only a person can decide: nothing by itself.
     fn person_next(&self) -> Option<&'static str> {
         if self.reason == Some(Reason::Duplicate) {
-            return Some("hb restarts neither of them. Stop one, or give it another --id.");
+            return Some("hb restarts neither. Stop one, or give it another --id.");
         }
         match self.run.beat.as_ref()?.hb?.verdict? {
             Verdict::WaitingInput => Some(
@@ -168,7 +166,7 @@ impl Agent {
 
     fn healthy_sentence(&self, now: Moment) -> Cow<'_, str> {
         if self.reason == Some(Reason::Duplicate) {
-            return DUPLICATE.into();
+            return self.duplicate_sentence().into();
         }
         match self.run.life.phase {
             Phase::Stopping => format!(
@@ -186,6 +184,15 @@ impl Agent {
                         None => "It is registered. Its first beat has not come yet.".into(),
                     })
             }
+        }
+    }
+
+    fn duplicate_sentence(&self) -> String {
+        let two = "Two living agents use this id";
+        match (self.host(), self.run.rival_host()) {
+            (Some(host), Some(other)) if host == other => format!("{two}, both on {host}."),
+            (Some(host), Some(other)) => format!("{two}: one on {host}, one on {other}."),
+            _ => format!("{two}."),
         }
     }
 
@@ -256,7 +263,7 @@ impl Agent {
                 return sentence.unwrap_or("It can never go on by itself.".into());
             }
             Some(Reason::CrashLoop) => return crash_loop(&self.run.life).into(),
-            Some(Reason::Duplicate) => DUPLICATE,
+            Some(Reason::Duplicate) => return self.duplicate_sentence().into(),
             Some(Reason::Fenced) => {
                 "A newer run of it took over. The beats of this one are refused."
             }

@@ -1143,7 +1143,7 @@ mod tests {
         let beside = |slot| {
             let mut beat = beat(1, slot);
             let hb = beat.hb.as_mut().unwrap();
-            (hb.instance, hb.fenced) = ("j".into(), true);
+            (hb.instance, hb.host, hb.fenced) = ("j".into(), "g".into(), true);
             FleetInput::Beat(Box::new(beat))
         };
         stage.apply(beside(0), 0);
@@ -1153,18 +1153,17 @@ mod tests {
             stage.apply(beside(slot), slot * 30 + 9);
             stage.tick_through(slot * 30 + 10..=slot * 30 + 29);
         }
-        let reason = stage.fleet.view().agents[&id()].reason;
+        let said = stage.fleet.view().agents[&id()]
+            .sentence(at(300))
+            .into_owned();
         for slot in 10..20 {
             stage.apply(beside(slot), slot * 30);
             stage.tick_through(slot * 30..=slot * 30 + 29);
         }
+        let two = "Two living agents use this id: one on h, one on g.";
         assert_eq!(
-            (unknown, reason, stage.state()),
-            (
-                true,
-                Some(crate::wire::life::Reason::Duplicate),
-                State::Failed
-            ),
+            (unknown, said.as_str(), stage.state()),
+            (true, two, State::Failed),
             "{:?}",
             stage.announced
         );

@@ -58,6 +58,8 @@ pub(super) struct Producers {
 struct Rival {
     sequence: u64,
     instance: String,
+    /// Its machine; empty of a producer that does not report it.
+    host: String,
     /// When its last beat came that kept its pace.
     at: Moment,
     beats: u32,
@@ -178,7 +180,7 @@ impl Producers {
             // A rival that lives is not replaced by a stray.
             Some(rival) if rival.beats > 1 && !is_silent(rival.at, arrival, interval) => 0,
             Some(_) | None => {
-                self.rival = Some(Box::new(Rival::new(beat.sequence, instance(beat), arrival)));
+                self.rival = Some(Box::new(Rival::of(beat, arrival)));
                 1
             }
         }
@@ -194,7 +196,11 @@ impl Producers {
                 rival.beside = rival.beside.saturating_add(1);
             }
             Some(_) | None => {
-                self.rival = Some(Box::new(Rival::new(last.sequence, "", arrival)));
+                let rival = Rival::of(beat, arrival);
+                self.rival = Some(Box::new(Rival {
+                    sequence: last.sequence,
+                    ..rival
+                }));
             }
         }
     }
@@ -209,6 +215,12 @@ impl Producers {
     pub(super) fn rival_at(&self) -> Option<Moment> {
         let rival = self.rival.as_deref().filter(|_| self.is_duplicate());
         rival.map(|rival| rival.at)
+    }
+
+    /// The machine of the rival, where it reports one.
+    pub(super) fn rival_host(&self) -> Option<&str> {
+        let host = self.rival.as_deref().map(|rival| rival.host.as_str());
+        host.filter(|host| !host.is_empty())
     }
 
     /// The rival is silent: there is one producer.
@@ -251,10 +263,11 @@ impl Producers {
 }
 
 impl Rival {
-    fn new(sequence: u64, instance: &str, at: Moment) -> Self {
+    fn of(beat: &BeatView<'_>, at: Moment) -> Self {
         Self {
-            sequence,
-            instance: instance.to_owned(),
+            sequence: beat.sequence,
+            instance: instance(beat).to_owned(),
+            host: beat.hb.as_ref().map_or("", |hb| hb.host).to_owned(),
             at,
             beats: 1,
             beside: 0,

@@ -246,6 +246,11 @@ impl Run {
         self.producers.is_duplicate()
     }
 
+    /// The machine of the other one of two producers, where it reports one.
+    pub fn rival_host(&self) -> Option<&str> {
+        self.producers.rival_host()
+    }
+
     /// When one of two producers counts as gone; `None` while there is one.
     pub fn duplicate_until(&self) -> Option<Moment> {
         let detector = &self.detector;
