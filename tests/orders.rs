@@ -262,6 +262,7 @@ impl Stage {
                 FleetEffect::Verify(_)
                 | FleetEffect::ReadTtl(_)
                 | FleetEffect::Left(..)
+                | FleetEffect::Enlist(..)
                 | FleetEffect::Turned(_)
                 | FleetEffect::Refused(_) => {}
             }

@@ -255,6 +255,7 @@ fn verified_before_failed(
             | FleetEffect::ReadEvents
             | FleetEffect::Turned(_)
             | FleetEffect::Left(..)
+            | FleetEffect::Enlist(..)
             | FleetEffect::Refused(_) => {}
         }
     }

@@ -12,7 +12,7 @@ use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
 use crate::wire::beat::INTERVAL_DEFAULT;
 use crate::wire::beat::view::BeatView;
 use crate::wire::event::{Event, EventKind};
-use crate::wire::life::{Life, NextStart, Phase, Reason};
+use crate::wire::life::{Life, NextStart, Phase, Reason, Standing};
 use crate::wire::roster::RosterEntry;
 use std::time::Duration;
 
@@ -294,6 +294,21 @@ impl Agent {
             self.follow(life, context);
         }
         self.settle(context);
+    }
+
+    /// What the roster is to hold, where this entry of it knows nothing of the agent's end.
+    pub(crate) fn end_beyond(&self, entry: &RosterEntry) -> Option<RosterEntry> {
+        let (epoch, life) = (self.run.epoch, &self.run.life);
+        let is_later =
+            epoch > entry.epoch || (epoch == entry.epoch && life.is_after(&entry.life()));
+        let is_over = life.phase == Phase::Ended;
+        let stopped = life.standing() == Standing::Off;
+        (is_later && is_over).then(|| RosterEntry {
+            epoch,
+            stopped_at: stopped.then_some(life.since),
+            life: Some(life.clone()),
+            ..self.run.entry().unwrap_or(entry).clone()
+        })
     }
 
     pub(crate) fn learned(&mut self, time_to_live: Duration) {

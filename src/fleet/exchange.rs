@@ -127,6 +127,9 @@ pub enum FleetEffect {
     Turned(Turn),
     /// The agent of this epoch is over for good: remove it from the roster.
     Left(AgentId, u64),
+    /// The roster holds an earlier state of an agent that has ended, as a store that came back from a backup does, and no sidecar
+    /// is left to write it again: write this entry, unless the roster has a later registration.
+    Enlist(AgentId, Box<RosterEntry>),
     /// The fleet is full: so many newcomers were refused up to now. At most once a minute.
     Refused(u64),
 }

@@ -453,6 +453,7 @@ mod tests {
     use super::*;
     use crate::wire::beat::{Beat, Exit, Extension, Metrics, Status};
     use crate::wire::event::{Detail, EventKind};
+    use crate::wire::life::Phase;
     use crate::wire::roster::RosterEntry;
 
     const INTERVAL: Duration = Duration::from_secs(30);
@@ -522,6 +523,7 @@ mod tests {
         fleet: Fleet,
         announced: Vec<(u64, State)>,
         verified: usize,
+        enlisted: Vec<Phase>,
     }
 
     impl Stage {
@@ -533,6 +535,7 @@ mod tests {
                 fleet,
                 announced: Vec::new(),
                 verified: 0,
+                enlisted: Vec::new(),
             };
             for slot in 0..slots {
                 stage.apply(FleetInput::Beat(Box::new(beat(1, slot))), slot * 30);
@@ -550,6 +553,7 @@ mod tests {
                         self.apply(FleetInput::Witnessed(at(second)), second);
                     }
                     FleetEffect::ReadEvents => self.apply(FleetInput::EventsRead, second),
+                    FleetEffect::Enlist(_, entry) => self.enlisted.push(entry.life().phase),
                     FleetEffect::Left(..) | FleetEffect::Refused(_) | FleetEffect::Turned(_) => {}
                     FleetEffect::ReadTtl(id) => {
                         self.apply(FleetInput::TtlRead(id, Duration::from_millis(3998)), second);
@@ -848,6 +852,20 @@ mod tests {
         stage.apply(roster(Some(5)), 0);
         stage.tick_through(1..=200);
         assert_eq!(stage.state(), State::Stopped);
+    }
+
+    #[test]
+    fn a_store_that_has_lost_the_end_of_an_agent_gets_it_again() {
+        let mut stage = Stage::with_beats(0);
+        stage.apply(roster(None), 0);
+        stage.apply(roster(Some(5)), 10);
+        stage.apply(roster(Some(5)), 20);
+        assert_eq!(stage.enlisted, [], "the roster knows as much, or more");
+        stage.apply(roster(None), 30);
+        assert_eq!(
+            (stage.enlisted.clone(), stage.state()),
+            (vec![Phase::Ended], State::Stopped)
+        );
     }
 
     #[test]

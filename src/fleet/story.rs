@@ -97,6 +97,7 @@ impl Story {
                 | FleetEffect::ReadTtl(_)
                 | FleetEffect::ReadEvents
                 | FleetEffect::Left(..)
+                | FleetEffect::Enlist(..)
                 | FleetEffect::Refused(_),
             )
             | WatchEffect::SendCanary(_)

@@ -300,6 +300,7 @@ impl Watch {
                 FleetEffect::Verify(_)
                 | FleetEffect::ReadTtl(_)
                 | FleetEffect::ReadEvents
+                | FleetEffect::Enlist(..)
                 | FleetEffect::Refused(_) => None,
             };
             effects.push(WatchEffect::Fleet(effect));

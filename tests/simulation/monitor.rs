@@ -38,6 +38,7 @@ pub(crate) enum Ask {
     Store(Arc<Incident>),
     Remove(IncidentId),
     Leave(AgentId, u64),
+    Enlist(AgentId, Box<RosterEntry>),
     /// The records of a leader.
     Records,
     /// The lead, for this instance.
@@ -333,6 +334,9 @@ impl Monitor {
                 WatchEffect::Fleet(FleetEffect::Left(id, epoch)) => {
                     wishes.asks.push(Ask::Leave(id.clone(), *epoch));
                 }
+                WatchEffect::Fleet(FleetEffect::Enlist(id, entry)) => {
+                    wishes.asks.push(Ask::Enlist(id.clone(), entry.clone()));
+                }
                 WatchEffect::SendCanary(number) => wishes.asks.push(Ask::Canary(*number)),
                 WatchEffect::StoreIncident(incident) => {
                     wishes.asks.push(Ask::Store(Arc::clone(incident)));
@@ -433,6 +437,10 @@ pub(crate) fn answer(
         }
         Ask::Release(tickets) => {
             data.release(&tickets);
+            None
+        }
+        Ask::Enlist(id, entry) => {
+            data.enlist(&id, *entry);
             None
         }
         Ask::Leave(id, epoch) => {

@@ -97,6 +97,14 @@ pub(crate) struct Store {
 }
 
 impl Data {
+    /// As the script `roster.lua`.
+    pub(crate) fn enlist(&mut self, id: &AgentId, entry: RosterEntry) {
+        let known = self.roster.get(id).map_or(0, |known| known.epoch);
+        if known <= entry.epoch {
+            self.roster.insert(id.clone(), entry);
+        }
+    }
+
     /// As the script `leader.lua`.
     pub(crate) fn stand(&mut self, instance: &str, wall: i64) -> Standing {
         let lasts = i64::try_from(LEAD_LASTS.as_millis()).unwrap_or(i64::MAX);
@@ -202,10 +210,7 @@ impl Store {
                 Answer::Done
             }
             Write::Roster(entry) => {
-                let known = self.data.roster.get(id).map_or(0, |known| known.epoch);
-                if known <= entry.epoch {
-                    self.data.roster.insert(id.clone(), *entry);
-                }
+                self.data.enlist(id, *entry);
                 Answer::Done
             }
             Write::Beat(beat) => return self.beat(id, *beat, wall),

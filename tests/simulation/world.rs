@@ -744,7 +744,9 @@ fn refusal(ask: &Ask, asked_at: u64) -> Option<Option<Told>> {
             let (ticket, incident) = (ticket.clone(), incident.clone());
             Some(Some(Told::Begun(ticket, incident, false, Vec::new())))
         }
-        Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..) | Ask::Release(_) => Some(None),
+        Ask::Store(_) | Ask::Remove(_) | Ask::Leave(..) | Ask::Enlist(..) | Ask::Release(_) => {
+            Some(None)
+        }
         Ask::Load(..)
         | Ask::Records
         | Ask::Hash(_)

@@ -37,6 +37,7 @@ use heartbeat::wire::notice::Notice;
 use heartbeat::wire::notification::Notification;
 use heartbeat::wire::order::Order;
 use heartbeat::wire::pause::Pause;
+use heartbeat::wire::roster::RosterEntry;
 use heartbeat::wire::silence::Silence;
 use heartbeat::wire::trouble::{Trouble, TroubleKind};
 pub(crate) use lead::{give_up, myself};
@@ -94,6 +95,8 @@ pub(crate) enum Request {
     RemoveNotification(String),
     /// The agent's roster entry is removed.
     Leave(AgentId),
+    /// The agent's roster entry is written, unless the roster has a later registration.
+    Enlist(AgentId, Box<RosterEntry>),
     /// What else is held of the agent is removed too.
     Forget(AgentId),
     /// An order for the agent's sidecar.

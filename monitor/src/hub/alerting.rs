@@ -273,6 +273,7 @@ impl Alerting {
                 | FleetEffect::ReadEvents
                 | FleetEffect::Turned(_)
                 | FleetEffect::Left(..)
+                | FleetEffect::Enlist(..)
                 | FleetEffect::Refused(_),
             )
             | WatchEffect::SendCanary(_)

@@ -32,6 +32,10 @@ impl Outputs {
                 tracing::info!("{id} leaves the fleet: it is over, or the fleet is full");
                 self.request(Request::Leave(id));
             }
+            WatchEffect::Fleet(FleetEffect::Enlist(id, entry)) => {
+                tracing::info!("the store has lost the end of {id}: writing it again");
+                self.request(Request::Enlist(id, entry));
+            }
             WatchEffect::Fleet(FleetEffect::Refused(count)) => tracing::warn!(
                 "the fleet is full, {count} messages of new agents were refused up to now; see hb_fleet_bytes and hb_fleet_agents_max"
             ),

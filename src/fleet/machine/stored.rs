@@ -21,6 +21,11 @@ impl Fleet {
         let Some(place) = self.place(found, id.as_str(), now, || run.clone(), effects) else {
             return;
         };
+        if let Some(end) = self.agents.agent(place).end_beyond(entry)
+            && end.epoch <= self.epoch_max
+        {
+            effects.push(FleetEffect::Enlist(id, Box::new(end)));
+        }
         self.apply(place, self.occurred(), now, effects, |agent, context| {
             agent.roster_entry(entry, &run, context);
         });

@@ -10,6 +10,7 @@ use heartbeat::fleet::recovery::RecoveryInput;
 use heartbeat::fleet::watch::WatchInput;
 use heartbeat::wire::incident::Incident;
 use heartbeat::wire::keys::{self, Channels};
+use heartbeat::wire::roster::RosterEntry;
 use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -157,6 +158,7 @@ impl Requests<'_> {
             }
             Request::RemoveNotification(id) => remove(question, keys::OUTBOX, id),
             Request::Leave(id) => remove(question, keys::ROSTER, id.as_str()),
+            Request::Enlist(id, entry) => enlist(question, id, entry),
             Request::Forget(id) => recovery::forget(question, id),
             Request::Order(id, order) => recovery::order(question, self.channels, id, order),
             Request::StoreSilence(silence) => {
@@ -211,6 +213,14 @@ fn set(question: &mut Pipeline, key: &str, field: &str, record: &str) {
     question.cmd("HSET").arg(key).arg(field).arg(record);
 }
 
+fn enlist(question: &mut Pipeline, id: &AgentId, entry: &RosterEntry) {
+    let call = question.cmd("EVAL").arg(keys::ROSTER_SCRIPT).arg(1);
+    call.arg(keys::ROSTER)
+        .arg(id.as_str())
+        .arg(entry.epoch)
+        .arg(entry.encode());
+}
+
 fn remove(question: &mut Pipeline, key: &str, field: &str) {
     question.cmd("HDEL").arg(key).arg(field);
 }
@@ -239,6 +249,7 @@ pub(super) fn is_kept(request: &Request) -> bool {
         | Request::RemoveIncident(_)
         | Request::StoreNotice(_)
         | Request::RemoveNotice(_)
+        | Request::Enlist(..)
         | Request::Leave(_) => false,
     }
 }
@@ -273,6 +284,7 @@ async fn pass_on(
         | Request::StorePause(_)
         | Request::StoreSilence(_)
         | Request::RemoveSilence(_)
+        | Request::Enlist(..)
         | Request::Audit(_) => {
             is_carried_out(answers.next(), output);
         }
