@@ -650,6 +650,32 @@ fn a_store_that_is_replaced_by_an_older_backup_of_itself_forgets_nothing_and_doe
     assert_eq!(deeds(), "p0\np2\n");
 }
 
+/// The end of an agent, which its sidecar does not write again.
+#[test]
+fn an_agent_that_ended_well_is_stopped_also_after_the_store_forgot_that_and_the_monitor_began_again()
+ {
+    let mut redis = Redis::start();
+    let first = Observer::start(&redis.url());
+    let mut agent = Running::start(sidecar(&redis.url(), "a1", "500ms").args(SLEEP));
+    first.all_healthy(1);
+    redis.run::<()>(&["SAVE"]);
+    signal(agent.pid(), "TERM");
+    agent.wait();
+    let stopped = |observer: &Observer| (observer.count("stopped")? == 1).then_some(());
+    eventually("it is stopped", || stopped(&first));
+    redis.down();
+    redis.up();
+    eventually("the store has the end again", || {
+        let entry = redis.run::<Option<String>>(&["HGET", "hb:agents", "a1"])?;
+        let entry = serde_json::from_str::<Value>(&entry).ok()?;
+        entry["stoppedAt"].as_u64()
+    });
+    drop(first);
+    let second = Observer::start(&redis.url());
+    eventually("it is stopped there too", || stopped(&second));
+    second.none_failed();
+}
+
 #[test]
 fn a_record_that_the_store_refused_is_written_when_it_takes_writes_again() {
     let redis = Redis::start();

@@ -11,6 +11,7 @@ mod deep;
 mod descriptors;
 mod diag;
 mod drafts;
+mod flight;
 mod history;
 mod host;
 mod local;

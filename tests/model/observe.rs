@@ -41,6 +41,7 @@ pub(crate) fn sample(script: &Script, state: &State, seed: u64) -> Sample {
         reach: Reach {
             hidden: Some(private),
             met_outside: Some(false),
+            in_flight: Some(false),
         },
         space: Space::Own,
         gaps: Vec::new(),

@@ -90,9 +90,13 @@ fn main() -> ExitCode {
         .map(|text| text.parse().unwrap());
     let at_once = at_once.unwrap_or(if of_agents { AGENTS_AT_ONCE } else { AT_ONCE });
     let known = table::known_misses();
+    // By their order in the list: those that others must not meet come after them.
+    let (apart, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.sends);
+    let rows = [others.clone(), apart.clone()].concat();
+    let run = |rows: &[Row]| run_all(rows, patience, at_once);
     let scores: Vec<Score> = rows
         .iter()
-        .zip(run_all(&rows, patience, at_once))
+        .zip(run(&others).into_iter().chain(run(&apart)))
         .map(|(row, score)| score.against(miss(row, &known, of_agents)))
         .collect();
     report(&rows, &scores, patience);

@@ -41,6 +41,9 @@ pub(crate) struct Row {
     /// Its end is no fault: it has done its work.
     #[serde(default)]
     pub(crate) may_end: bool,
+    /// It leaves a descriptor on its way, which may be of any wait on this machine: no other row is proven meanwhile.
+    #[serde(default)]
+    pub(crate) sends: bool,
 }
 
 /// Where the fake model is.

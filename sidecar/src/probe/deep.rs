@@ -262,6 +262,7 @@ impl Sampler {
         sample.reach = Reach {
             hidden: Some(denied.is_some() || self.hides_processes),
             met_outside: self.history.met_outside(),
+            in_flight: self.outside.in_flight(),
         };
         // A thread at rest sets no timer, so only a tree that moved is asked again. Another's timer may have expired.
         let known = self.alarms.filter(|(at, alarms)| {

@@ -133,6 +133,17 @@ pub(super) fn unix_socket(inode: u64) -> Result<SocketKind, Why> {
     found.ok_or(Why::Gone)
 }
 
+/// The inodes of all unix sockets of this network namespace.
+pub(super) fn unix_sockets() -> Result<BTreeSet<u64>, Why> {
+    let request = unix_request(0, 0)?;
+    let mut found = BTreeSet::new();
+    dump(&request, REQUEST_DUMP, |message| {
+        let inode = message.get(4..8).and_then(|bytes| bytes.try_into().ok());
+        found.extend(inode.map(|bytes| u64::from(u32::from_ne_bytes(bytes))));
+    })?;
+    Ok(found)
+}
+
 /// How a unix socket is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct UnixLink {

@@ -3,6 +3,7 @@
 //! repeated seldom; in between, known holders are only confirmed.
 
 use super::descriptors::{end, kind, named_pipe};
+use super::flight::Flights;
 use super::mappings;
 use super::process::{io, stat_line};
 use super::read::{Reader, link, numbers};
@@ -60,6 +61,8 @@ pub(super) struct Outside {
     found: Vec<Held>,
     /// The descriptors of some process are unreadable, so an unknown holder cannot be excluded.
     denied: Option<Why>,
+    /// Descriptors were on their way to a process outside, when that was searched last.
+    in_flight: Option<bool>,
 }
 
 /// The last search.
@@ -152,10 +155,17 @@ impl Outside {
         )
     }
 
+    /// Whether descriptors were on their way to a process outside the tree, in the last search.
+    pub(super) fn in_flight(&self) -> Option<bool> {
+        self.in_flight
+    }
+
     fn search(&mut self, reader: &mut Reader, wanted: &BTreeSet<Id>, tree: &BTreeSet<u32>) {
         self.found.clear();
         self.denied = None;
+        self.in_flight = None;
         let wanted = Wanted::new(wanted);
+        let mut flights = Flights::default();
         let Ok((pids, cut)) = numbers("/proc", PROCESSES_MAX) else {
             self.denied = Some(Why::Denied);
             return;
@@ -170,7 +180,8 @@ impl Outside {
                         // Part of a table excludes nothing, and the longest would cost the most.
                         None => self.denied = Some(Why::TooMany),
                         Some(table) => {
-                            self.search_one(reader, &wanted, (pid, through), &table);
+                            let flights = &mut flights;
+                            self.search_one(reader, &wanted, (pid, through), &table, flights);
                         }
                     }
                     self.search_memory(reader, &wanted, (pid, through));
@@ -179,6 +190,7 @@ impl Outside {
                 Err(why) => self.denied = Some(why),
             }
         }
+        self.in_flight = flights.found();
     }
 
     fn search_one(
@@ -187,6 +199,7 @@ impl Outside {
         wanted: &Wanted<'_>,
         (pid, through): (u32, u32),
         table: &Table,
+        flights: &mut Flights,
     ) {
         for (fd, target) in table.links() {
             if wanted.events && target == "anon_inode:[eventfd]" {
@@ -198,6 +211,9 @@ impl Outside {
             }
             // Most descriptors are none of these, and their name alone shows it.
             let kind = kind(target);
+            if let Kind::Socket(inode) = kind {
+                flights.look(reader, (pid, through), fd, inode);
+            }
             if !wanted.may_be(&kind) {
                 continue;
             }

@@ -160,6 +160,9 @@ pub struct Reach {
     /// A process of the tree was seen, in this or in an earlier deep sample of this tree, with a unix socket whose peer is
     /// outside the tree and is not hbsidecar: a descriptor may have been passed on. None when not known.
     pub met_outside: Option<bool>,
+    /// Descriptors were sent to a process outside the tree which has not received them: one of them may be of any object. None
+    /// where the kernel does not count them (before Linux 5.6), or when not asked.
+    pub in_flight: Option<bool>,
 }
 
 /// Whether the numbers of a sample are this machine's and this namespace's.

@@ -227,10 +227,16 @@ fn of_object(sample: &Sample, wait: &Wait, object: &Object) -> Vec<Source> {
     }
 }
 
-/// Whether no process can hold an object without being known: every process of the machine is readable, or none of the tree
-/// ever had a connection over which it could have passed a descriptor on.
+/// Whether no process can hold an object without being known: every process of the machine is readable and none is about to
+/// receive a descriptor, or none of the tree ever had a connection over which it could have passed one on. A connection may
+/// have been so short that it was not seen: what was sent over it may still be on its way.
 fn is_enumerated(sample: &Sample) -> bool {
-    sample.reach.hidden == Some(false) || sample.reach.met_outside == Some(false)
+    let reach = &sample.reach;
+    match reach.in_flight {
+        Some(true) => false,
+        Some(false) => reach.hidden == Some(false) || reach.met_outside == Some(false),
+        None => reach.met_outside == Some(false),
+    }
 }
 
 fn of_holders(sample: &Sample, holders: &Holders) -> Vec<Source> {

@@ -57,6 +57,7 @@ fn tree(processes: Vec<Process>) -> Sample {
         reach: Reach {
             hidden: Some(false),
             met_outside: Some(false),
+            in_flight: Some(false),
         },
         space: Space::Own,
         gaps: Vec::new(),

@@ -129,6 +129,7 @@ fn a_descriptor_that_may_have_been_passed_on_saves() {
         sample.reach = Reach {
             hidden,
             met_outside,
+            in_flight: Some(false),
         };
         is_doomed(&sample)
     };
@@ -142,6 +143,21 @@ fn a_descriptor_that_may_have_been_passed_on_saves() {
     ] {
         assert!(!reach(hidden, met), "{hidden:?} {met:?}");
     }
+}
+
+#[test]
+fn a_descriptor_that_is_on_its_way_saves() {
+    let reach = |in_flight, met_outside| {
+        let mut sample = cycle();
+        sample.reach = Reach {
+            hidden: Some(false),
+            met_outside,
+            in_flight,
+        };
+        is_doomed(&sample)
+    };
+    assert!(!reach(Some(true), Some(false)) && !reach(None, Some(true)));
+    assert!(reach(Some(false), Some(true)) && reach(None, Some(false)));
 }
 
 #[test]
