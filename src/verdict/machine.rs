@@ -31,6 +31,7 @@ use crate::verdict::rules::repetition::RepetitionTracker;
 use crate::verdict::rules::spin::{CpuBoundTracker, LoneCpuTracker};
 use crate::verdict::rules::{spin, waiting};
 use crate::verdict::sample::{Sample, SampleDepth};
+use crate::verdict::self_report::Announced;
 use crate::verdict::signals::{Interval, SampleHistory, Terms};
 use crate::verdict::thresholds::{self, ProgressFloor};
 use crate::verdict::tree_view::TreeView;
@@ -292,10 +293,7 @@ impl VerdictMachine {
             self.next = now;
             return None;
         }
-        if let Some((until, why)) = announced {
-            return Some(waiting::announced(until, why, now));
-        }
-        self.check_rules(sample, now)
+        self.check_rules(sample, announced, now)
     }
 
     /// Known agents start tools; of another program that owes work, the root does, unless it starts what it was given.
@@ -312,7 +310,12 @@ impl VerdictMachine {
     }
 
     /// What keeps a tree that does not move from moving.
-    fn check_rules(&mut self, sample: &Sample, now: Moment) -> Option<Assessment> {
+    fn check_rules(
+        &mut self,
+        sample: &Sample,
+        announced: Option<(Moment, Announced)>,
+        now: Moment,
+    ) -> Option<Assessment> {
         let report = self.report.clone();
         let busy = self.history.busy_peers();
         let view = TreeView {
@@ -324,6 +327,10 @@ impl VerdictMachine {
         };
         if let Some(assessment) = self.doom.observe(&view, &self.clock) {
             return Some(assessment);
+        }
+        // It excuses silence. Nothing excuses a wait that cannot end.
+        if let Some((until, why)) = announced {
+            return Some(waiting::announced(until, why, now));
         }
         let findings: Vec<Finding> = RULES.iter().flat_map(|rule| rule.findings(&view)).collect();
         self.clock.track(&findings);

@@ -1,4 +1,4 @@
-"""Two threads, two locks, taken in opposite order. With an argument the task is declared first."""
+"""Two threads, two locks, taken in opposite order. With an argument the task is declared first, with another one that is said too."""
 import sys
 import threading
 
@@ -17,6 +17,8 @@ def take(first, second):
 
 if len(sys.argv) > 1:
     zoo.say(f'task="{sys.argv[1]}" state=working')
+for line in sys.argv[2:]:
+    zoo.say(line)
 workers = [threading.Thread(target=take, args=pair) for pair in ((one, two), (two, one))]
 for worker in workers:
     worker.start()
