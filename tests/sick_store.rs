@@ -650,6 +650,46 @@ fn a_store_that_is_replaced_by_an_older_backup_of_itself_forgets_nothing_and_doe
     assert_eq!(deeds(), "p0\np2\n");
 }
 
+/// Their sidecars are gone when the store returns: one that lives on beside them writes what they left.
+#[test]
+fn agents_that_ended_while_the_store_was_away_are_shown_as_they_ended() {
+    let mut redis = Redis::start();
+    let elsewhere = place();
+    let observer = Observer::start_with(&redis.url(), place(), |command| {
+        command.env("XDG_STATE_HOME", elsewhere.path());
+    });
+    let end = elsewhere.path().join("end");
+    let fails = format!("until [ -e {} ]; do sleep 0.1; done; exit 7", end.display());
+    let start = |id: &str, command: &[&str]| {
+        Running::start(sidecar(&redis.url(), id, "500ms").args(command))
+    };
+    let _stays = start("stays", &SLEEP);
+    let mut asked = start("asked", &SLEEP);
+    let mut failing = start("failing", &["sh", "-c", &fails]);
+    observer.all_healthy(3);
+    redis.down();
+    signal(asked.pid(), "TERM");
+    std::fs::write(&end, "").unwrap();
+    assert_eq!(
+        (asked.exit_code(), failing.exit_code()),
+        (Some(143), Some(7))
+    );
+    redis.up();
+    let shown = |id: &str| {
+        let agent = observer.agent(id);
+        let text = |field: &str| agent[field].as_str().unwrap_or_default().to_owned();
+        (text("state"), text("sentence"))
+    };
+    let is = |state: &str, sentence: &str| (state.to_owned(), sentence.to_owned());
+    eventually("each is shown as it ended", || {
+        let as_it_ended = shown("asked") == is("stopped", "It ended cleanly.")
+            && shown("failing") == is("failed", "It exited with code 7.")
+            && shown("stays").0 == "healthy";
+        as_it_ended.then_some(())
+    });
+    assert_eq!(observer.logged("asked failed"), Vec::<String>::new());
+}
+
 /// The end of an agent, which its sidecar does not write again.
 #[test]
 fn an_agent_that_ended_well_is_stopped_also_after_the_store_forgot_that_and_the_monitor_began_again()

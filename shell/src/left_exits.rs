@@ -1,20 +1,31 @@
-//! Exits that the store nearby did not take: a sidecar leaves them in the state directory, and the next hbmonitor of its user
-//! writes them to the store.
-//!
-//! Where a URL names the store, nothing is left: which one another program would write them to is not known.
+//! Exits that no store took: a sidecar that ends while its store is away leaves them in the state directory of its user. The next
+//! program of that user that reaches the same store writes them: another sidecar, or hbmonitor.
 
+use crate::clock;
 use crate::private_dir::{PrivateDir, PrivateDirError};
-use crate::store::state_directory;
+use crate::store::{Address, Link, state_directory};
 use heartbeat::base::id::AgentId;
+use heartbeat::wire::event::{Detail, Event, EventKind};
+use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
-use std::fs::DirBuilder;
+use redis::{RedisResult, Script};
+use std::fs::{DirBuilder, DirEntry};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const DIRECTORY: &str = "exits";
 /// Exits that are read at once.
 const EXITS_MAX: usize = 10_000;
+/// One that no store has taken for so long is of a fleet that is no more.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A store that came back empty gets one that is no older than this.
+const KEPT_FOR_EMPTY: Duration = Duration::from_secs(600);
+
+/// Which store an exit is for, as far as two programs agree on its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreName(String);
 
 /// Why an exit could not be left.
 #[derive(Debug, thiserror::Error)]
@@ -30,65 +41,158 @@ pub enum LeaveError {
     Io(PathBuf, io::Error),
 }
 
-/// The exits that were left.
+/// The exits that were left for a store.
 #[derive(Debug)]
-pub struct LeftExits {
+struct LeftExits {
     directory: PrivateDir,
     exits: Vec<(AgentId, RosterEntry)>,
+}
+
+impl StoreName {
+    /// The one that programs without a URL find.
+    pub fn nearby() -> Self {
+        Self("nearby".to_owned())
+    }
+
+    /// The one at this address.
+    pub fn of(address: &Address) -> Self {
+        Self(format!("{address}/{}", address.database()))
+    }
 }
 
 /// Leaves the last roster entry of an agent; a later one of its id takes its place.
 ///
 /// # Errors
 /// There is no place for it.
-pub fn leave(id: &AgentId, entry: &RosterEntry) -> Result<(), LeaveError> {
+pub fn leave(id: &AgentId, store: &StoreName, entry: &RosterEntry) -> Result<(), LeaveError> {
     let state = state_directory().ok_or(LeaveError::NoPlace)?;
-    leave_in(&state, id, entry)
+    leave_in(&state, id, store, entry)
 }
 
-fn leave_in(state: &Path, id: &AgentId, entry: &RosterEntry) -> Result<(), LeaveError> {
+/// Writes what was left for this store, which may have several names: to the roster, unless that has a later registration of the
+/// agent, and to the events.
+///
+/// # Errors
+/// The connection is lost. What the store refuses is left for the next time.
+pub async fn deliver(link: &mut Link, names: Vec<StoreName>) -> RedisResult<()> {
+    let read = tokio::task::spawn_blocking(move || LeftExits::read_in(&state_directory()?, &names));
+    let Some(left) = read.await.ok().flatten() else {
+        return Ok(());
+    };
+    let roster = Script::new(keys::ROSTER_SCRIPT);
+    for (id, entry) in &left.exits {
+        match write(link, &roster, id, entry).await {
+            Ok(true) => left.directory.remove(id.as_str()),
+            Ok(false) => {}
+            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
+            Err(error) => {
+                tracing::warn!("the store does not take the exit of {id}, which is kept: {error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// False where the store does not know the agent and its end is old: it is another store at this address.
+async fn write(
+    link: &mut Link,
+    roster: &Script,
+    id: &AgentId,
+    entry: &RosterEntry,
+) -> RedisResult<bool> {
+    let mut known = redis::cmd("HEXISTS");
+    known.arg(keys::ROSTER).arg(id.as_str());
+    let now_ms = clock::wall_ms();
+    let age = Duration::from_millis(now_ms.saturating_sub(entry.life().since));
+    if !known.query_async::<bool>(link).await? && age > KEPT_FOR_EMPTY {
+        return Ok(false);
+    }
+    let mut call = roster.prepare_invoke();
+    call.key(keys::ROSTER)
+        .arg(id.as_str())
+        .arg(entry.epoch)
+        .arg(entry.encode());
+    if call.invoke_async::<u64>(link).await? == 0 {
+        return Ok(true); // it has been registered again
+    }
+    let mut add = redis::cmd("XADD");
+    add.arg(keys::EVENTS)
+        .arg("MAXLEN")
+        .arg("~")
+        .arg(keys::EVENTS_KEPT)
+        .arg("*");
+    for (field, value) in event(id, entry, now_ms).encode() {
+        add.arg(field).arg(value);
+    }
+    add.exec_async(link).await?;
+    tracing::info!("{id} ended while its sidecar could not reach the store");
+    Ok(true)
+}
+
+/// What its sidecar would have reported.
+fn event(id: &AgentId, entry: &RosterEntry, now_ms: u64) -> Event {
+    let life = entry.life();
+    Event {
+        kind: match entry.stopped_at {
+            Some(_) => EventKind::Stopped,
+            None => EventKind::Exited,
+        },
+        agent: id.clone(),
+        epoch: entry.epoch,
+        at_ms: life.since,
+        detail: Detail {
+            host: Some(entry.host.clone()),
+            exit: life.end.as_ref().map(|end| end.exit),
+            incarnation: Some(life.incarnation),
+            delayed_ms: now_ms.saturating_sub(life.since),
+            life: Some(Box::new(life)),
+            ..Detail::default()
+        },
+    }
+}
+
+fn leave_in(
+    state: &Path,
+    id: &AgentId,
+    store: &StoreName,
+    entry: &RosterEntry,
+) -> Result<(), LeaveError> {
     let path = state.join(DIRECTORY);
     let failed = |error| LeaveError::Io(path.clone(), error);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
     made.map_err(failed)?;
     let directory = PrivateDir::open(&path)?;
-    directory
-        .write(id.as_str(), &entry.encode())
-        .map_err(failed)
+    let text = format!("{}\n{}\n", store.0, entry.encode());
+    directory.write(id.as_str(), &text).map_err(failed)
 }
 
 impl LeftExits {
-    /// Reads what sidecars of this user left. What cannot be read stays where it is.
-    pub fn read() -> Option<Self> {
-        Self::read_in(&state_directory()?)
-    }
-
-    fn read_in(state: &Path) -> Option<Self> {
+    /// What cannot be read, and what is for another store, stays where it is for a while.
+    fn read_in(state: &Path, names: &[StoreName]) -> Option<Self> {
         let directory = PrivateDir::open(&state.join(DIRECTORY)).ok()?;
-        let names = std::fs::read_dir(directory.held_path()).ok()?;
-        let names = names.flatten().filter_map(|entry| {
-            let name = entry.file_name();
-            AgentId::parse(name.to_str()?).ok()
-        });
-        let exits = names.take(EXITS_MAX).filter_map(|id| {
-            let text = directory.read(id.as_str())?;
-            Some((id, RosterEntry::decode(&text).ok()?))
-        });
-        Some(Self {
-            exits: exits.collect(),
-            directory,
-        })
+        let files = std::fs::read_dir(directory.held_path()).ok()?.flatten();
+        let mut exits = Vec::new();
+        for file in files.take(EXITS_MAX) {
+            let name = file.file_name();
+            let Some(id) = name.to_str().and_then(|name| AgentId::parse(name).ok()) else {
+                continue;
+            };
+            let text = directory.read(id.as_str()).unwrap_or_default();
+            match text.split_once('\n') {
+                Some((store, entry)) if names.iter().any(|name| name.0 == store) => {
+                    exits.extend(RosterEntry::decode(entry).ok().map(|entry| (id, entry)));
+                }
+                Some(_) | None if is_old(&file) => directory.remove(id.as_str()),
+                Some(_) | None => {}
+            }
+        }
+        Some(Self { directory, exits })
     }
+}
 
-    /// Which agents, and what the roster is to hold of each.
-    pub fn exits(&self) -> &[(AgentId, RosterEntry)] {
-        &self.exits
-    }
-
-    /// The store has it.
-    pub fn remove(&self, id: &AgentId) {
-        self.directory.remove(id.as_str());
-    }
+fn is_old(file: &DirEntry) -> bool {
+    let changed = file.metadata().and_then(|found| found.modified());
+    changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT))
 }
 
 #[cfg(test)]
@@ -96,20 +200,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exit_is_there_until_it_is_removed_whatever_else_stands_beside_it() {
+    fn an_exit_is_read_for_its_store_whatever_else_stands_beside_it() {
         let state = tempfile::tempdir().unwrap();
         let state = state.path().join("a/b");
-        let id = AgentId::parse("a1").unwrap();
+        let id = |text| AgentId::parse(text).unwrap();
         let entry = RosterEntry::decode(r#"{"type":"t","host":"h","intervalMs":1000,"epoch":7}"#);
         let entry = entry.unwrap();
-        assert!(LeftExits::read_in(&state).is_none());
-        leave_in(&state, &id, &entry).unwrap();
-        std::fs::write(state.join("exits/a2"), "no entry").unwrap();
-        std::fs::write(state.join("exits/no id"), entry.encode()).unwrap();
-        let left = LeftExits::read_in(&state).unwrap();
-        assert_eq!(left.exits(), [(id.clone(), entry)]);
-        left.remove(&id);
-        assert_eq!(LeftExits::read_in(&state).unwrap().exits(), []);
-        assert!(state.join("exits/a2").exists());
+        let (here, there) = (StoreName::nearby(), StoreName("h:6379/0".to_owned()));
+        let read = |names: &[StoreName]| Some(LeftExits::read_in(&state, names)?.exits);
+        assert_eq!(read(std::slice::from_ref(&here)), None);
+        leave_in(&state, &id("a1"), &here, &entry).unwrap();
+        leave_in(&state, &id("a2"), &there, &entry).unwrap();
+        std::fs::write(state.join("exits/a3"), "no entry").unwrap();
+        std::fs::write(state.join("exits/a4"), "nearby\nno entry").unwrap();
+        std::fs::write(state.join("exits/no id"), "nearby\n{}").unwrap();
+        assert_eq!(read(&[here]), Some(vec![(id("a1"), entry.clone())]));
+        assert_eq!(read(&[there]), Some(vec![(id("a2"), entry)]));
+    }
+
+    #[test]
+    fn the_event_of_an_exit_is_that_of_its_sidecar() {
+        let life = r#""life":{"step":3,"phase":"ended","since":5000,"incarnation":1,"end":{"incarnation":1,"exit":{"code":7}}}"#;
+        let text = format!(r#"{{"type":"t","host":"h","intervalMs":1000,"epoch":7,{life}}}"#);
+        let entry = RosterEntry::decode(&text).unwrap();
+        let id = AgentId::parse("a1").unwrap();
+        let event = event(&id, &entry, 9000);
+        assert_eq!(
+            (event.kind, event.at_ms, event.detail.delayed_ms),
+            (EventKind::Exited, 5000, 4000)
+        );
+        assert_eq!(event.detail.exit.and_then(|exit| exit.code), Some(7));
+        assert_eq!(event.life().map(|life| life.step), Some(3));
     }
 }

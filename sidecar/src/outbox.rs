@@ -13,6 +13,7 @@ mod register;
 use crate::clock;
 use crate::config::Store;
 use deliver::Delivered;
+use hbshell::left_exits;
 use hbshell::store::{Link, ReplicaWatch, causes, remedy};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
@@ -327,6 +328,7 @@ impl StoreSession {
         }
         backoff.reset();
         self.registered();
+        left_exits::deliver(&mut connection, vec![self.store.name()]).await?;
         loop {
             if self.until_renewal().is_some_and(|left| left.is_zero())
                 && !self.renew_lease(&mut connection).await?

@@ -1,6 +1,7 @@
 //! Which store is used: the configured one, else Redis in its usual place, else one embedded here.
 
 use crate::config::{Address, Credentials};
+use hbshell::left_exits::StoreName;
 use hbshell::private_dir::PrivateDir;
 use hbstore::{Kept, Limits, serve};
 use heartbeat::base::runtime_dir;
@@ -49,11 +50,12 @@ impl Origin {
         }
     }
 
-    /// Whether sidecars without a URL use it.
-    pub(crate) fn is_nearby(self) -> bool {
+    /// By which names sidecars left exits for it; `None` where they cannot have.
+    pub(crate) fn names(self, address: &Address) -> Option<Vec<StoreName>> {
         match self {
-            Self::Usual | Self::Embedded => true,
-            Self::Configured | Self::Demo => false,
+            Self::Usual | Self::Embedded => Some(vec![StoreName::nearby(), StoreName::of(address)]),
+            Self::Configured => Some(vec![StoreName::of(address)]),
+            Self::Demo => None,
         }
     }
 }

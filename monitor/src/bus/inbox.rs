@@ -7,7 +7,6 @@
 mod answers;
 mod events;
 mod lead;
-mod left_exits;
 mod load;
 mod questions;
 mod recovery;
@@ -21,6 +20,7 @@ use crate::clock;
 use crate::config::Address;
 use crate::wake::{self, Sleeper, Wake};
 use events::Events;
+use hbshell::left_exits;
 use hbshell::store::{Link, Located, ReplicaWatch, Within, causes, remedy};
 use heartbeat::base::backoff::Backoff;
 use heartbeat::base::id::AgentId;
@@ -342,8 +342,8 @@ impl StoreReader {
         // Before the records are read it is known whether they are this monitor's to go on with.
         self.replica.connected(clock::now());
         lead::ask(&mut link, &self.instance, &self.output).await?;
-        if self.origin.is_nearby() {
-            left_exits::deliver(&mut link).await?;
+        if let Some(names) = self.origin.names(&self.address) {
+            left_exits::deliver(&mut link, names).await?;
         }
         load(&mut link, &mut self.events, &self.output).await?;
         backoff.reset();

@@ -1,5 +1,6 @@
 //! Where the store is: the configured one, or what is found on this machine.
 
+use hbshell::left_exits::StoreName;
 use hbshell::store::{Address, AddressError, Credentials, CredentialsGiven, published_url};
 use heartbeat::base::runtime_dir;
 
@@ -41,6 +42,14 @@ impl Store {
                 let url = published.unwrap_or_else(|| runtime_dir::STORE_URL_DEFAULT.to_owned());
                 Address::new(&url, Credentials::default())
             }
+        }
+    }
+
+    /// By which name its exits are left.
+    pub(crate) fn name(&self) -> StoreName {
+        match self {
+            Self::Configured(address) => StoreName::of(address),
+            Self::Nearby => StoreName::nearby(),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::publisher::Reading;
 use super::{Hub, Outcome};
 use crate::clock;
-use crate::config::{Config, Store};
+use crate::config::Config;
 use crate::outbox::StoreEvent;
 use crate::process::child;
 use crate::process::usage::Sample;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long an exit waits for the store. The agent has ended by then; only the caller waits.
 const EXIT_STORED_WITHIN: Duration = Duration::from_secs(2);
+/// How long it may take to leave it on the disk.
+const EXIT_LEFT_WITHIN: Duration = Duration::from_secs(1);
 const SUCCESS: Exit = Exit {
     code: Some(0),
     signal: None,
@@ -199,7 +201,7 @@ impl Hub {
         let exit = self.publisher.last_entry();
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         if !self.publisher.outbox.close(left).await {
-            leave_exit(&self.config, &exit);
+            leave_exit(&self.config, exit).await;
         }
     }
 
@@ -212,14 +214,14 @@ impl Hub {
     }
 }
 
-/// The store did not take it. Where no URL names the store, that may be the one that hbmonitor serves on this machine.
-fn leave_exit(config: &Config, exit: &RosterEntry) {
-    let then = match &config.store {
-        Store::Configured(_) => "hbmonitor will detect it by timeout".to_owned(),
-        Store::Nearby => match left_exits::leave(&config.id, exit) {
-            Ok(()) => "it is kept for the next hbmonitor of this user".to_owned(),
-            Err(error) => format!("hbmonitor will detect it by timeout: {error}"),
-        },
+/// The store did not take it: another program of this user may reach it later. A disk that does not answer delays no end.
+async fn leave_exit(config: &Config, exit: RosterEntry) {
+    let (id, store) = (config.id.clone(), config.store.name());
+    let left = tokio::task::spawn_blocking(move || left_exits::leave(&id, &store, &exit));
+    let then = match tokio::time::timeout(EXIT_LEFT_WITHIN, left).await {
+        Ok(Ok(Ok(()))) => "it is kept for the next program of this user that reaches it".to_owned(),
+        Ok(Ok(Err(error))) => format!("hbmonitor will detect it by timeout: {error}"),
+        Ok(Err(_)) | Err(_) => "hbmonitor will detect it by timeout".to_owned(),
     };
     tracing::warn!("could not deliver the exit to the store; {then}");
 }
