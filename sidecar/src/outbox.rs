@@ -123,6 +123,8 @@ struct StoreSession {
     /// The epoch that was lost to a higher one, while the id is not ours.
     fenced: Option<u64>,
     sent: u64,
+    /// Since when the agent runs without the id, beside its holder's.
+    beside_since: Option<Moment>,
     outage_logged: bool,
     /// The session that ended last had registered.
     was_registered: bool,
@@ -184,6 +186,7 @@ impl Outbox {
             epoch: 0,
             fenced: None,
             sent: 0,
+            beside_since: None,
             outage_logged: false,
             was_registered: false,
             tries: 0,

@@ -509,6 +509,32 @@ fn a_signal_for_the_watcher_of_an_attached_process_leaves_the_process_alone() {
     assert_eq!(stranger.0.try_wait().unwrap(), None);
 }
 
+/// Its parent becomes a program that never asks for it.
+#[test]
+fn how_an_attached_agent_ended_is_known_before_its_parent_reaps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, code) in [("TERM", 143), ("KILL", 137)] {
+        let pid = dir.path().join("pid");
+        let script = format!(
+            "sleep 1000 & echo $! > {0}.draft; mv {0}.draft {0}; exec sleep 1000",
+            pid.display()
+        );
+        let _parent = Running::spawn(Command::new("sh").args(["-c", &script]));
+        let agent = eventually("the agent runs", || std::fs::read_to_string(&pid).ok());
+        std::fs::remove_file(&pid).unwrap();
+        let mut command = loud(&["--pid", agent.trim(), "--id", "x"]);
+        let mut watcher = Running::spawn(command.stderr(log(dir.path())));
+        eventually("it is attached", || {
+            let logged = std::fs::read_to_string(dir.path().join("log")).ok()?;
+            logged
+                .contains(&format!("attached to process {agent}"))
+                .then_some(())
+        });
+        signal(agent.trim().parse::<u32>().unwrap(), number);
+        assert_eq!(watcher.exit_code(), Some(code));
+    }
+}
+
 #[test]
 fn a_match_is_waited_for_and_its_re_creation_followed() {
     let dir = tempfile::tempdir().unwrap();

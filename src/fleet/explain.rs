@@ -258,9 +258,10 @@ impl Agent {
             Some(Reason::Exited) => return exited(end).into(),
             Some(Reason::Killed) => return killed(end).into(),
             Some(Reason::OomKilled) => "It was killed for memory: the kernel ended its process.",
-            Some(Reason::Hung) => {
-                let sentence = self.activity_sentence();
-                return sentence.unwrap_or("It can never go on by itself.".into());
+            Some(Reason::Hung) => return self.hung_sentence(),
+            Some(Reason::CrashLoop) if self.run.is_hung() => {
+                let hung = self.hung_sentence();
+                return format!("It hangs again and again, and no restart is left: {hung}").into();
             }
             Some(Reason::CrashLoop) => return crash_loop(&self.run.life).into(),
             Some(Reason::Duplicate) => return self.duplicate_sentence().into(),
@@ -274,6 +275,12 @@ impl Agent {
             }
         };
         text.into()
+    }
+
+    /// The beat with the verdict may still be to come, or an incarnation before the hung one may have sent the last.
+    fn hung_sentence(&self) -> Cow<'_, str> {
+        let sentence = self.activity_sentence().filter(|_| self.run.is_hung());
+        sentence.unwrap_or("It can never go on by itself.".into())
     }
 
     fn lost_sentence(&self, now: Moment) -> String {

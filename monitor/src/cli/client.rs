@@ -72,7 +72,7 @@ pub(crate) enum ClientError {
     Stranger(String, String),
     /// A token is needed.
     #[error(
-        "{why}\n  on the monitor's machine, as its user:  hbmonitor {command}\n  elsewhere:                              HB_TOKEN_FILE=FILE hbmonitor {command}"
+        "{why}\n  on the monitor's machine, as its user:  hbmonitor {command}\n  with a state directory of its own:      HB_STATE_DIR=DIR hbmonitor {command}\n  elsewhere:                              HB_TOKEN_FILE=FILE hbmonitor {command}"
     )]
     Token {
         /// The monitor's words.

@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-/// How long the parent of an attached agent has to reap it; its exit is readable only then.
-const REAPED_WITHIN: Duration = Duration::from_millis(500);
+/// How long the parent of an attached agent has to reap it: that it ended well is readable only then.
+const REAPED_WITHIN: Duration = Duration::from_secs(2);
 /// So long an end belongs to that of its output's reader: an agent that writes notices within a beat.
 const JUST_GONE: Duration = Duration::from_secs(30);
 pub(super) const REAPED_CHECK: Duration = Duration::from_millis(10);
@@ -63,11 +63,12 @@ impl AgentProcess {
         else {
             return None;
         };
-        if !process.is_reaped() && now < *until {
+        let shown = process.exit_before_reaped();
+        if shown.is_none() && !process.is_reaped() && now < *until {
             *check = now + REAPED_CHECK;
             return None;
         }
-        let exit = process.exit().unwrap_or(Exit::UNKNOWN);
+        let exit = shown.or_else(|| process.exit()).unwrap_or(Exit::UNKNOWN);
         if exit == Exit::UNKNOWN {
             tracing::warn!(
                 "the agent ended; its exit code is unknown: this kernel does not report it, or its parent has not reaped it"

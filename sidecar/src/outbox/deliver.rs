@@ -13,6 +13,9 @@ use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
 use std::time::Duration;
 
+/// An agent whose id was taken with `--takeover` has so long to end, and so many beats, before it counts as a second one.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
+const ENDS_WITHIN_BEATS: u32 = 10;
 /// With which of the beats the roster is looked at where that costs a connection to another node of a cluster.
 const ROSTER_EVERY: u64 = 10;
 
@@ -95,8 +98,13 @@ impl StoreSession {
         let Some(Offer { beat, .. }) = latest.filter(is_new) else {
             return Ok(());
         };
-        if beat.hb.as_ref().is_some_and(|hb| hb.fenced) {
-            self.sent = beat.sequence;
+        let Some(hb) = beat.hb.as_ref().filter(|hb| hb.fenced) else {
+            return Ok(());
+        };
+        self.sent = beat.sequence;
+        let since = *self.beside_since.get_or_insert_with(clock::now);
+        let may_end = clock::now().since(since) < ENDS_WITHIN.max(hb.interval * ENDS_WITHIN_BEATS);
+        if !may_end || !self.was_taken_over(connection).await? {
             let published = redis::cmd("PUBLISH")
                 .arg(self.channels.beats())
                 .arg(beat.encode())
@@ -105,6 +113,17 @@ impl StoreSession {
             self.taken("a beat", published)?;
         }
         Ok(())
+    }
+
+    /// Whether the holder took the id with `--takeover`: then its person knows of this agent.
+    async fn was_taken_over(&mut self, connection: &mut Link) -> anyhow::Result<bool> {
+        let field: redis::RedisResult<Option<String>> = redis::cmd("HGET")
+            .arg(keys::agent(&self.registration.id))
+            .arg(hash::TAKEOVER)
+            .query_async(connection)
+            .await;
+        let field = self.taken("a question", field)?.flatten();
+        Ok(field.as_deref() == Some(hash::TAKEN))
     }
 
     /// Sends one beat. A store that refuses to write it publishes it all the same: the agent lives.

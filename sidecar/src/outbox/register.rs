@@ -83,6 +83,7 @@ impl StoreSession {
 
     fn granted(&mut self, epoch: u64, sent: Moment) {
         self.epoch = epoch;
+        self.beside_since = None;
         if self.registration.exclusive.is_some() {
             self.leased.send_replace(Some(sent));
         }
@@ -156,14 +157,12 @@ impl StoreSession {
         let every = (interval / 4).clamp(CHECK_MIN, CHECK_MAX);
         let mut free = false;
         loop {
-            let (holder, takeover): (Option<String>, Option<String>) = redis::cmd("HMGET")
+            let holder: Option<String> = redis::cmd("HGET")
                 .arg(keys::agent(&self.registration.id))
-                .arg(&["instance", hash::TAKEOVER])
+                .arg("instance")
                 .query_async(connection)
                 .await?;
-            if takeover.as_deref() != Some(hash::TAKEN) {
-                self.publish_beside(connection).await?;
-            }
+            self.publish_beside(connection).await?;
             let was_free = std::mem::replace(&mut free, holder.is_none_or(|id| id.is_empty()));
             if free && was_free {
                 return Ok(true);

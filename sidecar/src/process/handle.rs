@@ -127,6 +127,12 @@ impl Process {
         pidfd_exit(self.descriptor()?).map(exit_of)
     }
 
+    /// How it ended, as long as its parent has not reaped it. Where the kernel hides it, it shows 0: a clean end cannot be distinguished from that.
+    pub(crate) fn exit_before_reaped(&self) -> Option<Exit> {
+        let stat = named_stat(self.pid, self.started).filter(|stat| !is_alive(stat))?;
+        stat.exit_code.filter(|status| *status != 0).map(exit_of)
+    }
+
     /// Whether it has ended, reaped or not.
     pub(crate) fn has_ended(&self) -> bool {
         let Some(fd) = self.descriptor() else {
