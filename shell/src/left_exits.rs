@@ -18,6 +18,7 @@ use std::time::Duration;
 const DIRECTORY: &str = "exits";
 /// Exits that are read at once.
 const EXITS_MAX: usize = 10_000;
+const READ_WITHIN: Duration = Duration::from_millis(500);
 /// One that no store has taken for so long is of a fleet that is no more.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A store that came back empty gets one that is no older than this.
@@ -76,21 +77,37 @@ pub fn leave(id: &AgentId, store: &StoreName, entry: &RosterEntry) -> Result<(),
 /// The connection is lost. What the store refuses is left for the next time.
 pub async fn deliver(link: &mut Link, names: Vec<StoreName>) -> RedisResult<()> {
     let read = tokio::task::spawn_blocking(move || LeftExits::read_in(&state_directory()?, &names));
-    let Some(left) = read.await.ok().flatten() else {
+    // A disk that does not answer holds up no beat.
+    let read = tokio::time::timeout(READ_WITHIN, read).await;
+    let Some(left) = read.ok().and_then(|read| read.ok().flatten()) else {
         return Ok(());
     };
+    let LeftExits { directory, exits } = left;
     let roster = Script::new(keys::ROSTER_SCRIPT);
-    for (id, entry) in &left.exits {
-        match write(link, &roster, id, entry).await {
-            Ok(true) => left.directory.remove(id.as_str()),
+    let mut written = Vec::new();
+    let mut lost = Ok(());
+    for (id, entry) in exits {
+        match write(link, &roster, &id, &entry).await {
+            Ok(true) => written.push(id),
             Ok(false) => {}
-            Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
+            Err(error) if error.is_io_error() || error.is_timeout() => {
+                lost = Err(error);
+                break;
+            }
             Err(error) => {
                 tracing::warn!("the store does not take the exit of {id}, which is kept: {error}");
             }
         }
     }
-    Ok(())
+    if !written.is_empty() {
+        // The disk is not waited for: what stays is written once more, which changes nothing.
+        tokio::task::spawn_blocking(move || {
+            for id in written {
+                directory.remove(id.as_str());
+            }
+        });
+    }
+    lost
 }
 
 /// False where the store does not know the agent and its end is old: it is another store at this address.
@@ -100,11 +117,15 @@ async fn write(
     id: &AgentId,
     entry: &RosterEntry,
 ) -> RedisResult<bool> {
-    let mut known = redis::cmd("HEXISTS");
+    let mut known = redis::cmd("HGET");
     known.arg(keys::ROSTER).arg(id.as_str());
+    let known = known.query_async::<Option<Vec<u8>>>(link).await?;
+    if known.as_deref() == Some(entry.encode().as_bytes()) {
+        return Ok(true); // another program was here
+    }
     let now_ms = clock::wall_ms();
     let age = Duration::from_millis(now_ms.saturating_sub(entry.life().since));
-    if !known.query_async::<bool>(link).await? && age > KEPT_FOR_EMPTY {
+    if known.is_none() && age > KEPT_FOR_EMPTY {
         return Ok(false);
     }
     let mut call = roster.prepare_invoke();
