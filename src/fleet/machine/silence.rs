@@ -75,6 +75,7 @@ impl Fleet {
         let Some(place) = self.agents.find(id.as_str()) else {
             return;
         };
+        self.observed(place, now);
         self.apply(place, Occurred::Now, now, effects, |agent, context| {
             agent.answered(context);
         });
