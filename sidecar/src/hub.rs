@@ -226,9 +226,10 @@ impl Hub {
 
     /// What was made or found once and may have been removed by another program.
     fn look_after(&mut self) {
-        let pid = self.agent.pid();
-        pid.inspect(|pid| self.agent.programs.note(*pid));
-        self.io.look_after(pid);
+        if let Some(process) = self.agent.body.process() {
+            self.agent.programs.note(process);
+        }
+        self.io.look_after(self.agent.pid());
         self.records.look_after();
         self.agent.facts.look_for_reader();
     }

@@ -573,6 +573,10 @@ fn an_editor_of_its_file_is_not_taken_for_the_agent_that_has_ended() {
         eventually(&words, || log().contains(&words).then_some(()));
     };
     logged(format!("attached to process {}\n", first.pid()));
+    let settled = Instant::now() + Duration::from_secs(4);
+    eventually("what it runs is noted", || {
+        (Instant::now() > settled).then_some(())
+    });
     let editor = Running::spawn(
         Command::new("python3")
             .args(["-c", "input()", &mark])

@@ -62,17 +62,11 @@ pub const OF_A_BEAT: [&str; 8] = [
     "memoryMB",
 ];
 
-/// Says how the holder came to the id: [`TAKEN`], or nothing.
-pub const TAKEOVER: &str = "takeover";
-/// With `--takeover`: that the agent of the one before runs on is known.
-pub const TAKEN: &str = "1";
-
 /// What the hash holds between a registration and its first beat, beside `epoch` and `instance`.
 pub fn registration(
     entry: &RosterEntry,
     registered_ms: u64,
     holder: &Holder,
-    takeover: bool,
 ) -> Vec<(&'static str, String)> {
     vec![
         ("registeredAt", registered_ms.to_string()),
@@ -81,7 +75,6 @@ pub fn registration(
         ("status", word(&Status::Starting)),
         ("intervalMs", entry.interval_ms.to_string()),
         ("holder", holder.encode()),
-        (TAKEOVER, if takeover { TAKEN } else { "" }.to_owned()),
     ]
 }
 

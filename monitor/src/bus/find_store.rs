@@ -50,12 +50,12 @@ impl Origin {
         }
     }
 
-    /// By which names sidecars left exits for it; `None` where they cannot have.
+    /// By which names sidecars of this user left exits for it. Of one that was configured, which machines elsewhere use too, they
+    /// write them themselves.
     pub(crate) fn names(self, address: &Address) -> Option<Vec<StoreName>> {
         match self {
             Self::Usual | Self::Embedded => Some(vec![StoreName::nearby(), StoreName::of(address)]),
-            Self::Configured => Some(vec![StoreName::of(address)]),
-            Self::Demo => None,
+            Self::Configured | Self::Demo => None,
         }
     }
 }

@@ -275,7 +275,7 @@ impl AgentProcess {
             env_marker,
         };
         let ended = process.until_ended()?;
-        self.programs.note(process.pid);
+        self.programs.note(&process);
         self.body = Body::Attached { process, ended };
         Ok(())
     }

@@ -13,9 +13,9 @@ use heartbeat::wire::keys;
 use heartbeat::wire::roster::RosterEntry;
 use std::time::Duration;
 
-/// An agent whose id was taken with `--takeover` has so long to end, and so many beats, before it counts as a second one.
-const ENDS_WITHIN: Duration = Duration::from_secs(120);
-const ENDS_WITHIN_BEATS: u32 = 10;
+/// An agent whose id was taken has so many intervals to end before it counts as a second one: a rollout with `--takeover` lets
+/// both run for a while.
+const INTERVALS_TO_END: u32 = 10;
 /// With which of the beats the roster is looked at where that costs a connection to another node of a cluster.
 const ROSTER_EVERY: u64 = 10;
 
@@ -103,8 +103,7 @@ impl StoreSession {
         };
         self.sent = beat.sequence;
         let since = *self.beside_since.get_or_insert_with(clock::now);
-        let may_end = clock::now().since(since) < ENDS_WITHIN.max(hb.interval * ENDS_WITHIN_BEATS);
-        if !may_end || !self.was_taken_over(connection).await? {
+        if clock::now().since(since) >= hb.interval * INTERVALS_TO_END {
             let published = redis::cmd("PUBLISH")
                 .arg(self.channels.beats())
                 .arg(beat.encode())
@@ -113,17 +112,6 @@ impl StoreSession {
             self.taken("a beat", published)?;
         }
         Ok(())
-    }
-
-    /// Whether the holder took the id with `--takeover`: then its person knows of this agent.
-    async fn was_taken_over(&mut self, connection: &mut Link) -> anyhow::Result<bool> {
-        let field: redis::RedisResult<Option<String>> = redis::cmd("HGET")
-            .arg(keys::agent(&self.registration.id))
-            .arg(hash::TAKEOVER)
-            .query_async(connection)
-            .await;
-        let field = self.taken("a question", field)?.flatten();
-        Ok(field.as_deref() == Some(hash::TAKEN))
     }
 
     /// Sends one beat. A store that refuses to write it publishes it all the same: the agent lives.

@@ -112,7 +112,7 @@ impl StoreSession {
         commands.cmd("HSET").arg(&key);
         commands.arg("epoch").arg(epoch);
         commands.arg("instance").arg(&about.instance);
-        for (field, value) in self.registration_fields() {
+        for (field, value) in hash::registration(&about.entry, about.registered_ms, &about.holder) {
             commands.arg(field).arg(value);
         }
         let time_to_live = millis(keys::time_to_live(interval));

@@ -174,17 +174,6 @@ impl StoreSession {
         }
     }
 
-    /// What the hash holds of this registration.
-    pub(super) fn registration_fields(&self) -> Vec<(&'static str, String)> {
-        let about = &self.registration;
-        hash::registration(
-            &about.entry,
-            about.registered_ms,
-            &about.holder,
-            about.takeover,
-        )
-    }
-
     async fn grant(&mut self, connection: &mut Link, breakable: &str) -> anyhow::Result<Grant> {
         let about = &self.registration;
         let interval = Duration::from_millis(about.entry.interval_ms);
@@ -201,7 +190,7 @@ impl StoreSession {
                     .exclusive
                     .map_or(0, |terms| millis(terms.time_to_live())),
             );
-        for (field, value) in self.registration_fields() {
+        for (field, value) in hash::registration(&about.entry, about.registered_ms, &about.holder) {
             call.arg(field).arg(value);
         }
         let answer = call.invoke_async::<Vec<String>>(connection).await;

@@ -1,9 +1,13 @@
 //! Which programs the agent ran: what matches its expression and runs another one is an editor or a pager, not the agent.
 
-use crate::process::handle;
+use crate::clock;
+use crate::process::handle::{self, Process};
+use std::time::Duration;
 
 /// An agent starts as a shell, and becomes another program once or twice.
 const PROGRAMS_MAX: usize = 8;
+/// A process this old is what it is to be: a shell, or a shim, that starts the agent has become it.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 /// One file that is many programs: which one, the first argument says.
 const MULTICALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
 
@@ -12,8 +16,15 @@ const MULTICALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
 pub(crate) struct Programs(Vec<String>);
 
 impl Programs {
-    /// Notes what this process of the agent runs now.
-    pub(crate) fn note(&mut self, pid: i32) {
+    /// Notes what this process of the agent runs, once that is settled.
+    pub(crate) fn note(&mut self, process: &Process) {
+        let age = clock::wall_ms().saturating_sub(process.started_ms());
+        if Duration::from_millis(age) >= SETTLED_AFTER {
+            self.note_of(process.pid);
+        }
+    }
+
+    fn note_of(&mut self, pid: i32) {
         let Some(name) = name(pid).filter(|name| !self.0.contains(name)) else {
             return;
         };
@@ -64,7 +75,7 @@ mod tests {
         assert!(programs.may_run_in(me), "no program was seen");
         programs.0.push("another".to_owned());
         assert!(!programs.may_run_in(me));
-        programs.note(me);
+        programs.note_of(me);
         assert!(programs.may_run_in(me) && programs.may_run_in(i32::MAX));
     }
 }
