@@ -3,7 +3,7 @@
 
 use crate::clock;
 use crate::private_dir::{PrivateDir, PrivateDirError};
-use crate::store::{Address, Link, state_directory};
+use crate::store::{Address, Link, add_event, state_directory};
 use heartbeat::base::id::AgentId;
 use heartbeat::wire::event::{Detail, Event, EventKind};
 use heartbeat::wire::keys;
@@ -136,16 +136,8 @@ async fn write(
     if call.invoke_async::<u64>(link).await? == 0 {
         return Ok(true); // it has been registered again
     }
-    let mut add = redis::cmd("XADD");
-    add.arg(keys::EVENTS)
-        .arg("MAXLEN")
-        .arg("~")
-        .arg(keys::EVENTS_KEPT)
-        .arg("*");
-    for (field, value) in event(id, entry, now_ms).encode() {
-        add.arg(field).arg(value);
-    }
-    add.exec_async(link).await?;
+    let event = event(id, entry, now_ms);
+    add_event(&event).exec_async(link).await?;
     tracing::info!("{id} ended while its sidecar could not reach the store");
     Ok(true)
 }

@@ -16,6 +16,8 @@ use cluster::{Cluster, Node, Slots, slot};
 pub use connect::{ConnectError, causes, remedy};
 pub use credentials::{Credentials, CredentialsGiven};
 use heartbeat::base::runtime_dir;
+use heartbeat::wire::event::Event;
+use heartbeat::wire::keys;
 pub use link::{Link, Within};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 pub use replica::ReplicaWatch;
@@ -272,6 +274,20 @@ pub fn state_directory() -> Option<PathBuf> {
     let path = |name| std::env::var_os(name).map(PathBuf::from);
     let uid = nix::unistd::geteuid().as_raw();
     runtime_dir::state_dir(path("XDG_STATE_HOME"), path("HOME"), uid)
+}
+
+/// The command that adds an event to the stream.
+pub fn add_event(event: &Event) -> redis::Cmd {
+    let mut add = redis::cmd("XADD");
+    add.arg(keys::EVENTS)
+        .arg("MAXLEN")
+        .arg("~")
+        .arg(keys::EVENTS_KEPT)
+        .arg("*");
+    for (field, value) in event.encode() {
+        add.arg(field).arg(value);
+    }
+    add
 }
 
 /// The URL that an hbmonitor of this user published in the runtime directory; `None` when there is none, or when the

@@ -23,7 +23,7 @@ use crate::config::{Config, INSTANCE};
 use crate::log::LogWriter;
 use crate::outbox::StoreEvent;
 use crate::output_tee::Outputs;
-use crate::process::attach;
+use crate::process::attach::{self, Programs};
 use crate::process::guard::Guard;
 use crate::process::handle::Process;
 use crate::process::inherited::Inherited;
@@ -131,7 +131,7 @@ pub(crate) async fn supervise(
     }
     // The process is searched for before anything is sent to the store: a refusal leaves no trace there.
     let found = match (already, config.work.target()) {
-        (None, Some(target)) => match attach::find(&target) {
+        (None, Some(target)) => match attach::find(&target, &Programs::default()) {
             Err(error) if error.may_pass() => None,
             found => Some(found?),
         },

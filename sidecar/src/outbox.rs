@@ -395,8 +395,14 @@ impl StoreSession {
     }
 
     fn unsent(&mut self) -> Option<Offer> {
+        let newer = self.newer();
+        newer.filter(|offer| offer.beat.epoch() == self.epoch)
+    }
+
+    /// The latest beat, where it was not sent yet.
+    fn newer(&mut self) -> Option<Offer> {
         let latest = self.latest.borrow_and_update().clone();
-        latest.filter(|offer| offer.beat.epoch() == self.epoch && offer.beat.sequence > self.sent)
+        latest.filter(|offer| offer.beat.sequence > self.sent)
     }
 
     /// Passes an order on. The same one comes with every beat until it expires: the hub remembers those it has seen.

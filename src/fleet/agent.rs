@@ -12,7 +12,7 @@ use crate::fleet::run::{BeatOutcome, BeatSource, Belief, Run};
 use crate::wire::beat::INTERVAL_DEFAULT;
 use crate::wire::beat::view::BeatView;
 use crate::wire::event::{Event, EventKind};
-use crate::wire::life::{Life, NextStart, Phase, Reason, Standing};
+use crate::wire::life::{Life, NextStart, Phase, Reason};
 use crate::wire::roster::RosterEntry;
 use std::time::Duration;
 
@@ -302,10 +302,9 @@ impl Agent {
         let is_later =
             epoch > entry.epoch || (epoch == entry.epoch && life.is_after(&entry.life()));
         let is_over = life.phase == Phase::Ended;
-        let stopped = life.standing() == Standing::Off;
         (is_later && is_over).then(|| RosterEntry {
             epoch,
-            stopped_at: stopped.then_some(life.since),
+            stopped_at: life.stopped_at(),
             life: Some(life.clone()),
             ..self.run.entry().unwrap_or(entry).clone()
         })

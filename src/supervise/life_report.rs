@@ -2,7 +2,7 @@
 
 use crate::base::moment::millis;
 use crate::supervise::lifecycle::Outlook;
-use crate::wire::life::{End, Life, NextStart, Phase, Reason, STALL_AFTER, Standing};
+use crate::wire::life::{End, Life, NextStart, Phase, Reason, STALL_AFTER};
 use std::time::Duration;
 
 /// What is known of the agent's process.
@@ -76,13 +76,7 @@ impl LifeReport {
 
     /// Since when the agent is stopped, for the roster; `None` while it is not.
     pub fn stopped_at(&self) -> Option<u64> {
-        let stopped = match self.life.phase {
-            Phase::Suspended | Phase::Detached | Phase::Ended => {
-                self.life.standing() == Standing::Off
-            }
-            Phase::Running | Phase::Stopping | Phase::Restarting | Phase::Waiting => false,
-        };
-        stopped.then_some(self.life.since)
+        self.life.stopped_at()
     }
 }
 

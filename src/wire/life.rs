@@ -277,6 +277,15 @@ impl Life {
         place(self) > place(known) || (place(self) == place(known) && self.phase != known.phase)
     }
 
+    /// Since when the agent is stopped, for the roster; `None` while it is not.
+    pub fn stopped_at(&self) -> Option<u64> {
+        let stopped = match self.phase {
+            Phase::Suspended | Phase::Detached | Phase::Ended => self.standing() == Standing::Off,
+            Phase::Running | Phase::Stopping | Phase::Restarting | Phase::Waiting => false,
+        };
+        stopped.then_some(self.since)
+    }
+
     /// Why it is stopped, where more is known than its clean end: a person stopped it, or a newer run of it took over.
     pub fn stopped_by(&self) -> Option<Reason> {
         let end = self.end.as_ref()?;

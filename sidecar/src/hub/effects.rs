@@ -222,7 +222,7 @@ impl Hub {
             return;
         };
         let before = clock_gettime(ClockId::ThreadCPUTime);
-        let attached = match attach::find_again(&target, &self.agent.programs) {
+        let attached = match attach::find(&target, &self.agent.programs) {
             Ok(process) => self
                 .attach(process)
                 .map_err(|error| Some(error.to_string())),

@@ -3,7 +3,7 @@
 use super::refusal::{Refusal, refusal, remedy_of_refusal};
 use super::{Offer, Queued, StoreSession};
 use crate::clock;
-use hbshell::store::Link;
+use hbshell::store::{Link, add_event};
 use heartbeat::base::moment::millis;
 use heartbeat::base::number::COUNT_MAX;
 use heartbeat::wire::beat::Beat;
@@ -93,9 +93,7 @@ impl StoreSession {
 
     /// Publishes the beat of an agent that runs without the id: nothing holds it, and monitors see that there are two.
     pub(super) async fn publish_beside(&mut self, connection: &mut Link) -> anyhow::Result<()> {
-        let latest = self.latest.borrow_and_update().clone();
-        let is_new = |offer: &Offer| offer.beat.sequence > self.sent;
-        let Some(Offer { beat, .. }) = latest.filter(is_new) else {
+        let Some(Offer { beat, .. }) = self.newer() else {
             return Ok(());
         };
         let Some(hb) = beat.hb.as_ref().filter(|hb| hb.fenced) else {
@@ -205,25 +203,15 @@ impl StoreSession {
     pub(super) async fn deliver_events(&mut self, connection: &mut Link) -> anyhow::Result<()> {
         while let Some(Queued { event, at }) = self.waiting.front() {
             let delayed_ms = self.away_until.map_or(0, |until| millis(until.since(*at)));
-            let mut add = redis::cmd("XADD");
-            add.arg(keys::EVENTS)
-                .arg("MAXLEN")
-                .arg("~")
-                .arg(keys::EVENTS_KEPT)
-                .arg("*");
             let detail = Detail {
                 delayed_ms,
                 ..event.detail.clone()
             };
-            for (field, value) in (Event {
+            let add = add_event(&Event {
                 epoch: self.epoch,
                 detail,
                 ..event.clone()
-            })
-            .encode()
-            {
-                add.arg(field).arg(value);
-            }
+            });
             match add.exec_async(connection).await {
                 Ok(()) => {}
                 Err(error) if refusal(&error) == Some(Refusal::ForNow) => {

@@ -94,16 +94,8 @@ impl AttachError {
     }
 }
 
-/// The process, held by its descriptor.
-pub(crate) fn find(target: &Target) -> Result<Process, AttachError> {
-    match target {
-        Target::Pid(pid) => open(*pid),
-        Target::Match(regex) => open(the_one(&matching(regex))?),
-    }
-}
-
-/// The agent's next incarnation: what matches, and runs a program that the agent ran.
-pub(crate) fn find_again(target: &Target, programs: &Programs) -> Result<Process, AttachError> {
+/// The process, held by its descriptor: what matches, and runs a program that the agent ran, where one was seen.
+pub(crate) fn find(target: &Target, programs: &Programs) -> Result<Process, AttachError> {
     match target {
         Target::Pid(pid) => open(*pid),
         Target::Match(regex) => {
@@ -321,7 +313,7 @@ mod tests {
         let regex = Regex::new(&mark).unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let found = loop {
-            match find(&Target::Match(regex.clone())) {
+            match find(&Target::Match(regex.clone()), &Programs::default()) {
                 Err(AttachError::NoMatch) if std::time::Instant::now() < deadline => {
                     std::thread::yield_now();
                 }
