@@ -58,6 +58,8 @@ pub(crate) struct StatusLine {
     pub(crate) raw: String,
     /// When it came.
     pub(crate) at: Moment,
+    /// The process that sent it as a datagram, as the kernel names it.
+    pub(crate) sender: Option<i32>,
 }
 
 /// The answer to a health check.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod agent_io;
+mod announcer;
 mod effects;
 mod ends;
 mod exclusive;

@@ -669,7 +669,9 @@ ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[__import__('os').uname()
 /// A file system of its own, in a mount namespace of its own, whose server stops answering once its one file is open. The
 /// program itself has that file as its output, and waits for a lock on it. Before, the server refuses a flush, and is never
 /// sent one again: the end of the program does not wait for it.
-const HUNG_FILES: &str = "import ctypes, fcntl, os, sys, time
+/// Mounts a file system on its first argument, in a mount namespace of its own, whose server answers until the call of this
+/// number in its second one (linux/fuse.h) and not that.
+const HUNG_MOUNT: &str = "import ctypes, fcntl, os, sys, time
 from struct import pack, unpack_from
 libc = ctypes.CDLL(None)
 assert libc.unshare(0x20000) == 0 and libc.mount(b'none', b'/', None, 0x44000, None) == 0
@@ -681,18 +683,23 @@ server = os.open(device, os.O_RDWR)
 options = b'fd=%d,rootmode=40000,user_id=0,group_id=0' % server
 assert libc.mount(b'hung', sys.argv[1].encode(), b'fuse', 0, options) == 0
 def serve():
-    call = 0
-    while call != 25:
+    call, last = 0, int(sys.argv[2])
+    while call != last:
         _, call, unique, node = unpack_from('IIQQ', os.read(server, 1 << 17))
-        mode = 0o100644 if node > 1 or call == 1 else 0o40755
+        mode = 0o100755 if node > 1 or call == 1 else 0o40755
         found = pack('6Q10I', 2, 5, 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
         answer = {1: pack('4Q2I', 2, 1, 0, 0, 0, 0) + found, 3: pack('Q2I', 0, 0, 0) + found, 14: bytes(16),
                   26: pack('4I2H2I', 7, 31, 4096, 0, 0, 0, 4096, 1) + bytes(32)}.get(call, b'')
-        os.write(server, pack('IiQ', 16 + len(answer), -38 * (call == 25), unique) + answer)
+        if call == 25 or call != last:
+            os.write(server, pack('IiQ', 16 + len(answer), -38 * (call == 25), unique) + answer)
     time.sleep(1000)
 if os.fork() == 0: serve()
 os.close(server)
-first, second = (os.open(sys.argv[1] + '/output', os.O_RDWR) for _ in range(2))
+";
+
+/// Its first output is a file there, and it waits for a lock that it holds itself.
+const HUNG_FILES: &str =
+    "first, second = (os.open(sys.argv[1] + '/output', os.O_RDWR) for _ in range(2))
 os.close(os.dup(first))
 os.dup2(first, 1)
 fcntl.flock(first, fcntl.LOCK_EX)
@@ -701,12 +708,50 @@ fcntl.flock(second, fcntl.LOCK_EX)
 ";
 
 #[test]
+fn an_agent_whose_program_lies_on_a_mount_that_hangs_is_watched_and_hbsidecar_obeys() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let log = dir.path().join("log");
+    let script = format!("{HUNG_MOUNT}os.execv(sys.argv[3], sys.argv[3:])");
+    const OPEN: &str = "14";
+    let mut python = clean(Path::new("python3"));
+    python.args(["-c", &script, mount.to_str().unwrap(), OPEN]);
+    python.arg(program("hbsidecar"));
+    python.args([
+        "-v",
+        "--redis-url",
+        "redis://127.0.0.1:1",
+        "--grace",
+        "1s",
+        "--",
+    ]);
+    python.arg(mount.join("agent"));
+    let mut sidecar = Running::start(python.stderr(std::fs::File::create(&log).unwrap()));
+    eventually("the agent is watched", || {
+        let ended = sidecar.0.try_wait().unwrap();
+        assert_eq!(ended, None, "FUSE and root are needed: {}", text_of(&log));
+        text_of(&log)
+            .contains("incarnation 1 started")
+            .then_some(())
+    });
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(sidecar.pid()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    eventually("hbsidecar ends", || sidecar.0.try_wait().unwrap());
+}
+
+#[test]
 fn a_file_system_that_hangs_does_not_hold_who_looks_at_its_files() {
     let dir = tempfile::tempdir().unwrap();
     let errors = dir.path().join("errors");
+    let script = format!("{HUNG_MOUNT}{HUNG_FILES}");
+    const FLUSH: &str = "25";
     let mut python = clean(Path::new("python3"));
     python
-        .args(["-c", HUNG_FILES, dir.path().to_str().unwrap()])
+        .args(["-c", &script, dir.path().to_str().unwrap(), FLUSH])
         .stderr(std::fs::File::create(&errors).unwrap());
     let mut agent = Running::start(&mut python);
     let hangs = eventually("its files hang, or it cannot mount them", || {

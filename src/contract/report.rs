@@ -237,8 +237,13 @@ impl Declared {
     /// Whether work moved.
     fn handle(&mut self, line: Line, now: Moment) -> bool {
         self.heard_at = Some(now);
-        self.ready |= line.ready;
-        self.stopping |= line.stopping;
+        let (says_stopping, says_ready) = (line.stopping, line.ready);
+        let takes_up = matches!(line.task, Field::Set(_))
+            || matches!(
+                line.state,
+                Field::Set(DeclaredState::Working | DeclaredState::WaitingModel)
+            );
+        self.ready |= says_ready;
         self.repeat(&line);
         self.error = line.error.or(self.error.take());
         line.status.apply(&mut self.status);
@@ -265,6 +270,8 @@ impl Declared {
             self.limited_until = None; // the service answers again
             self.progress_at = Some(now);
         }
+        // One that works on has not stopped: a tool of the agent, which writes here too, may have said so of itself.
+        self.stopping = says_stopping || self.stopping && !(says_ready || takes_up || moved);
         self.owed_since = self.owes().then(|| self.owed_since.unwrap_or(now));
         moved
     }
@@ -513,6 +520,25 @@ mod tests {
             (report.work_owed(), report.state()),
             (false, Some((DeclaredState::Idle, at(2))))
         );
+    }
+
+    #[test]
+    fn who_works_on_has_not_stopped() {
+        for (line, stops) in [
+            ("WATCHDOG=1", true),
+            ("task=", true),
+            ("state=done", true),
+            ("READY=1", false),
+            ("task=next", false),
+            ("state=working", false),
+            ("progress=7", false),
+            ("progress=7 stopping=1", true),
+        ] {
+            let mut report = Report::default();
+            take(&mut report, "progress=6 stopping=1", 1);
+            take(&mut report, line, 2);
+            assert_eq!(report.stopping(), stops, "{line}");
+        }
     }
 
     #[test]

@@ -301,9 +301,10 @@ impl Lifecycle {
                     || self
                         .forwarded
                         .answered_by(ended.exit, self.policy.grace, now);
-                self.requested = asked || ended.announced;
+                let announced = ended.is_as_announced();
+                self.requested = asked || announced;
                 // Always is always: that an agent says goodbye is no wish of its user.
-                let over = asked || (ended.announced && self.policy.restart != Restart::Always);
+                let over = asked || (announced && self.policy.restart != Restart::Always);
                 let then = self.after(ended, over, now, random);
                 if ended.alone || self.policy.keep_orphans {
                     return self.follow(then, now);
@@ -1078,6 +1079,38 @@ backing off + restart = starting [Start]
             ends_and_is_found(&mut life, Input::Exited(ended), at(now));
         }
         assert!(life.is_crash_loop());
+    }
+
+    #[test]
+    fn a_crash_on_the_way_to_an_announced_end_is_a_failure() {
+        let ends = |exit| {
+            let mut life = running(POLICY);
+            life.handle(
+                Input::Exited(Ended {
+                    exit,
+                    alone: true,
+                    by_person: false,
+                    unread: false,
+                    cut_off: false,
+                    announced: true,
+                    by_its_runner: false,
+                    out_of_memory: false,
+                }),
+                at(9),
+                0.0,
+            )
+        };
+        let by = |signal| Exit {
+            code: None,
+            signal: Some(signal),
+        };
+        let own = Exit {
+            code: Some(3),
+            signal: None,
+        };
+        assert_eq!(ends(own), [Effect::End]);
+        assert_eq!(ends(by(15)), [Effect::End]);
+        assert_ne!(ends(by(11)), [Effect::End]);
     }
 
     #[test]

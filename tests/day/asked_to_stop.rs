@@ -172,6 +172,20 @@ fn an_agent_that_says_that_it_stops_may_end_as_it_likes() {
     });
 }
 
+/// Redis and PostgreSQL say so when they end, to whom their environment names.
+#[test]
+fn the_end_that_a_daemon_of_the_agent_announces_is_its_own() {
+    const DAEMON: &str = "import os, socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
+                          s.sendto(b'STOPPING=1', os.environ['NOTIFY_SOCKET']); time.sleep(1)";
+    a_day(|day| {
+        let script = format!("python3 -c \"{DAEMON}\"; sleep 9; exit 7");
+        let mut sidecar = day.agent("a1").with(&["--restart", "never"]).runs(&script);
+        assert_eq!(sidecar.ends(), 7);
+        day.becomes("a1", "failed");
+        day.says("a1", "sentence", "exited with code 7");
+    });
+}
+
 #[test]
 fn a_stop_while_redis_is_away_takes_no_longer() {
     a_day_with(Redis::start_durable(), |day| {

@@ -80,7 +80,7 @@ fn receive(socket: impl AsFd, intake: &Intake, is_of_tree: &IsOfTree) -> io::Res
     let taken = match bytes.get(..received.bytes) {
         // It asks only that its descriptor be closed, and reports nothing.
         Some(line) if line.trim_ascii() == b"BARRIER=1" => Taken::Good,
-        Some(line) if !cut_off => intake.take(line),
+        Some(line) if !cut_off => intake.take(line, sender.and_then(|sender| sender.pid)),
         Some(_) | None => intake.refuse(LineError::TooLong),
     };
     match taken {

@@ -80,7 +80,7 @@ impl Intake {
     }
 
     /// Takes a line without its end. Never waits.
-    pub(super) fn take(&self, line: &[u8]) -> Taken {
+    pub(super) fn take(&self, line: &[u8], sender: Option<i32>) -> Taken {
         if line.trim_ascii().is_empty() {
             return Taken::Good;
         }
@@ -104,6 +104,7 @@ impl Intake {
             line: parsed,
             raw,
             at: now,
+            sender,
         };
         match self.send.try_send(received) {
             Ok(()) => {

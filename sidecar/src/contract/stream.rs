@@ -231,7 +231,7 @@ impl Connection {
             return room.intake.foreign_sender(why);
         }
         let taken = match line {
-            Ok(line) => room.intake.take(line),
+            Ok(line) => room.intake.take(line, None),
             Err(error) => room.intake.refuse(error),
         };
         self.answer_to(taken);

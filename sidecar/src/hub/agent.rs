@@ -6,7 +6,7 @@ use super::exits::{self, EndedBy};
 use crate::clock;
 use crate::config::{Config, Reaction, Work};
 use crate::process::attach::Programs;
-use crate::process::child::{self, Start, StartError};
+use crate::process::child::{self, Loading, Start, StartError};
 use crate::process::handle::{self, Process};
 use crate::process::inherited::Inherited;
 use crate::process::oom::OomKills;
@@ -207,17 +207,17 @@ impl AgentProcess {
         }
     }
 
-    /// Starts an incarnation as a child, and returns its number.
+    /// Starts an incarnation as a child; returns its number, and its program where that is not read yet.
     pub(super) fn spawn(
         &mut self,
         command: &crate::config::Command,
         environment: &[(&'static str, OsString)],
         outputs: Vec<(RawFd, RawFd)>,
-    ) -> Result<i32, StartError> {
+    ) -> Result<(i32, Option<Loading>), StartError> {
         if std::mem::take(&mut self.adopted) {
             self.tree = Tree::subreaper();
         }
-        let process = child::start(&Start {
+        let (process, loading) = child::start(&Start {
             program: &command.program,
             arguments: &command.arguments,
             environment,
@@ -235,7 +235,7 @@ impl AgentProcess {
             terminal.give_to(process.pid);
         }
         self.body = Body::Child(process);
-        Ok(pid)
+        Ok((pid, loading))
     }
 
     /// A terminal of ours in the agent's place has followed the real one: the agent has asked too early and gets the signal again.

@@ -1,6 +1,7 @@
 //! What the agent reports: the contract's sockets and status file, and its output where that is read.
 
 use super::Hub;
+use super::announcer::Announcer;
 use crate::config::Config;
 use crate::contract::{Belongs, Contract, Health, IsOfTree, Settings, StatusLine};
 use crate::output_tee::{AgentsEnds, OutputLine, Outputs, Tee};
@@ -191,6 +192,9 @@ impl Hub {
     }
 
     pub(super) fn take_line(&mut self, line: StatusLine) {
+        if line.line.stopping {
+            self.watch.announcer = Announcer::of(line.sender, self.pid());
+        }
         let report = &mut self.watch.report;
         let was_ready = report.ready();
         let worth = report.handle(line.line, &line.raw, line.at);
@@ -258,7 +262,12 @@ async fn from<T>(channel: Option<&mut mpsc::Receiver<T>>) -> Option<T> {
 impl From<OutputLine> for StatusLine {
     fn from(read: OutputLine) -> Self {
         let OutputLine { line, raw, at } = read;
-        Self { line, raw, at }
+        Self {
+            line,
+            raw,
+            at,
+            sender: None,
+        }
     }
 }
 

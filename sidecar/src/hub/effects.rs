@@ -141,7 +141,8 @@ impl Hub {
             return; // a process of another program is attached to, never started
         };
         match self.agent.spawn(command, &environment, self.io.outputs()) {
-            Ok(pid) => {
+            Ok((pid, loading)) => {
+                self.watch.loading = loading;
                 self.record(&self.instance.env_marker());
                 self.log.leave_screen();
                 self.io.started(pid);

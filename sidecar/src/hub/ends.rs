@@ -71,7 +71,9 @@ impl Hub {
             share(i32::from(signal));
         }
         let pid = self.pid();
-        let announced = self.watch.report.stopping();
+        let now = clock::now();
+        self.watch.look_at_announcer(now);
+        let announced = self.watch.has_announced(now);
         let report = self.agent.ended(exit, alone, announced, by);
         if let Some(pid) = pid {
             self.report_life();

@@ -110,7 +110,7 @@ impl Hub {
             task: report.task().map(str::to_owned),
             progress: report.progress(),
             status_text: report.status_text().map(str::to_owned),
-            ready: !super::sampling::is_starting(report),
+            ready: !self.watch.is_starting(),
             activity: self.activity(),
         }
     }

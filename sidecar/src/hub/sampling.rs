@@ -1,10 +1,13 @@
 //! Sampling: the tree is sampled on the verdict's timetable; a changed verdict is published and acted upon.
 
 use super::Hub;
+use super::agent::Body;
+use super::announcer::Announcer;
 use crate::clock;
 use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
 use crate::probe::{self, Sampler, ToolCalls};
+use crate::process::child::Loading;
 use crate::process::handle;
 use crate::process::usage::Vitals;
 use heartbeat::base::moment::{Moment, millis};
@@ -43,6 +46,10 @@ pub(super) struct Watch {
     streams_turns: bool,
     /// When the present incarnation started.
     started: Moment,
+    /// Its program, where that was not read at once.
+    pub(super) loading: Option<Loading>,
+    /// A process below the agent's first one that announced the end.
+    pub(super) announcer: Option<Announcer>,
     /// What the agent reports.
     pub(super) report: Report,
     /// Processor time and memory of the tree.
@@ -81,6 +88,8 @@ impl Watch {
             evidence,
             reported: None,
             started: now,
+            loading: None,
+            announcer: None,
             report: Report::default(),
             usage: Vitals::new(),
             streams_turns: matches!(config.reads, Some(Reads::Events)),
@@ -94,6 +103,28 @@ impl Watch {
         self.machine.judgement().verdict == Verdict::Hung
     }
 
+    /// Notes whether the process that announced the end has ended itself.
+    pub(super) fn look_at_announcer(&mut self, now: Moment) {
+        if let Some(announcer) = &mut self.announcer {
+            announcer.look(now);
+        }
+    }
+
+    /// Whether the agent has announced its end. One of its tools may have announced its own.
+    pub(super) fn has_announced(&self, now: Moment) -> bool {
+        let meant_itself = self.announcer.is_some_and(|one| one.meant_itself(now));
+        self.report.stopping() && !meant_itself
+    }
+
+    /// Whether its program is still read, or it has said that it starts.
+    pub(super) fn is_starting(&self) -> bool {
+        self.is_loading() || is_starting(&self.report)
+    }
+
+    fn is_loading(&self) -> bool {
+        self.loading.as_ref().is_some_and(Loading::goes_on)
+    }
+
     /// Whether /proc shows other processes than the agent's under the agent's numbers.
     pub(super) fn is_blind(&self) -> bool {
         self.evidence.is_blind()
@@ -104,6 +135,7 @@ impl Watch {
         self.machine = VerdictMachine::new(self.settings, now);
         self.remedy = Remedy::new(self.policy);
         self.tool_calls = ToolCalls::default();
+        self.announcer = None;
         self.started = now;
     }
 
@@ -129,6 +161,7 @@ impl Hub {
             return; // processes of the same numbers are others
         }
         let now = clock::now();
+        self.watch.look_at_announcer(now);
         self.list_tool_calls(now);
         if self.watch.machine.deadline() > now {
             return;
@@ -170,7 +203,7 @@ impl Hub {
         let now = clock::now();
         let report = SelfReport {
             streams_turns: self.watch.streams_turns,
-            ..self_report(&self.watch.report, now)
+            ..self_report(&self.watch, now)
         };
         let changed = self.watch.machine.handle(Input::SelfReport(report), now);
         self.judged(changed.as_ref());
@@ -182,7 +215,13 @@ impl Hub {
         let starting = clock::now().since(self.watch.started) < FRESH
             && self.watch.machine.judgement().verdict == Verdict::Unknown;
         if starting {
-            return Some(just_started(self.watch.started));
+            let is_ours = matches!(self.agent.body, Body::Child(_));
+            let sentence = if is_ours {
+                "it has just started"
+            } else {
+                "hbsidecar has just begun to watch it"
+            };
+            return Some(starting_since(self.watch.started, sentence));
         }
         let judgement = self.watch.machine.judgement();
         let since = clock::now().since(judgement.since);
@@ -386,22 +425,22 @@ impl Hub {
 }
 
 /// What is reported before the first verdict.
-fn just_started(at: Moment) -> beat::Activity {
+fn starting_since(at: Moment, sentence: &str) -> beat::Activity {
     let since = millis(clock::now().since(at));
     beat::Activity {
         verdict: Verdict::Starting,
         cause: Some(RuleId::NoSample.into()),
         confidence: Some(Confidence::None),
         since: clock::wall_ms().saturating_sub(since),
-        sentence: "it has just started".to_owned(),
+        sentence: sentence.to_owned(),
         evidence: Vec::new(),
     }
 }
 
-/// Whether the agent is starting. Only an agent that speaks the contract's readiness can be: one that sent sd_notify's
+/// Whether the agent says that it is starting. Only an agent that speaks the contract's readiness can be: one that sent sd_notify's
 /// `STATUS=` as a service does before its `READY=1`, and has reported neither readiness nor work since. Every other agent
 /// counts as ready at once, so none that never reports readiness is held as starting.
-pub(super) fn is_starting(report: &Report) -> bool {
+fn is_starting(report: &Report) -> bool {
     let works = report.task().is_some()
         || report.state().is_some()
         || report.progress_at().is_some()
@@ -422,11 +461,13 @@ fn sampler(work: &Work) -> Sampler {
 }
 
 /// What the agent reports about itself, as the verdict needs it.
-fn self_report(report: &Report, now: Moment) -> SelfReport {
+fn self_report(watch: &Watch, now: Moment) -> SelfReport {
+    let report = &watch.report;
     let (repeated, repeats) = report.repeated();
     SelfReport {
-        ready: !is_starting(report),
-        task_owed: report.work_owed(),
+        ready: !watch.is_starting(),
+        // A program that cannot be read owes its start.
+        task_owed: report.work_owed() || watch.is_loading(),
         state: report.state().map(|(state, _)| state),
         expect_until: report.expect_until(now),
         limited_until: report.limited_until(now),
@@ -434,7 +475,7 @@ fn self_report(report: &Report, now: Moment) -> SelfReport {
         last_line_at: report.heard_at(),
         repeats,
         repeated: repeated.to_owned(),
-        stopping: report.stopping(),
+        stopping: watch.has_announced(now),
         streams_turns: false,
     }
 }

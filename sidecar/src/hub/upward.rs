@@ -69,7 +69,7 @@ impl Hub {
         let report = &self.watch.report;
         // One that watches agents of others has started when it watches: its agent may come days later.
         let runs = match pid {
-            Some(_) => !super::sampling::is_starting(report),
+            Some(_) => !self.watch.is_starting(),
             None => !self.config.work.starts_agents(),
         };
         if runs && !self.above.ready {

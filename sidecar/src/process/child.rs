@@ -11,11 +11,16 @@ use image::Image;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+/// How long a started child may take to become the agent, in milliseconds: a file on a mount that hangs has no end, and
+/// hbsidecar has beats to send and signals to obey meanwhile.
+const EXEC_WITHIN_MS: u16 = 1000;
 
 /// What the agent is started with.
 #[derive(Debug)]
@@ -108,8 +113,20 @@ pub(crate) fn adopt_orphans() {
     }
 }
 
-/// Starts the agent in a process group of its own.
-pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
+/// A child whose program the kernel still reads.
+#[derive(Debug)]
+pub(crate) struct Loading(OwnedFd);
+
+impl Loading {
+    /// Whether it has not become the agent yet.
+    pub(crate) fn goes_on(&self) -> bool {
+        is_silent(&self.0, 0)
+    }
+}
+
+/// Starts the agent in a process group of its own. One whose program is not read within [`EXEC_WITHIN_MS`] is watched as the
+/// agent that it may still become; if it cannot, it ends as under a shell.
+pub(crate) fn start(start: &Start<'_>) -> Result<(Process, Option<Loading>), StartError> {
     let no_process = |error: Errno| StartError::NoProcess(start.program.to_owned(), error.into());
     let mut image = Image::new(start)?;
     let (report, error_pipe) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(no_process)?;
@@ -124,11 +141,15 @@ pub(crate) fn start(start: &Start<'_>) -> Result<Process, StartError> {
         pid => pid,
     };
     drop(error_pipe);
-    if let Some(error) = failure(report) {
-        handle::wait_for(pid);
-        return Err(start_error(start.program, error));
-    }
-    Ok(Process::of_child(pid))
+    let loading = match outcome(report) {
+        Became::Agent => None,
+        Became::NothingYet(loading) => Some(loading),
+        Became::Failed(error) => {
+            handle::wait_for(pid);
+            return Err(start_error(start.program, error));
+        }
+    };
+    Ok((Process::of_child(pid), loading))
 }
 
 /// Becomes the agent, in this very process. Returns only when that fails.
@@ -208,12 +229,30 @@ fn next_status() -> Next {
     }
 }
 
-/// What the child had to report; nothing when it became the agent, which closed the pipe.
-fn failure(report: OwnedFd) -> Option<std::io::Error> {
+/// What the child reports, when it does: a number where it could not become the agent, the end of the pipe where it did.
+fn outcome(report: OwnedFd) -> Became {
+    if is_silent(&report, EXEC_WITHIN_MS) {
+        return Became::NothingYet(Loading(report));
+    }
     let mut number = [0; 4];
-    let read = std::fs::File::from(report).read_exact(&mut number);
-    read.is_ok()
-        .then(|| std::io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+    match std::fs::File::from(report).read_exact(&mut number) {
+        Ok(()) => Became::Failed(std::io::Error::from_raw_os_error(i32::from_ne_bytes(
+            number,
+        ))),
+        Err(_) => Became::Agent,
+    }
+}
+
+enum Became {
+    Agent,
+    NothingYet(Loading),
+    Failed(std::io::Error),
+}
+
+fn is_silent(report: &OwnedFd, within_ms: u16) -> bool {
+    let mut answers = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+    while nix::poll::poll(&mut answers, within_ms) == Err(Errno::EINTR) {}
+    answers[0].any() != Some(true)
 }
 
 fn start_error(program: &OsStr, error: std::io::Error) -> StartError {

@@ -11,6 +11,9 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 /// Shells and programs report a death by signal n as exit code 128+n.
 const SIGNAL_BASE: u8 = 128;
 const KILL: u8 = 9;
+/// Signals that no one sends to end a program: its own fault raises them (ILL TRAP ABRT BUS FPE SEGV SYS), or a limit that it
+/// exceeded (XCPU XFSZ).
+const FAULTS: [u8; 9] = [4, 5, 6, 7, 8, 11, 31, 24, 25];
 
 /// The exit of an incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,15 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether it ended as it said that it would: one that crashed on the way did not.
+    pub(super) fn is_as_announced(&self) -> bool {
+        let crashed = self
+            .exit
+            .signal
+            .is_some_and(|signal| FAULTS.contains(&signal));
+        self.announced && !crashed && !self.out_of_memory
+    }
+
     /// Whether it failed by itself, as far as that is known: KILL comes from a person or another program, and an end of which
     /// nothing is known accuses no agent.
     pub(super) fn is_own_failure(&self) -> bool {

@@ -102,7 +102,7 @@ impl Tail {
     /// The last line got no end: it is taken as it is.
     pub(super) fn settle(&mut self, intake: &Intake) {
         self.settled = self.lines.pending().to_vec();
-        let _: Taken = intake.take(&self.settled); // a file is not answered
+        let _: Taken = intake.take(&self.settled, None); // a file is not answered
     }
 
     fn try_look(&mut self, intake: &Intake) -> io::Result<()> {
@@ -166,7 +166,7 @@ impl Tail {
                     .is_ok_and(|line| !settled.is_empty() && *line == settled.as_slice());
                 settled.clear();
                 match line {
-                    Ok(line) if !repeated => intake.take(line),
+                    Ok(line) if !repeated => intake.take(line, None),
                     Ok(_) => Taken::Good,
                     Err(error) => intake.refuse(error),
                 };

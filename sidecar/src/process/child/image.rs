@@ -111,15 +111,17 @@ impl Image {
                 write_number(&mut variable[LISTEN_PID.len() + 1..], libc::getpid());
             }
         }
-        let error = self.exec().to_ne_bytes();
+        let failed = self.exec();
+        let error = failed.to_ne_bytes();
         #[expect(
             unsafe_code,
             reason = "between fork and exec there are only system calls"
         )]
         // SAFETY: the pointer is to a local; nothing runs after _exit.
         unsafe {
+            libc::signal(libc::SIGPIPE, libc::SIG_IGN); // nothing reads any more of a start that took too long
             libc::write(error_pipe, error.as_ptr().cast(), error.len());
-            libc::_exit(127)
+            libc::_exit(if failed == libc::ENOENT { 127 } else { 126 })
         }
     }
 
