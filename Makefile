@@ -90,7 +90,7 @@ k8s/hb.yaml: ## renders the chart for kubectl and kustomize; HELM names helm
 zoo: test-deps ## hangs that must be found and work that must not be flagged, under the sidecar; seven minutes
 	$(CARGO) test --quiet -p heartbeat --test zoo -- $(ARGS)
 
-zoo-smoke: test-deps ## sixty-eight of its rows, each rule once; two minutes, part of `make test`
+zoo-smoke: test-deps ## sixty-nine of its rows, each rule once; two minutes, part of `make test`
 	$(CARGO) test --quiet -p heartbeat --test zoo -- --smoke $(ARGS)
 
 # COUNT trees from the first of SEEDS on, or exactly SEEDS=3,5,8: make zoo-random COUNT=1000 SEEDS=5000

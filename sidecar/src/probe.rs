@@ -21,6 +21,7 @@ mod objects;
 mod output;
 mod outside;
 mod process;
+mod program;
 mod read;
 mod same;
 mod snapshot;

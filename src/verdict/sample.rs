@@ -122,6 +122,9 @@ pub struct Process {
     pub ignored: Option<u64>,
     /// POSIX timers it has made, armed or not; only at [`SampleDepth::Waits`].
     pub timers: Option<u32>,
+    /// A descriptor of it sends a signal when something happens there (`O_ASYNC`), of a number that its owner chose; only at
+    /// [`SampleDepth::Waits`], and where a handler could run.
+    pub signals_events: bool,
     /// Its control group is frozen.
     pub frozen: bool,
     /// Its parent ended before it, so the kernel gave it another one.

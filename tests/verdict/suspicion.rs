@@ -9,7 +9,7 @@ use heartbeat::verdict::sample::{
     FileLock, Io, Kind, NAMED_PIPE, Outlet, Outsider, RunState, Socket, SocketKind, Tcp, Until,
     Wait,
 };
-use heartbeat::verdict::{Input, ToolCall};
+use heartbeat::verdict::{Input, RuleId, ToolCall};
 use heartbeat::wire::beat::Verdict;
 use std::time::Duration;
 
@@ -738,6 +738,33 @@ fn repeating(tool: impl Fn(u64) -> Option<ToolCall>, also: impl Fn(&mut World)) 
         wakes(w);
         also(w);
     })
+}
+
+#[test]
+fn g_the_same_step_for_one_file_after_the_other_is_no_loop() {
+    let steps = |tool: fn(u64) -> String| {
+        repeating(
+            move |second| Some(call(&tool(second))),
+            |w| {
+                w.word.repeats += 1;
+                w.word.repeated = "lint".to_owned();
+                let (word, now) = (w.word.clone(), w.now());
+                w.machine.handle(Input::SelfReport(word), now);
+            },
+        )
+    };
+    let each = steps(|second| format!("lint file{second}.py"));
+    assert!(
+        each.judgements
+            .iter()
+            .all(|(_, j)| j.cause != RuleId::SameReportAgain)
+    );
+    let same = steps(|_| "lint file.py".to_owned());
+    assert!(
+        same.judgements
+            .iter()
+            .any(|(_, j)| j.cause == RuleId::SameReportAgain)
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::host::{self, Freezer};
 use super::memory::Memory;
 use super::outside::{self, Held, Id};
 use super::waits::{Asked, Numbers, Waits};
-use super::{Sampler, drafts, output, process, sockets, tree, wakers};
+use super::{Sampler, drafts, output, process, program, sockets, tree, wakers};
 use crate::process::handle::file::attributes;
 use heartbeat::verdict::sample::{
     Channel, End, GO_THREAD, Gap, GapKind, Kind, Outsider, Process, Reach, RunState, Sample,
@@ -61,7 +61,7 @@ impl Sampler {
         let subject = Subject::Process(pid);
         // Under the number of a first thread that has ended /proc shows nothing.
         let through = process.threads.first().map_or(pid, |thread| thread.tid);
-        let calls = self.calls(process, through, close);
+        let (calls, rests) = self.calls(process, through, close);
         let mut gap = |what, why| close.gaps.push(Gap { subject, what, why });
         if let Err(why) = process::detail(&mut self.reader, process) {
             gap(GapKind::Status, why);
@@ -70,6 +70,11 @@ impl Sampler {
         if let Some(why) = descriptors.gap {
             gap(GapKind::Descriptors, why);
         }
+        let key = (pid, process.started);
+        process.signals_events = process.caught.is_some_and(|caught| caught != 0)
+            && self
+                .statuses
+                .signals_events(&mut self.reader, key, rests, &descriptors);
         if !process.is_whole() {
             gap(GapKind::Threads, Why::TooMany);
         }
@@ -116,13 +121,14 @@ impl Sampler {
         close.descriptors.insert(pid, descriptors);
     }
 
-    /// The system call of each thread; fills in their states, and the process's timers.
+    /// The system call of each thread, and whether all have rested since that was read; fills in their states, and the
+    /// process's timers.
     fn calls(
         &mut self,
         process: &mut Process,
         through: u32,
         close: &mut DeepSample,
-    ) -> Vec<Result<Option<Numbers>, Why>> {
+    ) -> (Vec<Result<Option<Numbers>, Why>>, bool) {
         let key = (process.pid, process.started);
         let mut calls = Vec::with_capacity(process.threads.len());
         let mut rests = true;
@@ -138,7 +144,7 @@ impl Sampler {
         }
         process.timers = self.statuses.timers(&mut self.reader, key, rests);
         close.moved |= !rests;
-        calls
+        (calls, rests)
     }
 
     /// Beside the main thread, a long wait belongs to the runtime or to the program: the thread's name shows which. Go names no
@@ -153,8 +159,10 @@ impl Sampler {
             let reader = &mut self.reader;
             let waits = matches!(thread.wait, Some(Wait::Futex { .. }));
             let words = self.words.get_mut(&key).filter(|_| waits);
-            let is_go =
-                words.is_some_and(|words| *words.go.get_or_insert_with(|| tree::is_of_go(pid)));
+            let is_go = words.is_some_and(|words| {
+                let go = &mut words.go;
+                *go.get_or_insert_with(|| program::is_of_go(reader, pid))
+            });
             thread.name = if is_go {
                 GO_THREAD.to_owned()
             } else {

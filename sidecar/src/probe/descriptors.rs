@@ -82,6 +82,58 @@ impl Descriptors {
             .map(|end| End { pid, ..end })
             .collect()
     }
+
+    /// Whether one of them may send its process a signal of any number when something happens there: it was asked to
+    /// (`O_ASYNC`), it has a lease on its file, or it is a message queue.
+    pub(super) fn signals_events(&self, reader: &mut Reader) -> bool {
+        const ASYNC: u32 = 0o20_000;
+        let pid = self.through;
+        self.iter().any(|(fd, kind)| {
+            let Ok(info) = reader.text(&format!("/proc/{pid}/fdinfo/{fd}")) else {
+                return false; // it was closed
+            };
+            let asked = flags_in(&info).is_some_and(|flags| flags & ASYNC != 0);
+            let leased = info
+                .lines()
+                .any(|line| line.starts_with("lock:") && line.contains(": LEASE "));
+            asked || leased || {
+                let mount = field(&info, "mnt_id:").map(str::to_owned);
+                may_be_queue(kind) && mount.is_some_and(|id| !is_mounted(reader, pid, &id))
+            }
+        })
+    }
+}
+
+/// The flags that a descriptor was opened with, or was given since (`open(2)`).
+pub(super) fn flags(reader: &mut Reader, pid: u32, fd: i32) -> Option<u32> {
+    let info = reader.text(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    flags_in(&info)
+}
+
+fn flags_in(info: &str) -> Option<u32> {
+    u32::from_str_radix(field(info, "flags:")?, 8).ok()
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
+/// A message queue is a file at the root of a file system that is mounted nowhere.
+fn may_be_queue(kind: &Kind) -> bool {
+    const IN_MEMORY: [&str; 3] = ["/memfd:", "/SYSV", "/anon_hugepage"];
+    matches!(kind, Kind::File(path) if path.rfind('/') == Some(0)
+        && !IN_MEMORY.iter().any(|start| path.starts_with(start)))
+}
+
+fn is_mounted(reader: &mut Reader, pid: u32, mount: &str) -> bool {
+    let mounts = reader.text(&format!("/proc/{pid}/mountinfo"));
+    mounts.is_ok_and(|mounts| {
+        mounts
+            .lines()
+            .any(|line| line.split(' ').next() == Some(mount))
+    })
 }
 
 /// The end of a pipe or socket, or the master of a terminal, that this descriptor is.
@@ -188,6 +240,43 @@ fn is_slave(device: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether a program in Python that has done this may be sent a signal by one of its descriptors.
+    fn signals_events(done: &str) -> bool {
+        use std::io::Read;
+        let code = format!(
+            "import ctypes, fcntl, os, socket, tempfile, time\n{done}\nprint('.', flush=True)\ntime.sleep(500)"
+        );
+        let mut python = std::process::Command::new("python3");
+        python
+            .args(["-c", &code])
+            .stdin(std::process::Stdio::null());
+        let mut child = python.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut mark = [0];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut mark)
+            .unwrap();
+        let found = Descriptors::of(child.id()).signals_events(&mut Reader::default());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        found
+    }
+
+    #[test]
+    fn what_may_send_a_signal_when_something_happens_at_it_is_known() {
+        let asked = "s = socket.socket(); fcntl.fcntl(s, fcntl.F_SETFL, os.O_RDWR | os.O_ASYNC)";
+        let leased = "f = tempfile.NamedTemporaryFile(); r = os.open(f.name, os.O_RDONLY); f.close(); \
+                      fcntl.fcntl(r, fcntl.F_SETLEASE, fcntl.F_RDLCK)";
+        let queue = "name = b'/hb-test-%d' % os.getpid(); lib = ctypes.CDLL('librt.so.1'); \
+                     q = lib.mq_open(name, os.O_CREAT, 0o600, None); assert q > 0; lib.mq_unlink(name)";
+        let plain = "s = socket.socket(); t = tempfile.TemporaryFile(); m = os.memfd_create('m')";
+        for (done, signals) in [(asked, true), (leased, true), (queue, true), (plain, false)] {
+            assert_eq!(signals_events(done), signals, "{done}");
+        }
+    }
 
     #[test]
     fn a_link_says_what_a_descriptor_is() {

@@ -1,7 +1,7 @@
 //! What is remembered of one tree across samples: which objects came from outside, and whether a descriptor can have been
 //! passed on.
 
-use super::descriptors::Descriptors;
+use super::descriptors::{Descriptors, flags};
 use super::outside::{Id, event_id, file_id};
 use super::read::Reader;
 use heartbeat::verdict::sample::{Channel, Kind, Origin, Sample, Socket, SocketKind, Why};
@@ -128,14 +128,7 @@ impl History {
 /// Whether a program that this process starts keeps the descriptor.
 fn is_inherited(me: u32, fd: i32) -> bool {
     const CLOSED_AT_EXEC: u32 = 0o2_000_000;
-    let mut reader = Reader::default();
-    let flags = reader
-        .text(&format!("/proc/{me}/fdinfo/{fd}"))
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
-            u32::from_str_radix(line.trim(), 8).ok()
-        });
+    let flags = flags(&mut Reader::default(), me, fd);
     flags.is_none_or(|flags| flags & CLOSED_AT_EXEC == 0)
 }
 

@@ -1,6 +1,7 @@
 //! What a thread is doing: its system call, its state, the signals it blocks. A blocked thread that was not scheduled since
 //! is as it was, so each is read once per rest.
 
+use super::descriptors::Descriptors;
 use super::mappings::{self, Mapping};
 use super::read::Reader;
 use super::same;
@@ -13,8 +14,18 @@ use std::collections::BTreeMap;
 pub(super) struct Statuses {
     known: BTreeMap<(u32, u64, u32), Status>,
     timers: BTreeMap<(u32, u64), (u64, Option<u32>)>,
+    events: BTreeMap<(u32, u64), Events>,
     /// Counts deep samples, to forget threads that ended.
     round: u64,
+}
+
+/// Whether descriptors of a process send signals.
+#[derive(Clone, Copy, Debug)]
+struct Events {
+    round: u64,
+    found: bool,
+    /// It was read, or known, in a rest that still goes on.
+    since_rest: bool,
 }
 
 /// What was read of a thread.
@@ -38,6 +49,7 @@ impl Statuses {
         let last = self.round;
         self.known.retain(|_, status| status.round == last);
         self.timers.retain(|_, (round, _)| *round == last);
+        self.events.retain(|_, events| events.round == last);
         self.round += 1;
     }
 
@@ -92,6 +104,29 @@ impl Statuses {
         let timers = text.and_then(|text| u32::try_from(count(&text)).ok());
         self.timers.insert(process, (self.round, timers));
         timers
+    }
+
+    /// Whether a descriptor of this process sends signals when something happens there. Only its own threads ask for that, so
+    /// it is read at the first look and at the first of each rest.
+    pub(super) fn signals_events(
+        &mut self,
+        reader: &mut Reader,
+        process: (u32, u64),
+        rests: bool,
+        descriptors: &Descriptors,
+    ) -> bool {
+        let known = self.events.get(&process).copied();
+        let found = match known {
+            Some(known) if known.since_rest || !rests => known.found,
+            Some(_) | None => descriptors.signals_events(reader),
+        };
+        let events = Events {
+            round: self.round,
+            found,
+            since_rest: rests,
+        };
+        self.events.insert(process, events);
+        found
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::descriptors::kind;
 use super::process::{command, counters, threads};
-use super::read::{Reader, link, numbers, open_file};
+use super::program;
+use super::read::{Reader, link, numbers};
 use crate::process::handle;
 use heartbeat::base::known_agents::Invocation;
 use heartbeat::base::moment::Moment;
@@ -146,7 +147,7 @@ pub(super) fn name(
                     watches: is_watcher(process.pid),
                     invocation,
                     terminal: invocation.is_some() && is_at_terminal(process.pid),
-                    foreign: is_foreign(process.pid),
+                    foreign: program::is_foreign(reader, process.pid),
                     go: None,
                 };
                 known.insert(key, words.clone());
@@ -209,35 +210,6 @@ fn is_at_terminal(pid: u32) -> bool {
     matches!(output, Ok(Kind::Terminal(_)))
 }
 
-/// A program file begins with its kind; the fifth byte is its word size. One that cannot be read is taken as native: then
-/// its waits cannot be read either.
-fn is_foreign(pid: u32) -> bool {
-    let native = if cfg!(target_pointer_width = "64") {
-        2
-    } else {
-        1
-    };
-    let mut head = [0; 5];
-    let read = open_file(&format!("/proc/{pid}/exe"))
-        .map(|file| rustix::io::pread(file, &mut head, 0) == Ok(5));
-    read == Ok(true) && head.starts_with(b"\x7fELF") && head[4] != native
-}
-
-/// Go's linker leaves a note of its own near the head of each program (cmd/link/internal/ld/elf.go, `elfwritegobuildid`).
-pub(super) fn is_of_go(pid: u32) -> bool {
-    const HEAD_BYTES: usize = 8192;
-    let mut head = vec![0; HEAD_BYTES];
-    let read =
-        open_file(&format!("/proc/{pid}/exe")).map(|exe| rustix::io::pread(exe, &mut head, 0));
-    let length = read.ok().and_then(Result::ok).unwrap_or(0);
-    has_note_of_go(&head[..length])
-}
-
-fn has_note_of_go(head: &[u8]) -> bool {
-    const NOTE: &[u8] = b"\x04\0\0\0Go\0\0";
-    head.windows(NOTE.len()).any(|bytes| bytes == NOTE)
-}
-
 fn parents(reader: &mut Reader) -> Vec<(u32, u32)> {
     let pids = numbers("/proc", 65_536)
         .map(|(pids, _)| pids)
@@ -251,18 +223,4 @@ fn parents(reader: &mut Reader) -> Vec<(u32, u32)> {
         }
     }
     parents
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_in_go_is_known_by_the_note_of_its_linker() {
-        let mut head = vec![0; 4000];
-        head.extend(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0");
-        assert!(has_note_of_go(&head));
-        assert!(!has_note_of_go(b"\x7fELF Go\0\0"));
-        assert!(!is_of_go(std::process::id()));
-    }
 }

@@ -149,7 +149,7 @@ fn full_inside(
         };
         if !reader.is_whole()
             || !waits.into_iter().all(stuck)
-            || handles_signals_for_reading(reader)
+            || handles_signals_for_reading(view, reader)
         {
             return None;
         }
@@ -199,8 +199,12 @@ fn is_never_read(view: &TreeView<'_>, target: &Target, path: &mut Vec<u32>) -> b
         })
 }
 
-/// `SIGIO` announces asynchronous reading. A shell handles `SIGCHLD`, which is no reading.
-fn handles_signals_for_reading(process: &Process) -> bool {
+/// `SIGIO` announces asynchronous reading, and where a descriptor says so any signal does. A shell handles `SIGCHLD`, which
+/// is no reading.
+fn handles_signals_for_reading(view: &TreeView<'_>, process: &Process) -> bool {
     const IO: u64 = 1 << 28;
-    process.caught.is_some_and(|caught| caught & IO != 0)
+    let announced = view.sample.processes.iter().any(|p| p.signals_events);
+    process
+        .caught
+        .is_some_and(|caught| caught & IO != 0 || announced && caught != 0)
 }

@@ -19,6 +19,8 @@ pub(in crate::verdict) struct RepetitionTracker {
     reported: u32,
     reported_at: Option<Moment>,
     calls: Calls,
+    /// Since that report a tool was called as none of those that are known: what it does is not the same again.
+    other_call: bool,
     /// When files were last written, on the active clock.
     wrote_files: Option<Duration>,
 }
@@ -74,7 +76,9 @@ impl RepetitionTracker {
             .repeats
             .checked_sub(self.reported)
             .unwrap_or(report.repeats);
-        let goes_on = report.repeats > self.reported && self.reported_recently(now, clock);
+        let goes_on = report.repeats > self.reported
+            && self.reported_recently(now, clock)
+            && !std::mem::take(&mut self.other_call);
         let before = if goes_on { self.quick_reports } else { 0 };
         self.quick_reports = before.saturating_add(more);
         self.reported = report.repeats;
@@ -101,8 +105,10 @@ impl RepetitionTracker {
     /// become is a part of a call.
     pub(in crate::verdict) fn observe_calls(&mut self, calls: Vec<ToolCall>, now: Moment) {
         let is_call = |call: &ToolCall| call.is_tail || !only_pauses(&call.command);
-        let calls = calls.into_iter().filter(is_call).map(|call| (now, call));
-        self.calls.0.extend(calls);
+        for call in calls.into_iter().filter(is_call) {
+            self.other_call |= !self.calls.knows(&call);
+            self.calls.0.push_back((now, call));
+        }
         while self.calls.0.len() > thresholds::CALLS_KEPT {
             self.calls.0.pop_front();
         }
@@ -207,6 +213,11 @@ impl Calls {
     fn ends_in_shells(&self, call: &ToolCall) -> bool {
         let mut commands = self.0.iter().map(|(_, known)| &known.command);
         commands.any(|known| starts_shell(known) && known.contains(&call.command))
+    }
+
+    fn knows(&self, call: &ToolCall) -> bool {
+        let mut commands = self.0.iter().map(|(_, known)| &known.command);
+        commands.any(|known| *known == call.command)
     }
 
     /// The last call alone, the last two, and so on, as long as they look like one another.

@@ -34,6 +34,8 @@ pub enum Outside {
     Call,
     /// A signal with a handler that another program sends, or an interval timer.
     Signal(u32),
+    /// A signal with a handler, sent when something happens at a descriptor.
+    Event,
     /// An object that anybody can act on: the network, a device, something with a name.
     Object,
     /// An end is held outside the tree, or the object was made there.
@@ -147,6 +149,10 @@ fn of_signals(sample: &Sample, process: &Process, thread: &Thread) -> Vec<Source
         .filter(|n| handled & signal(*n) != 0)
         .filter(|n| !EXPECTED.contains(n) && !own.contains(n));
     sources.extend(others.map(|n| Source::Outside(Outside::Signal(n))));
+    // Its number may be any, and it goes to the process that the descriptor's owner named.
+    if handled != 0 && sample.processes.iter().any(|p| p.signals_events) {
+        sources.push(Source::Outside(Outside::Event));
+    }
     if handled & signal(CHLD) != 0 {
         let children = sample.processes.iter().filter(|p| p.parent == process.pid);
         let living = children.filter(|p| p.state != RunState::Zombie);

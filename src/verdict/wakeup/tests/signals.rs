@@ -33,6 +33,17 @@ fn a_handler_whose_signal_is_blocked_saves_nothing() {
 }
 
 #[test]
+fn a_descriptor_that_sends_signals_saves_who_handles_one_of_any_number() {
+    let mut sample = cycle();
+    of(&mut sample, CHILD).signals_events = true;
+    assert!(is_doomed(&sample), "none is handled");
+    handles(&mut sample, ROOT, 3);
+    assert!(!is_doomed(&sample));
+    of(&mut sample, CHILD).signals_events = false;
+    assert!(is_doomed(&sample));
+}
+
+#[test]
 fn what_a_runtime_handles_for_itself_stands_in_a_table() {
     let mut sample = cycle();
     "node".clone_into(&mut of(&mut sample, ROOT).name);
