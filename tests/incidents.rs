@@ -435,6 +435,43 @@ fn failures_of_one_host_for_one_reason_are_one_incident_until_all_recovered() {
 }
 
 #[test]
+fn what_fails_beside_an_acknowledged_incident_is_another_one() {
+    let mut stage = Stage::new(20);
+    stage.exits(0);
+    stage.run(1);
+    stage.asks(Ask::Acknowledge(id(0)));
+    stage.exits(1);
+    stage.run(1);
+    let acked: Vec<bool> = stage.open().iter().map(|i| i.acked_by.is_some()).collect();
+    assert_eq!(acked.len(), 2);
+    assert!(acked.contains(&true) && acked.contains(&false), "{acked:?}");
+}
+
+#[test]
+fn an_agent_that_was_forgotten_stands_in_no_incident_that_goes_on() {
+    let mut stage = Stage::new(20);
+    stage.silence(0..2);
+    stage.run(120);
+    stage.asks(Ask::Forget(id(0)));
+    let open = stage.open();
+    assert_eq!((open.len(), &open[0].agents), (1, &vec![id(1)]));
+}
+
+#[test]
+fn what_is_silenced_and_what_is_not_are_two_incidents() {
+    let mut stage = Stage::new(20);
+    stage.asks(Ask::Silence(Quiet {
+        matchers: vec![Matcher::equal("agent", "a1")],
+        lasts: Duration::from_secs(400),
+        comment: "moving it".to_owned(),
+    }));
+    stage.exits(0);
+    stage.exits(1);
+    stage.run(1);
+    assert_eq!(stage.open().len(), 2);
+}
+
+#[test]
 fn another_host_or_another_reason_is_another_incident() {
     let mut stage = Stage::new(20);
     stage.exits(0);

@@ -207,6 +207,7 @@ fn a_store_that_stands_still_is_blindness_and_no_agent_fails() {
     observer.is_ready(200);
     observer.all_healthy(20);
     observer.none_failed();
+    assert_eq!(observer.logged(" is missing: "), Vec::<String>::new());
 }
 
 #[test]
@@ -688,6 +689,26 @@ fn agents_that_ended_while_the_store_was_away_are_shown_as_they_ended() {
         as_it_ended.then_some(())
     });
     assert_eq!(observer.logged("asked failed"), Vec::<String>::new());
+}
+
+#[test]
+fn an_exit_that_was_left_does_not_bring_back_an_agent_that_was_forgotten() {
+    let redis = Redis::start();
+    let registered = |id: &str| redis.run::<Option<String>>(&["HGET", "hb:agents", id]);
+    let mut gone = Running::start(sidecar(&redis.url(), "gone", "500ms").args(SLEEP));
+    eventually("it is registered", || registered("gone"));
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    signal(gone.pid(), "TERM");
+    gone.wait();
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    redis.run::<u64>(&["HDEL", "hb:agents", "gone"]);
+    redis.run::<u64>(&["DEL", "agent:gone"]);
+    let _next = Running::start(sidecar(&redis.url(), "next", "500ms").args(SLEEP));
+    eventually("the next one has sent beats", || {
+        let sequence = redis.run::<Option<u64>>(&["HGET", "agent:next", "sequence"])?;
+        (sequence >= 3).then_some(())
+    });
+    assert_eq!(registered("gone"), None);
 }
 
 /// The end of an agent, which its sidecar does not write again.

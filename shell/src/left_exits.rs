@@ -125,8 +125,16 @@ async fn write(
     }
     let now_ms = clock::wall_ms();
     let age = Duration::from_millis(now_ms.saturating_sub(entry.life().since));
-    if known.is_none() && age > KEPT_FOR_EMPTY {
-        return Ok(false);
+    if known.is_none() {
+        let mut granted = redis::cmd("GET");
+        granted.arg(keys::epoch(id));
+        let granted = granted.query_async::<Option<u64>>(link).await?;
+        if granted.is_some_and(|epoch| epoch >= entry.epoch) {
+            return Ok(true); // it was registered here, and a person has had it forgotten since
+        }
+        if age > KEPT_FOR_EMPTY {
+            return Ok(false);
+        }
     }
     let mut call = roster.prepare_invoke();
     call.key(keys::ROSTER)

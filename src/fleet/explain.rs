@@ -340,12 +340,16 @@ impl Agent {
     }
 }
 
+const SIGHUP: u8 = 1;
 const SIGKILL: u8 = 9;
+const SIGPIPE: u8 = 13;
 
 /// How an agent ended that counts as stopped: by itself, or because it was asked to.
 fn stopped(end: Option<&End>) -> &'static str {
     match end.and_then(|end| end.exit.signal) {
         Some(SIGKILL) => "It was asked to stop, and had to be killed.",
+        Some(SIGHUP) => "It ended by SIGHUP, as when its terminal is closed.",
+        Some(SIGPIPE) => "It ended because nothing reads its output any more.",
         Some(_) | None => "It ended cleanly.",
     }
 }

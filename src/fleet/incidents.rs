@@ -207,7 +207,7 @@ impl Ledger {
                 self.rung_ended(&ticket, outcome, detail, context, &mut effects);
             }
             LedgerInput::Next(agent, what, at) => self.next(&agent, what, at, &mut effects),
-            LedgerInput::Left(agent) => self.resolve(&agent, context, &mut effects),
+            LedgerInput::Left(agent) => self.left(&agent, context, &mut effects),
             LedgerInput::Paged(ids, page) => self.paged(&ids, &page, &mut effects),
             LedgerInput::Acked(id, by) => self.acked(&id, &by, &mut effects),
             LedgerInput::Surroundings(id, said) => self.surroundings(&id, &said, &mut effects),
@@ -423,6 +423,19 @@ impl Ledger {
         incident.next = None;
         self.publish(IncidentChangeKind::Closed, open.incident, effects);
         self.prune(context, effects);
+    }
+
+    /// The fleet has forgotten this agent. A record that still named it would bring it back with the next monitor.
+    fn left(&mut self, agent: &AgentId, context: LedgerContext, effects: &mut Vec<LedgerEffect>) {
+        let id = self.shown.of_agent.get(agent).cloned();
+        self.resolve(agent, context, effects);
+        let Some(open) = id.and_then(|id| self.open.get_mut(&id)) else {
+            return;
+        };
+        let incident = Arc::make_mut(&mut open.incident);
+        incident.agents.retain(|named| named != agent);
+        let incident = Arc::clone(&open.incident);
+        self.publish(IncidentChangeKind::Updated, incident, effects);
     }
 
     fn tick(&mut self, context: LedgerContext, effects: &mut Vec<LedgerEffect>) {

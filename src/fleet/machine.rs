@@ -1285,7 +1285,7 @@ mod tests {
         let mut fleet = Stage::with_beats(1).fleet;
         let (due, _, _) = effect_at_deadline(&mut fleet, at(0));
         let (due, why, effects) = effect_at_deadline(&mut fleet, due);
-        assert_eq!((due, why, effects.len()), (at(37), "missing", 1));
+        assert_eq!((due, why, effects.len()), (at(43), "missing", 1));
     }
 
     #[test]

@@ -86,8 +86,9 @@ enum Question {
     Answered,
 }
 
-/// So long a beat that is late counts as not late while the store has not answered, and an interval at most.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// So long a beat that is late counts as not late while the store has not answered: one that stands still is given up within
+/// 7 s (`observer.rs`), and until then its silence looks like that of every agent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
 /// So many beats may still be on their way over the channel when the hash shows a later one.
 const READ_AHEAD_MAX: u64 = 64;
@@ -284,7 +285,7 @@ impl Run {
     pub(crate) fn missing_at(&self) -> Moment {
         let due = self.detector.missing_at();
         match self.question {
-            Question::Asked => due + ANSWER_WITHIN.min(self.detector.interval()),
+            Question::Asked => due + ANSWER_WITHIN,
             Question::Due | Question::Answered => due,
         }
     }

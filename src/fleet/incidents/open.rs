@@ -2,7 +2,7 @@
 
 use super::{GROUP_WITHIN, IncidentChangeKind, Ledger, LedgerContext, LedgerEffect, Open};
 use crate::fleet::exchange::Change;
-use crate::wire::incident::{AGENTS_MAX, Incident, IncidentId, Scope};
+use crate::wire::incident::{AGENTS_MAX, GateKind, Incident, IncidentId, Scope};
 use crate::wire::life::Reason;
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ impl Ledger {
         }
     }
 
-    /// The open incident that this failure has its cause in common with.
+    /// The open incident that this failure has its cause in common with. One that a person has acknowledged is quiet until it
+    /// is over, and one of silenced agents until the silence ends: a further agent there would never be a page.
     fn group(&self, change: &Change, reason: Reason, context: LedgerContext) -> Option<IncidentId> {
         let silent_in_storm = context.storm && reason == Reason::HeartbeatLost;
         let fits = |open: &&Open| {
@@ -36,8 +37,11 @@ impl Ledger {
                 .is_some_and(|at| context.now.since(at) <= GROUP_WITHIN);
             let host = change.host.is_some() && incident.host == change.host;
             let fleet = silent_in_storm && (young || incident.scope == Scope::Fleet);
+            let is_silenced = |gate| gate == Some(GateKind::Silenced);
+            let alike = incident.acked_by.is_none()
+                && is_silenced(incident.gate) == is_silenced(context.gate);
             let room = incident.agents.len() < AGENTS_MAX;
-            room && incident.reason == reason && (fleet || (young && host))
+            room && alike && incident.reason == reason && (fleet || (young && host))
         };
         let found = self.open.values().find(fits);
         found.map(|open| open.incident.id.clone())
