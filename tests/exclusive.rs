@@ -156,6 +156,43 @@ fn die_with_sidecar_does_the_same_without_a_store() {
 }
 
 #[test]
+fn a_guard_that_was_killed_is_named_in_the_log() {
+    let room = Room::new();
+    let log = room.path("log");
+    let mut sidecar = room.sidecar("redis://127.0.0.1:1", &["--die-with-sidecar"]);
+    let sidecar = Running::start(sidecar.stderr(std::fs::File::create(&log).unwrap()));
+    room.started(1);
+    let pipe = pipes_of(sidecar.pid());
+    let guard = eventually("its guard is there", || {
+        numbers_of_processes().find(|pid| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            let is_guard = name.is_ok_and(|name| name.trim() == "hb-guard");
+            is_guard && pipes_of(*pid).iter().any(|held| pipe.contains(held))
+        })
+    });
+    signal(guard.unsigned_abs(), "KILL");
+    eventually("its loss is seen", || {
+        text_of(&log)
+            .contains("the guard process is gone")
+            .then_some(())
+    });
+}
+
+fn numbers_of_processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn pipes_of(pid: i32) -> Vec<PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
+    let links = open.flatten().flatten().map(|fd| fd.path().read_link());
+    links
+        .filter_map(Result::ok)
+        .filter(|to| to.to_str().is_some_and(|to| to.starts_with("pipe:")))
+        .collect()
+}
+
+#[test]
 fn a_sidecar_that_stands_still_beyond_its_lease_has_its_agent_ended_by_its_guard() {
     let redis = Redis::start();
     let room = Room::new();

@@ -13,6 +13,7 @@ mod demo;
 mod events;
 mod http;
 mod hub;
+mod process_group;
 pub mod recovery;
 mod reload;
 mod snapshots;
@@ -38,7 +39,9 @@ use config::{Args, Config, ConfigError, LogFormat, exit};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use token::{Token, TokenPlace};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, oneshot, watch as channel};
@@ -49,6 +52,8 @@ const LEFT_BEHIND_WITHIN: Duration = Duration::from_millis(100);
 const PRINTED_WITHIN: Duration = Duration::from_millis(500);
 /// Beside what is open at the start: 13 serve a configured store, the others are for clients, receivers and engines.
 const DESCRIPTORS_NEEDED: usize = 32;
+/// How often it is looked whether the token's file is still there.
+const TOKEN_EVERY: Duration = Duration::from_mins(1);
 /// State changes that are kept for a slow receiver.
 const CHANGES_KEPT: usize = 1024;
 
@@ -329,8 +334,11 @@ fn access(config: &Config) -> Access {
         return Access::ReadOnly;
     }
     match config.token.open() {
-        Ok(token) => match Session::open(token) {
-            Ok(session) => Access::Token(session),
+        Ok(token) => match Session::open(token.clone()) {
+            Ok(session) => {
+                tokio::spawn(keep_token(config.token.clone(), token));
+                Access::Token(session)
+            }
             Err(error) => {
                 tracing::error!("no random bytes for a session: {error}");
                 Access::NoToken
@@ -341,6 +349,19 @@ fn access(config: &Config) -> Access {
                 "{error}; until then every request that would change something is refused"
             );
             Access::NoToken
+        }
+    }
+}
+
+/// Looks after the file of a token that was made here; it never ends.
+async fn keep_token(place: TokenPlace, token: Token) {
+    let place = Arc::new((place, token));
+    loop {
+        tokio::time::sleep(TOKEN_EVERY).await;
+        let place = Arc::clone(&place);
+        let kept = tokio::task::spawn_blocking(move || place.0.keep(&place.1));
+        if let Ok(Err(error)) = kept.await {
+            tracing::debug!("{error}");
         }
     }
 }

@@ -59,20 +59,26 @@ impl TokenPlace {
         if let Some(file) = &self.file {
             return read(file);
         }
-        let path = self.state_dir.as_deref().ok_or(TokenError::NoPlace)?;
-        let failed = |error| TokenError::StateDir(path.to_owned(), error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
-        let dir = PrivateDir::open(path)?;
+        let dir = self.dir()?;
         if let Some(token) = dir.read(FILE).and_then(Token::parse) {
             return Ok(token);
         }
-        let token = Token::make().map_err(failed)?;
-        dir.write(FILE, &format!("{}\n", token.0)).map_err(failed)?;
+        let token = Token::make().map_err(|error| self.failed(error))?;
+        self.write(&dir, &token)?;
         Ok(token)
+    }
+
+    /// Writes the token of a running server again when its file is gone: a cleaner of old files may have taken it, and the
+    /// client commands of this user have no other.
+    pub(crate) fn keep(&self, token: &Token) -> Result<(), TokenError> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let dir = self.dir()?;
+        match dir.read(FILE) {
+            Some(_) => Ok(()),
+            None => self.write(&dir, token),
+        }
     }
 
     /// The token of a client; `None` when this user has none here.
@@ -83,6 +89,25 @@ impl TokenPlace {
         let dir = self.state_dir.as_deref().map(PrivateDir::open);
         let text = dir.and_then(Result::ok).and_then(|dir| dir.read(FILE));
         Ok(text.and_then(Token::parse))
+    }
+
+    fn dir(&self) -> Result<PrivateDir, TokenError> {
+        let path = self.state_dir.as_deref().ok_or(TokenError::NoPlace)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| self.failed(error))?;
+        Ok(PrivateDir::open(path)?)
+    }
+
+    fn write(&self, dir: &PrivateDir, token: &Token) -> Result<(), TokenError> {
+        let line = format!("{}\n", token.0);
+        dir.write(FILE, &line).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> TokenError {
+        TokenError::StateDir(self.state_dir.clone().unwrap_or_default(), error)
     }
 }
 
@@ -156,6 +181,21 @@ mod tests {
         assert!(made.matches(again.0.as_bytes()) && made.matches(found.0.as_bytes()));
         assert!(!made.matches(b"") && !made.matches(&made.0.as_bytes()[1..]));
         assert!(!format!("{made:?}").contains(&made.0));
+    }
+
+    #[test]
+    fn a_token_that_a_cleaner_took_is_written_again_and_another_one_is_left() {
+        let home = tempfile::tempdir().unwrap();
+        let state = home.path().join("hb");
+        let made = place(&state).open().unwrap();
+        std::fs::remove_dir_all(&state).unwrap();
+        place(&state).keep(&made).unwrap();
+        let found = place(&state).find().unwrap().unwrap();
+        assert!(made.matches(found.0.as_bytes()));
+        let other = Token::make().unwrap();
+        place(&state).keep(&other).unwrap();
+        let found = place(&state).find().unwrap().unwrap();
+        assert!(made.matches(found.0.as_bytes()));
     }
 
     #[test]

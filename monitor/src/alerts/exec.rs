@@ -3,6 +3,7 @@
 use super::text::data;
 use super::{Tools, later, refused};
 use crate::config::receivers::Receiver;
+use crate::process_group::ProcessGroup;
 use hbshell::service_manager;
 use heartbeat::alerts::exchange::Outcome;
 use heartbeat::wire::notification::Notification;
@@ -41,13 +42,14 @@ pub(super) async fn deliver(
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // With the deadline of the delivery.
-        .kill_on_drop(true)
+        .process_group(0)
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => return later(&format!("{program} cannot be started: {error}")),
     };
+    // The deadline of the delivery drops all of this.
+    let group = ProcessGroup::of(child.id());
     let input = format!("{}\n", data(sent, receiver, &tools.links));
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let write = async {
@@ -63,6 +65,7 @@ pub(super) async fn deliver(
         said
     };
     let (status, (), said) = tokio::join!(child.wait(), write, read);
+    group.spare();
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     match status {
         Ok(status) if status.success() => Outcome::Taken,

@@ -1,9 +1,8 @@
 //! The rung `exec`: the policy's command, with the incident in its environment.
 
 use super::{Job, Obstacle, foreign};
+use crate::process_group::ProcessGroup;
 use hbshell::service_manager;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::process::{ExitStatus, Stdio};
@@ -53,7 +52,7 @@ pub(super) async fn run(job: &Job, within: Duration) -> Result<String, Obstacle>
     let mut output = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(cannot)?;
     let mut child = command.spawn().map_err(cannot)?;
     drop(command); // with our ends of the pipe
-    let group = Group(child.id());
+    let group = ProcessGroup::of(child.id());
     let mut tail = Vec::new();
     let ended = tokio::time::timeout(within, async {
         tokio::select! {
@@ -71,7 +70,7 @@ pub(super) async fn run(job: &Job, within: Duration) -> Result<String, Obstacle>
             last_line(&tail)
         )));
     };
-    group.spare();
+    group.spare(); // what it left running in the background is the agent, as a rule
     let _ = tokio::time::timeout(DRAIN_WITHIN, read_to_end(&mut output, &mut tail)).await;
     let status = status.map_err(cannot)?;
     let sentence = format!("{program} {}{}", describe(status), last_line(&tail));
@@ -79,24 +78,6 @@ pub(super) async fn run(job: &Job, within: Duration) -> Result<String, Obstacle>
         Ok(sentence)
     } else {
         Err(Obstacle::failed(sentence))
-    }
-}
-
-/// The processes of the command, as long as it has not ended: its number cannot belong to others before it is reaped.
-struct Group(Option<u32>);
-
-impl Group {
-    /// What a command left running in the background is the agent, as a rule.
-    fn spare(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0.and_then(|pid| i32::try_from(pid).ok()) {
-            let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL); // it has ended
-        }
     }
 }
 
@@ -154,6 +135,8 @@ mod tests {
     use super::*;
     use crate::recovery::tests::job;
     use heartbeat::fleet::ladder::rung::Rung;
+    use nix::sys::signal::Signal;
+    use nix::unistd::Pid;
     use std::os::unix::fs::PermissionsExt;
     use std::time::Instant;
 

@@ -239,6 +239,26 @@ fn a_receiver_that_answers_slowly_endlessly_or_with_garbage_is_dealt_with() {
     assert!(!printed.contains('\u{1b}'), "{printed:?}");
 }
 
+#[test]
+fn a_command_that_hangs_is_killed_with_all_that_it_started() {
+    let place = Place::new();
+    let script = format!("sleep 600 & echo $! > {}; wait", place.path("child"));
+    let text = format!(
+        "[[receiver]]\nname = \"hangs\"\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"
+    );
+    let config = place.file("hbmonitor.toml", &text).display().to_string();
+    let (done, printed) = command(&["alert", "test", "--config", &config]);
+    assert!(
+        !done && printed.contains("hangs: NOT delivered"),
+        "{printed}"
+    );
+    let child = std::fs::read_to_string(place.path("child")).unwrap();
+    in_a_minute("its child has ended", || {
+        let words = std::fs::read(format!("/proc/{}/cmdline", child.trim()));
+        words.unwrap_or_default().is_empty().then_some(())
+    });
+}
+
 /// A mail server in Python, which prints what it takes.
 struct MailServer {
     port: String,

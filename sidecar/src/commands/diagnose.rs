@@ -7,7 +7,7 @@ use clap::Args;
 use hbshell::log_writer::complain;
 use heartbeat::base::moment::Moment;
 use heartbeat::verdict::machine::VerdictMachine;
-use heartbeat::verdict::sample::{Sample, SampleDepth};
+use heartbeat::verdict::sample::{RunState, Sample, SampleDepth};
 use heartbeat::verdict::snapshot;
 use heartbeat::verdict::{Input, Judgement, Patience, Settings};
 use heartbeat::wire::activity::{Confidence, Evidence, Verdict};
@@ -69,7 +69,10 @@ struct DiagnosedProcess {
 /// Samples and prints the diagnosis. Returns the exit code: 0 fine, 3 needs attention, 4 no such process.
 pub(crate) fn run(args: &DiagnoseArgs) -> u8 {
     let Some((judgement, sample)) = sample_for(args) else {
-        complain("hbsidecar", &format!("no process {}", args.pid));
+        complain(
+            "hbsidecar",
+            &format!("no process {}, or it has ended", args.pid),
+        );
         return NO_PROCESS;
     };
     let report = report(args.pid, &judgement, &sample);
@@ -109,7 +112,10 @@ fn sample_for(args: &DiagnoseArgs) -> Option<(Judgement, Sample)> {
     let mut sampler = Sampler::new();
     loop {
         let sample = sampler.sample(args.pid, &[], SampleDepth::Waits, clock::now());
-        if sample.root().is_none() && !exists(args.pid) {
+        let has_ended = sample
+            .root()
+            .is_some_and(|root| root.state == RunState::Zombie);
+        if has_ended || sample.root().is_none() && !exists(args.pid) {
             return None;
         }
         let now = sample.at;

@@ -67,6 +67,9 @@ impl Hub {
     /// Under `--exclusive` the agent ends before its lease does.
     pub(super) fn check_lease(&mut self, now: Moment) {
         self.renewed();
+        if let Some(guard) = &mut self.guard {
+            guard.look();
+        }
         if let Some(lease) = &self.lease
             && self.fence_at().is_some_and(|at| at <= now)
         {
@@ -89,10 +92,17 @@ impl Hub {
 
     /// Before the first start: an agent whose sidecar was killed is adopted, or ended under `--exclusive`.
     pub(super) async fn take_over_orphans(&mut self) -> anyhow::Result<Left> {
+        let id = &self.config.id;
+        if let Some(sidecar) = self.records.out_of_sight() {
+            tracing::warn!(
+                "process {} of another pid namespace was the last hbsidecar of {id} on this machine: if it or its agent still \
+                 runs cannot be seen from here, and this one starts its own",
+                sidecar.pid
+            );
+        }
         let Some(orphans) = self.records.orphans() else {
             return Ok(Left::Nothing);
         };
-        let id = &self.config.id;
         let named = named(&orphans.members());
         if !self.config.work.starts_agents() {
             let number = orphans.agent.map_or(0, |(pid, _)| pid);

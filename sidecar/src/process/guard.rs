@@ -23,6 +23,11 @@ const TIMES: u32 = 100;
 /// The message that lets the guard go.
 const RELEASED: u64 = u64::MAX;
 
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 /// Our end of the guard.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -54,7 +59,14 @@ impl Guard {
     /// The agent is ended at this time, unless a later one comes.
     pub(crate) fn extend(&mut self, until: Moment) {
         let after_boot = millis(until.since(Moment::from_millis(0)));
-        if rustix::io::write(&self.pipe, &after_boot.to_ne_bytes()).is_err() && !self.lost {
+        let _ = rustix::io::write(&self.pipe, &after_boot.to_ne_bytes()); // one that is gone is seen by a look
+    }
+
+    /// Logs once that it is gone: another process may have killed it.
+    pub(crate) fn look(&mut self) {
+        let mut pipe = [PollFd::new(&self.pipe, PollFlags::empty())];
+        let is_gone = matches!(poll(&mut pipe, Some(&NOW)), Ok(1..));
+        if is_gone && !self.lost {
             self.lost = true;
             tracing::error!(
                 "the guard process is gone: when this one is killed too, the agent's descendants run on"

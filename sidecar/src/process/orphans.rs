@@ -150,9 +150,21 @@ impl Records {
         self.read().is_some_and(|record| record.sidecar == self.me)
     }
 
+    /// A sidecar of this id that was recorded on this boot of this machine and is in another pid namespace: whether it lives
+    /// or has left its agent running cannot be seen from here.
+    pub(crate) fn out_of_sight(&self) -> Option<Holder> {
+        let sidecar = self.any()?.sidecar;
+        let is_here = !sidecar.boot.is_empty() && sidecar.boot == self.me.boot;
+        (is_here && !sidecar.is_visible_to(&self.me)).then_some(sidecar)
+    }
+
     fn read(&self) -> Option<Record> {
-        let text = self.directory.as_ref()?.read(&self.name)?;
-        Record::decode(&text).filter(|record| record.sidecar.is_visible_to(&self.me))
+        self.any()
+            .filter(|record| record.sidecar.is_visible_to(&self.me))
+    }
+
+    fn any(&self) -> Option<Record> {
+        Record::decode(&self.directory.as_ref()?.read(&self.name)?)
     }
 }
 
@@ -255,6 +267,20 @@ mod tests {
         assert!(expected.iter().all(|pid| found_pids.contains(pid)));
         assert!(!found_pids.contains(&foreign));
         assert!(records.orphans().is_none(), "nothing of it is left");
+    }
+
+    #[test]
+    fn a_record_of_another_pid_namespace_is_out_of_sight() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut records = records(directory.path());
+        records.write("i", (1, 1), &mark("x/a"));
+        assert_eq!(records.out_of_sight(), None);
+        records.me.pid_namespace += 1;
+        let sidecar = records.out_of_sight();
+        assert_eq!(sidecar.map(|of| of.pid), Some(records.me.pid));
+        assert!(records.orphans().is_none());
+        records.me.boot = "another".into();
+        assert_eq!(records.out_of_sight(), None);
     }
 
     #[test]
