@@ -13,7 +13,6 @@ mod demo;
 mod events;
 mod http;
 mod hub;
-mod process_group;
 pub mod recovery;
 mod reload;
 mod snapshots;

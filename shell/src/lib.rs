@@ -10,6 +10,7 @@ pub mod log;
 pub mod log_writer;
 pub mod pages;
 pub mod private_dir;
+pub mod process_group;
 pub mod runtime;
 pub mod service_manager;
 pub mod store;

@@ -6,6 +6,7 @@
 mod agent;
 mod agent_io;
 mod announcer;
+mod declared;
 mod effects;
 mod ends;
 mod exclusive;

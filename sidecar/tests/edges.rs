@@ -728,19 +728,20 @@ fn an_agent_whose_program_lies_on_a_mount_that_hangs_is_watched_and_hbsidecar_ob
     ]);
     python.arg(mount.join("agent"));
     let mut sidecar = Running::start(python.stderr(std::fs::File::create(&log).unwrap()));
-    eventually("the agent is watched", || {
+    let children = format!("/proc/{0}/task/{0}/children", sidecar.pid());
+    eventually("its child is there", || {
         let ended = sidecar.0.try_wait().unwrap();
         assert_eq!(ended, None, "FUSE and root are needed: {}", text_of(&log));
-        text_of(&log)
-            .contains("incarnation 1 started")
-            .then_some(())
+        // Beside the server, which was there before.
+        let below = text_of(Path::new(&children)).split_whitespace().count();
+        (below == 2).then_some(())
     });
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(sidecar.pid()),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .unwrap();
-    eventually("hbsidecar ends", || sidecar.0.try_wait().unwrap());
+    sidecar.signal("TERM");
+    // Nothing can end a process in such a wait: that it says so shows that it obeyed.
+    eventually("hbsidecar says what survives", || {
+        text_of(&log).contains("survive KILL").then_some(())
+    });
+    sidecar.kill_all();
 }
 
 #[test]

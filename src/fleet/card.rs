@@ -112,7 +112,7 @@ fn returns(id: &AgentId, agent: &Agent, snapshot: &Snapshot) -> bool {
             .is_some_and(|next| next.by_itself)
     };
     let incident = || open_incident(id, snapshot);
-    restarts || is_due() || incident().is_some_and(|open| open.rungs.iter().any(climbs))
+    restarts || is_due() || incident().is_some_and(|open| open.rungs_of(id).any(climbs))
 }
 
 fn why(agent: &Agent) -> Option<&'static str> {

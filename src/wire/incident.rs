@@ -219,6 +219,12 @@ impl Incident {
         record::encode(self)
     }
 
+    /// What was tried for one of its agents; an older record does not say for which one.
+    pub fn rungs_of(&self, agent: &AgentId) -> impl Iterator<Item = &Rung> {
+        let is_its = move |rung: &&Rung| rung.agent.as_ref().is_none_or(|of| of == agent);
+        self.rungs.iter().filter(is_its)
+    }
+
     /// Whether it is over.
     pub fn is_closed(&self) -> bool {
         self.closed_at.is_some()

@@ -3,7 +3,7 @@
 use super::text::data;
 use super::{Tools, later, refused};
 use crate::config::receivers::Receiver;
-use crate::process_group::ProcessGroup;
+use hbshell::process_group::ProcessGroup;
 use hbshell::service_manager;
 use heartbeat::alerts::exchange::Outcome;
 use heartbeat::wire::notification::Notification;

@@ -99,7 +99,7 @@ pub(super) fn lines(agent: &Shown, beside: Beside<'_>, terminal: &Terminal) -> V
     if let Some(restarts) = agent.json["restarts"].as_u64().filter(|count| *count > 0) {
         page.field("Restarts", Some(restarts.to_string()));
     }
-    page.rungs(beside.incident, terminal);
+    page.rungs(&agent.id, beside.incident, terminal);
     page.waits(beside.timeline, terminal);
     let printed = beside.timeline.len().min(beside.entries);
     page.timeline(&beside.timeline[..printed], terminal);
@@ -158,17 +158,20 @@ impl Page {
         }
     }
 
-    fn rungs(&mut self, incident: Option<&Value>, terminal: &Terminal) {
+    /// Those for this agent: others may share its incident.
+    fn rungs(&mut self, agent: &str, incident: Option<&Value>, terminal: &Terminal) {
         let rungs = incident.and_then(|incident| incident["rungs"].as_array());
-        let Some(rungs) = rungs.filter(|rungs| !rungs.is_empty()) else {
+        let rungs: Vec<Rung> = rungs
+            .into_iter()
+            .flatten()
+            .filter_map(|rung| serde_json::from_value::<Rung>(rung.clone()).ok())
+            .filter(|rung| rung.agent.as_ref().is_none_or(|of| of.as_str() == agent))
+            .collect();
+        if rungs.is_empty() {
             return;
-        };
+        }
         self.lines.push(String::new());
         self.lines.push("Rungs".to_owned());
-        let rungs = rungs
-            .iter()
-            .filter_map(|rung| serde_json::from_value(rung.clone()).ok());
-        let rungs: Vec<Rung> = rungs.collect();
         let names = rungs.iter().map(|rung| width(&plain(&rung.rung)));
         let columns = names.max().unwrap_or(0);
         for (n, rung) in rungs.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The rung `exec`: the policy's command, with the incident in its environment.
 
 use super::{Job, Obstacle, foreign};
-use crate::process_group::ProcessGroup;
+use hbshell::process_group::ProcessGroup;
 use hbshell::service_manager;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;

@@ -3,6 +3,7 @@
 use super::Hub;
 use super::agent::Body;
 use super::announcer::Announcer;
+use super::declared::{is_starting, self_report};
 use crate::clock;
 use crate::config::{Config, Reaction, Reads, Work};
 use crate::fixes::{self, FixError, FixOutcome};
@@ -121,7 +122,7 @@ impl Watch {
         self.is_loading() || is_starting(&self.report)
     }
 
-    fn is_loading(&self) -> bool {
+    pub(super) fn is_loading(&self) -> bool {
         self.loading.as_ref().is_some_and(Loading::goes_on)
     }
 
@@ -437,17 +438,6 @@ fn starting_since(at: Moment, sentence: &str) -> beat::Activity {
     }
 }
 
-/// Whether the agent says that it is starting. Only an agent that speaks the contract's readiness can be: one that sent sd_notify's
-/// `STATUS=` as a service does before its `READY=1`, and has reported neither readiness nor work since. Every other agent
-/// counts as ready at once, so none that never reports readiness is held as starting.
-fn is_starting(report: &Report) -> bool {
-    let works = report.task().is_some()
-        || report.state().is_some()
-        || report.progress_at().is_some()
-        || report.stopping();
-    report.status_text().is_some() && !report.ready() && !works
-}
-
 /// A sampler that knows the command line it samples, where there is one.
 fn sampler(work: &Work) -> Sampler {
     match work {
@@ -457,56 +447,5 @@ fn sampler(work: &Work) -> Sampler {
             Sampler::of_command(words.iter().map(AsRef::as_ref))
         }
         Work::Pid(_) | Work::Match(_) => Sampler::new(),
-    }
-}
-
-/// What the agent reports about itself, as the verdict needs it.
-fn self_report(watch: &Watch, now: Moment) -> SelfReport {
-    let report = &watch.report;
-    let (repeated, repeats) = report.repeated();
-    SelfReport {
-        ready: !watch.is_starting(),
-        // A program that cannot be read owes its start.
-        task_owed: report.work_owed() || watch.is_loading(),
-        state: report.state().map(|(state, _)| state),
-        expect_until: report.expect_until(now),
-        limited_until: report.limited_until(now),
-        last_progress_at: report.progress_at(),
-        last_line_at: report.heard_at(),
-        repeats,
-        repeated: repeated.to_owned(),
-        stopping: watch.has_announced(now),
-        streams_turns: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use heartbeat::contract::line::Line;
-
-    #[test]
-    fn only_an_agent_that_speaks_readiness_is_starting() {
-        let starting = |lines: &[&str]| {
-            let mut report = Report::default();
-            for line in lines {
-                let parsed = Line::parse(line.as_bytes()).unwrap();
-                report.handle(parsed, line, Moment::from_millis(1000));
-            }
-            is_starting(&report)
-        };
-        assert!(starting(&["STATUS=loading the index"]));
-        assert!(starting(&["STATUS=loading", "WATCHDOG=1"]));
-        for ready in [
-            &[][..],
-            &["WATCHDOG=1"],
-            &["task=x"],
-            &["progress=5"],
-            &["STATUS=loading", "READY=1"],
-            &["STATUS=3 of 9 done", "X_HB_PROGRESS=33"],
-            &["STATUS=busy", "state=working"],
-        ] {
-            assert!(!starting(ready), "{ready:?}");
-        }
     }
 }

@@ -144,9 +144,11 @@ impl AgentPage<'_> {
     /// The steps of recovery, of an agent with an incident.
     fn rungs(&self) -> Markup {
         let at = self.shown.at;
-        let rungs = self.card.incident.map(|open| open.rungs.as_slice());
+        let incident = self.card.incident;
+        let rungs: Vec<_> =
+            incident.map_or_else(Vec::new, |open| open.rungs_of(self.card.id).collect());
         html! {
-            @if let Some(rungs) = rungs.filter(|rungs| !rungs.is_empty()) {
+            @if !rungs.is_empty() {
                 ol.rungs aria-label="Recovery ladder" {
                     @for (place, rung) in rungs.iter().enumerate() {
                         @let (tone, icon) = incidents::rung_look(rung);

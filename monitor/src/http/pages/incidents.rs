@@ -194,7 +194,12 @@ fn tried(incident: &Incident, at: ViewTime) -> Markup {
                         @for rung in &incident.rungs {
                             tr {
                                 td { (parts::time(rung.started_at, Shape::Clock, at)) }
-                                td { (parts::foreign(&rung.rung)) }
+                                td {
+                                    (parts::foreign(&rung.rung))
+                                    @if let Some(agent) = rung.agent.as_ref().filter(|_| incident.agents.len() > 1) {
+                                        " for " (parts::foreign(agent.as_str()))
+                                    }
+                                }
                                 td { (rung_outcome(rung).trim_start_matches(", ")) }
                             }
                         }

@@ -5,16 +5,17 @@ use nix::unistd::Pid;
 
 /// The processes of a command that leads its own group, as long as it has not ended: its number cannot belong to others before
 /// it is reaped.
-pub(crate) struct ProcessGroup(Option<u32>);
+#[derive(Debug)]
+pub struct ProcessGroup(Option<u32>);
 
 impl ProcessGroup {
     /// That of this leader; it is killed when this value is dropped.
-    pub(crate) fn of(leader: Option<u32>) -> Self {
+    pub fn of(leader: Option<u32>) -> Self {
         Self(leader)
     }
 
     /// The command has ended: what it left running stays.
-    pub(crate) fn spare(mut self) {
+    pub fn spare(mut self) {
         self.0 = None;
     }
 }
