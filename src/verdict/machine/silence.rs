@@ -130,9 +130,10 @@ impl VerdictMachine {
         waiting::idle(view)
     }
 
-    /// Work is owed, and nothing shows what it waits for. (A thread that holds its lock and wakes now and then is at work.) An agent that has asked its model may be backing off, and so may one
-    /// that goes on reporting the same: both have the model's budget, and so has who asks a database or by datagrams. A program
-    /// that looks for something now and then, over connections too short to be seen, has more.
+    /// Work is owed, and nothing shows what it waits for. (A thread that holds its lock and wakes now and then is at work.) An
+    /// agent that has asked its model may be backing off, and so may one that goes on reporting the same: both have the model's
+    /// budget, and so has who asks a database or by datagrams. A program that looks for something now and then, over connections
+    /// too short to be seen, has more.
     fn owed(&self, view: &TreeView<'_>) -> Assessment {
         let quiet = self.clock.unexcused_silence();
         let agent = view.sample.processes.iter().any(|p| p.agent);
