@@ -516,16 +516,24 @@ mod tests {
         }
     }
 
-    fn ended(code: u8, alone: bool) -> Input {
-        Input::Exited(Ended {
-            exit: self::code(code),
-            alone,
+    /// An end of its own, with nothing left.
+    fn by_itself(exit: Exit) -> Ended {
+        Ended {
+            exit,
+            alone: true,
             by_person: false,
             unread: false,
             cut_off: false,
             announced: false,
             by_its_runner: false,
             out_of_memory: false,
+        }
+    }
+
+    fn ended(code: u8, alone: bool) -> Input {
+        Input::Exited(Ended {
+            alone,
+            ..by_itself(self::code(code))
         })
     }
 
@@ -774,16 +782,7 @@ backing off + restart = starting [Start]
     fn end_of(number: u8, exit: Exit, after_ms: u64) -> bool {
         let mut life = running(POLICY);
         life.handle(forwarded(number), at(0), 0.0);
-        let ended = Ended {
-            exit,
-            alone: true,
-            by_person: false,
-            unread: false,
-            cut_off: false,
-            announced: false,
-            by_its_runner: false,
-            out_of_memory: false,
-        };
+        let ended = by_itself(exit);
         let now = Moment::from_millis(after_ms);
         life.handle(Input::Exited(ended), now, 0.0);
         life.requested()
@@ -838,14 +837,8 @@ backing off + restart = starting [Start]
             signal: Some(13),
         };
         let ended = Ended {
-            exit: pipe,
-            alone: true,
-            by_person: false,
             unread: true,
-            cut_off: false,
-            announced: false,
-            by_its_runner: false,
-            out_of_memory: false,
+            ..by_itself(pipe)
         };
         assert_eq!(life.handle(Input::Exited(ended), at(1), 0.0), [Effect::End]);
         let crashed = Ended {
@@ -1026,14 +1019,8 @@ backing off + restart = starting [Start]
     fn ends_that_are_no_failures_are_no_crash_loop_of_a_followed_agent() {
         let of = |exit, by_its_runner| {
             Input::Exited(Ended {
-                exit,
-                alone: true,
-                by_person: false,
-                unread: false,
-                cut_off: false,
-                announced: false,
                 by_its_runner,
-                out_of_memory: false,
+                ..by_itself(exit)
             })
         };
         let killed = Exit {
@@ -1067,14 +1054,8 @@ backing off + restart = starting [Start]
         };
         for now in [0, 1] {
             let ended = Ended {
-                exit,
-                alone: true,
-                by_person: false,
-                unread: false,
-                cut_off: false,
-                announced: false,
-                by_its_runner: false,
                 out_of_memory: true,
+                ..by_itself(exit)
             };
             ends_and_is_found(&mut life, Input::Exited(ended), at(now));
         }
@@ -1087,14 +1068,8 @@ backing off + restart = starting [Start]
             let mut life = running(POLICY);
             life.handle(
                 Input::Exited(Ended {
-                    exit,
-                    alone: true,
-                    by_person: false,
-                    unread: false,
-                    cut_off: false,
                     announced: true,
-                    by_its_runner: false,
-                    out_of_memory: false,
+                    ..by_itself(exit)
                 }),
                 at(9),
                 0.0,

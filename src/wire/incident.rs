@@ -208,6 +208,13 @@ impl fmt::Display for IncidentId {
     }
 }
 
+impl Rung {
+    /// Whether it is for this agent; an older record does not say for which one.
+    pub fn is_for(&self, agent: &str) -> bool {
+        self.agent.as_ref().is_none_or(|of| of.as_str() == agent)
+    }
+}
+
 impl Incident {
     /// Takes a record of the hash.
     pub fn decode(record: &[u8]) -> Result<Self, RecordError> {
@@ -219,10 +226,9 @@ impl Incident {
         record::encode(self)
     }
 
-    /// What was tried for one of its agents; an older record does not say for which one.
+    /// What was tried for one of its agents.
     pub fn rungs_of(&self, agent: &AgentId) -> impl Iterator<Item = &Rung> {
-        let is_its = move |rung: &&Rung| rung.agent.as_ref().is_none_or(|of| of == agent);
-        self.rungs.iter().filter(is_its)
+        self.rungs.iter().filter(|rung| rung.is_for(agent.as_str()))
     }
 
     /// Whether it is over.

@@ -64,8 +64,12 @@ pub(super) async fn deliver(
         }
         said
     };
-    let (status, (), said) = tokio::join!(child.wait(), write, read);
-    group.spare();
+    let wait = async {
+        let status = child.wait().await;
+        group.spare(); // its number may be another's now
+        status
+    };
+    let (status, (), said) = tokio::join!(wait, write, read);
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     match status {
         Ok(status) if status.success() => Outcome::Taken,

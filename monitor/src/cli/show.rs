@@ -165,7 +165,7 @@ impl Page {
             .into_iter()
             .flatten()
             .filter_map(|rung| serde_json::from_value::<Rung>(rung.clone()).ok())
-            .filter(|rung| rung.agent.as_ref().is_none_or(|of| of.as_str() == agent))
+            .filter(|rung| rung.is_for(agent))
             .collect();
         if rungs.is_empty() {
             return;

@@ -114,7 +114,8 @@ fn flags_in(info: &str) -> Option<u32> {
     u32::from_str_radix(field(info, "flags:")?, 8).ok()
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// What a line of such a file says of this name.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines()
         .find_map(|line| line.strip_prefix(name))
         .map(str::trim)
@@ -152,12 +153,7 @@ pub(super) fn end(reader: &mut Reader, pid: u32, fd: i32, kind: &Kind) -> Option
         }
         Kind::File(path) if path.ends_with("/ptmx") => {
             let info = reader.text(&format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-            let index: u32 = info
-                .lines()
-                .find_map(|l| l.strip_prefix("tty-index:"))?
-                .trim()
-                .parse()
-                .ok()?;
+            let index: u32 = field(&info, "tty-index:")?.parse().ok()?;
             let of = Channel::Terminal(format!("/dev/pts/{index}"));
             Some(End {
                 pid,

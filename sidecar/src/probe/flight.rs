@@ -1,6 +1,7 @@
 //! Descriptors that were sent over a unix socket and not received yet: no table of any process holds them, and the one that
 //! receives them can end a wait. Whose they are the kernel does not show, only how many a socket has (Linux 5.6).
 
+use super::descriptors::field;
 use super::diag;
 use super::read::{Reader, link};
 use std::collections::BTreeSet;
@@ -73,10 +74,7 @@ impl Flights {
 /// How many descriptors wait in a socket, and in the connections that it has not accepted yet.
 fn waiting(reader: &mut Reader, through: u32, fd: i32) -> Option<u64> {
     let info = reader.text(&format!("/proc/{through}/fdinfo/{fd}")).ok()?;
-    let count = info
-        .lines()
-        .find_map(|line| line.strip_prefix("scm_fds:"))?;
-    count.trim().parse().ok()
+    field(&info, "scm_fds:")?.parse().ok()
 }
 
 #[cfg(test)]
